@@ -1,0 +1,72 @@
+package kernels
+
+import "context"
+
+// Source yields the tensors of one component by name. The data is little-endian, dense, and stays valid and unchanged as long as
+// the source's owner keeps it open.
+type Source interface {
+	// Names lists every tensor, sorted.
+	Names() []string
+	// Tensor returns one tensor; an unknown name is an error.
+	Tensor(name string) (dtype DType, shape []int, data []byte, err error)
+}
+
+// Releaser is a Source whose memory can be given back to the system until it is next read (pages of a mapped file).
+type Releaser interface{ Release() error }
+
+// Info describes a device.
+type Info struct {
+	Name       string   // "cpu", "cuda:0"
+	Detail     string   // processor and instruction set, or card and driver
+	Precisions []DType  // in which Compile can compute, the default first
+	Memory     int64    // bytes
+	Variant    string   // the kernels in use, for instance "avx512"
+	PeakFLOPS  float64  // measured, multiply-adds counted as two, in the default precision; 0 if not measured
+	Variants   []string // every kernel variant that this machine can run, the best first
+}
+
+// Options chooses how a plan is compiled.
+type Options struct {
+	Precision DType // of activations; 0 is the device's default
+}
+
+// Device compiles plans. Methods are safe for concurrent use.
+type Device interface {
+	Info() Info
+	// Supports reports whether Compile takes this spec; otherwise nn emits the decomposed form.
+	Supports(s Spec, in []Tensor) bool
+	// NewWeights prepares the tensors of a component for programs of this device.
+	NewWeights(src Source) (Weights, error)
+	// Compile checks the plan, plans memory and binds weights. w may be nil for a plan without weights.
+	Compile(p *Plan, w Weights, o Options) (Program, error)
+	// Close frees the device; programs and weights must be closed before.
+	Close() error
+}
+
+// Weights are a component's tensors on a device, shared by its programs of every size.
+type Weights interface {
+	// SetResident(false) gives the memory back for a while; programs stay valid, and running one makes them resident again.
+	SetResident(ctx context.Context, on bool) error
+	Bytes() int64
+	Close() error
+}
+
+// Program is a compiled plan. Its methods must not be called concurrently, but programs of one device may be used by different goroutines.
+// The programs of a device share one arena: temporaries do not survive another program's run, every other role does.
+type Program interface {
+	// Write fills a Request, Step or State value with dense data of its type.
+	Write(v Value, data []byte) error
+	// CopyFrom fills a Request, Step or State value from a State or Result of a program of the same device.
+	CopyFrom(v Value, from Program, src Value) error
+	// Run computes every node (hoisted ones only if a request value was written since). It checks ctx between nodes and
+	// returns its error; a State may then hold the old or the new content.
+	Run(ctx context.Context) error
+	// Read waits for the last run and copies a State or Result to dst, dense.
+	Read(ctx context.Context, v Value, dst []byte) error
+	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an error that names its path; nil if none.
+	// It may compute the last run again, from the states that run began with.
+	Finite(ctx context.Context) error
+	// Bytes is the memory of this program alone, weights and shared arena not counted.
+	Bytes() int64
+	Close() error
+}
