@@ -1,0 +1,151 @@
+package kerneltest
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// BenchOptions narrows Bench. The zero value times every real shape in the device's default precision.
+type BenchOptions struct {
+	Filter    string        // a regular expression over names; empty is all
+	Precision kernels.DType // 0 is the device's default
+	Report    func(Figure)  // called as each figure is known; may be nil
+}
+
+// Figure is the speed of one case.
+type Figure struct {
+	Name   string  `json:"name"`
+	Shape  string  `json:"shape"` // of the inputs
+	Runs   int     `json:"runs"`  // timed, in groups that last at least two milliseconds
+	MinMS  float64 `json:"min_ms"`
+	MS     float64 `json:"ms"` // median
+	GFLOPS float64 `json:"gflops"`
+	GBs    float64 `json:"gb_s"`           // inputs and outputs, once each, in 10⁹ bytes a second
+	Peak   float64 `json:"peak,omitempty"` // share of the device's measured peak, 0 to 1; 0 where there is none
+}
+
+// Bench times the real shapes of the table. Rates are those of the median. It stops at the first error.
+func Bench(ctx context.Context, d kernels.Device, o BenchOptions) ([]Figure, error) {
+	cases, err := choice(o.Filter, func(c Case) bool { return c.Big })
+	if err != nil {
+		return nil, err
+	}
+	precision := o.Precision
+	if precision == 0 {
+		precision = defaultPrecision(d)
+	}
+	var figures []Figure
+	for _, c := range cases {
+		if !d.Supports(c.Spec, c.In) {
+			continue // nn runs it decomposed
+		}
+		f, err := c.time(ctx, d, precision)
+		if err != nil {
+			return figures, fmt.Errorf("%s: %w", c.Name, err)
+		}
+		figures = append(figures, f)
+		if o.Report != nil {
+			o.Report(f)
+		}
+	}
+	return figures, nil
+}
+
+// A case is timed in groups of runs, each of at least groupTime, until there are minGroups and enoughTime has gone by.
+const (
+	groupTime  = 2 * time.Millisecond
+	minGroups  = 5
+	maxGroups  = 50
+	enoughTime = 300 * time.Millisecond
+)
+
+func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DType) (f Figure, err error) {
+	c.In = slices.Clone(c.In)
+	for k := range c.In {
+		if c.In[k].Role == kernels.Request {
+			c.In[k].Role = kernels.Step // so that every run computes the node
+		}
+	}
+	data, _ := c.operands(precision)
+	if c.bytes() > 1<<28 {
+		defer debug.FreeOSMemory()
+	}
+	b, err := c.compile(d, precision, data)
+	if err != nil {
+		return f, err
+	}
+	defer func() {
+		if e := b.close(); err == nil {
+			err = e
+		}
+	}()
+	group := func(runs int) (time.Duration, error) {
+		start := time.Now()
+		for range runs {
+			if err := b.program.Run(ctx); err != nil {
+				return 0, err
+			}
+		}
+		err := b.wait(ctx)
+		return time.Since(start), err
+	}
+	runs := 1
+	for warm := range 8 { // the first runs may pack weights, fault pages in and raise clocks
+		t, err := group(runs)
+		if err != nil {
+			return f, err
+		}
+		if t >= groupTime && warm > 0 {
+			break
+		}
+		if t < groupTime {
+			runs = min(4*runs, 1024)
+		}
+	}
+	var times []time.Duration
+	for begin := time.Now(); len(times) < minGroups || len(times) < maxGroups && time.Since(begin) < enoughTime; {
+		t, err := group(runs)
+		if err != nil {
+			return f, err
+		}
+		times = append(times, t/time.Duration(runs))
+	}
+	return c.figure(d, times, runs)
+}
+
+// figure turns times of one run into rates.
+func (c Case) figure(d kernels.Device, times []time.Duration, runs int) (Figure, error) {
+	outs, err := c.Spec.Infer(c.In)
+	if err != nil {
+		return Figure{}, err
+	}
+	bytes := c.bytes()
+	for _, t := range outs {
+		bytes += t.Bytes()
+	}
+	var shapes []string
+	for _, t := range c.In {
+		shapes = append(shapes, strings.ReplaceAll(strings.Trim(fmt.Sprint(t.Shape), "[]"), " ", "x"))
+	}
+	slices.Sort(times)
+	median := max(times[len(times)/2], time.Nanosecond)
+	f := Figure{
+		Name:   c.Name,
+		Shape:  strings.Join(shapes, " "),
+		Runs:   runs * len(times),
+		MinMS:  times[0].Seconds() * 1e3,
+		MS:     median.Seconds() * 1e3,
+		GFLOPS: float64(c.Spec.FLOPs(c.In)) / median.Seconds() / 1e9,
+		GBs:    float64(bytes) / median.Seconds() / 1e9,
+	}
+	if peak := d.Info().PeakFLOPS; peak > 0 {
+		f.Peak = f.GFLOPS * 1e9 / peak
+	}
+	return f, nil
+}

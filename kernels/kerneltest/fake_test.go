@@ -1,0 +1,193 @@
+package kerneltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"unsafe"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/ref"
+)
+
+// fake is a device whose arithmetic is kernels/ref's, with faults on demand.
+type fake struct {
+	plain    bool                                              // float32 arithmetic, not float64
+	result   func(run int, s kernels.Spec, outs [][]float32)   // spoils results
+	compute  func(s kernels.Spec, in []ref.Tensor) [][]float32 // replaces the arithmetic where it returns some
+	spoil    func(p *fakeProgram)                              // spoils memory after a run
+	overread bool                                              // Read writes one byte too many
+	blind    bool                                              // bad ids go unnoticed
+	lost     bool                                              // Finite complains
+	refuses  func(kernels.Spec) bool
+	peak     float64
+	open     int // programs and weights not closed
+}
+
+func (d *fake) Info() kernels.Info {
+	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}, PeakFLOPS: d.peak}
+}
+
+func (d *fake) Supports(s kernels.Spec, _ []kernels.Tensor) bool {
+	return d.refuses == nil || !d.refuses(s)
+}
+
+func (d *fake) Close() error { return nil }
+
+type fakeWeights struct {
+	kernels.Source
+	d *fake
+}
+
+func (w fakeWeights) SetResident(context.Context, bool) error { return nil }
+func (w fakeWeights) Bytes() int64                            { return 0 }
+func (w fakeWeights) Close() error                            { w.d.open--; return nil }
+
+func (d *fake) NewWeights(src kernels.Source) (kernels.Weights, error) {
+	d.open++
+	return fakeWeights{src, d}, nil
+}
+
+// fakeProgram keeps every value widened.
+type fakeProgram struct {
+	d      *fake
+	plan   *kernels.Plan
+	values []ref.Tensor
+	runs   int
+}
+
+func (d *fake) Compile(p *kernels.Plan, w kernels.Weights, _ kernels.Options) (kernels.Program, error) {
+	f := &fakeProgram{d: d, plan: p}
+	for _, t := range p.Tensors {
+		v := ref.Tensor{Shape: t.Shape}
+		if t.DType == kernels.I32 {
+			v.I = make([]int32, t.Len())
+		} else {
+			v.F = make([]float32, t.Len())
+		}
+		if t.Role == kernels.Weight {
+			dtype, shape, data, err := w.(fakeWeights).Tensor(t.Name)
+			if err != nil || dtype != t.DType || kernels.Elements(shape) != t.Len() {
+				return nil, fmt.Errorf("weight %v: %v", t, err)
+			}
+			widen(v.F, dtype, data)
+		}
+		f.values = append(f.values, v)
+	}
+	d.open++
+	return f, nil
+}
+
+func widen(dst []float32, dtype kernels.DType, data []byte) {
+	for i := range dst {
+		switch dtype {
+		case kernels.F32:
+			dst[i] = *(*float32)(unsafe.Pointer(&data[4*i]))
+		case kernels.F16:
+			dst[i] = kernels.FromF16(uint16(data[2*i]) | uint16(data[2*i+1])<<8)
+		case kernels.BF16:
+			dst[i] = kernels.FromBF16(uint16(data[2*i]) | uint16(data[2*i+1])<<8)
+		}
+	}
+}
+
+// memory is the dense content of a value.
+func (p *fakeProgram) memory(v kernels.Value) []byte {
+	if p.values[v].I != nil {
+		return bytesOf(p.values[v].I)
+	}
+	return bytesOf(p.values[v].F)
+}
+
+func (p *fakeProgram) Write(v kernels.Value, data []byte) error {
+	if copy(p.memory(v), data) != len(data) {
+		return errors.New("length")
+	}
+	return nil
+}
+
+func (p *fakeProgram) CopyFrom(kernels.Value, kernels.Program, kernels.Value) error {
+	return errors.New("not needed here")
+}
+
+func (p *fakeProgram) Run(context.Context) error {
+	p.runs++
+	for _, n := range p.plan.Nodes {
+		in := make([]ref.Tensor, len(n.In))
+		for k, v := range n.In {
+			in[k] = p.values[v]
+		}
+		outs, err := p.evaluate(n, in)
+		if err != nil {
+			if p.d.blind {
+				continue
+			}
+			return err
+		}
+		if p.d.result != nil {
+			p.d.result(p.runs, n.Spec, outs)
+		}
+		for k, v := range n.Out {
+			copy(p.values[v].F, outs[k])
+		}
+	}
+	if p.d.spoil != nil {
+		p.d.spoil(p)
+	}
+	return nil
+}
+
+func (p *fakeProgram) evaluate(n kernels.Node, in []ref.Tensor) ([][]float32, error) {
+	if p.d.compute != nil {
+		if outs := p.d.compute(n.Spec, in); outs != nil {
+			return outs, nil
+		}
+	}
+	outs := make([][]float32, len(n.Out))
+	if p.d.plain {
+		for k := range outs {
+			y, err := ref.Eval32(n.Spec, in, k, nil)
+			if err != nil {
+				return nil, err
+			}
+			outs[k] = y
+		}
+		return outs, nil
+	}
+	tensors, err := ref.Run(n.Spec, in)
+	for k, t := range tensors {
+		outs[k] = t.F
+	}
+	return outs, err
+}
+
+func (p *fakeProgram) Read(_ context.Context, v kernels.Value, dst []byte) error {
+	copy(dst, p.memory(v))
+	if p.d.overread {
+		*(*byte)(unsafe.Add(unsafe.Pointer(&dst[0]), len(dst))) ^= 1
+	}
+	return nil
+}
+
+func (p *fakeProgram) Finite(context.Context) error {
+	if p.d.lost {
+		return errors.New("node 0")
+	}
+	return nil
+}
+
+func (p *fakeProgram) Bytes() int64 { return 0 }
+
+func (p *fakeProgram) Close() error { p.d.open--; return nil }
+
+// recorder is a testing.TB that remembers what Run says.
+type recorder struct {
+	testing.TB
+	errors, logs []string
+}
+
+func (r *recorder) Helper()                   {}
+func (r *recorder) Errorf(f string, a ...any) { r.errors = append(r.errors, fmt.Sprintf(f, a...)) }
+func (r *recorder) Logf(f string, a ...any)   { r.logs = append(r.logs, fmt.Sprintf(f, a...)) }
+func (r *recorder) Fatal(a ...any)            { r.errors = append(r.errors, fmt.Sprint(a...)) }

@@ -1,0 +1,115 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// TestTable holds the table to its own rules: unique names, shapes that pass, memory within bounds, every operation at odd sizes and at
+// real ones, and the same data each time.
+func TestTable(t *testing.T) {
+	names := map[string]bool{}
+	seen := map[string]int{}
+	var flops, realFlops int64
+	for _, c := range Cases() {
+		if names[c.Name] {
+			t.Errorf("two cases are called %s", c.Name)
+		}
+		names[c.Name] = true
+		out, err := c.Spec.Infer(c.In)
+		if err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+			continue
+		}
+		if len(c.Fill) != len(c.In) || c.Into != nil && len(c.Into) != len(out) {
+			t.Errorf("%s: %d inputs, %d fills, %d outputs into %v", c.Name, len(c.In), len(c.Fill), len(out), c.Into)
+		}
+		bytes := c.bytes()
+		for _, o := range out {
+			bytes += o.Bytes()
+		}
+		if bytes > 1500<<20 {
+			t.Errorf("%s takes %d MB", c.Name, bytes>>20)
+		}
+		f := c.Spec.FLOPs(c.In)
+		op := strings.TrimPrefix(fmt.Sprintf("%T", c.Spec), "kernels.")
+		if c.Big {
+			op += " real"
+			realFlops += f
+		} else if flops += f; f > 1e8 {
+			t.Errorf("%s makes %d operations, too many to judge whole", c.Name, f)
+		}
+		seen[op]++
+	}
+	for _, op := range []string{"Linear", "Conv2d", "Attention", "GroupNorm", "LayerNorm", "Activate", "Add", "Concat", "Resize",
+		"Embedding", "Gather", "ScaleRepeat", "Guidance", "Solver"} {
+		if seen[op] == 0 || seen[op+" real"] == 0 {
+			t.Errorf("%s: %d odd cases and %d real ones, want some of both", op, seen[op], seen[op+" real"])
+		}
+	}
+	if seen["Sinusoid"] == 0 {
+		t.Error("no Sinusoid")
+	}
+	t.Logf("%d cases, %.3g small and %.4g real TFLOP: %v", len(names), float64(flops)/1e12, float64(realFlops)/1e12, seen)
+}
+
+// TestFill checks the moments of random data, that names and places seed them, and that narrow types agree with what is judged.
+func TestFill(t *testing.T) {
+	c := linear("fill", kernels.Linear{}, kernels.BF16, []int{257}, 1021, 3).fill(0, Fill{Mean: 3, Scale: 2})
+	data, tensors := c.operands(kernels.F32)
+	var sum, squares float64
+	for _, v := range tensors[0].F {
+		sum += float64(v)
+		squares += float64(v) * float64(v)
+	}
+	n := float64(len(tensors[0].F))
+	mean := sum / n
+	if std := math.Sqrt(squares/n - mean*mean); math.Abs(mean-3) > 0.02 || math.Abs(std-2) > 0.02 {
+		t.Errorf("mean %v and deviation %v, want 3 and 2", mean, std)
+	}
+	for i, v := range tensors[1].F {
+		if h := uint16(data[1][2*i]) | uint16(data[1][2*i+1])<<8; kernels.FromBF16(h) != v {
+			t.Fatalf("weight %d is %v in the source and %v for the judge", i, kernels.FromBF16(h), v)
+		}
+	}
+	_, again := c.operands(kernels.F32)
+	if !slices.Equal(tensors[0].F, again[0].F) {
+		t.Error("the same case gave other data")
+	}
+	c.Name += "!"
+	if _, other := c.operands(kernels.F32); slices.Equal(tensors[0].F, other[0].F) {
+		t.Error("another case gave the same data")
+	}
+	_, half := c.operands(kernels.F16)
+	for _, v := range half[0].F {
+		if kernels.FromF16(kernels.ToF16(v)) != v {
+			t.Fatalf("%v is no float16", v)
+		}
+	}
+}
+
+// TestElements checks that corners are always judged and indices ascend within the output.
+func TestElements(t *testing.T) {
+	for _, c := range Cases() {
+		out, err := c.Spec.Infer(c.In)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := c.elements(out[0].Shape)
+		if !c.Big {
+			if e != nil {
+				t.Errorf("%s: judged at %d elements, want all", c.Name, len(e))
+			}
+			continue
+		}
+		n := out[0].Len()
+		if e[0] != 0 || e[len(e)-1] != n-1 || !slices.IsSorted(e) || len(slices.Compact(slices.Clone(e))) != len(e) || len(e) < min(n, 40) || len(e) > judgedRows*judgedCols {
+			t.Errorf("%s: %d elements from %d to %d of %d", c.Name, len(e), e[0], e[len(e)-1], n)
+		}
+	}
+}
