@@ -1,0 +1,206 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Attention's blocks. A part is a block of queries of one head against all keys, one block of keys after the other, with the running
+// maximum and sum of flash attention. Of the scores only those of one row group of a tile exist at a time, in the level-1 cache. Keys and values are
+// packed anew for each part, which many queries must outweigh; results, keys and values of the blocks fit the level-2 cache.
+const (
+	queryFloats = 96 << 10 // queries × head size of a part, at most
+	queryRows   = 512      // queries of a part, at most
+	keyFloats   = 32 << 10 // keys × head size of a block, at most
+	keyRows     = 256      // keys of a block, at most
+)
+
+// attention is softmax(q·kᵀ/√d)·v by heads.
+type attention struct {
+	v                 *variant
+	batch, heads, d   int
+	queries, keys     int
+	causal            bool
+	queryRows         int // of a part, a multiple of mr
+	keyRows           int // of a block, a multiple of nr
+	keyOffsets        []int32
+	scale             float32
+	workers           []productWorker
+	in, out           []view
+	memory            [][]float32
+	weights           [1]weights // of the keys, as pack wants them
+	headSlots         int        // d rounded up to whole tiles
+	parts, partsAHead int
+}
+
+// newAttention returns the kernel of an Attention.
+func newAttention(s kernels.Attention, in, out []kernels.Tensor, v *variant) kernel {
+	q := in[0].Shape
+	a := &attention{
+		v: v, batch: q[0], heads: s.Heads, d: q[len(q)-1] / s.Heads, queries: kernels.Tokens(in[0]), keys: kernels.Tokens(in[1]), causal: s.Causal,
+	}
+	g := v.gemm
+	a.scale = float32(1 / math.Sqrt(float64(a.d)))
+	rows := min(a.queries, queryRows, max(queryFloats/a.d, 1))
+	// Parts of equal size, an even number of them if there are enough, so that two workers finish together.
+	rows = divUp(a.queries, divUp(a.queries, rows))
+	a.queryRows = roundUp(rows, g.mr)
+	keys := min(a.keys, keyRows, max(keyFloats/a.d, 1))
+	a.keyRows = roundUp(divUp(a.keys, divUp(a.keys, keys)), g.nr)
+	a.headSlots = roundUp(a.d, g.nr)
+	a.partsAHead = divUp(a.queries, a.queryRows)
+	a.parts = a.batch * a.heads * a.partsAHead
+	a.keyOffsets = make([]int32, a.d)
+	for i := range a.keyOffsets {
+		a.keyOffsets[i] = int32(i * g.nr)
+	}
+	return a
+}
+
+// sizes are the lengths of a worker's scratch: packed keys and values; scores of a row group; results; maxima and sums.
+func (a *attention) sizes() (kv, scores, result, stats int) {
+	return a.keyRows * a.headSlots, a.v.gemm.mr * a.keyRows, a.queryRows * a.headSlots, roundUp(2*a.queryRows, 16)
+}
+
+func (a *attention) scratch() (shared, perWorker int) {
+	kv, scores, result, stats := a.sizes()
+	return 0, 2*kv + roundUp(scores, 16) + result + stats
+}
+
+func (a *attention) run(p *pool, in, out []view, s scratch) error {
+	if len(a.workers) != p.workers() {
+		a.workers = make([]productWorker, p.workers())
+		for w := range a.workers {
+			a.workers[w].rows = make([]*float32, a.v.gemm.mr)
+		}
+	}
+	a.in, a.out, a.memory = in, out, s.worker
+	a.weights[0] = weights{dtype: kernels.F32, f32: in[1].f32, ld: a.heads * a.d}
+	p.run(a.parts, a)
+	a.in, a.out, a.memory, a.weights[0] = nil, nil, nil, weights{}
+	for w := range a.workers {
+		clear(a.workers[w].rows)
+		a.workers[w].args = tileArgs{}
+	}
+	return nil
+}
+
+// do computes part i: a block of queries of one head. Parts of a head follow each other, so that its keys are in a cache.
+func (a *attention) do(w, i int) {
+	g, d, width := a.v.gemm, a.d, a.heads*a.d
+	first := i % a.partsAHead * a.queryRows
+	head, batch := i/a.partsAHead%a.heads, i/a.partsAHead/a.heads
+	rows := min(a.queryRows, a.queries-first)
+	base := (batch*a.queries+first)*width + head*d
+
+	kvSize, scoreSize, resultSize, statSize := a.sizes()
+	mem := a.memory[w]
+	k, mem := mem[:kvSize], mem[kvSize:]
+	v, mem := mem[:kvSize], mem[kvSize:]
+	scores, mem := mem[:scoreSize], mem[roundUp(scoreSize, 16):]
+	result, mem := mem[:resultSize], mem[resultSize:]
+	stats := mem[:statSize]
+	most, sums := stats[:rows], stats[a.queryRows:][:rows]
+	for r := range rows {
+		most[r], sums[r] = float32(math.Inf(-1)), 0
+	}
+
+	last := a.keys
+	if a.causal {
+		last = min(last, first+rows)
+	}
+	for key := 0; key < last; key += a.keyRows {
+		keys := min(a.keyRows, last-key)
+		a.packKeys(k, batch*a.keys+key, keys, head)
+		a.packValues(v, batch*a.keys+key, keys, head)
+		for r := 0; r < rows; r += g.mr {
+			group := min(g.mr, rows-r)
+			if a.causal && first+r+group <= key {
+				continue // sees none of these keys
+			}
+			a.multiply(w, scores, a.keyRows, a.in[0].f32[base+r*width:], width, group, d, k, divUp(keys, g.nr), false)
+			for j := range group {
+				seen := keys
+				if a.causal {
+					seen = min(keys, max(first+r+j+1-key, 0))
+				}
+				row := scores[j*a.keyRows:][:keys]
+				clear(row[seen:])
+				if seen > 0 {
+					a.soften(row[:seen], &most[r+j], &sums[r+j], result[(r+j)*a.headSlots:][:d], key > 0)
+				}
+			}
+			a.multiply(w, result[r*a.headSlots:], a.headSlots, scores, a.keyRows, group, keys, v, a.headSlots/g.nr, key > 0)
+		}
+	}
+	for r := range rows {
+		g.scaled(a.out[0].f32[base+r*width:][:d], result[r*a.headSlots:], 1/sums[r])
+	}
+}
+
+// soften turns a row of scores into weights relative to the maximum so far, and scales what was summed under an older one.
+func (a *attention) soften(row []float32, most, sum *float32, result []float32, again bool) {
+	if m := a.v.vec.max(row); m > *most {
+		if again {
+			f := float32(math.Exp(float64(*most - m)))
+			*sum *= f
+			a.v.gemm.scaled(result, result, f)
+		}
+		*most = m
+	}
+	*sum += a.v.vec.expShiftSum(row, *most)
+}
+
+// packKeys packs keys as columns and scales them, on behalf of the scores.
+func (a *attention) packKeys(dst []float32, row, keys, head int) {
+	g := a.v.gemm
+	for j := 0; j < keys; j += g.nr {
+		g.pack(dst[j*a.d:], &a.weights[0], row+j, min(g.nr, keys-j), head*a.d, a.keyOffsets)
+	}
+	all := dst[:roundUp(keys, g.nr)*a.d]
+	g.scaled(all, all, a.scale)
+}
+
+// packValues packs values as rows: they lie in the right order and are only cut into panels.
+func (a *attention) packValues(dst []float32, row, keys, head int) {
+	g := a.v.gemm
+	v, width := a.in[2].f32, a.heads*a.d
+	for c := 0; c < a.d; c += g.nr {
+		panel := dst[c*keys:][:keys*g.nr]
+		first := row*width + head*a.d + c
+		// Past the head's last column comes what is not used, except near the very last value, where there is nothing.
+		whole := 0
+		if rest := len(v) - first - g.nr; rest >= 0 {
+			whole = min(keys, rest/width+1)
+		}
+		for r := whole; r < keys; r++ {
+			to := panel[r*g.nr:][:g.nr]
+			clear(to[copy(to, v[first+r*width:][:min(a.d-c, g.nr)]):])
+		}
+		if whole > 0 {
+			g.gather(&panel[0], &v[first : first+(whole-1)*width+g.nr][0], 4*width, whole)
+		}
+	}
+}
+
+// multiply is c (+)= a·b for rows of a ld elements apart and packed panels of depth k.
+func (a *attention) multiply(w int, c []float32, ldc int, x []float32, ld, rows, k int, b []float32, panels int, accumulate bool) {
+	g, state := a.v.gemm, &a.workers[w]
+	state.args = tileArgs{ldc: ldc, rows: &state.rows[0], taps: 1, k: k}
+	if accumulate {
+		state.args.accumulate = 1
+	}
+	for r := 0; r < rows; r += g.mr {
+		for j := range state.rows {
+			// Rows past the last are computed from the last one and not used.
+			from := min(r+j, rows-1) * ld
+			state.rows[j] = &x[from : from+k][0]
+		}
+		for j := range panels {
+			state.args.c = &c[r*ldc+j*g.nr : (r+g.mr-1)*ldc+(j+1)*g.nr][0]
+			state.args.b = &b[j*g.nr*k : (j+1)*g.nr*k][0]
+			g.tile(&state.args)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package cpu
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// newKernel returns the kernel of a spec. in and out describe the operands as they are stored here: 16-bit vectors are
+// already widened.
+func newKernel(s kernels.Spec, in, out []kernels.Tensor, v *variant) (kernel, error) {
+	switch s := s.(type) {
+	case kernels.Linear:
+		return newLinear(s, in, out, v), nil
+	case kernels.Conv2d:
+		return newConv2d(s, in, out, v), nil
+	case kernels.Attention:
+		return newAttention(s, in, out, v), nil
+	case kernels.GroupNorm:
+		return newGroupNorm(s, in, v), nil
+	case kernels.LayerNorm:
+		return newLayerNorm(s, in, v), nil
+	case kernels.Activate:
+		return newActivate(s, in, v), nil
+	case kernels.Add:
+		return newAdd(s, in, v), nil
+	case kernels.Concat:
+		return newConcat(in), nil
+	case kernels.Resize:
+		return newResize(in, out), nil
+	case kernels.Embedding:
+		return newEmbedding(in), nil
+	case kernels.Gather:
+		return newGather(in), nil
+	case kernels.Sinusoid:
+		return newSinusoid(s, in), nil
+	case kernels.ScaleRepeat:
+		return newScaleRepeat(s, in, v), nil
+	case kernels.Guidance:
+		return newGuidance(s, out), nil
+	case kernels.Solver:
+		return newSolver(s, out), nil
+	}
+	return nil, fmt.Errorf("cpu: no kernel for %T", s)
+}
+
+// Compile implements kernels.Device. Float values are kept in float32 whatever the weights are.
+func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	if o.Precision != 0 && o.Precision != kernels.F32 {
+		return nil, fmt.Errorf("cpu: precision %v: this device computes in %v", o.Precision, precisions(d.info.Precisions))
+	}
+	if err := plan.Validate(); err != nil {
+		return nil, err
+	}
+	var source *checkpoint
+	if w != nil {
+		var ok bool
+		if source, ok = w.(*checkpoint); !ok || source.device != d {
+			return nil, errors.New("cpu: the weights are another device's")
+		}
+	}
+	p := &program{device: d, plan: plan, dirty: true, values: make([]view, len(plan.Tensors)), owned: make([]span, len(plan.Tensors))}
+	stored, err := p.bindWeights(source)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.makeNodes(stored); err != nil {
+		return nil, err
+	}
+	p.layout()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, errClosed
+	}
+	d.needs[p] = p.need
+	return p, nil
+}
+
+func precisions(all []kernels.DType) string {
+	var names []string
+	for _, p := range all {
+		names = append(names, p.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// bindWeights fills the views of all weights and returns the tensors as they are stored.
+func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
+	stored := append([]kernels.Tensor(nil), p.plan.Tensors...)
+	var failed []error
+	for v, t := range stored {
+		if t.Role != kernels.Weight {
+			if t.DType != kernels.F32 && t.DType != kernels.I32 {
+				return nil, fmt.Errorf("cpu: %s value %v: must be %v or %v", t.Role, t, kernels.F32, kernels.I32)
+			}
+			continue
+		}
+		if source == nil {
+			return nil, fmt.Errorf("cpu: the plan uses weight %s, and there are no weights", t.Name)
+		}
+		bound, err := source.bind(t)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		p.values[v] = bound
+		stored[v].DType = bound.dtype
+	}
+	if len(failed) > 0 {
+		return nil, fmt.Errorf("cpu: %w", errors.Join(failed...))
+	}
+	return stored, nil
+}
+
+// makeNodes chooses the kernels.
+func (p *program) makeNodes(stored []kernels.Tensor) error {
+	hoisted := p.plan.Hoisted()
+	for i, n := range p.plan.Nodes {
+		in, out := make([]kernels.Tensor, len(n.In)), make([]kernels.Tensor, len(n.Out))
+		for k, v := range n.In {
+			in[k] = stored[v]
+		}
+		for k, v := range n.Out {
+			out[k] = stored[v]
+		}
+		made, err := newKernel(n.Spec, in, out, p.device.variant)
+		if err != nil {
+			return fmt.Errorf("node %d (%s): %w", i, n.Path, err)
+		}
+		shared, perWorker := made.scratch()
+		p.shared, p.perWorker = max(p.shared, roundUp(shared, alignFloats)), max(p.perWorker, roundUp(perWorker, alignFloats))
+		p.nodes = append(p.nodes, node{
+			kernel: made, hoisted: hoisted[i], flops: n.Spec.FLOPs(p.plan.Inputs(n)),
+			in: make([]view, len(in)), out: make([]view, len(out)),
+		})
+	}
+	return nil
+}
+
+// span is where a value lies in the program's own memory, or in the arena: n float32 from at; n is 0 for a weight.
+type span struct {
+	at, n int
+	arena bool
+}
+
+// layout places every value. The program's memory begins with what a caller writes, requests first, so that the content at
+// the start of a run can be kept with one copy; results and what hoisted nodes hand to later runs follow. An arena begins
+// with scratch.
+func (p *program) layout() {
+	size := func(v kernels.Value) int64 { return 4 * int64(p.plan.Tensors[v].Len()) }
+	blocks := p.plan.Lifetimes(size)
+	offsets, total := kernels.Arena(blocks, alignBytes)
+	p.scratch.worker = make([][]float32, p.device.pool.workers())
+	start := p.shared + p.perWorker*len(p.scratch.worker)
+	p.need = start + int(total/4)
+	used := make([]bool, len(p.plan.Tensors))
+	for _, n := range p.plan.Nodes {
+		for _, v := range n.Out {
+			used[v] = true
+		}
+	}
+	at := 0
+	place := func(roles ...kernels.Role) {
+		for v, t := range p.plan.Tensors {
+			for _, r := range roles {
+				if t.Role != r || r == kernels.Temp && (blocks[v].Bytes > 0 || !used[v]) {
+					continue
+				}
+				p.owned[v] = span{at: at, n: t.Len()}
+				at += roundUp(t.Len(), alignFloats)
+			}
+		}
+	}
+	place(kernels.Request)
+	p.requests = at
+	place(kernels.Step, kernels.State)
+	p.inputs = at
+	place(kernels.Result, kernels.Temp)
+	for v, b := range blocks {
+		if b.Bytes > 0 {
+			p.owned[v] = span{at: start + int(offsets[v]/4), n: int(b.Bytes / 4), arena: true}
+		}
+	}
+	p.memory = alignedFloats(at)
+	p.before = alignedFloats(p.inputs)
+	for v, s := range p.owned {
+		if s.n > 0 && !s.arena {
+			p.point(kernels.Value(v), p.memory)
+		}
+	}
+}
+
+// point sets the view of a value that lies in memory.
+func (p *program) point(v kernels.Value, memory []float32) {
+	s, t := p.owned[v], p.plan.Tensors[v]
+	data := memory[s.at : s.at+s.n : s.at+s.n]
+	p.values[v] = view{shape: t.Shape, dtype: t.DType}
+	if t.DType == kernels.I32 {
+		p.values[v].i32 = unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(data))), s.n)
+		return
+	}
+	p.values[v].f32 = data
+}

@@ -1,0 +1,188 @@
+package cpu
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Options configures a device.
+type Options struct {
+	// Threads is the number of workers; 0 is GOMAXPROCS, which follows the process's affinity and CPU limit.
+	Threads int
+	// Variant names the kernels: "avx512", "avx2" or "portable"; "" is the best this machine has.
+	Variant string
+	// Trace, if set, is told of every node that a run has computed, in order, on the goroutine that called Run.
+	Trace func(Timing)
+}
+
+// Timing is what Options.Trace is told of a node.
+type Timing struct {
+	Node     kernels.Node
+	FLOPs    int64
+	Duration time.Duration
+}
+
+// Device is the processor. It implements kernels.Device; its methods are safe for concurrent use.
+type Device struct {
+	variant *variant
+	pool    *pool
+	trace   func(Timing)
+	info    kernels.Info
+
+	// turn holds a token while a program runs: programs share pool and arena.
+	turn  chan struct{}
+	arena arena // guarded by turn
+
+	mu      sync.Mutex
+	needs   map[*program]int // float32 of arena that each open program needs
+	weights int              // open
+	closed  bool
+	peak    float64
+}
+
+var errClosed = errors.New("cpu: the device is closed")
+
+var _ kernels.Device = (*Device)(nil)
+
+// New makes a device. It measures nothing, so it is fast; Close ends its workers.
+func New(o Options) (*Device, error) {
+	v, err := chooseVariant(o.Variant)
+	if err != nil {
+		return nil, err
+	}
+	const most = 1 << 12
+	if o.Threads < 0 || o.Threads > most {
+		return nil, fmt.Errorf("cpu: threads %d: must be 0 (all) to %d", o.Threads, most)
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	return &Device{
+		variant: v,
+		pool:    newPool(o.Threads),
+		trace:   o.Trace,
+		info: kernels.Info{
+			Name:       "cpu",
+			Detail:     fmt.Sprintf("%s, %s, %d threads", processor(), v.name, o.Threads),
+			Precisions: []kernels.DType{kernels.F32},
+			Memory:     memory(),
+			Variant:    v.name,
+			Variants:   variantNames(),
+		},
+		turn:  make(chan struct{}, 1),
+		needs: map[*program]int{},
+	}, nil
+}
+
+// Info implements kernels.Device. PeakFLOPS is 0 until the method of that name has measured it.
+func (d *Device) Info() kernels.Info {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	info := d.info
+	info.PeakFLOPS = d.peak
+	return info
+}
+
+// Supports implements kernels.Device.
+func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
+	out, err := s.Infer(in)
+	if err != nil {
+		return false
+	}
+	_, err = newKernel(s, in, out, d.variant)
+	return err == nil
+}
+
+// Close implements kernels.Device: it ends the workers. It is an error, and does nothing, while programs or weights are open;
+// closing again does nothing.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.needs) > 0 || d.weights > 0 {
+		return fmt.Errorf("cpu: closing the device with %d programs and %d weights open", len(d.needs), d.weights)
+	}
+	if !d.closed {
+		d.closed = true
+		d.pool.close()
+	}
+	return nil
+}
+
+// lock waits for the device's turn, or for ctx to end.
+func (d *Device) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *Device) unlock() { <-d.turn }
+
+// need is the size of the arena that the open programs share, in float32.
+func (d *Device) need() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	most := 0
+	for _, n := range d.needs {
+		most = max(most, n)
+	}
+	return most
+}
+
+// processor names the processor: the kernel's model name where /proc has it.
+func processor() string {
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		defer f.Close()
+		lines := bufio.NewScanner(io.LimitReader(f, 1<<12))
+		for lines.Scan() {
+			if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {
+				return strings.TrimSpace(value)
+			}
+		}
+	}
+	return runtime.GOARCH
+}
+
+// memory returns the machine's memory, or the process's limit (cgroup 2) where that is less; 0 if neither is known.
+func memory() int64 {
+	total := int64(0)
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if _, rest, ok := bytes.Cut(text, []byte("MemTotal:")); ok {
+			if f := bytes.Fields(rest); len(f) > 0 {
+				kib, _ := strconv.ParseInt(string(f[0]), 10, 64) // stays 0, unknown, if it is no number
+				total = kib << 10
+			}
+		}
+	}
+	limit := int64(math.MaxInt64)
+	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
+			limit = n
+		}
+	}
+	if total == 0 && limit == math.MaxInt64 {
+		return 0
+	}
+	if total == 0 {
+		return limit
+	}
+	return min(total, limit)
+}

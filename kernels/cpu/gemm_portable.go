@@ -1,0 +1,165 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// gemmPortable is the version without assembly: a tile of 2×4 keeps its eight sums, four weights and two temporaries in the
+// fifteen registers that Go has for float32 on amd64.
+var gemmPortable = &gemmKernels{
+	mr: 2, nr: 4, packRows: 4, dotK: 1,
+	tile:    tilePortable,
+	packF32: packPortable[float32], packF16: packPortable[f16], packBF16: packPortable[bf16],
+	dotF32: dotPortable[float32], dotF16: dotPortable[f16], dotBF16: dotPortable[bf16],
+	gather:  gatherPortable,
+	combine: combinePortable,
+	scale:   scalePortable,
+	fmaPeak: fmaPeakPortable, fmaFLOPs: 24,
+}
+
+type (
+	f16  uint16
+	bf16 uint16
+)
+
+func widen[T float32 | f16 | bf16](x T) float32 {
+	switch x := any(x).(type) {
+	case f16:
+		return kernels.FromF16(uint16(x))
+	case bf16:
+		return kernels.FromBF16(uint16(x))
+	case float32:
+		return x
+	}
+	return 0
+}
+
+func tilePortable(a *tileArgs) {
+	c0 := (*[4]float32)(unsafe.Pointer(a.c))
+	c1 := (*[4]float32)(unsafe.Add(unsafe.Pointer(a.c), 4*a.ldc))
+	var s00, s01, s02, s03, s10, s11, s12, s13 float32
+	rows := unsafe.Slice(a.rows, 2*a.taps)
+	b := unsafe.Slice(a.b, 4*a.k*a.taps)
+	for len(rows) >= 2 {
+		a0, a1 := unsafe.Slice(rows[0], a.k), unsafe.Slice(rows[1], a.k)
+		rows = rows[2:]
+		for i, x0 := range a0 {
+			x1 := a1[i]
+			w := (*[4]float32)(b[4*i:])
+			s00 += x0 * w[0]
+			s01 += x0 * w[1]
+			s02 += x0 * w[2]
+			s03 += x0 * w[3]
+			s10 += x1 * w[0]
+			s11 += x1 * w[1]
+			s12 += x1 * w[2]
+			s13 += x1 * w[3]
+		}
+		b = b[4*a.k:]
+	}
+	if a.accumulate != 0 { // adding block sums, not continuing them, rounds less
+		s00, s01, s02, s03 = s00+c0[0], s01+c0[1], s02+c0[2], s03+c0[3]
+		s10, s11, s12, s13 = s10+c1[0], s11+c1[1], s12+c1[2], s13+c1[3]
+	}
+	*c0 = [4]float32{s00, s01, s02, s03}
+	*c1 = [4]float32{s10, s11, s12, s13}
+}
+
+func packPortable[T float32 | f16 | bf16](dst *float32, src unsafe.Pointer, ld int, offsets *int32, k int) {
+	for r := range 4 {
+		row := unsafe.Slice((*T)(unsafe.Add(src, r*ld)), k)
+		for j, o := range unsafe.Slice(offsets, k) {
+			*(*float32)(unsafe.Add(unsafe.Pointer(dst), 4*(int(o)+r))) = widen(row[j])
+		}
+	}
+}
+
+func dotPortable[T float32 | f16 | bf16](dst, a *float32, w unsafe.Pointer, ld, k int) {
+	x := unsafe.Slice(a, k)
+	for r := range 4 {
+		var s0, s1, s2, s3 float32
+		row := unsafe.Slice((*T)(unsafe.Add(w, r*ld)), k)
+		i := 0
+		for ; i+4 <= k; i += 4 {
+			x, row := (*[4]float32)(x[i:]), (*[4]T)(row[i:])
+			s0 += x[0] * widen(row[0])
+			s1 += x[1] * widen(row[1])
+			s2 += x[2] * widen(row[2])
+			s3 += x[3] * widen(row[3])
+		}
+		for ; i < k; i++ {
+			s0 += x[i] * widen(row[i])
+		}
+		*(*float32)(unsafe.Add(unsafe.Pointer(dst), 4*r)) += (s0 + s1) + (s2 + s3)
+	}
+}
+
+func gatherPortable(dst, src *float32, ld, k int) {
+	panel := unsafe.Slice((*[4]float32)(unsafe.Pointer(dst)), k)
+	for r := range panel {
+		panel[r] = *(*[4]float32)(unsafe.Add(unsafe.Pointer(src), r*ld))
+	}
+}
+
+func combinePortable(dst, c, bias, residual *float32, n int) {
+	d, x := unsafe.Slice(dst, n), unsafe.Slice(c, n)
+	b, r := unsafe.Slice(bias, n*present(bias)), unsafe.Slice(residual, n*present(residual))
+	switch {
+	case bias != nil && residual != nil:
+		for i := range d {
+			d[i] = x[i] + b[i] + r[i]
+		}
+	case bias != nil:
+		for i := range d {
+			d[i] = x[i] + b[i]
+		}
+	case residual != nil:
+		for i := range d {
+			d[i] = x[i] + r[i]
+		}
+	default:
+		copy(d, x)
+	}
+}
+
+func present(p *float32) int {
+	if p == nil {
+		return 0
+	}
+	return 1
+}
+
+func scalePortable(dst, src *float32, f float32, n int) {
+	d, x := unsafe.Slice(dst, n), unsafe.Slice(src, n)
+	for i := range d {
+		d[i] = f * x[i]
+	}
+}
+
+// peakSink keeps the compiler from removing the sums of fmaPeakPortable; the factors are not constants for the same reason.
+var (
+	peakSink    [12]float32
+	peakFactors = [2]float32{0.5, 1}
+)
+
+func fmaPeakPortable(iterations int) {
+	var s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11 float32
+	x, y := peakFactors[0], peakFactors[1]
+	for range iterations {
+		s0 = s0*x + y
+		s1 = s1*x + y
+		s2 = s2*x + y
+		s3 = s3*x + y
+		s4 = s4*x + y
+		s5 = s5*x + y
+		s6 = s6*x + y
+		s7 = s7*x + y
+		s8 = s8*x + y
+		s9 = s9*x + y
+		s10 = s10*x + y
+		s11 = s11*x + y
+	}
+	peakSink = [12]float32{s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11}
+}

@@ -1,0 +1,363 @@
+package cpu
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Block sizes. A worker computes a part of the output, at most partRows×partCols, over the whole depth, so that parts never wait for
+// each other. The depth is cut into blocks; for each, the worker packs its columns of the weights into a panel (400 KB at most),
+// which stays in the level-2 cache (1 MB on the AVX-512 servers this was tuned on) while every row of the part passes over it. Within a
+// row group of a tile, the group's slice of A (12 rows × 1.3 KB) stays in the level-1 cache while the panel streams past it, at 10 bytes a cycle.
+// partRows is large because packing costs about a quarter cycle an element, which partRows/32 cycles of multiplying must outweigh, and no
+// larger because the part's sums (650 KB) pass through the cache once for each block of the depth. Narrow outputs take deeper blocks.
+const (
+	partRows    = 528
+	partCols    = 320
+	panelFloats = 320 * partCols
+	maxDepth    = 640
+)
+
+// zeroRow is a row of padding: as long as the k of any tile.
+var zeroRow [maxDepth]float32
+
+// window says which pixels of an image each output position reads; a matrix is an image of one row and a window of one pixel.
+type window struct {
+	h, w             int // source
+	upH, upW         int // size the source is resized to by nearest neighbour; h, w if it is not
+	outH, outW       int
+	kh, kw, stride   int
+	padTop, padLeft  int
+	positions, pixel int // outH·outW and kh·kw
+}
+
+// source returns the index of the pixel that tap t of output position m reads, counted through the batch, or −1 on padding.
+func (g *window) source(m, t int) int32 {
+	b, p := m/g.positions, m%g.positions
+	y := p/g.outW*g.stride + t/g.kw - g.padTop
+	x := p%g.outW*g.stride + t%g.kw - g.padLeft
+	if y < 0 || y >= g.upH || x < 0 || x >= g.upW {
+		return -1
+	}
+	return int32((b*g.h+y*g.h/g.upH)*g.w + x*g.w/g.upW)
+}
+
+// block is a part of the depth: channels of one source, all taps of each.
+type block struct {
+	source   int     // 0: x, 1: x2
+	channel  int     // the first one, within the source
+	channels int     // at most maxDepth
+	column   int     // of the weights
+	offsets  []int32 // where in a panel each column of the weights goes: a panel is ordered by tap, then channel; the file the other way round
+}
+
+// product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, where row m of A is the window at position m.
+type product struct {
+	v        *variant
+	window   window
+	rows     int    // of A
+	cols     int    // of the output; the weights have twice as many rows for GEGLU
+	channels [2]int // of x and x2
+	taps     int
+	act      kernels.Activation
+	blocks   []block
+	// operands: indices of the inputs, −1 where absent; the first two are x and x2
+	operands struct{ x, x2, weight, bias, rowBias, residual int }
+
+	split   split
+	workers []productWorker
+
+	// of the run in progress
+	in, out []view
+	weights weights
+	memory  [][]float32
+}
+
+// productWorker is what a worker needs besides scratch: pointers, which must lie where the garbage collector sees them.
+type productWorker struct {
+	args tileArgs
+	rows []*float32
+	_    [64]byte // workers write theirs all the time: a cache line apart
+}
+
+// split is how the output is cut: rows groups of mr and column groups of nr, each shared out evenly.
+type split struct {
+	workers          int
+	rowParts, groups int
+	colParts, panels int
+}
+
+func (p *product) init() {
+	g := p.v.gemm
+	p.window.positions, p.window.pixel = p.window.outH*p.window.outW, p.window.kh*p.window.kw
+	p.taps = p.window.pixel
+	_, panels := p.limits()
+	depth := min(panelFloats/(panels*p.halves()*g.nr), maxDepth)
+	column := 0
+	for s, channels := range p.channels {
+		if channels == 0 {
+			continue
+		}
+		// Blocks of equal size, of whole vectors where possible, which pack takes without a remainder.
+		size := max(depth/p.taps, 1)
+		if size >= 16 {
+			size = size / 16 * 16
+			size = roundUp(divUp(channels, divUp(channels, size)), 16)
+		}
+		for c := 0; c < channels; c += size {
+			n := min(size, channels-c)
+			p.blocks = append(p.blocks, block{s, c, n, column, p.offsets(n, g.nr)})
+			column += n * p.taps
+		}
+	}
+}
+
+// offsets returns the table for a block of n channels, the one of an earlier block if that is the same.
+func (p *product) offsets(n, nr int) []int32 {
+	for _, b := range p.blocks {
+		if b.channels == n {
+			return b.offsets
+		}
+	}
+	t := make([]int32, n*p.taps)
+	for i := range t {
+		t[i] = int32((i%p.taps*n + i/p.taps) * nr)
+	}
+	return t
+}
+
+// halves is 2 where each output column is computed from two columns of sums.
+func (p *product) halves() int {
+	if p.act == kernels.GEGLU {
+		return 2
+	}
+	return 1
+}
+
+// limits are the row groups and output panels of the largest part.
+func (p *product) limits() (groups, panels int) {
+	g := p.v.gemm
+	return min(divUp(p.rows, g.mr), partRows/g.mr), min(divUp(p.cols, g.nr), max(partCols/g.nr/p.halves(), 1))
+}
+
+// sizes are the lengths of a worker's scratch for parts of so many row groups and panels, each a multiple of 16.
+func (p *product) sizes() (panel, sums, bias, table int) {
+	g := p.v.gemm
+	groups, panels := p.limits()
+	depth := 0
+	for _, b := range p.blocks {
+		depth = max(depth, len(b.offsets))
+	}
+	cols := panels * p.halves() * g.nr
+	return roundUp(depth*cols, 16), roundUp(groups*g.mr*cols, 16), roundUp(cols, 16), roundUp(groups*g.mr*p.taps, 16)
+}
+
+func (p *product) scratch() (shared, perWorker int) {
+	a, b, c, d := p.sizes()
+	return 0, a + b + c + d
+}
+
+// prepare chooses the split for a number of workers: the one whose slowest worker has least to do.
+func (p *product) prepare(workers int) {
+	if p.split.workers == workers {
+		return
+	}
+	g := p.v.gemm
+	s := split{workers: workers, groups: divUp(p.rows, g.mr), panels: divUp(p.cols, g.nr)}
+	groups, panels := p.limits()
+	best := -1
+	for rowParts := divUp(s.groups, groups); rowParts <= min(divUp(s.groups, groups)+workers, s.groups); rowParts++ {
+		for colParts := divUp(s.panels, panels); colParts <= min(divUp(s.panels, panels)+workers, s.panels); colParts++ {
+			rounds := divUp(rowParts*colParts, workers)
+			rows, cols := divUp(s.groups, rowParts)*g.mr, divUp(s.panels, colParts)*g.nr
+			// Multiplying, packing weights and finding rows, in units of one multiplication a lane.
+			cost := rounds * (rows*cols + 8*cols + 4*rows)
+			if best < 0 || cost < best {
+				best, s.rowParts, s.colParts = cost, rowParts, colParts
+			}
+		}
+	}
+	p.split = s
+	p.workers = make([]productWorker, workers)
+	for w := range p.workers {
+		p.workers[w].rows = make([]*float32, p.taps*g.mr)
+	}
+}
+
+func (p *product) run(pool *pool, in, out []view, s scratch) error {
+	p.prepare(pool.workers())
+	p.in, p.out, p.memory = in, out, s.worker
+	depth := (p.channels[0] + p.channels[1]) * p.taps
+	p.weights = in[p.operands.weight].weights(depth)
+	if err := p.check(); err != nil {
+		return err
+	}
+	pool.run(p.split.rowParts*p.split.colParts, p)
+	p.in, p.out, p.memory, p.weights = nil, nil, nil, weights{}
+	for w := range p.workers {
+		clear(p.workers[w].rows)
+		p.workers[w].args = tileArgs{}
+	}
+	return nil
+}
+
+// check compares the lengths of what is addressed without bounds checks.
+func (p *product) check() error {
+	pixels := p.rows / p.window.positions * p.window.h * p.window.w
+	for s, i := range []int{p.operands.x, p.operands.x2} {
+		if i >= 0 && len(p.in[i].f32) < pixels*p.channels[s] {
+			return fmt.Errorf("cpu: input %d has %d elements, %d pixels of %d channels need more", i, len(p.in[i].f32), pixels, p.channels[s])
+		}
+	}
+	return nil
+}
+
+// input returns the elements of an operand, nil if it is absent.
+func (p *product) input(i int) []float32 {
+	if i < 0 {
+		return nil
+	}
+	return p.in[i].f32
+}
+
+// do computes part i. Parts of the same columns follow each other, so that their weights are read from memory once.
+func (p *product) do(w, i int) {
+	g, s := p.v.gemm, p.split
+	rowPart, colPart := i%s.rowParts, i/s.rowParts
+	group, panel := rowPart*s.groups/s.rowParts, colPart*s.panels/s.colParts
+	groups, panels := (rowPart+1)*s.groups/s.rowParts-group, (colPart+1)*s.panels/s.colParts-panel
+	row, col := group*g.mr, panel*g.nr
+	rows, cols := min(groups*g.mr, p.rows-row), min(panels*g.nr, p.cols-col)
+
+	panelSize, sumSize, biasSize, tableSize := p.sizes()
+	mem := p.memory[w]
+	b, mem := mem[:panelSize], mem[panelSize:]
+	c, mem := mem[:sumSize], mem[sumSize:]
+	bias, mem := mem[:biasSize], mem[biasSize:]
+	table := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(mem[:tableSize]))), tableSize)
+
+	p.locate(table[:groups*g.mr*p.taps], row, rows)
+	ldc := panels * p.halves() * g.nr
+	state := &p.workers[w]
+	for n := range p.blocks {
+		block := &p.blocks[n]
+		k := len(block.offsets)
+		for h := range p.halves() {
+			for j := range panels {
+				first := j * g.nr
+				g.pack(b[(h*panels+j)*k*g.nr:], &p.weights, h*p.cols+col+first, min(g.nr, cols-first), block.column, block.offsets)
+			}
+		}
+		state.args = tileArgs{ldc: ldc, rows: &state.rows[0], taps: p.taps, k: block.channels, accumulate: min(n, 1)}
+		for r := 0; r < groups*g.mr; r += g.mr {
+			p.point(state.rows, table[r*p.taps:], block)
+			sums := c[r*ldc : (r+g.mr)*ldc]
+			for j := 0; j < ldc; j += g.nr {
+				state.args.c = &sums[j]
+				state.args.b = unsafe.SliceData(b[j*k : j*k+k*g.nr])
+				g.tile(&state.args)
+			}
+		}
+	}
+	p.epilogue(c, ldc, panels*g.nr, row, col, rows, cols, bias)
+}
+
+// locate fills the table of a part: for each row group and tap the pixels that mr rows read, −1 for none.
+func (p *product) locate(table []int32, row, rows int) {
+	mr := p.v.gemm.mr
+	for r := 0; len(table) > 0; r += mr {
+		for t := range p.taps {
+			for i := range mr {
+				table[i] = -1
+				if r+i < rows {
+					table[i] = p.window.source(row+r+i, t)
+				}
+			}
+			table = table[mr:]
+		}
+	}
+}
+
+// point fills the row pointers of one row group from its part of the table.
+func (p *product) point(rows []*float32, table []int32, b *block) {
+	x := p.in[p.operands.x].f32
+	if b.source == 1 {
+		x = p.in[p.operands.x2].f32
+	}
+	channels := p.channels[b.source]
+	// The table's pixels are inside the image, which run has checked against x.
+	base := unsafe.Pointer(&x[b.channel])
+	table = table[:len(rows)]
+	for i := range rows {
+		if pixel := int(table[i]); pixel >= 0 {
+			rows[i] = (*float32)(unsafe.Add(base, 4*pixel*channels))
+		} else {
+			rows[i] = &zeroRow[0]
+		}
+	}
+}
+
+// epilogue finishes the sums of a part, which are in the cache, and writes them out. gate is where in a row the gates of GEGLU are.
+func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, biasOf []float32) {
+	bias, rowBias, residual := p.input(p.operands.bias), p.input(p.operands.rowBias), p.input(p.operands.residual)
+	gateBias := bias
+	if bias != nil && p.act == kernels.GEGLU {
+		gateBias = bias[p.cols+col:][:cols]
+	}
+	if bias != nil {
+		bias = bias[col:][:cols]
+	}
+	image := -1
+	var rest []float32
+	for r := range rows {
+		if m := row + r; rowBias != nil && m/p.window.positions != image {
+			image = m / p.window.positions
+			p.v.gemm.finish(biasOf[:cols], rowBias[image*p.cols+col:][:cols], bias, nil)
+		}
+		both := bias
+		if rowBias != nil {
+			both = biasOf[:cols]
+		}
+		at := (row+r)*p.cols + col
+		if residual != nil {
+			rest = residual[at:][:cols]
+		}
+		sums := c[r*ldc : (r+1)*ldc]
+		p.finishRow(p.out[0].f32[at:at+cols], sums[:cols], sums[gate:], both, gateBias, rest)
+	}
+}
+
+// finishRow computes one row of the output from its sums, which it may overwrite.
+func (p *product) finishRow(dst, sums, gates, bias, gateBias, residual []float32) {
+	g, vec := p.v.gemm, p.v.vec
+	if p.act == kernels.Identity {
+		g.finish(dst, sums, bias, residual)
+		return
+	}
+	if bias != nil {
+		g.finish(sums, sums, bias, nil)
+	}
+	to := dst
+	if residual != nil {
+		to = sums // dst may be the residual
+	}
+	switch p.act {
+	case kernels.SiLU:
+		vec.silu(to, sums)
+	case kernels.GELU:
+		vec.gelu(to, sums)
+	case kernels.QuickGELU:
+		vec.quickGELU(to, sums)
+	case kernels.GEGLU:
+		gates = gates[:len(sums)]
+		if gateBias != nil {
+			g.finish(gates, gates, gateBias, nil)
+		}
+		vec.geglu(to, sums, gates)
+	}
+	if residual != nil {
+		g.finish(dst, sums, residual, nil)
+	}
+}

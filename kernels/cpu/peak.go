@@ -1,0 +1,60 @@
+package cpu
+
+import (
+	"context"
+	"time"
+)
+
+// peakTask runs the variant's multiply-adds in registers, the same number in each part.
+type peakTask struct {
+	v          *variant
+	iterations int
+}
+
+func (t *peakTask) do(_, _ int) { t.v.gemm.fmaPeak(t.iterations) }
+
+// PeakFLOPS measures how many float32 operations a second all workers do together, a multiply-add as two, and remembers it for
+// Info. It takes about a quarter of a second, waits for running programs, and is what shares of the peak are shares of.
+func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
+	if err := d.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer d.unlock()
+	d.mu.Lock()
+	peak, closed := d.peak, d.closed
+	d.mu.Unlock()
+	if closed {
+		return 0, errClosed
+	}
+	if peak > 0 {
+		return peak, nil
+	}
+	const (
+		rounds = 5
+		want   = 40 * time.Millisecond
+	)
+	t := &peakTask{v: d.variant, iterations: 1 << 12}
+	n := d.pool.workers()
+	for round := 0; round < rounds; {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		start := time.Now()
+		d.pool.run(n, t)
+		took := time.Since(start)
+		if took < want {
+			t.iterations *= 2
+			continue
+		}
+		round++
+		flops := float64(n) * float64(t.iterations) * float64(d.variant.gemm.fmaFLOPs)
+		peak = max(peak, flops/took.Seconds())
+	}
+	if err := d.pool.failure(); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	d.peak = peak
+	d.mu.Unlock()
+	return peak, nil
+}

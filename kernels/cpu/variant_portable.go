@@ -1,0 +1,5 @@
+//go:build !amd64 || noasm
+
+package cpu
+
+func variants() []*variant { return []*variant{portable} }
