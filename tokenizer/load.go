@@ -1,0 +1,163 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// maxFileSize bounds every file read: the published vocabulary.json has 1 MB.
+const maxFileSize = 64 << 20
+
+// source is what a folder's files say before it is checked as a whole.
+type source struct {
+	vocab     map[string]int32
+	merges    [][2]string
+	where     func(rank int) string // names the place of a merge
+	added     []addedToken          // tokenizer.json's
+	vocabFile string
+}
+
+// Load reads the tokenizer folder dir of fsys, in either form: tokenizer.json, as transformers 5 writes it, or
+// vocab.json with merges.txt; both with tokenizer_config.json, special_tokens_map.json and added_tokens.json where
+// they exist. A folder with both forms is read from tokenizer.json, as the reference does. Which tokens are bos, eos and
+// padding, and how long a sequence is, comes from the files; where they do not say, CLIP's <|startoftext|>,
+// <|endoftext|>, <|endoftext|> and 77 hold.
+//
+// Errors name the file and what is wrong with it.
+func Load(fsys fs.FS, dir string) (*Tokenizer, error) {
+	t, err := load(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
+}
+
+func load(fsys fs.FS, dir string) (*Tokenizer, error) {
+	var src source
+	modelFile := path.Join(dir, "tokenizer.json")
+	data, err := readFile(fsys, modelFile)
+	switch {
+	case err == nil:
+		if src, err = parseTokenizerJSON(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", modelFile, err)
+		}
+		src.vocabFile = modelFile
+		src.where = func(rank int) string { return fmt.Sprintf("%s: model.merges[%d]", modelFile, rank) }
+	case errors.Is(err, fs.ErrNotExist):
+		if src, err = loadVocabAndMerges(fsys, dir); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, err
+	}
+
+	c, err := loadConfig(fsys, dir, src.added)
+	if err != nil {
+		return nil, err
+	}
+	return build(src, c)
+}
+
+// build puts a tokenizer together from the vocabulary and the configuration.
+func build(src source, c config) (*Tokenizer, error) {
+	model, err := newBPE(src.vocab, src.merges, c.named[unkToken].content)
+	var atMerge *mergeError
+	if errors.As(err, &atMerge) {
+		return nil, fmt.Errorf("%s: %w", src.where(atMerge.rank), atMerge.err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.vocabFile, err)
+	}
+	added, size, err := c.assignIDs(src.vocab, src.vocabFile)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{model: model, size: size, maxLength: c.maxLength}
+	if t.raw, t.normalised, t.added, err = newMatchers(added); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.addedFile, err)
+	}
+	for name, id := range map[specialName]*int32{bosToken: &t.bos, eosToken: &t.eos, padToken: &t.pad} {
+		for _, a := range added {
+			if a.content == c.named[name].content {
+				*id = a.id
+			}
+		}
+	}
+	return t, nil
+}
+
+// loadVocabAndMerges reads vocab.json and merges.txt.
+func loadVocabAndMerges(fsys fs.FS, dir string) (source, error) {
+	vocabFile, mergesFile := path.Join(dir, "vocab.json"), path.Join(dir, "merges.txt")
+	data, err := readFile(fsys, vocabFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return source{}, fmt.Errorf("%s: neither tokenizer.json nor vocab.json is there: %w", dir, err)
+	}
+	if err != nil {
+		return source{}, err
+	}
+	var vocab vocabulary
+	if err := json.Unmarshal(data, &vocab); err != nil {
+		return source{}, fmt.Errorf("%s: %w", vocabFile, err)
+	}
+	if data, err = readFile(fsys, mergesFile); err != nil {
+		return source{}, err
+	}
+	merges, lines, err := parseMerges(string(data))
+	if err != nil {
+		return source{}, fmt.Errorf("%s: %w", mergesFile, err)
+	}
+	return source{
+		vocab: vocab, merges: merges, vocabFile: vocabFile,
+		where: func(rank int) string { return fmt.Sprintf("%s: line %d", mergesFile, lines[rank]) },
+	}, nil
+}
+
+// parseMerges returns the merges of a merges.txt by rank, each with its line, counted from 1.
+func parseMerges(text string) (merges [][2]string, lines []int, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		if strings.HasPrefix(line, "#version") {
+			continue
+		}
+		m, err := parseMerge(line)
+		if err != nil {
+			return nil, nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		merges, lines = append(merges, m), append(lines, number)
+	}
+	return merges, lines, nil
+}
+
+func parseMerge(s string) ([2]string, error) {
+	left, right, ok := strings.Cut(s, " ")
+	if !ok || left == "" || right == "" || strings.Contains(right, " ") {
+		return [2]string{}, fmt.Errorf("merge %q is not two tokens with one blank between them", s)
+	}
+	return [2]string{left, right}, nil
+}
+
+// readFile returns a file of text; the error names it.
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("%s: has %d bytes, allowed are %d", name, info.Size(), int64(maxFileSize))
+	}
+	data, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if offset := invalidUTF8(string(data)); offset >= 0 {
+		return nil, fmt.Errorf("%s: not valid UTF-8 at byte %d", name, offset)
+	}
+	return data, nil
+}
