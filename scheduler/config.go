@@ -1,0 +1,271 @@
+package scheduler
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Config is a scheduler_config.json: the fields of every supported class under diffusers' names. Fields that the class
+// does not know hold their zero value and are not looked at, unless they ask for something it cannot do.
+//
+// Use Parse, Default, With and As to get one. Fields may be changed afterwards; Schedule checks them. As and With start
+// from the stored keys, not from changed fields.
+type Config struct {
+	Class string `json:"_class_name"`
+
+	NumTrainTimesteps int       `json:"num_train_timesteps"`
+	BetaStart         float64   `json:"beta_start"`
+	BetaEnd           float64   `json:"beta_end"`
+	BetaSchedule      string    `json:"beta_schedule"` // linear, scaled_linear, squaredcos_cap_v2
+	TrainedBetas      []float64 `json:"trained_betas"` // instead of the four above when not empty
+	RescaleZeroSNR    bool      `json:"rescale_betas_zero_snr"`
+
+	PredictionType  string `json:"prediction_type"`  // epsilon, v_prediction, sample
+	TimestepSpacing string `json:"timestep_spacing"` // leading, trailing, linspace
+	TimestepType    string `json:"timestep_type"`    // Euler: discrete, continuous
+	StepsOffset     int    `json:"steps_offset"`
+
+	UseKarrasSigmas      bool     `json:"use_karras_sigmas"`
+	UseExponentialSigmas bool     `json:"use_exponential_sigmas"`
+	UseBetaSigmas        bool     `json:"use_beta_sigmas"`
+	SigmaMin             *float64 `json:"sigma_min"` // lower end of those three; null for the schedule's own
+	SigmaMax             *float64 `json:"sigma_max"`
+	FinalSigmasType      string   `json:"final_sigmas_type"` // zero, sigma_min
+
+	ClipSample      bool    `json:"clip_sample"`
+	ClipSampleRange float64 `json:"clip_sample_range"`
+	SetAlphaToOne   bool    `json:"set_alpha_to_one"`
+
+	SolverOrder      int    `json:"solver_order"`   // 1 to 3
+	AlgorithmType    string `json:"algorithm_type"` // dpmsolver++, sde-dpmsolver++
+	SolverType       string `json:"solver_type"`    // DPM-Solver: midpoint, heun; UniPC: bh1, bh2
+	LowerOrderFinal  bool   `json:"lower_order_final"`
+	EulerAtFinal     bool   `json:"euler_at_final"`
+	DisableCorrector []int  `json:"disable_corrector"`
+
+	OriginalInferenceSteps int     `json:"original_inference_steps"`
+	TimestepScaling        float64 `json:"timestep_scaling"`
+
+	// The keys that were given rather than defaulted: what from_config carries to another class.
+	stored map[string]json.RawMessage
+}
+
+// Default returns the class as diffusers constructs it without arguments.
+func Default(className string) (Config, error) {
+	return fromStored(className, map[string]json.RawMessage{})
+}
+
+// Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; keys that another scheduler class owns are
+// kept for As. An unknown key, a wrong type, and an option that would change the numbers and is not supported are
+// errors. A class that is known but not supported is accepted, so that As can leave it; Schedule refuses it.
+func Parse(data []byte) (Config, error) {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(quoteNonFinite(data), &raw); err != nil {
+		return Config{}, fmt.Errorf("scheduler: config: %w", err)
+	}
+	var className string
+	if err := json.Unmarshal(raw["_class_name"], &className); err != nil || className == "" {
+		return Config{}, fmt.Errorf("scheduler: _class_name: missing or not a string; allowed: %s", strings.Join(classNames(), ", "))
+	}
+	if defaulted, ok := raw["_use_default_values"]; ok {
+		var keys []string
+		if err := json.Unmarshal(defaulted, &keys); err != nil {
+			return Config{}, fmt.Errorf("scheduler: _use_default_values: %w", err)
+		}
+		for _, key := range keys {
+			delete(raw, key)
+		}
+	}
+	maps.DeleteFunc(raw, func(key string, _ json.RawMessage) bool { return strings.HasPrefix(key, "_") })
+	return fromStored(className, raw)
+}
+
+// fromStored builds the class from the given keys, its own defaults filling the rest.
+func fromStored(className string, stored map[string]json.RawMessage) (Config, error) {
+	for _, key := range slices.Sorted(maps.Keys(stored)) {
+		if !knownKey(key) {
+			return Config{}, fmt.Errorf("scheduler: %s: unknown key %q", className, key)
+		}
+	}
+	cfg := Config{Class: className, stored: stored}
+	known, ok := classes[className]
+	if !ok {
+		if slices.Contains(foreignClasses, className) {
+			return cfg, nil
+		}
+		return Config{}, fmt.Errorf("scheduler: _class_name: unknown %q; allowed: %s", className, strings.Join(classNames(), ", "))
+	}
+	merged := maps.Clone(known.defaults)
+	for key, value := range stored {
+		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and finds it there.
+		if _, own := known.defaults[key]; !own && key != "sigma_min" && key != "sigma_max" {
+			continue
+		}
+		if err := checkFixed(className, key, value); err != nil {
+			return Config{}, err
+		}
+		merged[key] = value
+	}
+	encoded, err := json.Marshal(merged)
+	if err != nil {
+		return Config{}, fmt.Errorf("scheduler: %s: %w", className, err)
+	}
+	if err := json.Unmarshal(encoded, &cfg); err != nil {
+		if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return Config{}, fmt.Errorf("scheduler: %s: %s: a JSON %s where %s is wanted", className, mistyped.Field, mistyped.Value, mistyped.Type)
+		}
+		return Config{}, fmt.Errorf("scheduler: %s: %w", className, err)
+	}
+	cfg.adoptSolver()
+	return cfg, cfg.validate()
+}
+
+// adoptSolver replaces another class's solver names by this class's, as the constructors do.
+func (c *Config) adoptSolver() {
+	switch c.Class {
+	case DPMSolver:
+		if c.AlgorithmType == "deis" {
+			c.AlgorithmType = "dpmsolver++"
+		}
+		if slices.Contains([]string{"logrho", "bh1", "bh2"}, c.SolverType) {
+			c.SolverType = "midpoint"
+		}
+	case UniPC:
+		if slices.Contains([]string{"midpoint", "heun", "logrho"}, c.SolverType) {
+			c.SolverType = "bh2"
+		}
+	}
+}
+
+func (c *Config) validate() error {
+	known, ok := classes[c.Class]
+	if !ok {
+		return fmt.Errorf("scheduler: _class_name: %q is not supported; allowed: %s", c.Class, strings.Join(classNames(), ", "))
+	}
+	bad := func(key string, value any, allowed string) error {
+		return fmt.Errorf("scheduler: %s: %s = %v; allowed: %s", c.Class, key, value, allowed)
+	}
+	oneOf := func(key, value string, allowed ...string) error {
+		if slices.Contains(allowed, value) {
+			return nil
+		}
+		return bad(key, fmt.Sprintf("%q", value), strings.Join(allowed, ", "))
+	}
+	has := func(key string) bool { _, ok := known.defaults[key]; return ok }
+
+	checks := []error{
+		oneOf("prediction_type", c.PredictionType, known.predictions...),
+		oneOf("timestep_spacing", c.TimestepSpacing, "leading", "trailing", "linspace"),
+	}
+	if c.NumTrainTimesteps < 2 || c.NumTrainTimesteps > 1<<20 {
+		checks = append(checks, bad("num_train_timesteps", c.NumTrainTimesteps, "2 to 1048576"))
+	}
+	if len(c.TrainedBetas) > 0 {
+		if len(c.TrainedBetas) != c.NumTrainTimesteps {
+			checks = append(checks, bad("trained_betas", fmt.Sprintf("%d values", len(c.TrainedBetas)), "num_train_timesteps values"))
+		}
+	} else {
+		checks = append(checks, oneOf("beta_schedule", c.BetaSchedule, "linear", "scaled_linear", "squaredcos_cap_v2"))
+		if !(c.BetaStart > 0 && c.BetaStart <= c.BetaEnd && c.BetaEnd < 1) {
+			checks = append(checks, bad("beta_start, beta_end", fmt.Sprint(c.BetaStart, ", ", c.BetaEnd), "0 < beta_start <= beta_end < 1"))
+		}
+	}
+	if c.StepsOffset < 0 || c.StepsOffset >= c.NumTrainTimesteps {
+		checks = append(checks, bad("steps_offset", c.StepsOffset, "0 to num_train_timesteps-1"))
+	}
+	if has("final_sigmas_type") {
+		checks = append(checks, oneOf("final_sigmas_type", c.FinalSigmasType, "zero", "sigma_min"))
+	}
+	if has("timestep_type") {
+		checks = append(checks, oneOf("timestep_type", c.TimestepType, "discrete", "continuous"))
+	}
+	conversions := 0
+	for _, option := range []struct {
+		key string
+		on  bool
+	}{
+		{"use_karras_sigmas", c.UseKarrasSigmas}, {"use_exponential_sigmas", c.UseExponentialSigmas},
+		{"use_beta_sigmas", c.UseBetaSigmas}, {"rescale_betas_zero_snr", c.RescaleZeroSNR},
+	} {
+		if option.on && !has(option.key) {
+			checks = append(checks, bad(option.key, true, "false: the class does not have it"))
+		}
+		if option.on && option.key != "rescale_betas_zero_snr" {
+			conversions++
+		}
+	}
+	if conversions > 1 {
+		checks = append(checks, bad("use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas", "more than one true", "at most one"))
+	}
+	if (c.SigmaMin != nil || c.SigmaMax != nil) && conversions == 1 {
+		for _, bound := range []*float64{c.SigmaMin, c.SigmaMax} {
+			if bound != nil && !(*bound > 0 && !math.IsInf(*bound, 1)) {
+				checks = append(checks, bad("sigma_min, sigma_max", *bound, "null or a positive number"))
+			}
+		}
+		if c.SigmaMin != nil && c.SigmaMax != nil && *c.SigmaMin >= *c.SigmaMax {
+			checks = append(checks, bad("sigma_min", *c.SigmaMin, "below sigma_max"))
+		}
+	}
+	if has("clip_sample_range") && c.ClipSample && !(c.ClipSampleRange > 0) {
+		checks = append(checks, bad("clip_sample_range", c.ClipSampleRange, "a positive number"))
+	}
+	if has("solver_order") && (c.SolverOrder < 1 || c.SolverOrder > 3) {
+		checks = append(checks, bad("solver_order", c.SolverOrder, "1, 2, 3"))
+	}
+	if has("algorithm_type") {
+		checks = append(checks, oneOf("algorithm_type", c.AlgorithmType, "dpmsolver++", "sde-dpmsolver++"))
+	}
+	switch c.Class {
+	case DPMSolver:
+		checks = append(checks, oneOf("solver_type", c.SolverType, "midpoint", "heun"))
+	case UniPC:
+		checks = append(checks, oneOf("solver_type", c.SolverType, "bh1", "bh2"))
+	}
+	if has("original_inference_steps") && (c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > c.NumTrainTimesteps) {
+		checks = append(checks, bad("original_inference_steps", c.OriginalInferenceSteps, "1 to num_train_timesteps"))
+	}
+	return errors.Join(checks...)
+}
+
+// quoteNonFinite puts quotes around the bare -Infinity, Infinity and NaN that Python's json writes.
+func quoteNonFinite(data []byte) []byte {
+	out := make([]byte, 0, len(data))
+	inString := false
+	for i := 0; i < len(data); {
+		if !inString {
+			if word := nonFiniteAt(data[i:]); word != "" {
+				out = append(out, '"')
+				out = append(out, word...)
+				out = append(out, '"')
+				i += len(word)
+				continue
+			}
+		}
+		switch {
+		case inString && data[i] == '\\' && i+1 < len(data):
+			out = append(out, data[i])
+			i++
+		case data[i] == '"':
+			inString = !inString
+		}
+		out = append(out, data[i])
+		i++
+	}
+	return out
+}
+
+func nonFiniteAt(data []byte) string {
+	for _, word := range []string{"-Infinity", "Infinity", "NaN"} {
+		if bytes.HasPrefix(data, []byte(word)) {
+			return word
+		}
+	}
+	return ""
+}

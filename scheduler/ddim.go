@@ -1,0 +1,41 @@
+package scheduler
+
+import "math"
+
+// preservingStep is what the steps of DDIM, LCM and TCD have in common: factors by timestep.
+func (p *plan) preservingStep(i int) (step Step, alpha, sigma float64) {
+	bar := p.train.alpha(int(p.timesteps[i]))
+	alpha, sigma = math.Sqrt(bar), math.Sqrt(1-bar)
+	a, b := preserving(p.c.PredictionType, alpha, sigma)
+	return Step{Timestep: p.timesteps[i], InputScale: 1, A: a, B: b, Alpha: alpha, Sigma: sigma}, alpha, sigma
+}
+
+// solveDDIM always looks num_train_timesteps/steps back for the next level, whatever the spacing.
+func solveDDIM(p *plan) []Step {
+	b := newBasis(0)
+	final := 1.0
+	if !p.c.SetAlphaToOne {
+		final = p.train.alpha(0)
+	}
+	var steps []Step
+	for i := p.first; i < p.end; i++ {
+		step, alpha, sigma := p.preservingStep(i)
+		step.Clip = p.c.clip()
+		bar, next := alpha*alpha, final
+		if t := int(p.timesteps[i]) - p.c.NumTrainTimesteps/p.steps; t >= 0 {
+			next = p.train.alpha(t)
+		}
+		terms := []term{{math.Sqrt(next), b.x0}}
+		var deviation float64
+		if p.o.Eta > 0 {
+			deviation = p.o.Eta * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
+			step.Noise = true
+			terms = append(terms, term{deviation, b.noise})
+		}
+		direction := math.Sqrt(1 - next - deviation*deviation)
+		terms = append(terms, term{direction, b.preservingNoise(p.c.PredictionType, alpha, sigma)})
+		step.Matrix = matrix(combine(terms...))
+		steps = append(steps, step)
+	}
+	return steps
+}

@@ -1,0 +1,98 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// named is a scheduler under its command-line name: the class and the keys that the name itself decides.
+type named struct {
+	class string
+	keys  map[string]string
+}
+
+var names = map[string]named{
+	"euler":        {class: Euler},
+	"euler_a":      {class: EulerAncestral},
+	"heun":         {class: Heun},
+	"lms":          {class: LMS},
+	"ddim":         {class: DDIM},
+	"dpmpp_2m":     {class: DPMSolver, keys: map[string]string{"algorithm_type": `"dpmsolver++"`}},
+	"dpmpp_2m_sde": {class: DPMSolver, keys: map[string]string{"algorithm_type": `"sde-dpmsolver++"`}},
+	"unipc":        {class: UniPC},
+	"lcm":          {class: LCM},
+	"tcd":          {class: TCD},
+}
+
+var suffixes = map[string]string{
+	"_karras":      "use_karras_sigmas",
+	"_exponential": "use_exponential_sigmas",
+	"_beta":        "use_beta_sigmas",
+}
+
+// Names lists what As accepts, sorted.
+func Names() []string {
+	var list []string
+	for base, n := range names {
+		list = append(list, base)
+		for suffix, key := range suffixes {
+			if _, ok := classes[n.class].defaults[key]; ok {
+				list = append(list, base+suffix)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// As changes the class as diffusers' Other.from_config(config) does: keys that the config stores go over, also those that
+// its own class does not know; keys that its class had only defaulted do not, and the new class uses its own defaults.
+// So a config that stores clip_sample=false keeps DDIM from clipping, and one that lacks it does not.
+//
+// The name is one of Names. A suffix sets that sigma option and clears the other two; without one they stay as stored.
+func (c Config) As(name string) (Config, error) {
+	base, suffix := name, ""
+	for s := range suffixes {
+		if cut, ok := strings.CutSuffix(name, s); ok {
+			base, suffix = cut, s
+		}
+	}
+	n, ok := names[base]
+	if !ok || !slices.Contains(Names(), name) {
+		return Config{}, fmt.Errorf("scheduler: unknown name %q; allowed: %s", name, strings.Join(Names(), ", "))
+	}
+	keys := c.cloneStored()
+	for key, value := range n.keys {
+		keys[key] = json.RawMessage(value)
+	}
+	if suffix != "" {
+		for s, key := range suffixes {
+			keys[key] = json.RawMessage(fmt.Sprint(s == suffix))
+		}
+	}
+	return fromStored(n.class, keys)
+}
+
+// With sets stored keys by their JSON names, as keyword arguments of from_config do: cfg.With(map[string]any{
+// "timestep_spacing": "trailing"}). An unknown key or value is an error.
+func (c Config) With(keys map[string]any) (Config, error) {
+	stored := c.cloneStored()
+	for key, value := range keys {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			return Config{}, fmt.Errorf("scheduler: %s: %w", key, err)
+		}
+		stored[key] = encoded
+	}
+	return fromStored(c.Class, stored)
+}
+
+func (c Config) cloneStored() map[string]json.RawMessage {
+	if c.stored == nil {
+		return map[string]json.RawMessage{}
+	}
+	return maps.Clone(c.stored)
+}

@@ -1,0 +1,178 @@
+package scheduler
+
+import (
+	"fmt"
+	"math"
+)
+
+// plan is one schedule under construction.
+type plan struct {
+	c     *Config
+	o     *Options
+	train *training
+
+	timesteps []float64
+	sigmas    []float64 // one more than timesteps, in the classes that work with sigmas
+	steps     int       // inference steps, as the class counts them: more timesteps may come of them
+	first     int       // the steps to run are [first, end) of timesteps
+	end       int
+}
+
+// customTimesteps checks the caller's list: strictly descending within the training range, whole if whole is set.
+func (p *plan) customTimesteps(whole bool) ([]float64, error) {
+	list := append([]float64(nil), p.o.Timesteps...)
+	if p.c.UseKarrasSigmas || p.c.UseExponentialSigmas || p.c.UseBetaSigmas {
+		return nil, fmt.Errorf("scheduler: %s: custom timesteps do not go with Karras, exponential or beta sigmas", p.c.Class)
+	}
+	for i, t := range list {
+		if !(t >= 0 && t <= float64(p.c.NumTrainTimesteps-1)) || whole && t != math.Trunc(t) {
+			kind := "a number"
+			if whole {
+				kind = "a whole number"
+			}
+			return nil, fmt.Errorf("scheduler: %s: timestep %d is %v; allowed: %s from 0 to %d", p.c.Class, i, t, kind, p.c.NumTrainTimesteps-1)
+		}
+		if i > 0 && t >= list[i-1] {
+			return nil, fmt.Errorf("scheduler: %s: timestep %d is %v after %v; custom timesteps must descend", p.c.Class, i, t, list[i-1])
+		}
+	}
+	return list, nil
+}
+
+// customSigmas checks the caller's list: strictly descending, the last not below zero.
+func (p *plan) customSigmas() ([]float64, error) {
+	list := append([]float64(nil), p.o.Sigmas...)
+	if len(list) < 2 {
+		return nil, fmt.Errorf("scheduler: %d sigmas; allowed: at least 2, the final one included", len(list))
+	}
+	for i, s := range list {
+		if !(s >= 0) || math.IsInf(s, 1) || i > 0 && s >= list[i-1] {
+			return nil, fmt.Errorf("scheduler: sigma %d is %v; custom sigmas must descend to zero or more", i, s)
+		}
+	}
+	return list, nil
+}
+
+// gridEuler is set_timesteps of Euler, Euler ancestral and LMS. Karras, exponential and beta sigmas span the spaced
+// timesteps, not the training range.
+func gridEuler(p *plan) error {
+	c := p.c
+	var err error
+	switch {
+	case len(p.o.Sigmas) > 0:
+		if p.sigmas, err = p.customSigmas(); err != nil {
+			return err
+		}
+		toFloat32(p.sigmas)
+		p.timesteps = make([]float64, len(p.sigmas)-1)
+		for i := range p.timesteps {
+			p.timesteps[i] = p.train.timestepAt32(float32(p.sigmas[i]))
+		}
+	default:
+		if len(p.o.Timesteps) > 0 {
+			p.timesteps, err = p.customTimesteps(false)
+		} else {
+			p.timesteps, err = c.spaced(p.steps)
+		}
+		if err != nil {
+			return err
+		}
+		toFloat32(p.timesteps)
+		p.sigmas = p.train.sigmasAt(p.timesteps)
+		if list := c.converted(p.sigmas[len(p.sigmas)-1], p.sigmas[0], p.steps); list != nil {
+			p.sigmas = list
+			p.timesteps = p.timestepsOf(list)
+		}
+		p.sigmas = append(p.sigmas, p.finalSigma())
+		toFloat32(p.sigmas)
+	}
+	if c.TimestepType == "continuous" && c.PredictionType == "v_prediction" {
+		if len(p.o.Timesteps) > 0 {
+			return fmt.Errorf("scheduler: %s: custom timesteps do not go with timestep_type continuous", c.Class)
+		}
+		for i := range p.timesteps {
+			p.timesteps[i] = 0.25 * float64(float32(math.Log(p.sigmas[i])))
+		}
+	}
+	toFloat32(p.timesteps)
+	return nil
+}
+
+// gridHeun is gridEuler with every timestep and sigma but the first twice, for the two calls of a step.
+func gridHeun(p *plan) error {
+	if err := gridEuler(p); err != nil {
+		return err
+	}
+	timesteps, sigmas := p.timesteps[:1:1], p.sigmas[:1:1]
+	for i, t := range p.timesteps[1:] {
+		timesteps = append(timesteps, t, t)
+		sigmas = append(sigmas, p.sigmas[i+1], p.sigmas[i+1])
+	}
+	p.timesteps, p.sigmas = timesteps, append(sigmas, p.sigmas[len(p.sigmas)-1])
+	return nil
+}
+
+// gridMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training range.
+func gridMultistep(p *plan) error {
+	c := p.c
+	var err error
+	if len(p.o.Timesteps) > 0 {
+		p.timesteps, err = p.customTimesteps(true)
+	} else {
+		p.timesteps, err = c.spacedMultistep(p.steps)
+	}
+	if err != nil {
+		return err
+	}
+	final := p.finalSigma()
+	train := p.train.sigmas
+	if list := c.converted(float64(train[0]), float64(train[len(train)-1]), p.steps); list != nil {
+		p.sigmas = list
+		p.timesteps = p.timestepsOf(list)
+		// Karras timesteps are rounded (DPM-Solver: but for the cosine schedule), the others cut off.
+		if c.UseKarrasSigmas && !(c.Class == DPMSolver && c.BetaSchedule == "squaredcos_cap_v2") {
+			roundEven(p.timesteps)
+		}
+		truncate(p.timesteps)
+		if c.Class == UniPC && c.FinalSigmasType == "sigma_min" {
+			final = list[len(list)-1]
+		}
+	} else {
+		p.sigmas = p.train.sigmasAt(p.timesteps)
+	}
+	p.sigmas = append(p.sigmas, final)
+	toFloat32(p.sigmas)
+	return nil
+}
+
+func gridDDIM(p *plan) error {
+	var err error
+	p.timesteps, err = p.c.spaced(p.steps)
+	roundEven(p.timesteps)
+	return err
+}
+
+func gridConsistency(p *plan) error {
+	var err error
+	if len(p.o.Timesteps) > 0 {
+		p.timesteps, err = p.customTimesteps(true)
+	} else {
+		p.timesteps, err = p.c.consistencyTimesteps(p.steps)
+	}
+	return err
+}
+
+func (p *plan) timestepsOf(sigmas []float64) []float64 {
+	list := make([]float64, len(sigmas))
+	for i, s := range sigmas {
+		list[i] = p.train.timestepAt(s)
+	}
+	return list
+}
+
+func (p *plan) finalSigma() float64 {
+	if p.c.FinalSigmasType == "sigma_min" {
+		return float64(p.train.sigmas[0])
+	}
+	return 0
+}

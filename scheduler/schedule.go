@@ -1,0 +1,247 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Options says which steps to make. Exactly one of Steps, Timesteps and Sigmas is given.
+type Options struct {
+	Steps     int       // number of inference steps, 1 to num_train_timesteps
+	Timesteps []float64 // custom timesteps, descending; Euler, Heun, DPM-Solver, LCM, TCD
+	Sigmas    []float64 // custom sigmas, descending, the final one (0) included; Euler
+
+	// Strength of image to image, in (0, 1]: the share of the steps that is run, from the end. Zero for all of them.
+	Strength float64
+	// DenoisingStart and DenoisingEnd cut the run at a share of the training timesteps, in (0, 1): a base model with
+	// DenoisingEnd d leaves latents that a refiner with DenoisingStart d takes up. Zero for no cut.
+	DenoisingStart float64
+	DenoisingEnd   float64
+
+	// Eta is the share of noise that DDIM and TCD put back, 0 to 1. The others take no notice, as in the pipelines.
+	Eta float64
+}
+
+// Schedule is a sampling run as data. It is not changed by running it, so one Schedule serves many runs.
+type Schedule struct {
+	Steps          []Step
+	History        int     // tensors carried between steps, K; all zero before the first
+	InitNoiseSigma float64 // text to image starts from noise times this
+	Order          int     // model calls that count as one step in progress reports: 2 for Heun
+	First          int     // index of Steps[0] in the uncut schedule
+}
+
+// Step is one call of the model and the affine map after it; see the package comment.
+type Step struct {
+	Timestep   float64 // as the model is given it
+	InputScale float64 // the model sees x*InputScale
+	A, B       float64 // x0 = A*x + B*m
+	Clip       float64 // bound of |x0|, 0 for none
+	// Matrix is (1+K) rows of 4+K: the new x, h1 … hK from x, x0, m, noise, h1 … hK.
+	Matrix [][]float64
+	Noise  bool // unit normal noise must be drawn, even if its coefficient is zero
+
+	// Latents at the noise level of this step, before it, are Alpha*clean + Sigma*noise (add_noise).
+	Alpha, Sigma float64
+}
+
+// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise.
+func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
+	return s.Steps[i].Alpha, s.Steps[i].Sigma
+}
+
+// Schedule computes the steps. Solvers that look back start afresh at the first step kept, as the pipelines have it.
+// Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say), diffusers'
+// text to image starts at the second and crashes at the end; here, as in its image to image, it starts at the first.
+//
+// It is an error if no step is left, and if a coefficient is not finite (epsilon prediction at a zero signal-to-noise
+// ratio, UniPC's bh1 or lower_order_final=false with a final sigma of zero).
+func (c Config) Schedule(o Options) (*Schedule, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	known := classes[c.Class]
+	if err := o.validate(&c, known); err != nil {
+		return nil, err
+	}
+	train, err := newTraining(&c)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{c: &c, o: &o, train: train, steps: o.Steps}
+	if n := len(o.Timesteps); n > 0 {
+		p.steps = n
+	}
+	if n := len(o.Sigmas); n > 0 {
+		p.steps = n - 1
+	}
+	if err := known.grid(p); err != nil {
+		return nil, err
+	}
+	if err := p.cut(known.order); err != nil {
+		return nil, err
+	}
+	s := &Schedule{
+		Steps: known.solve(p), History: known.history(&c), InitNoiseSigma: p.initNoiseSigma(), Order: known.order, First: p.first,
+	}
+	for i := range s.Steps {
+		if err := s.Steps[i].check(); err != nil {
+			return nil, fmt.Errorf("scheduler: %s: step %d at timestep %v: %w", c.Class, i, s.Steps[i].Timestep, err)
+		}
+	}
+	return s, nil
+}
+
+func (o *Options) validate(c *Config, known *class) error {
+	given := 0
+	for _, on := range []bool{o.Steps != 0, len(o.Timesteps) > 0, len(o.Sigmas) > 0} {
+		if on {
+			given++
+		}
+	}
+	if given != 1 {
+		return fmt.Errorf("scheduler: %d of Steps, Timesteps and Sigmas given; allowed: exactly one", given)
+	}
+	if o.Steps < 0 || o.Steps > c.NumTrainTimesteps {
+		return fmt.Errorf("scheduler: %d steps; allowed: 1 to %d", o.Steps, c.NumTrainTimesteps)
+	}
+	if len(o.Timesteps) > 0 && !known.timesteps {
+		return fmt.Errorf("scheduler: %s takes no custom timesteps", c.Class)
+	}
+	if len(o.Sigmas) > 0 && !known.sigmas {
+		return fmt.Errorf("scheduler: %s takes no custom sigmas", c.Class)
+	}
+	for _, share := range []struct {
+		name  string
+		value float64
+	}{{"Strength", o.Strength}, {"DenoisingStart", o.DenoisingStart}, {"DenoisingEnd", o.DenoisingEnd}, {"Eta", o.Eta}} {
+		if !(share.value >= 0 && share.value <= 1) {
+			return fmt.Errorf("scheduler: %s = %v; allowed: 0 to 1", share.name, share.value)
+		}
+	}
+	if o.Strength > 0 && o.DenoisingStart > 0 {
+		return errors.New("scheduler: Strength and DenoisingStart exclude each other")
+	}
+	if o.DenoisingStart == 1 {
+		return errors.New("scheduler: DenoisingStart = 1 leaves no step; allowed: below 1")
+	}
+	if o.DenoisingEnd > 0 && o.DenoisingStart >= o.DenoisingEnd {
+		return fmt.Errorf("scheduler: DenoisingStart = %v is not below DenoisingEnd = %v", o.DenoisingStart, o.DenoisingEnd)
+	}
+	return nil
+}
+
+// cut sets first and end as the image-to-image pipeline's get_timesteps and the pipelines' denoising_end do.
+func (p *plan) cut(order int) error {
+	total := len(p.timesteps)
+	// With custom timesteps the pipelines count the schedule's timesteps, which for Heun are nearly two a step.
+	steps := p.steps
+	if p.o.Steps == 0 {
+		steps = total
+	}
+	train := float64(p.c.NumTrainTimesteps)
+	cutoff := func(share float64) float64 { return math.RoundToEven(train - float64(share*train)) }
+	switch {
+	case p.o.DenoisingStart > 0:
+		below := 0
+		for _, t := range p.timesteps {
+			if t < cutoff(p.o.DenoisingStart) {
+				below++
+			}
+		}
+		if order == 2 && below%2 == 0 {
+			below++
+		}
+		p.first = max(total-below, 0)
+	case p.o.Strength > 0:
+		run := min(int(float64(steps)*p.o.Strength), steps)
+		p.first = min((steps-run)*order, total)
+	}
+	p.end = total
+	if p.o.DenoisingEnd > 0 && p.o.DenoisingEnd < 1 {
+		p.end = p.first
+		for _, t := range p.timesteps[p.first:] {
+			if t >= cutoff(p.o.DenoisingEnd) {
+				p.end++
+			}
+		}
+	}
+	if p.first >= p.end {
+		return fmt.Errorf("scheduler: no step left of %d with strength %v, denoising start %v, denoising end %v",
+			total, p.o.Strength, p.o.DenoisingStart, p.o.DenoisingEnd)
+	}
+	return nil
+}
+
+// initNoiseSigma is computed in float32, as the tensor that multiplies the reference's noise is.
+func (p *plan) initNoiseSigma() float64 {
+	switch p.c.Class {
+	case Euler, EulerAncestral, Heun, LMS:
+		largest := float32(slices.Max(p.sigmas))
+		if p.c.TimestepSpacing == "leading" {
+			squared := float32(largest * largest)
+			return float64(float32(math.Sqrt(float64(squared + 1))))
+		}
+		return float64(largest)
+	}
+	return 1
+}
+
+var errNotFinite = errors.New("a coefficient is not finite: the options ask for a division by zero")
+
+func (s *Step) check() error {
+	for _, v := range append([]float64{s.Timestep, s.InputScale, s.A, s.B, s.Clip, s.Alpha, s.Sigma}, slices.Concat(s.Matrix...)...) {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return errNotFinite
+		}
+	}
+	return nil
+}
+
+// Apply carries out the step in place on x and h: m is the model's output, noise unit normal (nil where Noise is not
+// set). All have the length of x; h has the schedule's History tensors. It is the plain truth that devices are compared
+// with, and serves custom loops.
+func (s *Step) Apply(x, m, noise []float32, h [][]float32) error {
+	if len(h) != len(s.Matrix)-1 {
+		return fmt.Errorf("scheduler: %d history tensors; the step has %d", len(h), len(s.Matrix)-1)
+	}
+	if len(m) != len(x) {
+		return fmt.Errorf("scheduler: model output has %d values, x has %d", len(m), len(x))
+	}
+	if s.Noise && len(noise) != len(x) {
+		return fmt.Errorf("scheduler: noise has %d values, x has %d", len(noise), len(x))
+	}
+	for i := range h {
+		if len(h[i]) != len(x) {
+			return fmt.Errorf("scheduler: history %d has %d values, x has %d", i, len(h[i]), len(x))
+		}
+	}
+	in := make([]float64, 4+len(h))
+	for i := range x {
+		x0 := s.A*float64(x[i]) + s.B*float64(m[i])
+		if s.Clip > 0 {
+			x0 = min(max(x0, -s.Clip), s.Clip)
+		}
+		in[0], in[1], in[2] = float64(x[i]), x0, float64(m[i])
+		if s.Noise {
+			in[3] = float64(noise[i])
+		}
+		for k := range h {
+			in[4+k] = float64(h[k][i])
+		}
+		for r, row := range s.Matrix {
+			var sum float64
+			for k, coefficient := range row {
+				sum += coefficient * in[k]
+			}
+			if r == 0 {
+				x[i] = float32(sum)
+			} else {
+				h[r-1][i] = float32(sum)
+			}
+		}
+	}
+	return nil
+}

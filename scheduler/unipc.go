@@ -1,0 +1,133 @@
+package scheduler
+
+import (
+	"math"
+	"slices"
+)
+
+// solveUniPC is UniPC (arXiv 2302.04867) with x0 prediction. Each step first corrects x with its new prediction, then
+// predicts onwards. The history holds the corrected x of the step before, then its predictions, newest first.
+func solveUniPC(p *plan) []Step {
+	c := p.c
+	b := newBasis(c.SolverOrder + 1)
+	lastX, before := b.h[0], b.h[1:]
+	predictions := append([]row{b.x0}, before...)
+	var steps []Step
+	order := 0 // of the step before
+	for i := p.first; i < p.end; i++ {
+		step := p.preservingSigmaStep(i)
+		corrected := b.x
+		if i > p.first && !slices.Contains(c.DisableCorrector, i-1) {
+			corrected = p.unipcCorrect(i, order, lastX, b.x0, before)
+		}
+		order = c.SolverOrder
+		if c.LowerOrderFinal {
+			order = min(order, len(p.timesteps)-i)
+		}
+		order = min(order, i-p.first+1)
+		rows := []row{p.unipcPredict(i, order, corrected, predictions), corrected}
+		step.Matrix = matrix(append(rows, predictions[:c.SolverOrder]...)...)
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// unipcInterval is the step between two levels in the terms of the paper.
+type unipcInterval struct {
+	decay, alpha float64 // factors of x and of the predictions
+	phi, bh      float64 // e^-h - 1 and B(h)
+	ratios       []float64
+	moments      []float64 // right-hand sides for the weights
+}
+
+// interval goes from the level of index from to the next one; order-1 older levels give the ratios.
+func (p *plan) interval(from, order int) unipcInterval {
+	alpha, sigma, next := level(p.sigmas[from+1])
+	_, sigmaNow, now := level(p.sigmas[from])
+	h := next - now
+	v := unipcInterval{decay: sigma / sigmaNow, alpha: alpha, phi: math.Expm1(-h)}
+	v.bh = v.phi
+	if p.c.SolverType == "bh1" {
+		v.bh = -h
+	}
+	for k := 1; k < order; k++ {
+		_, _, older := level(p.sigmas[from-k])
+		v.ratios = append(v.ratios, (older-now)/h)
+	}
+	v.ratios = append(v.ratios, 1)
+	phiK, factorial := v.phi/-h-1, 1.0
+	for k := 1; k <= order; k++ {
+		v.moments = append(v.moments, phiK*factorial/v.bh)
+		factorial *= float64(k + 1)
+		phiK = phiK/-h - 1/factorial
+	}
+	return v
+}
+
+// unipcCorrect replaces the x that was predicted for index i by one that knows the prediction x0 made there. newest first,
+// before holds the predictions of the steps before.
+func (p *plan) unipcCorrect(i, order int, lastX, x0 row, before []row) row {
+	v := p.interval(i-1, order)
+	weights := []float64{0.5}
+	if order > 1 {
+		weights = solveVandermonde(v.ratios, v.moments)
+	}
+	terms := []term{{v.decay, lastX}, {-v.alpha * v.phi, before[0]}}
+	for k := 1; k < order; k++ {
+		w := -v.alpha * v.bh * weights[k-1] / v.ratios[k-1]
+		terms = append(terms, term{w, before[k]}, term{-w, before[0]})
+	}
+	w := -v.alpha * v.bh * weights[order-1]
+	return combine(append(terms, term{w, x0}, term{-w, before[0]})...)
+}
+
+// unipcPredict goes from index i to the next, from the corrected x and the predictions, newest first.
+func (p *plan) unipcPredict(i, order int, x row, predictions []row) row {
+	v := p.interval(i, order)
+	// B(h) meets no difference at order 1, but the reference multiplies it by zero, and infinity makes that a NaN.
+	terms := []term{{v.decay, x}, {-v.alpha*v.phi - v.alpha*v.bh*0, predictions[0]}}
+	weights := []float64{0.5}
+	if order > 2 {
+		weights = solveVandermonde(v.ratios[:order-1], v.moments[:order-1])
+	}
+	for k := 1; k < order; k++ {
+		w := -v.alpha * v.bh * weights[k-1] / v.ratios[k-1]
+		terms = append(terms, term{w, predictions[k]}, term{-w, predictions[0]})
+	}
+	return combine(terms...)
+}
+
+// solveVandermonde returns w with Σ_k ratios[k]^j · w[k] = moments[j] for every j, by elimination with row pivots.
+func solveVandermonde(ratios, moments []float64) []float64 {
+	n := len(ratios)
+	a := make([][]float64, n)
+	for j := range a {
+		a[j] = make([]float64, n+1)
+		for k, r := range ratios {
+			a[j][k] = math.Pow(r, float64(j))
+		}
+		a[j][n] = moments[j]
+	}
+	for col := range n {
+		pivot := col
+		for j := col + 1; j < n; j++ {
+			if math.Abs(a[j][col]) > math.Abs(a[pivot][col]) {
+				pivot = j
+			}
+		}
+		a[col], a[pivot] = a[pivot], a[col]
+		for j := range n {
+			if j != col {
+				f := a[j][col] / a[col][col]
+				for k := col; k <= n; k++ {
+					a[j][k] -= f * a[col][k]
+				}
+			}
+		}
+	}
+	w := make([]float64, n)
+	for j := range w {
+		w[j] = a[j][n] / a[j][j]
+	}
+	return w
+}
