@@ -1,0 +1,168 @@
+package weights
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"github.com/nlpodyssey/safetensors"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// File is a safetensors file. It is a [kernels.Source] and a [kernels.Releaser], safe for concurrent use.
+type File struct {
+	path     string
+	metadata map[string]string
+	names    []string
+	entries  map[string]*entry
+	release  func([]byte) error // nil if there is nothing to give back
+	unmap    func([]byte) error
+
+	mu     sync.RWMutex // guards what follows; readers hold it while they slice
+	data   []byte       // the whole file
+	closed bool
+}
+
+// entry is a tensor of a file.
+type entry struct {
+	dtype      kernels.DType // 0 if no model takes it
+	storedAs   safetensors.DType
+	shape      []int
+	begin, end int // in the whole file
+
+	once    sync.Once
+	aligned []byte // the copy of data that does not lie on a multiple of its element's size
+}
+
+var elementTypes = map[safetensors.DType]kernels.DType{
+	safetensors.F32: kernels.F32, safetensors.F16: kernels.F16, safetensors.BF16: kernels.BF16,
+}
+
+// Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the content
+// are a [*FileError].
+func Open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // a mapping outlives its descriptor
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &FileError{File: path, What: "not a regular file", Allowed: "a safetensors file"}
+	}
+	if info.Size() < 8 { // an empty file cannot be mapped
+		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are too short for a safetensors file", info.Size())}
+	}
+	if int64(int(info.Size())) != info.Size() {
+		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are more than this machine's addresses reach", info.Size())}
+	}
+	data, err := mapFile(f, int(info.Size()))
+	if err != nil {
+		return nil, &FileError{File: path, What: "reading", Err: err}
+	}
+	file, err := Parse(path, data)
+	if err != nil {
+		unmapFile(data)
+		return nil, err
+	}
+	file.release, file.unmap = releaseFile, unmapFile
+	return file, nil
+}
+
+// Parse reads a safetensors file that is in memory, an embedded one say; name stands for it in errors. The data is aliased, not copied.
+func Parse(name string, data []byte) (*File, error) {
+	if err := checkHeader(data); err != nil {
+		err.File = name
+		return nil, err
+	}
+	headerLen, meta, err := safetensors.ReadMetadata(data)
+	if err != nil {
+		return nil, &FileError{File: name, What: fmt.Sprintf("tensors do not fill the %d bytes of data exactly once, the file is damaged or incomplete", len(data)), Err: err}
+	}
+	base := 8 + int(headerLen)
+	f := &File{path: name, data: data, metadata: meta.Metadata(), entries: map[string]*entry{}}
+	for tensor, info := range meta.Tensors() {
+		e := &entry{dtype: elementTypes[info.DType], storedAs: info.DType, shape: make([]int, len(info.Shape)),
+			begin: base + int(info.DataOffsets[0]), end: base + int(info.DataOffsets[1])}
+		for i, d := range info.Shape {
+			e.shape[i] = int(d)
+		}
+		f.entries[tensor] = e
+	}
+	f.names = slices.Sorted(maps.Keys(f.entries))
+	return f, nil
+}
+
+// Path is the file's path, or the name given to [Parse].
+func (f *File) Path() string { return f.path }
+
+// Metadata returns the free text of the header, nil if there is none.
+func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
+
+// Names lists every tensor, sorted, those of element types that no model takes included.
+func (f *File) Names() []string { return slices.Clone(f.names) }
+
+// Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Data that the file
+// holds at an address its element type cannot have is copied, once. Errors are [*NameError], [*DTypeError] or [ErrClosed].
+func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	e, ok := f.entries[name]
+	if !ok {
+		return 0, nil, nil, &NameError{Source: f.path, Tensor: name}
+	}
+	if e.dtype == 0 {
+		return 0, nil, nil, &DTypeError{File: f.path, Tensor: name, DType: e.storedAs.String()}
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return 0, nil, nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
+	}
+	data := f.data[e.begin:e.end:e.end]
+	if len(data) > 0 && uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) != 0 {
+		e.once.Do(func() { e.aligned = slices.Clone(data) })
+		data = e.aligned
+	}
+	return e.dtype, slices.Clone(e.shape), data, nil
+}
+
+// Stored returns the file's own name of a tensor's element type ("F16", "I64"), its shape and its bytes, without reading the data.
+func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err error) {
+	e, ok := f.entries[name]
+	if !ok {
+		return "", nil, 0, &NameError{Source: f.path, Tensor: name}
+	}
+	return e.storedAs.String(), slices.Clone(e.shape), int64(e.end - e.begin), nil
+}
+
+// Release gives the memory of the pages read so far back to the system; tensors stay valid and are read again from the file.
+func (f *File) Release() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed || f.release == nil {
+		return nil
+	}
+	return f.release(f.data)
+}
+
+// Close unmaps the file. Tensors got before are invalid from then on. Closing twice is harmless.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	data := f.data
+	f.data = nil
+	if f.unmap == nil {
+		return nil
+	}
+	return f.unmap(data)
+}

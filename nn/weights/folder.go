@@ -1,0 +1,288 @@
+package weights
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Folder is a model folder in diffusers layout: model_index.json and one folder a component.
+type Folder struct {
+	dir   string
+	index Index
+}
+
+// Index is the content of model_index.json.
+type Index struct {
+	Class      string                     // _class_name, for instance "StableDiffusionXLPipeline"
+	Components map[string]Class           // by folder name; a component that the model does without has an empty Class
+	Options    map[string]json.RawMessage // the other settings, for instance force_zeros_for_empty_prompt
+}
+
+// Class is the class that loads a component: a library ("diffusers", "transformers") and its class.
+type Class struct{ Library, Name string }
+
+const indexFile = "model_index.json"
+
+// OpenFolder opens a model folder. Of a path that is something else, the error says what.
+func OpenFolder(dir string) (*Folder, error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, notAFolder(dir)
+	}
+	data, err := readSmall(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notAFolder(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, err := ParseIndex(data, filepath.Join(dir, indexFile))
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{dir: dir, index: index}, nil
+}
+
+func notAFolder(path string) error {
+	kind, err := Recognise(path)
+	if err != nil {
+		return err
+	}
+	if kind.Form == HubName {
+		return fmt.Errorf("%s is %v: %w", path, kind, fs.ErrNotExist)
+	}
+	return fmt.Errorf("%s is %v, not a model folder in diffusers layout (a folder with %s)", path, kind, indexFile)
+}
+
+// ParseIndex reads a model_index.json, the content of file.
+func ParseIndex(data []byte, file string) (Index, error) {
+	members, err := parseObject(data, file)
+	if err != nil {
+		return Index{}, err
+	}
+	index := Index{Components: map[string]Class{}, Options: map[string]json.RawMessage{}}
+	for _, m := range members {
+		var pair []*string
+		switch isPair := json.Unmarshal(m.value, &pair) == nil && len(pair) == 2; {
+		case m.key == "_class_name":
+			if json.Unmarshal(m.value, &index.Class) != nil {
+				return Index{}, &ConfigError{File: file, Key: m.key, Value: shortJSON(m.value), Allowed: "a string"}
+			}
+		case strings.HasPrefix(m.key, "_"):
+		case !isPair:
+			index.Options[m.key] = m.value
+		case pair[0] == nil && pair[1] == nil:
+			index.Components[m.key] = Class{}
+		case pair[0] == nil || pair[1] == nil:
+			return Index{}, &ConfigError{File: file, Key: m.key, Value: shortJSON(m.value), Allowed: "[library, class] or [null, null]"}
+		default:
+			index.Components[m.key] = Class{*pair[0], *pair[1]}
+		}
+	}
+	if index.Class == "" {
+		return Index{}, &ConfigError{File: file, Key: "_class_name", Allowed: "missing; a model index needs it"}
+	}
+	return index, nil
+}
+
+// Dir is the folder's path.
+func (f *Folder) Dir() string { return f.dir }
+
+// Index returns what model_index.json says. It is shared and must not be changed.
+func (f *Folder) Index() Index { return f.index }
+
+// FS reads the folder's files. It follows symbolic links out of the folder, which is how the hub's cache stores a model.
+func (f *Folder) FS() fs.FS { return os.DirFS(f.dir) }
+
+// ReadFile reads a configuration or tokenizer file by its slash-separated path in the folder.
+func (f *Folder) ReadFile(name string) ([]byte, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	return readSmall(filepath.Join(f.dir, filepath.FromSlash(name)))
+}
+
+// Has tells whether the model uses a component and the folder holds it.
+func (f *Folder) Has(component string) bool {
+	if f.index.Components[component] == (Class{}) || !plainName(component) {
+		return false
+	}
+	info, err := os.Stat(filepath.Join(f.dir, component))
+	return err == nil && info.IsDir()
+}
+
+// Variant says which of a component's weight files to take where there are several.
+type Variant struct {
+	// Name is the variant that the user asked for ("fp16" stands for model.fp16.safetensors). A component that lacks it is read from its
+	// plain file, as diffusers does, unless no component of the folder has it.
+	Name string
+	// Precision chooses where Name is empty: F32 prefers the plain files, any other the fp16 variant; failing that, the other of
+	// the two, and then the only variant there is.
+	Precision kernels.DType
+}
+
+// wanted lists variants by preference; "" is the plain file.
+func (v Variant) wanted() []string {
+	switch {
+	case v.Name != "":
+		return []string{v.Name, ""}
+	case v.Precision == kernels.F32:
+		return []string{"", "fp16"}
+	}
+	return []string{"fp16", ""}
+}
+
+// Component opens the weights of a component: "unet", "vae", "text_encoder", "text_encoder_2". Only safetensors are read. The caller closes it.
+func (f *Folder) Component(name string, variant Variant) (*Component, error) {
+	path, err := f.weightFile(name, variant)
+	if err != nil {
+		return nil, err
+	}
+	return OpenComponent(path)
+}
+
+func (f *Folder) weightFile(name string, variant Variant) (string, error) {
+	if !plainName(name) {
+		return "", fmt.Errorf("%s: component %s; allowed: the name of a folder in it", f.dir, quote(name))
+	}
+	dir := filepath.Join(f.dir, name)
+	entries, err := os.ReadDir(dir)
+	switch class, listed := f.index.Components[name]; {
+	case listed && class == Class{}:
+		return "", fmt.Errorf("%s: component %s: %s says that the model does without it", f.dir, name, indexFile)
+	case errors.Is(err, fs.ErrNotExist) && listed:
+		return "", fmt.Errorf("%s: component %s: %s lists it but its folder is missing, the model is incomplete: %w", f.dir, name, indexFile, fs.ErrNotExist)
+	case err != nil:
+		return "", fmt.Errorf("%s: component %s: %w", f.dir, name, err)
+	}
+	found := variants(name, entries)
+	if len(found) == 0 {
+		return "", noWeights(dir, name, entries)
+	}
+	if variant.Name != "" && found[variant.Name] == "" && !slices.Contains(f.Variants(), variant.Name) {
+		return "", fmt.Errorf("%s: no component has the variant %s; there are: %s", f.dir, quote(variant.Name), listVariants(f.Variants()))
+	}
+	for _, v := range variant.wanted() {
+		if file := found[v]; file != "" {
+			return filepath.Join(dir, file), nil
+		}
+	}
+	if len(found) == 1 && variant.Name == "" {
+		for _, file := range found {
+			return filepath.Join(dir, file), nil
+		}
+	}
+	var have []string
+	for v := range found {
+		have = append(have, v)
+	}
+	slices.Sort(have)
+	return "", fmt.Errorf("%s: component %s has no %s weights; choose a variant of: %s", f.dir, name, listVariants(variant.wanted()), listVariants(have))
+}
+
+// Variants lists the variants that any component of the model has, sorted; "" stands for plain files.
+func (f *Folder) Variants() []string {
+	var all []string
+	for name := range f.index.Components {
+		if !f.Has(name) {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(f.dir, name))
+		if err != nil {
+			continue // Component reports it
+		}
+		for v := range variants(name, entries) {
+			all = append(all, v)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func listVariants(names []string) string {
+	shown := make([]string, len(names))
+	for i, v := range names {
+		shown[i] = v
+		if v == "" {
+			shown[i] = "plain (no variant)"
+		}
+	}
+	return strings.Join(shown, ", ")
+}
+
+// baseName is the name of a component's weight file: transformers and diffusers differ.
+func baseName(component string) string {
+	if strings.HasPrefix(component, "text_encoder") {
+		return "model"
+	}
+	return "diffusion_pytorch_model"
+}
+
+var shardCounter = regexp.MustCompile(`-\d+-of-\d+$`)
+
+// variants finds a component's weight files and shard indexes, by variant. A whole file wins over an index, and the newer spelling of
+// an index (base.safetensors.index.fp16.json) over the older (base.safetensors.fp16.index.json).
+func variants(component string, entries []fs.DirEntry) map[string]string {
+	base := baseName(component) + "."
+	found, rank := map[string]string{}, map[string]int{}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), base)
+		if !ok || e.IsDir() {
+			continue
+		}
+		for i, form := range []struct{ before, after string }{{"", "safetensors"}, {"safetensors.index.", "json"}, {"safetensors.", "index.json"}} {
+			v, ok := strings.CutPrefix(rest, form.before)
+			if v, ok = cutLast(v, form.after, ok); !ok || strings.Contains(v, ".") || shardCounter.MatchString(v) {
+				continue
+			}
+			if found[v] == "" || i < rank[v] {
+				found[v], rank[v] = e.Name(), i
+			}
+		}
+	}
+	return found
+}
+
+// cutLast cuts the last part of a dotted name: "fp16.json" is fp16, "json" is the plain name "".
+func cutLast(s, last string, ok bool) (string, bool) {
+	if s == last {
+		return "", ok
+	}
+	v, cut := strings.CutSuffix(s, "."+last)
+	return v, ok && cut && v != ""
+}
+
+var pickleSuffixes = []string{".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+
+func isPickleName(name string) bool {
+	return slices.Contains(pickleSuffixes, strings.ToLower(filepath.Ext(name)))
+}
+
+// noWeights says what a component's folder holds instead of weights.
+func noWeights(dir, component string, entries []fs.DirEntry) error {
+	var pickles, others []string
+	for _, e := range entries {
+		switch {
+		case isPickleName(e.Name()):
+			pickles = append(pickles, e.Name())
+		case strings.HasSuffix(e.Name(), ".safetensors"), strings.HasSuffix(e.Name(), ".index.json"):
+			others = append(others, e.Name())
+		}
+	}
+	want := baseName(component) + "[.variant].safetensors"
+	switch {
+	case len(others) > 0:
+		return &FileError{File: dir, What: "no weights; there are: " + shorten(strings.Join(others, ", ")), Allowed: want + " or its shard index"}
+	case len(pickles) > 0:
+		return &FileError{File: dir, What: fmt.Sprintf("weights only as a pickle (%s), which could run any code; convert them to safetensors", shorten(strings.Join(pickles, ", "))), Allowed: want}
+	}
+	return &FileError{File: dir, What: "no weights", Allowed: want + " or its shard index"}
+}

@@ -1,0 +1,253 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Form is the way in which weights are stored.
+type Form uint8
+
+// The forms that [Recognise] tells apart.
+const (
+	UnknownForm   Form = iota
+	ModelFolder        // diffusers layout, with model_index.json
+	Checkpoint         // a whole model in one safetensors file
+	ComponentForm      // one component: a folder with config.json, or a safetensors file
+	LoRA               // an adapter
+	Pickle             // a file or folder of Python pickles
+	HubName            // no path that exists, and formed like a hub's "organisation/name"
+)
+
+// Family is the architecture that weights belong to.
+type Family uint8
+
+// The families that [Recognise] tells apart.
+const (
+	UnknownFamily Family = iota
+	SDXLBase
+	SDXLRefiner
+	SDXLInpainting
+	Playground25    // SDXL base with EDM scheduling and its own latent statistics
+	StableDiffusion // 1.x and 2.x
+	ControlNet
+	SD3
+	Flux
+	UNet // components, where no more can be told
+	VAE
+	TAESD
+	TextEncoderL // CLIP ViT-L/14, text_encoder
+	TextEncoderG // OpenCLIP ViT-bigG/14, text_encoder_2
+)
+
+var familyNames = map[Family]string{
+	SDXLBase: "SDXL base", SDXLRefiner: "SDXL refiner", SDXLInpainting: "SDXL inpainting", Playground25: "Playground v2.5",
+	StableDiffusion: "Stable Diffusion 1 or 2", ControlNet: "ControlNet", SD3: "Stable Diffusion 3", Flux: "Flux",
+	UNet: "UNet", VAE: "VAE", TAESD: "TAESD (tiny VAE)", TextEncoderL: "CLIP ViT-L text encoder", TextEncoderG: "OpenCLIP ViT-bigG text encoder",
+}
+
+func (f Family) String() string { return familyNames[f] }
+
+// Kind is what a path holds.
+type Kind struct {
+	Form   Form
+	Family Family
+	Detail string // the class, the adapter's format, or what was found instead; may be empty
+}
+
+// String names the kind with its article, as in "an SDXL base model folder (StableDiffusionXLPipeline)".
+func (k Kind) String() string {
+	noun := map[Form]string{ModelFolder: "model folder", Checkpoint: "single-file checkpoint", ComponentForm: "component",
+		LoRA: "LoRA adapter", Pickle: "Python pickle, which could run any code when it is loaded", HubName: "a path that does not exist; if it names a model on a hub, download that first"}[k.Form]
+	if noun == "" {
+		noun = "nothing that goxl knows"
+	}
+	if k.Family != UnknownFamily {
+		noun = k.Family.String() + " " + noun
+	}
+	switch {
+	case k.Form == UnknownForm, k.Form == HubName: // sentences of their own
+	case strings.HasPrefix(noun, "SD"), strings.HasPrefix(noun, "OpenCLIP"):
+		noun = "an " + noun
+	default:
+		noun = "a " + noun
+	}
+	if k.Detail != "" {
+		noun += " (" + k.Detail + ")"
+	}
+	return noun
+}
+
+var hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// Recognise says what a path holds, from names, headers and small JSON files alone. What it does not know is UnknownForm and no error; an
+// error is a path that is not there, cannot be read or holds a damaged file.
+func Recognise(path string) (Kind, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && hubName.MatchString(path):
+		return Kind{Form: HubName}, nil
+	case err != nil:
+		return Kind{}, err
+	case info.IsDir():
+		return recogniseFolder(path)
+	case !info.Mode().IsRegular():
+		return Kind{Detail: "not a regular file"}, nil
+	}
+	return recogniseFile(path)
+}
+
+func recogniseFile(path string) (Kind, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Kind{}, err
+	}
+	head := make([]byte, 9)
+	n, err := io.ReadFull(f, head)
+	f.Close()
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return Kind{}, err
+	}
+	head = head[:n]
+	ext := strings.ToLower(filepath.Ext(path))
+	switch {
+	case ext == ".safetensors":
+	case bytes.HasPrefix(head, []byte("GGUF")):
+		return Kind{Detail: "a GGUF file"}, nil
+	case isPickleName(path), n > 1 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && (n < 9 || head[8] != '{'):
+		return Kind{Form: Pickle}, nil
+	case ext == ".onnx":
+		return Kind{Detail: "an ONNX file"}, nil
+	case n < 9 || head[8] != '{': // a safetensors file has eight bytes of length and then its header
+		return Kind{Detail: "not a safetensors file"}, nil
+	}
+	file, err := Open(path)
+	if err != nil {
+		return Kind{}, err
+	}
+	defer file.Close()
+	return recogniseTensors(file), nil
+}
+
+func recogniseFolder(dir string) (Kind, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return Kind{}, err
+	}
+	names := map[string]bool{}
+	pickle, single := false, ""
+	for _, e := range entries {
+		names[e.Name()] = true
+		pickle = pickle || isPickleName(e.Name())
+		if strings.HasSuffix(e.Name(), ".safetensors") {
+			single = e.Name()
+		}
+	}
+	switch {
+	case names[indexFile]:
+		return recogniseIndex(dir)
+	case names["config.json"]:
+		return recogniseConfig(filepath.Join(dir, "config.json"))
+	case len(entries) == 0:
+		return Kind{Detail: "an empty folder"}, nil
+	case names["unet"] || names["vae"]:
+		return Kind{Detail: "a folder with components but no " + indexFile + ", perhaps half downloaded"}, nil
+	case single != "":
+		return Kind{Detail: "a folder around the file " + single}, nil
+	case pickle:
+		return Kind{Form: Pickle}, nil
+	}
+	return Kind{Detail: "a folder without " + indexFile}, nil
+}
+
+// recogniseIndex goes by the pipeline's class, and where classes are shared by the parts: a refiner lacks the first text encoder.
+func recogniseIndex(dir string) (Kind, error) {
+	file := filepath.Join(dir, indexFile)
+	data, err := readSmall(file)
+	if err != nil {
+		return Kind{}, err
+	}
+	index, err := ParseIndex(data, file)
+	if err != nil {
+		return Kind{}, err
+	}
+	k := Kind{Form: ModelFolder, Detail: index.Class}
+	_, hasControl := index.Components["controlnet"]
+	switch c := index.Class; {
+	case hasControl:
+		k.Family = ControlNet
+	case strings.HasPrefix(c, "StableDiffusionXL"):
+		k.Family = SDXLBase
+		var unet struct {
+			InChannels int `json:"in_channels"`
+		}
+		if data, err := readSmall(filepath.Join(dir, "unet", "config.json")); err == nil {
+			_ = json.Unmarshal(data, &unet) // a damaged config is reported by the one who loads it
+		}
+		switch {
+		case index.Components["text_encoder"] == Class{}:
+			k.Family = SDXLRefiner
+		case unet.InChannels == 9:
+			k.Family = SDXLInpainting
+		case strings.HasPrefix(index.Components["scheduler"].Name, "EDM"):
+			k.Family = Playground25
+		}
+	case strings.HasPrefix(c, "StableDiffusion3"):
+		k.Family = SD3
+	case strings.HasPrefix(c, "Flux"):
+		k.Family = Flux
+	case c == "StableDiffusionPipeline", c == "StableDiffusionImg2ImgPipeline", c == "StableDiffusionInpaintPipeline":
+		k.Family = StableDiffusion
+	}
+	return k, nil
+}
+
+// recogniseConfig goes by the class in a component's config.json.
+func recogniseConfig(file string) (Kind, error) {
+	data, err := readSmall(file)
+	if err != nil {
+		return Kind{}, err
+	}
+	if _, err := parseObject(data, file); err != nil {
+		return Kind{}, err
+	}
+	var config struct {
+		Class         string   `json:"_class_name"`
+		Architectures []string `json:"architectures"`
+		Hidden        int      `json:"hidden_size"`
+	}
+	if err := json.Unmarshal(data, &config); err != nil {
+		return Kind{}, &ConfigError{File: file, Allowed: fmt.Sprintf("not a component's configuration: %v", err)}
+	}
+	class := config.Class
+	if class == "" && len(config.Architectures) > 0 {
+		class = config.Architectures[0]
+	}
+	if class == "" {
+		return Kind{Detail: "a folder with a config.json that names no class"}, nil
+	}
+	k := Kind{Form: ComponentForm, Detail: class}
+	switch {
+	case class == "UNet2DConditionModel":
+		k.Family = UNet
+	case class == "AutoencoderKL":
+		k.Family = VAE
+	case class == "AutoencoderTiny":
+		k.Family = TAESD
+	case strings.HasPrefix(class, "ControlNet"):
+		k.Family = ControlNet
+	case strings.HasPrefix(class, "CLIPText") && config.Hidden == 768:
+		k.Family = TextEncoderL
+	case strings.HasPrefix(class, "CLIPText") && config.Hidden == 1280:
+		k.Family = TextEncoderG
+	}
+	return k, nil
+}

@@ -1,0 +1,124 @@
+package weights
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Map is tensors in memory.
+type Map struct {
+	tensors map[string]Tensor
+	names   []string
+}
+
+// FromMap returns a source of tensors in memory, by name; their own Name is not looked at. Data must be as long as shape and type
+// say, which Tensor checks.
+func FromMap(tensors map[string]Tensor) *Map {
+	return &Map{tensors: maps.Clone(tensors), names: slices.Sorted(maps.Keys(tensors))}
+}
+
+// Names lists every tensor, sorted.
+func (m *Map) Names() []string { return slices.Clone(m.names) }
+
+// Tensor returns one tensor; its data is what Data gives.
+func (m *Map) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	t, ok := m.tensors[name]
+	if !ok {
+		return 0, nil, nil, &NameError{Source: "tensors in memory", Tensor: name}
+	}
+	t.Name = name
+	data, err := t.read()
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	return t.DType, slices.Clone(t.Shape), data, nil
+}
+
+// renamed is a source under other names.
+type renamed struct {
+	src   kernels.Source
+	old   map[string]string
+	twice map[string]error
+	names []string
+}
+
+// Rename returns src with every name put through rename; the empty name hides a tensor. Two tensors that get one name are an
+// error when that name is asked for. Memory is released through src, which stays the owner.
+func Rename(src kernels.Source, rename func(string) string) kernels.Source {
+	r := &renamed{src: src, old: map[string]string{}, twice: map[string]error{}}
+	for _, old := range src.Names() {
+		name := rename(old)
+		if name == "" {
+			continue
+		}
+		if first, taken := r.old[name]; taken {
+			r.twice[name] = fmt.Errorf("tensor %s: both %s and %s stand for it", quote(name), quote(first), quote(old))
+			continue
+		}
+		r.old[name] = old
+	}
+	r.names = slices.Sorted(maps.Keys(r.old))
+	return r
+}
+
+func (r *renamed) Names() []string { return slices.Clone(r.names) }
+
+func (r *renamed) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	if err := r.twice[name]; err != nil {
+		return 0, nil, nil, err
+	}
+	old, ok := r.old[name]
+	if !ok {
+		return 0, nil, nil, &NameError{Source: "weights", Tensor: name}
+	}
+	return r.src.Tensor(old)
+}
+
+func (r *renamed) Release() error {
+	if rel, ok := r.src.(kernels.Releaser); ok {
+		return rel.Release()
+	}
+	return nil
+}
+
+// sample is how much of a tensor's head and tail Equal compares.
+const sample = 4 << 10
+
+// Equal tells whether two sources hold the same weights: the same names, types and shapes, and the same bytes in the first and the last
+// 4 KB of every tensor, so that of mapped files little is read. Two tensors of one element type that no model takes count as equal.
+func Equal(a, b kernels.Source) (bool, error) {
+	names := a.Names()
+	if !slices.Equal(names, b.Names()) {
+		return false, nil
+	}
+	for _, name := range names {
+		dtypeA, shapeA, dataA, errA := a.Tensor(name)
+		dtypeB, shapeB, dataB, errB := b.Tensor(name)
+		var unusedA, unusedB *DTypeError
+		if errors.As(errA, &unusedA) && errors.As(errB, &unusedB) {
+			if unusedA.DType != unusedB.DType {
+				return false, nil
+			}
+			continue
+		}
+		if errors.As(errA, &unusedA) && errB == nil || errors.As(errB, &unusedB) && errA == nil {
+			return false, nil
+		}
+		if err := errors.Join(errA, errB); err != nil {
+			return false, err
+		}
+		if dtypeA != dtypeB || !slices.Equal(shapeA, shapeB) || len(dataA) != len(dataB) {
+			return false, nil
+		}
+		n := min(len(dataA), sample)
+		if !bytes.Equal(dataA[:n], dataB[:n]) || !bytes.Equal(dataA[len(dataA)-n:], dataB[len(dataB)-n:]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
