@@ -1,0 +1,15 @@
+// Package nn turns models into plans that a device compiles.
+//
+// A module is a struct whose fields carry the checkpoint's names:
+//
+//	type Attention struct {
+//		ToQ *nn.Linear `weight:"to_q"`
+//		…
+//	}
+//
+// [Bind] checks a module tree against a checkpoint, strictly both ways. [Build] runs a model's Forward, which states the computation on a
+// [Builder]; the result is a [Graph]: a gorgonia expression graph whose nodes are fused operations (package kernels) and the plan that
+// a device compiles from it. A [Network] holds the weights of one component on a device and its compiled programs.
+//
+// While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation and module path.
+package nn

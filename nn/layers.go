@@ -1,0 +1,181 @@
+package nn
+
+import "github.com/goxl/goxl/kernels"
+
+// Epilogue is what a layer does to its result before it is written: act(y + RowBias) + Residual.
+type Epilogue struct {
+	Act      kernels.Activation
+	RowBias  *Value // [batch, channels], convolutions only
+	Residual *Value // of the result's shape
+}
+
+// Linear is y = act(x·Wᵀ + b) + residual over the last axis.
+type Linear struct {
+	Weight *Param `weight:"weight"` // [out, in]
+	Bias   *Param `weight:"bias"`   // [out]; nil without
+}
+
+// NewLinear declares a layer from in to out features.
+func NewLinear(in, out int, bias bool) *Linear {
+	l := &Linear{Weight: NewParam(out, in)}
+	if bias {
+		l.Bias = NewParam(out)
+	}
+	return l
+}
+
+// Forward maps [..., in] to [..., out].
+func (l *Linear) Forward(b *Builder, x *Value) *Value { return l.Fused(b, x, Epilogue{}) }
+
+// Fused is Forward with an epilogue.
+func (l *Linear) Fused(b *Builder, x *Value, e Epilogue) *Value {
+	s := kernels.Linear{Bias: l.Bias != nil, Act: e.Act, Residual: e.Residual != nil}
+	in := append([]*Value{x, b.weight(l.Weight)}, b.optional(l.Bias)...)
+	whole := in
+	if s.Residual {
+		whole = append(whole[:len(whole):len(whole)], e.Residual)
+	}
+	if b.fuses(s, whole...) {
+		return b.apply1(s, whole...)
+	}
+	y := b.apply1(kernels.Linear{Bias: s.Bias}, in...)
+	return b.epilogue(y, e)
+}
+
+// Conv2d is a convolution of NHWC images with zero padding.
+type Conv2d struct {
+	Weight *Param `weight:"weight"` // [out, in, kernel, kernel]
+	Bias   *Param `weight:"bias"`   // [out]; nil without
+	Stride int
+	Pad    kernels.Padding
+}
+
+// NewConv2d declares a layer with a square kernel, stride 1 and the padding that keeps the size.
+func NewConv2d(in, out, kernel int) *Conv2d {
+	p := kernel / 2
+	return &Conv2d{Weight: NewParam(out, in, kernel, kernel), Bias: NewParam(out), Stride: 1, Pad: kernels.Padding{Top: p, Left: p, Bottom: p, Right: p}}
+}
+
+// Source is what a convolution reads: X, followed on the channel axis by Skip if there is one, resized to Height×Width by
+// nearest neighbour if those are not 0.
+type Source struct {
+	X, Skip       *Value
+	Height, Width int
+}
+
+// Forward maps [B, H, W, in] to [B, H', W', out].
+func (l *Conv2d) Forward(b *Builder, x *Value) *Value { return l.Fused(b, Source{X: x}, Epilogue{}) }
+
+// Fused is Forward with a two-fold or resized source and an epilogue.
+func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
+	s := kernels.Conv2d{
+		Stride: l.Stride, Pad: l.Pad, UpH: x.Height, UpW: x.Width, Concat: x.Skip != nil,
+		Bias: l.Bias != nil, RowBias: e.RowBias != nil, Act: e.Act, Residual: e.Residual != nil,
+	}
+	weight := append([]*Value{b.weight(l.Weight)}, b.optional(l.Bias)...)
+	in := []*Value{x.X}
+	if s.Concat {
+		in = append(in, x.Skip)
+	}
+	in = append(in, weight...)
+	if s.RowBias {
+		in = append(in, e.RowBias)
+	}
+	if s.Residual {
+		in = append(in, e.Residual)
+	}
+	if b.fuses(s, in...) {
+		return b.apply1(s, in...)
+	}
+	y := x.X
+	if s.Concat {
+		y = b.Concat(y, x.Skip)
+	}
+	if s.UpH > 0 {
+		y = b.apply1(kernels.Resize{H: s.UpH, W: s.UpW}, y)
+	}
+	y = b.apply1(kernels.Conv2d{Stride: s.Stride, Pad: s.Pad, Bias: s.Bias}, append([]*Value{y}, weight...)...)
+	return b.epilogue(y, e)
+}
+
+// epilogue is the decomposed form of Epilogue.
+func (b *Builder) epilogue(y *Value, e Epilogue) *Value {
+	if e.RowBias != nil {
+		y = b.apply1(kernels.Add{Rows: true}, y, e.RowBias)
+	}
+	if e.Act != kernels.Identity {
+		y = b.Activate(y, e.Act)
+	}
+	if e.Residual != nil {
+		y = b.Add(y, e.Residual)
+	}
+	return y
+}
+
+// GroupNorm normalises groups of channels of an image.
+type GroupNorm struct {
+	Weight *Param `weight:"weight"`
+	Bias   *Param `weight:"bias"`
+	Groups int
+	Eps    float64
+}
+
+// NewGroupNorm declares a layer over the given channels.
+func NewGroupNorm(groups, channels int, eps float64) *GroupNorm {
+	return &GroupNorm{Weight: NewParam(channels), Bias: NewParam(channels), Groups: groups, Eps: eps}
+}
+
+// Forward maps [B, H, W, C] to the same shape; with a skip, [B, H, W, C1] and [B, H, W, C2] to [B, H, W, C1+C2].
+func (l *GroupNorm) Forward(b *Builder, x, skip *Value, act kernels.Activation) *Value {
+	s := kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps, Act: act, Concat: skip != nil}
+	w, bias := b.weight(l.Weight), b.weight(l.Bias)
+	in := []*Value{x, w, bias}
+	if s.Concat {
+		in = []*Value{x, skip, w, bias}
+	}
+	if b.fuses(s, in...) {
+		return b.apply1(s, in...)
+	}
+	if s.Concat {
+		x = b.Concat(x, skip)
+	}
+	y := b.apply1(kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps}, x, w, bias)
+	return b.epilogue(y, Epilogue{Act: act})
+}
+
+// LayerNorm normalises the last axis.
+type LayerNorm struct {
+	Weight *Param `weight:"weight"`
+	Bias   *Param `weight:"bias"`
+	Eps    float64
+}
+
+// NewLayerNorm declares a layer over the given channels.
+func NewLayerNorm(channels int, eps float64) *LayerNorm {
+	return &LayerNorm{Weight: NewParam(channels), Bias: NewParam(channels), Eps: eps}
+}
+
+// Forward keeps the shape.
+func (l *LayerNorm) Forward(b *Builder, x *Value) *Value {
+	return b.apply1(kernels.LayerNorm{Eps: l.Eps}, x, b.weight(l.Weight), b.weight(l.Bias))
+}
+
+// Table is a matrix whose rows are looked up.
+type Table struct {
+	Weight *Param `weight:"weight"` // [rows, channels]
+}
+
+// NewTable declares a table.
+func NewTable(rows, channels int) *Table { return &Table{Weight: NewParam(rows, channels)} }
+
+// Embed adds token rows and position rows: ids [B, T] to [B, T, C].
+func Embed(b *Builder, ids *Value, tokens, positions *Table) *Value {
+	return b.apply1(kernels.Embedding{}, ids, b.weight(tokens.Weight), b.weight(positions.Weight))
+}
+
+func (b *Builder) optional(p *Param) []*Value {
+	if p == nil {
+		return nil
+	}
+	return []*Value{b.weight(p)}
+}
