@@ -1,0 +1,110 @@
+package clip
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// Encoder is a text encoder on a device. It is used by one goroutine at a time.
+type Encoder struct {
+	*nn.Network
+	Config Config
+	model  *Model
+}
+
+// Open binds a checkpoint and puts it on the device. Names without the prefix "text_model.", as transformers from 5.6 on writes
+// CLIPTextModel, are accepted.
+func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (*Encoder, error) {
+	m := New(c)
+	hasPrefix := func(name string) bool { return strings.HasPrefix(name, "text_model.") }
+	if !slices.ContainsFunc(src.Names(), hasPrefix) {
+		src = weights.Rename(src, func(name string) string {
+			if strings.HasPrefix(name, "text_projection.") {
+				return name
+			}
+			return "text_model." + name
+		})
+	}
+	ignore := []string{"text_model.embeddings.position_ids"}
+	if !c.WithProjection {
+		ignore = append(ignore, "text_projection.weight")
+	}
+	bound, err := nn.Bind(m, src, ignore...)
+	if err != nil {
+		return nil, err
+	}
+	n, err := nn.NewNetwork(dev, bound, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Encoder{Network: n, Config: c, model: m}, nil
+}
+
+// Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the last; pooled is
+// [B, ProjectionDim], nil without a projection.
+func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int) (hidden, pooled []float32, err error) {
+	c := e.Config
+	batch, tokens := len(ids), len(ids[0])
+	if tokens > c.MaxPositions {
+		return nil, nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
+	}
+	if skip < 0 || skip > c.Layers-1 {
+		return nil, nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
+	}
+	p, err := e.Program(fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), func(b *nn.Builder) {
+		in := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
+		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
+		hidden, pooled := e.model.Forward(b, in, eos, skip)
+		b.Output("hidden", hidden)
+		if pooled != nil {
+			b.Output("pooled", pooled)
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	flat := make([]int32, 0, batch*tokens)
+	rows := make([]int32, batch)
+	for i, seq := range ids {
+		if len(seq) != tokens {
+			return nil, nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
+		}
+		flat = append(flat, seq...)
+		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
+	}
+	if err := p.SetInts("ids", flat...); err != nil {
+		return nil, nil, err
+	}
+	if err := p.SetInts("eos", rows...); err != nil {
+		return nil, nil, err
+	}
+	if err := p.Run(ctx); err != nil {
+		return nil, nil, err
+	}
+	hidden = make([]float32, batch*tokens*c.HiddenSize)
+	if err := p.Floats(ctx, "hidden", hidden); err != nil {
+		return nil, nil, err
+	}
+	if c.WithProjection {
+		pooled = make([]float32, batch*c.ProjectionDim)
+		if err := p.Floats(ctx, "pooled", pooled); err != nil {
+			return nil, nil, err
+		}
+	}
+	return hidden, pooled, p.Check(ctx, append(slices.Clip(hidden), pooled...))
+}
+
+// PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published SDXL encoder has and no
+// tokenizer gives, the first of the largest id; else the first eos, 0 if there is none.
+func PooledRow(ids []int32, eos int32) int {
+	if eos == 2 {
+		return slices.Index(ids, slices.Max(ids))
+	}
+	return max(0, slices.Index(ids, eos))
+}

@@ -1,0 +1,119 @@
+// Package clip is the CLIP text transformer, both of SDXL's encoders.
+//
+// Source: transformers 5 models/clip/modeling_clip.py (CLIPTextModel, CLIPTextModelWithProjection).
+package clip
+
+import (
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn"
+)
+
+// Model is the tensors of a text encoder under their checkpoint names.
+type Model struct {
+	config         Config
+	Tokens         *nn.Table     `weight:"text_model.embeddings.token_embedding"`
+	Positions      *nn.Table     `weight:"text_model.embeddings.position_embedding"`
+	Layers         []*Layer      `weight:"text_model.encoder.layers"`
+	FinalLayerNorm *nn.LayerNorm `weight:"text_model.final_layer_norm"`
+	TextProjection *nn.Linear    `weight:"text_projection"` // nil in CLIPTextModel
+}
+
+// New declares the model of a configuration.
+func New(c Config) *Model {
+	m := &Model{
+		config:         c,
+		Tokens:         nn.NewTable(c.VocabSize, c.HiddenSize),
+		Positions:      nn.NewTable(c.MaxPositions, c.HiddenSize),
+		Layers:         make([]*Layer, c.Layers),
+		FinalLayerNorm: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
+	}
+	for i := range m.Layers {
+		m.Layers[i] = newLayer(c)
+	}
+	if c.WithProjection {
+		m.TextProjection = nn.NewLinear(c.HiddenSize, c.ProjectionDim, false)
+	}
+	return m
+}
+
+// Forward maps ids [B, T] to the hidden states [B, T, C] after all layers but the last skip+1, as SDXL uses them: without the final norm. With a
+// projection it also gives the pooled text embedding [B, P] of row eos [B]; else pooled is nil.
+func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, pooled *nn.Value) {
+	x := nn.Embed(b, ids, m.Tokens, m.Positions) // [B, T, C]
+	for i, layer := range m.Layers {
+		if i == len(m.Layers)-1-skip {
+			hidden = x
+			if m.TextProjection == nil {
+				return hidden, nil
+			}
+		}
+		x = layer.Forward(b, x)
+	}
+	last := b.Gather(x, eos) // [B, C]: the norm acts on each row alone, so it can follow the choice of rows
+	last = m.FinalLayerNorm.Forward(b, last)
+	return hidden, m.TextProjection.Forward(b, last)
+}
+
+// Layer is one transformer layer.
+type Layer struct {
+	SelfAttn   *Attention    `weight:"self_attn"`
+	LayerNorm1 *nn.LayerNorm `weight:"layer_norm1"`
+	MLP        *MLP          `weight:"mlp"`
+	LayerNorm2 *nn.LayerNorm `weight:"layer_norm2"`
+}
+
+func newLayer(c Config) *Layer {
+	return &Layer{
+		SelfAttn:   newAttention(c),
+		LayerNorm1: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
+		MLP:        newMLP(c),
+		LayerNorm2: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
+	}
+}
+
+// Forward keeps the shape [B, T, C].
+func (l *Layer) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
+	x = l.SelfAttn.Forward(b, l.LayerNorm1.Forward(b, x), x)
+	return l.MLP.Forward(b, l.LayerNorm2.Forward(b, x), x)
+}
+
+// Attention is causal multi-head self-attention.
+type Attention struct {
+	heads   int
+	KProj   *nn.Linear `weight:"k_proj"`
+	VProj   *nn.Linear `weight:"v_proj"`
+	QProj   *nn.Linear `weight:"q_proj"`
+	OutProj *nn.Linear `weight:"out_proj"`
+}
+
+func newAttention(c Config) *Attention {
+	linear := func() *nn.Linear { return nn.NewLinear(c.HiddenSize, c.HiddenSize, true) }
+	return &Attention{heads: c.Heads, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
+}
+
+// Forward returns attention of x, projected and added to residual.
+func (a *Attention) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
+	y := b.Attention(a.QProj.Forward(b, x), a.KProj.Forward(b, x), a.VProj.Forward(b, x), a.heads, true)
+	return a.OutProj.Fused(b, y, nn.Epilogue{Residual: residual})
+}
+
+// MLP is the feed-forward part of a layer.
+type MLP struct {
+	act kernels.Activation
+	FC1 *nn.Linear `weight:"fc1"`
+	FC2 *nn.Linear `weight:"fc2"`
+}
+
+func newMLP(c Config) *MLP {
+	act := kernels.GELU
+	if c.HiddenAct == "quick_gelu" {
+		act = kernels.QuickGELU
+	}
+	return &MLP{act: act, FC1: nn.NewLinear(c.HiddenSize, c.Intermediate, true), FC2: nn.NewLinear(c.Intermediate, c.HiddenSize, true)}
+}
+
+// Forward returns fc2(act(fc1(x))) + residual.
+func (m *MLP) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
+	y := m.FC1.Fused(b, x, nn.Epilogue{Act: m.act}) // [B, T, intermediate]
+	return m.FC2.Fused(b, y, nn.Epilogue{Residual: residual})
+}

@@ -1,0 +1,342 @@
+package sdxl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer"
+)
+
+// Options says where and how a model runs.
+type Options struct {
+	Device    kernels.Device
+	Precision kernels.DType // 0 is the device's default
+	Variant   string        // of weight files, for instance "fp16"; "" chooses by precision
+	Log       *slog.Logger  // nil is silent
+}
+
+// Pipeline is an open model. Its methods may be called from several goroutines; one run is computed at a time, by it and the pipelines it shares parts with.
+type Pipeline struct {
+	path      string
+	options   Options
+	encoder1  *textEncoder // nil in a refiner
+	encoder2  *textEncoder
+	unet      *denoiser
+	vae       *autoencoder
+	scheduler scheduler.Config
+
+	forceZeros bool // zeros for an absent negative prompt
+	timeIDs    int  // sizes that the UNet is told: 6, or 5 of a refiner that is told an aesthetic score
+
+	closers []io.Closer   // what this pipeline opened itself, in order
+	busy    chan struct{} // holds one token; whoever computes has it
+}
+
+// textEncoder is an encoder with its tokenizer and where it came from.
+type textEncoder struct {
+	*clip.Encoder
+	tokenizer *tokenizer.Tokenizer
+	source    kernels.Source
+}
+
+// autoencoder is a VAE and where it came from.
+type autoencoder struct {
+	*vae.Autoencoder
+	source kernels.Source
+}
+
+// Open loads a model: a folder in diffusers layout, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError. A
+// refiner opened so uses its own encoder and VAE; see OpenRefiner.
+func Open(path string, o Options) (*Pipeline, error) {
+	return open(path, o, nil)
+}
+
+// OpenRefiner loads a refiner for pictures of p. Encoder 2 and VAE are p's where the refiner's folder lacks them or holds the same. Close it before p.
+func (p *Pipeline) OpenRefiner(path string) (*Pipeline, error) {
+	r, err := open(path, p.options, p)
+	if err != nil {
+		return nil, err
+	}
+	if r.timeIDs != 5 {
+		err := fmt.Errorf("the model is a base: a refiner's UNet is told 5 sizes, this one %d", r.timeIDs)
+		return nil, &ModelError{path, errors.Join(err, r.Close())}
+	}
+	if got, want := r.vae.Config.LatentChannels, p.vae.Config.LatentChannels; got != want {
+		err := fmt.Errorf("the refiner has %d latent channels, the base %d", got, want)
+		return nil, &ModelError{path, errors.Join(err, r.Close())}
+	}
+	return r, nil
+}
+
+func open(path string, o Options, base *Pipeline) (*Pipeline, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Pipeline{path: path, options: o, busy: make(chan struct{}, 1)}
+	if base != nil {
+		p.busy = base.busy
+	} else {
+		p.busy <- struct{}{}
+	}
+	if err := p.load(base); err != nil {
+		return nil, &ModelError{path, errors.Join(err, p.Close())}
+	}
+	return p, nil
+}
+
+func (p *Pipeline) load(base *Pipeline) error {
+	files, err := openStore(p.path, p.options)
+	if err != nil {
+		return err
+	}
+	if err := p.readIndex(files); err != nil {
+		return err
+	}
+	config, err := files.read("scheduler/scheduler_config.json")
+	if err != nil {
+		return err
+	}
+	if p.scheduler, err = scheduler.Parse(config); err != nil {
+		return err
+	}
+	if files.has("text_encoder") {
+		if p.encoder1, err = p.openEncoder(files, "text_encoder", "tokenizer", nil); err != nil {
+			return err
+		}
+	}
+	var shared *textEncoder
+	if base != nil {
+		shared = base.encoder2
+	}
+	if p.encoder2, err = p.openEncoder(files, "text_encoder_2", "tokenizer_2", shared); err != nil {
+		return err
+	}
+	if err := p.openUNet(files); err != nil {
+		return err
+	}
+	if err := p.openVAE(files, base); err != nil {
+		return err
+	}
+	return p.fit()
+}
+
+// openEncoder loads a text encoder, or returns shared if the folder lacks it or holds the same.
+func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEncoder) (*textEncoder, error) {
+	if !files.has(name) && shared != nil {
+		p.options.Log.Info("sharing the base's component", "component", name, "reason", "the folder has none")
+		return shared, nil
+	}
+	file := name + "/config.json"
+	data, err := files.read(file)
+	if err != nil {
+		return nil, err
+	}
+	config, err := clip.ParseConfig(data, files.name(file))
+	if err != nil {
+		return nil, err
+	}
+	src, err := p.source(files, name, nn.Shapes(clip.New(config)))
+	if err != nil {
+		return nil, err
+	}
+	if shared != nil && reflect.DeepEqual(config, shared.Config) {
+		same, err := weights.Equal(src, shared.source)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			p.options.Log.Info("sharing the base's component", "component", name, "reason", "the same weights")
+			return shared, nil
+		}
+	}
+	e := &textEncoder{source: src}
+	if e.tokenizer, err = files.tokenizer(tokens); err != nil {
+		return nil, err
+	}
+	if got, most := e.tokenizer.MaxLength(), config.MaxPositions; got > most {
+		return nil, fmt.Errorf("%s: sequences of %d tokens, %s takes at most %d", files.name(tokens), got, name, most)
+	}
+	if got, most := e.tokenizer.VocabSize(), config.VocabSize; got > most {
+		return nil, fmt.Errorf("%s: %d token ids, %s knows %d", files.name(tokens), got, name, most)
+	}
+	if e.Encoder, err = clip.Open(p.options.Device, src, config, p.kernelOptions()); err != nil {
+		return nil, fmt.Errorf("%s: %w", files.name(name), err)
+	}
+	p.closers = append(p.closers, e.Encoder)
+	return e, nil
+}
+
+func (p *Pipeline) openUNet(files *store) error {
+	const file = "unet/config.json"
+	data, err := files.read(file)
+	if err != nil {
+		return err
+	}
+	config, err := unet.ParseConfig(data, files.name(file))
+	if err != nil {
+		return err
+	}
+	model := unet.New(config)
+	src, err := p.source(files, "unet", nn.Shapes(model))
+	if err != nil {
+		return err
+	}
+	bound, err := nn.Bind(model, src)
+	if err != nil {
+		return fmt.Errorf("%s: %w", files.name("unet"), err)
+	}
+	network, err := nn.NewNetwork(p.options.Device, bound, p.kernelOptions())
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, network)
+	p.unet = &denoiser{Network: network, config: config, model: model}
+	return nil
+}
+
+func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
+	const name = "vae"
+	if !files.has(name) && base != nil {
+		p.options.Log.Info("sharing the base's component", "component", name, "reason", "the folder has none")
+		p.vae = base.vae
+		return nil
+	}
+	file := name + "/config.json"
+	data, err := files.read(file)
+	if err != nil {
+		return err
+	}
+	config, err := vae.ParseConfig(data, files.name(file))
+	if err != nil {
+		return err
+	}
+	src, err := p.source(files, name, nn.Shapes(vae.New(config)))
+	if err != nil {
+		return err
+	}
+	if base != nil && reflect.DeepEqual(config, base.vae.Config) {
+		same, err := weights.Equal(src, base.vae.source)
+		if err != nil {
+			return err
+		}
+		if same {
+			p.options.Log.Info("sharing the base's component", "component", name, "reason", "the same weights")
+			p.vae = base.vae
+			return nil
+		}
+	}
+	opened, err := vae.Open(p.options.Device, src, config, p.kernelOptions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", files.name(name), err)
+	}
+	p.closers = append(p.closers, opened)
+	p.vae = &autoencoder{Autoencoder: opened, source: src}
+	return nil
+}
+
+// source opens a component's tensors; Close closes them.
+func (p *Pipeline) source(files *store, component string, shapes map[string][]int) (kernels.Source, error) {
+	src, closer, err := files.source(component, shapes)
+	if err != nil {
+		return nil, err
+	}
+	if closer != nil {
+		p.closers = append(p.closers, closer)
+	}
+	return src, nil
+}
+
+// fit checks that the parts belong together.
+func (p *Pipeline) fit() error {
+	states := p.encoder2.Config.HiddenSize
+	if p.encoder1 != nil {
+		states += p.encoder1.Config.HiddenSize
+		if a, b := p.encoder1.tokenizer.MaxLength(), p.encoder2.tokenizer.MaxLength(); a != b {
+			return fmt.Errorf("tokenizer makes sequences of %d tokens, tokenizer_2 of %d", a, b)
+		}
+	}
+	if !p.encoder2.Config.WithProjection {
+		return errors.New("text_encoder_2 is a CLIPTextModel, want a CLIPTextModelWithProjection")
+	}
+	c := p.unet.config
+	for _, want := range c.CrossAttentionDim {
+		if states != want {
+			return fmt.Errorf("the text encoders give states of %d values, the UNet's cross_attention_dim is %d", states, want)
+		}
+	}
+	if c.InChannels != p.vae.Config.LatentChannels || c.OutChannels != p.vae.Config.LatentChannels {
+		return fmt.Errorf("the UNet has %d input and %d output channels, the VAE %d latent channels", c.InChannels, c.OutChannels, p.vae.Config.LatentChannels)
+	}
+	told := c.ProjectionInputDim - p.encoder2.Config.ProjectionDim
+	for _, n := range []int{5, 6} {
+		if told == n*c.AdditionTimeDim {
+			want := n == 5
+			if p.timeIDs == 5 != want {
+				return fmt.Errorf("model_index.json has requires_aesthetics_score %v, but the UNet is told %d sizes", p.timeIDs == 5, n)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("projection_class_embeddings_input_dim is %d: must be %d of the pooled text and 5 or 6 times addition_time_embed_dim %d",
+		c.ProjectionInputDim, p.encoder2.Config.ProjectionDim, c.AdditionTimeDim)
+}
+
+func (p *Pipeline) kernelOptions() kernels.Options {
+	return kernels.Options{Precision: p.options.Precision}
+}
+
+// Close frees what the pipeline opened. No run may be under way.
+func (p *Pipeline) Close() error {
+	var all []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		all = append(all, p.closers[i].Close())
+	}
+	p.closers = nil
+	return errors.Join(all...)
+}
+
+// Info describes an open model.
+type Info struct {
+	Path          string
+	Refiner       bool
+	Width, Height int // default size in pixels
+	ScaleFactor   int // sizes are multiples of this
+	Scheduler     string
+	Parameters    int64
+	Bytes         int64 // of weights, on the device
+}
+
+// Info describes the model.
+func (p *Pipeline) Info() Info {
+	height, width := p.defaultSize()
+	i := Info{
+		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
+		Parameters: nn.Parameters(p.unet.model) + nn.Parameters(clip.New(p.encoder2.Config)) + nn.Parameters(vae.New(p.vae.Config)),
+		Bytes:      p.unet.Bytes() + p.encoder2.Bytes() + p.vae.Bytes(),
+	}
+	if p.encoder1 != nil {
+		i.Parameters += nn.Parameters(clip.New(p.encoder1.Config))
+		i.Bytes += p.encoder1.Bytes()
+	}
+	return i
+}
+
+// defaultSize is sample_size latents a side, of the UNet, in pixels.
+func (p *Pipeline) defaultSize() (height, width int) {
+	f := p.vae.Config.ScaleFactor()
+	side := unet.PerLevel{128}
+	if len(p.unet.config.SampleSize) > 0 {
+		side = p.unet.config.SampleSize
+	}
+	return side.At(0) * f, side[len(side)-1] * f
+}

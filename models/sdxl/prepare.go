@@ -1,0 +1,160 @@
+package sdxl
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goxl/goxl/scheduler"
+)
+
+// maxCount bounds a batch, maxSide a picture: beyond them memory is certain to run out.
+const (
+	maxCount = 64
+	maxSide  = 8192
+)
+
+// Check tells whether a request can be done, without doing it. A field that can't comes back as a *RequestError.
+func (p *Pipeline) Check(r Request, imageToImage bool) error {
+	_, _, err := p.prepare(&r, imageToImage)
+	return err
+}
+
+// prepare fills in the request's defaults, checks it, and computes size and steps.
+func (p *Pipeline) prepare(r *Request, imageToImage bool) (Size, *scheduler.Schedule, error) {
+	bad := func(field string, value any, allowed string, args ...any) (Size, *scheduler.Schedule, error) {
+		return Size{}, nil, &RequestError{Field: field, Value: value, Allowed: fmt.Sprintf(allowed, args...)}
+	}
+	if p.encoder1 == nil && !imageToImage {
+		return Size{}, nil, &ModelError{p.path, errRefinerAsBase}
+	}
+	texts := map[string]string{"prompt": r.Prompt, "prompt_2": r.Prompt2, "negative_prompt_2": r.Negative2}
+	if r.Negative != nil {
+		texts["negative_prompt"] = *r.Negative
+	}
+	for field, text := range texts {
+		if !utf8.ValidString(text) {
+			return bad(field, fmt.Sprintf("%q", text), "UTF-8 text")
+		}
+	}
+	if r.Count < 1 || r.Count > maxCount {
+		return bad("num_images_per_prompt", r.Count, "1 to %d", maxCount)
+	}
+	for field, v := range map[string]float64{"guidance_scale": r.Guidance, "aesthetic_score": r.AestheticScore, "negative_aesthetic_score": r.NegativeAestheticScore} {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return bad(field, v, "a finite number")
+		}
+	}
+	for field, v := range map[string]float64{"guidance_rescale": r.GuidanceRescale, "eta": r.Eta} {
+		if !(v >= 0 && v <= 1) {
+			return bad(field, v, "0 to 1")
+		}
+	}
+	layers := p.encoder2.Config.Layers
+	if p.encoder1 != nil {
+		layers = min(layers, p.encoder1.Config.Layers)
+	}
+	if r.ClipSkip < 0 || r.ClipSkip > layers-1 {
+		return bad("clip_skip", r.ClipSkip, "0 to %d", layers-1)
+	}
+	if r.DenoisingEnd != 0 && !(r.DenoisingEnd > 0 && r.DenoisingEnd < 1) {
+		return bad("denoising_end", r.DenoisingEnd, "between 0 and 1")
+	}
+	size, err := p.size(r, imageToImage)
+	if err != nil {
+		return Size{}, nil, err
+	}
+	r.Height, r.Width = size.Height, size.Width
+	if r.Latents != nil {
+		f := p.vae.Config.ScaleFactor()
+		if err := r.Latents.check("latents", [4]int{r.Count, p.unet.config.InChannels, size.Height / f, size.Width / f}); err != nil {
+			return Size{}, nil, err
+		}
+	}
+	schedule, err := p.schedule(r, imageToImage)
+	return size, schedule, err
+}
+
+var errRefinerAsBase = fmt.Errorf("this is a refiner: it redraws pictures and draws none from text; give a base model, and this one as the refiner")
+
+// size is the result's, checked.
+func (p *Pipeline) size(r *Request, imageToImage bool) (Size, error) {
+	f := p.vae.Config.ScaleFactor()
+	multiple := f
+	if !imageToImage {
+		multiple = max(f, 8) // the text-to-image pipeline wants multiples of 8 whatever the VAE
+	}
+	check := func(s Size) (Size, error) {
+		for _, side := range []struct {
+			field string
+			value int
+		}{{"height", s.Height}, {"width", s.Width}} {
+			if side.value < multiple || side.value > maxSide || side.value%multiple != 0 {
+				return s, &RequestError{Field: side.field, Value: side.value, Allowed: fmt.Sprintf("a multiple of %d from %d to %d", multiple, multiple, maxSide)}
+			}
+		}
+		return s, nil
+	}
+	if !imageToImage {
+		height, width := p.defaultSize()
+		if r.Height != 0 {
+			height = r.Height
+		}
+		if r.Width != 0 {
+			width = r.Width
+		}
+		return check(Size{height, width})
+	}
+	var s Size
+	switch {
+	case (r.Image == nil) == (r.ImageLatents == nil):
+		return s, &RequestError{Field: "image", Value: "given twice or not at all", Allowed: "one picture, or its latents"}
+	case r.DenoisingStart != 0 && !(r.DenoisingStart > 0 && r.DenoisingStart < 1):
+		return s, &RequestError{Field: "denoising_start", Value: r.DenoisingStart, Allowed: "between 0 and 1"}
+	case r.DenoisingStart == 0 && !(r.Strength > 0 && r.Strength <= 1):
+		return s, &RequestError{Field: "strength", Value: r.Strength, Allowed: "above 0, up to 1"}
+	case r.ImageLatents != nil:
+		x := r.ImageLatents
+		want := [4]int{x.Shape[0], p.vae.Config.LatentChannels, x.Shape[2], x.Shape[3]}
+		if x.Shape[0] < 1 || r.Count%x.Shape[0] != 0 {
+			return s, &RequestError{Field: "num_images_per_prompt", Value: r.Count, Allowed: fmt.Sprintf("a multiple of the %d pictures given", x.Shape[0])}
+		}
+		if err := x.check("image", want); err != nil {
+			return s, err
+		}
+		s = Size{x.Shape[2] * f, x.Shape[3] * f}
+	default:
+		r.Image = fitToFactor(r.Image, f)
+		b := r.Image.Bounds()
+		s = Size{b.Dy(), b.Dx()}
+	}
+	return check(s)
+}
+
+// schedule computes the steps of a request.
+func (p *Pipeline) schedule(r *Request, imageToImage bool) (*scheduler.Schedule, error) {
+	config := p.scheduler
+	if r.Scheduler != "" {
+		var err error
+		if config, err = config.As(r.Scheduler); err != nil {
+			return nil, &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", r.Scheduler), Allowed: "one of " + strings.Join(scheduler.Names(), ", "), Err: err}
+		}
+	}
+	o := scheduler.Options{Timesteps: r.Timesteps, Sigmas: r.Sigmas, DenoisingEnd: r.DenoisingEnd, Eta: r.Eta}
+	if len(r.Timesteps) == 0 && len(r.Sigmas) == 0 {
+		if o.Steps = r.Steps; r.Steps < 1 || r.Steps > config.NumTrainTimesteps {
+			return nil, &RequestError{Field: "num_inference_steps", Value: r.Steps, Allowed: fmt.Sprintf("1 to %d", config.NumTrainTimesteps)}
+		}
+	}
+	if imageToImage {
+		if o.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {
+			o.Strength = r.Strength
+		}
+	}
+	s, err := config.Schedule(o)
+	if err != nil {
+		return nil, &RequestError{Field: "num_inference_steps", Value: r.Steps, Allowed: "such that the schedule can be made", Err: err}
+	}
+	return s, nil
+}

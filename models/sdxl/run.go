@@ -1,0 +1,324 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/scheduler"
+)
+
+// Run is one picture, or one batch, in the making. Start and StartRefine give it; it must be closed, and is used by one goroutine.
+type Run struct {
+	p        *Pipeline
+	request  Request
+	schedule *scheduler.Schedule
+	shape    shape
+	told     conditioning
+	program  *nn.Program
+	random   *scheduler.Generator
+	noise    []float32
+	next     int // index into schedule.Steps
+	started  time.Time
+	warnings []string
+	closed   bool
+}
+
+// Start prepares text to image: encodes the prompts and draws the first latents. It waits until the pipeline is free.
+func (p *Pipeline) Start(ctx context.Context, r Request) (*Run, error) {
+	return p.start(ctx, r, false)
+}
+
+// StartRefine prepares image to image: encodes the picture, or takes its latents, and noises it by the request's strength.
+func (p *Pipeline) StartRefine(ctx context.Context, r Request) (*Run, error) {
+	return p.start(ctx, r, true)
+}
+
+func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *Run, err error) {
+	size, schedule, err := p.prepare(&r, imageToImage)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.busy:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	run := &Run{p: p, request: r, schedule: schedule, random: scheduler.NewGenerator(r.Seed), started: time.Now()}
+	defer func() {
+		if err != nil {
+			run.Close()
+		}
+	}()
+	u, f := p.unet.config, p.vae.Config.ScaleFactor()
+	guided := r.Guidance > 1 && u.TimeCondProjDim == 0
+	run.shape = shape{
+		batch: r.Count, height: size.Height / f, width: size.Width / f,
+		tokens: p.encoder2.tokenizer.MaxLength(), text: u.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
+		guided: guided, rescaled: guided && r.GuidanceRescale > 0, history: schedule.History,
+	}
+	warn := func(s string) { run.warnings = append(run.warnings, s) }
+	if run.told, err = p.condition(ctx, &run.request, guided, size, imageToImage, warn); err != nil {
+		return nil, err
+	}
+	var x []float32
+	if imageToImage {
+		x, err = run.imageLatents(ctx)
+	} else {
+		x = run.firstLatents()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return run, run.load(x)
+}
+
+// load compiles the step and gives it prompt, latents and an empty history.
+func (r *Run) load(x []float32) (err error) {
+	if r.program, err = r.p.unet.step(r.shape); err != nil {
+		return err
+	}
+	if err := r.p.unet.tell(r.program, r.told); err != nil {
+		return err
+	}
+	if err := r.program.SetFloats("x", x...); err != nil {
+		return err
+	}
+	r.noise = make([]float32, len(x))
+	if err := r.program.SetFloats("noise", r.noise...); err != nil {
+		return err
+	}
+	for i := range r.shape.history {
+		if err := r.program.SetFloats(historyName(i), r.noise...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latentShape is [N, C, H, W].
+func (r *Run) latentShape() [4]int {
+	return [4]int{r.shape.batch, r.p.unet.config.InChannels, r.shape.height, r.shape.width}
+}
+
+// draw returns unit normal noise in the device's order; the generator fills [N, C, H, W].
+func (r *Run) draw() []float32 {
+	x := newLatents(r.latentShape())
+	r.random.Randn(x.Data)
+	return x.channelsLast()
+}
+
+// firstLatents are noise of the schedule's first level.
+func (r *Run) firstLatents() []float32 {
+	var x []float32
+	if r.request.Latents != nil {
+		x = r.request.Latents.channelsLast()
+	} else {
+		x = r.draw()
+	}
+	sigma := float32(r.schedule.InitNoiseSigma)
+	for i := range x {
+		x[i] *= sigma
+	}
+	return x
+}
+
+// Schedule returns the steps of this run. It must not be changed.
+func (r *Run) Schedule() *scheduler.Schedule { return r.schedule }
+
+// Next reports whether a step is left.
+func (r *Run) Next() bool { return r.next < len(r.schedule.Steps) }
+
+// Step evaluates the model once and advances the latents.
+func (r *Run) Step(ctx context.Context) error {
+	if !r.Next() {
+		return errors.New("sdxl: no step is left")
+	}
+	step := r.schedule.Steps[r.next]
+	if step.Noise {
+		r.noise = r.draw()
+	}
+	if err := r.shape.advance(ctx, r.program, step, r.noise, r.request.Guidance, r.request.GuidanceRescale); err != nil {
+		return err
+	}
+	r.next++
+	if r.request.OnLatents != nil {
+		x, err := r.Latents(ctx)
+		if err != nil {
+			return err
+		}
+		r.request.OnLatents(r.next, x)
+	}
+	if r.request.Progress != nil {
+		steps, elapsed := len(r.schedule.Steps), time.Since(r.started)
+		left := elapsed / time.Duration(r.next) * time.Duration(steps-r.next)
+		r.request.Progress(Progress{Step: r.next, Steps: steps, Elapsed: elapsed, Left: left})
+	}
+	return nil
+}
+
+// Latents reads the latents as they are now.
+func (r *Run) Latents(ctx context.Context) (*Latents, error) {
+	x := make([]float32, len(r.noise))
+	if err := r.program.Floats(ctx, "x", x); err != nil {
+		return nil, err
+	}
+	return channelsFirst(r.latentShape(), x), nil
+}
+
+// SetLatents replaces the latents, of the shape that Latents gives.
+func (r *Run) SetLatents(x *Latents) error {
+	if err := x.check("latents", r.latentShape()); err != nil {
+		return err
+	}
+	return r.program.SetFloats("x", x.channelsLast()...)
+}
+
+// Predict evaluates the model alone, for sampling loops of one's own: x times inputScale at a timestep, guidance applied.
+func (r *Run) Predict(ctx context.Context, x *Latents, timestep, inputScale float64) (*Latents, error) {
+	if err := x.check("latents", r.latentShape()); err != nil {
+		return nil, err
+	}
+	p, err := r.p.unet.prediction(r.shape)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.p.unet.tell(p, r.told); err != nil {
+		return nil, err
+	}
+	if err := p.SetFloats("x", x.channelsLast()...); err != nil {
+		return nil, err
+	}
+	if err := r.shape.set(p, timestep, inputScale, r.request.Guidance, r.request.GuidanceRescale); err != nil {
+		return nil, err
+	}
+	if err := p.Run(ctx); err != nil {
+		return nil, err
+	}
+	m := make([]float32, len(r.noise))
+	if err := p.Floats(ctx, "prediction", m); err != nil {
+		return nil, err
+	}
+	return channelsFirst(r.latentShape(), m), p.Check(ctx, m)
+}
+
+// Finish reads the latents and, unless the request wants those alone, decodes the pictures, one at a time.
+func (r *Run) Finish(ctx context.Context) (*Result, error) {
+	x, err := r.Latents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.program.Check(ctx, x.Data); err != nil {
+		return nil, err
+	}
+	result := &Result{Latents: x, Seed: r.request.Seed, Steps: r.next, Warnings: r.warnings}
+	if r.request.LatentsOnly {
+		return result, nil
+	}
+	if err := r.p.unet.SetResident(ctx, false); err != nil {
+		return nil, err
+	}
+	for i := range r.shape.batch {
+		img, err := r.p.decode(ctx, x, i, r.request.Watermark)
+		if err != nil {
+			return nil, err
+		}
+		result.Images = append(result.Images, img)
+	}
+	return result, nil
+}
+
+// Close lets the pipeline go. A second call does nothing.
+func (r *Run) Close() {
+	if !r.closed {
+		r.closed = true
+		r.p.busy <- struct{}{}
+	}
+}
+
+// all runs every step that is left and finishes.
+func (r *Run) all(ctx context.Context) (*Result, error) {
+	for r.Next() {
+		if err := r.Step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.Finish(ctx)
+}
+
+// Generate draws pictures from text.
+func (p *Pipeline) Generate(ctx context.Context, r Request) (*Result, error) {
+	run, err := p.Start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	return run.all(ctx)
+}
+
+// Refine redraws a picture: image to image.
+func (p *Pipeline) Refine(ctx context.Context, r Request) (*Result, error) {
+	run, err := p.StartRefine(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	return run.all(ctx)
+}
+
+// Ensemble draws with base up to the share split of the steps, in (0, 1), and with refiner from there, which gets the same request.
+func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split float64) (*Result, error) {
+	if !(split > 0 && split < 1) {
+		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "between 0 and 1"}
+	}
+	first, second := r, r
+	first.DenoisingEnd, first.LatentsOnly = split, true
+	second.DenoisingStart, second.DenoisingEnd = split, r.DenoisingEnd
+	steps := 0
+	if r.Progress != nil {
+		total, err := ensembleSteps(base, refiner, first, second)
+		if err != nil {
+			return nil, err
+		}
+		started := time.Now()
+		report := func(p Progress) {
+			done := steps + p.Step
+			elapsed := time.Since(started)
+			r.Progress(Progress{Step: done, Steps: total, Elapsed: elapsed, Left: elapsed / time.Duration(done) * time.Duration(total-done)})
+		}
+		first.Progress, second.Progress = report, report
+	}
+	draft, err := base.Generate(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	steps = draft.Steps
+	second.ImageLatents, second.Latents = draft.Latents, nil
+	if r.OnLatents != nil {
+		second.OnLatents = func(step int, x *Latents) { r.OnLatents(steps+step, x) }
+	}
+	result, err := refiner.Refine(ctx, second)
+	if err != nil {
+		return nil, err
+	}
+	result.Steps += steps
+	result.Warnings = append(draft.Warnings, result.Warnings...)
+	return result, nil
+}
+
+// ensembleSteps counts the evaluations of both halves.
+func ensembleSteps(base, refiner *Pipeline, first, second Request) (int, error) {
+	_, a, err := base.prepare(&first, false)
+	if err != nil {
+		return 0, err
+	}
+	channels, f := base.unet.config.InChannels, base.vae.Config.ScaleFactor()
+	x := newLatents([4]int{first.Count, channels, first.Height / f, first.Width / f})
+	second.ImageLatents, second.Latents = x, nil
+	_, b, err := refiner.prepare(&second, true)
+	if err != nil {
+		return 0, err
+	}
+	return len(a.Steps) + len(b.Steps), nil
+}

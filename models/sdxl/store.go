@@ -1,0 +1,163 @@
+package sdxl
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/tokenizer"
+)
+
+// synthetic holds the configurations of SyntheticNames; their weights are computed. Written by tools/reference/configs.py.
+//
+//go:embed all:synthetic
+var synthetic embed.FS
+
+const syntheticPrefix = "synth:"
+
+// SyntheticNames lists the models that need no files: full and tiny, base and refiner. Their weights are a formula (weights.Synthetic), so their
+// pictures are noise; they are for tests and timing.
+func SyntheticNames() []string { return []string{"base", "refiner", "tiny", "tiny-refiner"} }
+
+// store is where the files of a model come from: a folder, or the embedded configurations.
+type store struct {
+	path    string
+	fsys    fs.FS
+	index   weights.Index
+	folder  *weights.Folder // nil where synthetic
+	variant weights.Variant
+	dtype   kernels.DType // of synthetic weights
+}
+
+func openStore(path string, o Options) (*store, error) {
+	if name, ok := strings.CutPrefix(path, syntheticPrefix); ok {
+		if !slices.Contains(SyntheticNames(), name) {
+			return nil, fmt.Errorf("no synthetic model %q: must be one of %s", name, strings.Join(SyntheticNames(), ", "))
+		}
+		fsys, err := fs.Sub(synthetic, "synthetic/"+name)
+		if err != nil {
+			return nil, err
+		}
+		s := &store{path: path, fsys: fsys, dtype: syntheticDType(name)}
+		data, err := s.read("model_index.json")
+		if err != nil {
+			return nil, err
+		}
+		s.index, err = weights.ParseIndex(data, s.name("model_index.json"))
+		return s, err
+	}
+	folder, err := weights.OpenFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	variant := weights.Variant{Name: o.Variant, Precision: o.Precision}
+	if variant.Precision == 0 {
+		variant.Precision = o.Device.Info().Precisions[0]
+	}
+	return &store{path: path, fsys: folder.FS(), index: folder.Index(), folder: folder, variant: variant}, nil
+}
+
+// syntheticDType is the width in which a synthetic model is stored: full models as they are published, tiny ones exact.
+func syntheticDType(name string) kernels.DType {
+	if strings.HasPrefix(name, "tiny") {
+		return kernels.F32
+	}
+	return kernels.F16
+}
+
+// name is what errors call a file.
+func (s *store) name(file string) string {
+	if s.folder == nil {
+		return s.path + "/" + file
+	}
+	return filepath.Join(s.path, filepath.FromSlash(file))
+}
+
+func (s *store) read(file string) ([]byte, error) {
+	data, err := fs.ReadFile(s.fsys, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		component, _ := path.Split(file)
+		return nil, fmt.Errorf("%s is missing: the model needs the component %s", s.name(file), strings.TrimSuffix(component, "/"))
+	}
+	return data, err
+}
+
+// has reports whether the model's index and files name a component.
+func (s *store) has(component string) bool {
+	if class, ok := s.index.Components[component]; ok && class == (weights.Class{}) {
+		return false
+	}
+	_, err := fs.Stat(s.fsys, component)
+	return err == nil
+}
+
+// source opens the tensors of a component; the shapes are those that a synthetic one gets.
+func (s *store) source(component string, shapes map[string][]int) (kernels.Source, io.Closer, error) {
+	if s.folder == nil {
+		return weights.Synthetic(component, shapes, s.dtype), nil, nil
+	}
+	c, err := s.folder.Component(component, s.variant)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c, nil
+}
+
+// tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.
+func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
+	for _, file := range []string{"tokenizer.json", "vocab.json"} {
+		if _, err := fs.Stat(s.fsys, path.Join(folder, file)); err == nil {
+			t, err := tokenizer.Load(s.fsys, folder)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.path, err)
+			}
+			return t, nil
+		}
+	}
+	pad := "<|endoftext|>"
+	if folder == "tokenizer_2" {
+		pad = "!"
+	}
+	return tokenizer.CLIP(pad)
+}
+
+// readIndex takes over the pipeline's own options from model_index.json.
+func (p *Pipeline) readIndex(files *store) error {
+	known := []string{"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"}
+	if !slices.Contains(known, files.index.Class) {
+		return fmt.Errorf("model_index.json: _class_name is %s: must be %s", files.index.Class, strings.Join(known, " or "))
+	}
+	p.forceZeros, p.timeIDs = true, 6
+	flag := func(key string, def bool) (bool, error) {
+		raw, ok := files.index.Options[key]
+		if !ok {
+			return def, nil
+		}
+		var on bool
+		if err := json.Unmarshal(raw, &on); err != nil {
+			return false, &weights.ConfigError{File: files.name("model_index.json"), Key: key, Value: string(raw), Allowed: "true or false"}
+		}
+		return on, nil
+	}
+	var err error
+	if p.forceZeros, err = flag("force_zeros_for_empty_prompt", true); err != nil {
+		return err
+	}
+	aesthetics, err := flag("requires_aesthetics_score", false)
+	if err != nil {
+		return err
+	}
+	if aesthetics {
+		p.timeIDs = 5
+	}
+	return nil
+}

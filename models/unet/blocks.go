@@ -1,0 +1,132 @@
+package unet
+
+import (
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn"
+)
+
+// ResnetBlock is two convolutions around the time embedding. Source: diffusers models/resnet.py, ResnetBlock2D.
+type ResnetBlock struct {
+	Norm1        *nn.GroupNorm `weight:"norm1"`
+	Conv1        *nn.Conv2d    `weight:"conv1"`
+	TimeEmbProj  *nn.Linear    `weight:"time_emb_proj"`
+	Norm2        *nn.GroupNorm `weight:"norm2"`
+	Conv2        *nn.Conv2d    `weight:"conv2"`
+	ConvShortcut *nn.Conv2d    `weight:"conv_shortcut"` // nil where in and out are alike
+}
+
+func newResnet(c Config, in, out int) *ResnetBlock {
+	r := &ResnetBlock{
+		Norm1:       nn.NewGroupNorm(c.NormNumGroups, in, c.NormEps),
+		Conv1:       nn.NewConv2d(in, out, 3),
+		TimeEmbProj: nn.NewLinear(c.EmbeddingDim(), out, true),
+		Norm2:       nn.NewGroupNorm(c.NormNumGroups, out, c.NormEps),
+		Conv2:       nn.NewConv2d(out, out, 3),
+	}
+	if in != out {
+		r.ConvShortcut = nn.NewConv2d(in, out, 1)
+	}
+	return r
+}
+
+// Forward maps x [B, H, W, C], followed on the channel axis by skip if there is one, to [B, H, W, out]. emb is silu of the embedding, [B, T].
+func (r *ResnetBlock) Forward(b *nn.Builder, x, skip, emb *nn.Value) *nn.Value {
+	h := r.Norm1.Forward(b, x, skip, kernels.SiLU)
+	h = r.Conv1.Fused(b, nn.Source{X: h}, nn.Epilogue{RowBias: r.TimeEmbProj.Forward(b, emb)})
+	h = r.Norm2.Forward(b, h, nil, kernels.SiLU)
+	if r.ConvShortcut != nil {
+		x = r.ConvShortcut.Fused(b, nn.Source{X: x, Skip: skip}, nn.Epilogue{})
+	} else if skip != nil {
+		x = b.Concat(x, skip)
+	}
+	return r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x})
+}
+
+// Transformer is attention over an image's positions and the text. Source: diffusers models/transformers/transformer_2d.py, Transformer2DModel.
+type Transformer struct {
+	Norm    *nn.GroupNorm       `weight:"norm"`
+	ProjIn  *nn.Linear          `weight:"proj_in"`
+	Blocks  []*TransformerBlock `weight:"transformer_blocks"`
+	ProjOut *nn.Linear          `weight:"proj_out"`
+}
+
+func newTransformer(c Config, channels, heads, depth, context int) *Transformer {
+	const eps = 1e-6 // not norm_eps
+	t := &Transformer{
+		Norm:    nn.NewGroupNorm(c.NormNumGroups, channels, eps),
+		ProjIn:  nn.NewLinear(channels, channels, true),
+		Blocks:  make([]*TransformerBlock, depth),
+		ProjOut: nn.NewLinear(channels, channels, true),
+	}
+	for i := range t.Blocks {
+		t.Blocks[i] = newTransformerBlock(channels, heads, context)
+	}
+	return t
+}
+
+// Forward keeps the shape of x [B, H, W, C]; text is [B, S, context].
+func (t *Transformer) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
+	h := t.ProjIn.Forward(b, t.Norm.Forward(b, x, nil, kernels.Identity))
+	for _, block := range t.Blocks {
+		h = block.Forward(b, h, text)
+	}
+	return t.ProjOut.Fused(b, h, nn.Epilogue{Residual: x})
+}
+
+// TransformerBlock is self-attention, cross-attention and a gated MLP. Source: diffusers models/attention.py, BasicTransformerBlock.
+type TransformerBlock struct {
+	Norm1 *nn.LayerNorm `weight:"norm1"`
+	Attn1 *Attention    `weight:"attn1"`
+	Norm2 *nn.LayerNorm `weight:"norm2"`
+	Attn2 *Attention    `weight:"attn2"`
+	Norm3 *nn.LayerNorm `weight:"norm3"`
+	Gate  *nn.Linear    `weight:"ff.net.0.proj"` // [value, gate]
+	FF    *nn.Linear    `weight:"ff.net.2"`
+}
+
+func newTransformerBlock(channels, heads, context int) *TransformerBlock {
+	const eps = 1e-5
+	return &TransformerBlock{
+		Norm1: nn.NewLayerNorm(channels, eps),
+		Attn1: newAttention(channels, channels, heads),
+		Norm2: nn.NewLayerNorm(channels, eps),
+		Attn2: newAttention(channels, context, heads),
+		Norm3: nn.NewLayerNorm(channels, eps),
+		Gate:  nn.NewLinear(channels, 8*channels, true),
+		FF:    nn.NewLinear(4*channels, channels, true),
+	}
+}
+
+// Forward keeps the shape of x [B, ..., C]; text is [B, S, context].
+func (t *TransformerBlock) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
+	h := t.Norm1.Forward(b, x)
+	x = t.Attn1.Forward(b, h, h, x)
+	x = t.Attn2.Forward(b, t.Norm2.Forward(b, x), text, x)
+	h = t.Gate.Fused(b, t.Norm3.Forward(b, x), nn.Epilogue{Act: kernels.GEGLU}) // [B, ..., 4C]
+	return t.FF.Fused(b, h, nn.Epilogue{Residual: x})
+}
+
+// Attention is multi-head attention; keys and values come from another sequence in cross-attention.
+type Attention struct {
+	heads int
+	ToQ   *nn.Linear `weight:"to_q"`
+	ToK   *nn.Linear `weight:"to_k"`
+	ToV   *nn.Linear `weight:"to_v"`
+	ToOut *nn.Linear `weight:"to_out.0"`
+}
+
+func newAttention(channels, context, heads int) *Attention {
+	return &Attention{
+		heads: heads,
+		ToQ:   nn.NewLinear(channels, channels, false),
+		ToK:   nn.NewLinear(context, channels, false),
+		ToV:   nn.NewLinear(context, channels, false),
+		ToOut: nn.NewLinear(channels, channels, true),
+	}
+}
+
+// Forward returns attention of x to source, projected and added to residual.
+func (a *Attention) Forward(b *nn.Builder, x, source, residual *nn.Value) *nn.Value {
+	y := b.Attention(a.ToQ.Forward(b, x), a.ToK.Forward(b, source), a.ToV.Forward(b, source), a.heads, false)
+	return a.ToOut.Fused(b, y, nn.Epilogue{Residual: residual})
+}

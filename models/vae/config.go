@@ -1,0 +1,102 @@
+package vae
+
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// Config is the part of an AutoencoderKL's config.json that shapes it.
+type Config struct {
+	InChannels       int       `json:"in_channels"`  // 3
+	OutChannels      int       `json:"out_channels"` // 3
+	DownBlockTypes   []string  `json:"down_block_types"`
+	UpBlockTypes     []string  `json:"up_block_types"`
+	BlockOutChannels []int     `json:"block_out_channels"`
+	LayersPerBlock   int       `json:"layers_per_block"`
+	LatentChannels   int       `json:"latent_channels"`
+	NormNumGroups    int       `json:"norm_num_groups"`
+	SampleSize       int       `json:"sample_size"` // pixels a side of a tile
+	ScalingFactor    float64   `json:"scaling_factor"`
+	LatentsMean      []float64 `json:"latents_mean"` // nil, or one a latent channel
+	LatentsStd       []float64 `json:"latents_std"`
+	UseQuantConv     bool      `json:"use_quant_conv"`
+	UsePostQuantConv bool      `json:"use_post_quant_conv"`
+	MidBlockAttn     bool      `json:"mid_block_add_attention"`
+}
+
+// fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default. SDXL's pipelines do not look at
+// shift_factor, so a value there would be lost.
+var fixed = map[string][]any{
+	"act_fn":       {"silu", "swish"},
+	"shift_factor": {nil},
+}
+
+// ParseConfig reads config.json strictly; file is the name that errors give it. force_upcast has no effect where everything is computed in float32.
+func ParseConfig(data []byte, file string) (Config, error) {
+	c := Config{
+		InChannels: 3, OutChannels: 3, DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
+		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32, SampleSize: 32, ScalingFactor: 0.18215,
+		UseQuantConv: true, UsePostQuantConv: true, MidBlockAttn: true,
+	}
+	if err := weights.RequireFixed(data, file, "AutoencoderKL", fixed); err != nil {
+		return c, err
+	}
+	if err := weights.ParseConfig(data, file, &c, "act_fn", "shift_factor", "force_upcast"); err != nil {
+		return c, err
+	}
+	return c, c.validate(file)
+}
+
+func (c Config) validate(file string) error {
+	bad := func(key string, value any, allowed string, args ...any) error {
+		return &weights.ConfigError{File: file, Key: key, Value: fmt.Sprint(value), Allowed: fmt.Sprintf(allowed, args...)}
+	}
+	levels := len(c.BlockOutChannels)
+	switch {
+	case levels == 0:
+		return bad("block_out_channels", c.BlockOutChannels, "at least one level")
+	case len(c.DownBlockTypes) != levels:
+		return bad("down_block_types", c.DownBlockTypes, "%d names, as block_out_channels", levels)
+	case len(c.UpBlockTypes) != levels:
+		return bad("up_block_types", c.UpBlockTypes, "%d names, as block_out_channels", levels)
+	case c.InChannels != 3:
+		return bad("in_channels", c.InChannels, "3")
+	case c.OutChannels != 3:
+		return bad("out_channels", c.OutChannels, "3")
+	case c.LayersPerBlock < 1:
+		return bad("layers_per_block", c.LayersPerBlock, "positive")
+	case c.LatentChannels < 1:
+		return bad("latent_channels", c.LatentChannels, "positive")
+	case !(c.ScalingFactor > 0):
+		return bad("scaling_factor", c.ScalingFactor, "positive")
+	case c.SampleSize < 1<<(levels-1):
+		return bad("sample_size", c.SampleSize, "at least %d", 1<<(levels-1))
+	case (c.LatentsMean == nil) != (c.LatentsStd == nil):
+		return bad("latents_mean", c.LatentsMean, "given together with latents_std, or neither")
+	case c.LatentsMean != nil && len(c.LatentsMean) != c.LatentChannels:
+		return bad("latents_mean", c.LatentsMean, "%d values, one a latent channel", c.LatentChannels)
+	case c.LatentsStd != nil && len(c.LatentsStd) != c.LatentChannels:
+		return bad("latents_std", c.LatentsStd, "%d values, one a latent channel", c.LatentChannels)
+	}
+	for i, ch := range c.BlockOutChannels {
+		if ch < 1 || c.NormNumGroups < 1 || ch%c.NormNumGroups != 0 {
+			return bad("block_out_channels", ch, "a multiple of norm_num_groups %d", c.NormNumGroups)
+		}
+		if c.DownBlockTypes[i] != "DownEncoderBlock2D" {
+			return bad("down_block_types", c.DownBlockTypes[i], "DownEncoderBlock2D")
+		}
+		if c.UpBlockTypes[i] != "UpDecoderBlock2D" {
+			return bad("up_block_types", c.UpBlockTypes[i], "UpDecoderBlock2D")
+		}
+	}
+	for _, s := range c.LatentsStd {
+		if !(s > 0) {
+			return bad("latents_std", s, "positive")
+		}
+	}
+	return nil
+}
+
+// ScaleFactor is the pixels a side of a latent: 8 for SDXL.
+func (c Config) ScaleFactor() int { return 1 << (len(c.BlockOutChannels) - 1) }

@@ -1,0 +1,100 @@
+package vae
+
+// Tiles overlap by a quarter. Source: diffusers models/autoencoders/autoencoder_kl.py, tile_overlap_factor, _tiled_encode and tiled_decode.
+const overlap = 0.25
+
+// stride is the distance between tiles of a size.
+func stride(size int) int { return int(float64(size) * (1 - overlap)) }
+
+// blend is the width of the strip in which neighbours of a size are mixed.
+func blend(size int) int { return int(float64(size) * overlap) }
+
+// tiled maps tiles of in, size a side and one every stride, and joins the results: each is mixed over extent with the one above, then with the one to the left,
+// which are mixed already, and limit rows and columns of it are kept.
+func tiled(in Planes, size, stride, extent, limit int, f func(Planes) (Planes, error)) (Planes, error) {
+	var above []Planes
+	var rows []Planes // strips of the result
+	for y := 0; y < in.Height; y += stride {
+		var row []Planes
+		for x := 0; x < in.Width; x += stride {
+			tile, err := f(in.crop(y, x, size, size))
+			if err != nil {
+				return Planes{}, err
+			}
+			if len(above) > 0 {
+				tile.blendAbove(above[len(row)], extent)
+			}
+			if len(row) > 0 {
+				tile.blendLeft(row[len(row)-1], extent)
+			}
+			row = append(row, tile)
+		}
+		rows = append(rows, beside(row, limit))
+		above = row
+	}
+	height := 0
+	for _, r := range rows {
+		height += r.Height
+	}
+	out := Planes{height, rows[0].Width, rows[0].Channels, make([]float32, 0, height*rows[0].Width*rows[0].Channels)}
+	for _, r := range rows {
+		out.Data = append(out.Data, r.Data...)
+	}
+	return out, nil
+}
+
+// crop copies at most height×width from row y and column x on.
+func (p Planes) crop(y, x, height, width int) Planes {
+	out := NewPlanes(min(height, p.Height-y), min(width, p.Width-x), p.Channels)
+	n := out.Width * p.Channels
+	for r := range out.Height {
+		copy(out.Data[r*n:(r+1)*n], p.Data[((y+r)*p.Width+x)*p.Channels:])
+	}
+	return out
+}
+
+// beside joins tiles from left to right, cropped to limit a side.
+func beside(tiles []Planes, limit int) Planes {
+	width := 0
+	for _, t := range tiles {
+		width += min(t.Width, limit)
+	}
+	out := NewPlanes(min(tiles[0].Height, limit), width, tiles[0].Channels)
+	at := 0
+	for _, t := range tiles {
+		part := t.crop(0, 0, limit, limit)
+		for r := range part.Height {
+			copy(out.Data[(r*width+at)*out.Channels:], part.Data[r*part.Width*part.Channels:(r+1)*part.Width*part.Channels])
+		}
+		at += part.Width
+	}
+	return out
+}
+
+// blendAbove mixes the first rows of p with the last of a, the tile above.
+func (p Planes) blendAbove(a Planes, extent int) {
+	extent = min(a.Height, p.Height, extent)
+	n := p.Width * p.Channels
+	for y := range extent {
+		mix(p.Data[y*n:(y+1)*n], a.Data[(a.Height-extent+y)*n:], float64(y)/float64(extent))
+	}
+}
+
+// blendLeft mixes the first columns of p with the last of a, the tile to the left.
+func (p Planes) blendLeft(a Planes, extent int) {
+	extent = min(a.Width, p.Width, extent)
+	c := p.Channels
+	for y := range p.Height {
+		for x := range extent {
+			mix(p.Data[(y*p.Width+x)*c:(y*p.Width+x+1)*c], a.Data[(y*a.Width+a.Width-extent+x)*c:], float64(x)/float64(extent))
+		}
+	}
+}
+
+// mix is dst ← other·(1−t) + dst·t.
+func mix(dst, other []float32, t float64) {
+	u, v := float32(1-t), float32(t)
+	for i := range dst {
+		dst[i] = float32(other[i]*u) + float32(dst[i]*v)
+	}
+}
