@@ -56,9 +56,6 @@ type Graph struct {
 	nodes []*gorgonia.Node
 }
 
-// Node returns the expression node of a value, to run the graph on a gorgonia machine.
-func (g *Graph) Node(v kernels.Value) *gorgonia.Node { return g.nodes[v] }
-
 // buildError carries a failed operation from a module to Build.
 type buildError struct{ error }
 

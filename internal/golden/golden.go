@@ -81,6 +81,17 @@ func (f *File) Ints(name string) ([]int32, []int) {
 	return out, shape
 }
 
+// Doubles returns an F64 tensor.
+func (f *File) Doubles(name string) []float64 {
+	f.t.Helper()
+	v, _ := f.view(name, safetensors.F64)
+	out := make([]float64, len(v.Data())/8)
+	for i := range out {
+		out[i] = math.Float64frombits(binary.LittleEndian.Uint64(v.Data()[8*i:]))
+	}
+	return out
+}
+
 // Bytes returns a U8 tensor.
 func (f *File) Bytes(name string) ([]byte, []int) {
 	f.t.Helper()

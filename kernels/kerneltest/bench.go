@@ -26,7 +26,7 @@ type Figure struct {
 	MinMS  float64 `json:"min_ms"`
 	MS     float64 `json:"ms"` // median
 	GFLOPS float64 `json:"gflops"`
-	GBs    float64 `json:"gb_s"`           // inputs and outputs, once each, in 10⁹ bytes a second
+	GBs    float64 `json:"gb_s"`           // inputs and outputs, once each (of tables the rows chosen), in 10⁹ bytes a second
 	Peak   float64 `json:"peak,omitempty"` // share of the device's measured peak, 0 to 1; 0 where there is none
 }
 
@@ -125,9 +125,14 @@ func (c Case) figure(d kernels.Device, times []time.Duration, runs int) (Figure,
 	if err != nil {
 		return Figure{}, err
 	}
-	bytes := c.bytes()
+	var written int64
 	for _, t := range outs {
-		bytes += t.Bytes()
+		written += t.Bytes()
+	}
+	bytes := c.bytes() + written
+	switch c.Spec.(type) {
+	case kernels.Embedding, kernels.Gather: // of the tables, only the rows chosen
+		bytes = 2 * written
 	}
 	var shapes []string
 	for _, t := range c.In {
