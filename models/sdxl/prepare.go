@@ -153,8 +153,26 @@ func (p *Pipeline) schedule(r *Request, imageToImage bool) (*scheduler.Schedule,
 		}
 	}
 	s, err := config.Schedule(o)
-	if err != nil {
-		return nil, &RequestError{Field: "num_inference_steps", Value: r.Steps, Allowed: "such that the schedule can be made", Err: err}
+	switch {
+	case err == nil:
+	case len(r.Timesteps) > 0:
+		return nil, &RequestError{Field: "timesteps", Value: r.Timesteps, Allowed: "timesteps that the scheduler can run", Err: err}
+	case len(r.Sigmas) > 0:
+		return nil, &RequestError{Field: "sigmas", Value: r.Sigmas, Allowed: "sigmas that the scheduler can run", Err: err}
+	default:
+		return nil, &RequestError{Field: "num_inference_steps", Value: r.Steps, Allowed: p.enoughSteps(o), Err: err}
 	}
 	return s, nil
+}
+
+// enoughSteps says which number of steps would leave one to run.
+func (p *Pipeline) enoughSteps(o scheduler.Options) string {
+	if o.Strength > 0 && int(float64(o.Steps)*o.Strength) == 0 {
+		n := o.Steps
+		for int(float64(n)*o.Strength) == 0 {
+			n++
+		}
+		return fmt.Sprintf("at least %d, so that strength %v leaves one to run", n, o.Strength)
+	}
+	return "a number that the scheduler can do"
 }

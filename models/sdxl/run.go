@@ -143,11 +143,14 @@ func (r *Run) Step(ctx context.Context) error {
 		return err
 	}
 	r.next++
+	x, err := r.Latents(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.program.Check(ctx, x.Data); err != nil { // now, while the step that went wrong can be told
+		return err
+	}
 	if r.request.OnLatents != nil {
-		x, err := r.Latents(ctx)
-		if err != nil {
-			return err
-		}
 		r.request.OnLatents(r.next, x)
 	}
 	if r.request.Progress != nil {
@@ -207,9 +210,6 @@ func (r *Run) Predict(ctx context.Context, x *Latents, timestep, inputScale floa
 func (r *Run) Finish(ctx context.Context) (*Result, error) {
 	x, err := r.Latents(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := r.program.Check(ctx, x.Data); err != nil {
 		return nil, err
 	}
 	result := &Result{Latents: x, Seed: r.request.Seed, Steps: r.next, Warnings: r.warnings}
