@@ -7,50 +7,55 @@ import (
 )
 
 // Attention's blocks. A part is a block of queries of one head against all keys, one block of keys after the other, with the running
-// maximum and sum of flash attention. Of the scores only those of one row group of a tile exist at a time, in the level-1 cache. Keys and values are
-// packed anew for each part, which many queries must outweigh; results, keys and values of the blocks fit the level-2 cache.
+// maximum and sum of flash attention. Of the scores only those of one row group of a tile exist at a time (12 × 512, 24 KB: in the level-1
+// cache between the two products). Keys and values are packed anew for each part, which many queries must outweigh, and stream past each
+// row group; results (384 rows of 512 in the VAE, 780 KB) pass through the cache once for each block of keys, of which there should be few.
 const (
-	queryFloats = 96 << 10 // queries × head size of a part, at most
-	queryRows   = 512      // queries of a part, at most
-	keyFloats   = 32 << 10 // keys × head size of a block, at most
-	keyRows     = 256      // keys of a block, at most
+	queryFloats = 192 << 10 // queries × head size of a part, at most
+	queryRows   = 512       // queries of a part, at most
+	fewRows     = 96        // queries of a part, at least, where parts are cut smaller to give every worker some
+	keyFloats   = 64 << 10  // keys × head size of a block, at most
+	keyRows     = 512       // keys of a block, at most
 )
 
 // attention is softmax(q·kᵀ/√d)·v by heads.
 type attention struct {
-	v                 *variant
-	batch, heads, d   int
-	queries, keys     int
-	causal            bool
-	queryRows         int // of a part, a multiple of mr
-	keyRows           int // of a block, a multiple of nr
-	keyOffsets        []int32
-	scale             float32
-	workers           []productWorker
-	in, out           []view
-	memory            [][]float32
-	weights           [1]weights // of the keys, as pack wants them
-	headSlots         int        // d rounded up to whole tiles
-	parts, partsAHead int
+	v               *variant
+	batch, heads, d int
+	queries, keys   int
+	causal          bool
+	scale           float32
+	maxRows         int // queries of the largest part, a multiple of mr
+	keyRows         int // of a block, a multiple of nr
+	slots           int // d rounded up to whole tiles
+	keyOffsets      []int32
+
+	// for the number of workers of the last run
+	workers   []productWorker
+	queryRows int // of a part, a multiple of mr
+	blocks    int // of queries in a head
+
+	// of the run in progress
+	in, out   []view
+	memory    [][]float32
+	keyMatrix weights
 }
 
 // newAttention returns the kernel of an Attention.
 func newAttention(s kernels.Attention, in, out []kernels.Tensor, v *variant) kernel {
 	q := in[0].Shape
 	a := &attention{
-		v: v, batch: q[0], heads: s.Heads, d: q[len(q)-1] / s.Heads, queries: kernels.Tokens(in[0]), keys: kernels.Tokens(in[1]), causal: s.Causal,
+		v: v, batch: q[0], heads: s.Heads, d: q[len(q)-1] / s.Heads,
+		queries: kernels.Tokens(in[0]), keys: kernels.Tokens(in[1]), causal: s.Causal,
 	}
 	g := v.gemm
 	a.scale = float32(1 / math.Sqrt(float64(a.d)))
+	// Blocks of equal size.
 	rows := min(a.queries, queryRows, max(queryFloats/a.d, 1))
-	// Parts of equal size, an even number of them if there are enough, so that two workers finish together.
-	rows = divUp(a.queries, divUp(a.queries, rows))
-	a.queryRows = roundUp(rows, g.mr)
+	a.maxRows = roundUp(divUp(a.queries, divUp(a.queries, rows)), g.mr)
 	keys := min(a.keys, keyRows, max(keyFloats/a.d, 1))
 	a.keyRows = roundUp(divUp(a.keys, divUp(a.keys, keys)), g.nr)
-	a.headSlots = roundUp(a.d, g.nr)
-	a.partsAHead = divUp(a.queries, a.queryRows)
-	a.parts = a.batch * a.heads * a.partsAHead
+	a.slots = roundUp(a.d, g.nr)
 	a.keyOffsets = make([]int32, a.d)
 	for i := range a.keyOffsets {
 		a.keyOffsets[i] = int32(i * g.nr)
@@ -58,9 +63,27 @@ func newAttention(s kernels.Attention, in, out []kernels.Tensor, v *variant) ker
 	return a
 }
 
+// prepare cuts the queries for a number of workers.
+func (a *attention) prepare(workers int) {
+	if len(a.workers) == workers {
+		return
+	}
+	mr := a.v.gemm.mr
+	a.workers = make([]productWorker, workers)
+	for w := range a.workers {
+		a.workers[w].rows = make([]*float32, mr)
+	}
+	a.blocks = divUp(a.queries, a.maxRows)
+	for a.batch*a.heads*a.blocks < 2*workers && a.queries/(a.blocks+1) >= fewRows {
+		a.blocks++
+	}
+	a.queryRows = min(roundUp(divUp(a.queries, a.blocks), mr), a.maxRows)
+	a.blocks = divUp(a.queries, a.queryRows)
+}
+
 // sizes are the lengths of a worker's scratch: packed keys and values; scores of a row group; results; maxima and sums.
 func (a *attention) sizes() (kv, scores, result, stats int) {
-	return a.keyRows * a.headSlots, a.v.gemm.mr * a.keyRows, a.queryRows * a.headSlots, roundUp(2*a.queryRows, 16)
+	return a.keyRows * a.slots, a.v.gemm.mr * a.keyRows, a.maxRows * a.slots, roundUp(2*a.maxRows, 16)
 }
 
 func (a *attention) scratch() (shared, perWorker int) {
@@ -69,16 +92,11 @@ func (a *attention) scratch() (shared, perWorker int) {
 }
 
 func (a *attention) run(p *pool, in, out []view, s scratch) error {
-	if len(a.workers) != p.workers() {
-		a.workers = make([]productWorker, p.workers())
-		for w := range a.workers {
-			a.workers[w].rows = make([]*float32, a.v.gemm.mr)
-		}
-	}
+	a.prepare(p.workers())
 	a.in, a.out, a.memory = in, out, s.worker
-	a.weights[0] = weights{dtype: kernels.F32, f32: in[1].f32, ld: a.heads * a.d}
-	p.run(a.parts, a)
-	a.in, a.out, a.memory, a.weights[0] = nil, nil, nil, weights{}
+	a.keyMatrix = weights{dtype: kernels.F32, f32: in[1].f32, ld: a.heads * a.d}
+	p.run(a.batch*a.heads*a.blocks, a)
+	a.in, a.out, a.memory, a.keyMatrix = nil, nil, nil, weights{}
 	for w := range a.workers {
 		clear(a.workers[w].rows)
 		a.workers[w].args = tileArgs{}
@@ -89,8 +107,8 @@ func (a *attention) run(p *pool, in, out []view, s scratch) error {
 // do computes part i: a block of queries of one head. Parts of a head follow each other, so that its keys are in a cache.
 func (a *attention) do(w, i int) {
 	g, d, width := a.v.gemm, a.d, a.heads*a.d
-	first := i % a.partsAHead * a.queryRows
-	head, batch := i/a.partsAHead%a.heads, i/a.partsAHead/a.heads
+	first := i % a.blocks * a.queryRows
+	head, batch := i/a.blocks%a.heads, i/a.blocks/a.heads
 	rows := min(a.queryRows, a.queries-first)
 	base := (batch*a.queries+first)*width + head*d
 
@@ -101,7 +119,7 @@ func (a *attention) do(w, i int) {
 	scores, mem := mem[:scoreSize], mem[roundUp(scoreSize, 16):]
 	result, mem := mem[:resultSize], mem[resultSize:]
 	stats := mem[:statSize]
-	most, sums := stats[:rows], stats[a.queryRows:][:rows]
+	most, sums := stats[:rows], stats[a.maxRows:][:rows]
 	for r := range rows {
 		most[r], sums[r] = float32(math.Inf(-1)), 0
 	}
@@ -128,14 +146,14 @@ func (a *attention) do(w, i int) {
 				row := scores[j*a.keyRows:][:keys]
 				clear(row[seen:])
 				if seen > 0 {
-					a.soften(row[:seen], &most[r+j], &sums[r+j], result[(r+j)*a.headSlots:][:d], key > 0)
+					a.soften(row[:seen], &most[r+j], &sums[r+j], result[(r+j)*a.slots:][:d], key > 0)
 				}
 			}
-			a.multiply(w, result[r*a.headSlots:], a.headSlots, scores, a.keyRows, group, keys, v, a.headSlots/g.nr, key > 0)
+			a.multiply(w, result[r*a.slots:], a.slots, scores, a.keyRows, group, keys, v, a.slots/g.nr, key > 0)
 		}
 	}
 	for r := range rows {
-		g.scaled(a.out[0].f32[base+r*width:][:d], result[r*a.headSlots:], 1/sums[r])
+		g.scaled(a.out[0].f32[base+r*width:][:d], result[r*a.slots:], 1/sums[r])
 	}
 }
 
@@ -156,7 +174,7 @@ func (a *attention) soften(row []float32, most, sum *float32, result []float32, 
 func (a *attention) packKeys(dst []float32, row, keys, head int) {
 	g := a.v.gemm
 	for j := 0; j < keys; j += g.nr {
-		g.pack(dst[j*a.d:], &a.weights[0], row+j, min(g.nr, keys-j), head*a.d, a.keyOffsets)
+		g.pack(dst[j*a.d:], &a.keyMatrix, row+j, min(g.nr, keys-j), head*a.d, a.keyOffsets)
 	}
 	all := dst[:roundUp(keys, g.nr)*a.d]
 	g.scaled(all, all, a.scale)

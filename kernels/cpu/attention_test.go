@@ -27,13 +27,22 @@ func TestAttention(t *testing.T) {
 				r.check(r.run(p, v, kernels.Attention{Heads: c.heads, Causal: c.causal}), want, plain)
 			})
 		}
+		t.Run("image", func(t *testing.T) {
+			r := newRig(t)
+			for _, shape := range [][]int{{2, 5, 7, 24}, {2, 1, 9, 24}, {2, 1, 9, 24}} {
+				r.add(kernels.F32, kernels.Temp, 3, shape...)
+			}
+			want, plain := naiveAttention(r, 2, false)
+			r.check(r.run(p, v, kernels.Attention{Heads: 2}), want, plain)
+		})
 	})
 }
 
 // naiveAttention is the definition, in float64 and in float32.
 func naiveAttention(r *rig, heads int, causal bool) (want []float64, plain []float32) {
 	q, k, v := r.in[0].wide(), r.in[1].wide(), r.in[2].wide()
-	b, t, width, s := r.in[0].shape[0], r.in[0].shape[1], r.in[0].shape[2], r.in[1].shape[1]
+	b, t, s := r.in[0].shape[0], kernels.Tokens(r.tensors[0]), kernels.Tokens(r.tensors[1])
+	width := len(q) / b / t
 	d := width / heads
 	want, plain = make([]float64, len(q)), make([]float32, len(q))
 	for n := range b {

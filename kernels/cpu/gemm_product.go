@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
@@ -22,27 +21,6 @@ const (
 
 // zeroRow is a row of padding: as long as the k of any tile.
 var zeroRow [maxDepth]float32
-
-// window says which pixels of an image each output position reads; a matrix is an image of one row and a window of one pixel.
-type window struct {
-	h, w             int // source
-	upH, upW         int // size the source is resized to by nearest neighbour; h, w if it is not
-	outH, outW       int
-	kh, kw, stride   int
-	padTop, padLeft  int
-	positions, pixel int // outH·outW and kh·kw
-}
-
-// source returns the index of the pixel that tap t of output position m reads, counted through the batch, or −1 on padding.
-func (g *window) source(m, t int) int32 {
-	b, p := m/g.positions, m%g.positions
-	y := p/g.outW*g.stride + t/g.kw - g.padTop
-	x := p%g.outW*g.stride + t%g.kw - g.padLeft
-	if y < 0 || y >= g.upH || x < 0 || x >= g.upW {
-		return -1
-	}
-	return int32((b*g.h+y*g.h/g.upH)*g.w + x*g.w/g.upW)
-}
 
 // block is a part of the depth: channels of one source, all taps of each.
 type block struct {
@@ -91,8 +69,8 @@ type split struct {
 
 func (p *product) init() {
 	g := p.v.gemm
-	p.window.positions, p.window.pixel = p.window.outH*p.window.outW, p.window.kh*p.window.kw
-	p.taps = p.window.pixel
+	p.window.positions = p.window.outH * p.window.outW
+	p.taps = p.window.kh * p.window.kw
 	_, panels := p.limits()
 	depth := min(panelFloats/(panels*p.halves()*g.nr), maxDepth)
 	column := 0
@@ -191,9 +169,6 @@ func (p *product) run(pool *pool, in, out []view, s scratch) error {
 	p.in, p.out, p.memory = in, out, s.worker
 	depth := (p.channels[0] + p.channels[1]) * p.taps
 	p.weights = in[p.operands.weight].weights(depth)
-	if err := p.check(); err != nil {
-		return err
-	}
 	pool.run(p.split.rowParts*p.split.colParts, p)
 	p.in, p.out, p.memory, p.weights = nil, nil, nil, weights{}
 	for w := range p.workers {
@@ -203,15 +178,12 @@ func (p *product) run(pool *pool, in, out []view, s scratch) error {
 	return nil
 }
 
-// check compares the lengths of what is addressed without bounds checks.
-func (p *product) check() error {
-	pixels := p.rows / p.window.positions * p.window.h * p.window.w
-	for s, i := range []int{p.operands.x, p.operands.x2} {
-		if i >= 0 && len(p.in[i].f32) < pixels*p.channels[s] {
-			return fmt.Errorf("cpu: input %d has %d elements, %d pixels of %d channels need more", i, len(p.in[i].f32), pixels, p.channels[s])
-		}
+// reach checks that the sources have so many pixels: what the table says is then addressed without bounds checks.
+func (p *product) reach(pixels int) {
+	_ = p.in[p.operands.x].f32[:pixels*p.channels[0]]
+	if p.operands.x2 >= 0 {
+		_ = p.in[p.operands.x2].f32[:pixels*p.channels[1]]
 	}
-	return nil
 }
 
 // input returns the elements of an operand, nil if it is absent.
@@ -238,7 +210,7 @@ func (p *product) do(w, i int) {
 	bias, mem := mem[:biasSize], mem[biasSize:]
 	table := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(mem[:tableSize]))), tableSize)
 
-	p.locate(table[:groups*g.mr*p.taps], row, rows)
+	p.reach(p.window.locate(table, g.mr, row, rows))
 	ldc := panels * p.halves() * g.nr
 	state := &p.workers[w]
 	for n := range p.blocks {
@@ -264,22 +236,6 @@ func (p *product) do(w, i int) {
 	p.epilogue(c, ldc, panels*g.nr, row, col, rows, cols, bias)
 }
 
-// locate fills the table of a part: for each row group and tap the pixels that mr rows read, −1 for none.
-func (p *product) locate(table []int32, row, rows int) {
-	mr := p.v.gemm.mr
-	for r := 0; len(table) > 0; r += mr {
-		for t := range p.taps {
-			for i := range mr {
-				table[i] = -1
-				if r+i < rows {
-					table[i] = p.window.source(row+r+i, t)
-				}
-			}
-			table = table[mr:]
-		}
-	}
-}
-
 // point fills the row pointers of one row group from its part of the table.
 func (p *product) point(rows []*float32, table []int32, b *block) {
 	x := p.in[p.operands.x].f32
@@ -287,7 +243,6 @@ func (p *product) point(rows []*float32, table []int32, b *block) {
 		x = p.in[p.operands.x2].f32
 	}
 	channels := p.channels[b.source]
-	// The table's pixels are inside the image, which run has checked against x.
 	base := unsafe.Pointer(&x[b.channel])
 	table = table[:len(rows)]
 	for i := range rows {

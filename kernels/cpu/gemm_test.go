@@ -1,16 +1,19 @@
 package cpu
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
 )
 
-// rig holds a kernel's operands in guarded memory: whatever lies around an operand must be the same after the run.
+// rig holds a kernel's operands in fenced memory: what lies before an operand must be the same after the run, and what lies after
+// it cannot be touched.
 type rig struct {
 	t       testing.TB
 	rng     *rand.Rand
@@ -21,47 +24,50 @@ type rig struct {
 
 type guarded struct {
 	name string
-	all  []uint32
-	n    int // words of data between the guards
+	all  []byte // guard, then data
 	out  bool
-	was  []uint32
+	was  []byte
 }
 
-const guard = 64 // words before and after an operand
+const guard = 256 // bytes before an operand
 
-// canary is a NaN, so that reading it where it matters shows as well.
-const canary = 0x7fc0beef
+// canary makes a NaN of every word, so that reading it where it matters shows as well.
+const canary = 0xff
 
 func newRig(t testing.TB) *rig { return &rig{t: t, rng: rand.New(rand.NewPCG(7, 11))} }
 
-// memory returns room for n words between guards, the end of it exactly at a guard.
-func (r *rig) memory(name string, n int, out bool) []uint32 {
-	g := guarded{name: name, all: make([]uint32, n+2*guard), n: n, out: out}
+// memory returns room for n bytes between guards.
+func (r *rig) memory(name string, n int, out bool) []byte {
+	g := guarded{name: name, all: fenced(r.t, guard+n), out: out}
 	for i := range g.all {
 		g.all[i] = canary
 	}
 	r.guarded = append(r.guarded, g)
-	return g.all[guard : guard+n : guard+n]
+	return g.all[guard:]
 }
 
-func floatsOf(words []uint32) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(words))), len(words))
+func (r *rig) floats(name string, n int, out bool) []float32 {
+	return floatsOf(r.memory(name, 4*n, out))
+}
+
+func floatsOf(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
 
 // add makes an operand of values in (−scale, scale).
 func (r *rig) add(dtype kernels.DType, role kernels.Role, scale float64, shape ...int) {
 	n := kernels.Elements(shape)
 	v := view{shape: shape, dtype: dtype}
-	words := r.memory(fmt.Sprint("input ", len(r.in)), (n*dtype.Size()+3)/4, false)
+	data := r.memory(fmt.Sprint("input ", len(r.in)), n*dtype.Size(), false)
 	next := func() float32 { return float32((2*r.rng.Float64() - 1) * scale) }
 	switch dtype {
 	case kernels.F32:
-		v.f32 = floatsOf(words)
+		v.f32 = floatsOf(data)
 		for i := range v.f32 {
 			v.f32[i] = next()
 		}
 	default:
-		v.u16 = unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(words))), n)
+		v.u16 = unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(data))), n)
 		for i := range v.u16 {
 			if v.u16[i] = kernels.ToF16(next()); dtype == kernels.BF16 {
 				v.u16[i] = kernels.ToBF16(next())
@@ -103,25 +109,26 @@ func (r *rig) run(p *pool, v *variant, spec kernels.Spec) view {
 	}
 	k := r.kernel(spec, out, v)
 	inputs := len(r.guarded)
-	y := view{shape: out[0].Shape, dtype: kernels.F32, f32: floatsOf(r.memory("output", out[0].Len(), true))}
+	y := view{shape: out[0].Shape, dtype: kernels.F32, f32: r.floats("output", out[0].Len(), true)}
 	shared, each := k.scratch()
-	s := scratch{shared: floatsOf(r.memory("shared scratch", shared, true))}
+	s := scratch{shared: r.floats("shared scratch", shared, true)}
 	for w := range p.workers() {
-		s.worker = append(s.worker, floatsOf(r.memory(fmt.Sprint("scratch ", w), each, true)))
+		s.worker = append(s.worker, r.floats(fmt.Sprint("scratch ", w), each, true))
 	}
 	for i := range r.guarded {
-		r.guarded[i].was = append([]uint32(nil), r.guarded[i].all...)
+		r.guarded[i].was = slices.Clone(r.guarded[i].all)
 	}
 	ins, outs := r.in, []view{y}
 	if err := k.run(p, ins, outs, s); err != nil {
 		r.t.Fatal(err)
 	}
 	for _, g := range r.guarded {
-		for i, w := range g.all {
-			inside := i >= guard && i < guard+g.n
-			if w != g.was[i] && !(g.out && inside) {
-				r.t.Fatalf("%s: word %d of %d was overwritten", g.name, i-guard, g.n)
-			}
+		n := len(g.all)
+		if g.out {
+			n = guard
+		}
+		if !bytes.Equal(g.all[:n], g.was[:n]) {
+			r.t.Fatalf("%s, or what lies before it, was overwritten", g.name)
 		}
 	}
 	if allocs := testing.AllocsPerRun(2, func() { _ = k.run(p, ins, outs, s) }); allocs != 0 {

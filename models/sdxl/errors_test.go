@@ -178,7 +178,7 @@ func TestModelErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "model")
-			if err := Synthesise("tiny", kernels.F32, dir); err != nil {
+			if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
 				t.Fatal(err)
 			}
 			c.spoil(dir)
@@ -214,7 +214,7 @@ func TestModelErrors(t *testing.T) {
 func TestTypedCauses(t *testing.T) {
 	m := newModels(t)
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := Synthesise("tiny", kernels.F32, dir); err != nil {
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
 		t.Fatal(err)
 	}
 	rewrite(t, dir+"/vae/diffusion_pytorch_model.safetensors", func(m map[string]weights.Tensor) { delete(m, "quant_conv.bias") })
@@ -241,7 +241,7 @@ func TestNotFinite(t *testing.T) {
 		"text_encoder/model.safetensors":           {"text_model.encoder.layers.0.mlp.fc1.bias", "layers.0.mlp.fc1"},
 	} {
 		dir := filepath.Join(t.TempDir(), "model")
-		if err := Synthesise("tiny", kernels.F32, dir); err != nil {
+		if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
 			t.Fatal(err)
 		}
 		rewrite(t, dir+"/"+file, func(m map[string]weights.Tensor) {

@@ -154,7 +154,7 @@ func (m *models) folder(name string) string {
 		}
 		return component
 	}
-	if err := synthesise(os.DirFS(filepath.Join(testdata, "models", name)), kernels.F32, dir, seeds); err != nil {
+	if err := synthesise(m.t.Context(), os.DirFS(filepath.Join(testdata, "models", name)), kernels.F32, dir, seeds); err != nil {
 		m.t.Fatal(err)
 	}
 	return dir

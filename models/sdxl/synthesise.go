@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,8 +19,8 @@ import (
 )
 
 // Synthesise writes the synthetic model of a name (see SyntheticNames) as a folder in diffusers layout, its weights in dtype. The folder must not exist or be
-// empty; on an error nothing of it stays. A full base takes 7 GB in fp16.
-func Synthesise(name string, dtype kernels.DType, dir string) error {
+// empty; on an error, the end of ctx among them, nothing of it stays. A full base takes 7 GB in fp16.
+func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir string) error {
 	if !slices.Contains(SyntheticNames(), name) {
 		return fmt.Errorf("no synthetic model %q: must be one of %s", name, strings.Join(SyntheticNames(), ", "))
 	}
@@ -27,11 +28,11 @@ func Synthesise(name string, dtype kernels.DType, dir string) error {
 	if err != nil {
 		return err
 	}
-	return synthesise(fsys, dtype, dir, func(component string) string { return component })
+	return synthesise(ctx, fsys, dtype, dir, func(component string) string { return component })
 }
 
 // synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made from.
-func synthesise(fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
+func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty: a model is written to a new folder", dir)
 	}
@@ -71,6 +72,14 @@ func synthesise(fsys fs.FS, dtype kernels.DType, dir string, seeds func(componen
 		tensors, err := weights.Tensors(weights.Synthetic(seeds(component), shapes, dtype))
 		if err != nil {
 			return err
+		}
+		for i, t := range tensors {
+			tensors[i].Data = func() ([]byte, error) {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				return t.Data()
+			}
 		}
 		base := "diffusion_pytorch_model"
 		if strings.HasPrefix(component, "text_encoder") {

@@ -1,0 +1,41 @@
+package sdxl
+
+import (
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+)
+
+// Info describes an open model.
+type Info struct {
+	Path          string
+	Refiner       bool
+	Width, Height int // default size in pixels
+	ScaleFactor   int // sizes are multiples of this
+	Scheduler     string
+	Parameters    int64
+}
+
+// Info describes the model.
+func (p *Pipeline) Info() Info {
+	height, width := p.defaultSize()
+	i := Info{
+		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
+		Parameters: nn.Parameters(p.unet.model) + nn.Parameters(clip.New(p.encoder2.Config)) + nn.Parameters(vae.New(p.vae.Config)),
+	}
+	if p.encoder1 != nil {
+		i.Parameters += nn.Parameters(clip.New(p.encoder1.Config))
+	}
+	return i
+}
+
+// defaultSize is sample_size latents a side, of the UNet, in pixels.
+func (p *Pipeline) defaultSize() (height, width int) {
+	f := p.vae.Config.ScaleFactor()
+	side := unet.PerLevel{128}
+	if len(p.unet.config.SampleSize) > 0 {
+		side = p.unet.config.SampleSize
+	}
+	return side.At(0) * f, side[len(side)-1] * f
+}
