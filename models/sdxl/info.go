@@ -11,8 +11,10 @@ import (
 type Info struct {
 	Path          string
 	Refiner       bool
-	Width, Height int // default size in pixels
-	ScaleFactor   int // sizes are multiples of this
+	Width, Height int     // default size in pixels
+	Steps         int     // default number of steps
+	Guidance      float64 // default guidance scale
+	ScaleFactor   int     // sizes are multiples of this
 	Scheduler     string
 	Parameters    int64
 }
@@ -21,6 +23,7 @@ type Info struct {
 func (p *Pipeline) Info() Info {
 	height, width := p.defaultSize()
 	i := Info{
+		Steps: p.defaults.steps, Guidance: p.defaults.guidance,
 		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
 		Parameters: nn.Parameters(p.unet.model) + nn.Parameters(clip.New(p.encoder2.Config)) + nn.Parameters(vae.New(p.vae.Config)),
 	}
@@ -30,8 +33,11 @@ func (p *Pipeline) Info() Info {
 	return i
 }
 
-// defaultSize is sample_size latents a side, of the UNet, in pixels.
+// defaultSize is goxl.json's, else the UNet's sample_size in pixels.
 func (p *Pipeline) defaultSize() (height, width int) {
+	if p.defaults.height > 0 {
+		return p.defaults.height, p.defaults.width
+	}
 	f := p.vae.Config.ScaleFactor()
 	side := unet.PerLevel{128}
 	if len(p.unet.config.SampleSize) > 0 {

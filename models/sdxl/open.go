@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"reflect"
 
@@ -35,6 +36,7 @@ type Pipeline struct {
 	vae       *autoencoder
 	scheduler scheduler.Config
 
+	defaults   defaults
 	forceZeros bool // zeros for an absent negative prompt
 	timeIDs    int  // sizes that the UNet is told: 6, or 5 of a refiner that is told an aesthetic score
 
@@ -58,12 +60,27 @@ type autoencoder struct {
 // Open loads a model: a folder in diffusers layout, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError. A
 // refiner opened so uses its own encoder and VAE; see OpenRefiner.
 func Open(path string, o Options) (*Pipeline, error) {
-	return open(path, o, nil)
+	return open(path, o, nil, func(o Options) (*store, error) { return openStore(path, o) })
+}
+
+// OpenFS loads a model folder from a file system, for instance an embedded one; name is what Info and errors call it. Its weights are plain safetensors files, and are
+// held in memory.
+func OpenFS(fsys fs.FS, name string, o Options) (*Pipeline, error) {
+	return open(name, o, nil, func(Options) (*store, error) { return openFSStore(fsys, name) })
 }
 
 // OpenRefiner loads a refiner for pictures of p. Encoder 2 and VAE are p's where the refiner's folder lacks them or holds the same. Close it before p.
 func (p *Pipeline) OpenRefiner(path string) (*Pipeline, error) {
-	r, err := open(path, p.options, p)
+	return p.openRefiner(path, func(o Options) (*store, error) { return openStore(path, o) })
+}
+
+// OpenRefinerFS is OpenRefiner from a file system; see OpenFS.
+func (p *Pipeline) OpenRefinerFS(fsys fs.FS, name string) (*Pipeline, error) {
+	return p.openRefiner(name, func(Options) (*store, error) { return openFSStore(fsys, name) })
+}
+
+func (p *Pipeline) openRefiner(path string, files func(Options) (*store, error)) (*Pipeline, error) {
+	r, err := open(path, p.options, p, files)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +95,7 @@ func (p *Pipeline) OpenRefiner(path string) (*Pipeline, error) {
 	return r, nil
 }
 
-func open(path string, o Options, base *Pipeline) (*Pipeline, error) {
+func open(path string, o Options, base *Pipeline, files func(Options) (*store, error)) (*Pipeline, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -88,18 +105,21 @@ func open(path string, o Options, base *Pipeline) (*Pipeline, error) {
 	} else {
 		p.busy <- struct{}{}
 	}
-	if err := p.load(base); err != nil {
+	if err := p.load(base, files); err != nil {
 		return nil, &ModelError{path, errors.Join(err, p.Close())}
 	}
 	return p, nil
 }
 
-func (p *Pipeline) load(base *Pipeline) error {
-	files, err := openStore(p.path, p.options)
+func (p *Pipeline) load(base *Pipeline, open func(Options) (*store, error)) error {
+	files, err := open(p.options)
 	if err != nil {
 		return err
 	}
 	if err := p.readIndex(files); err != nil {
+		return err
+	}
+	if p.defaults, err = readDefaults(files); err != nil {
 		return err
 	}
 	config, err := files.read("scheduler/scheduler_config.json")
@@ -246,7 +266,7 @@ func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
 
 // source opens a component's tensors; Close closes them.
 func (p *Pipeline) source(files *store, component string, shapes map[string][]int) (kernels.Source, error) {
-	src, closer, err := files.source(component, shapes)
+	src, closer, err := files.weights(component, shapes)
 	if err != nil {
 		return nil, err
 	}

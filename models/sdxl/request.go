@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Request says what to draw. [NewRequest] and [NewRefineRequest] fill in diffusers' defaults; the zero value of a field that
+// Request says what to draw. [Pipeline.NewRequest] fills in the model's defaults, [NewRequest] and [NewRefineRequest] diffusers'; the zero value of a field that
 // they leave alone means "not given", as None does in diffusers.
 type Request struct {
 	Prompt    string

@@ -28,34 +28,21 @@ const syntheticPrefix = "synth:"
 // pictures are noise; they are for tests and timing.
 func SyntheticNames() []string { return []string{"base", "refiner", "tiny", "tiny-refiner"} }
 
-// store is where the files of a model come from: a folder, or the embedded configurations.
+// store is where the files of a model come from.
 type store struct {
-	path    string
-	fsys    fs.FS
-	index   weights.Index
-	folder  *weights.Folder // nil where synthetic
-	variant weights.Variant
-	dtype   kernels.DType // of synthetic weights
+	path  string
+	fsys  fs.FS
+	index weights.Index
+	// weights opens the tensors of a component; the shapes are those that a synthetic one gets. The closer may be nil.
+	weights func(component string, shapes map[string][]int) (kernels.Source, io.Closer, error)
+	join    func(elem ...string) string // how path and file are joined
 }
 
-func openStore(path string, o Options) (*store, error) {
-	if name, ok := strings.CutPrefix(path, syntheticPrefix); ok {
-		if !slices.Contains(SyntheticNames(), name) {
-			return nil, fmt.Errorf("no synthetic model %q: must be one of %s", name, strings.Join(SyntheticNames(), ", "))
-		}
-		fsys, err := fs.Sub(synthetic, "synthetic/"+name)
-		if err != nil {
-			return nil, err
-		}
-		s := &store{path: path, fsys: fsys, dtype: syntheticDType(name)}
-		data, err := s.read("model_index.json")
-		if err != nil {
-			return nil, err
-		}
-		s.index, err = weights.ParseIndex(data, s.name("model_index.json"))
-		return s, err
+func openStore(name string, o Options) (*store, error) {
+	if synthetic, ok := strings.CutPrefix(name, syntheticPrefix); ok {
+		return openSynthetic(name, synthetic)
 	}
-	folder, err := weights.OpenFolder(path)
+	folder, err := weights.OpenFolder(name)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +50,65 @@ func openStore(path string, o Options) (*store, error) {
 	if variant.Precision == 0 {
 		variant.Precision = o.Device.Info().Precisions[0]
 	}
-	return &store{path: path, fsys: folder.FS(), index: folder.Index(), folder: folder, variant: variant}, nil
+	open := func(component string, _ map[string][]int) (kernels.Source, io.Closer, error) {
+		c, err := folder.Component(component, variant)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, c, nil
+	}
+	return &store{path: name, fsys: folder.FS(), index: folder.Index(), weights: open, join: filepath.Join}, nil
+}
+
+// openSynthetic opens one of SyntheticNames.
+func openSynthetic(name, model string) (*store, error) {
+	if !slices.Contains(SyntheticNames(), model) {
+		return nil, fmt.Errorf("no synthetic model %q: must be one of %s", model, strings.Join(SyntheticNames(), ", "))
+	}
+	fsys, err := fs.Sub(synthetic, "synthetic/"+model)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{path: name, fsys: fsys, join: path.Join}
+	s.weights = func(component string, shapes map[string][]int) (kernels.Source, io.Closer, error) {
+		return weights.Synthetic(component, shapes, syntheticDType(model)), nil, nil
+	}
+	return s, s.readIndex()
+}
+
+// openFSStore opens a model folder in a file system.
+func openFSStore(fsys fs.FS, name string) (*store, error) {
+	s := &store{path: name, fsys: fsys, join: path.Join}
+	s.weights = func(component string, _ map[string][]int) (kernels.Source, io.Closer, error) {
+		file := weightsFile(component)
+		data, err := s.read(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		f, err := weights.Parse(s.name(file), data)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, f, nil
+	}
+	return s, s.readIndex()
+}
+
+// weightsFile is where diffusers stores a component's tensors.
+func weightsFile(component string) string {
+	if strings.HasPrefix(component, "text_encoder") {
+		return component + "/model.safetensors"
+	}
+	return component + "/diffusion_pytorch_model.safetensors"
+}
+
+func (s *store) readIndex() error {
+	data, err := s.read("model_index.json")
+	if err != nil {
+		return err
+	}
+	s.index, err = weights.ParseIndex(data, s.name("model_index.json"))
+	return err
 }
 
 // syntheticDType is the width in which a synthetic model is stored: full models as they are published, tiny ones exact.
@@ -75,12 +120,7 @@ func syntheticDType(name string) kernels.DType {
 }
 
 // name is what errors call a file.
-func (s *store) name(file string) string {
-	if s.folder == nil {
-		return s.path + "/" + file
-	}
-	return filepath.Join(s.path, filepath.FromSlash(file))
-}
+func (s *store) name(file string) string { return s.join(s.path, file) }
 
 func (s *store) read(file string) ([]byte, error) {
 	data, err := fs.ReadFile(s.fsys, file)
@@ -98,18 +138,6 @@ func (s *store) has(component string) bool {
 	}
 	_, err := fs.Stat(s.fsys, component)
 	return err == nil
-}
-
-// source opens the tensors of a component; the shapes are those that a synthetic one gets.
-func (s *store) source(component string, shapes map[string][]int) (kernels.Source, io.Closer, error) {
-	if s.folder == nil {
-		return weights.Synthetic(component, shapes, s.dtype), nil, nil
-	}
-	c, err := s.folder.Component(component, s.variant)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, c, nil
 }
 
 // tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.

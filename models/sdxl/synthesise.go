@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,11 +80,7 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 				return t.Data()
 			}
 		}
-		base := "diffusion_pytorch_model"
-		if strings.HasPrefix(component, "text_encoder") {
-			base = "model"
-		}
-		file := path.Join(building, component, base+".safetensors")
+		file := filepath.Join(building, filepath.FromSlash(weightsFile(component)))
 		if err := weights.Write(file, tensors, map[string]string{"format": "pt"}); err != nil {
 			return err
 		}

@@ -1,0 +1,56 @@
+package sdxl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// defaultsFile may stand beside model_index.json and say how a model is best run; diffusers takes no notice of it.
+const defaultsFile = "goxl.json"
+
+// defaults are what a model is run with where a request does not say otherwise.
+type defaults struct {
+	steps         int
+	guidance      float64
+	height, width int // 0: from the UNet's sample_size
+}
+
+// readDefaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
+func readDefaults(files *store) (defaults, error) {
+	plain := NewRequest("")
+	d := defaults{steps: plain.Steps, guidance: plain.Guidance}
+	data, err := fs.ReadFile(files.fsys, defaultsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	if err != nil {
+		return d, err
+	}
+	file := files.name(defaultsFile)
+	content := struct {
+		Steps    int     `json:"num_inference_steps"`
+		Guidance float64 `json:"guidance_scale"`
+		Height   int     `json:"height"`
+		Width    int     `json:"width"`
+	}{Steps: d.steps, Guidance: d.guidance}
+	if err := weights.ParseConfig(data, file, &content); err != nil {
+		return d, err
+	}
+	if content.Steps < 1 {
+		return d, &weights.ConfigError{File: file, Key: "num_inference_steps", Value: fmt.Sprint(content.Steps), Allowed: "positive"}
+	}
+	if min(content.Height, content.Width) < 0 || (content.Height == 0) != (content.Width == 0) {
+		return d, &weights.ConfigError{File: file, Key: "height", Value: fmt.Sprintf("%d, width %d", content.Height, content.Width), Allowed: "both positive, or neither given"}
+	}
+	return defaults{content.Steps, content.Guidance, content.Height, content.Width}, nil
+}
+
+// NewRequest returns the model's own defaults: goxl.json's, else diffusers'.
+func (p *Pipeline) NewRequest(prompt string) Request {
+	r := NewRequest(prompt)
+	r.Steps, r.Guidance = p.defaults.steps, p.defaults.guidance
+	return r
+}

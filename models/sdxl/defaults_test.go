@@ -1,0 +1,97 @@
+package sdxl
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// TestOpenFS opens folders as file systems: the same picture, and the same sharing, as from the disk.
+func TestOpenFS(t *testing.T) {
+	m := newModels(t)
+	root := t.TempDir()
+	for _, name := range []string{"tiny", "tiny-refiner"} {
+		if err := Synthesise(t.Context(), name, kernels.F32, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base, err := OpenFS(os.DirFS(filepath.Join(root, "tiny")), "embedded", Options{Device: m.dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	refiner, err := base.OpenRefinerFS(os.DirFS(filepath.Join(root, "tiny-refiner")), "embedded refiner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refiner.Close()
+	if refiner.encoder2 != base.encoder2 || refiner.vae != base.vae {
+		t.Error("nothing is shared")
+	}
+	got, err := base.Generate(t.Context(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := m.open("tiny").Generate(t.Context(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Latents.Data, want.Latents.Data) {
+		t.Error("the picture differs from the folder's")
+	}
+	_, err = OpenFS(os.DirFS(root), "nothing", Options{Device: m.dev})
+	if err == nil || !strings.Contains(err.Error(), "nothing/model_index.json is missing") {
+		t.Errorf("an empty file system: %v", err)
+	}
+}
+
+func TestModelDefaults(t *testing.T) {
+	m := newModels(t)
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{
+		`{"num_inference_steps": 3, "guidance_scale": 2.5, "width": 40, "height": 48}`: "",
+		`{}`:                         "",
+		`{"num_inference_steps": 0}`: `"num_inference_steps" is 0`,
+		`{"steps": 3}`:               "steps",
+		`{"width": 40}`:              "neither given",
+		`{`:                          "goxl.json",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "goxl.json"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, err := Open(dir, Options{Device: m.dev})
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", content, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, info := p.NewRequest("x"), p.Info()
+		result, err := p.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := result.Images[0].Bounds()
+		got := [6]float64{float64(r.Steps), r.Guidance, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}
+		expected := [6]float64{3, 2.5, 40, 48, 3, 2.5}
+		if content == "{}" {
+			expected = [6]float64{50, 5, 64, 64, 50, 5}
+		}
+		if got != expected {
+			t.Errorf("%s: steps, guidance, width, height %v, want %v", content, got, expected)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
