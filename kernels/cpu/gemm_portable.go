@@ -139,6 +139,7 @@ func scalePortable(dst, src *float32, f float32, n int) {
 
 // peakSink keeps the compiler from removing the sums of fmaPeakPortable; the factors are not constants for the same reason.
 var (
+	//lint:ignore U1000 it is only written
 	peakSink    [12]float32
 	peakFactors = [2]float32{0.5, 1}
 )

@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+.PHONY: help test lint race ci parity-full bench fuzz goldens clean
+
+staticcheck = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+fuzztime   ?= 10s
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+test: ## every test; no download, no GPU, no Python
+	go test ./...
+
+lint: ## gofmt, go vet, staticcheck, go mod tidy
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go vet ./...
+	go run $(staticcheck) ./...
+	go mod tidy -diff
+
+race: ## concurrent packages under the race detector
+	go test -race -short ./server ./tokenizer ./nn ./nn/weights ./cmd/server
+	go test -race -short -run 'Pool|Workers|Share|Cancel|Panics|Refuses' ./kernels/cpu
+	go test -race -short -run 'Cancel|ManyCallers|Sharing|Storage' ./models/sdxl
+
+ci: ## all that must hold before a change is taken
+	.ci/run
+
+parity-full: ## the full-size models against diffusers: a minute or two, 10 GB of memory
+	go test -count=1 -timeout 60m -tags parity -v ./models/...
+
+bench: ## the kernels' benchmarks
+	go test -run '^$$' -bench . ./kernels/cpu
+
+fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
+	go test -run '^$$' -fuzz '^FuzzParseFields$$' -fuzztime $(fuzztime) ./server
+	go test -run '^$$' -fuzz '^FuzzParseConfig$$' -fuzztime $(fuzztime) ./nn/weights
+	go test -run '^$$' -fuzz '^FuzzOpen$$' -fuzztime $(fuzztime) ./nn/weights
+	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(fuzztime) ./scheduler
+	go test -run '^$$' -fuzz '^FuzzEncode$$' -fuzztime $(fuzztime) ./tokenizer
+
+goldens: ## how to write the reference outputs again (prints, runs nothing)
+	@sed -n '/^    python/p; /^| `.*\.py/p' tools/reference/README.md
+
+clean: ## what builds and tests leave behind
+	rm -rf build
+	find . -path ./.git -prune -o \( -name '*.test' -o -name '*.prof' \) -exec rm -f {} +

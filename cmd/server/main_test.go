@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestStatus(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{nil, 2, "missing -model"},
+		{[]string{"-model", ""}, 2, "-model is empty"},
+		{[]string{"-model", "synth:tiny", "stray"}, 2, `unexpected argument "stray"`},
+		{[]string{"-model", "synth:tiny", "-quality"}, 2, "not defined: -quality"},
+		{[]string{"-model", "synth:tiny", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
+		{[]string{"-model", "synth:tiny", "-drain", "0s"}, 2, "-drain 0s: must be more than 0"},
+		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda or cuda:N"},
+		{[]string{"-model", "synth:tiny", "-precision", "int8"}, 2, "must be auto, fp32, bf16 or fp16"},
+		{[]string{"-model", "synth:tiny", "-device", "cuda:7"}, 1, `device "cuda:7" is not there: this build has cpu`},
+		{[]string{"-model", "synth:tiny", "-images", file}, 1, file},
+		{[]string{"-model", "synth:tiny", "-images", t.TempDir(), "-addr", taken.Addr().String()}, 1, "address already in use"},
+		{[]string{"-model", missing, "-images", t.TempDir(), "-addr", "127.0.0.1:0"}, 1, missing},
+		{[]string{"-h"}, 0, "-watermark=false"},
+	} {
+		var stderr bytes.Buffer
+		if got := run(c.args, &stderr); got != c.status || !strings.Contains(stderr.String(), c.says) {
+			t.Errorf("%q: status %d, want %d and %q in\n%s", c.args, got, c.status, c.says, &stderr)
+		}
+	}
+}
+
+// output is what a running command has written so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+var addressField = regexp.MustCompile(`address=(http://\S+)`)
+
+// start runs the command until it is ready.
+func start(t *testing.T, args ...string) (address string, stderr *output, ended <-chan int) {
+	t.Helper()
+	stderr = &output{}
+	status := make(chan int, 1)
+	go func() { status <- run(append(args, "-addr", "127.0.0.1:0"), stderr) }()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if len(status) > 0 {
+			break
+		}
+		m := addressField.FindStringSubmatch(stderr.String())
+		if m == nil {
+			continue
+		}
+		resp, err := http.Get(m[1] + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return m[1], stderr, status
+		}
+	}
+	t.Fatalf("never ready:\n%s", stderr)
+	return "", nil, nil
+}
+
+// post gives the id of the answer.
+func post(t *testing.T, url, body string) string {
+	t.Helper()
+	resp, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ ID string }
+	if err := json.Unmarshal(data, &answer); err != nil || resp.StatusCode != http.StatusOK || answer.ID == "" {
+		t.Fatalf("%s: %d %s", url, resp.StatusCode, data)
+	}
+	return answer.ID
+}
+
+// The command with a model of made-up weights: generate, download, refine, download, and the end by a signal.
+func TestFlow(t *testing.T) {
+	images := filepath.Join(t.TempDir(), "images")
+	address, stderr, ended := start(t, "-model", "synth:tiny", "-refiner", "synth:tiny-refiner", "-images", images, "-threads", "1")
+	made := post(t, address+"/generate", `{"prompt":"a cat","width":64,"height":"64","num_inference_steps":2,"seed":1}`)
+	refined := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a black cat","num_inference_steps":4,"strength":0.5,"seed":1}`, made))
+	for _, id := range []string{made, refined} {
+		resp, err := http.Get(address + "/download/" + id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := png.Decode(resp.Body)
+		resp.Body.Close()
+		if err != nil || img.Bounds().Dx() != 64 || img.Bounds().Dy() != 64 {
+			t.Errorf("%s: %v", id, err)
+		}
+		if got, want := resp.Header.Get("Content-Disposition"), `attachment; filename="`+id+`.png"`; got != want {
+			t.Errorf("Content-Disposition %q, want %q", got, want)
+		}
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case status := <-ended:
+		if status != 0 {
+			t.Errorf("status %d:\n%s", status, stderr)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("SIGTERM did not end it:\n%s", stderr)
+	}
+	entries, err := os.ReadDir(images)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v: want two pictures", entries, err)
+	}
+	if log := stderr.String(); strings.Count(log, "msg=request method=POST") != 2 || !strings.Contains(log, "name=terminated") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+// A second signal ends a computation that the first let go on. 200 steps outlast the test.
+func TestSecondSignal(t *testing.T) {
+	images := filepath.Join(t.TempDir(), "images")
+	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", images, "-threads", "1", "-drain", "1h", "-queue", "0")
+	answers := make(chan string, 2)
+	for range 2 {
+		go func() {
+			resp, err := http.Post(address+"/generate", "application/json", strings.NewReader(`{"prompt":"a","width":1024,"height":1024,"num_inference_steps":200}`))
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			answers <- fmt.Sprint(resp.StatusCode, " ", string(body))
+		}()
+	}
+	if got := <-answers; got != `503 {"detail":"The queue is full"}` { // so the other is inside
+		t.Errorf("one of two was answered %s", got)
+	}
+	for range 2 {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // two that are pending at once would be one
+	}
+	select {
+	case status := <-ended:
+		if status != 1 || !strings.Contains(stderr.String(), "the server was stopped") {
+			t.Errorf("status %d:\n%s", status, stderr)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("two signals did not end it:\n%s", stderr)
+	}
+	if got := <-answers; got != `503 {"detail":"The server is stopping"}` {
+		t.Errorf("the other was answered %s", got)
+	}
+	if entries, err := os.ReadDir(images); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v: want no picture", entries, err)
+	}
+}

@@ -1,0 +1,128 @@
+package arch
+
+// rule says what one package may import beyond the standard library, outside its tests. Values are reasons.
+type rule struct {
+	own     map[string]string // folders of this module
+	outside map[string]string // import paths of other modules, a path covers what lies below it
+}
+
+// reasons that several packages share.
+const (
+	contract = "the contract with a device: dtypes, operations, errors"
+	modules  = "models are built of its modules"
+	checkps  = "configurations and tensors of a checkpoint"
+)
+
+// table lists every package. A package that is missing here fails the test: decide what it may know first.
+var table = map[string]rule{
+	"tokenizer": {outside: map[string]string{"golang.org/x/text": "NFC, as the reference's normaliser"}},
+	"scheduler": {},
+
+	"kernels":          {},
+	"kernels/ref":      {own: map[string]string{"kernels": contract}},
+	"kernels/cpu":      {own: map[string]string{"kernels": contract}, outside: map[string]string{"golang.org/x/sys/cpu": "which instructions there are"}},
+	"kernels/cpu/_gen": {},
+	"kernels/kerneltest": {own: map[string]string{
+		"kernels":     contract,
+		"kernels/ref": "the oracle that a device is compared with",
+	}},
+
+	"nn": {
+		own: map[string]string{
+			"kernels":     contract,
+			"kernels/ref": "runs an operation on gorgonia's own machine",
+			"nn/weights":  checkps,
+		},
+		outside: map[string]string{
+			"gorgonia.org/gorgonia": "the graph",
+			"gorgonia.org/tensor":   "shapes, dtypes and values of the graph",
+			"github.com/chewxy/hm":  "the type of a gorgonia operation",
+		},
+	},
+	"nn/weights": {
+		own: map[string]string{"kernels": contract},
+		outside: map[string]string{
+			"github.com/nlpodyssey/safetensors": "reads the header behind our guard",
+			"golang.org/x/sys/unix":             "maps files",
+		},
+	},
+
+	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/sdxl": {own: map[string]string{
+		"kernels":     contract,
+		"nn":          modules,
+		"nn/weights":  checkps,
+		"models/clip": "a part of the pipeline",
+		"models/unet": "a part of the pipeline",
+		"models/vae":  "a part of the pipeline",
+		"scheduler":   "a part of the pipeline",
+		"tokenizer":   "a part of the pipeline",
+	}},
+
+	"server": {
+		own: map[string]string{
+			"models/sdxl":      "what it serves",
+			"internal/picture": "PNG files with the facts of a run",
+		},
+		outside: map[string]string{"github.com/google/uuid": "ids of pictures"},
+	},
+	"cmd/server": {own: map[string]string{
+		"internal/cli": "flags that both commands share",
+		"models/sdxl":  "opens the pipelines",
+		"scheduler":    "names a sampler that the model's file does not",
+		"server":       "what it runs",
+	}},
+	"cmd/goxl": {
+		own: map[string]string{
+			"internal/cli":       "flags that both commands share",
+			"internal/picture":   "PNG files with the facts of a run",
+			"kernels":            "bench and inspect speak of operations and dtypes",
+			"kernels/cpu":        "bench names the processor's variants",
+			"kernels/kerneltest": "bench times its table of cases",
+			"models/clip":        "bench builds a single model",
+			"models/sdxl":        "what it runs",
+			"models/unet":        "bench builds a single model",
+			"models/vae":         "bench builds a single model",
+			"nn":                 "bench times a compiled program",
+			"nn/weights":         "inspect, synth, and files of latents",
+			"scheduler":          "names of samplers",
+			"tokenizer":          "bench counts tokens",
+		},
+		outside: map[string]string{
+			"github.com/schollz/progressbar/v3": "progress on a terminal",
+			"golang.org/x/term":                 "is it a terminal",
+		},
+	},
+
+	"internal/arch": {},
+	"internal/cli": {own: map[string]string{
+		"kernels":     "hands a device down",
+		"kernels/cpu": "opens the processor for both commands",
+	}},
+	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
+	"internal/picture": {},
+}
+
+// testOutside is what tests may import of other modules, beyond what their package may.
+var testOutside = map[string]string{"github.com/google/go-cmp": "differences one can read"}
+
+// only names who alone may import a path outside its tests, whatever the table says: the walls of the house.
+var only = map[string][]string{
+	"gorgonia.org/gorgonia":            {"nn"},
+	"gorgonia.org/tensor":              {"nn"},
+	modulePath + "/kernels/cpu":        {"cmd/goxl", "cmd/server", "internal/cli"},
+	modulePath + "/server":             {"cmd/server"},
+	"github.com/google/uuid":           {"server"},
+	modulePath + "/internal/golden":    {},
+	modulePath + "/kernels/kerneltest": {"cmd/goxl"},
+}
+
+// longFiles may exceed maxLines. Generated files may anyway.
+var longFiles = map[string]string{
+	"kernels/cpu/vecmath_avx2_amd64.s":   "one loop after another, each short; they share constants",
+	"kernels/cpu/vecmath_avx512_amd64.s": "one loop after another, each short; they share constants",
+	"tools/reference/scheduler.py":       "writes all that package scheduler is tested against",
+	"tools/reference/tokenizer.py":       "writes all that package tokenizer is tested against",
+}

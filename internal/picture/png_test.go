@@ -1,0 +1,149 @@
+package picture
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func sample() *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, 5, 3))
+	for y := range 3 {
+		for x := range 5 {
+			img.SetNRGBA(x, y, color.NRGBA{uint8(50 * x), uint8(80 * y), 7, 255})
+		}
+	}
+	return img
+}
+
+func TestRoundTrip(t *testing.T) {
+	texts := []Text{
+		{"prompt", "a café\nin two lines"},
+		{"negative_prompt", ""},
+		{"japanese", "猫 🐈"},
+		{"tab", "a\tb"},
+	}
+	data, err := Encode(sample(), texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, got, err := Decode(data, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(texts, got); diff != "" {
+		t.Errorf("texts (-want +got):\n%s", diff)
+	}
+	for y := range 3 {
+		for x := range 5 {
+			if want, got := color.NRGBAModel.Convert(sample().At(x, y)), color.NRGBAModel.Convert(img.At(x, y)); want != got {
+				t.Fatalf("pixel %d, %d is %v, want %v", x, y, got, want)
+			}
+		}
+	}
+	if _, err := png.Decode(bytes.NewReader(data)); err != nil {
+		t.Errorf("image/png does not read it: %v", err)
+	}
+}
+
+// Latin-1 goes to tEXt, which every reader knows; the rest, control characters included, to iTXt.
+func TestChunkKind(t *testing.T) {
+	for value, want := range map[string]string{
+		"plain": "tEXt", "": "tEXt", "é ÿ": "tEXt", "a\nb": "tEXt",
+		"猫": "iTXt", "a\tb": "iTXt", "a\u0085b": "iTXt", "Ā": "iTXt",
+	} {
+		chunk, err := Text{"k", value}.chunk()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(chunk[4:8]); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+	// The bytes that the specification lays down for "Author" = "é".
+	chunk, _ := Text{"Author", "é"}.chunk()
+	want := "\x00\x00\x00\x08tEXtAuthor\x00\xe9"
+	if string(chunk[:len(chunk)-4]) != want {
+		t.Errorf("chunk %q, want %q and a checksum", chunk, want)
+	}
+}
+
+func TestUnstorableCharacters(t *testing.T) {
+	data, err := Encode(sample(), []Text{{"k", "a\x00b\xffc"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Texts(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Text{{"k", "a\uFFFDb\uFFFDc"}}; !cmp.Equal(want, got) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestBadKeys(t *testing.T) {
+	for _, key := range []string{"", " a", "a ", "é", "a\x00b", strings.Repeat("k", 80)} {
+		if _, err := Encode(sample(), []Text{{key, "v"}}); err == nil {
+			t.Errorf("key %q was taken", key)
+		}
+	}
+	if _, err := Encode(sample(), []Text{{strings.Repeat("k", 79), "v"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	whole, err := Encode(sample(), []Text{{"prompt", "猫"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(whole)
+	flipped[bytes.Index(flipped, []byte("iTXt"))+12] ^= 1
+	tooLong := bytes.Clone(whole)
+	copy(tooLong[bytes.Index(tooLong, []byte("iTXt"))-4:], "\xff\xff\xff\xff")
+	for name, data := range map[string][]byte{
+		"empty": nil, "not PNG": []byte("GIF89a"), "cut in the pixels": whole[:len(whole)-20], "cut before IEND": whole[:len(whole)-12],
+		"checksum": flipped, "length": tooLong,
+		"no keyword": spliced(whole, frame("tEXt", []byte("abc"))),
+		"short":      spliced(whole, frame("iTXt", []byte("abc\x00\x00"))),
+		"shorter":    spliced(whole, frame("iTXt", []byte("abc\x00\x00\x00en"))),
+		"compressed": spliced(whole, frame("iTXt", []byte("abc\x00\x01\x00\x00\x00xyz"))),
+	} {
+		if _, _, err := Decode(data, 5); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if _, err := Texts(data); err == nil && name != "cut in the pixels" {
+			t.Errorf("%s: no error from Texts", name)
+		}
+	}
+	if _, _, err := Decode(whole, 4); err == nil || !strings.Contains(err.Error(), "at most 4") {
+		t.Errorf("a picture that is too large: %v", err)
+	}
+}
+
+// spliced puts a chunk after the header.
+func spliced(data, chunk []byte) []byte {
+	return bytes.Join([][]byte{data[:33], chunk, data[33:]}, nil)
+}
+
+func TestFacts(t *testing.T) {
+	negative := ""
+	f := Facts{Prompt: "p", Negative: &negative, Seed: 1<<64 - 1, Steps: 50, Guidance: 7.5, Scheduler: "ddim", Width: 8, Height: 16, Model: "m", Version: "v"}
+	want := []Text{{"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
+		{"guidance_scale", "7.5"}, {"scheduler", "ddim"}, {"size", "8x16"}, {"model", "m"}, {"version", "v"}}
+	if diff := cmp.Diff(want, f.Texts()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	f = Facts{Prompt: "p", Strength: 0.3, Source: "x.png"}
+	want = []Text{{"prompt", "p"}, {"seed", "0"}, {"num_inference_steps", "0"}, {"guidance_scale", "0"}, {"scheduler", ""},
+		{"strength", "0.3"}, {"image", "x.png"}, {"size", "0x0"}, {"model", ""}, {"version", ""}}
+	if diff := cmp.Diff(want, f.Texts()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const maxBody = 64 << 10 // bytes; answers says so too
+
+// readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time and watches the
+// connection instead, so that the request's context ends when the client hangs up and not before.
+func (s *Server) readBody(x *exchange) ([]byte, error) {
+	deadline := time.Now().Add(s.config.BodyTimeout)
+	if err := http.NewResponseController(x).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, err // a recorder in place of a connection has no time to limit
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return data, nil
+	case errors.As(err, &tooLarge):
+		return nil, &failure{kind: bodyTooLarge, err: err}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &failure{kind: bodyTooSlow, err: err}
+	case x.r.Context().Err() != nil:
+		return nil, context.Cause(x.r.Context())
+	}
+	return nil, &failure{kind: badBody, err: err}
+}
+
+// readFields reads a body that must be a JSON object.
+func (s *Server) readFields(x *exchange) (*fields, error) {
+	data, err := s.readBody(x)
+	if err != nil {
+		return nil, err
+	}
+	f, p := parseFields(data, x.r.Header.Get("Content-Type"))
+	if p != nil {
+		return nil, &failure{kind: invalid, problems: []problem{*p}}
+	}
+	return f, nil
+}
+
+func parseFields(data []byte, contentType string) (*fields, *problem) {
+	if len(data) == 0 {
+		return nil, &problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required", Input: json.RawMessage("null")}
+	}
+	if !isJSON(contentType) {
+		text, err := json.Marshal(string(data))
+		if err != nil {
+			return nil, invalidJSON(0, err.Error())
+		}
+		return nil, notAnObject(text)
+	}
+	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
+	if i := firstInvalidUTF8(data); i >= 0 {
+		return nil, invalidJSON(utf8.RuneCount(data[:i]), "the body is not valid UTF-8")
+	}
+	var whole json.RawMessage
+	if err := json.Unmarshal(data, &whole); err != nil {
+		at := len(data)
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) && int(syntax.Offset) <= len(data) && !strings.HasPrefix(err.Error(), "unexpected end") {
+			at = max(int(syntax.Offset)-1, 0) // Offset counts the byte that was wrong
+		}
+		return nil, invalidJSON(utf8.RuneCount(data[:at]), err.Error())
+	}
+	whole = bytes.TrimSpace(whole)
+	f := &fields{whole: whole}
+	if whole[0] != '{' || json.Unmarshal(whole, &f.values) != nil {
+		return nil, notAnObject(whole)
+	}
+	return f, nil
+}
+
+// isJSON goes by the type as FastAPI does. Without one the body counts as text, so that no web page can post here behind its user's back.
+func isJSON(contentType string) bool {
+	t, _, _ := strings.Cut(contentType, ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	return t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")
+}
+
+func firstInvalidUTF8(data []byte) int {
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// invalidJSON is a syntax error at a position in characters.
+func invalidJSON(at int, reason string) *problem {
+	return &problem{Type: "json_invalid", Loc: []any{"body", at}, Msg: "JSON decode error", Input: json.RawMessage("{}"),
+		Ctx: map[string]any{"error": reason}}
+}
+
+func notAnObject(input json.RawMessage) *problem {
+	return &problem{Type: "model_attributes_type", Loc: []any{"body"},
+		Msg: "Input should be a valid dictionary or object to extract fields from", Input: input}
+}

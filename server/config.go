@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// Engine computes pictures; *sdxl.Pipeline is one. Generate and Refine are called one at a time and return soon after their context
+// ends; Info and Check may be called meanwhile. Close comes last.
+type Engine interface {
+	Info() sdxl.Info
+	Check(r sdxl.Request, imageToImage bool) error
+	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
+	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
+	Close() error
+}
+
+// Config says what a server does. Load and Images are required.
+type Config struct {
+	Load        func() (Engine, error)            // opens the model, called once
+	LoadRefiner func(base Engine) (Engine, error) // opens the refiner when it is first needed, again if that failed; nil: there is none
+	Schedulers  []string                          // names that a request may ask for
+	Images      string                            // folder of the pictures, made if missing
+	Queue       int                               // requests that may wait while one is computed; 0 lets none wait
+	Watermark   bool                              // diffusers' invisible watermark
+	Version     string                            // for the PNG text
+	Log         *slog.Logger                      // nil discards
+	BodyTimeout time.Duration                     // for a request's body to arrive; 0 is 30 s
+	Drain       time.Duration                     // for queued work once Run's context is done; 0 is a minute
+}
+
+// New checks the configuration and makes the folder of pictures. The server has no model yet: see [Server.Load] and [Server.Run].
+func New(c Config) (*Server, error) {
+	switch {
+	case c.Load == nil:
+		return nil, errors.New("server: Load is nil: must open the model")
+	case c.Images == "":
+		return nil, errors.New("server: Images is empty: must be a folder")
+	case c.Queue < 0:
+		return nil, fmt.Errorf("server: Queue is %d: must be 0 or more", c.Queue)
+	case c.BodyTimeout < 0, c.Drain < 0:
+		return nil, fmt.Errorf("server: BodyTimeout is %v and Drain %v: must be 0 or more", c.BodyTimeout, c.Drain)
+	}
+	if err := os.MkdirAll(c.Images, 0o777); err != nil { // less the umask
+		return nil, fmt.Errorf("server: folder of pictures: %w", err)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = 30 * time.Second
+	}
+	if c.Drain == 0 {
+		c.Drain = time.Minute
+	}
+	return newServer(c), nil
+}

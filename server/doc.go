@@ -1,0 +1,10 @@
+// Package server answers HTTP requests with pictures: POST /generate computes one and returns its id once the PNG is on disk,
+// GET /download/{id} returns it, POST /refine makes a new one from it. GET /healthz says that the process lives, GET /readyz that it
+// would take work.
+//
+// Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored, numbers may be
+// strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
+//
+// One picture is computed at a time; the others wait in a queue of fixed length, in order. A client that hangs up gives its place
+// back. Nothing outlives the process but the pictures, which carry their prompt, seed and settings in PNG text.
+package server

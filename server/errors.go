@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// kind is a kind of error, as far as a client can tell them apart.
+type kind int
+
+const (
+	internal kind = iota
+	invalid
+	notFound
+	noImage
+	wrongMethod
+	bodyTooLarge
+	bodyTooSlow
+	badBody
+	noRefiner
+	queueFull
+	loading
+	stopping
+	clientGone
+)
+
+// answers says what a client is told for each kind of error.
+var answers = map[kind]struct {
+	status int
+	detail string        // unless the error lists problems
+	retry  time.Duration // the least Retry-After; 0 sends none
+	hangUp bool          // the rest of the request was not read
+}{
+	internal:     {status: http.StatusInternalServerError, detail: "Internal Server Error"},
+	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},
+	notFound:     {status: http.StatusNotFound, detail: "Not Found"},
+	noImage:      {status: http.StatusNotFound, detail: "Image not found"},
+	wrongMethod:  {status: http.StatusMethodNotAllowed, detail: "Method Not Allowed"},
+	bodyTooLarge: {status: http.StatusRequestEntityTooLarge, detail: "Request body is too large: must be at most 65536 bytes", hangUp: true},
+	bodyTooSlow:  {status: http.StatusRequestTimeout, detail: "Request body did not arrive in time", hangUp: true},
+	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
+	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
+	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second},
+	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
+	stopping:     {status: http.StatusServiceUnavailable, detail: "The server is stopping", retry: 10 * time.Second, hangUp: true},
+	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
+}
+
+// failure is an error of a known kind. The client reads its kind's words, or the problems; the log reads err, where there is one.
+type failure struct {
+	kind     kind
+	problems []problem // of an invalid request
+	retry    time.Duration
+	err      error
+}
+
+func (f *failure) Error() string {
+	if f.err != nil {
+		return f.err.Error()
+	}
+	if len(f.problems) == 0 {
+		return answers[f.kind].detail
+	}
+	var all []string
+	for _, p := range f.problems { // without the input, which is the client's own
+		all = append(all, fmt.Sprintf("%v: %s", p.Loc, p.Msg))
+	}
+	return strings.Join(all, "; ")
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// errStopped is the cause of the end of a computation that the server itself ended.
+var errStopped = errors.New("the server was stopped")
+
+// classify finds the kind of any error; one of no known kind is the server's own.
+func classify(err error) *failure {
+	var f *failure
+	var request *sdxl.RequestError
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &request):
+		return &failure{kind: invalid, problems: []problem{requestProblem(request)}, err: err}
+	case errors.Is(err, errStopped):
+		return &failure{kind: stopping, err: err}
+	case errors.Is(err, context.Canceled):
+		return &failure{kind: clientGone, err: err}
+	}
+	return &failure{kind: internal, err: err}
+}

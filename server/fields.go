@@ -1,0 +1,290 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/big"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// problem is one entry of a 422 answer, in the form that FastAPI and pydantic 2 give it. Ctx names every limit of the field, not only
+// the one that was passed.
+type problem struct {
+	Type  string          `json:"type"`
+	Loc   []any           `json:"loc"`
+	Msg   string          `json:"msg"`
+	Input json.RawMessage `json:"input"`
+	Ctx   map[string]any  `json:"ctx,omitempty"`
+}
+
+func requestProblem(e *sdxl.RequestError) problem {
+	input, err := json.Marshal(e.Value)
+	if err != nil { // NaN, or a type that JSON has no form for
+		input = json.RawMessage(strconv.Quote(fmt.Sprint(e.Value)))
+	}
+	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: "Value error, must be " + e.Allowed, Input: input}
+}
+
+// fields reads the members of a JSON object as pydantic's lax mode does, and collects what is wrong with them.
+type fields struct {
+	values   map[string]json.RawMessage
+	whole    json.RawMessage
+	problems []problem
+}
+
+// err is nil if every field that was read could be used.
+func (f *fields) err() error {
+	if len(f.problems) == 0 {
+		return nil
+	}
+	return &failure{kind: invalid, problems: f.problems}
+}
+
+func (f *fields) report(name, kind, msg string, ctx map[string]any) {
+	input, ok := f.values[name]
+	if !ok {
+		input = f.whole
+	}
+	f.problems = append(f.problems, problem{Type: kind, Loc: []any{"body", name}, Msg: msg, Input: input, Ctx: ctx})
+}
+
+// given returns an optional field's JSON, nil for null and for none.
+func (f *fields) given(name string) json.RawMessage {
+	if raw := f.values[name]; string(raw) != "null" {
+		return raw
+	}
+	return nil
+}
+
+// text reads a required string.
+func (f *fields) text(name string) string {
+	raw, ok := f.values[name]
+	if !ok {
+		f.report(name, "missing", "Field required", nil)
+		return ""
+	}
+	return f.decode(name, raw)
+}
+
+// optionalText reads a string, or nil.
+func (f *fields) optionalText(name string) *string {
+	raw := f.given(name)
+	if raw == nil {
+		return nil
+	}
+	s := f.decode(name, raw)
+	return &s
+}
+
+func (f *fields) decode(name string, raw json.RawMessage) (s string) {
+	switch {
+	case raw[0] != '"':
+		f.report(name, "string_type", "Input should be a valid string", nil)
+	case hasLoneSurrogate(raw) || json.Unmarshal(raw, &s) != nil:
+		f.report(name, "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string", nil)
+	}
+	return s
+}
+
+// choice reads one of a few words, or "".
+func (f *fields) choice(name string, words []string) string {
+	raw := f.given(name)
+	if raw == nil {
+		return ""
+	}
+	var s string
+	if json.Unmarshal(raw, &s) == nil && slices.Contains(words, s) {
+		return s
+	}
+	expected := "nothing"
+	for i, w := range words {
+		switch w = "'" + w + "'"; {
+		case i == 0:
+			expected = w
+		case i == len(words)-1:
+			expected += " or " + w
+		default:
+			expected += ", " + w
+		}
+	}
+	f.report(name, "literal_error", "Input should be "+expected, map[string]any{"expected": expected})
+	return ""
+}
+
+// limits of an integer; a step of 0 is none.
+type limits struct{ min, max, step uint64 }
+
+var (
+	integerLiteral = regexp.MustCompile(`^-?[0-9]+$`)
+	integerText    = regexp.MustCompile(`^[+-]?[0-9]+(_[0-9]+)*(\.0+)?$`)
+	numberText     = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	notFiniteText  = regexp.MustCompile(`^(?i:[+-]?(nan|inf|infinity))$`)
+)
+
+const maxDigits = 4300 // as in Python and pydantic
+
+// integer reads a whole number within limits: a number, or a string of digits. It returns otherwise where there is none.
+func (f *fields) integer(name string, l limits, otherwise uint64) uint64 {
+	raw := f.given(name)
+	if raw == nil {
+		return otherwise
+	}
+	v := f.parseInteger(name, raw)
+	if v == nil {
+		return 0
+	}
+	ctx := map[string]any{"ge": l.min, "le": l.max}
+	if l.step > 0 {
+		ctx["multiple_of"] = l.step
+		if rest := new(big.Int).Rem(v, new(big.Int).SetUint64(l.step)); rest.Sign() != 0 {
+			f.report(name, "multiple_of", fmt.Sprintf("Input should be a multiple of %d", l.step), ctx)
+			return 0
+		}
+	}
+	switch {
+	case v.Cmp(new(big.Int).SetUint64(l.max)) > 0:
+		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", l.max), ctx)
+	case v.Cmp(new(big.Int).SetUint64(l.min)) < 0:
+		f.report(name, "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", l.min), ctx)
+	default:
+		return v.Uint64()
+	}
+	return 0
+}
+
+// parseInteger returns nil after a report.
+func (f *fields) parseInteger(name string, raw json.RawMessage) *big.Int {
+	literal := string(raw)
+	switch raw[0] {
+	case 't':
+		return big.NewInt(1)
+	case 'f':
+		return new(big.Int)
+	case '{', '[':
+		f.report(name, "int_type", "Input should be a valid integer", nil)
+		return nil
+	case '"':
+		var s string
+		if json.Unmarshal(raw, &s) != nil || !integerText.MatchString(strings.TrimSpace(s)) {
+			f.report(name, "int_parsing", "Input should be a valid integer, unable to parse string as an integer", nil)
+			return nil
+		}
+		literal, _, _ = strings.Cut(strings.ReplaceAll(strings.TrimSpace(s), "_", ""), ".")
+	default:
+		if integerLiteral.MatchString(literal) {
+			break
+		}
+		x, err := strconv.ParseFloat(literal, 64)
+		switch {
+		case err != nil: // out of range: the grammar is JSON's
+			f.report(name, "finite_number", "Input should be a finite number", nil)
+			return nil
+		case x != math.Trunc(x):
+			f.report(name, "int_from_float", "Input should be a valid integer, got a number with a fractional part", nil)
+			return nil
+		}
+		v, _ := big.NewFloat(x).Int(nil)
+		return v
+	}
+	if len(literal) > maxDigits {
+		f.report(name, "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size", nil)
+		return nil
+	}
+	v, _ := new(big.Int).SetString(literal, 10)
+	return v
+}
+
+// interval is [min, max], or (min, max] if open.
+type interval struct {
+	min, max float64
+	open     bool
+}
+
+// number reads a number in an interval: a number, or a string of one. It returns otherwise where there is none.
+func (f *fields) number(name string, i interval, otherwise float64) float64 {
+	raw := f.given(name)
+	if raw == nil {
+		return otherwise
+	}
+	v, ok := f.parseNumber(name, raw)
+	least, kind, words := "ge", "greater_than_equal", "greater than or equal to"
+	if i.open {
+		least, kind, words = "gt", "greater_than", "greater than"
+	}
+	ctx := map[string]any{least: i.min, "le": i.max}
+	switch {
+	case !ok:
+	case v > i.max:
+		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %g", i.max), ctx)
+	case v < i.min || i.open && v == i.min:
+		f.report(name, kind, fmt.Sprintf("Input should be %s %g", words, i.min), ctx)
+	}
+	return v
+}
+
+// parseNumber is not ok after a report.
+func (f *fields) parseNumber(name string, raw json.RawMessage) (v float64, ok bool) {
+	literal := string(raw)
+	switch raw[0] {
+	case 't':
+		return 1, true
+	case 'f':
+		return 0, true
+	case '{', '[':
+		f.report(name, "float_type", "Input should be a valid number", nil)
+		return 0, false
+	case '"':
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			s = ""
+		}
+		literal = strings.TrimSpace(s)
+		if notFiniteText.MatchString(literal) {
+			f.report(name, "finite_number", "Input should be a finite number", nil)
+			return 0, false
+		}
+		if !numberText.MatchString(literal) {
+			f.report(name, "float_parsing", "Input should be a valid number, unable to parse string as a number", nil)
+			return 0, false
+		}
+	}
+	v, err := strconv.ParseFloat(literal, 64)
+	if err != nil { // out of range: the grammar was checked
+		f.report(name, "finite_number", "Input should be a finite number", nil)
+	}
+	return v, err == nil
+}
+
+// hasLoneSurrogate finds half a surrogate pair among the \u escapes of a valid JSON string, which encoding/json would replace by U+FFFD.
+func hasLoneSurrogate(raw []byte) bool {
+	unit := func(i int) uint64 { // of an escape at i, 0 if there is none
+		if i+6 > len(raw) || raw[i] != '\\' || raw[i+1] != 'u' {
+			return 0
+		}
+		v, _ := strconv.ParseUint(string(raw[i+2:i+6]), 16, 16)
+		return v
+	}
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		switch u := unit(i); {
+		case u >= 0xdc00 && u < 0xe000:
+			return true
+		case u >= 0xd800 && u < 0xdc00:
+			if low := unit(i + 6); low < 0xdc00 || low >= 0xe000 {
+				return true
+			}
+			i += 11
+		default:
+			i++ // the escaped character is no backslash of its own
+		}
+	}
+	return false
+}

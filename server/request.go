@@ -1,0 +1,73 @@
+package server
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"image"
+	"math"
+	"path/filepath"
+
+	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+const (
+	maxSide  = 2048 // pixels
+	maxSteps = 200
+	// diffusers has no limit here. Far above what anyone draws with, arithmetic overflows.
+	maxGuidance = 1000
+)
+
+// generateRequest reads the body of POST /generate.
+func (s *Server) generateRequest(f *fields, info sdxl.Info) (sdxl.Request, error) {
+	r := sdxl.NewRequest(f.text("prompt"))
+	r.Negative = f.optionalText("negative_prompt")
+	side := limits{uint64(info.ScaleFactor), maxSide, uint64(info.ScaleFactor)}
+	r.Width = int(f.integer("width", side, uint64(info.Width)))
+	r.Height = int(f.integer("height", side, uint64(info.Height)))
+	s.common(f, &r)
+	return r, f.err()
+}
+
+// refineRequest reads the body of POST /refine; the request lacks its image yet.
+func (s *Server) refineRequest(f *fields) (id string, r sdxl.Request, err error) {
+	id = f.text("id")
+	r = sdxl.NewRefineRequest(f.text("prompt"), nil)
+	r.Negative = f.optionalText("negative_prompt")
+	r.Strength = f.number("strength", interval{0, 1, true}, r.Strength)
+	s.common(f, &r)
+	return id, r, f.err()
+}
+
+// common reads the fields that both have.
+func (s *Server) common(f *fields, r *sdxl.Request) {
+	r.Steps = int(f.integer("num_inference_steps", limits{1, maxSteps, 0}, uint64(r.Steps)))
+	r.Guidance = f.number("guidance_scale", interval{0, maxGuidance, false}, r.Guidance)
+	if f.given("seed") == nil {
+		r.Seed = s.newSeed()
+	} else {
+		r.Seed = f.integer("seed", limits{0, math.MaxUint64, 0}, 0)
+	}
+	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
+	r.Watermark = s.config.Watermark
+}
+
+// newSeed draws a seed that a client can send back: JSON numbers of 53 bits are exact everywhere.
+func newSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:]) >> 11
+}
+
+// facts says how img was made, by r, from the picture source if that is not "".
+func (s *Server) facts(r sdxl.Request, img image.Image, source string, info sdxl.Info) picture.Facts {
+	scheduler := r.Scheduler
+	if scheduler == "" {
+		scheduler = info.Scheduler
+	}
+	return picture.Facts{
+		Prompt: r.Prompt, Negative: r.Negative, Seed: r.Seed, Steps: r.Steps, Guidance: r.Guidance, Scheduler: scheduler,
+		Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: r.Strength, Source: source,
+		Model: filepath.Base(info.Path), Version: s.config.Version,
+	}
+}

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	headerTimeout = 10 * time.Second // for a request's header to arrive
+	idleTimeout   = 2 * time.Minute  // between the requests of a connection
+	maxHeader     = 32 << 10         // bytes
+	stopGrace     = 15 * time.Second // for a computation to notice that it was stopped
+)
+
+// Load opens the model. Until it has, the server answers 503 to what needs it. Run calls it; only who uses the handler alone does.
+func (s *Server) Load() error {
+	began := time.Now()
+	engine, err := s.config.Load()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.engine = engine
+	}
+	s.mu.Unlock()
+	if closed {
+		return engine.Close()
+	}
+	info := engine.Info()
+	s.config.Log.Info("model loaded", slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
+		slog.Duration("duration", time.Since(began)))
+	return nil
+}
+
+// Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is queued within
+// Config.Drain, and closes the models. It fails if the model can't be loaded, or if work was cut off, by that limit or by [Server.Stop].
+// It closes the listener. A server runs once.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
+	}
+	served, loaded, ended := make(chan error, 1), make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		served <- h.Serve(l)
+	}()
+	go func() { loaded <- s.Load() }()
+
+	err, stillLoading := s.watch(ctx, served, loaded)
+	if err != nil {
+		s.Stop()
+	}
+	s.draining.Store(true)
+	limit, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.config.Drain,
+		fmt.Errorf("queued work did not end in %v", s.config.Drain))
+	defer cancel()
+	limit, cut := context.WithCancelCause(limit)
+	defer cut(nil)
+	defer context.AfterFunc(s.stopped, func() { cut(errStopped) })()
+
+	if h.Shutdown(limit) != nil {
+		if err == nil {
+			err = context.Cause(limit)
+		}
+		s.Stop()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+		defer cancel()
+		if h.Shutdown(grace) != nil { // the models are in use: leave them to the end of the process
+			return errors.Join(err, fmt.Errorf("a computation did not stop in %v", stopGrace), h.Close())
+		}
+	}
+	<-ended
+	if stillLoading {
+		select {
+		case lerr := <-loaded:
+			err = errors.Join(err, lerr)
+		case <-limit.Done(): // Load closes the model itself
+			err = errors.Join(err, errors.New("the model was still being loaded"))
+		}
+	}
+	return errors.Join(err, s.Close())
+}
+
+// watch waits until something ends the service: ctx, or an error.
+func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err error, stillLoading bool) {
+	stillLoading = true
+	for {
+		select {
+		case err := <-loaded:
+			if err != nil {
+				return err, false
+			}
+			loaded, stillLoading = nil, false
+		case err := <-served:
+			return err, stillLoading
+		case <-s.stopped.Done():
+			return errStopped, stillLoading
+		case <-ctx.Done():
+			s.config.Log.Info("draining", slog.Duration("limit", s.config.Drain))
+			return nil, stillLoading
+		}
+	}
+}
+
+// Stop ends every computation now; their clients, and those in the queue, are answered 503. Run returns soon after.
+func (s *Server) Stop() { s.stop(errStopped) }
+
+// Close frees the models. No request may be under way. Run calls it; only who uses the handler alone does.
+func (s *Server) Close() error {
+	s.Stop()
+	s.mu.Lock()
+	engine, refiner := s.engine, s.refiner
+	s.engine, s.refiner, s.closed = nil, nil, true
+	s.mu.Unlock()
+	var errs []error
+	for _, e := range []Engine{refiner, engine} { // the refiner may share the base's weights
+		if e != nil {
+			errs = append(errs, e.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

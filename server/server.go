@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goxl/goxl/internal/picture"
+)
+
+// Server is an [http.Handler].
+type Server struct {
+	config Config
+	routes *http.ServeMux
+	store  store
+	queue  queue
+
+	newID   func() (string, error) // a fresh id for a picture
+	newSeed func() uint64
+
+	draining atomic.Bool
+	stopped  context.Context // ends when computations must; its cause is errStopped
+	stop     context.CancelCauseFunc
+
+	mu      sync.Mutex // guards what follows
+	engine  Engine     // nil until loaded
+	refiner Engine     // nil until first needed
+	closed  bool
+}
+
+func newServer(c Config) *Server {
+	s := &Server{
+		config:  c,
+		routes:  http.NewServeMux(),
+		store:   store{folder: c.Images, write: picture.WriteFile},
+		queue:   queue{places: c.Queue},
+		newID:   newID,
+		newSeed: newSeed,
+	}
+	s.stopped, s.stop = context.WithCancelCause(context.Background())
+	for _, r := range []struct {
+		method, path string
+		handle       handler
+	}{
+		{"POST", "/generate", s.generate},
+		{"POST", "/refine", s.refine},
+		{"GET", "/download/{id}", s.download},
+		{"GET", "/healthz", s.healthz},
+		{"GET", "/readyz", s.readyz},
+	} {
+		allow := r.method
+		if r.method == http.MethodGet {
+			allow = "GET, HEAD" // the mux gives HEAD to the handler of GET
+		}
+		s.routes.Handle(r.method+" "+r.path, r.handle)
+		s.routes.Handle(r.path, handler(func(x *exchange) error {
+			x.Header().Set("Allow", allow)
+			return &failure{kind: wrongMethod}
+		}))
+	}
+	s.routes.Handle("/", handler(func(*exchange) error { return &failure{kind: notFound} }))
+	return s
+}
+
+// ServeHTTP answers one request and logs one record of it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{ResponseWriter: w, r: r, began: time.Now(), log: s.config.Log}
+	defer x.record()
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			x.fail(fmt.Errorf("panic: %v\n%s", p, strings.TrimSpace(string(debug.Stack()))))
+		}
+	}()
+	s.routes.ServeHTTP(x, r)
+}
+
+// ready returns the engine, or the reason why no work is taken.
+func (s *Server) ready() (Engine, error) {
+	s.mu.Lock()
+	engine := s.engine
+	s.mu.Unlock()
+	switch {
+	case s.draining.Load() || s.stopped.Err() != nil:
+		return nil, &failure{kind: stopping}
+	case engine == nil:
+		return nil, &failure{kind: loading}
+	}
+	return engine, nil
+}
+
+func (s *Server) healthz(x *exchange) error {
+	return x.reply(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) readyz(x *exchange) error {
+	if _, err := s.ready(); err != nil {
+		return err
+	}
+	return x.reply(http.StatusOK, map[string]string{"status": "ready"})
+}
