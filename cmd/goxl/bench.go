@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/kernels"
+)
+
+var benchCommand = command{
+	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole picture", synopsis: "kernels|step|image [flags]",
+	notes: `    kernels  every operation at the model's real shapes
+    step     one denoising step with guidance, and which operations take its time
+    image    a whole picture, by stage
+
+Shares are of the peak that this machine is measured to have, multiply-adds in registers on every
+thread, before anything else is timed.`,
+	operand: "what to measure: kernels, step or image",
+	define: func(fs *flag.FlagSet) action {
+		b := &bench{flags: fs}
+		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base or synth:tiny", " (step and image)"))
+		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
+		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
+		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
+		fs.IntVar(&b.steps, "steps", 0, "`number` of steps to time after a first one (step; 0 is 3), or of the picture (image; 0 is 20)")
+		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
+		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
+		fs.StringVar(&b.device.CPU.Variant, "kernels", "", "the cpu's `kernels`: avx512, avx2 or portable, of which each machine has some; without it, the best")
+		b.device.Register(fs)
+		return b.run
+	},
+}
+
+// bench is the flags of bench, and what it measures with.
+type bench struct {
+	flags                *flag.FlagSet
+	model, modelVariant  string
+	width, height, steps int
+	filter               string
+	json                 bool
+	device               cli.DeviceFlags
+
+	streams   // of which out takes the table
+	on        kernels.Device
+	precision kernels.DType
+	machine   machine
+	trace     tracer
+}
+
+// machine says what figures were measured on, and by what.
+type machine struct {
+	Version   string  `json:"version"`
+	Device    string  `json:"device"`
+	Detail    string  `json:"detail"`
+	Kernels   string  `json:"kernels"`
+	Precision string  `json:"precision"`
+	Peak      float64 `json:"peak_gflops"` // measured; 0 if the device can't
+}
+
+// share is what part of the peak a rate is, in GFLOP/s; 0 where there is no peak.
+func (m machine) share(gflops float64) float64 {
+	if m.Peak == 0 {
+		return 0
+	}
+	return gflops / m.Peak
+}
+
+// kinds says for what -model and so on are; the other flags are for everything.
+var kinds = map[string]string{"model": "step or image", "variant": "step or image", "width": "step or image", "height": "step or image", "steps": "step or image", "run": "kernels"}
+
+func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
+	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image}[what]
+	if !ok {
+		return cli.Usagef("%q can't be measured: must be kernels, step or image", what)
+	}
+	b.flags.Visit(func(f *flag.Flag) {
+		if k := kinds[f.Name]; k != "" && !strings.Contains(k, what) {
+			err = cli.Usagef("-%s has no meaning for %s: it is for %s", f.Name, what, k)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case b.steps < 0:
+		return cli.Usagef("-steps %d: must be 0 or more", b.steps)
+	case b.model == "":
+		return cli.Usagef(`-model "": must be a DIR, synth:base or synth:tiny`)
+	}
+	if _, err := regexp.Compile(b.filter); err != nil {
+		return cli.Usagef("-run %q: must be a regular expression: %v", b.filter, err)
+	}
+	if what != "kernels" {
+		b.device.CPU.Trace = b.trace.add
+	}
+	if b.on, b.precision, err = b.device.Open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.on.Close()) }()
+	if err := b.look(ctx); err != nil {
+		return err
+	}
+	if b.streams = s; b.json {
+		b.out = io.Discard
+	}
+	fmt.Fprintf(b.out, "%s (%s), %s", b.machine.Device, b.machine.Detail, b.machine.Precision)
+	if b.machine.Peak > 0 {
+		fmt.Fprintf(b.out, ", peak %.0f GFLOP/s", b.machine.Peak)
+	}
+	fmt.Fprintln(b.out)
+	figures, err := measure(ctx)
+	if err != nil || !b.json {
+		return asUsage(err, false)
+	}
+	e := json.NewEncoder(s.out)
+	e.SetIndent("", "  ")
+	return e.Encode(figures)
+}
+
+// look describes the machine and measures its peak, where the device can.
+func (b *bench) look(ctx context.Context) error {
+	info := b.on.Info()
+	b.machine = machine{Version: cli.Version(), Device: info.Name, Detail: info.Detail, Kernels: info.Variant, Precision: b.precision.String()}
+	if b.precision == 0 {
+		b.machine.Precision = info.Precisions[0].String()
+	}
+	if d, ok := b.on.(interface {
+		PeakFLOPS(context.Context) (float64, error)
+	}); ok {
+		peak, err := d.PeakFLOPS(ctx)
+		if err != nil {
+			return err
+		}
+		b.machine.Peak = peak / 1e9
+	}
+	return nil
+}
+
+// percent shows a share.
+func percent(share float64) string {
+	if share == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%%", 100*share)
+}

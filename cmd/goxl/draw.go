@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// paths are the names of the pictures: out itself, or out-0.png, out-1.png … of several.
+func (d *drawing) paths() []string {
+	if d.count == 1 {
+		return []string{d.out}
+	}
+	ext := filepath.Ext(d.out)
+	var list []string
+	for i := range d.count {
+		list = append(list, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(d.out, ext), i, ext))
+	}
+	return list
+}
+
+// checkOutputs makes sure, before anything is computed, that the results can be written.
+func (d *drawing) checkOutputs() error {
+	if d.out == "" {
+		return cli.Usagef(`-o "": must be the name of a file`)
+	}
+	for _, path := range d.paths() {
+		if d.saveLatents != "" && filepath.Clean(path) == filepath.Clean(d.saveLatents) {
+			return cli.Usagef("-save-latents %s: must differ from -o", d.saveLatents)
+		}
+		if err := checkOutput("o", path); err != nil {
+			return err
+		}
+	}
+	if d.saveLatents != "" {
+		return checkOutput("save-latents", d.saveLatents)
+	}
+	return nil
+}
+
+func checkOutput(name, path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("-%s %s: is a directory, must be a file", name, path)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(path), ".goxl-*")
+	if err == nil {
+		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	}
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err // the name of the probe means nothing to the user
+	}
+	if err != nil {
+		return fmt.Errorf("-%s %s: can't write to the directory %s: %w", name, path, filepath.Dir(path), err)
+	}
+	return nil
+}
+
+// options are what models are opened with.
+func (d *drawing) options(device kernels.Device, precision kernels.DType, notes io.Writer) sdxl.Options {
+	log := slog.New(slog.NewTextHandler(notes, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: log}
+}
+
+// notes is where to tell what is nice to know.
+func (d *drawing) notes(s streams) io.Writer {
+	if d.quiet {
+		return io.Discard
+	}
+	return s.err
+}
+
+// drawn is what a run was asked and gave.
+type drawn struct {
+	request sdxl.Request
+	result  *sdxl.Result
+	info    sdxl.Info // of the model that drew, or began
+	source  string    // the picture that it began with; "" is none
+	extra   []picture.Text
+}
+
+// compute runs work with progress on the screen.
+func (d *drawing) compute(s streams, r *sdxl.Request, work func() (*sdxl.Result, error)) (*sdxl.Result, error) {
+	if d.quiet {
+		r.Progress = func(sdxl.Progress) {} // an ensemble checks both halves before it starts if it has to count steps
+		return work()
+	}
+	p := newProgress(s.err, isTerminal(s.err), r.Steps)
+	defer p.stop()
+	r.Progress = p.step
+	return work()
+}
+
+// write encodes everything, then writes it, and tells each path once the file is whole.
+func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
+	for _, warning := range w.result.Warnings {
+		fmt.Fprintf(s.err, "warning: %s\n", warning)
+	}
+	var files [][]byte
+	for i, img := range w.result.Images {
+		facts := picture.Facts{
+			Prompt: w.request.Prompt, Negative: w.request.Negative, Seed: w.result.Seed, Steps: w.request.Steps, Guidance: w.request.Guidance,
+			Scheduler: w.request.Scheduler, Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: w.request.Strength, Source: w.source,
+			Model: filepath.Base(w.info.Path), Version: cli.Version(),
+		}
+		if facts.Scheduler == "" {
+			facts.Scheduler = w.info.Scheduler
+		}
+		texts := append(facts.Texts(), w.extra...)
+		if n := len(w.result.Images); n > 1 { // one of a batch can't be drawn alone
+			texts = append(texts, picture.Text{Key: "num_images_per_prompt", Value: strconv.Itoa(n)}, picture.Text{Key: "image_index", Value: strconv.Itoa(i)})
+		}
+		data, err := picture.Encode(img, texts)
+		if err != nil {
+			return err
+		}
+		files = append(files, data)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i, path := range d.paths() {
+		if err := picture.WriteFile(path, files[i]); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.out, path)
+	}
+	if d.saveLatents != "" {
+		if err := writeLatents(d.saveLatents, w.result.Latents); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.out, d.saveLatents)
+	}
+	return nil
+}
+
+// tellOpened notes what was opened, and since when that took.
+func tellOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
+	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
+}

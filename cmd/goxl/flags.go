@@ -1,0 +1,176 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/scheduler"
+)
+
+const (
+	modelUsage   = "the model: a `DIR` in diffusers' layout, or %s for made-up weights%s"
+	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
+)
+
+// drawing is the flags that generate and refine share.
+type drawing struct {
+	model, prompt, scheduler, variant string
+	out, saveLatents                  string
+	negative                          *string // nil is not given
+	steps, count                      int
+	guidance                          float64
+	denoisingEnd                      *float64 // nil is not given
+	seed                              *uint64  // nil is not given
+	watermark, quiet                  bool
+	device                            cli.DeviceFlags
+}
+
+func (d *drawing) register(fs *flag.FlagSet) {
+	def := sdxl.NewRequest("")
+	fs.StringVar(&d.prompt, "prompt", "", "what to draw, a `text`; it may be empty, but must be given")
+	fs.Func("negative", "what not to draw, a `text`; an empty one is encoded as such, none at all is what the model does without", func(s string) error {
+		d.negative = &s
+		return nil
+	})
+	fs.IntVar(&d.steps, "steps", def.Steps, "`number` of denoising steps")
+	fs.Float64Var(&d.guidance, "guidance", def.Guidance, "guidance `scale`; up to 1 there is none, and -negative does not count")
+	fs.Func("seed", "a `number` from 0 to 18446744073709551615; without it a random one, which is printed and stored in the picture", func(s string) error {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return errors.New("must be 0 to 18446744073709551615")
+		}
+		d.seed = &seed
+		return nil
+	})
+	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are out-0.png, out-1.png …")
+	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write; its directory must exist")
+	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own")
+	fs.StringVar(&d.variant, "variant", "", variantUsage)
+	fs.BoolVar(&d.watermark, "watermark", false, "put diffusers' invisible watermark into the pictures")
+	fs.BoolVar(&d.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still told")
+	fs.StringVar(&d.saveLatents, "save-latents", "", "a safetensors `file` to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
+	d.device.Register(fs)
+}
+
+// registerEnd adds -denoising-end, whose meaning differs.
+func (d *drawing) registerEnd(fs *flag.FlagSet, usage string) {
+	fs.Func("denoising-end", usage, func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f > 0 && f < 1) {
+			return errors.New("must be between 0 and 1")
+		}
+		d.denoisingEnd = &f
+		return nil
+	})
+}
+
+// request fills in what the shared flags say, the seed apart.
+func (d *drawing) request() sdxl.Request {
+	r := sdxl.NewRequest(d.prompt)
+	r.Negative, r.Steps, r.Guidance, r.Count = d.negative, d.steps, d.guidance, d.count
+	r.Scheduler, r.Watermark = d.scheduler, d.watermark
+	if d.denoisingEnd != nil {
+		r.DenoisingEnd = *d.denoisingEnd
+	}
+	return r
+}
+
+// most is how many pictures a batch may have.
+const most = 64
+
+// check finds what is wrong whatever the model, before it is opened, which takes a while: flags, and outputs that can't be written.
+func (d *drawing) check(sides ...side) error {
+	for _, s := range sides {
+		if s.pixels < 0 || s.pixels%8 != 0 {
+			return cli.Usagef("-%s %d: must be a multiple of 8", s.flag, s.pixels)
+		}
+	}
+	switch {
+	case d.model == "":
+		return cli.Usagef(`-model "": must be a DIR or synth: and one of %s`, strings.Join(sdxl.SyntheticNames(), ", "))
+	case d.steps < 1:
+		return cli.Usagef("-steps %d: must be at least 1", d.steps)
+	case d.count < 1 || d.count > most:
+		return cli.Usagef("-n %d: must be 1 to %d", d.count, most)
+	case d.scheduler != "" && !slices.Contains(scheduler.Names(), d.scheduler):
+		return cli.Usagef("-scheduler %q: must be one of %s", d.scheduler, strings.Join(scheduler.Names(), ", "))
+	case !utf8.ValidString(d.prompt):
+		return cli.Usagef("-prompt %q: must be UTF-8 text", d.prompt)
+	case d.negative != nil && !utf8.ValidString(*d.negative):
+		return cli.Usagef("-negative %q: must be UTF-8 text", *d.negative)
+	}
+	return d.checkOutputs()
+}
+
+// side is -width or -height; 0 is not given.
+type side struct {
+	flag   string
+	pixels int
+}
+
+// chooseSeed returns -seed, or a random one, which it tells.
+func (d *drawing) chooseSeed(s streams) uint64 {
+	if d.seed != nil {
+		return *d.seed
+	}
+	var b [8]byte
+	rand.Read(b[:])                                // never fails
+	seed := binary.LittleEndian.Uint64(b[:]) >> 11 // 53 bits, which every program that reads the picture's texts can hold
+	fmt.Fprintf(s.err, "seed %d\n", seed)
+	return seed
+}
+
+// flagOf maps diffusers' names of a request's fields to flags.
+var flagOf = map[string]string{
+	"prompt": "prompt", "negative_prompt": "negative", "height": "height", "width": "width", "num_images_per_prompt": "n",
+	"num_inference_steps": "steps", "guidance_scale": "guidance", "scheduler": "scheduler", "denoising_end": "denoising-end",
+	"denoising_start": "denoising-end", "latents": "latents", "image": "image", "strength": "strength",
+}
+
+// asUsage turns a request that can't be done into a usage error that names the flag; imageToImage tells that the size is the image's.
+func asUsage(err error, imageToImage bool) error {
+	var bad *sdxl.RequestError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	name, ok := flagOf[bad.Field]
+	switch {
+	case !ok:
+		return cli.Usagef("%v", bad)
+	case imageToImage && (name == "width" || name == "height"):
+		return cli.Usagef("-image is %v pixels in %s: must be %s", bad.Value, name, bad.Allowed)
+	case bad.Err != nil:
+		return cli.Usagef("-%s %v: must be %s: %v", name, bad.Value, bad.Allowed, bad.Err)
+	}
+	return cli.Usagef("-%s %v: must be %s", name, bad.Value, bad.Allowed)
+}
+
+// wrap joins words with commas into lines of about width characters.
+func wrap(words []string, width int) string {
+	var b strings.Builder
+	line := 0
+	for i, w := range words {
+		if i > 0 {
+			b.WriteByte(',')
+			if line += len(w) + 2; line > width {
+				b.WriteByte('\n')
+				line = len(w)
+			} else {
+				b.WriteByte(' ')
+			}
+		} else {
+			line = len(w)
+		}
+		b.WriteString(w)
+	}
+	return b.String()
+}

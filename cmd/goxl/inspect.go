@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+var inspectCommand = command{
+	name: "inspect", summary: "tell what a model, folder or file is, and what is wrong with it", synopsis: "DIR|FILE|synth:NAME [flags]",
+	notes: `Lists components with their tensors, reads every configuration and checks every tensor's name,
+shape and type against it, without computing. The exit status is 0 only if generate or refine can
+use what was inspected.`,
+	operand: "DIR, FILE or synth:NAME",
+	define: func(fs *flag.FlagSet) action {
+		i := &inspection{}
+		fs.StringVar(&i.variant, "variant", "", variantUsage)
+		return i.run
+	},
+}
+
+// inspection is the flags of inspect, and what it finds.
+type inspection struct {
+	variant  string
+	device   kernels.Device // to open with; nothing is computed on it
+	rows     []row
+	notes    []string
+	problems []string
+}
+
+// row is a line of the table of components.
+type row struct{ component, class, file, dtypes, tensors, parameters, size string }
+
+func (i *inspection) problem(err error) { i.problems = append(i.problems, err.Error()) }
+
+func (i *inspection) run(_ context.Context, s streams, path string) (err error) {
+	device, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	i.device = device
+
+	var facts [][2]string
+	if strings.HasPrefix(path, "synth:") {
+		facts, err = i.synthetic(path)
+	} else {
+		facts, err = i.stored(path)
+	}
+	if err != nil {
+		return err
+	}
+	i.print(s.out, path, facts)
+	if n := len(i.problems); n > 0 {
+		return fmt.Errorf("%s: %s", path, plural(n, "problem"))
+	}
+	return nil
+}
+
+func (i *inspection) synthetic(path string) ([][2]string, error) {
+	if name := strings.TrimPrefix(path, "synth:"); !slices.Contains(sdxl.SyntheticNames(), name) {
+		return nil, cli.Usagef("%s: must be synth: and one of %s", path, strings.Join(sdxl.SyntheticNames(), ", "))
+	}
+	facts := [][2]string{{"kind", "a made-up model, whose weights are computed by a formula"}}
+	return append(facts, i.open(path)...), nil
+}
+
+// stored inspects what lies on disk. The error is a path that can't be looked at.
+func (i *inspection) stored(path string) ([][2]string, error) {
+	kind, err := weights.Recognise(path)
+	if err != nil {
+		var damaged *weights.FileError
+		var config *weights.ConfigError
+		if errors.As(err, &damaged) || errors.As(err, &config) {
+			i.problem(err)
+			return [][2]string{{"kind", "damaged"}}, nil
+		}
+		return nil, err
+	}
+	if kind.Form == weights.HubName {
+		return nil, fmt.Errorf("%s: %v", path, kind)
+	}
+	facts := [][2]string{{"kind", kind.String()}}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case kind.Form == weights.ModelFolder:
+		return append(facts, i.folder(path, kind)...), nil
+	case info.IsDir():
+		i.parts(path)
+	case kind.Form == weights.Checkpoint, kind.Form == weights.LoRA, kind.Form == weights.ComponentForm, strings.EqualFold(filepath.Ext(path), ".safetensors"):
+		i.file(path)
+	}
+	i.problem(errors.New("goxl loads model folders in diffusers' layout alone (a folder with model_index.json), and this is none"))
+	return facts, nil
+}
+
+// parts lists the safetensors files of a folder that is no model.
+func (i *inspection) parts(dir string) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err != nil { // a folder whose name is no pattern
+		i.problem(err)
+	}
+	for _, f := range files {
+		i.file(f)
+	}
+}
+
+// file lists one safetensors file.
+func (i *inspection) file(path string) {
+	c, err := weights.OpenComponent(path)
+	if err != nil {
+		i.problem(err)
+		return
+	}
+	i.rows = append(i.rows, describe("-", "-", c))
+	if err := c.Close(); err != nil {
+		i.problem(err)
+	}
+}
+
+// open opens the whole model as generate does, which finds what doesn't fit together.
+func (i *inspection) open(path string) [][2]string {
+	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant})
+	if err != nil {
+		i.problem(err)
+		return nil
+	}
+	info := p.Info()
+	if err := p.Close(); err != nil {
+		i.problem(err)
+	}
+	role := "base: draws pictures from text (goxl generate)"
+	if info.Refiner {
+		role = "refiner: redraws pictures (goxl refine, goxl generate -refiner)"
+	}
+	return [][2]string{
+		{"role", role},
+		{"default size", fmt.Sprintf("%dx%d pixels, multiples of %d", info.Width, info.Height, info.ScaleFactor)},
+		{"scheduler", info.Scheduler},
+		{"parameters", count(info.Parameters)},
+	}
+}
+
+func (i *inspection) print(w io.Writer, path string, facts [][2]string) {
+	fmt.Fprintln(w, path)
+	for _, f := range facts {
+		fmt.Fprintf(w, "  %-14s%s\n", f[0], f[1])
+	}
+	if len(i.rows) > 0 {
+		fmt.Fprintln(w)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "  component\tclass\tfile\ttypes\ttensors\tparameters\tsize")
+		for _, r := range i.rows {
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.component, r.class, r.file, r.dtypes, r.tensors, r.parameters, r.size)
+		}
+		t.Flush() // to w, whose errors are nobody's to act on, as elsewhere here
+	}
+	for _, list := range []struct {
+		title string
+		lines []string
+	}{{"notes", i.notes}, {"problems", i.problems}} {
+		if len(list.lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", list.title)
+		for _, line := range list.lines {
+			fmt.Fprintf(w, "  - %s\n", line)
+		}
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer"
+)
+
+// modelFolder is a folder under inspection.
+type modelFolder struct {
+	*inspection
+	*weights.Folder
+	variant weights.Variant
+	refiner bool
+}
+
+// folder inspects a folder in diffusers' layout, each part for itself, so that one problem hides no other.
+func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
+	opened, err := weights.OpenFolder(dir)
+	if err != nil {
+		i.problem(err)
+		return nil
+	}
+	m := &modelFolder{inspection: i, Folder: opened, refiner: kind.Family == weights.SDXLRefiner,
+		variant: weights.Variant{Name: i.variant, Precision: i.device.Info().Precisions[0]}}
+	var facts [][2]string
+	var variants []string
+	for _, v := range m.Variants() {
+		if v == "" {
+			v = "plain"
+		}
+		variants = append(variants, v)
+	}
+	if len(variants) > 0 {
+		facts = append(facts, [2]string{"variants", strings.Join(variants, ", ")})
+	}
+	known := kind.Family == weights.SDXLBase || kind.Family == weights.SDXLRefiner
+	if !known {
+		i.problem(fmt.Errorf("goxl draws with SDXL base and refiner models, and this is %v", kind))
+	}
+	borrowed := false
+	for _, name := range m.components(known) {
+		switch {
+		case m.Has(name):
+			m.component(name, known)
+		case !known && m.Index().Components[name] == (weights.Class{}):
+		case m.refiner && (name == "text_encoder_2" || name == "vae"):
+			borrowed = true
+			m.notes = append(m.notes, name+" is not here: use the refiner with a base model, which has it (generate -refiner, refine -base)")
+		default:
+			m.problem(fmt.Errorf("%s is missing", filepath.Join(dir, name)))
+		}
+	}
+	if !known {
+		return facts
+	}
+	for _, name := range m.tokenizers() {
+		m.tokenizer(name)
+	}
+	facts = append(facts, m.scheduler()...)
+	if len(i.problems) > 0 || borrowed {
+		return facts
+	}
+	return append(facts[:len(facts)-1], i.open(dir)...) // which tells the scheduler too
+}
+
+// components are the parts that hold weights: those that the model needs, then others that are there.
+func (m *modelFolder) components(known bool) []string {
+	var list []string
+	if known {
+		if !m.refiner {
+			list = append(list, "text_encoder")
+		}
+		list = append(list, "text_encoder_2", "unet", "vae")
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Index().Components)) {
+		other := strings.HasPrefix(name, "tokenizer") || name == "scheduler" || name == "feature_extractor"
+		if !other && !slices.Contains(list, name) && m.Index().Components[name] != (weights.Class{}) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+func (m *modelFolder) tokenizers() []string {
+	if m.refiner {
+		return []string{"tokenizer_2"}
+	}
+	return []string{"tokenizer", "tokenizer_2"}
+}
+
+// component lists a component and, of a model that goxl knows, binds it.
+func (m *modelFolder) component(name string, bind bool) {
+	src, err := m.Component(name, m.variant)
+	if err != nil {
+		m.problem(err)
+		src = nil
+	} else {
+		m.rows = append(m.rows, describe(name, m.Index().Components[name].Name, src))
+		defer func() {
+			if err := src.Close(); err != nil {
+				m.problem(err)
+			}
+		}()
+	}
+	if !bind {
+		return
+	}
+	file := name + "/config.json"
+	config, err := m.ReadFile(file)
+	if err != nil {
+		m.problem(err)
+		return
+	}
+	var fits func(kernels.Source) error // nil for a component that the pipeline does not use
+	switch file := filepath.Join(m.Dir(), filepath.FromSlash(file)); name {
+	case "text_encoder", "text_encoder_2":
+		fits, err = m.encoder(config, file)
+	case "unet":
+		fits, err = bindUNet(config, file)
+	case "vae":
+		fits, err = m.vae(config, file)
+	default:
+		m.notes = append(m.notes, name+" is not used by goxl")
+	}
+	if err != nil {
+		m.problem(err)
+		return
+	}
+	if src == nil || fits == nil {
+		return
+	}
+	m.misfits(name, fits(src))
+}
+
+// misfits makes a problem of each tensor in what binding a component said.
+func (m *modelFolder) misfits(name string, err error) {
+	var all *nn.BindError
+	if !errors.As(err, &all) {
+		if err != nil {
+			m.problem(fmt.Errorf("%s: %w", name, err))
+		}
+		return
+	}
+	for _, part := range []struct {
+		what string
+		list []string
+	}{{"missing", all.Missing}, {"wrong", all.Wrong}, {"unknown", all.Unclaimed}} {
+		for _, t := range part.list {
+			m.problem(fmt.Errorf("%s: %s tensor %s", name, part.what, t))
+		}
+	}
+}
+
+func (m *modelFolder) encoder(config []byte, file string) (func(kernels.Source) error, error) {
+	c, err := clip.ParseConfig(config, file)
+	return func(src kernels.Source) error {
+		e, err := clip.Open(m.device, src, c, kernels.Options{})
+		if err != nil {
+			return err
+		}
+		return e.Close()
+	}, err
+}
+
+func bindUNet(config []byte, file string) (func(kernels.Source) error, error) {
+	c, err := unet.ParseConfig(config, file)
+	return func(src kernels.Source) error {
+		_, err := nn.Bind(unet.New(c), src)
+		return err
+	}, err
+}
+
+func (m *modelFolder) vae(config []byte, file string) (func(kernels.Source) error, error) {
+	c, err := vae.ParseConfig(config, file)
+	return func(src kernels.Source) error {
+		a, err := vae.Open(m.device, src, c, kernels.Options{})
+		if err != nil {
+			return err
+		}
+		return a.Close()
+	}, err
+}
+
+// tokenizer reads a tokenizer's folder as the pipeline does.
+func (m *modelFolder) tokenizer(name string) {
+	for _, file := range []string{"tokenizer.json", "vocab.json"} {
+		if _, err := fs.Stat(m.FS(), path.Join(name, file)); err == nil {
+			if _, err := tokenizer.Load(m.FS(), name); err != nil {
+				m.problem(err)
+			}
+			return
+		}
+	}
+	m.notes = append(m.notes, name+" has no vocabulary here: CLIP's own is used")
+}
+
+func (m *modelFolder) scheduler() [][2]string {
+	data, err := m.ReadFile("scheduler/scheduler_config.json")
+	if err != nil {
+		m.problem(err)
+		return nil
+	}
+	c, err := scheduler.Parse(data)
+	if err != nil {
+		m.problem(fmt.Errorf("scheduler/scheduler_config.json: %w", err))
+		return nil
+	}
+	return [][2]string{{"scheduler", c.Class}}
+}
+
+// describe counts what a component's files hold.
+func describe(name, class string, c *weights.Component) row {
+	types := map[string]int{}
+	var parameters, bytes int64
+	for _, t := range c.Names() {
+		dtype, shape, n, err := c.Stored(t)
+		if err != nil {
+			continue // of names that the component itself lists, none fails
+		}
+		types[dtype]++
+		parameters += int64(kernels.Elements(shape))
+		bytes += n
+	}
+	file := filepath.Base(c.Path())
+	if n := len(c.Files()); n > 1 || strings.HasSuffix(file, ".json") {
+		file += fmt.Sprintf(" (%s)", plural(n, "shard"))
+	}
+	return row{name, class, file, strings.Join(slices.Sorted(maps.Keys(types)), ", "), fmt.Sprint(len(c.Names())), count(parameters), size(bytes, "B")}
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// synthesised writes a tiny model into a new folder.
+func synthesised(t *testing.T, kind string, more ...string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), kind)
+	if a := must(t, append([]string{"synth", "-size", "tiny", "-kind", kind, "-o", dir}, more...)...); a.out != dir+"\n" {
+		t.Errorf("synth wrote %q", a.out)
+	}
+	return dir
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSynth writes models, looks at them and draws with them.
+func TestSynth(t *testing.T) {
+	base, refiner, half := synthesised(t, "base"), synthesised(t, "refiner"), synthesised(t, "base", "-dtype", "fp16")
+	for path, want := range map[string][]string{
+		base:         {"an SDXL base model folder", "default size  64x64", "EulerDiscreteScheduler", "goxl generate", "text_encoder_2", "CLIPTextModelWithProjection", "UNet2DConditionModel", "AutoencoderKL", "F32", "MB"},
+		refiner:      {"an SDXL refiner model folder", "goxl refine"},
+		half:         {"F16"},
+		"synth:tiny": {"a made-up model", "64x64"},
+	} {
+		a := must(t, "inspect", path)
+		for _, w := range want {
+			if !strings.Contains(a.out, w) {
+				t.Errorf("inspect %s does not say %q:\n%s", path, w, a.out)
+			}
+		}
+		if strings.Contains(a.out, "problems") || a.err != "" {
+			t.Errorf("inspect %s:\n%s%s", path, a.out, a.err)
+		}
+	}
+	a, b := t.TempDir(), t.TempDir()
+	must(t, tiny(a)...)
+	must(t, tiny(b, "-model", base)...)
+	if string(pixels(t, filepath.Join(a, "out.png"))) != string(pixels(t, filepath.Join(b, "out.png"))) {
+		t.Error("synth:tiny and its folder draw different pictures")
+	}
+	must(t, tiny(b, "-model", base, "-refiner", refiner, "-steps", "5")...)
+}
+
+// TestBrokenFolder breaks a model in every part at once: inspect has to find all.
+func TestBrokenFolder(t *testing.T) {
+	dir := synthesised(t, "base")
+	unetFile := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
+	src, err := weights.Open(unetFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := weights.Tensors(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := []weights.Tensor{weights.NewTensor("extra.weight", kernels.F32, []int{1}, make([]byte, 4))}
+	for _, x := range all {
+		switch x.Name {
+		case "conv_in.bias", "conv_out.bias":
+		case "time_embedding.linear_1.bias":
+			kept = append(kept, weights.NewTensor(x.Name, kernels.F32, []int{3}, make([]byte, 12)))
+		default:
+			kept = append(kept, x)
+		}
+	}
+	if err := weights.Write(unetFile, kept, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Close(); err != nil {
+		t.Fatal(err)
+	}
+	encoder := filepath.Join(dir, "text_encoder")
+	if err := os.Rename(filepath.Join(encoder, "model.safetensors"), filepath.Join(encoder, "pytorch_model.bin")); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "text_encoder_2", "config.json")
+	write(t, config, strings.Replace(string(read(t, config)), `"hidden_act"`, `"hidden_wish": 1, "hidden_act"`, 1))
+	if err := os.RemoveAll(filepath.Join(dir, "vae")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "scheduler", "scheduler_config.json"), `{"_class_name": "CrystalBall"}`)
+	write(t, filepath.Join(dir, "tokenizer_2", "tokenizer.json"), "{")
+
+	a := goxl(t, "inspect", dir)
+	for _, w := range []string{
+		"unet: missing tensor conv_in.bias [", "unet: missing tensor conv_out.bias [", "unet: wrong tensor time_embedding.linear_1.bias [3], want [", "unet: unknown tensor extra.weight",
+		"text_encoder: weights only as a pickle", "hidden_wish", "vae is missing", "CrystalBall", "tokenizer_2",
+	} {
+		if !strings.Contains(a.out, w) {
+			t.Errorf("inspect does not say %q:\n%s", w, a.out)
+		}
+	}
+	if a.status != 1 || !strings.Contains(a.err, "9 problems") {
+		t.Errorf("status %d, said %q, want 1 and 9 problems:\n%s", a.status, a.err, a.out)
+	}
+}
+
+func TestInspectRefinerThatBorrows(t *testing.T) {
+	dir := synthesised(t, "refiner")
+	if err := os.RemoveAll(filepath.Join(dir, "vae")); err != nil {
+		t.Fatal(err)
+	}
+	if a := must(t, "inspect", dir); !strings.Contains(a.out, "vae is not here: use the refiner with a base model") {
+		t.Errorf("inspect says\n%s", a.out)
+	}
+	must(t, tiny(t.TempDir(), "-refiner", dir, "-steps", "5")...)
+}
+
+func TestInspectOthers(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "old")
+	write(t, filepath.Join(old, "model_index.json"), `{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}`)
+	lora := filepath.Join(dir, "lora.safetensors")
+	if err := weights.Write(lora, []weights.Tensor{weights.NewTensor("unet.x.lora_A.weight", kernels.F16, []int{4, 8}, make([]byte, 64))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	checkpoint := filepath.Join(dir, "sdxl.safetensors")
+	name := "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
+	if err := weights.Write(checkpoint, []weights.Tensor{weights.NewTensor(name, kernels.F32, []int{2}, make([]byte, 8))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	pickle := filepath.Join(dir, "model.ckpt")
+	write(t, pickle, "\x80\x02}q\x00.")
+	damaged := filepath.Join(dir, "damaged.safetensors")
+	write(t, damaged, "\xff\xff\xff\xff\xff\xff\xff\x7f{")
+	index := filepath.Join(dir, "index")
+	write(t, filepath.Join(index, "model_index.json"), "[1")
+	component := filepath.Join(synthesised(t, "base"), "vae")
+	for path, want := range map[string][]string{
+		old:         {"Stable Diffusion 1 or 2 model folder", "goxl draws with SDXL"},
+		lora:        {"a LoRA adapter (PEFT names)", "F16", "goxl loads model folders in diffusers' layout alone"},
+		checkpoint:  {"an SDXL base single-file checkpoint", "goxl loads model folders in diffusers' layout alone"},
+		pickle:      {"Python pickle, which could run any code"},
+		damaged:     {"damaged", "header"},
+		index:       {"damaged", "model_index.json"},
+		component:   {"a VAE component (AutoencoderKL)", "248"},
+		dir:         {"a folder around the file"},
+		t.TempDir(): {"an empty folder"},
+	} {
+		a := goxl(t, "inspect", path)
+		for _, w := range want {
+			if !strings.Contains(a.out, w) {
+				t.Errorf("inspect %s does not say %q:\n%s", path, w, a.out)
+			}
+		}
+		if a.status != 1 || !strings.Contains(a.err, "problem") {
+			t.Errorf("inspect %s: status %d, said %q", path, a.status, a.err)
+		}
+	}
+}

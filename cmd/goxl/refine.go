@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"image"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+var refineCommand = command{
+	name: "refine", summary: "redraw a picture, with a refiner or a base model", synopsis: "-model DIR -image in.png -prompt TEXT [-o out.png] [flags]",
+	notes: `The picture is noised by -strength and drawn again from there; the size is the picture's, rounded
+down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them from -base.
+
+    goxl refine -model stable-diffusion-xl-refiner-1.0 -image out.png -prompt "a lighthouse at dusk" -o fine.png`,
+	required: []string{"model", "image", "prompt"},
+	define: func(fs *flag.FlagSet) action {
+		r := &refinement{}
+		fs.StringVar(&r.model, "model", "", fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a base model redraws pictures too"))
+		fs.StringVar(&r.base, "base", "", "share text encoder and VAE with the base model in this `DIR`, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
+		fs.StringVar(&r.image, "image", "", "the PNG `file` to redraw")
+		fs.Float64Var(&r.strength, "strength", sdxl.NewRequest("").Strength, "`share` of the steps to redraw, above 0, up to 1; 1 keeps next to nothing")
+		r.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1")
+		r.register(fs)
+		return r.run
+	},
+}
+
+// refinement is the flags of refine.
+type refinement struct {
+	drawing
+	base, image string
+	strength    float64
+}
+
+// maxSide is the largest picture that is read, in pixels.
+const maxSide = 8192
+
+func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	img, err := readImage(f.image)
+	if err != nil {
+		return err
+	}
+	device, precision, err := f.device.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+
+	notes, start := f.notes(s), time.Now()
+	options := f.options(device, precision, notes)
+	open := func() (*sdxl.Pipeline, error) { return sdxl.Open(f.model, options) }
+	if f.base != "" {
+		base, err := sdxl.Open(f.base, options)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, base.Close()) }()
+		open = func() (*sdxl.Pipeline, error) { return base.OpenRefiner(f.model) }
+	}
+	model, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, model.Close()) }()
+	tellOpened(notes, model.Info(), device.Info(), start)
+
+	r := f.request()
+	r.Image, r.Strength = img, f.strength
+	if err := model.Check(r, true); err != nil {
+		return asUsage(err, true)
+	}
+	r.Seed = f.chooseSeed(s)
+	w := drawn{info: model.Info(), source: filepath.Base(f.image)}
+	if w.result, err = f.compute(s, &r, func() (*sdxl.Result, error) { return model.Refine(ctx, r) }); err != nil {
+		return asUsage(err, true)
+	}
+	if f.denoisingEnd != nil {
+		w.extra = []picture.Text{{Key: "denoising_end", Value: share(*f.denoisingEnd)}}
+	}
+	w.request = r
+	return f.write(ctx, s, w)
+}
+
+func readImage(path string) (image.Image, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("-image: %w", err)
+	}
+	img, _, err := picture.Decode(data, maxSide)
+	if err != nil {
+		return nil, fmt.Errorf("-image %s: must be a PNG file: %w", path, err)
+	}
+	return img, nil
+}
