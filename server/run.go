@@ -80,6 +80,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 			return errors.Join(err, fmt.Errorf("a computation did not stop in %v", stopGrace), h.Close())
 		}
 	}
+	if err == nil && s.stopped.Err() != nil { // Stop emptied the queue before the limit was cut
+		err = errStopped
+	}
 	<-ended
 	if stillLoading {
 		select {
