@@ -22,6 +22,13 @@ var table = map[string]rule{
 	"kernels/ref":      {own: map[string]string{"kernels": contract}},
 	"kernels/cpu":      {own: map[string]string{"kernels": contract}, outside: map[string]string{"golang.org/x/sys/cpu": "which instructions there are"}},
 	"kernels/cpu/_gen": {},
+	"kernels/cuda": {
+		own:     map[string]string{"kernels": contract, "kernels/cuda/driver": "calls the card"},
+		outside: map[string]string{"github.com/ebitengine/purego": "its tests load an emulation of the kernels"},
+	},
+	"kernels/cuda/gen":               {},
+	"kernels/cuda/driver":            {outside: map[string]string{"github.com/ebitengine/purego": "finds libcuda at run time, without cgo"}},
+	"kernels/cuda/driver/drivertest": {own: map[string]string{"kernels/cuda/driver": "stands in for libcuda in tests"}},
 	"kernels/kerneltest": {own: map[string]string{
 		"kernels":     contract,
 		"kernels/ref": "the oracle that a device is compared with",
@@ -50,6 +57,7 @@ var table = map[string]rule{
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/demo": {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":     contract,
 		"nn":          modules,
@@ -100,6 +108,8 @@ var table = map[string]rule{
 	"internal/cli": {own: map[string]string{
 		"kernels":     "hands a device down",
 		"kernels/cpu": "opens the processor for both commands",
+		"models/demo": "the model that both commands have built in",
+		"models/sdxl": "opens models for both commands",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
 	"internal/picture": {},
@@ -113,6 +123,7 @@ var only = map[string][]string{
 	"gorgonia.org/gorgonia":            {"nn"},
 	"gorgonia.org/tensor":              {"nn"},
 	modulePath + "/kernels/cpu":        {"cmd/goxl", "cmd/server", "internal/cli"},
+	modulePath + "/models/demo":        {"internal/cli"},
 	modulePath + "/server":             {"cmd/server"},
 	"github.com/google/uuid":           {"server"},
 	modulePath + "/internal/golden":    {},

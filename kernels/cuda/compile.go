@@ -1,0 +1,199 @@
+package cuda
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Compile implements kernels.Device. Weights are packed on the card when it returns.
+func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	precision := o.Precision
+	if precision == 0 {
+		precision = d.info.Precisions[0]
+	}
+	if d.libraries[precision] == nil {
+		return nil, fmt.Errorf("cuda: precision %v: this device computes in fp16 or bf16", precision)
+	}
+	if err := plan.Validate(); err != nil {
+		return nil, err
+	}
+	var source *weights
+	if w != nil {
+		var ok bool
+		if source, ok = w.(*weights); !ok || source.device != d {
+			return nil, errors.New("cuda: the weights are another device's")
+		}
+	}
+	p := &program{device: d, plan: plan, weights: source, precision: precision, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
+	if err := p.store(); err != nil {
+		return nil, err
+	}
+	if err := p.lowerAll(); err != nil {
+		return nil, err
+	}
+	p.layout()
+	if err := p.allocate(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil, errors.Join(errClosed, p.free())
+	}
+	d.needs[p] = p.need
+	d.mu.Unlock()
+	return p, nil
+}
+
+// store chooses how each value is kept.
+func (p *program) store() error {
+	p.storage = make([]storage, len(p.plan.Tensors))
+	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by one that is part of the model
+	for _, n := range p.plan.Nodes {
+		for _, v := range n.In {
+			read[v] = true
+			switch n.Spec.(type) {
+			case kernels.Guidance, kernels.Solver:
+			default:
+				outside[v] = true
+			}
+		}
+	}
+	for v, t := range p.plan.Tensors {
+		if t.Role != kernels.Weight && t.DType != kernels.F32 && t.DType != kernels.I32 {
+			return fmt.Errorf("cuda: %s value %v: must be %v or %v", t.Role, t, kernels.F32, kernels.I32)
+		}
+		if t.Role == kernels.Weight && p.weights == nil {
+			return fmt.Errorf("cuda: the plan uses weight %s, and there are no weights", t.Name)
+		}
+		if t.Role == kernels.Temp && t.DType == kernels.F32 && (outside[v] || !read[v]) {
+			p.storage[v] = narrow
+		}
+	}
+	return nil
+}
+
+// lowerAll makes the launches of every node.
+func (p *program) lowerAll() error {
+	hoisted := p.plan.Hoisted()
+	var failed []error
+	for i, n := range p.plan.Nodes {
+		l := &lowering{
+			precision: p.precision, sms: p.device.sms, tiles: p.device.tiles, flash: p.device.flash,
+			scratch: func(bytes int64) ref {
+				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
+				return ref{kind: atScratch, index: len(p.blocks) - 1}
+			},
+			constant: func(data []float32) ref {
+				at := len(p.constants)
+				for _, f := range data {
+					p.constants = binary.LittleEndian.AppendUint32(p.constants, math.Float32bits(f))
+				}
+				p.constants = append(p.constants, make([]byte, align(int64(len(p.constants)))-int64(len(p.constants)))...)
+				return ref{kind: atConstant, offset: int64(at)}
+			},
+		}
+		l.weights = func(v int, pack packing) (ref, error) {
+			w, err := p.weights.want(l.in[v].Tensor, pack, p.precision)
+			return ref{kind: atWeight, weight: w}, err
+		}
+		for _, v := range n.In {
+			l.in = append(l.in, operand{ref{kind: atValue, index: int(v)}, p.plan.Tensors[v], p.storage[v]})
+		}
+		for _, v := range n.Out {
+			l.out = append(l.out, operand{ref{kind: atValue, index: int(v)}, p.plan.Tensors[v], p.storage[v]})
+		}
+		if err := l.lower(n.Spec); err != nil {
+			failed = append(failed, fmt.Errorf("node %d (%s): %w", i, n.Path, err))
+		}
+		p.nodes = append(p.nodes, node{launches: l.launches, hoisted: hoisted[i]})
+	}
+	return errors.Join(failed...)
+}
+
+// size is what a value takes.
+func (p *program) size(v kernels.Value) int64 {
+	return int64(p.plan.Tensors[v].Len()) * bytesOf(p.storage[v])
+}
+
+// layout places every value: temporaries and scratch in the arena, all else in the program's own memory, first what callers write, and
+// in front of everything the flag that finite sets.
+func (p *program) layout() {
+	blocks := p.plan.Lifetimes(p.size)
+	temporaries := len(blocks)
+	offsets, total := kernels.Arena(append(blocks, p.blocks...), alignment)
+	p.need = total
+	p.scratch = offsets[temporaries:]
+	p.place = make([]place, len(p.plan.Tensors))
+	written := make([]bool, len(p.plan.Tensors))
+	for _, n := range p.plan.Nodes {
+		for _, v := range n.Out {
+			written[v] = true
+		}
+	}
+	at := int64(alignment)
+	put := func(roles ...kernels.Role) {
+		for v, t := range p.plan.Tensors {
+			for _, r := range roles {
+				if t.Role == r && (r != kernels.Temp || written[v] && blocks[v].Bytes == 0) {
+					p.place[v] = place{at: at, own: true}
+					at += align(p.size(kernels.Value(v)))
+				}
+			}
+		}
+	}
+	put(kernels.Request, kernels.Step, kernels.State)
+	p.inputs = at
+	put(kernels.Result, kernels.Temp)
+	for v, b := range blocks {
+		if b.Bytes > 0 {
+			p.place[v] = place{at: offsets[v]}
+		}
+	}
+	p.constantsAt = at
+	p.bytes = at + int64(len(p.constants))
+	for _, n := range p.plan.Nodes {
+		for _, v := range n.Out {
+			if p.plan.Tensors[v].Role == kernels.State {
+				p.states = append(p.states, v)
+			}
+		}
+	}
+}
+
+// allocate takes the program's own memory, and packs the weights that no program has needed before.
+func (p *program) allocate() (err error) {
+	d := p.device
+	if err := d.lock(context.Background()); err != nil {
+		return err
+	}
+	defer d.unlock()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.free())
+		}
+	}()
+	if p.memory, err = d.memory.alloc(p.bytes); err != nil {
+		return fmt.Errorf("a program's values: %w", err)
+	}
+	if err := d.stream.Fill(p.memory, 0, p.bytes); err != nil {
+		return err
+	}
+	if err := d.up.upload(d.stream, p.memory+ptr(p.constantsAt), p.constants); err != nil {
+		return err
+	}
+	for i := range p.done {
+		if p.done[i], err = d.context.NewEvent(false); err != nil {
+			return err
+		}
+	}
+	if p.weights != nil {
+		return p.weights.resident(context.Background())
+	}
+	return nil
+}

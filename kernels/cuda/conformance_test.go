@@ -1,0 +1,101 @@
+package cuda
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/kerneltest"
+)
+
+var (
+	caseFilter = flag.String("cuda.filter", "", "regular expression over the cases of the conformance table")
+	small      = flag.Bool("cuda.small", false, "leave out the real shapes of the conformance table")
+	thorough   = flag.Bool("cuda.thorough", false, "run every case twice and compare bit by bit, the slow ones too")
+)
+
+// card opens the machine's first card, or skips the test. Where the environment's GOXL_REQUIRE names cuda, a missing card is a failure.
+func card(t testing.TB, o Options) *Device {
+	t.Helper()
+	d, err := Open(o)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := d.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		t.Logf("%s: %s", d.Info().Name, d.Info().Detail)
+		return d
+	}
+	if strings.Contains(os.Getenv("GOXL_REQUIRE"), "cuda") {
+		t.Fatalf("GOXL_REQUIRE wants a card: %v", err)
+	}
+	t.Skipf("no card, and GOXL_REQUIRE does not want one: %v", err)
+	return nil
+}
+
+// TestConformance runs the table of kernels/kerneltest on the card: as it is, where operands come and go in float32, and, for the small cases, with temporaries
+// around every operation, which are 16 bits wide.
+func TestConformance(t *testing.T) {
+	first := card(t, Options{})
+	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+		for _, variant := range first.Info().Variants {
+			conformance(t, Options{Precision: precision, Variant: variant})
+		}
+	}
+}
+
+// conformance runs one variant in one precision.
+func conformance(t *testing.T, o Options) {
+	t.Run(o.Variant+" "+o.Precision.String(), func(t *testing.T) {
+		d := card(t, o)
+		second := *small || testing.Short() || o.Precision != kernels.F16
+		t.Run("float32 around", func(t *testing.T) {
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *caseFilter, SmallOnly: second, Thorough: *thorough})
+		})
+		t.Run("16 bits around", func(t *testing.T) {
+			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: *caseFilter, SmallOnly: second})
+		})
+	})
+}
+
+// temporaries is a device that puts an identity in front of every float operand of a node and behind its outputs, so that the node itself sees
+// nothing but temporaries, as the nodes of a model do.
+type temporaries struct{ kernels.Device }
+
+func (d temporaries) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	out := &kernels.Plan{Tensors: append([]kernels.Tensor(nil), p.Tensors...)}
+	temporary := func(t kernels.Tensor) kernels.Value {
+		t.Role = kernels.Temp
+		out.Tensors = append(out.Tensors, t)
+		return kernels.Value(len(out.Tensors) - 1)
+	}
+	copyTo := func(path string, from, to kernels.Value) {
+		out.Nodes = append(out.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: path, In: []kernels.Value{from}, Out: []kernels.Value{to}})
+	}
+	for _, n := range p.Nodes {
+		inner := kernels.Node{Spec: n.Spec, Path: n.Path}
+		if _, ok := n.Spec.(kernels.Solver); ok { // whose coefficients and states are no temporaries in any plan
+			out.Nodes = append(out.Nodes, n)
+			continue
+		}
+		for _, v := range n.In {
+			if t := p.Tensors[v]; t.Role != kernels.Weight && t.DType == kernels.F32 && t.Len() > 1 {
+				to := temporary(t)
+				copyTo("in front", v, to)
+				v = to
+			}
+			inner.In = append(inner.In, v)
+		}
+		for _, v := range n.Out {
+			inner.Out = append(inner.Out, temporary(p.Tensors[v]))
+		}
+		out.Nodes = append(out.Nodes, inner)
+		for k, v := range n.Out {
+			copyTo("behind", inner.Out[k], v)
+		}
+	}
+	return d.Device.Compile(out, w, o)
+}

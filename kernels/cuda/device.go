@@ -1,0 +1,249 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// Options configures a device.
+type Options struct {
+	// Device is the card, from 0 as CUDA_VISIBLE_DEVICES orders them.
+	Device int
+	// Memory is the most bytes of the card's memory that the device takes; 0 is all there is.
+	Memory int64
+	// Variant names the kernels: "sm_90a" (Hopper's own, capability 9.0 alone) or "sm_80" (every card); "" is the best the card has.
+	Variant string
+	// Precision of programs that do not choose: F16 (also 0) or BF16.
+	Precision kernels.DType
+}
+
+// Device is one card. It implements kernels.Device; its methods are safe for concurrent use.
+//
+// After a fault (a kernel's, or the hardware's) every call returns the error that driver.IsLost recognises. Close works all the same, and Open gives a new
+// device if the card still works.
+type Device struct {
+	context   *driver.Context
+	info      kernels.Info
+	sms       int
+	tiles     []tile
+	flash     []flashTile // none but on Hopper
+	libraries map[kernels.DType]*library
+	memory    pool
+	stream    *driver.Stream
+	up, down  *staging
+	// recorder is what graphs are captured on, under turn: other goroutines may give work to stream at any time.
+	recorder *driver.Stream
+
+	// turn holds a token while work is put on the stream: programs share the arena.
+	turn  chan struct{}
+	arena arena // guarded by turn
+
+	mu      sync.Mutex
+	needs   map[*program]int64 // bytes of arena that each open program needs
+	weights int                // open
+	closed  bool
+}
+
+var (
+	_         kernels.Device = (*Device)(nil)
+	errClosed                = errors.New("cuda: the device is closed")
+)
+
+// Available reports why Open would not find a usable card 0: nil if it would.
+func Available() error {
+	d, err := driver.Open()
+	if err != nil {
+		return err
+	}
+	card, err := d.Device(0)
+	if err != nil {
+		return err
+	}
+	return usable(card)
+}
+
+func usable(card *driver.Device) error {
+	if !card.Capability.AtLeast(8, 0) {
+		return fmt.Errorf("cuda: device %d (%s) has compute capability %v, at least 8.0 is needed", card.Ordinal, card.Name, card.Capability)
+	}
+	if card.SharedPerBlock < mostShared {
+		return fmt.Errorf("cuda: device %d (%s) gives a block %d bytes of shared memory, %d are needed",
+			card.Ordinal, card.Name, card.SharedPerBlock, mostShared)
+	}
+	return nil
+}
+
+// Open takes a card. It takes a few tenths of a second; kernels are loaded when programs first need them.
+func Open(o Options) (*Device, error) {
+	d, err := driver.Open()
+	if err != nil {
+		return nil, err
+	}
+	return open(d, o)
+}
+
+func open(drv *driver.Driver, o Options) (*Device, error) {
+	if o.Memory < 0 {
+		return nil, fmt.Errorf("cuda: memory is %d bytes, want 0 (all) or more", o.Memory)
+	}
+	precisions := []kernels.DType{kernels.F16, kernels.BF16}
+	switch o.Precision {
+	case 0, kernels.F16:
+	case kernels.BF16:
+		precisions[0], precisions[1] = kernels.BF16, kernels.F16
+	default:
+		return nil, fmt.Errorf("cuda: precision %v: this device computes in fp16 or bf16", o.Precision)
+	}
+	card, err := drv.Device(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	if err := usable(card); err != nil {
+		return nil, err
+	}
+	variants := []string{"sm_80"}
+	if card.Capability == (driver.Capability{Major: 9, Minor: 0}) && drv.Version() >= 12000 { // PTX 8.0
+		variants = []string{"sm_90a", "sm_80"}
+	}
+	if o.Variant == "" {
+		o.Variant = variants[0]
+	}
+	if !slices.Contains(variants, o.Variant) {
+		return nil, fmt.Errorf("cuda: variant %q: device %d (%s) runs %s", o.Variant, o.Device, card.Name, strings.Join(variants, ", "))
+	}
+	c, err := card.NewContext(driver.Block)
+	if err != nil {
+		return nil, err
+	}
+	memory := card.Memory
+	if o.Memory > 0 {
+		memory = min(memory, o.Memory)
+	}
+	d := &Device{
+		context: c,
+		info: kernels.Info{
+			Name:       fmt.Sprintf("cuda:%d", o.Device),
+			Detail:     fmt.Sprintf("%s, compute capability %v, driver for CUDA %v", card.Name, card.Capability, card.Driver),
+			Precisions: precisions,
+			Memory:     memory,
+			Variant:    o.Variant,
+			Variants:   variants,
+		},
+		sms:       card.Multiprocessors,
+		tiles:     tiles,
+		libraries: map[kernels.DType]*library{},
+		memory:    pool{context: c, limit: o.Memory},
+		turn:      make(chan struct{}, 1),
+		needs:     map[*program]int64{},
+	}
+	if o.Variant == "sm_90a" {
+		d.tiles, d.flash = hopperTiles, flashTiles
+	}
+	for _, p := range precisions {
+		d.libraries[p] = newLibrary(c, p)
+	}
+	fail := func(err error) (*Device, error) { return nil, errors.Join(err, c.Close()) }
+	if d.stream, err = c.NewStream(0); err != nil {
+		return fail(err)
+	}
+	if d.recorder, err = c.NewStream(0); err != nil {
+		return fail(err)
+	}
+	if d.up, err = newStaging(c); err != nil {
+		return fail(err)
+	}
+	if d.down, err = newStaging(c); err != nil {
+		return fail(err)
+	}
+	return d, nil
+}
+
+// Info implements kernels.Device. PeakFLOPS is 0 until the method of that name has measured it.
+func (d *Device) Info() kernels.Info {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.info
+}
+
+// Lost returns the error that ended the device's work for good, nil while it works.
+func (d *Device) Lost() error { return d.context.Lost() }
+
+// Supports implements kernels.Device.
+func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
+	out, err := s.Infer(in)
+	if err != nil {
+		return false
+	}
+	return supported(s, in, out) == nil
+}
+
+// Close implements kernels.Device. It is an error, and does nothing, while programs or weights are open; closing again does nothing.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.needs) > 0 || d.weights > 0 {
+		return fmt.Errorf("cuda: closing the device with %d programs and %d weights open", len(d.needs), d.weights)
+	}
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	var failed []error
+	if d.context.Lost() == nil {
+		failed = append(failed, d.context.Synchronize(), d.arena.free(&d.memory), d.up.close(), d.down.close())
+		for _, l := range d.libraries {
+			failed = append(failed, l.close())
+		}
+		failed = append(failed, d.recorder.Close(), d.stream.Close())
+	}
+	return errors.Join(append(failed, d.context.Close())...)
+}
+
+// lock waits for the device's turn, or for ctx to end.
+func (d *Device) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *Device) unlock() { <-d.turn }
+
+// need is the size of the arena that the open programs share.
+func (d *Device) need() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var most int64
+	for _, n := range d.needs {
+		most = max(most, n)
+	}
+	return most
+}
+
+// await returns when the work before an event is done, or ctx ends. It asks again and again, since the driver's own waiting cannot be interrupted; the
+// pauses grow to a fraction of what a step takes.
+func await(ctx context.Context, e *driver.Event) error {
+	for pause := 5 * time.Microsecond; ; pause = min(2*pause, 200*time.Microsecond) {
+		done, err := e.Query()
+		if done || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}

@@ -1,0 +1,80 @@
+package driver
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Function is a kernel.
+type Function struct {
+	context *Context
+	handle  uintptr
+	name    string
+}
+
+// Name is the entry's name in its module.
+func (f *Function) Name() string { return f.name }
+
+// CUfunction_attribute of cuda.h.
+const (
+	functionMaxThreads       = 0
+	functionStaticShared     = 1
+	functionLocal            = 3
+	functionRegisters        = 4
+	functionMaxDynamicShared = 8
+)
+
+// FunctionInfo is what the compiler made of a kernel. Sizes in bytes.
+type FunctionInfo struct {
+	MaxThreads       int // per block
+	Registers        int // per thread
+	StaticShared     int // per block
+	MaxDynamicShared int // per block, as SetMaxDynamicShared left it
+	Local            int // per thread; more than 0 may mean spilled registers
+}
+
+// Info asks the driver about the kernel.
+func (f *Function) Info() (FunctionInfo, error) {
+	var i FunctionInfo
+	for _, a := range []struct {
+		attribute uintptr
+		to        *int
+	}{
+		{functionMaxThreads, &i.MaxThreads},
+		{functionRegisters, &i.Registers},
+		{functionStaticShared, &i.StaticShared},
+		{functionMaxDynamicShared, &i.MaxDynamicShared},
+		{functionLocal, &i.Local},
+	} {
+		var n int32
+		if err := f.context.call(cuFuncGetAttribute, uintptr(unsafe.Pointer(&n)), a.attribute, f.handle); err != nil {
+			return i, fmt.Errorf("kernel %s: %w", f.name, err)
+		}
+		*a.to = int(n)
+	}
+	return i, nil
+}
+
+// SetMaxDynamicShared lets launches use up to n bytes of dynamic shared memory a block, at most Device.SharedPerBlock less the
+// static part. Without it the limit is 48 KB in all.
+func (f *Function) SetMaxDynamicShared(n int) error {
+	if n < 0 || n > f.context.device.SharedPerBlock {
+		return fmt.Errorf("cuda: kernel %s: dynamic shared memory is %d bytes, %s has 0 to %d",
+			f.name, n, f.context.device.Name, f.context.device.SharedPerBlock)
+	}
+	if err := f.context.call(cuFuncSetAttribute, f.handle, functionMaxDynamicShared, uintptr(n)); err != nil {
+		return fmt.Errorf("kernel %s: dynamic shared memory %d bytes: %w", f.name, n, err)
+	}
+	return nil
+}
+
+// MaxActiveBlocks is how many blocks of so many threads and bytes of dynamic shared memory fit on one multiprocessor at a time.
+func (f *Function) MaxActiveBlocks(threads, dynamicShared int) (int, error) {
+	var n int32
+	err := f.context.call(cuOccupancyMaxActiveBlocksPerMultiprocessor, uintptr(unsafe.Pointer(&n)), f.handle,
+		uintptr(threads), uintptr(dynamicShared))
+	if err != nil {
+		return 0, fmt.Errorf("kernel %s: %w", f.name, err)
+	}
+	return int(n), nil
+}

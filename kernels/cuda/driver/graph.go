@@ -1,0 +1,116 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+)
+
+// Graph is recorded work. It holds the addresses and arguments that the work had when it was recorded.
+type Graph struct {
+	context *Context
+	handle  uintptr
+}
+
+// captureThreadLocal forbids this thread, and no other, what cannot be captured (allocating, synchronising) while it captures.
+const captureThreadLocal = 1
+
+// Capture records what record gives to the stream, and to streams that wait for its events and are waited for in the end, as a
+// graph; nothing runs. The goroutine keeps its thread meanwhile, so record must not hand the work to another goroutine.
+// An error of record, or of the capture that it spoilt, leaves the stream usable.
+func (s *Stream) Capture(record func() error) (graph *Graph, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := s.context.call(cuStreamBeginCapture, s.handle, captureThreadLocal); err != nil {
+		return nil, err
+	}
+	recorded := false
+	defer func() {
+		// Ends the capture after a panic too.
+		g := &Graph{context: s.context}
+		end := s.context.call(cuStreamEndCapture, s.handle, uintptr(unsafe.Pointer(&g.handle)))
+		if !recorded || err != nil || end != nil {
+			g.Close()
+			graph, err = nil, errors.Join(err, end)
+			return
+		}
+		graph = g
+	}()
+	err = record()
+	recorded = true
+	return nil, err
+}
+
+// Close gives the recording back; what was instantiated from it stays. Not for concurrent use; closing twice is harmless.
+func (g *Graph) Close() error {
+	h := g.handle
+	g.handle = 0
+	return g.context.release(cuGraphDestroy, h)
+}
+
+// GraphExec is a graph made ready for a device: a single launch starts all of its work.
+type GraphExec struct {
+	context *Context
+	handle  uintptr
+}
+
+// instantiation is what cuGraphInstantiate_v2 is given, in one object so that one pointer keeps all of it alive.
+type instantiation struct {
+	node uintptr
+	log  [4 << 10]byte
+}
+
+// Instantiate makes the graph ready. The graph may be closed afterwards.
+func (g *Graph) Instantiate() (*GraphExec, error) {
+	x := &GraphExec{context: g.context}
+	i := new(instantiation)
+	err := g.context.call(cuGraphInstantiate, uintptr(unsafe.Pointer(&x.handle)), g.handle, uintptr(unsafe.Pointer(&i.node)),
+		uintptr(unsafe.Pointer(&i.log)), uintptr(len(i.log)))
+	if err == nil {
+		return x, nil
+	}
+	if text := strings.TrimRight(string(i.log[:]), "\x00"); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return nil, g.context.outOfMemory(err, cuGraphInstantiate, 0)
+}
+
+// Launch queues the graph. One instance never runs beside itself: a second launch waits for the first.
+func (x *GraphExec) Launch(s *Stream) error { return s.context.call(cuGraphLaunch, x.handle, s.handle) }
+
+// Update takes over the arguments, shapes and addresses of a graph with the same nodes and edges, for later launches. Its error is
+// an *UpdateError when the graphs differ in more than that; instantiate the graph then.
+func (x *GraphExec) Update(g *Graph) error {
+	var node uintptr
+	var result uint32
+	err := x.context.call(cuGraphExecUpdate, x.handle, g.handle, uintptr(unsafe.Pointer(&node)), uintptr(unsafe.Pointer(&result)))
+	if errors.Is(err, GraphUpdateFailure) {
+		return &UpdateError{Reason: updateReason(result)}
+	}
+	return err
+}
+
+// Close gives the instance back. Not for concurrent use; closing twice is harmless.
+func (x *GraphExec) Close() error {
+	h := x.handle
+	x.handle = 0
+	return x.context.release(cuGraphExecDestroy, h)
+}
+
+// UpdateError says why a graph cannot replace another in place.
+type UpdateError struct{ Reason string }
+
+func (e *UpdateError) Error() string { return "cuda: graph update: " + e.Reason }
+
+// updateReason is CUgraphExecUpdateResult of cuda.h in words.
+func updateReason(r uint32) string {
+	reasons := [...]string{2: "the nodes or edges differ", 3: "a node's type differs", 4: "a node's kernel differs",
+		5: "parameters differ in a way that cannot be updated", 6: "a node cannot be updated",
+		7: "a kernel cannot be replaced by that one", 8: "a node's attributes differ"}
+	if int(r) < len(reasons) && reasons[r] != "" {
+		return reasons[r]
+	}
+	return fmt.Sprintf("CUgraphExecUpdateResult %d", r)
+}

@@ -1,0 +1,125 @@
+package driver_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+func (r *real) sharedMemory(t *testing.T) {
+	f := must(r.module.Function("large"))(t)
+	c := realShape
+	c.Grid.X, c.DynamicShared = 1, r.context.Device().SharedPerBlock
+	if _, err := f.Prepare(c); err == nil || !strings.Contains(err.Error(), "SetMaxDynamicShared") {
+		t.Errorf("error is %v", err)
+	}
+	if err := f.SetMaxDynamicShared(c.DynamicShared); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.stream.Launch(must(f.Prepare(c))(t)), r.stream.Synchronize()); err != nil {
+		t.Error(err)
+	}
+}
+
+// capability9 launches with a cluster and programmatic serialization, by itself and from a graph, and encodes a tensor map.
+func (r *real) capability9(t *testing.T) {
+	v := r.context.Device()
+	if !v.Capability.AtLeast(9, 0) {
+		t.Skipf("capability is %v", v.Capability)
+	}
+	f := must(r.module.Function("add"))(t)
+	c := realShape
+	c.Grid.X += c.Grid.X % 2
+	c.Cluster = driver.Dim{X: 2, Y: 1, Z: 1}
+	clustered := must(f.Prepare(c, r.c, r.a, r.b, uint32(realCount)))(t)
+	r.sums(t, realCount, func() error { return r.stream.Launch(clustered) })
+	c = realShape
+	c.Programmatic = true
+	programmatic := must(f.Prepare(c, r.c, r.a, r.b, uint32(realCount)))(t)
+	both := func() error { return errors.Join(r.stream.Launch(r.add), r.stream.Launch(programmatic)) }
+	r.sums(t, realCount, both)
+	g := must(r.stream.Capture(both))(t)
+	x := must(g.Instantiate())(t)
+	r.sums(t, realCount, func() error { return x.Launch(r.stream) })
+	m, err := r.context.EncodeTiled(driver.Tiled{Type: driver.Float16, Address: r.a, Size: []int64{64, 100}, Stride: []int64{128},
+		Box: []uint32{64, 64}, Swizzle: driver.Swizzle128, Promotion: driver.Promotion256})
+	if err != nil || m == (driver.TensorMap{}) {
+		t.Errorf("map is %x, error %v", m, err)
+	}
+	if err := errors.Join(x.Close(), g.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func (r *real) compilerLog(t *testing.T) {
+	_, err := r.context.LoadModule([]byte(".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry f() { nonsense; }\n"))
+	var e *driver.Error
+	if !errors.As(err, &e) || e.Detail == "" {
+		t.Errorf("error is %v", err)
+	}
+	t.Log(err)
+	if _, err := r.module.Function("absent"); !errors.Is(err, driver.NotFound) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func (r *real) outOfMemory(t *testing.T) {
+	_, err := r.context.Alloc(1 << 44)
+	var e *driver.OutOfMemoryError
+	if !errors.As(err, &e) || e.Total <= 0 || e.Free > e.Total {
+		t.Errorf("error is %v", err)
+	}
+	t.Log(err)
+	r.sums(t, realCount, func() error { return r.stream.Launch(r.add) })
+}
+
+func (r *real) registered(t *testing.T) {
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	h := must(r.context.RegisterHost(b, false))(t)
+	p := must(r.context.Alloc(1 << 20))(t)
+	out := make([]byte, 1<<20)
+	err := errors.Join(r.stream.CopyToDevice(p, h, 0, 1<<20), r.stream.Synchronize(), r.context.CopyToHost(out, p), h.Close(),
+		r.context.Free(p))
+	if err != nil || string(out) != string(b) {
+		t.Errorf("copies differ, error %v", err)
+	}
+}
+
+// realFault lets a kernel fail: the context must be lost and a new one must work.
+func realFault(t *testing.T, v *driver.Device, kernel string) {
+	c := must(v.NewContext(driver.Block))(t)
+	r := newReal(t, c)
+	var args []any
+	if kernel == "stray" {
+		args = append(args, driver.Ptr(1<<40))
+	}
+	one := driver.Dim{X: 1, Y: 1, Z: 1}
+	l := must(must(r.module.Function(kernel))(t).Prepare(driver.Config{Grid: one, Block: one}, args...))(t)
+	if err := r.stream.Launch(l); err != nil {
+		t.Fatal(err)
+	}
+	err := r.stream.Synchronize()
+	t.Log(err)
+	if !driver.IsLost(err) || c.Lost() != err || kernel == "stray" && !errors.Is(err, driver.IllegalAddress) {
+		t.Errorf("error is %v, want one that ends the context", err)
+	}
+	r.close(t)
+	begin := time.Now()
+	if err := c.Close(); err != nil {
+		t.Errorf("closing a lost context: %v", err)
+	}
+	c = must(v.NewContext(driver.Block))(t)
+	r = newReal(t, c)
+	t.Logf("a new context with data after %v", time.Since(begin))
+	r.sums(t, realCount, func() error { return r.stream.Launch(r.add) })
+	r.close(t)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,203 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
+)
+
+func kernelCount(f *drivertest.Fake, kernel string) int {
+	n := 0
+	for _, l := range f.Launches() {
+		if l.Kernel == kernel {
+			n++
+		}
+	}
+	return n
+}
+
+// TestRunsHoistedNodesOncePerRequest counts products: one of each run, one more when the request was written.
+func TestRunsHoistedNodesOncePerRequest(t *testing.T) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	products := func() int { return kernelCount(f, "skinny") }
+	for i, want := range []int{2, 3, 4, 6, 7} {
+		if i == 3 {
+			if err := prog.Write(0, make([]byte, 4*48)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := prog.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if got := products(); got != want {
+			t.Errorf("%d products after run %d, want %d", got, i+1, want)
+		}
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWeightsComeBack takes weights off the card: the next run packs them again and records its launches anew.
+func TestWeightsComeBack(t *testing.T) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	run := func() {
+		t.Helper()
+		if err := prog.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	packs, graphs, bytes := kernelCount(f, "pack"), f.Count("cuGraphInstantiate_v2"), w.Bytes()
+	run()
+	if kernelCount(f, "pack") != packs || f.Count("cuGraphInstantiate_v2") != graphs {
+		t.Error("the second run packed or recorded again")
+	}
+	if err := w.SetResident(context.Background(), false); err != nil {
+		t.Fatal(err)
+	}
+	if w.Bytes() != 0 {
+		t.Errorf("%d bytes of weights are still there", w.Bytes())
+	}
+	run()
+	if kernelCount(f, "pack") != 2*packs || f.Count("cuGraphInstantiate_v2") != 2*graphs || w.Bytes() != bytes {
+		t.Errorf("after the weights came back: %d packs, %d graphs, %d bytes; want %d, %d, %d",
+			kernelCount(f, "pack"), f.Count("cuGraphInstantiate_v2"), w.Bytes(), 2*packs, 2*graphs, bytes)
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLostDevice lets a kernel fault: the job fails with an error that says so, everything closes, a new device works.
+func TestLostDevice(t *testing.T) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	f.Fail("cuGraphLaunch", 1, driver.IllegalAddress)
+	if err := prog.Run(context.Background()); !driver.IsLost(err) {
+		t.Errorf("run says %v, want an error that driver.IsLost knows", err)
+	}
+	if !driver.IsLost(d.Lost()) {
+		t.Errorf("Lost says %v", d.Lost())
+	}
+	if err := prog.Read(context.Background(), 6, make([]byte, 320)); !driver.IsLost(err) {
+		t.Errorf("read says %v, want the same error", err)
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Errorf("close after a fault: %v", err)
+	}
+}
+
+// TestMemoryLimit takes more than the device may: an error that says how much, and nothing left behind.
+func TestMemoryLimit(t *testing.T) {
+	d, _ := fakeDevice(t, Options{Memory: 1 << 20}, 1<<30)
+	p := chain()
+	w, err := d.NewWeights(sourceOf(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Compile(p, w, kernels.Options{})
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Limit != 1<<20 {
+		t.Errorf("compile says %v, want a *LimitError", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFullCard is the same where the card itself is full, at every allocation in turn.
+func TestFullCard(t *testing.T) {
+	for nth := 1; ; nth++ {
+		d, f := fakeDevice(t, Options{}, 1<<30)
+		f.Fail("cuMemAlloc_v2", nth, driver.OutOfMemory)
+		p := chain()
+		w, err := d.NewWeights(sourceOf(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prog, err := d.Compile(p, w, kernels.Options{})
+		if err == nil {
+			err = prog.Run(context.Background())
+		}
+		failed := err != nil
+		if failed && !errors.Is(err, driver.OutOfMemory) {
+			t.Errorf("allocation %d failed: %v, want out of memory", nth, err)
+		}
+		if prog != nil {
+			if failed {
+				if err := prog.Run(context.Background()); err != nil {
+					t.Errorf("after allocation %d failed once: %v", nth, err)
+				}
+			}
+			if err := prog.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if !failed {
+			return
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	before := len(f.Launches())
+	if err := prog.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("run says %v", err)
+	}
+	if err := prog.Read(ctx, 6, make([]byte, 320)); !errors.Is(err, context.Canceled) {
+		t.Errorf("read says %v", err)
+	}
+	if len(f.Launches()) != before {
+		t.Error("a cancelled run launched kernels")
+	}
+	if err := d.Close(); err == nil {
+		t.Error("the device closed under an open program")
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefuses lists what callers get wrong.
+func TestRefuses(t *testing.T) {
+	d, _ := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	for what, err := range map[string]error{
+		"writing a result":   prog.Write(6, make([]byte, 320)),
+		"writing too little": prog.Write(0, make([]byte, 3)),
+		"writing nothing":    prog.Write(99, nil),
+		"reading a request":  prog.Read(context.Background(), 0, make([]byte, 192)),
+		"reading too much":   prog.Read(context.Background(), 6, make([]byte, 321)),
+		"a foreign program":  prog.CopyFrom(0, nil, 0),
+	} {
+		if err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	if _, err := d.Compile(chain(), nil, kernels.Options{}); err == nil {
+		t.Error("a plan with weights compiles without")
+	}
+	if _, err := d.Compile(chain(), w, kernels.Options{Precision: kernels.F32}); err == nil {
+		t.Error("fp32 compiles")
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := prog.Run(context.Background()); !errors.Is(err, errProgramClosed) {
+		t.Errorf("a closed program runs: %v", err)
+	}
+}

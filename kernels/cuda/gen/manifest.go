@@ -1,0 +1,86 @@
+//go:build ignore
+
+// Manifest writes images/manifest.json to stdout: hashes of every source and image, kernels and the shared memory that they declare. build.sh calls it in
+// kernels/cuda:
+//
+//	go run gen/manifest.go COMPILER FLAGS
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+type image struct {
+	SHA256  string         `json:"sha256"` // of the text: compressors differ, what the driver is given must not
+	Kernels map[string]int `json:"kernels"`
+}
+
+var (
+	entry  = regexp.MustCompile(`\.visible \.entry (\w+)\(`)
+	shared = regexp.MustCompile(`(?m)^\s*\.shared .*?\.b8 \S+\[(\d+)\];`)
+)
+
+func main() {
+	out := struct {
+		Generator string            `json:"generator"`
+		Compiler  string            `json:"compiler"`
+		Flags     string            `json:"flags"`
+		Sources   map[string]string `json:"sources"`
+		Images    map[string]image  `json:"images"`
+	}{"kernels/cuda/build.sh", os.Args[1], os.Args[2], map[string]string{}, map[string]image{}}
+	for _, path := range append(glob("src/*"), append(glob("gen/*"), "build.sh")...) {
+		text, err := os.ReadFile(path)
+		check(err)
+		out.Sources[path] = digest(text)
+	}
+	for _, path := range glob("images/*.ptx.gz") {
+		packed, err := os.ReadFile(path)
+		check(err)
+		r, err := gzip.NewReader(bytes.NewReader(packed))
+		check(err)
+		text, err := io.ReadAll(r)
+		check(err)
+		// Every kernel is charged with what its module declares.
+		bytes := 0
+		for _, m := range shared.FindAllSubmatch(text, -1) {
+			n, err := strconv.Atoi(string(m[1]))
+			check(err)
+			bytes += n
+		}
+		i := image{digest(text), map[string]int{}}
+		for _, m := range entry.FindAllSubmatch(text, -1) {
+			i.Kernels[string(m[1])] = bytes
+		}
+		out.Images[path] = i
+	}
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "\t")
+	check(e.Encode(out))
+}
+
+func glob(pattern string) []string {
+	paths, err := filepath.Glob(pattern)
+	check(err)
+	return paths
+}
+
+func digest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

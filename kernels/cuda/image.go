@@ -1,0 +1,141 @@
+package cuda
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+//go:embed images
+var images embed.FS
+
+// manifest is images/manifest.json, written by build.sh.
+type manifest struct {
+	Generator string            `json:"generator"`
+	Compiler  string            `json:"compiler"`
+	Flags     string            `json:"flags"`
+	Sources   map[string]string `json:"sources"` // SHA-256 by path
+	Images    map[string]struct {
+		SHA256  string         `json:"sha256"`  // of the text
+		Kernels map[string]int `json:"kernels"` // bytes of static shared memory, at most
+	} `json:"images"`
+}
+
+var readManifest = sync.OnceValues(func() (*manifest, error) {
+	text, err := images.ReadFile("images/manifest.json")
+	if err != nil {
+		return nil, err
+	}
+	m := new(manifest)
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, fmt.Errorf("cuda: manifest: %w", err)
+	}
+	return m, nil
+})
+
+// readImage returns the PTX of an image.
+func readImage(path string) ([]byte, error) {
+	packed, err := images.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("cuda: image %s: %w", path, err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("cuda: image %s: %w", path, err)
+	}
+	return text, nil
+}
+
+// library holds the kernels of one precision. An image is loaded when the first of its kernels is asked for.
+type library struct {
+	context   *driver.Context
+	suffix    string // of the images: ".f16.ptx.gz"
+	mu        sync.Mutex
+	modules   map[string]*driver.Module
+	functions map[string]*driver.Function
+}
+
+func newLibrary(c *driver.Context, precision kernels.DType) *library {
+	suffix := ".f16.ptx.gz"
+	if precision == kernels.BF16 {
+		suffix = ".bf16.ptx.gz"
+	}
+	return &library{context: c, suffix: suffix, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
+}
+
+// function returns a kernel that may use as much shared memory as the engine ever asks for.
+func (l *library) function(name string) (*driver.Function, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f, ok := l.functions[name]; ok {
+		return f, nil
+	}
+	m, err := readManifest()
+	if err != nil {
+		return nil, err
+	}
+	for path, image := range m.Images {
+		static, ok := image.Kernels[name]
+		if !ok || !strings.HasSuffix(path, l.suffix) {
+			continue
+		}
+		if l.modules[path] == nil {
+			text, err := readImage(path)
+			if err != nil {
+				return nil, err
+			}
+			if l.modules[path], err = l.context.LoadModule(text); err != nil {
+				return nil, fmt.Errorf("image %s: %w", path, err)
+			}
+		}
+		f, err := l.modules[path].Function(name)
+		if err != nil {
+			return nil, err
+		}
+		limit := mostShared
+		if strings.Contains(path, hopperImage) {
+			limit = hopperShared
+		}
+		if err := f.SetMaxDynamicShared(limit - static); err != nil {
+			return nil, err
+		}
+		l.functions[name] = f
+		return f, nil
+	}
+	return nil, fmt.Errorf("cuda: no image has a kernel %s", name)
+}
+
+// The shared memory that a block may have: 99 KB on every card of the family sm_80, 227 KB on Hopper.
+const (
+	mostShared   = 99 << 10
+	hopperShared = 227 << 10
+)
+
+// hopperImage is in the names of images for capability 9.0 alone.
+const hopperImage = "_sm90a."
+
+func (l *library) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var first error
+	for _, m := range l.modules {
+		if err := m.Close(); first == nil {
+			first = err
+		}
+	}
+	clear(l.modules)
+	clear(l.functions)
+	return first
+}

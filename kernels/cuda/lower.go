@@ -1,0 +1,216 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// storage is how the elements of a float operand lie in memory, numbered as in src/common.cuh.
+type storage = int32
+
+const (
+	wide   storage = 0 // float32
+	narrow storage = 1 // the program's precision
+)
+
+func bytesOf(s storage) int64 {
+	if s == wide {
+		return 4
+	}
+	return 2
+}
+
+// ref is memory that has no address yet: a value of the plan, scratch of one node, a packed weight or a constant, and bytes from its start.
+type ref struct {
+	kind   refKind
+	index  int // value, scratch or constant
+	weight *packed
+	offset int64
+}
+
+type refKind uint8
+
+const (
+	nowhere refKind = iota
+	atValue
+	atScratch
+	atWeight
+	atConstant
+)
+
+// plus is n elements further.
+func (r ref) plus(n int, s storage) ref {
+	r.offset += int64(n) * bytesOf(s)
+	return r
+}
+
+// operand is a value as a kernel meets it.
+type operand struct {
+	ref
+	kernels.Tensor
+	storage storage
+}
+
+// launch is a kernel with everything but addresses.
+type launch struct {
+	kernel string
+	grid   driver.Dim
+	block  uint32
+	shared int // dynamic, bytes
+	params func(at func(ref) driver.Ptr) any
+}
+
+// lowering turns one node into launches.
+type lowering struct {
+	precision kernels.DType
+	sms       int
+	tiles     []tile // to choose from
+	flash     []flashTile
+	in, out   []operand
+	launches  []launch
+
+	weights  func(v int, p packing) (ref, error) // packs input v
+	scratch  func(bytes int64) ref
+	constant func(data []float32) ref
+}
+
+// supported reports why a node cannot run here.
+func supported(s kernels.Spec, in, out []kernels.Tensor) error {
+	l := &lowering{
+		precision: kernels.F16, sms: 1, tiles: tiles,
+		weights:  func(int, packing) (ref, error) { return ref{}, nil },
+		scratch:  func(int64) ref { return ref{} },
+		constant: func([]float32) ref { return ref{} },
+	}
+	for _, t := range in {
+		l.in = append(l.in, operand{Tensor: t})
+	}
+	for _, t := range out {
+		l.out = append(l.out, operand{Tensor: t})
+	}
+	return l.lower(s)
+}
+
+// lower dispatches on the spec.
+func (l *lowering) lower(s kernels.Spec) error {
+	switch s := s.(type) {
+	case kernels.Linear:
+		return l.linear(s)
+	case kernels.Conv2d:
+		return l.conv2d(s)
+	case kernels.Attention:
+		return l.attention(s)
+	case kernels.GroupNorm:
+		return l.groupNorm(s)
+	case kernels.LayerNorm:
+		return l.layerNorm(s)
+	case kernels.Activate:
+		return l.activate(s)
+	case kernels.Add:
+		return l.add(s)
+	case kernels.Concat:
+		return l.concat()
+	case kernels.Resize:
+		return l.resize()
+	case kernels.Embedding:
+		return l.embedding()
+	case kernels.Gather:
+		return l.gather()
+	case kernels.Sinusoid:
+		return l.sinusoid(s)
+	case kernels.ScaleRepeat:
+		return l.scaleRepeat(s)
+	case kernels.Guidance:
+		return l.guidance(s)
+	case kernels.Solver:
+		return l.solver(s)
+	}
+	return fmt.Errorf("cuda: no kernel for %T", s)
+}
+
+// launch adds a launch.
+func (l *lowering) launch(kernel string, grid driver.Dim, block uint32, shared int, params func(at func(ref) driver.Ptr) any) {
+	l.launches = append(l.launches, launch{kernel, grid, block, shared, params})
+}
+
+// each adds a launch over n elements, vector of them a thread.
+func (l *lowering) each(kernel string, n int64, vector int, params func(at func(ref) driver.Ptr) any) {
+	const block = 256
+	blocks := (n + int64(vector)*block - 1) / (int64(vector) * block)
+	l.launch(kernel, driver.Dim{X: uint32(min(blocks, int64(16*l.sms))), Y: 1, Z: 1}, block, 0, params)
+}
+
+// vectors names the kernel for eight channels a thread if all counts are multiples of 8, else that for one.
+func vectors(kernel string, counts ...int) (string, int) {
+	for _, n := range counts {
+		if n%8 != 0 {
+			return kernel + "_1", 1
+		}
+	}
+	return kernel + "_8", 8
+}
+
+// float is input v as float operand; a weight is widened to float32.
+func (l *lowering) float(v int) (operand, error) {
+	o := l.in[v]
+	if o.Role != kernels.Weight {
+		return o, nil
+	}
+	var err error
+	o.ref, err = l.weights(v, packing{kind: packFloat})
+	o.storage = wide
+	return o, err
+}
+
+// vector is input v, a bias or a norm's factors, in float32.
+func (l *lowering) vector(v int) (ref, error) {
+	o, err := l.float(v)
+	if err == nil && o.storage != wide {
+		err = fmt.Errorf("cuda: %v is computed by the plan, want a weight", o.Tensor)
+	}
+	return o.ref, err
+}
+
+// matrix is input v, packed; only weights can be.
+func (l *lowering) matrix(v int, p packing) (ref, error) {
+	if t := l.in[v]; t.Role != kernels.Weight {
+		return ref{}, fmt.Errorf("cuda: %v is a %s, want a weight", t.Tensor, t.Role)
+	}
+	return l.weights(v, p)
+}
+
+// channels is a float operand of rows of n channels as a product loads it: in 16 bits, each row padded with zeros to a multiple of 8.
+func (l *lowering) channels(v int) (ref, int, error) {
+	o, err := l.float(v)
+	if err != nil {
+		return ref{}, 0, err
+	}
+	n := o.Shape[len(o.Shape)-1]
+	padded := roundUp(n, 8)
+	if o.storage == narrow && padded == n {
+		return o.ref, n, nil
+	}
+	total := int64(o.Len()) / int64(n) * int64(padded)
+	out := l.scratch(2 * total)
+	if padded == n {
+		l.convert(o, out)
+		return out, n, nil
+	}
+	l.each("pad", total, 1, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(o.ref), Out: at(out), N: total, C: int32(n), C2: int32(padded), XType: o.storage, OutType: narrow}
+	})
+	return out, padded, nil
+}
+
+// convert copies an operand to 16 bits.
+func (l *lowering) convert(o operand, out ref) {
+	n := o.Len()
+	name, v := vectors("activate", n)
+	l.each(name, int64(n), v, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(o.ref), Out: at(out), N: int64(n), C: int32(n), XType: o.storage, OutType: narrow}
+	})
+}
+
+func roundUp(n, to int) int { return (n + to - 1) / to * to }

@@ -1,0 +1,113 @@
+package cuda
+
+import (
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+func (l *lowering) activate(s kernels.Activate) error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	c, n := out.Shape[len(out.Shape)-1], int64(out.Len())
+	name, v := vectors("activate", int(n))
+	if s.Act == kernels.GEGLU {
+		name, v = vectors("activate", c)
+	}
+	l.each(name, n, v, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, C: int32(c), Act: int32(s.Act), XType: x.storage, OutType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) add(s kernels.Add) error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	y, err := l.float(1)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	c, n, sample := out.Shape[len(out.Shape)-1], out.Len(), 0
+	name, v := vectors("add", n)
+	if s.Rows {
+		sample = n / out.Shape[0] / c
+		name, v = vectors("add", c)
+	}
+	l.each(name, int64(n), v, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(x.ref), Y: at(y.ref), Out: at(out.ref), N: int64(n), C: int32(c), Sample: int32(sample),
+			XType: x.storage, YType: y.storage, OutType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) concat() error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	y, err := l.float(1)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	last := len(out.Shape) - 1
+	c, c2 := x.Shape[last], y.Shape[last]
+	name, v := vectors("concat", c, c2)
+	l.each(name, int64(out.Len()), v, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(x.ref), Y: at(y.ref), Out: at(out.ref), N: int64(out.Len()), C: int32(c), C2: int32(c2),
+			XType: x.storage, YType: y.storage, OutType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) resize() error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	c := x.Shape[3]
+	name, v := vectors("resize", c)
+	l.each(name, int64(out.Len()), v, func(at func(ref) driver.Ptr) any {
+		return resizeParams{X: at(x.ref), Out: at(out.ref), N: int64(out.Len()), H: int32(x.Shape[1]), W: int32(x.Shape[2]),
+			OH: int32(out.Shape[1]), OW: int32(out.Shape[2]), C: int32(c), XType: x.storage, OType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) embedding() error {
+	ids, tokens, out := l.in[0], l.in[1], l.out[0]
+	c := tokens.Shape[1]
+	pack := packing{kind: packMatrix, c1: c, p1: c}
+	table, err := l.matrix(1, pack)
+	if err != nil {
+		return err
+	}
+	place, err := l.matrix(2, pack)
+	if err != nil {
+		return err
+	}
+	l.each("embedding", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
+		return rowsParams{IDs: at(ids.ref), Table: at(table), Positions: at(place), Out: at(out.ref), N: int64(out.Len()),
+			T: int32(ids.Shape[1]), C: int32(c), Rows: int32(tokens.Shape[0]), TableType: narrow, OType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) gather() error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	rows, out := l.in[1], l.out[0]
+	l.each("gather", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
+		return rowsParams{IDs: at(rows.ref), Table: at(x.ref), Out: at(out.ref), N: int64(out.Len()),
+			T: int32(x.Shape[1]), C: int32(x.Shape[2]), TableType: x.storage, OType: out.storage}
+	})
+	return nil
+}

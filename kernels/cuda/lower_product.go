@@ -1,0 +1,148 @@
+package cuda
+
+import (
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// product is what the gemm kernels compute: linear layers, convolutions and the two halves of attention with large heads.
+type product struct {
+	gemmParams // all but pointers, tiles and storage types
+
+	x, x2, w, rowScale, bias ref
+	rowBias, residual, out   operand
+}
+
+// product adds the launch of the tile that suits the size.
+func (l *lowering) product(p product) {
+	t := chooseTile(l.tiles, int(p.M), int(p.N), int(p.K), l.sms)
+	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
+	l.productBy(p, t.kernel(), driver.Dim{X: uint32(p.TilesM * p.TilesN), Y: 1, Z: 1}, uint32(t.threads), t.shared())
+}
+
+// productBy adds the launch of one kernel.
+func (l *lowering) productBy(p product, kernel string, grid driver.Dim, block uint32, shared int) {
+	g := p.gemmParams
+	g.OutType, g.ResidualType, g.RBType = p.out.storage, p.residual.storage, p.rowBias.storage
+	if g.PitchOut%8 == 0 && p.out.offset%16 == 0 {
+		g.Vector = 1
+	}
+	l.launch(kernel, grid, block, shared, func(at func(ref) driver.Ptr) any {
+		g := g
+		g.X, g.X2, g.W, g.Out = at(p.x), at(p.x2), at(p.w), at(p.out.ref)
+		g.Bias, g.RowBias, g.Residual, g.RowScale = at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
+		return g
+	})
+}
+
+// rows is the geometry of a matrix with m rows: one image, one pixel high.
+func (g *gemmParams) rows(m, k, pitch int) {
+	g.M, g.K = int32(m), int32(k)
+	g.C1, g.Pitch1 = int32(k), int32(pitch)
+	g.H, g.Width, g.OH, g.OW = 1, g.M, 1, g.M
+	g.KW, g.Stride = 1, 1
+}
+
+func (l *lowering) linear(s kernels.Linear) (err error) {
+	var p product
+	x, w := l.in[0], l.in[1]
+	k, n := w.Shape[1], w.Shape[0]
+	var padded int
+	if p.x, padded, err = l.channels(0); err != nil {
+		return err
+	}
+	p.rows(x.Len()/k, padded, padded)
+	p.N, p.PitchW, p.Act, p.out = int32(n), int32(padded), int32(s.Act), l.out[0]
+	pack := packing{kind: packMatrix, c1: k, p1: padded}
+	if s.Act == kernels.GEGLU {
+		pack.half = n / 2
+		n /= 2
+		p.N = int32(16 * ceil(n, 8))
+	}
+	p.Columns, p.PitchOut = int32(n), int32(n)
+	if p.w, err = l.matrix(1, pack); err != nil {
+		return err
+	}
+	next := 2
+	if s.Bias {
+		if p.bias, err = l.vector(next); err != nil {
+			return err
+		}
+		next++
+	}
+	if s.Residual {
+		if p.residual, err = l.float(next); err != nil {
+			return err
+		}
+	}
+	if p.M <= skinnyRows && s.Act != kernels.GEGLU {
+		l.productBy(p, "skinny", driver.Dim{X: uint32(ceil(n, 8)), Y: 1, Z: 1}, 256, 0)
+		return nil
+	}
+	l.product(p)
+	return nil
+}
+
+// skinnyRows is the most rows of x that the skinny kernel takes.
+const skinnyRows = 8
+
+func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
+	var p product
+	x, out := l.in[0], l.out[0]
+	b, h, w, c := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
+	next, c2, padded2 := 1, 0, 0
+	padded := 0
+	if p.x, padded, err = l.channels(0); err != nil {
+		return err
+	}
+	if s.Concat {
+		c2 = l.in[1].Shape[3]
+		if p.x2, padded2, err = l.channels(1); err != nil {
+			return err
+		}
+		next++
+	}
+	weight := l.in[next]
+	o, kh, kw := weight.Shape[0], weight.Shape[2], weight.Shape[3]
+	k := kh * kw * (padded + padded2)
+	p.gemmParams = gemmParams{
+		M: int32(b * out.Shape[1] * out.Shape[2]), N: int32(o), K: int32(k),
+		C1: int32(padded), C2: int32(padded2), Pitch1: int32(padded), Pitch2: int32(padded2), PitchW: int32(k),
+		H: int32(h), Width: int32(w), OH: int32(out.Shape[1]), OW: int32(out.Shape[2]),
+		KW: int32(kw), Stride: int32(s.Stride), Top: int32(s.Pad.Top), Left: int32(s.Pad.Left),
+		Act: int32(s.Act), Columns: int32(o), PitchOut: int32(o),
+	}
+	switch {
+	case s.UpH == 0:
+	case s.UpH == 2*h && s.UpW == 2*w:
+		p.UpH, p.UpW, p.Up = int32(s.UpH), int32(s.UpW), 1
+	default:
+		p.UpH, p.UpW, p.Up = int32(s.UpH), int32(s.UpW), 2
+	}
+	if p.w, err = l.matrix(next, packing{kind: packMatrix, c1: c, c2: c2, p1: padded, p2: padded2}); err != nil {
+		return err
+	}
+	next++
+	if s.Bias {
+		if p.bias, err = l.vector(next); err != nil {
+			return err
+		}
+		next++
+	}
+	if s.RowBias {
+		if p.rowBias, err = l.float(next); err != nil {
+			return err
+		}
+		next++
+	}
+	if s.Residual {
+		if p.residual, err = l.float(next); err != nil {
+			return err
+		}
+	}
+	p.out = out
+	l.product(p)
+	return nil
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }

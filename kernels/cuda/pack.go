@@ -1,0 +1,100 @@
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// packing is a layout of a weight on the card.
+type packing struct {
+	kind   packKind
+	c1, c2 int // channels of a tap from either source
+	p1, p2 int // the same, padded
+	half   int // GEGLU's rows of value, and of gate; 0 for other weights
+}
+
+type packKind uint8
+
+const (
+	packFloat  packKind = iota // float32, as it lies in the checkpoint
+	packMatrix                 // 16 bits, [rows][taps][p1+p2], the rows of GEGLU alternating in eights
+)
+
+// packed is a weight in one layout, shared by every node of every program that uses it so.
+type packed struct {
+	name      string
+	shape     []int
+	dtype     kernels.DType // of the source
+	precision kernels.DType
+	packing   packing
+	at        driver.Ptr // 0 while not resident
+}
+
+// taps is how many numbers of a row belong to one channel.
+func (w *packed) taps() int { return kernels.Elements(w.shape[min(2, len(w.shape)):]) }
+
+// sourceRow and row are the elements of a row in the checkpoint and on the card.
+func (w *packed) sourceRow() int { return kernels.Elements(w.shape[min(1, len(w.shape)):]) }
+
+func (w *packed) row() int {
+	if w.packing.kind == packFloat {
+		return w.sourceRow()
+	}
+	return w.taps() * (w.packing.p1 + w.packing.p2)
+}
+
+// rows is how many the checkpoint has; GEGLU's are filled up to a multiple of 16 on the card.
+func (w *packed) rows() int {
+	if len(w.shape) == 0 {
+		return 1
+	}
+	return w.shape[0]
+}
+
+func (w *packed) bytes() int64 {
+	rows, size := w.rows(), int64(2)
+	if w.packing.half > 0 {
+		rows = 16 * ceil(w.packing.half, 8)
+	}
+	if w.packing.kind == packFloat {
+		size = 4
+	}
+	return size * int64(rows) * int64(w.row())
+}
+
+// params are those of the pack kernel for rows first … first+count−1, which lie at raw.
+func (w *packed) params(raw driver.Ptr, first, count int) packParams {
+	p := packParams{
+		Raw: raw, Out: w.at, N: int64(count) * int64(w.row()), First: int32(first),
+		C1: int32(w.packing.c1), C2: int32(w.packing.c2), P1: int32(w.packing.p1), P2: int32(w.packing.p2),
+		Taps: int32(w.taps()), Half: int32(w.packing.half),
+		From: map[kernels.DType]int32{kernels.F32: 0, kernels.F16: 1, kernels.BF16: 2}[w.dtype],
+	}
+	if w.packing.kind == packFloat {
+		p.ToFloat = 1
+		p.Out += driver.Ptr(4 * int64(first) * int64(w.row()))
+	}
+	return p
+}
+
+// read returns the weight's data, checked against what the plan says of it.
+func (w *packed) read(src kernels.Source) ([]byte, error) {
+	dtype, shape, data, err := src.Tensor(w.name)
+	want := kernels.Tensor{DType: w.dtype, Shape: w.shape}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("weight %s: %w", w.name, err)
+	case !slices.Equal(shape, w.shape):
+		return nil, fmt.Errorf("weight %s has shape %v, the plan wants %v", w.name, shape, w.shape)
+	case dtype != w.dtype:
+		return nil, fmt.Errorf("weight %s is %v, the plan wants %v", w.name, dtype, w.dtype)
+	case int64(len(data)) != want.Bytes():
+		return nil, fmt.Errorf("weight %s has %d bytes, want %d", w.name, len(data), want.Bytes())
+	case dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16:
+		return nil, fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", w.name, dtype)
+	}
+	return data, nil
+}

@@ -1,0 +1,107 @@
+package cuda
+
+import "github.com/goxl/goxl/kernels/cuda/driver"
+
+// The parameters of the kernels, field by field as src declares them: one struct is a kernel's only parameter. The driver's check of
+// its size at Prepare and TestParameters guard the agreement.
+type (
+	gemmParams struct {
+		X, X2, W                      driver.Ptr
+		Bias, RowBias, Residual       driver.Ptr
+		RowScale, Out                 driver.Ptr
+		M, N, K                       int32
+		C1, C2, Pitch1, Pitch2        int32
+		PitchW                        int32
+		H, Width, OH, OW              int32
+		KW, Stride, Top, Left         int32
+		UpH, UpW, Up                  int32
+		Act, Columns, PitchOut        int32
+		OutType, ResidualType, RBType int32
+		TilesM, TilesN                int32
+		Vector                        int32
+	}
+	attentionParams struct {
+		Q, K, V, Out                        driver.Ptr
+		Queries, Keys, Heads, Size, Pitch   int32
+		Causal, OutType, QType, KType, VTyp int32
+		Scale                               float32
+	}
+	softmaxParams struct {
+		S, P, Scale         driver.Ptr
+		Keys, Pitch, PitchS int32
+		Factor              float32
+	}
+	transposeParams struct {
+		X, Out                         driver.Ptr
+		Rows, Columns, Pitch, PitchOut int32
+	}
+	groupNormParams struct {
+		X, X2, Weight, Bias, Partial, Out driver.Ptr
+		Pixels, C1, C2, Groups, Chunks    int32
+		XType, X2Type, OutType, Act       int32
+		Eps                               float32
+	}
+	layerNormParams struct {
+		X, Weight, Bias, Out    driver.Ptr
+		Rows, C, XType, OutType int32
+		Eps                     float32
+	}
+	mapParams struct {
+		X, Y, Out             driver.Ptr
+		N                     int64
+		C, C2, Sample, Act    int32
+		XType, YType, OutType int32
+	}
+	resizeParams struct {
+		X, Out                        driver.Ptr
+		N                             int64
+		H, W, OH, OW, C, XType, OType int32
+	}
+	rowsParams struct {
+		IDs, Table, Positions, Out   driver.Ptr
+		N                            int64
+		T, C, Rows, TableType, OType int32
+	}
+	finiteParams struct {
+		X, Flag driver.Ptr
+		N       int64
+		Type    int32
+	}
+	sinusoidParams struct {
+		T, Frequency, Out               driver.Ptr
+		N, Dim, CosFirst, TType, OutTyp int32
+	}
+	scaleParams struct {
+		X, Scale, Out           driver.Ptr
+		N, Total                int64
+		XType, ScaleType, OType int32
+	}
+	guidanceParams struct {
+		M, Scale, Phi, Out                  driver.Ptr
+		N                                   int64
+		Batch, Rescale                      int32
+		MType, ScaleType, PhiType, OutputTy int32
+	}
+	solverParams struct {
+		X, M, Noise, Coefficients driver.Ptr
+		History                   [mostHistory]driver.Ptr
+		Out                       [1 + mostHistory]driver.Ptr
+		N                         int64
+		K, XType, MType, NoiseTyp int32
+		HistoryType               [mostHistory]int32
+		OutType                   [1 + mostHistory]int32
+	}
+	peakParams struct {
+		Out            driver.Ptr
+		Rounds, Unused int32
+	}
+	packParams struct {
+		Raw, Out                    driver.Ptr
+		N                           int64
+		First, C1, C2, P1, P2, Taps int32
+		Half, From, ToFloat         int32
+	}
+)
+
+// mostHistory is the longest history of a solver that the kernel takes.
+const mostHistory = 8

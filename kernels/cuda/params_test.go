@@ -1,0 +1,80 @@
+package cuda
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// faultParams are those of the kernel that only tests launch.
+type faultParams struct{ Unused uint64 }
+
+// parameterSize is what the engine passes to each kernel.
+var parameterSize = map[string]uintptr{
+	"skinny":           unsafe.Sizeof(gemmParams{}),
+	"wgemm":            unsafe.Sizeof(gemmParams{}),
+	"gemm":             unsafe.Sizeof(gemmParams{}),
+	"wflash":           unsafe.Sizeof(attentionParams{}),
+	"flash":            unsafe.Sizeof(attentionParams{}),
+	"attention_plain":  unsafe.Sizeof(attentionParams{}),
+	"softmax":          unsafe.Sizeof(softmaxParams{}),
+	"transpose":        unsafe.Sizeof(transposeParams{}),
+	"group_statistics": unsafe.Sizeof(groupNormParams{}),
+	"group_apply":      unsafe.Sizeof(groupNormParams{}),
+	"layer_norm":       unsafe.Sizeof(layerNormParams{}),
+	"activate":         unsafe.Sizeof(mapParams{}),
+	"add":              unsafe.Sizeof(mapParams{}),
+	"concat":           unsafe.Sizeof(mapParams{}),
+	"pad":              unsafe.Sizeof(mapParams{}),
+	"resize":           unsafe.Sizeof(resizeParams{}),
+	"embedding":        unsafe.Sizeof(rowsParams{}),
+	"gather":           unsafe.Sizeof(rowsParams{}),
+	"finite":           unsafe.Sizeof(finiteParams{}),
+	"sinusoid":         unsafe.Sizeof(sinusoidParams{}),
+	"scale_repeat":     unsafe.Sizeof(scaleParams{}),
+	"guidance":         unsafe.Sizeof(guidanceParams{}),
+	"solver":           unsafe.Sizeof(solverParams{}),
+	"peak":             unsafe.Sizeof(peakParams{}),
+	"wpeak":            unsafe.Sizeof(peakParams{}),
+	"fault":            unsafe.Sizeof(faultParams{}),
+	"pack":             unsafe.Sizeof(packParams{}),
+}
+
+// kernelFamily is a kernel's name without the size it is made for.
+func kernelFamily(name string) string {
+	return regexp.MustCompile(`_\d+(x\d+)*$`).ReplaceAllString(name, "")
+}
+
+// TestParameters holds the structs of the engine against what the compiler made of those in src/.
+func TestParameters(t *testing.T) {
+	entry := regexp.MustCompile(`\.entry (\w+)\(\s*\.param \.align \d+ \.b8 \w+\[(\d+)\]\s*\)`)
+	m, err := readManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, image := range m.Images {
+		text, err := readImage(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := entry.FindAllStringSubmatch(string(text), -1)
+		if len(found) != len(image.Kernels) {
+			t.Errorf("%s: %d entries with one struct as parameter, the manifest lists %d kernels", path, len(found), len(image.Kernels))
+		}
+		for _, f := range found {
+			want, ok := parameterSize[kernelFamily(f[1])]
+			if !ok {
+				t.Errorf("%s: kernel %s is unknown to the engine", path, f[1])
+				continue
+			}
+			if got, _ := strconv.Atoi(f[2]); uintptr(got) != want {
+				t.Errorf("%s: kernel %s takes %d bytes, the engine passes %d", path, f[1], got, want)
+			}
+		}
+		if strings.Contains(path, ".bf16.") != strings.Contains(string(text), "bf16") && !strings.Contains(path, "/fault.") { // which computes nothing
+			t.Errorf("%s does not compute in the type of its name", path)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// peakKernel is a kernel that does nothing but products of random numbers, in blocks of 256 threads.
+type peakKernel struct {
+	name           string
+	shared         int
+	blocks         int // on each multiprocessor
+	flops          int // of a block in a round
+	roundsPerBlock int32
+}
+
+// PeakFLOPS measures how many operations a second the card's matrix units do on random data in the default precision, a multiply-add as two,
+// and remembers it for Info. It takes some tens of milliseconds and waits for running programs.
+func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
+	if err := d.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer d.unlock()
+	d.mu.Lock()
+	peak, closed := d.info.PeakFLOPS, d.closed
+	d.mu.Unlock()
+	if closed {
+		return 0, errClosed
+	}
+	if peak > 0 {
+		return peak, nil
+	}
+	k := peakKernel{"peak", 0, 2, 8 * 16 * 2 * 16 * 8 * 16, 4000}
+	if d.info.Variant == "sm_90a" {
+		k = peakKernel{"wpeak", (128+256)*128 + 1024, 1, 2 * 4 * 2 * 64 * 256 * 16, 4000}
+	}
+	best, err := d.measurePeak(k)
+	if err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.info.PeakFLOPS = best
+	return best, nil
+}
+
+func (d *Device) measurePeak(k peakKernel) (best float64, err error) {
+	blocks := k.blocks * d.sms
+	out, err := d.memory.alloc(4 * 256 * int64(blocks))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, d.stream.Synchronize(), d.memory.free(out)) }()
+	f, err := d.libraries[d.info.Precisions[0]].function(k.name)
+	if err != nil {
+		return 0, err
+	}
+	config := driver.Config{Grid: driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, Block: driver.Dim{X: 256, Y: 1, Z: 1}, DynamicShared: k.shared}
+	l, err := f.Prepare(config, peakParams{Out: out, Rounds: k.roundsPerBlock})
+	if err != nil {
+		return 0, err
+	}
+	var marks [2]*driver.Event
+	for i := range marks {
+		if marks[i], err = d.context.NewEvent(true); err != nil {
+			return 0, err
+		}
+		defer marks[i].Close()
+	}
+	for range 5 { // the first rounds raise the clocks
+		if err := errors.Join(d.stream.Record(marks[0]), d.stream.Launch(l), d.stream.Record(marks[1]), marks[1].Synchronize()); err != nil {
+			return 0, err
+		}
+		took, err := marks[1].Since(marks[0])
+		if err != nil {
+			return 0, err
+		}
+		best = max(best, float64(blocks)*float64(k.flops)*float64(k.roundsPerBlock)/max(took, time.Nanosecond).Seconds())
+	}
+	return best, nil
+}
+
+var _ interface {
+	kernels.Device
+	PeakFLOPS(context.Context) (float64, error)
+} = (*Device)(nil)

@@ -1,0 +1,284 @@
+package cuda
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"regexp"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+var (
+	speed        = flag.Bool("cuda.speed", false, "TestSpeed: time the shapes that matter")
+	speedFilter  = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
+	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
+	everyTile    = flag.Bool("cuda.tiles", false, "TestSpeed: every tile of the product kernel by itself")
+)
+
+// speedCase is one operation between 16-bit temporaries. Peer is the time of the best library measured on an H200 in ms, 0 if there is none.
+type speedCase struct {
+	name string
+	spec kernels.Spec
+	in   [][]int // activations and weights in the order of the spec
+	// weights are the numbers of those inputs that come from the checkpoint.
+	weights []int
+	peer    float64
+}
+
+func speedCases() []speedCase {
+	pad := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}
+	conv := func(name string, n, side, c, o int, peer float64) speedCase {
+		return speedCase{name, kernels.Conv2d{Stride: 1, Pad: pad, Bias: true, Residual: true},
+			[][]int{{n, side, side, c}, {o, c, 3, 3}, {o}, {n, side, side, o}}, []int{1, 2}, peer}
+	}
+	linear := func(name string, m, k, n int, peer float64) speedCase {
+		return speedCase{name, kernels.Linear{Bias: true}, [][]int{{1, m, k}, {n, k}, {n}}, []int{1, 2}, peer}
+	}
+	attention := func(name string, b, heads, q, k, d int, peer float64) speedCase {
+		return speedCase{name, kernels.Attention{Heads: heads}, [][]int{{b, q, heads * d}, {b, k, heads * d}, {b, k, heads * d}}, nil, peer}
+	}
+	group := func(name string, n, side, c int) speedCase {
+		return speedCase{name, kernels.GroupNorm{Groups: 32, Eps: 1e-5, Act: kernels.SiLU}, [][]int{{n, side, side, c}, {c}, {c}}, []int{1, 2}, 0}
+	}
+	return []speedCase{
+		attention("attention 2x10 heads 4096", 2, 10, 4096, 4096, 64, 0.187),
+		attention("attention 2x20 heads 1024", 2, 20, 1024, 1024, 64, 0.036),
+		attention("attention 2x10 heads 4096 by 77", 2, 10, 4096, 77, 64, 0.018),
+		attention("attention 2x20 heads 1024 by 77", 2, 20, 1024, 77, 64, 0.013),
+		attention("attention vae 16384 of 512", 1, 1, 16384, 16384, 512, 3.69),
+		conv("conv 320 to 320 at 128, pair", 2, 128, 320, 320, 0.129),
+		conv("conv 640 to 640 at 64, pair", 2, 64, 640, 640, 0.120),
+		conv("conv 1280 to 1280 at 32, pair", 2, 32, 1280, 1280, 0.103),
+		conv("conv 2560 to 1280 at 32, pair", 2, 32, 2560, 1280, 0.182),
+		conv("conv 512 to 512 at 128", 1, 128, 512, 512, 0.127),
+		conv("conv 512 to 512 at 512", 1, 512, 512, 512, 2.12),
+		conv("conv 256 to 256 at 1024", 1, 1024, 256, 256, 2.54),
+		conv("conv 128 to 128 at 1024", 1, 1024, 128, 128, 0.80),
+		conv("conv 4 to 320 at 128, pair", 2, 128, 4, 320, 0),
+		conv("conv 320 to 4 at 128, pair", 2, 128, 320, 4, 0),
+		conv("conv 128 to 3 at 1024", 1, 1024, 128, 3, 0.33),
+		linear("linear 8192x640 to 640", 8192, 640, 640, 0.018),
+		linear("linear 8192x640 to 1920", 8192, 640, 1920, 0.040),
+		linear("linear 8192x2560 to 640", 8192, 2560, 640, 0.043),
+		linear("linear 2048x1280 to 1280", 2048, 1280, 1280, 0.016),
+		linear("linear 2048x1280 to 3840", 2048, 1280, 3840, 0.035),
+		linear("linear 2048x1280 to 10240", 2048, 1280, 10240, 0.081),
+		linear("linear 2048x5120 to 1280", 2048, 5120, 1280, 0.042),
+		linear("linear 2x1280 to 1280", 2, 1280, 1280, 0),
+		linear("linear 8192x8192 to 8192", 8192, 8192, 8192, 1.45),
+		{"geglu 2048x1280 to 10240", kernels.Linear{Bias: true, Act: kernels.GEGLU}, [][]int{{1, 2048, 1280}, {10240, 1280}, {10240}}, []int{1, 2}, 0.081},
+		{"geglu 8192x640 to 5120", kernels.Linear{Bias: true, Act: kernels.GEGLU}, [][]int{{1, 8192, 640}, {5120, 640}, {5120}}, []int{1, 2}, 0.089},
+		group("group norm 320 at 128, pair", 2, 128, 320),
+		group("group norm 640 at 64, pair", 2, 64, 640),
+		group("group norm 2560 at 32, pair", 2, 32, 2560),
+		group("group norm 128 at 1024", 1, 1024, 128),
+		{"layer norm 2048x1280", kernels.LayerNorm{Eps: 1e-5}, [][]int{{1, 2048, 1280}, {1280}, {1280}}, []int{1, 2}, 0},
+		{"layer norm 8192x640", kernels.LayerNorm{Eps: 1e-5}, [][]int{{1, 8192, 640}, {640}, {640}}, []int{1, 2}, 0},
+	}
+}
+
+// plan puts an identity in front of each activation, so that the operation reads 16-bit temporaries, and one behind it.
+func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, node int, err error) {
+	p = &kernels.Plan{}
+	put := func(name string, r kernels.Role, shape []int) kernels.Value {
+		p.Tensors = append(p.Tensors, kernels.Tensor{Name: name, Role: r, DType: kernels.F32, Shape: shape})
+		return kernels.Value(len(p.Tensors) - 1)
+	}
+	n := kernels.Node{Spec: c.spec, Path: c.name}
+	weight := func(k int) bool {
+		for _, w := range c.weights {
+			if w == k {
+				return true
+			}
+		}
+		return false
+	}
+	for k, shape := range c.in {
+		if weight(k) {
+			n.In = append(n.In, put(fmt.Sprint("weight", k), kernels.Weight, shape))
+			continue
+		}
+		in, t := put("in", kernels.Step, shape), put("copy", kernels.Temp, shape)
+		inputs = append(inputs, in)
+		p.Nodes = append(p.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: "in front", In: []kernels.Value{in}, Out: []kernels.Value{t}})
+		n.In = append(n.In, t)
+	}
+	out, err := c.spec.Infer(p.Inputs(n))
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	n.Out = []kernels.Value{put("out", kernels.Temp, out[0].Shape)}
+	node = len(p.Nodes)
+	p.Nodes = append(p.Nodes, n, kernels.Node{Spec: kernels.Activate{}, Path: "behind", In: n.Out, Out: []kernels.Value{put("result", kernels.Result, out[0].Shape)}})
+	return p, inputs, node, nil
+}
+
+// time runs the node's launches reps times between two events, five times over, and returns the median of one.
+func (p *program) time(node, reps int) (time.Duration, error) {
+	d := p.device
+	start, err := d.context.NewEvent(true)
+	if err != nil {
+		return 0, err
+	}
+	defer start.Close()
+	end, err := d.context.NewEvent(true)
+	if err != nil {
+		return 0, err
+	}
+	defer end.Close()
+	var times []time.Duration
+	for range 6 {
+		if err := d.stream.Record(start); err != nil {
+			return 0, err
+		}
+		for range reps {
+			if err := p.launch(node); err != nil {
+				return 0, err
+			}
+		}
+		if err := d.stream.Record(end); err != nil {
+			return 0, err
+		}
+		if err := end.Synchronize(); err != nil {
+			return 0, err
+		}
+		t, err := end.Since(start)
+		if err != nil {
+			return 0, err
+		}
+		times = append(times, t/time.Duration(reps))
+	}
+	return min(times[1], times[2], times[3], times[4], times[5]), nil
+}
+
+// TestSpeed prints the time of the shapes that matter, each node by itself between 16-bit temporaries that hold data like a model's.
+func TestSpeed(t *testing.T) {
+	if !*speed {
+		t.Skip("-cuda.speed times the kernels")
+	}
+	d := card(t, Options{Variant: *speedVariant})
+	all := d.tiles
+	choices := [][]tile{all}
+	if *everyTile {
+		choices = nil
+		for _, one := range all {
+			choices = append(choices, []tile{one})
+		}
+	}
+	peak, err := d.PeakFLOPS(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%s, %s, peak measured %.0f TFLOP/s\n", d.Info().Detail, d.Info().Variant, peak/1e12)
+	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "shape\tkernel\tblocks\tms\tTFLOP/s\tGB/s\tpeer ms\tpeer/ours")
+	pattern := regexp.MustCompile(*speedFilter)
+	for _, c := range speedCases() {
+		if !pattern.MatchString(c.name) {
+			continue
+		}
+		for _, d.tiles = range choices {
+			if err := c.measure(d, table); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			switch c.spec.(type) {
+			case kernels.Linear, kernels.Conv2d:
+				continue
+			case kernels.Attention:
+				if *everyTile && len(d.flash) > 0 {
+					for _, f := range flashTiles[1:] {
+						d.flash = []flashTile{f}
+						if err := c.measure(d, table); err != nil {
+							t.Errorf("%s: %v", c.name, err)
+						}
+					}
+					d.flash = flashTiles
+				}
+			}
+			break // other kernels have no tiles
+		}
+		table.Flush()
+	}
+	d.tiles = all
+}
+
+func (c speedCase) measure(d *Device, table *tabwriter.Writer) error {
+	plan, inputs, node, err := c.plan()
+	if err != nil {
+		return err
+	}
+	w, err := d.NewWeights(random{sourceOf(plan)})
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	compiled, err := d.Compile(plan, w, kernels.Options{})
+	if err != nil {
+		return err
+	}
+	defer compiled.Close()
+	p := compiled.(*program)
+	moved := int64(2 * plan.Tensors[len(plan.Tensors)-1].Len())
+	for k, v := range inputs {
+		moved += 2 * int64(plan.Tensors[v].Len())
+		if err := p.Write(v, floatBytes(noise(plan.Tensors[v].Len(), uint64(k)))); err != nil {
+			return err
+		}
+	}
+	if err := p.Run(context.Background()); err != nil {
+		return err
+	}
+	if err := p.device.stream.Synchronize(); err != nil {
+		return err
+	}
+	first, err := p.time(node, 3)
+	if err != nil {
+		return err
+	}
+	took, err := p.time(node, max(3, min(1000, int(20*time.Millisecond/max(first, time.Microsecond)))))
+	if err != nil {
+		return err
+	}
+	ms := took.Seconds() * 1e3
+	flops := float64(c.spec.FLOPs(plan.Inputs(plan.Nodes[node])))
+	l := p.nodes[node].launches[len(p.nodes[node].launches)-1]
+	peer, ratio := "", ""
+	if c.peer > 0 {
+		peer, ratio = fmt.Sprintf("%.3f", c.peer), fmt.Sprintf("%.2f", c.peer/ms)
+	}
+	fmt.Fprintf(table, "%s\t%s\t%d\t%.4f\t%.0f\t%.0f\t%s\t%s\n", c.name, l.kernel, l.grid.X*l.grid.Y*l.grid.Z, ms,
+		flops/took.Seconds()/1e12, float64(moved)/took.Seconds()/1e9, peer, ratio)
+	return nil
+}
+
+// random is a source of noise, scaled so that unit inputs give unit outputs.
+type random struct{ zeros }
+
+func (r random) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	t := r.zeros[name]
+	x := noise(t.Len(), uint64(len(name)))
+	scale := float32(1 / math.Sqrt(float64(t.Len()/t.Shape[0])))
+	for i := range x {
+		x[i] *= scale
+	}
+	return t.DType, t.Shape, floatBytes(x), nil
+}
+
+// noise is uniform with variance 1: matrix units draw more power on it, and so run slower, than on anything regular.
+func noise(n int, seed uint64) []float32 {
+	x := make([]float32, n)
+	state := seed*0x9e3779b97f4a7c15 + 1
+	for i := range x {
+		state ^= state << 13
+		state ^= state >> 7
+		state ^= state << 17
+		x[i] = float32(math.Sqrt(3)) * (float32(int64(state>>40)-1<<23) * 0x1p-23)
+	}
+	return x
+}

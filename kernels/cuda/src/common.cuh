@@ -1,0 +1,108 @@
+// What every kernel of this folder shares: the 16-bit storage type (bfloat16 if BF16 is defined, else IEEE half), loads and stores of any storage
+// type, sums over a warp and activations. The instructions themselves are in primitives.cuh; emulate/ has them for the processor.
+#pragma once
+
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+typedef long long i64;
+
+struct __attribute__((aligned(16))) Vec4 { u32 x, y, z, w; };  // 16 bytes
+struct __attribute__((aligned(16))) Float4 { float x, y, z, w; };
+
+// Storage types of an operand, as the engine numbers them.
+enum { F32 = 0, T16 = 1 };
+
+// Activations, as package kernels numbers them.
+enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
+
+#ifdef EMULATE
+#include "../emulate/primitives.h"
+#else
+#include "primitives.cuh"
+#endif
+
+DEVICE i64 globalThread() { return (i64)blockX() * threads() + thread(); }
+DEVICE i64 globalThreads() { return (i64)blocksX() * threads(); }
+
+DEVICE int minimum(int a, int b) { return a < b ? a : b; }
+DEVICE int maximum(int a, int b) { return a > b ? a : b; }
+// load and store move element i of an operand of either storage type.
+DEVICE float load(const void *p, i64 i, int type) { return type == F32 ? ((const float *)p)[i] : widen(((const u16 *)p)[i]); }
+DEVICE void store(void *p, i64 i, int type, float f) {
+  if (type == F32)
+    ((float *)p)[i] = f;
+  else
+    ((u16 *)p)[i] = narrow(f);
+}
+
+// load8 and store8 move eight elements from i on; their address is a multiple of 16 bytes.
+DEVICE void load8(const void *p, i64 i, int type, float *f) {
+  if (type == F32) {
+    const Float4 *q = (const Float4 *)((const float *)p + i);
+    Float4 a = q[0], b = q[1];
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+    return;
+  }
+  Vec4 v = *(const Vec4 *)((const u16 *)p + i);
+  u32 w[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    f[2 * k] = widen((u16)w[k]);
+    f[2 * k + 1] = widen((u16)(w[k] >> 16));
+  }
+}
+DEVICE void store8(void *p, i64 i, int type, const float *f) {
+  if (type == F32) {
+    Float4 *q = (Float4 *)((float *)p + i);
+    q[0] = Float4{f[0], f[1], f[2], f[3]};
+    q[1] = Float4{f[4], f[5], f[6], f[7]};
+    return;
+  }
+  *(Vec4 *)((u16 *)p + i) = Vec4{narrow2(f[0], f[1]), narrow2(f[2], f[3]), narrow2(f[4], f[5]), narrow2(f[6], f[7])};
+}
+
+// Reductions over a warp, the same in every lane and in the same order each time.
+DEVICE float warpSum(float f) {
+#pragma unroll
+  for (int m = 16; m > 0; m >>= 1) f += shuffleXor(f, m);
+  return f;
+}
+DEVICE float warpMax(float f) {
+#pragma unroll
+  for (int m = 16; m > 0; m >>= 1) f = maximum(f, shuffleXor(f, m));
+  return f;
+}
+
+DEVICE float expFast(float x) { return exp2Fast(x * 1.4426950408889634f); }
+// sigmoid is 0 where the exponential overflows.
+DEVICE float sigmoid(float x) {
+  return reciprocalFast(1.f + expFast(-x));
+}
+
+// gelu is x·Φ(x), with the complementary error function as Chebyshev polynomial and exponential (Numerical Recipes, erfcc; relative error below
+// 1.2e-7), so that Φ keeps its digits far below zero.
+DEVICE float gelu(float x) {
+  float z = __builtin_fabsf(x) * 0.70710678118654752f, t = reciprocal(1.f + 0.5f * z);
+  float p = 0.17087277f;
+  p = p * t - 0.82215223f;
+  p = p * t + 1.48851587f;
+  p = p * t - 1.13520398f;
+  p = p * t + 0.27886807f;
+  p = p * t - 0.18628806f;
+  p = p * t + 0.09678418f;
+  p = p * t + 0.37409196f;
+  p = p * t + 1.00002368f;
+  p = p * t - 1.26551223f;
+  float half = 0.5f * t * expFast(p - z * z);
+  return x * (x < 0 ? half : 1.f - half);
+}
+
+DEVICE float activate(int act, float x) {
+  switch (act) {
+  case SILU: return x * sigmoid(x);
+  case GELU: return gelu(x);
+  case QUICK_GELU: return x * sigmoid(1.702f * x);
+  }
+  return x;
+}

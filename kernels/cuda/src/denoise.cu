@@ -1,0 +1,127 @@
+// What surrounds the model in a step, in float32 whatever the storage type: embeddings of numbers, guidance, the solver.
+#include "common.cuh"
+
+struct Sinusoid {
+  const void *t;
+  const float *frequency;
+  void *out;
+  int n, dim, cosFirst, tType, outType;
+};
+
+// sine and cosine of any float32 angle below 2^20, by reduction and series in float64.
+DEVICE float circle(float angle, bool cosine) {
+  double x = angle, turns = x * 0.63661977236758134308;
+  int n = (int)(turns + (turns < 0 ? -0.5 : 0.5));
+  double r = (x - n * 1.57079632673412561417) - n * 6.07710050650619224932e-11, z = r * r;
+  if (cosine) n++;
+  double s = r * (1 + z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z / 6227020800.0))))));
+  double c = 1 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z / 479001600.0)))));
+  double y = n & 1 ? c : s;
+  return (float)(n & 2 ? -y : y);
+}
+
+GLOBAL void THREADS(256, 1) sinusoid(const Sinusoid p) {
+  for (i64 i = globalThread(); i < (i64)p.n * p.dim; i += globalThreads()) {
+    int row = (int)(i / p.dim), at = (int)(i - (i64)row * p.dim), half = p.dim / 2;
+    float y = 0.f;
+    if (at < 2 * half) {
+      y = circle(timesRounded(load(p.t, row, p.tType), p.frequency[at % half]), (at < half) == (p.cosFirst != 0));
+    }
+    store(p.out, i, p.outType, y);
+  }
+}
+
+struct ScaleRepeat {
+  const void *x, *scale;
+  void *out;
+  i64 n, total;  // elements of x and of out
+  int xType, scaleType, outType;
+};
+
+GLOBAL void THREADS(256, 1) scale_repeat(const ScaleRepeat p) {
+  float f = load(p.scale, 0, p.scaleType);
+  for (i64 i = globalThread(); i < p.total; i += globalThreads()) store(p.out, i, p.outType, f * load(p.x, i % p.n, p.xType));
+}
+
+struct Guidance {
+  const void *m, *scale, *phi;
+  void *out;
+  i64 n;      // elements of a sample
+  int batch;  // of out
+  int rescale, mType, scaleType, phiType, outType;
+};
+
+// guidance is a block of 1024 threads for each sample if it is rescaled, else a grid of any width for each.
+GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
+  SHARED static float part[4][32];
+  i64 u = (i64)blockY() * p.n, c = ((i64)p.batch + blockY()) * p.n;
+  float scale = load(p.scale, 0, p.scaleType), factor = 1.f;
+  auto guided = [&](i64 i) __attribute__((always_inline)) {
+    float a = load(p.m, u + i, p.mType);
+    return a + scale * (load(p.m, c + i, p.mType) - a);
+  };
+  if (p.rescale) {
+    // Both deviations about pivots, the first elements.
+    float pc = load(p.m, c, p.mType), pg = guided(0), s[4] = {0.f, 0.f, 0.f, 0.f};
+    for (i64 i = thread(); i < p.n; i += threads()) {
+      float a = load(p.m, c + i, p.mType) - pc, b = guided(i) - pg;
+      s[0] += a, s[1] += a * a, s[2] += b, s[3] += b * b;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      s[k] = warpSum(s[k]);
+      if (lane() == 0) part[k][warp()] = s[k];
+    }
+    barrier();
+#pragma unroll
+    for (int k = 0; k < 4; k++) s[k] = warpSum(lane() < threads() / 32 ? part[k][lane()] : 0.f);
+    float n = (float)p.n, phi = load(p.phi, 0, p.phiType);
+    float vc = s[1] - s[0] * s[0] / n, vg = s[3] - s[2] * s[2] / n;
+    factor = phi * rootOf(vc / vg) + (1.f - phi);
+  }
+  for (i64 i = (i64)blockX() * threads() + thread(); i < p.n; i += (i64)blocksX() * threads()) store(p.out, (i64)blockY() * p.n + i, p.outType, guided(i) * factor);
+}
+
+enum { MOST_HISTORY = 8 };
+
+struct Solver {
+  const void *x, *m, *noise;
+  const float *coefficients;
+  const void *history[MOST_HISTORY];
+  void *out[1 + MOST_HISTORY];
+  i64 n;
+  int K, xType, mType, noiseType;
+  int historyType[MOST_HISTORY], outType[1 + MOST_HISTORY];
+};
+
+// solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves its operand unread;
+// NaN passes the clamp.
+GLOBAL void THREADS(256, 1) solver(const Solver p) {
+  const float *f = p.coefficients;
+  float a = f[0], b = f[1], clip = f[2];
+  int width = 4 + p.K;
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    float next[1 + MOST_HISTORY], x0 = 0.f;
+    if (a != 0.f) x0 = a * load(p.x, i, p.xType);
+    if (b != 0.f) x0 += b * load(p.m, i, p.mType);
+    if (clip != 0.f) x0 = x0 > clip ? clip : x0 < -clip ? -clip : x0;
+#pragma unroll
+    for (int r = 0; r <= MOST_HISTORY; r++) {
+      next[r] = 0.f;
+      if (r > p.K) continue;
+      const float *row = f + 3 + r * width;
+      float y = 0.f;
+      if (row[0] != 0.f) y += row[0] * load(p.x, i, p.xType);
+      if (row[1] != 0.f) y += row[1] * x0;
+      if (row[2] != 0.f) y += row[2] * load(p.m, i, p.mType);
+      if (row[3] != 0.f) y += row[3] * load(p.noise, i, p.noiseType);
+#pragma unroll
+      for (int k = 0; k < MOST_HISTORY; k++)
+        if (k < p.K && row[4 + k] != 0.f) y += row[4 + k] * load(p.history[k], i, p.historyType[k]);
+      next[r] = y;
+    }
+#pragma unroll
+    for (int r = 0; r <= MOST_HISTORY; r++)
+      if (r <= p.K) store(p.out[r], i, p.outType[r], next[r]);
+  }
+}

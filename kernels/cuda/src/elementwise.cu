@@ -1,0 +1,149 @@
+// Element by element: activations, sums, joins, resizing, rows chosen by number, and moves between storage types. Kernels that end in 8 take eight
+// channels a thread, for channel counts that are multiples of 8. Each walks its elements with a stride of the whole grid.
+#include "common.cuh"
+
+// Map is y[i] from x[i] and perhaps y2: n elements of out, C its last axis.
+struct Map {
+  const void *x, *y;
+  void *out;
+  i64 n;        // elements of out
+  int C, C2;    // last axis of x and of y
+  int sample;   // pixels of a sample, for sums with rows
+  int act, xType, yType, outType;
+};
+
+template <int V> DEVICE void read(const void *p, i64 i, int type, float *v) {
+  if constexpr (V == 8)
+    load8(p, i, type, v);
+  else
+    v[0] = load(p, i, type);
+}
+template <int V> DEVICE void write(void *p, i64 i, int type, const float *v) {
+  if constexpr (V == 8)
+    store8(p, i, type, v);
+  else
+    store(p, i, type, v[0]);
+}
+
+// An activation; also the copy that converts. GEGLU reads rows twice as wide as it writes: C is the width written.
+template <int V> DEVICE void activateAll(const Map &p) {
+  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+    float v[V], gate[V];
+    if (p.act == GEGLU) {
+      i64 row = i / p.C, at = row * 2 * p.C + (i - row * p.C);
+      read<V>(p.x, at, p.xType, v);
+      read<V>(p.x, at + p.C, p.xType, gate);
+#pragma unroll
+      for (int k = 0; k < V; k++) v[k] *= gelu(gate[k]);
+    } else {
+      read<V>(p.x, i, p.xType, v);
+#pragma unroll
+      for (int k = 0; k < V; k++) v[k] = activate(p.act, v[k]);
+    }
+    write<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void THREADS(256, 1) activate_1(const Map p) { activateAll<1>(p); }
+GLOBAL void THREADS(256, 1) activate_8(const Map p) { activateAll<8>(p); }
+
+// x + y, or x plus the row of its sample (sample > 0).
+template <int V> DEVICE void addAll(const Map &p) {
+  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+    float v[V], w[V];
+    i64 at = i;
+    if (p.sample) {
+      i64 row = i / p.C;
+      at = row / p.sample * p.C + (i - row * p.C);
+    }
+    read<V>(p.x, i, p.xType, v);
+    read<V>(p.y, at, p.yType, w);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] += w[k];
+    write<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void THREADS(256, 1) add_1(const Map p) { addAll<1>(p); }
+GLOBAL void THREADS(256, 1) add_8(const Map p) { addAll<8>(p); }
+
+template <int V> DEVICE void joinAll(const Map &p) {
+  int C = p.C + p.C2;
+  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+    i64 row = i / C;
+    int c = (int)(i - row * C);
+    float v[V];
+    if (c < p.C)
+      read<V>(p.x, row * p.C + c, p.xType, v);
+    else
+      read<V>(p.y, row * p.C2 + c - p.C, p.yType, v);
+    write<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void THREADS(256, 1) concat_1(const Map p) { joinAll<1>(p); }
+GLOBAL void THREADS(256, 1) concat_8(const Map p) { joinAll<8>(p); }
+
+// pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes at a time.
+GLOBAL void THREADS(256, 1) pad(const Map p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    i64 row = i / p.C2;
+    int c = (int)(i - row * p.C2);
+    ((u16 *)p.out)[i] = c < p.C ? narrow(load(p.x, row * p.C + c, p.xType)) : 0;
+  }
+}
+
+struct Resize {
+  const void *x;
+  void *out;
+  i64 n;
+  int h, w, H, W, C, xType, outType;
+};
+
+template <int V> DEVICE void resizeAll(const Resize &p) {
+  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+    i64 pixel = i / p.C, row = pixel / p.W, image = row / p.H;
+    int c = (int)(i - pixel * p.C), x = (int)(pixel - row * p.W), y = (int)(row - image * p.H);
+    i64 from = (image * p.h + (i64)y * p.h / p.H) * p.w + (i64)x * p.w / p.W;
+    float v[V];
+    read<V>(p.x, from * p.C + c, p.xType, v);
+    write<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void THREADS(256, 1) resize_1(const Resize p) { resizeAll<1>(p); }
+GLOBAL void THREADS(256, 1) resize_8(const Resize p) { resizeAll<8>(p); }
+
+// Rows chosen by number: the host has checked the numbers, and the kernels stay inside the tables whatever they are.
+struct Rows {
+  const int *ids;
+  const void *table, *positions;  // weights in the 16-bit type; or the sequences that are gathered from
+  void *out;
+  i64 n;
+  int T, C, rows, tableType, outType;
+};
+
+GLOBAL void THREADS(256, 1) embedding(const Rows p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    i64 token = i / p.C;
+    int c = (int)(i - token * p.C), id = maximum(0, minimum(p.ids[token], p.rows - 1));
+    store(p.out, i, p.outType, load(p.table, (i64)id * p.C + c, p.tableType) + load(p.positions, token % p.T * p.C + c, p.tableType));
+  }
+}
+
+GLOBAL void THREADS(256, 1) gather(const Rows p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    i64 b = i / p.C;
+    int c = (int)(i - b * p.C), row = maximum(0, minimum(p.ids[b], p.T - 1));
+    store(p.out, i, p.outType, load(p.table, (b * p.T + row) * p.C + c, p.tableType));
+  }
+}
+
+// finite writes 1 to flag where an element is NaN or infinite. Any number of threads may write the same 1.
+struct Finite {
+  const void *x;
+  int *flag;
+  i64 n;
+  int type;
+};
+
+GLOBAL void THREADS(256, 1) finite(const Finite p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads())
+    if (!(__builtin_fabsf(load(p.x, i, p.type)) < __builtin_inff())) *p.flag = 1;
+}

@@ -1,0 +1,107 @@
+// The product for every card: mma.sync on fragments that matrix loads bring to registers.
+#include "gemm.cuh"
+
+// product computes one tile of BM by BN with WM×WN warps.
+template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void product(const Gemm &p) {
+  constexpr int NT = 32 * WM * WN, TM = BM / WM, TN = BN / WN, MT = TM / 16, NP = TN / 16;
+  constexpr int STAGE = Loader<BM, BN, BK, NT>::STAGE;
+  static_assert(TM % 16 == 0 && TN % 16 == 0, "tile");
+  u32 base = sharedAddress(dynamicShared);
+  int l = lane(), wm = warp() / WN, wn = warp() % WN, m0, n0;
+  corner<BM, BN>(p, m0, n0);
+  Loader<BM, BN, BK, NT> loader(p, (Row *)(dynamicShared + STAGES * STAGE), base, m0, n0);
+  barrier();
+
+  float acc[MT][2 * NP][4];
+#pragma unroll
+  for (int i = 0; i < MT; i++)
+#pragma unroll
+    for (int j = 0; j < 2 * NP; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) acc[i][j][e] = 0.f;
+
+  int slices = (p.K + BK - 1) / BK;
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; s++) {
+    if (s < slices) loader.load(s);
+    copiesBegun();
+  }
+  int now = 0, next = STAGES - 1;
+  for (int s = 0; s < slices; s++) {
+    awaitCopies<STAGES - 2>();
+    barrier();  // the slice has arrived for every thread, and every thread is done with the one that is loaded over next
+    if (s + STAGES - 1 < slices) loader.load(next);
+    copiesBegun();
+    u32 a = base + now * STAGE, b = a + BM * BK * 2;
+#pragma unroll
+    for (int kk = 0; kk < BK / 16; kk++) {
+      u32 fa[MT][4], fb[NP][4];
+#pragma unroll
+      for (int i = 0; i < MT; i++) loadMatrices(fa[i], a + at<BK>(wm * TM + i * 16 + (l & 15), kk * 2 + (l >> 4)));
+#pragma unroll
+      for (int j = 0; j < NP; j++) loadMatrices(fb[j], b + at<BK>(wn * TN + j * 16 + (l & 7) + (l >> 4) * 8, kk * 2 + ((l >> 3) & 1)));
+#pragma unroll
+      for (int i = 0; i < MT; i++)
+#pragma unroll
+        for (int j = 0; j < NP; j++) {
+          multiply(acc[i][2 * j], fa[i], fb[j][0], fb[j][1]);
+          multiply(acc[i][2 * j + 1], fa[i], fb[j][2], fb[j][3]);
+        }
+    }
+    now = now + 1 == STAGES ? 0 : now + 1;
+    next = next + 1 == STAGES ? 0 : next + 1;
+  }
+  awaitCopies<0>();
+  barrier();
+
+  constexpr int PITCH = BN + 8;
+  static_assert(BM * PITCH * 4 <= STAGES * STAGE, "the sums overlap the rows");
+  float *sums = (float *)dynamicShared;
+#pragma unroll
+  for (int i = 0; i < MT; i++)
+#pragma unroll
+    for (int j = 0; j < 2 * NP; j++) {
+      float *corner = sums + (wm * TM + i * 16 + (l >> 2)) * PITCH + wn * TN + j * 8 + (l & 3) * 2;
+      corner[0] = acc[i][j][0];
+      corner[1] = acc[i][j][1];
+      corner[8 * PITCH] = acc[i][j][2];
+      corner[8 * PITCH + 1] = acc[i][j][3];
+    }
+  barrier();
+  finishTile<BM, BN, NT>(p, sums, m0, n0);
+}
+
+#define TILE(BM, BN, BK, STAGES, WM, WN, BLOCKS)                                                         \
+  GLOBAL void THREADS(32 * WM * WN, BLOCKS) gemm_##BM##x##BN(const Gemm p) { \
+    product<BM, BN, BK, STAGES, WM, WN>(p);                                                                \
+  }
+
+TILE(128, 128, 64, 3, 2, 2, 2)
+TILE(128, 160, 32, 5, 4, 2, 1)
+TILE(128, 64, 64, 3, 2, 2, 2)
+TILE(64, 160, 32, 5, 2, 2, 2)
+TILE(64, 64, 64, 3, 2, 2, 3)
+
+// skinny is the product of at most 8 rows with a matrix, no GEGLU: a warp for each column, so that the matrix is read once at the speed of memory.
+GLOBAL void THREADS(256, 2) skinny(const Gemm p) {
+  constexpr int ROWS = 8;
+  int n = blockX() * 8 + warp();
+  if (n >= p.N) return;
+  float sums[ROWS] = {};
+  for (int k = lane() * 8; k < p.K; k += 256) {
+    float w[8], x[8];
+    load8(p.w, (i64)n * p.pitchW + k, T16, w);
+#pragma unroll
+    for (int m = 0; m < ROWS; m++)
+      if (m < p.M) {
+        load8(p.x, (i64)m * p.pitch1 + k, T16, x);
+#pragma unroll
+        for (int i = 0; i < 8; i++) sums[m] += w[i] * x[i];
+      }
+  }
+#pragma unroll
+  for (int m = 0; m < ROWS; m++) {
+    float sum = warpSum(sums[m]);
+    if (m < p.M && lane() == m) finishOne(p, sum, 0.f, m, n, 0);
+  }
+}

@@ -1,0 +1,205 @@
+// What the product kernels of both families share: parameters, the gathering loads and the end of a tile.
+//
+// Matrix products and NHWC convolutions as one implicit product: row m of A is the receptive field of output pixel m, gathered while it is
+// loaded, and B is the packed weight [N][taps][C1+C2]. Zero rows and columns of tiles cost arithmetic, never memory access.
+#pragma once
+
+#include "common.cuh"
+
+struct Gemm {
+  const u16 *x, *x2, *w;
+  const float *bias;
+  const void *rowBias, *residual;
+  const float *rowScale;
+  void *out;
+  int M, N, K;                    // pixels of the output, rows of w, taps·(C1+C2)
+  int C1, C2, pitch1, pitch2;     // channels, and elements from pixel to pixel, of x and x2: multiples of 8
+  int pitchW;                     // elements from row to row of w
+  int H, W, OH, OW;               // images
+  int KW, stride, top, left;      // kernel width; zero rows above and columns left of the image
+  int upH, upW, up;               // size that x is resized to; 0: not resized, 1: doubled, 2: any other
+  int act, columns, pitchOut;     // columns of out; GEGLU's are half of N
+  int outType, residualType, rowBiasType;
+  int tilesM, tilesN;
+  int vector;                     // rows of out and residual are aligned to 8 elements
+};
+
+// Depth and stages of the pipeline; the swizzle puts the eight rows that a matrix load reads into different banks.
+template <int BK> DEVICE u32 at(int row, int chunk) {
+  return BK == 64 ? row * 128 + ((chunk ^ (row & 7)) << 4) : row * 64 + ((chunk ^ ((row >> 1) & 3)) << 4);
+}
+
+struct Row { int y, x, image, unused; };  // first tap's place in the resized image, and the image's first pixel
+
+extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
+
+// finishOne turns the sum of one column, and of its gate, into an output.
+DEVICE void finishOne(const Gemm &p, float sum, float gate, int m, int col, int image) {
+  float v = p.rowScale ? sum * p.rowScale[m] : sum;
+  if (p.bias) v += p.bias[col];
+  if (p.act == GEGLU) {
+    v *= gelu(gate + (p.bias ? p.bias[p.columns + col] : 0.f));
+  } else {
+    if (p.rowBias) v += load(p.rowBias, (i64)image * p.columns + col, p.rowBiasType);
+    v = activate(p.act, v);
+  }
+  i64 o = (i64)m * p.pitchOut + col;
+  if (p.residual) v += load(p.residual, o, p.residualType);
+  store(p.out, o, p.outType, v);
+}
+
+// finishPart turns eight sums of one row into the outputs that there are, one by one: where a row ends, and where rows are not aligned.
+DEVICE void finishPart(const Gemm &p, const float *sums, int m, int col, int image) {
+  int count = minimum(8, p.columns - col);
+  for (int i = 0; i < count; i++) finishOne(p, sums[i], p.act == GEGLU ? sums[8 + i] : 0.f, m, col + i, image);
+}
+
+// addWhole adds eight neighbouring elements.
+DEVICE void addWhole(float *v, const void *p, i64 at, int type) {
+  float w[8];
+  load8(p, at, type, w);
+#pragma unroll
+  for (int i = 0; i < 8; i++) v[i] += w[i];
+}
+
+// finishWhole turns eight sums into eight outputs by wide accesses; residual is already there.
+DEVICE void finishWhole(const Gemm &p, const float *sums, const float *residual, int m, int col, int image) {
+  float v[8], scale = p.rowScale ? p.rowScale[m] : 1.f;
+  load8(sums, 0, F32, v);
+#pragma unroll
+  for (int i = 0; i < 8; i++) v[i] *= scale;
+  if (p.bias) addWhole(v, p.bias, col, F32);
+  if (p.act == GEGLU) {
+    float gate[8];
+    load8(sums, 8, F32, gate);
+    if (p.bias) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) gate[i] += p.bias[p.columns + col + i];
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] *= gelu(gate[i]);
+  } else {
+    if (p.rowBias) addWhole(v, p.rowBias, (i64)image * p.columns + col, p.rowBiasType);
+    if (p.act != IDENTITY) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) v[i] = activate(p.act, v[i]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 8; i++) v[i] += residual[i];
+  store8(p.out, (i64)m * p.pitchOut + col, p.outType, v);
+}
+
+// Loader copies slices of BK of the tile's operands to shared memory, NT threads together: A's rows gathered, B's as they lie.
+template <int BM, int BN, int BK, int NT> struct Loader {
+  static constexpr int CHUNKS = BK / 8, PASS = NT / CHUNKS;
+  static constexpr int PA = (BM + PASS - 1) / PASS, PB = (BN + PASS - 1) / PASS;
+  static constexpr int STAGE = (BM + BN) * BK * 2;  // bytes
+  static_assert(BM % PASS == 0, "tile");
+
+  const Gemm &p;
+  Row *rows;
+  u32 base;
+  int n0, chunk, first, channels, height, width;
+  int k, c, ky, kx;  // of the next slice that this thread loads
+  int pixel[PA];
+  bool moved;
+
+  // The loader of the tile at m0, n0; rows has room for BM of them, at base begin the stages. A barrier must follow.
+  DEVICE_MEMBER Loader(const Gemm &p, Row *rows, u32 base, int m0, int n0) : p(p), rows(rows), base(base), n0(n0) {
+    for (int r = thread(); r < BM; r += NT) {
+      int m = m0 + r;
+      Row row = {-(1 << 30), 0, 0, 0};  // beyond the last: outside of every image
+      if (m < p.M) {
+        int image = m / (p.OH * p.OW), pixel = m - image * (p.OH * p.OW), y = pixel / p.OW;
+        row.y = y * p.stride - p.top;
+        row.x = (pixel - y * p.OW) * p.stride - p.left;
+        row.image = image * p.H * p.W;
+      }
+      rows[r] = row;
+    }
+    chunk = thread() % CHUNKS, first = thread() / CHUNKS;
+    channels = p.C1 + p.C2, height = p.up ? p.upH : p.H, width = p.up ? p.upW : p.W;
+    k = c = chunk * 8, ky = kx = 0;
+    moved = true;
+  }
+
+  DEVICE_MEMBER void load(int stage) {
+    while (c >= channels) {
+      c -= channels;
+      moved = true;
+      if (++kx == p.KW) kx = 0, ky++;
+    }
+    bool inside = k < p.K;
+    if (moved) {
+      moved = false;
+#pragma unroll
+      for (int i = 0; i < PA; i++) {
+        Row r = rows[first + i * PASS];
+        int y = r.y + ky, x = r.x + kx;
+        bool ok = y >= 0 && y < height && x >= 0 && x < width;
+        if (p.up == 1)
+          y >>= 1, x >>= 1;
+        else if (p.up == 2)
+          y = ok ? (int)((i64)y * p.H / p.upH) : 0, x = ok ? (int)((i64)x * p.W / p.upW) : 0;
+        pixel[i] = ok ? r.image + y * p.W + x : -1;
+      }
+    }
+    bool second = c >= p.C1;
+    const u16 *source = second ? p.x2 + (c - p.C1) : p.x + c;
+    i64 pitch = second ? p.pitch2 : p.pitch1;
+    u32 a = base + stage * STAGE, b = a + BM * BK * 2;
+#pragma unroll
+    for (int i = 0; i < PA; i++) {
+      bool ok = inside && pixel[i] >= 0;
+      copyAsync(a + at<BK>(first + i * PASS, chunk), ok ? source + pixel[i] * pitch : p.x, ok);
+    }
+#pragma unroll
+    for (int i = 0; i < PB; i++) {
+      int r = first + i * PASS, n = n0 + r;
+      bool ok = inside && n < p.N;
+      if (BN % PASS == 0 || r < BN) copyAsync(b + at<BK>(r, chunk), ok ? p.w + (i64)n * p.pitchW + k : p.w, ok);
+    }
+    k += BK;
+    c += BK;
+  }
+};
+
+// corner is where the tile of this block begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
+template <int BM, int BN> DEVICE void corner(const Gemm &p, int &m0, int &n0) {
+  int group = blockX() / (8 * p.tilesN), inGroup = blockX() % (8 * p.tilesN);
+  int height = minimum(8, p.tilesM - group * 8);
+  m0 = (group * 8 + inGroup % height) * BM, n0 = inGroup / height * BN;
+}
+
+// finishTile turns the sums of a tile, rows of BN+8 in shared memory, into outputs: eight neighbouring columns a thread. The residuals of several
+// are loaded before the first is needed: nothing else of the block hides their way from memory.
+template <int BM, int BN, int NT> DEVICE void finishTile(const Gemm &p, const float *sums, int m0, int n0) {
+  constexpr int BATCH = 4;
+  int vectors = p.act == GEGLU ? BN / 16 : BN / 8, step = p.act == GEGLU ? 16 : 8;
+  int col0 = p.act == GEGLU ? n0 / 2 : n0, plane = p.OH * p.OW;
+  for (int i0 = thread(); i0 < BM * vectors; i0 += NT * BATCH) {
+    int row[BATCH], col[BATCH];
+    float residual[BATCH][8];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      int i = i0 + b * NT;
+      row[b] = i / vectors;
+      col[b] = col0 + (i - row[b] * vectors) * 8;
+      if (i >= BM * vectors || m0 + row[b] >= p.M) col[b] = p.columns;  // none
+#pragma unroll
+      for (int k = 0; k < 8; k++) residual[b][k] = 0.f;
+      if (p.residual && p.vector && col[b] + 8 <= p.columns) load8(p.residual, (i64)(m0 + row[b]) * p.pitchOut + col[b], p.residualType, residual[b]);
+    }
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      if (col[b] >= p.columns) continue;
+      int m = m0 + row[b], image = p.rowBias ? m / plane : 0;
+      const float *at = sums + row[b] * (BN + 8) + (col[b] - col0) / 8 * step;
+      if (p.vector && col[b] + 8 <= p.columns)
+        finishWhole(p, at, residual[b], m, col[b], image);
+      else
+        finishPart(p, at, m, col[b], image);
+    }
+  }
+}

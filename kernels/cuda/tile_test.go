@@ -1,0 +1,51 @@
+package cuda
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestTilesFit holds what a block asks for against what every card of the family grants: 99 KB of shared memory.
+func TestTilesFit(t *testing.T) {
+	for _, tile := range slices.Concat(tiles, hopperTiles) {
+		limit := mostShared
+		if tile.hopper {
+			limit = min(hopperShared, 228<<10/tile.perSM-1024) // each block takes 1 KB besides
+		}
+		if n := tile.shared(); n > limit {
+			t.Errorf("%s takes %d bytes of shared memory, %d are granted", tile.kernel(), n, limit)
+		}
+		if sums := tile.m * (tile.n + 8) * 4; sums > tile.stages*(tile.m+tile.n)*tile.depth*2 {
+			t.Errorf("%s: its sums take %d bytes, more than the pipeline that they replace", tile.kernel(), sums)
+		}
+	}
+	for _, f := range flashTiles {
+		if n, limit := f.shared(), min(hopperShared, 228<<10/f.perSM-1024); n > limit {
+			t.Errorf("%s takes %d bytes of shared memory, %d are granted", f.kernel(), n, limit)
+		}
+	}
+	for _, d := range []int{16, 32, 48, 64, 80} {
+		if n := flashShared(d); n > mostShared {
+			t.Errorf("flash_%d takes %d bytes of shared memory, %d are granted", d, n, mostShared)
+		}
+	}
+}
+
+func TestChooseTile(t *testing.T) {
+	for _, c := range []struct {
+		what       string
+		m, n, k    int
+		mostBlocks int // for a card of 132 multiprocessors
+		least      int
+	}{
+		{"conv 1280 at 32², a pair", 2048, 1280, 11520, 264, 128},
+		{"conv 320 at 128², a pair", 32768, 320, 2880, 600, 500},
+		{"geglu of level 2", 2048, 10240, 1280, 1280, 1000},
+		{"a vector", 2, 1280, 320, 20, 8},
+	} {
+		tile := chooseTile(tiles, c.m, c.n, c.k, 132)
+		if blocks := ceil(c.m, tile.m) * ceil(c.n, tile.n); blocks > c.mostBlocks || blocks < c.least {
+			t.Errorf("%s: tile %dx%d makes %d blocks, want %d to %d", c.what, tile.m, tile.n, blocks, c.least, c.mostBlocks)
+		}
+	}
+}
