@@ -41,7 +41,7 @@ func (s *Server) refine(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	source, r, err := s.refineRequest(f)
+	source, r, err := s.refineRequest(f, engine.Info())
 	if err != nil {
 		return err
 	}

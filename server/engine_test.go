@@ -34,7 +34,7 @@ type fakeEngine struct {
 }
 
 func (e *fakeEngine) Info() sdxl.Info {
-	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Scheduler: "EulerDiscreteScheduler"}
+	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Scheduler: "EulerDiscreteScheduler"}
 }
 
 func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {

@@ -278,7 +278,7 @@ func FuzzParseFields(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	s := newServer(Config{Schedulers: []string{"euler"}})
-	info := sdxl.Info{Width: 64, Height: 64, ScaleFactor: 8}
+	info := sdxl.Info{Width: 64, Height: 64, ScaleFactor: 8, Steps: 50, Guidance: 5}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fields, p := parseFields(data, "application/json")
 		if p != nil {

@@ -21,6 +21,7 @@ const (
 // generateRequest reads the body of POST /generate.
 func (s *Server) generateRequest(f *fields, info sdxl.Info) (sdxl.Request, error) {
 	r := sdxl.NewRequest(f.text("prompt"))
+	r.Steps, r.Guidance = info.Steps, info.Guidance
 	r.Negative = f.optionalText("negative_prompt")
 	side := limits{uint64(info.ScaleFactor), maxSide, uint64(info.ScaleFactor)}
 	r.Width = int(f.integer("width", side, uint64(info.Width)))
@@ -30,9 +31,10 @@ func (s *Server) generateRequest(f *fields, info sdxl.Info) (sdxl.Request, error
 }
 
 // refineRequest reads the body of POST /refine; the request lacks its image yet.
-func (s *Server) refineRequest(f *fields) (id string, r sdxl.Request, err error) {
+func (s *Server) refineRequest(f *fields, info sdxl.Info) (id string, r sdxl.Request, err error) {
 	id = f.text("id")
 	r = sdxl.NewRefineRequest(f.text("prompt"), nil)
+	r.Steps, r.Guidance = info.Steps, info.Guidance
 	r.Negative = f.optionalText("negative_prompt")
 	r.Strength = f.number("strength", interval{0, 1, true}, r.Strength)
 	s.common(f, &r)

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	modelUsage   = "the model: a `DIR` in diffusers' layout, or %s for made-up weights%s"
+	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, or %s for made-up weights%s"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
 
@@ -26,9 +26,9 @@ type drawing struct {
 	model, prompt, scheduler, variant string
 	out, saveLatents                  string
 	negative                          *string // nil is not given
-	steps, count                      int
-	guidance                          float64
-	denoisingEnd                      *float64 // nil is not given
+	count                             int
+	steps                             *int     // nil is not given
+	guidance, denoisingEnd            *float64 // nil is not given
 	seed                              *uint64  // nil is not given
 	watermark, quiet                  bool
 	device                            cli.DeviceFlags
@@ -41,8 +41,22 @@ func (d *drawing) register(fs *flag.FlagSet) {
 		d.negative = &s
 		return nil
 	})
-	fs.IntVar(&d.steps, "steps", def.Steps, "`number` of denoising steps")
-	fs.Float64Var(&d.guidance, "guidance", def.Guidance, "guidance `scale`; up to 1 there is none, and -negative does not count")
+	fs.Func("steps", fmt.Sprintf("`number` of denoising steps; without it the model's own, or %d", def.Steps), func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return errors.New("must be at least 1")
+		}
+		d.steps = &n
+		return nil
+	})
+	fs.Func("guidance", fmt.Sprintf("guidance `scale`; up to 1 there is none, and -negative does not count; without it the model's own, or %v", def.Guidance), func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return errors.New("must be a number")
+		}
+		d.guidance = &f
+		return nil
+	})
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; without it a random one, which is printed and stored in the picture", func(s string) error {
 		seed, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
@@ -73,10 +87,16 @@ func (d *drawing) registerEnd(fs *flag.FlagSet, usage string) {
 	})
 }
 
-// request fills in what the shared flags say, the seed apart.
-func (d *drawing) request() sdxl.Request {
-	r := sdxl.NewRequest(d.prompt)
-	r.Negative, r.Steps, r.Guidance, r.Count = d.negative, d.steps, d.guidance, d.count
+// request fills in the model's defaults and what the shared flags say, the seed apart.
+func (d *drawing) request(p *sdxl.Pipeline) sdxl.Request {
+	r := p.NewRequest(d.prompt)
+	if d.steps != nil {
+		r.Steps = *d.steps
+	}
+	if d.guidance != nil {
+		r.Guidance = *d.guidance
+	}
+	r.Negative, r.Count = d.negative, d.count
 	r.Scheduler, r.Watermark = d.scheduler, d.watermark
 	if d.denoisingEnd != nil {
 		r.DenoisingEnd = *d.denoisingEnd
@@ -96,9 +116,7 @@ func (d *drawing) check(sides ...side) error {
 	}
 	switch {
 	case d.model == "":
-		return cli.Usagef(`-model "": must be a DIR or synth: and one of %s`, strings.Join(sdxl.SyntheticNames(), ", "))
-	case d.steps < 1:
-		return cli.Usagef("-steps %d: must be at least 1", d.steps)
+		return cli.Usagef(`-model "": must be %s, a DIR, or synth: and one of %s`, cli.Demo, strings.Join(sdxl.SyntheticNames(), ", "))
 	case d.count < 1 || d.count > most:
 		return cli.Usagef("-n %d: must be 1 to %d", d.count, most)
 	case d.scheduler != "" && !slices.Contains(scheduler.Names(), d.scheduler):

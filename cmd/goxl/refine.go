@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/internal/picture"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -20,11 +21,11 @@ var refineCommand = command{
 down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them from -base.
 
     goxl refine -model stable-diffusion-xl-refiner-1.0 -image out.png -prompt "a lighthouse at dusk" -o fine.png`,
-	required: []string{"model", "image", "prompt"},
+	required: []string{"image", "prompt"},
 	define: func(fs *flag.FlagSet) action {
 		r := &refinement{}
-		fs.StringVar(&r.model, "model", "", fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a base model redraws pictures too"))
-		fs.StringVar(&r.base, "base", "", "share text encoder and VAE with the base model in this `DIR`, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
+		fs.StringVar(&r.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a base model redraws pictures too"))
+		fs.StringVar(&r.base, "base", "", "share text encoder and VAE with the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
 		fs.StringVar(&r.image, "image", "", "the PNG `file` to redraw")
 		fs.Float64Var(&r.strength, "strength", sdxl.NewRequest("").Strength, "`share` of the steps to redraw, above 0, up to 1; 1 keeps next to nothing")
 		r.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1")
@@ -59,14 +60,17 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 
 	notes, start := f.notes(s), time.Now()
 	options := f.options(device, precision, notes)
-	open := func() (*sdxl.Pipeline, error) { return sdxl.Open(f.model, options) }
+	open := func() (*sdxl.Pipeline, error) { return cli.OpenModel(f.model, options) }
+	if f.model == cli.Demo && f.base == "" {
+		f.base = cli.Demo // its refiner has no encoder and no VAE of its own
+	}
 	if f.base != "" {
-		base, err := sdxl.Open(f.base, options)
+		base, err := cli.OpenModel(f.base, options)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, base.Close()) }()
-		open = func() (*sdxl.Pipeline, error) { return base.OpenRefiner(f.model) }
+		open = func() (*sdxl.Pipeline, error) { return cli.OpenRefiner(base, f.model) }
 	}
 	model, err := open()
 	if err != nil {
@@ -75,7 +79,7 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	defer func() { err = errors.Join(err, model.Close()) }()
 	tellOpened(notes, model.Info(), device.Info(), start)
 
-	r := f.request()
+	r := f.request(model)
 	r.Image, r.Strength = img, f.strength
 	if err := model.Check(r, true); err != nil {
 		return asUsage(err, true)

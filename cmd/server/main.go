@@ -40,8 +40,8 @@ func run(args []string, stderr io.Writer) int {
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var o options
-	fs.StringVar(&o.model, "model", "", "the model: a `DIR` in diffusers' layout, or synth:base or synth:tiny for made-up weights (required)")
-	fs.StringVar(&o.refiner, "refiner", "", "the refiner: a `DIR`, synth:refiner or synth:tiny-refiner, loaded when it is first needed; without it /refine answers 501")
+	fs.StringVar(&o.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, or synth:base or synth:tiny for made-up weights")
+	fs.StringVar(&o.refiner, "refiner", "", "the refiner: a `DIR`, demo, synth:refiner or synth:tiny-refiner, loaded when it is first needed; without it /refine answers 501, but for the model demo, which has its own")
 	fs.StringVar(&o.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the pictures, made if missing; pictures stay there until somebody removes them")
@@ -50,7 +50,10 @@ func run(args []string, stderr io.Writer) int {
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into pictures; -watermark=false leaves it out")
 	o.device.Register(fs)
 
-	err := cli.Parse(fs, args, "model")
+	err := cli.Parse(fs, args)
+	if o.refiner == "" && o.model == cli.Demo {
+		o.refiner = cli.Demo
+	}
 	if err == nil {
 		err = serve(o, slog.New(slog.NewTextHandler(stderr, nil)))
 	}
@@ -61,7 +64,7 @@ func run(args []string, stderr io.Writer) int {
 func serve(o options, log *slog.Logger) (err error) {
 	switch {
 	case o.model == "":
-		return cli.Usagef("-model is empty: must be a DIR, synth:base or synth:tiny")
+		return cli.Usagef("-model is empty: must be demo, a DIR, synth:base or synth:tiny")
 	case o.queue < 0:
 		return cli.Usagef("-queue %d: must be 0 or more", o.queue)
 	case o.drain <= 0:
@@ -75,7 +78,7 @@ func serve(o options, log *slog.Logger) (err error) {
 
 	c := server.Config{
 		Load: func() (server.Engine, error) {
-			return asEngine(sdxl.Open(o.model, sdxl.Options{Device: device, Precision: precision, Variant: o.variant, Log: log}))
+			return asEngine(cli.OpenModel(o.model, sdxl.Options{Device: device, Precision: precision, Variant: o.variant, Log: log}))
 		},
 		Schedulers: scheduler.Names(),
 		Images:     o.images, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
@@ -83,7 +86,7 @@ func serve(o options, log *slog.Logger) (err error) {
 	}
 	if o.refiner != "" {
 		c.LoadRefiner = func(base server.Engine) (server.Engine, error) {
-			return asEngine(base.(*sdxl.Pipeline).OpenRefiner(o.refiner)) // base is what Load gave
+			return asEngine(cli.OpenRefiner(base.(*sdxl.Pipeline), o.refiner)) // base is what Load gave
 		}
 	}
 	s, err := server.New(c)

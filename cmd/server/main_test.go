@@ -34,7 +34,6 @@ func TestStatus(t *testing.T) {
 		status int
 		says   string
 	}{
-		{nil, 2, "missing -model"},
 		{[]string{"-model", ""}, 2, "-model is empty"},
 		{[]string{"-model", "synth:tiny", "stray"}, 2, `unexpected argument "stray"`},
 		{[]string{"-model", "synth:tiny", "-quality"}, 2, "not defined: -quality"},

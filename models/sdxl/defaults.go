@@ -16,6 +16,7 @@ type defaults struct {
 	steps         int
 	guidance      float64
 	height, width int // 0: from the UNet's sample_size
+	largest       int // pixels that the model was trained on; 0: not known
 }
 
 // readDefaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
@@ -35,6 +36,7 @@ func readDefaults(files *store) (defaults, error) {
 		Guidance float64 `json:"guidance_scale"`
 		Height   int     `json:"height"`
 		Width    int     `json:"width"`
+		Largest  int     `json:"trained_pixels"`
 	}{Steps: d.steps, Guidance: d.guidance}
 	if err := weights.ParseConfig(data, file, &content); err != nil {
 		return d, err
@@ -45,7 +47,18 @@ func readDefaults(files *store) (defaults, error) {
 	if min(content.Height, content.Width) < 0 || (content.Height == 0) != (content.Width == 0) {
 		return d, &weights.ConfigError{File: file, Key: "height", Value: fmt.Sprintf("%d, width %d", content.Height, content.Width), Allowed: "both positive, or neither given"}
 	}
-	return defaults{content.Steps, content.Guidance, content.Height, content.Width}, nil
+	if content.Largest < 0 {
+		return d, &weights.ConfigError{File: file, Key: "trained_pixels", Value: fmt.Sprint(content.Largest), Allowed: "positive"}
+	}
+	return defaults{content.Steps, content.Guidance, content.Height, content.Width, content.Largest}, nil
+}
+
+// sizeWarning tells of a size far above what the model was trained on; "" if there is nothing to tell.
+func (p *Pipeline) sizeWarning(size Size) string {
+	if d := p.defaults; d.largest > 0 && size.Height*size.Width > d.largest*3/2 {
+		return fmt.Sprintf("%d×%d pixels: the model was trained at %d×%d and will repeat or smear things", size.Width, size.Height, d.width, d.height)
+	}
+	return ""
 }
 
 // NewRequest returns the model's own defaults: goxl.json's, else diffusers'.

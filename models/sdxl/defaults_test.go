@@ -56,9 +56,10 @@ func TestModelDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for content, want := range map[string]string{
-		`{"num_inference_steps": 3, "guidance_scale": 2.5, "width": 40, "height": 48}`: "",
+		`{"num_inference_steps": 3, "guidance_scale": 2.5, "width": 40, "height": 48, "trained_pixels": 1024}`: "",
 		`{}`:                         "",
 		`{"num_inference_steps": 0}`: `"num_inference_steps" is 0`,
+		`{"trained_pixels": -1}`:     `"trained_pixels" is -1`,
 		`{"steps": 3}`:               "steps",
 		`{"width": 40}`:              "neither given",
 		`{`:                          "goxl.json",
@@ -80,6 +81,9 @@ func TestModelDefaults(t *testing.T) {
 		result, err := p.Generate(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if warned := len(result.Warnings) > 0; warned != (content != "{}") {
+			t.Errorf("%s: warnings %q", content, result.Warnings)
 		}
 		size := result.Images[0].Bounds()
 		got := [6]float64{float64(r.Steps), r.Guidance, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}

@@ -59,6 +59,9 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 		guided: guided, rescaled: guided && r.GuidanceRescale > 0, history: schedule.History,
 	}
 	warn := func(s string) { run.warnings = append(run.warnings, s) }
+	if w := p.sizeWarning(size); w != "" {
+		warn(w)
+	}
 	if run.told, err = p.condition(ctx, &run.request, guided, size, imageToImage, warn); err != nil {
 		return nil, err
 	}
