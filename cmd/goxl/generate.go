@@ -29,7 +29,7 @@ steps, and the refiner draws the rest.
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
 		fs.IntVar(&g.width, "width", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
 		fs.IntVar(&g.height, "height", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
-		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with the refiner in this `DIR`, demo, synth:refiner or synth:tiny-refiner")
+		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with the refiner in this `DIR`, synth:refiner or synth:tiny-refiner")
 		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with the initial noise, of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
 		g.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
 		g.register(fs)
@@ -71,7 +71,7 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 	defer func() { err = errors.Join(err, base.Close()) }()
 	var refiner *sdxl.Pipeline
 	if g.refiner != "" {
-		if refiner, err = cli.OpenRefiner(base, g.refiner); err != nil {
+		if refiner, err = base.OpenRefiner(g.refiner); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, refiner.Close()) }()

@@ -61,16 +61,13 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	notes, start := f.notes(s), time.Now()
 	options := f.options(device, precision, notes)
 	open := func() (*sdxl.Pipeline, error) { return cli.OpenModel(f.model, options) }
-	if f.model == cli.Demo && f.base == "" {
-		f.base = cli.Demo // its refiner has no encoder and no VAE of its own
-	}
 	if f.base != "" {
 		base, err := cli.OpenModel(f.base, options)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, base.Close()) }()
-		open = func() (*sdxl.Pipeline, error) { return cli.OpenRefiner(base, f.model) }
+		open = func() (*sdxl.Pipeline, error) { return base.OpenRefiner(f.model) }
 	}
 	model, err := open()
 	if err != nil {

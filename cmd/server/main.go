@@ -41,7 +41,7 @@ func run(args []string, stderr io.Writer) int {
 	fs.SetOutput(stderr)
 	var o options
 	fs.StringVar(&o.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, or synth:base or synth:tiny for made-up weights")
-	fs.StringVar(&o.refiner, "refiner", "", "the refiner: a `DIR`, demo, synth:refiner or synth:tiny-refiner, loaded when it is first needed; without it /refine answers 501, but for the model demo, which has its own")
+	fs.StringVar(&o.refiner, "refiner", "", "the refiner: a `DIR`, synth:refiner or synth:tiny-refiner, loaded when it is first needed; without it /refine answers 501")
 	fs.StringVar(&o.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the pictures, made if missing; pictures stay there until somebody removes them")
@@ -51,9 +51,6 @@ func run(args []string, stderr io.Writer) int {
 	o.device.Register(fs)
 
 	err := cli.Parse(fs, args)
-	if o.refiner == "" && o.model == cli.Demo {
-		o.refiner = cli.Demo
-	}
 	if err == nil {
 		err = serve(o, slog.New(slog.NewTextHandler(stderr, nil)))
 	}
@@ -86,7 +83,7 @@ func serve(o options, log *slog.Logger) (err error) {
 	}
 	if o.refiner != "" {
 		c.LoadRefiner = func(base server.Engine) (server.Engine, error) {
-			return asEngine(cli.OpenRefiner(base.(*sdxl.Pipeline), o.refiner)) // base is what Load gave
+			return asEngine(base.(*sdxl.Pipeline).OpenRefiner(o.refiner)) // base is what Load gave
 		}
 	}
 	s, err := server.New(c)

@@ -160,6 +160,28 @@ func TestFlow(t *testing.T) {
 	}
 }
 
+// Without flags the embedded model is served, at its own size and steps.
+func TestDefaults(t *testing.T) {
+	images := filepath.Join(t.TempDir(), "images")
+	address, stderr, ended := start(t, "-images", images)
+	id := post(t, address+"/generate", `{"prompt":"a red apple","seed":1}`)
+	resp, err := http.Get(address + "/download/" + id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(resp.Body)
+	resp.Body.Close()
+	if err != nil || img.Bounds().Dx() != 256 || img.Bounds().Dy() != 256 {
+		t.Errorf("%v, %v: want 256×256", img, err)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d:\n%s", status, stderr)
+	}
+}
+
 // A second signal ends a computation that the first let go on. 200 steps outlast the test.
 func TestSecondSignal(t *testing.T) {
 	images := filepath.Join(t.TempDir(), "images")

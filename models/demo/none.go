@@ -1,0 +1,8 @@
+//go:build nodemo
+
+package demo
+
+import "io/fs"
+
+// Base is nil: this build leaves the model out.
+func Base() fs.FS { return nil }
