@@ -1,0 +1,196 @@
+//go:build !nodemo
+
+package sdxl
+
+import (
+	"context"
+	"encoding/json"
+	"image"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/models/demo"
+)
+
+// demoCall is a call of a diffusers pipeline, as tools/reference/demo.py stores it.
+type demoCall struct {
+	Prompt        string
+	Negative      *string `json:"negative_prompt"`
+	Width, Height int
+	Steps         int     `json:"num_inference_steps"`
+	Guidance      float64 `json:"guidance_scale"`
+	Strength      float64
+	Image         string // the tensor that is redrawn
+}
+
+func openDemo(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
+	t.Helper()
+	p, err := OpenFS(demo.Base(), "demo", Options{Device: dev, Precision: precision})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func demoDevice(t *testing.T) kernels.Device {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dev
+}
+
+// TestDemo compares the embedded model's pictures with diffusers': the same tolerances as TestGoldens. The weights are float16 and computed with in float32 on both sides.
+func TestDemo(t *testing.T) {
+	g := golden.Open(t, testdata+"/goldens/demo.safetensors")
+	var calls map[string]demoCall
+	if err := json.Unmarshal([]byte(g.Metadata["calls"]), &calls); err != nil {
+		t.Fatal(err)
+	}
+	base := openDemo(t, demoDevice(t), kernels.F32)
+	for _, name := range []string{"default", "wide", "redrawn"} {
+		t.Run(name, func(t *testing.T) {
+			c, ok := calls[name]
+			if !ok {
+				t.Fatal("no such call in the metadata")
+			}
+			draw := base.Generate
+			if c.Image != "" {
+				draw = base.Refine
+			}
+			r := base.NewRequest(c.Prompt)
+			r.Seed = 1
+			if name != "wide" && (r.Steps != c.Steps || r.Guidance != c.Guidance) {
+				t.Errorf("the model's own steps %d and guidance %v, want %d and %v", r.Steps, r.Guidance, c.Steps, c.Guidance)
+			}
+			r.Steps, r.Guidance, r.Negative = c.Steps, c.Guidance, c.Negative
+			switch {
+			case c.Image != "":
+				r.Strength, r.Image = c.Strength, goldenPicture(g.Bytes(c.Image))
+			case name == "wide":
+				r.Width, r.Height = c.Width, c.Height
+			}
+			result, err := draw(context.Background(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(result.Warnings) > 0 {
+				t.Errorf("warnings %q", result.Warnings)
+			}
+			want, _ := g.Floats(name + ".latents")
+			golden.Near(t, "latents", result.Latents.Data, want, 5e-5)
+			compareImages(t, result, g, name+".image")
+		})
+	}
+}
+
+// goldenPicture makes a picture of [1, H, W, 3] values.
+func goldenPicture(rgb []byte, shape []int) image.Image {
+	img := image.NewNRGBA(image.Rect(0, 0, shape[2], shape[1]))
+	for i := range shape[1] * shape[2] {
+		copy(img.Pix[4*i:], rgb[3*i:3*i+3])
+		img.Pix[4*i+3] = 255
+	}
+	return img
+}
+
+// demoPicture draws a picture of few pixels and steps, which is enough to tell that something matters.
+func demoPicture(t *testing.T, p *Pipeline, prompt string, change func(*Request)) *Result {
+	t.Helper()
+	r := p.NewRequest(prompt)
+	r.Seed, r.Width, r.Height, r.Steps = 1, 128, 128, 4
+	if change != nil {
+		change(&r)
+	}
+	result, err := p.Generate(context.Background(), r)
+	if err != nil {
+		t.Fatalf("%q: %v", prompt, err)
+	}
+	return result
+}
+
+// TestDemoFollowsRequests checks what changes the embedded model's picture, what does not, and what it warns of.
+func TestDemoFollowsRequests(t *testing.T) {
+	p := openDemo(t, demoDevice(t), kernels.F32)
+	const prompt = "a cat on a blue background"
+	plain := demoPicture(t, p, prompt, nil)
+	if again := demoPicture(t, p, prompt, nil); !slices.Equal(again.Images[0].Pix, plain.Images[0].Pix) || !slices.Equal(again.Latents.Data, plain.Latents.Data) {
+		t.Error("the same seed gives another picture")
+	}
+	negative := "a blue background"
+	for what, other := range map[string]*Result{
+		"prompt":          demoPicture(t, p, "a rocket on a red background", nil),
+		"negative prompt": demoPicture(t, p, prompt, func(r *Request) { r.Negative = &negative }),
+	} {
+		// 30 dB is a root mean square error of 8 levels: a difference that one sees.
+		if d := psnr(other.Images[0], plain.Images[0]); !(d < 30) {
+			t.Errorf("another %s: the picture is the same to %.1f dB", what, d)
+		} else {
+			t.Logf("another %s: %.1f dB", what, d)
+		}
+	}
+	if other := demoPicture(t, p, prompt, func(r *Request) { r.Seed = 2 }); slices.Equal(other.Images[0].Pix, plain.Images[0].Pix) {
+		t.Error("another seed gives the same picture")
+	}
+	for _, outside := range []string{"xylotomous quasar bureaucracy", "日本語 Ωμέγα 🛸", ""} {
+		if got := demoPicture(t, p, outside, nil); len(got.Images) != 1 || len(got.Warnings) > 0 {
+			t.Errorf("%q: %d pictures, warnings %q", outside, len(got.Images), got.Warnings)
+		}
+	}
+	large := demoPicture(t, p, prompt, func(r *Request) { r.Width, r.Height, r.Steps, r.LatentsOnly = 512, 512, 1, true })
+	if !slices.ContainsFunc(large.Warnings, func(w string) bool { return strings.Contains(w, "512×512") && strings.Contains(w, "256×256") }) {
+		t.Errorf("512×512: warnings %q, want one of the size", large.Warnings)
+	}
+}
+
+// TestDemoPrecisions compares pictures at every precision of the device with float32's: 40 dB is a root mean square error of 2.55 levels.
+func TestDemoPrecisions(t *testing.T) {
+	dev := demoDevice(t)
+	const prompt = "a red apple on a green background"
+	want := demoPicture(t, openDemo(t, dev, kernels.F32), prompt, nil).Images[0]
+	precisions := dev.Info().Precisions
+	if !slices.Contains(precisions, kernels.F32) {
+		t.Fatalf("precisions %v, want float32 among them", precisions)
+	}
+	for _, precision := range precisions {
+		got := demoPicture(t, openDemo(t, dev, precision), prompt, nil).Images[0]
+		if d := psnr(got, want); !(d >= 40) {
+			t.Errorf("%v: %.1f dB to float32, want 40", precision, d)
+		} else {
+			t.Logf("%v: %.1f dB to float32", precision, d)
+		}
+	}
+}
+
+// psnr is the peak signal-to-noise ratio of two pictures' colours in dB, NaN if their sizes differ, +Inf if they are equal.
+func psnr(a, b *image.NRGBA) float64 {
+	if a.Bounds() != b.Bounds() || len(a.Pix) != len(b.Pix) {
+		return math.NaN()
+	}
+	var square, n float64
+	for i := range a.Pix {
+		if i%4 == 3 {
+			continue
+		}
+		d := float64(a.Pix[i]) - float64(b.Pix[i])
+		square += d * d
+		n++
+	}
+	return 10 * math.Log10(255*255*n/square)
+}
