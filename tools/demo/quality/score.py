@@ -1,6 +1,7 @@
 """Judges pictures: python quality/score.py --data DATA --judge WORK/judge.pt --prompts quality/prompts.json FOLDER ... . A folder holds 001.png, 002.png ... in the prompts'
-order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds a column of real scenes: what the judge itself can do."""
+order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds two columns of real scenes, sharp and softened: what the judge itself can do."""
 import argparse
+import io
 import json
 import os
 import sys
@@ -12,10 +13,11 @@ from PIL import Image
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import captions as cap
 import scenes
+import segment
 from judge import Judge
 
-ROWS = [("single", "single object top-1"), ("top5", "single object top-5"), ("both", "both objects of two"), ("beside", "left/right right, of those"), ("above", "above/below right, of those"),
-        ("background", "background"), ("two", "exactly two"), ("three", "exactly three"), ("white", "white where none is asked for"), ("sure", "judge's probability of the object, singles")]
+ROWS = [("single", "single object top-1"), ("top5", "single object top-5"), ("both", "both objects of two"), ("one", "at least one of two"), ("parts", "two things found where two are asked for"), ("beside", "left/right right, of those"), ("above", "above/below right, of those"),
+        ("background", "background"), ("two", "exactly two"), ("three", "exactly three"), ("number", "number of things alone right, counts"), ("white", "white where none is asked for"), ("sure", "judge's probability of the object, singles")]
 
 
 def instances(p):
@@ -41,31 +43,50 @@ def instances(p):
     return sorted(out, key=lambda o: -o[3])
 
 
-def judge_one(result, c, p, background):
-    put = lambda key, ok: result.setdefault(key, []).append(float(ok))
+def best(p):
+    """The class probabilities of the largest thing that the judge sees; None where it sees nothing."""
     found = instances(p)
+    return found[0][0] if found else None
+
+
+def judge_one(result, c, x, net):
+    """x (1, 3, 256, 256) in [-1, 1]. A single object is judged in the whole picture; several are found by segment.parts and judged one by one."""
+    put = lambda key, ok: result.setdefault(key, []).append(float(ok))
     kind, objects = c["kind"], c["objects"]
+    with torch.no_grad():
+        cells, back = net(x)
+    background = int(back[0].argmax())
     put("background", background == cap.BACKGROUNDS.index(c["background"])) if kind != "bare" else put("white", background == 0)
     if kind in ("single", "landscape", "bare"):
-        q = found[0][0] if found else np.zeros(p.shape[0] - 1)
-        order = np.argsort(-q)
-        put("single", bool(found) and order[0] == objects[0])
-        put("top5", bool(found) and objects[0] in order[:5])
-        put("sure", q[objects[0]])
-    elif kind in ("beside", "above"):
-        best = {}
-        for o in found:
-            best.setdefault(int(o[0].argmax()), o)
-        both = all(o in best for o in objects)
+        q = best(cells[0].softmax(0).numpy())
+        order = np.argsort(-q) if q is not None else []
+        put("single", len(order) > 0 and order[0] == objects[0])
+        put("top5", objects[0] in order[:5])
+        put("sure", q[objects[0]] if q is not None else 0)
+        return
+    rgb = ((x[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    found = segment.parts(rgb)
+    classes = []
+    for part in found[:4]:
+        with torch.no_grad():
+            cells, _ = net(torch.from_numpy(segment.cut(rgb, part)).permute(2, 0, 1)[None].float() / 127.5 - 1)
+        q = best(cells[0].softmax(0).numpy())
+        classes.append(int(q.argmax()) if q is not None else -1)
+    middles = [((box[2] + box[3]) / 2, (box[0] + box[1]) / 2) for _, box, _ in found]
+    if kind in ("beside", "above"):
+        put("parts", len(found) == 2)
+        both = sorted(classes[:2]) == sorted(objects)
         put("both", both)
+        put("one", bool(set(classes[:2]) & set(objects)))
         if both:
-            a, b = best[objects[0]], best[objects[1]]
-            put(kind, a[1] < b[1] - 1 and abs(a[1] - b[1]) > abs(a[2] - b[2]) if kind == "beside" else a[2] < b[2] - 1 and abs(a[2] - b[2]) > abs(a[1] - b[1]))
+            (ax, ay), (bx, by) = (middles[classes.index(o)] for o in objects)
+            put(kind, bx - ax > abs(by - ay) if kind == "beside" else by - ay > abs(bx - ax))
     else:
-        put(kind, sum(o[0].argmax() == objects[0] for o in found) == len(objects))
+        put("number", len(found) == len(objects))
+        put(kind, sorted(classes) == sorted(objects))
 
 
-def clean_scene(c, composer, i):
+def clean_scene(c, composer):
     """The scene that the prompt asks for, composed."""
     n = len(c["objects"])
     middle = {1: [(128, 128)], 2: [(70, 128), (186, 128)], 3: [(45, 128), (128, 128), (211, 128)]}[n]
@@ -76,6 +97,14 @@ def clean_scene(c, composer, i):
                   size=[[{1: 168, 2: 108, 3: 80}[n]] * 4], turn=[[0.0] * 4], bg=[cap.BACKGROUNDS.index(c["background"])], tone=[[0.5] * 4], canvas=[[256, 0]])
     packed = {k: np.array(v, np.float32 if k in ("x", "y", "size", "turn", "tone") else np.int16) for k, v in packed.items()}
     return composer(packed, scenes.to_device(packed, composer.device), 0, 1, 256, 256)
+
+
+def soften(x):
+    """x at half its sharpness and through a coarse JPEG: haze around the objects such as a small VAE leaves."""
+    picture = Image.fromarray(((x[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    picture.resize((128, 128), Image.BOX).resize((256, 256), Image.BICUBIC).save(file, "JPEG", quality=50)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def main():
@@ -99,9 +128,7 @@ def main():
             x = picture(i, c)
             if x is None:
                 continue
-            with torch.no_grad():
-                cells, back = net(x)
-            judge_one(result, c, cells[0].softmax(0).numpy(), int(back[0].argmax()))
+            judge_one(result, c, x, net)
         return result
 
     def file(folder):
@@ -115,7 +142,8 @@ def main():
 
     columns = [(os.path.basename(f.rstrip("/")), run(file(f))) for f in a.folders]
     if a.clean:
-        columns.append(("composed scenes", run(lambda i, c: clean_scene(c, composer, i))))
+        columns.append(("composed scenes", run(lambda i, c: clean_scene(c, composer))))
+        columns.append(("composed, softened", run(lambda i, c: soften(clean_scene(c, composer)))))
     print("| | " + " | ".join(n for n, _ in columns) + " |\n|---|" + "---|" * len(columns))
     for key, words in ROWS:
         cells = [f"{100 * np.mean(r[key]):.1f} % ({len(r[key])})" if r.get(key) else "" for _, r in columns]
