@@ -1,8 +1,6 @@
 package server
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"image"
 	"math"
 	"path/filepath"
@@ -52,13 +50,6 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	}
 	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
 	r.Watermark = s.config.Watermark
-}
-
-// newSeed draws a seed that a client can send back: JSON numbers of 53 bits are exact everywhere.
-func newSeed() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint64(b[:]) >> 11
 }
 
 // facts says how img was made, by r, from the picture source if that is not "".

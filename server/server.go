@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // Server is an [http.Handler].
@@ -40,7 +41,7 @@ func newServer(c Config) *Server {
 		store:   store{folder: c.Images, write: picture.WriteFile},
 		queue:   queue{places: c.Queue},
 		newID:   newID,
-		newSeed: newSeed,
+		newSeed: sdxl.RandomSeed,
 	}
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	for _, r := range []struct {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -104,9 +102,6 @@ func (d *drawing) request(p *sdxl.Pipeline) sdxl.Request {
 	return r
 }
 
-// most is how many pictures a batch may have.
-const most = 64
-
 // check finds what is wrong whatever the model, before it is opened, which takes a while: flags, and outputs that can't be written.
 func (d *drawing) check(sides ...side) error {
 	for _, s := range sides {
@@ -117,8 +112,8 @@ func (d *drawing) check(sides ...side) error {
 	switch {
 	case d.model == "":
 		return cli.Usagef(`-model "": must be %s, a DIR, or synth: and one of %s`, cli.Demo, strings.Join(sdxl.SyntheticNames(), ", "))
-	case d.count < 1 || d.count > most:
-		return cli.Usagef("-n %d: must be 1 to %d", d.count, most)
+	case d.count < 1 || d.count > sdxl.MaxCount:
+		return cli.Usagef("-n %d: must be 1 to %d", d.count, sdxl.MaxCount)
 	case d.scheduler != "" && !slices.Contains(scheduler.Names(), d.scheduler):
 		return cli.Usagef("-scheduler %q: must be one of %s", d.scheduler, strings.Join(scheduler.Names(), ", "))
 	case !utf8.ValidString(d.prompt):
@@ -140,9 +135,7 @@ func (d *drawing) chooseSeed(s streams) uint64 {
 	if d.seed != nil {
 		return *d.seed
 	}
-	var b [8]byte
-	rand.Read(b[:])                                // never fails
-	seed := binary.LittleEndian.Uint64(b[:]) >> 11 // 53 bits, which every program that reads the picture's texts can hold
+	seed := sdxl.RandomSeed()
 	fmt.Fprintf(s.err, "seed %d\n", seed)
 	return seed
 }

@@ -41,9 +41,6 @@ type refinement struct {
 	strength    float64
 }
 
-// maxSide is the largest picture that is read, in pixels.
-const maxSide = 8192
-
 func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	if err := f.check(); err != nil {
 		return err
@@ -98,7 +95,7 @@ func readImage(path string) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-image: %w", err)
 	}
-	img, _, err := picture.Decode(data, maxSide)
+	img, _, err := picture.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		return nil, fmt.Errorf("-image %s: must be a PNG file: %w", path, err)
 	}

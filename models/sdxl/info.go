@@ -22,15 +22,11 @@ type Info struct {
 // Info describes the model.
 func (p *Pipeline) Info() Info {
 	height, width := p.defaultSize()
-	i := Info{
+	return Info{
 		Steps: p.defaults.steps, Guidance: p.defaults.guidance,
 		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
-		Parameters: nn.Parameters(p.unet.model) + nn.Parameters(clip.New(p.encoder2.Config)) + nn.Parameters(vae.New(p.vae.Config)),
+		Parameters: p.parameters,
 	}
-	if p.encoder1 != nil {
-		i.Parameters += nn.Parameters(clip.New(p.encoder1.Config))
-	}
-	return i
 }
 
 // defaultSize is goxl.json's, else the UNet's sample_size in pixels.
@@ -44,4 +40,13 @@ func (p *Pipeline) defaultSize() (height, width int) {
 		side = p.unet.config.SampleSize
 	}
 	return side.At(0) * f, side[len(side)-1] * f
+}
+
+// countParameters adds up the components, shared ones included.
+func (p *Pipeline) countParameters() int64 {
+	n := nn.Parameters(p.unet.model) + nn.Parameters(clip.New(p.encoder2.Config)) + nn.Parameters(vae.New(p.vae.Config))
+	if p.encoder1 != nil {
+		n += nn.Parameters(clip.New(p.encoder1.Config))
+	}
+	return n
 }

@@ -37,6 +37,7 @@ type Pipeline struct {
 	scheduler scheduler.Config
 
 	defaults   defaults
+	parameters int64
 	forceZeros bool // zeros for an absent negative prompt
 	timeIDs    int  // sizes that the UNet is told: 6, or 5 of a refiner that is told an aesthetic score
 
@@ -147,6 +148,7 @@ func (p *Pipeline) load(base *Pipeline, open func(Options) (*store, error)) erro
 	if err := p.openVAE(files, base); err != nil {
 		return err
 	}
+	p.parameters = p.countParameters()
 	return p.fit()
 }
 

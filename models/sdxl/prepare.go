@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -9,10 +10,10 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// maxCount bounds a batch, maxSide a picture: beyond them memory is certain to run out.
+// Limits of a request, beyond which memory is certain to run out.
 const (
-	maxCount = 64
-	maxSide  = 8192
+	MaxCount = 64   // pictures of a batch
+	MaxSide  = 8192 // pixels of a picture, either way
 )
 
 // Check tells whether a request can be done, without doing it. A field that can't comes back as a *RequestError.
@@ -38,8 +39,8 @@ func (p *Pipeline) prepare(r *Request, imageToImage bool) (Size, *scheduler.Sche
 			return bad(field, fmt.Sprintf("%q", text), "UTF-8 text")
 		}
 	}
-	if r.Count < 1 || r.Count > maxCount {
-		return bad("num_images_per_prompt", r.Count, "1 to %d", maxCount)
+	if r.Count < 1 || r.Count > MaxCount {
+		return bad("num_images_per_prompt", r.Count, "1 to %d", MaxCount)
 	}
 	for field, v := range map[string]float64{"guidance_scale": r.Guidance, "aesthetic_score": r.AestheticScore, "negative_aesthetic_score": r.NegativeAestheticScore} {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -76,7 +77,7 @@ func (p *Pipeline) prepare(r *Request, imageToImage bool) (Size, *scheduler.Sche
 	return size, schedule, err
 }
 
-var errRefinerAsBase = fmt.Errorf("this is a refiner: it redraws pictures and draws none from text; give a base model, and this one as the refiner")
+var errRefinerAsBase = errors.New("this is a refiner: it redraws pictures and draws none from text; give a base model, and this one as the refiner")
 
 // size is the result's, checked.
 func (p *Pipeline) size(r *Request, imageToImage bool) (Size, error) {
@@ -90,8 +91,8 @@ func (p *Pipeline) size(r *Request, imageToImage bool) (Size, error) {
 			field string
 			value int
 		}{{"height", s.Height}, {"width", s.Width}} {
-			if side.value < multiple || side.value > maxSide || side.value%multiple != 0 {
-				return s, &RequestError{Field: side.field, Value: side.value, Allowed: fmt.Sprintf("a multiple of %d from %d to %d", multiple, multiple, maxSide)}
+			if side.value < multiple || side.value > MaxSide || side.value%multiple != 0 {
+				return s, &RequestError{Field: side.field, Value: side.value, Allowed: fmt.Sprintf("a multiple of %d from %d to %d", multiple, multiple, MaxSide)}
 			}
 		}
 		return s, nil
