@@ -69,9 +69,6 @@ func (n *Network) SetResident(ctx context.Context, on bool) error {
 	return n.weights.SetResident(ctx, on)
 }
 
-// Bytes is the size of the weights on the device.
-func (n *Network) Bytes() int64 { return n.weights.Bytes() }
-
 // Close frees programs and weights.
 func (n *Network) Close() error {
 	n.mu.Lock()
