@@ -1,6 +1,6 @@
 """Trains the refiner UNet: python train_refiner.py --data DATA --work WORK --minutes 2. Needs base.pt (its encoder 2 is shared and stays as it is) and latents.pt.
-It knows low noise only (the last 350 of 1000 steps). Degraded pictures carry low aesthetic scores and are what low scores stand for; clean ones carry high scores, and half
-of them come with errors that a base model makes (wrong detail at low frequencies), which the refiner is to take away."""
+It knows low noise only (the last 350 of 1000 steps). Degraded pictures carry low aesthetic scores and are what low scores stand for; clean ones carry high scores. Half of
+these come with errors that the refiner is to take away: a quarter is what the base makes of noisy latents in one step, a quarter has noise at low frequencies."""
 import argparse
 import os
 import time
@@ -27,6 +27,21 @@ def errors(z, strength):
     return z + strength * out
 
 
+@torch.no_grad()
+def drafts(base, clean, ac, count, batch=500):
+    """What the base makes of the first latents of a pool in one step from noise that a refiner never sees (350 to 800): blurred, and wrong in its details."""
+    d, out = ac.device.type, []
+    for i in range(0, count, batch):
+        z, tokens, ids = (clean[k][i : i + batch] for k in ("latents", "tokens", "ids"))
+        t = torch.randint(TOP, 800, (len(z),), device=d)
+        root, sigma = ac[t].sqrt()[:, None, None, None], (1 - ac[t]).sqrt()[:, None, None, None]
+        zt = (root * z.float() + sigma * torch.randn(z.shape, device=d)).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(d, torch.bfloat16, enabled=d == "cuda"):
+            v = base(zt, t, tokens.long(), ids.float(), torch.ones(len(z), device=d))
+        out.append((root * zt - sigma * v.float()).half())
+    return torch.cat(out)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--data", required=True)
@@ -35,6 +50,7 @@ def main():
     p.add_argument("--schedule-minutes", type=float)
     p.add_argument("--batch", type=int, default=256)
     p.add_argument("--rate", type=float, default=8e-4)
+    p.add_argument("--drafts", type=int, default=40000, help="latents that come with the base's errors too")
     p.add_argument("--resume", help="folder with the pieces of a compact checkpoint")
     a = p.parse_args()
     start, d = time.time(), device()
@@ -58,11 +74,15 @@ def main():
     ac = models.alphas_cumprod(d)
     empty = torch.from_numpy(encode(os.path.join(a.data, "tokenizer"), [""])).to(d)
     clean, bad = diffuse.load_pool(a.work, 0, d), diffuse.load_pool(a.work, "degraded", d)
+    count = min(a.drafts, len(clean["latents"]))
+    draft = drafts(base.eval(), clean, ac, count)
+    log(a.work, f"refiner: {count} drafts, {time.time() - start:.0f} s")
     forward = compiled(net, d)
-    b, half = a.batch, a.batch // 2
+    b, half, quarter = a.batch, a.batch // 2, a.batch // 4
 
     def learn():
-        i, j = torch.randint(len(clean["latents"]), (half,), device=d), torch.randint(len(bad["latents"]), (b - half,), device=d)
+        i = torch.cat([torch.randint(count, (quarter // 2,), device=d), torch.randint(len(clean["latents"]), (half - quarter // 2,), device=d)])
+        j = torch.randint(len(bad["latents"]), (b - half,), device=d)
         z = torch.cat([clean["latents"][i], bad["latents"][j]]).float()
         tokens = torch.cat([clean["tokens"][i], bad["tokens"][j]]).long()
         scores = torch.cat([CLEAN_SCORE + (torch.rand(half, device=d) - 0.5), bad["scores"][j]])
@@ -71,8 +91,10 @@ def main():
         t = diffuse.times(b, TOP, d)[torch.randperm(b, device=d)]
         root, sigma = ac[t].sqrt()[:, None, None, None], (1 - ac[t]).sqrt()[:, None, None, None]
         noise = torch.randn_like(z)
-        wrong = torch.rand(b, 1, 1, 1, device=d) * 0.3 * (torch.arange(b, device=d) < half // 2)[:, None, None, None]
-        zt = (root * errors(z, wrong) + sigma * noise).contiguous(memory_format=torch.channels_last)
+        at = torch.arange(b, device=d)
+        wrong = torch.rand(b, 1, 1, 1, device=d) * 0.3 * ((at >= quarter // 2) & (at < quarter))[:, None, None, None]
+        given = torch.cat([draft[i[: quarter // 2]].float(), z[quarter // 2 :]])
+        zt = (root * errors(given, wrong) + sigma * noise).contiguous(memory_format=torch.channels_last)
         with torch.autocast(d, torch.bfloat16, enabled=d == "cuda"):
             v = forward(zt, t, tokens, ids, torch.ones(b, device=d))
         # The loss is of the clean latents that v implies, weighted as v-prediction weights it but never above 30.

@@ -1,0 +1,36 @@
+"""Writes the checkpoints that an exported base was made from: python from_folder.py --data DATA --work WORK --model ../../models/demo/base. WORK then has vae_final.pt
+and base.pt with the averaged weights in half precision's values: enough to train a refiner or to sample, not to go on training the base."""
+import argparse
+import os
+
+from safetensors.torch import load_file
+
+import models
+import train_base
+from stage import canonical, save
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--data", required=True)
+    p.add_argument("--work", required=True)
+    p.add_argument("--model", required=True)
+    a = p.parse_args()
+    os.makedirs(a.work, exist_ok=True)
+    read = lambda part, file: {canonical(k): v.float() for k, v in load_file(os.path.join(a.model, part, file + ".safetensors")).items()}
+    prefixed = lambda prefix, tensors: {f"{prefix}.{k}": v for k, v in tensors.items()}
+    ema = {**prefixed("encoder1", read("text_encoder", "model")), **prefixed("encoder2", read("text_encoder_2", "model")),
+           **prefixed("unet", read("unet", "diffusion_pytorch_model"))}
+    want = {canonical(n): q.shape for n, q in train_base.build(a.data, "cpu").named_parameters()}
+    wrong = sorted(n for n in want.keys() | ema.keys() if want.get(n) != getattr(ema.get(n), "shape", None))
+    if wrong:
+        raise SystemExit(f"{a.model} does not hold this code's base: missing, unknown or of another shape: {', '.join(wrong[:8])}")
+    vae = load_file(os.path.join(a.model, "vae", "diffusion_pytorch_model.safetensors"))
+    models.vae().load_state_dict(vae)
+    save(a.work, "vae_final", {k: v.float() for k, v in vae.items()})
+    save(a.work, "base", dict(params=ema, ema=ema, steps=0, seconds=0.0))
+    print(f"{a.work}: vae_final.pt and base.pt of {len(ema)} tensors")
+
+
+if __name__ == "__main__":
+    main()
