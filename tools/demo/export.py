@@ -69,7 +69,7 @@ def main():
             "image_encoder": [None, None], "requires_aesthetics_score": True, "scheduler": SCHEDULER, "text_encoder": [None, None],
             "text_encoder_2": clip("CLIPTextModelWithProjection"), "tokenizer": [None, None], "tokenizer_2": clip("CLIPTokenizer"),
             "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]})
-        write_json(os.path.join(refiner, "goxl.json"), {"num_inference_steps": 20, "guidance_scale": 2.0, "height": 256, "width": 256, "trained_pixels": 256 * 256})
+        write_json(os.path.join(refiner, "goxl.json"), {"num_inference_steps": 20, "guidance_scale": 1.0, "strength": 0.15, "height": 256, "width": 256, "trained_pixels": 256 * 256})
         if a.whole:
             for folder in ("tokenizer_2", "text_encoder_2", "vae"):
                 shutil.copytree(os.path.join(base, folder), os.path.join(refiner, folder))
