@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test lint race ci parity-full bench fuzz goldens clean
+.PHONY: help test lint race ci parity-full bench kernels emulate test-gpu sanitize peers fuzz goldens clean
 
 staticcheck = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 fuzztime   ?= 10s
@@ -29,6 +29,24 @@ parity-full: ## the full-size models against diffusers: a minute or two, 10 GB o
 
 bench: ## the kernels' benchmarks
 	go test -run '^$$' -bench . ./kernels/cpu
+
+kernels: ## compile the CUDA kernels to the images that are committed; needs clang-19, no CUDA
+	kernels/cuda/build.sh
+
+emulate: ## the CUDA kernels and engine on this x86-64 processor; needs clang-19, no card
+	kernels/cuda/emulate/build.sh build/emulate
+	GOXL_EMULATE=$(CURDIR)/build/emulate go test -count=1 -tags emulate -run Emulated ./kernels/cuda
+
+test-gpu: ## the CUDA engine on a card: driver, conformance, models
+	GOXL_REQUIRE=cuda go test -count=1 -timeout 30m ./kernels/cuda/... ./models/vae ./models/sdxl ./cmd/server
+
+sanitize: ## the CUDA kernels on a card under compute-sanitizer; needs the CUDA toolkit
+	go test -c -o build/cuda.test ./kernels/cuda
+	kernels/cuda/sanitize.sh build/cuda.test build/sanitize
+
+peers: ## goxl beside PyTorch and diffusers on a card, as tables and build/peers.json
+	go build -o build/goxl ./cmd/goxl
+	python3 tools/peers/run.py --goxl build/goxl --json build/peers.json
 
 fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
 	go test -run '^$$' -fuzz '^FuzzParseFields$$' -fuzztime $(fuzztime) ./server

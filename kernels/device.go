@@ -11,6 +11,21 @@ type Source interface {
 	Tensor(name string) (dtype DType, shape []int, data []byte, err error)
 }
 
+// Describer is a Source that tells of a tensor without making its data.
+type Describer interface {
+	// Describe is Tensor without the data.
+	Describe(name string) (dtype DType, shape []int, err error)
+}
+
+// Describe tells a tensor's type and shape, without its data where the source can.
+func Describe(s Source, name string) (DType, []int, error) {
+	if d, ok := s.(Describer); ok {
+		return d.Describe(name)
+	}
+	dtype, shape, _, err := s.Tensor(name)
+	return dtype, shape, err
+}
+
 // Releaser is a Source whose memory can be given back to the system until it is next read (pages of a mapped file).
 type Releaser interface{ Release() error }
 

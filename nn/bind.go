@@ -111,7 +111,7 @@ func Bind(module any, src kernels.Source, ignore ...string) (kernels.Source, err
 			e.Missing = append(e.Missing, fmt.Sprintf("%s %v", name, p.Shape))
 			return
 		}
-		dtype, shape, _, err := src.Tensor(name)
+		dtype, shape, err := kernels.Describe(src, name)
 		switch {
 		case err != nil:
 			e.Wrong = append(e.Wrong, err.Error())
@@ -149,6 +149,15 @@ func (s *boundSource) Tensor(name string) (kernels.DType, []int, []byte, error) 
 		shape = want
 	}
 	return dtype, shape, data, err
+}
+
+// Describe implements kernels.Describer.
+func (s *boundSource) Describe(name string) (kernels.DType, []int, error) {
+	dtype, shape, err := kernels.Describe(s.Source, name)
+	if want, ok := s.shapes[name]; ok {
+		shape = want
+	}
+	return dtype, shape, err
 }
 
 // Release implements kernels.Releaser where the underlying source does.

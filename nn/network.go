@@ -2,8 +2,8 @@ package nn
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"unsafe"
 
@@ -16,9 +16,24 @@ type Network struct {
 	weights kernels.Weights
 	options kernels.Options
 
+	overflowed func(error) // see OnOverflow
+
 	mu       sync.Mutex
-	programs []*Program // the last used first
+	manager  Manager       // nil if nobody is
+	programs []*Program    // the last used first
+	packed   kernels.DType // the precision that the weights were last used in, 0 is the options'
 }
+
+// Manager makes room on a device whose memory does not hold everything at once.
+type Manager interface {
+	// Before is called before each run of a program.
+	Before(ctx context.Context, n *Network, p *Program) error
+	// Full is called when there was no memory to compile a program of n; compiling is tried again if it returns nil, once.
+	Full(n *Network) error
+}
+
+// Manage puts the network's memory under a manager. It is called before the first program is.
+func (n *Network) Manage(m Manager) { n.manager = m }
 
 // keptPrograms bounds the cache: a server draws a few sizes again and again, and a program holds memory of its own.
 const keptPrograms = 4
@@ -35,10 +50,19 @@ func NewNetwork(dev kernels.Device, src kernels.Source, o kernels.Options) (*Net
 // Program returns the program for key, building and compiling it if it is not cached. The key must tell apart everything that build depends on.
 // The program stays valid until keptPrograms other keys have been used.
 func (n *Network) Program(key string, build func(*Builder)) (*Program, error) {
+	return n.ProgramIn(0, key, build)
+}
+
+// ProgramIn is Program in a precision of its own; 0 is the network's. Programs of another precision than the last that ran make the weights come to the device anew.
+func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Builder)) (*Program, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	options := n.options
+	if precision != 0 {
+		options.Precision = precision
+	}
 	for i, p := range n.programs {
-		if p.key == key {
+		if p.key == key && p.precision == precision {
 			copy(n.programs[1:i+1], n.programs[:i])
 			n.programs[0] = p
 			return p, nil
@@ -48,21 +72,44 @@ func (n *Network) Program(key string, build func(*Builder)) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := n.dev.Compile(g.Plan, n.weights, n.options)
+	compiled, err := n.dev.Compile(g.Plan, n.weights, options)
+	if errors.Is(err, kernels.ErrMemory) && n.manager != nil {
+		if err := errors.Join(n.trim(1), n.manager.Full(n)); err != nil {
+			return nil, err
+		}
+		compiled, err = n.dev.Compile(g.Plan, n.weights, options)
+	}
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{Program: compiled, key: key, plan: g.Plan, named: g.Named}
+	p := &Program{Program: compiled, network: n, key: key, precision: precision, plan: g.Plan, named: g.Named}
 	n.programs = append([]*Program{p}, n.programs...)
-	if len(n.programs) > keptPrograms {
-		last := n.programs[keptPrograms]
-		n.programs = n.programs[:keptPrograms]
-		if err := last.Close(); err != nil {
-			return nil, fmt.Errorf("closing the program of %s: %w", last.key, err)
-		}
+	if err := n.trim(keptPrograms); err != nil {
+		return nil, fmt.Errorf("closing the program of another size: %w", err)
 	}
 	return p, nil
 }
+
+// Trim closes the cached programs but the last used one, for the memory of their own that they hold.
+func (n *Network) Trim() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.trim(1)
+}
+
+// trim closes all programs but the last used ones.
+func (n *Network) trim(keep int) error {
+	var failed []error
+	for len(n.programs) > keep {
+		last := len(n.programs) - 1
+		failed = append(failed, n.programs[last].Close())
+		n.programs = n.programs[:last]
+	}
+	return errors.Join(failed...)
+}
+
+// Bytes is what the weights take of the device's memory now.
+func (n *Network) Bytes() int64 { return n.weights.Bytes() }
 
 // SetResident gives the weights' memory back or takes it again; see kernels.Weights.
 func (n *Network) SetResident(ctx context.Context, on bool) error {
@@ -73,25 +120,52 @@ func (n *Network) SetResident(ctx context.Context, on bool) error {
 func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var first error
-	for _, p := range n.programs {
-		if err := p.Close(); err != nil && first == nil {
-			first = err
-		}
-	}
-	n.programs = nil
-	if err := n.weights.Close(); err != nil && first == nil {
-		first = err
-	}
-	return first
+	return errors.Join(n.trim(0), n.weights.Close())
 }
 
 // Program is a compiled graph whose inputs and outputs go by name.
 type Program struct {
 	kernels.Program
-	key   string
-	plan  *kernels.Plan
-	named map[string]kernels.Value
+	network   *Network
+	key       string
+	precision kernels.DType // 0 is the network's
+	plan      *kernels.Plan
+	named     map[string]kernels.Value
+}
+
+// Run computes the program once; see kernels.Program. The network's manager, if there is one, makes room first.
+func (p *Program) Run(ctx context.Context) error {
+	if err := p.network.pack(ctx, p.precision); err != nil {
+		return err
+	}
+	if m := p.network.manager; m != nil {
+		if err := m.Before(ctx, p.network, p); err != nil {
+			return err
+		}
+	}
+	return p.Program.Run(ctx)
+}
+
+// pack makes weights of another precision than the one in use leave: there may be no room for both.
+func (n *Network) pack(ctx context.Context, precision kernels.DType) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.packed == precision {
+		return nil
+	}
+	if err := n.weights.SetResident(ctx, false); err != nil {
+		return err
+	}
+	n.packed = precision
+	return nil
+}
+
+// Footprint is what the program takes of the device's memory to run, zero on a device that has none of its own.
+func (p *Program) Footprint() kernels.Footprint {
+	if m, ok := p.Program.(kernels.Measured); ok {
+		return m.Footprint()
+	}
+	return kernels.Footprint{}
 }
 
 // Plan returns what the program was compiled from. The caller must not change it.
@@ -134,19 +208,6 @@ func (p *Program) Floats(ctx context.Context, name string, dst []float32) error 
 		return err
 	}
 	return p.Read(ctx, v, bytesOf(dst))
-}
-
-// Check returns an error that names the first node whose output was not finite in the last run, if x, which it computed, is not.
-func (p *Program) Check(ctx context.Context, x []float32) error {
-	for _, f := range x {
-		if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
-			if err := p.Finite(ctx); err != nil {
-				return err
-			}
-			return fmt.Errorf("program %s: a result is not finite", p.key)
-		}
-	}
-	return nil
 }
 
 // bytesOf views numbers as the bytes that a device reads and writes in place. Every machine goxl builds for is little-endian.

@@ -135,7 +135,7 @@ func TestFusedPlainAndGorgonia(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer compiled.Close()
-	golden.Near(t, "decomposed", runProgram(t, &Program{Program: compiled, plan: g.Plan, named: g.Named}, in, n), fused, 1e-6)
+	golden.Near(t, "decomposed", runProgram(t, &Program{Program: compiled, network: &Network{}, plan: g.Plan, named: g.Named}, in, n), fused, 1e-6)
 
 	whole, err := Build(nil, m.Forward)
 	if err != nil {

@@ -170,9 +170,9 @@ func TestOrder(t *testing.T) {
 // A turn that comes while its owner gives up is passed on.
 func TestTurnNobodyWants(t *testing.T) {
 	for range 200 {
-		var q queue
-		q.places = 1
-		leave, err := q.enter(t.Context())
+		q := queue{places: 1, workers: 1}
+		q.join(0)
+		worker, err := q.enter(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,8 +180,8 @@ func TestTurnNobodyWants(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if leave, err := q.enter(ctx); err == nil {
-				leave()
+			if worker, err := q.enter(ctx); err == nil {
+				q.leave(worker)
 			}
 		}()
 		for waiting := 0; waiting == 0; runtime.Gosched() {
@@ -190,9 +190,9 @@ func TestTurnNobodyWants(t *testing.T) {
 			q.mu.Unlock()
 		}
 		cancel()
-		leave()
+		q.leave(worker)
 		<-ended
-		if q.busy || len(q.waiting) > 0 {
+		if len(q.free) != 1 || len(q.waiting) > 0 {
 			t.Fatal("the turn was lost")
 		}
 	}
@@ -275,7 +275,7 @@ func TestReadiness(t *testing.T) {
 		t.Error("an engine was not closed")
 	}
 	late := &fakeEngine{t: t}
-	b.config.Load = func() (Engine, error) { return late, nil }
+	b.config.Load = func(int) (Engine, error) { return late, nil }
 	if err := b.Load(); err != nil || !late.closed.Load() {
 		t.Errorf("a model that came after Close: %v, closed: %v", err, late.closed.Load())
 	}

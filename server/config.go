@@ -11,23 +11,26 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// Engine computes pictures; *sdxl.Pipeline is one. Generate and Refine are called one at a time and return soon after their context
-// ends; Info and Check may be called meanwhile. Close comes last.
+// Engine computes pictures: an *sdxl.Pipeline with the device below it. Generate and Refine are called one at a time and return soon
+// after their context ends; Info and Check may be called meanwhile. Close comes last.
 type Engine interface {
 	Info() sdxl.Info
 	Check(r sdxl.Request, imageToImage bool) error
 	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
+	// Lost says why the engine can compute nothing any more, nil while it can: its device failed. It is closed then, and loaded again.
+	Lost() error
 	Close() error
 }
 
 // Config says what a server does. Load and Images are required.
 type Config struct {
-	Load        func() (Engine, error)            // opens the model, called once
-	LoadRefiner func(base Engine) (Engine, error) // opens the refiner when it is first needed, again if that failed; nil: there is none
+	Devices     []string                          // names of the devices; each has a worker of its own; none is one device without a name
+	Load        func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
+	LoadRefiner func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
 	Schedulers  []string                          // names that a request may ask for
 	Images      string                            // folder of the pictures, made if missing
-	Queue       int                               // requests that may wait while one is computed; 0 lets none wait
+	Queue       int                               // requests that may wait while every device computes; 0 lets none wait
 	Watermark   bool                              // diffusers' invisible watermark
 	Version     string                            // for the PNG text
 	Log         *slog.Logger                      // nil discards

@@ -5,6 +5,9 @@
 // Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored, numbers may be
 // strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
 //
-// One picture is computed at a time; the others wait in a queue of fixed length, in order. A client that hangs up gives its place
-// back. Nothing outlives the process but the pictures, which carry their prompt, seed and settings in PNG text.
+// Each device computes one picture at a time; the others wait in a queue of fixed length, in order, for whichever is free. A client that
+// hangs up gives its place back. Nothing outlives the process but the pictures, which carry their prompt, seed and settings in PNG text.
+//
+// A device that fails costs the request that it computed, which is answered 500. Its engine is closed and loaded again; what waits is served
+// by it then, or by the other devices.
 package server

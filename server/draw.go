@@ -11,37 +11,38 @@ import (
 )
 
 func (s *Server) generate(x *exchange) error {
-	engine, err := s.ready()
-	if err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	f, err := s.readFields(x)
 	if err != nil {
 		return err
 	}
-	r, err := s.generateRequest(f, engine.Info())
+	var r sdxl.Request
+	err = s.withEngine(func(engine Engine) (err error) {
+		if r, err = s.generateRequest(f, engine.Info()); err != nil {
+			return err
+		}
+		return engine.Check(r, false)
+	})
 	if err != nil {
 		return err
 	}
-	if err := engine.Check(r, false); err != nil {
-		return err
-	}
-	return s.draw(x, func(ctx context.Context) ([]byte, error) {
-		result, err := engine.Generate(ctx, r)
-		return s.encode(result, err, r, "", engine)
+	return s.draw(x, func(ctx context.Context, w *worker) ([]byte, error) {
+		result, err := w.engine.Generate(ctx, r)
+		return s.encode(result, err, r, "", w.engine)
 	})
 }
 
 func (s *Server) refine(x *exchange) error {
-	engine, err := s.ready()
-	if err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	f, err := s.readFields(x)
 	if err != nil {
 		return err
 	}
-	source, r, err := s.refineRequest(f, engine.Info())
+	source, r, err := s.refineRequest(f)
 	if err != nil {
 		return err
 	}
@@ -52,14 +53,15 @@ func (s *Server) refine(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return s.draw(x, func(ctx context.Context) ([]byte, error) {
-		refiner, err := s.openRefiner(engine)
+	return s.draw(x, func(ctx context.Context, w *worker) ([]byte, error) {
+		refiner, err := s.openRefiner(w)
 		if err != nil {
 			return nil, err
 		}
 		if r.Image, err = s.store.load(path); err != nil {
 			return nil, err
 		}
+		f.fill(&r, refiner.Info())
 		if err := refiner.Check(r, true); err != nil {
 			return nil, err
 		}
@@ -68,8 +70,8 @@ func (s *Server) refine(x *exchange) error {
 	})
 }
 
-// draw waits for its turn, computes one PNG, and answers with its id when it is on disk.
-func (s *Server) draw(x *exchange, compute func(context.Context) ([]byte, error)) error {
+// draw waits for a worker, computes one PNG, and answers with its id when it is on disk.
+func (s *Server) draw(x *exchange, compute func(context.Context, *worker) ([]byte, error)) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
@@ -78,16 +80,20 @@ func (s *Server) draw(x *exchange, compute func(context.Context) ([]byte, error)
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()
 
-	leave, err := s.queue.enter(ctx)
+	index, err := s.queue.enter(ctx)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	data, err := compute(ctx)
+	w := s.workers[index]
+	defer s.leave(w)
+	data, err := compute(ctx, w)
 	if ctx.Err() != nil { // whatever came of it, nobody would learn the id
 		return context.Cause(ctx)
 	}
 	if err != nil {
+		if w.engine.Lost() != nil {
+			err = &failure{kind: deviceFailed, err: err}
+		}
 		return err
 	}
 	x.id = id
@@ -112,23 +118,20 @@ func (s *Server) encode(result *sdxl.Result, err error, r sdxl.Request, source s
 	return picture.Encode(img, s.facts(r, img, source, engine.Info()).Texts())
 }
 
-// openRefiner loads the refiner at its first use. Its caller has the queue's turn, so that no two load at once; a load that failed is
-// tried again by the next.
-func (s *Server) openRefiner(base Engine) (Engine, error) {
-	s.mu.Lock()
-	refiner := s.refiner
-	s.mu.Unlock()
-	if refiner != nil {
-		return refiner, nil
+// openRefiner loads a worker's refiner at its first use. Its caller has the worker's turn, so that no two load at once; a load that
+// failed is tried again by the next.
+func (s *Server) openRefiner(w *worker) (Engine, error) {
+	if w.refiner != nil {
+		return w.refiner, nil
 	}
-	refiner, err := s.config.LoadRefiner(base)
+	refiner, err := s.config.LoadRefiner(w.engine)
 	if err != nil {
 		return nil, fmt.Errorf("loading the refiner: %w", err)
 	}
 	info := refiner.Info()
-	s.config.Log.Info("refiner loaded", slog.String("model", info.Path), slog.Int64("parameters", info.Parameters))
-	s.mu.Lock()
-	s.refiner = refiner
-	s.mu.Unlock()
+	s.config.Log.Info("refiner loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters))...)
+	w.mu.Lock()
+	w.refiner = refiner
+	w.mu.Unlock()
 	return refiner, nil
 }

@@ -30,11 +30,15 @@ type fakeEngine struct {
 	give  func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) // nil gives the picture
 
 	inside, calls, most atomic.Int32
+	lost                atomic.Pointer[error]
 	closed              atomic.Bool
 }
 
 func (e *fakeEngine) Info() sdxl.Info {
-	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Scheduler: "EulerDiscreteScheduler"}
+	if e.name == "fake-refiner" { // which has defaults of its own
+		return sdxl.Info{Path: "models/" + e.name, ScaleFactor: 8, Steps: 20, Guidance: 1.5, Strength: 0.2, Scheduler: "EulerDiscreteScheduler"}
+	}
+	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler"}
 }
 
 func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {
@@ -77,6 +81,13 @@ func (e *fakeEngine) draw(ctx context.Context, r sdxl.Request, size image.Rectan
 		return e.give(r, img)
 	}
 	return &sdxl.Result{Images: []*image.NRGBA{img}, Seed: r.Seed, Steps: r.Steps}, nil
+}
+
+func (e *fakeEngine) Lost() error {
+	if err := e.lost.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (e *fakeEngine) Close() error {
@@ -124,7 +135,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 		images: filepath.Join(t.TempDir(), "images"), log: &lockedBuffer{},
 	}
 	c := Config{
-		Load: func() (Engine, error) { return b.base, nil },
+		Load: func(int) (Engine, error) { return b.base, nil },
 		LoadRefiner: func(base Engine) (Engine, error) {
 			b.refinerLoads.Add(1)
 			if err := b.refinerErr.Load(); err != nil {

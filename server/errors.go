@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -25,6 +26,9 @@ const (
 	badBody
 	noRefiner
 	queueFull
+	tooLarge
+	deviceFailed
+	deviceLost
 	loading
 	stopping
 	clientGone
@@ -47,6 +51,9 @@ var answers = map[kind]struct {
 	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
 	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
 	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second},
+	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one"},
+	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this picture; it is being opened again"},
+	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second},
 	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
 	stopping:     {status: http.StatusServiceUnavailable, detail: "The server is stopping", retry: 10 * time.Second, hangUp: true},
 	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
@@ -88,6 +95,8 @@ func classify(err error) *failure {
 		return f
 	case errors.As(err, &request):
 		return &failure{kind: invalid, problems: []problem{requestProblem(request)}, err: err}
+	case errors.Is(err, kernels.ErrMemory):
+		return &failure{kind: tooLarge, err: err}
 	case errors.Is(err, errStopped):
 		return &failure{kind: stopping, err: err}
 	case errors.Is(err, context.Canceled):

@@ -284,7 +284,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	load := func() (Engine, error) { return nil, errors.New("unused") }
+	load := func(int) (Engine, error) { return nil, errors.New("unused") }
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

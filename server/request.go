@@ -28,15 +28,27 @@ func (s *Server) generateRequest(f *fields, info sdxl.Info) (sdxl.Request, error
 	return r, f.err()
 }
 
-// refineRequest reads the body of POST /refine; the request lacks its image yet.
-func (s *Server) refineRequest(f *fields, info sdxl.Info) (id string, r sdxl.Request, err error) {
+// refineRequest reads the body of POST /refine. The request lacks its image yet, and the defaults of the refiner, which may not be open: see fill.
+func (s *Server) refineRequest(f *fields) (id string, r sdxl.Request, err error) {
 	id = f.text("id")
 	r = sdxl.NewRefineRequest(f.text("prompt"), nil)
-	r.Steps, r.Guidance = info.Steps, info.Guidance
 	r.Negative = f.optionalText("negative_prompt")
 	r.Strength = f.number("strength", interval{0, 1, true}, r.Strength)
 	s.common(f, &r)
 	return id, r, f.err()
+}
+
+// fill puts the refiner's defaults where the body of POST /refine gave nothing.
+func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
+	if f.given("num_inference_steps") == nil {
+		r.Steps = info.Steps
+	}
+	if f.given("guidance_scale") == nil {
+		r.Guidance = info.Guidance
+	}
+	if f.given("strength") == nil {
+		r.Strength = info.Strength
+	}
 }
 
 // common reads the fields that both have.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -17,26 +18,16 @@ const (
 	stopGrace     = 15 * time.Second // for a computation to notice that it was stopped
 )
 
-// Load opens the model. Until it has, the server answers 503 to what needs it. Run calls it; only who uses the handler alone does.
+// Load opens the model on every device. Until one has it, the server answers 503 to what needs it. Run calls it; only who uses the
+// handler alone does.
 func (s *Server) Load() error {
-	began := time.Now()
-	engine, err := s.config.Load()
-	if err != nil {
-		return err
+	errs := make([]error, len(s.workers))
+	var all sync.WaitGroup
+	for i, w := range s.workers {
+		all.Go(func() { errs[i] = s.load(w) })
 	}
-	s.mu.Lock()
-	closed := s.closed
-	if !closed {
-		s.engine = engine
-	}
-	s.mu.Unlock()
-	if closed {
-		return engine.Close()
-	}
-	info := engine.Info()
-	s.config.Log.Info("model loaded", slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
-		slog.Duration("duration", time.Since(began)))
-	return nil
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is queued within
@@ -123,14 +114,21 @@ func (s *Server) Stop() { s.stop(errStopped) }
 func (s *Server) Close() error {
 	s.Stop()
 	s.mu.Lock()
-	engine, refiner := s.engine, s.refiner
-	s.engine, s.refiner, s.closed = nil, nil, true
+	s.closed = true
 	s.mu.Unlock()
 	var errs []error
-	for _, e := range []Engine{refiner, engine} { // the refiner may share the base's weights
-		if e != nil {
-			errs = append(errs, e.Close())
-		}
+	for _, w := range s.workers {
+		errs = append(errs, w.closeModels())
+	}
+	recovered := make(chan struct{})
+	go func() {
+		defer close(recovered)
+		s.recovering.Wait()
+	}()
+	select {
+	case <-recovered:
+	case <-time.After(stopGrace): // a model that is still being loaded is closed when it is there, or ends with the process
+		errs = append(errs, fmt.Errorf("a lost device was not opened again in %v", stopGrace))
 	}
 	return errors.Join(errs...)
 }

@@ -101,7 +101,7 @@ func TestListensBeforeLoading(t *testing.T) {
 	var base *fakeEngine
 	r := run(t, func(c *Config) {
 		base = &fakeEngine{t: t}
-		c.Load = func() (Engine, error) { <-goOn; return base, nil }
+		c.Load = func(int) (Engine, error) { <-goOn; return base, nil }
 	})
 	r.until(t, "healthy", func() bool { code, _ := r.get("/healthz"); return code == 200 })
 	if code, body := r.get("/readyz"); code != 503 {
@@ -117,7 +117,7 @@ func TestListensBeforeLoading(t *testing.T) {
 
 func TestLoadFails(t *testing.T) {
 	broken := errors.New("no model_index.json")
-	r := run(t, func(c *Config) { c.Load = func() (Engine, error) { return nil, broken } })
+	r := run(t, func(c *Config) { c.Load = func(int) (Engine, error) { return nil, broken } })
 	if err := r.wait(t); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
@@ -132,7 +132,7 @@ func TestEndWhileLoading(t *testing.T) {
 	var base *fakeEngine
 	r := run(t, func(c *Config) {
 		base = &fakeEngine{t: t}
-		c.Load = func() (Engine, error) { <-goOn; return base, nil }
+		c.Load = func(int) (Engine, error) { <-goOn; return base, nil }
 		c.Drain = 20 * time.Millisecond
 	})
 	r.end()
@@ -236,7 +236,7 @@ func TestHangUp(t *testing.T) {
 	if err := <-stopped; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	r.until(t, "free", func() bool { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return !r.queue.busy })
+	r.until(t, "free", func() bool { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.free) == 1 })
 	r.end()
 	if err := r.wait(t); err != nil {
 		t.Error(err)

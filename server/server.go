@@ -28,10 +28,11 @@ type Server struct {
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
 
-	mu      sync.Mutex // guards what follows
-	engine  Engine     // nil until loaded
-	refiner Engine     // nil until first needed
-	closed  bool
+	workers    []*worker
+	recovering sync.WaitGroup // of workers that were lost
+
+	mu     sync.Mutex
+	closed bool
 }
 
 func newServer(c Config) *Server {
@@ -39,9 +40,16 @@ func newServer(c Config) *Server {
 		config:  c,
 		routes:  http.NewServeMux(),
 		store:   store{folder: c.Images, write: picture.WriteFile},
-		queue:   queue{places: c.Queue},
+		queue:   queue{places: c.Queue, workers: max(1, len(c.Devices))},
 		newID:   newID,
 		newSeed: sdxl.RandomSeed,
+	}
+	for i := range s.queue.workers {
+		w := &worker{index: i}
+		if len(c.Devices) > 0 {
+			w.name = c.Devices[i]
+		}
+		s.workers = append(s.workers, w)
 	}
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	for _, r := range []struct {
@@ -84,27 +92,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.ServeHTTP(x, r)
 }
 
-// ready returns the engine, or the reason why no work is taken.
-func (s *Server) ready() (Engine, error) {
-	s.mu.Lock()
-	engine := s.engine
-	s.mu.Unlock()
-	switch {
-	case s.draining.Load() || s.stopped.Err() != nil:
-		return nil, &failure{kind: stopping}
-	case engine == nil:
-		return nil, &failure{kind: loading}
-	}
-	return engine, nil
-}
-
 func (s *Server) healthz(x *exchange) error {
 	return x.reply(http.StatusOK, map[string]string{"status": "ok"})
 }
 
 func (s *Server) readyz(x *exchange) error {
-	if _, err := s.ready(); err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
-	return x.reply(http.StatusOK, map[string]string{"status": "ready"})
+	return x.reply(http.StatusOK, struct {
+		Status  string            `json:"status"`
+		Devices map[string]string `json:"devices,omitempty"`
+	}{"ready", s.health()})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
@@ -17,11 +18,30 @@ import (
 var benchCommand = command{
 	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole picture", synopsis: "kernels|step|image [flags]",
 	notes: `    kernels  every operation at the model's real shapes
-    step     one denoising step with guidance, and which operations take its time
-    image    a whole picture, by stage
+    step     one denoising step with guidance, and on a cpu which operations take its time
+    image    whole pictures by stage, from the request to the bytes of a PNG file
 
-Shares are of the peak that this machine is measured to have, multiply-adds in registers on every
-thread, before anything else is timed.`,
+Shares are of the peak that this machine is measured to have, before anything else is timed: on a
+cpu multiply-adds in registers on every thread, on a card products of its matrix units. On a card
+an operation's time is that of one among many between 16-bit temporaries, as models have it; on a
+cpu that of a run between float32 operands. All data is random. Times are in the unit that a
+field's name ends in, rates in GFLOP/s and GB/s, shares from 0 to 1.
+
+-json writes one object. Every one has
+    machine   version, device, detail, kernels, precision, peak_gflops (0: can't be measured)
+kernels has figures, an array of
+    name, shape (of the inputs), runs, min_ms, ms (median), gflops, gb_s, peak
+step and image have
+    model, parameters, width, height, guidance, device_s, opened_s, memory_bytes, and on a card
+    device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes
+step has as well
+    prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_s (all),
+    step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
+    op, calls, ms, share, gflop, gflops, peak
+image has as well
+    steps, first_s, pictures_s (all after the first), picture_s (median), png_bytes, total_s,
+    and stages of the median picture, an array of
+    stage, s, gflop (0: the device doesn't tell), gflops, peak`,
 	operand: "what to measure: kernels, step or image",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs}
@@ -29,10 +49,11 @@ thread, before anything else is timed.`,
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
-		fs.IntVar(&b.steps, "steps", 0, "`number` of steps to time after a first one (step; 0 is 3), or of the picture (image; 0 is 20)")
+		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d), or of pictures to draw, of which the first is told apart (image; 0 is 1)", defaultSteps))
+		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of a picture (image; 0 is %d)", defaultPictureSteps))
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
-		fs.StringVar(&b.device.CPU.Variant, "kernels", "", "the cpu's `kernels`: avx512, avx2 or portable, of which each machine has some; without it, the best")
+		fs.StringVar(&b.device.Kernels, "kernels", "", "the device's `kernels`, of which each machine has some: avx512, avx2 or portable of a cpu, sm_90a or sm_80 of a card; without it, the best")
 		b.device.Register(fs)
 		return b.run
 	},
@@ -40,18 +61,21 @@ thread, before anything else is timed.`,
 
 // bench is the flags of bench, and what it measures with.
 type bench struct {
-	flags                *flag.FlagSet
-	model, modelVariant  string
-	width, height, steps int
-	filter               string
-	json                 bool
-	device               cli.DeviceFlags
+	flags               *flag.FlagSet
+	model, modelVariant string
+	width, height       int
+	steps, runs         int
+	filter              string
+	json                bool
+	device              cli.DeviceFlags
 
 	streams   // of which out takes the table
 	on        kernels.Device
 	precision kernels.DType
-	machine   machine
-	trace     tracer
+	// deviceOpened is how long opening the device took.
+	deviceOpened time.Duration
+	machine      machine
+	trace        tracer
 }
 
 // machine says what figures were measured on, and by what.
@@ -73,7 +97,7 @@ func (m machine) share(gflops float64) float64 {
 }
 
 // kinds says for what -model and so on are; the other flags are for everything.
-var kinds = map[string]string{"model": "step or image", "variant": "step or image", "width": "step or image", "height": "step or image", "steps": "step or image", "run": "kernels"}
+var kinds = map[string]string{"model": "step or image", "variant": "step or image", "width": "step or image", "height": "step or image", "steps": "image", "runs": "step or image", "run": "kernels"}
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image}[what]
@@ -90,6 +114,8 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 		return err
 	case b.steps < 0:
 		return cli.Usagef("-steps %d: must be 0 or more", b.steps)
+	case b.runs < 0:
+		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
 	case b.model == "":
 		return cli.Usagef(`-model "": must be a DIR, synth:base or synth:tiny`)
 	}
@@ -99,10 +125,12 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 	if what != "kernels" {
 		b.device.CPU.Trace = b.trace.add
 	}
-	if b.on, b.precision, err = b.device.Open(); err != nil {
+	start := time.Now()
+	if b.on, b.precision, err = b.device.Open(func(line string) { fmt.Fprintln(s.err, line) }); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.on.Close()) }()
+	b.deviceOpened = time.Since(start)
 	if err := b.look(ctx); err != nil {
 		return err
 	}

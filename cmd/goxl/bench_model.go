@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -21,174 +21,65 @@ type opened struct {
 	Width      int     `json:"width"`
 	Height     int     `json:"height"`
 	Guidance   float64 `json:"guidance"`
-	Opened     float64 `json:"opened_s"`
+	Device     float64 `json:"device_s"`     // opening the device
+	Opened     float64 `json:"opened_s"`     // opening the model
 	Memory     int64   `json:"memory_bytes"` // the most that the process had resident, mapped weights included; 0 if the system doesn't tell
+	Pool       *pool   `json:"device_memory,omitempty"`
 }
 
-// stepFigures is bench step as JSON.
-type stepFigures struct {
-	opened
-	Prepared float64    `json:"prepared_s"` // text encoders, and compiling the step
-	First    float64    `json:"first_step_s"`
-	Steps    []float64  `json:"steps_s"`
-	Step     float64    `json:"step_s"` // median of Steps
-	GFLOP    float64    `json:"gflop"`  // of a step
-	GFLOPS   float64    `json:"gflops"` // at the median
-	Peak     float64    `json:"peak"`   // share of the machine's, 0 to 1
-	Ops      []opFigure `json:"ops"`
+// pool is what the device had of its own memory at the end; devices that compute in the process's have none.
+type pool struct {
+	Limit int64 `json:"limit_bytes"`
+	Used  int64 `json:"used_bytes"`
+	Peak  int64 `json:"peak_bytes"`
+	Arena int64 `json:"arena_bytes"`
 }
 
-// stageFigure is a stage of a picture.
-type stageFigure struct {
-	Stage   string  `json:"stage"`
-	Seconds float64 `json:"s"`
-	GFLOP   float64 `json:"gflop"`
-	GFLOPS  float64 `json:"gflops"`
-	Peak    float64 `json:"peak"`
-}
-
-// imageFigures is bench image as JSON.
-type imageFigures struct {
-	opened
-	Steps  int           `json:"steps"`
-	Stages []stageFigure `json:"stages"`
-	Total  float64       `json:"total_s"` // opening included
-}
-
-// with opens the model, starts a run with guidance, and closes both after do.
-func (b *bench) with(ctx context.Context, steps int, do func(o opened, run *sdxl.Run, prepared time.Duration) error) (err error) {
+// request is what step and image draw.
+func (b *bench) request(steps int) sdxl.Request {
 	r := sdxl.NewRequest("a lighthouse at dusk")
 	r.Width, r.Height, r.Steps = b.width, b.height, steps
+	r.Seed = 20250101
+	return r
+}
+
+// with opens the model, and closes it after do. The device under it counts the operations of a step.
+func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error) (err error) {
+	device, counted := counting(b.on)
 	start := time.Now()
-	p, err := sdxl.Open(b.model, sdxl.Options{Device: b.on, Precision: b.precision, Variant: b.modelVariant})
+	p, err := sdxl.Open(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	info := p.Info()
-	o := opened{Machine: b.machine, Model: info.Path, Parameters: info.Parameters, Width: b.width, Height: b.height, Guidance: r.Guidance, Opened: time.Since(start).Seconds()}
+	o := opened{Machine: b.machine, Model: info.Path, Parameters: info.Parameters, Width: b.width, Height: b.height, Guidance: b.request(1).Guidance,
+		Device: b.deviceOpened.Seconds(), Opened: time.Since(start).Seconds()}
 	fmt.Fprintf(b.err, "%s opened in %v\n", info.Path, seconds(time.Since(start)))
 	b.trace.reset()
-	start = time.Now()
-	run, err := p.Start(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer run.Close()
-	return do(o, run, time.Since(start))
+	return do(o, p, counted)
 }
 
-// step times denoising steps; the first one, which also computes what is the same in all and reads the weights, apart.
-func (b *bench) step(ctx context.Context) (any, error) {
-	steps := b.steps
-	if steps == 0 {
-		steps = 3
-	}
-	var f stepFigures
-	err := b.with(ctx, steps+1, func(o opened, run *sdxl.Run, prepared time.Duration) error {
-		f.opened, f.Prepared = o, prepared.Seconds()
-		first, err := b.one(ctx, run)
-		if err != nil {
-			return err
-		}
-		f.First = first.Seconds()
-		b.trace.reset()
-		var all time.Duration
-		for len(f.Steps) < steps && run.Next() {
-			spent, err := b.one(ctx, run)
-			if err != nil {
-				return err
-			}
-			all += spent
-			f.Steps = append(f.Steps, spent.Seconds())
-		}
-		sorted := slices.Sorted(slices.Values(f.Steps))
-		f.Step = sorted[len(sorted)/2]
-		f.GFLOP = float64(b.trace.flops()) / 1e9 / float64(len(f.Steps))
-		f.GFLOPS = f.GFLOP / f.Step
-		f.Peak = b.machine.share(f.GFLOPS)
-		f.Ops = b.trace.figures(len(f.Steps), all, b.machine)
-		f.Memory = residentMost()
+// remember notes how much memory it took.
+func (o *opened) remember(d kernels.Device) error {
+	o.Memory = residentMost()
+	own, ok := d.(kernels.Budgeted)
+	if !ok {
 		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	w := b.out
-	f.opened.print(b)
-	fmt.Fprintf(w, "prepared in   %.3f s (text encoders, compiling the step)\n", f.Prepared)
-	fmt.Fprintf(w, "first step    %.3f s\n", f.First)
-	fmt.Fprintf(w, "a step        %.3f s (median of %d), %.1f GFLOP, %.1f GFLOP/s, %s of the peak\n", f.Step, len(f.Steps), f.GFLOP, f.GFLOPS, percent(f.Peak))
-	printOps(w, f.Ops)
-	return f, nil
-}
-
-// one runs one step, and tells that it is done.
-func (b *bench) one(ctx context.Context, run *sdxl.Run) (time.Duration, error) {
-	start := time.Now()
-	err := run.Step(ctx)
-	spent := time.Since(start)
-	if err == nil {
-		fmt.Fprintf(b.err, "a step took %v\n", seconds(spent))
-	}
-	return spent, err
-}
-
-// image times a whole picture.
-func (b *bench) image(ctx context.Context) (any, error) {
-	steps := b.steps
-	if steps == 0 {
-		steps = 20
-	}
-	f := imageFigures{}
-	stage := func(name string, spent time.Duration) {
-		flops := b.trace.flops()
-		s := stageFigure{Stage: name, Seconds: spent.Seconds(), GFLOP: float64(flops) / 1e9, GFLOPS: rate(flops, spent)}
-		s.Peak = b.machine.share(s.GFLOPS)
-		f.Stages = append(f.Stages, s)
-		b.trace.reset()
-	}
-	err := b.with(ctx, steps, func(o opened, run *sdxl.Run, prepared time.Duration) error {
-		f.opened = o
-		stage("text", prepared)
-		start := time.Now()
-		for run.Next() {
-			if _, err := b.one(ctx, run); err != nil {
-				return err
-			}
-			f.Steps++
-		}
-		stage("steps", time.Since(start))
-		start = time.Now()
-		if _, err := run.Finish(ctx); err != nil {
-			return err
-		}
-		stage("decode", time.Since(start))
-		f.Memory = residentMost()
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	f.Total = f.Opened
-	for _, s := range f.Stages {
-		f.Total += s.Seconds
-	}
-	w := b.out
-	f.opened.print(b)
-	fmt.Fprintf(w, "\n%-10s %10s %12s %10s %7s\n", "stage", "s", "GFLOP", "GFLOP/s", "peak")
-	for _, s := range f.Stages {
-		fmt.Fprintf(w, "%-10s %10.3f %12.1f %10.1f %7s\n", s.Stage, s.Seconds, s.GFLOP, s.GFLOPS, percent(s.Peak))
-	}
-	fmt.Fprintf(w, "%-10s %10.3f   %d steps, opening included\n", "total", f.Total, f.Steps)
-	return f, nil
+	m, err := own.Memory()
+	o.Pool = &pool{m.Limit, m.Used, m.Peak, m.Arena}
+	return err
 }
 
 func (o opened) print(b *bench) {
 	fmt.Fprintf(b.out, "%s, %dx%d, guidance %v, %s parameters\n", o.Model, o.Width, o.Height, o.Guidance, count(o.Parameters))
-	fmt.Fprintf(b.out, "opened in     %.3f s\n", o.Opened)
+	fmt.Fprintf(b.out, "opened in     %.3f s, the device in %.3f s\n", o.Opened, o.Device)
 	if o.Memory > 0 {
 		fmt.Fprintf(b.out, "memory        %s resident at most\n", size(o.Memory, "B"))
+	}
+	if o.Pool != nil {
+		fmt.Fprintf(b.out, "of the device %s at most, %s at the end, of which the arena has %s\n", size(o.Pool.Peak, "B"), size(o.Pool.Used, "B"), size(o.Pool.Arena, "B"))
 	}
 }
 
@@ -208,4 +99,53 @@ func residentMost() int64 {
 		return 0
 	}
 	return kib << 10
+}
+
+// counter is a device that counts the operations of the steps it compiles. Everything else is the device's own.
+type counter struct {
+	kernels.Device
+	step int64 // floating-point operations of the last step compiled, without what is computed once a request
+}
+
+// counting wraps a device so that it counts, and stays one that has memory of its own if it is one.
+func counting(d kernels.Device) (kernels.Device, *counter) {
+	c := &counter{Device: d}
+	if own, ok := d.(kernels.Budgeted); ok {
+		return struct {
+			*counter
+			kernels.Budgeted
+		}{c, own}, c
+	}
+	return c, c
+}
+
+// Compile implements kernels.Device.
+func (c *counter) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	hoisted := p.Hoisted()
+	var flops int64
+	step := false
+	for i, n := range p.Nodes {
+		if _, ok := n.Spec.(kernels.Solver); ok {
+			step = true
+		}
+		if !hoisted[i] {
+			flops += n.Spec.FLOPs(p.Inputs(n))
+		}
+	}
+	if step {
+		c.step = flops
+	}
+	return c.Device.Compile(p, w, o)
+}
+
+// one runs one step to its end.
+func (b *bench) one(ctx context.Context, run *sdxl.Run) (time.Duration, error) {
+	start := time.Now()
+	if err := run.Step(ctx); err != nil {
+		return 0, err
+	}
+	if _, err := run.Latents(ctx); err != nil { // waits: a device may only have queued the step
+		return 0, err
+	}
+	return time.Since(start), nil
 }

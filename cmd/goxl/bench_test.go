@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
@@ -17,7 +21,7 @@ func decode(t *testing.T, text string, into any) {
 }
 
 func TestBenchStep(t *testing.T) {
-	args := []string{"bench", "step", "-model", "synth:tiny", "-width", "64", "-height", "64", "-steps", "2", "-kernels", "portable"}
+	args := []string{"bench", "step", "-model", "synth:tiny", "-width", "64", "-height", "64", "-runs", "2", "-device", "cpu", "-kernels", "portable"}
 	table := must(t, args...)
 	for _, w := range []string{"portable", "peak ", "opened in", "a step ", "of the peak", "\nConv2d ", "\nAttention "} {
 		if !strings.Contains(table.out, w) {
@@ -28,6 +32,9 @@ func TestBenchStep(t *testing.T) {
 	decode(t, must(t, append(args, "-json")...).out, &f)
 	if len(f.Steps) != 2 || f.Step <= 0 || f.GFLOP <= 0 || f.Opened <= 0 || f.Machine.Kernels != "portable" || f.Machine.Precision != "fp32" || f.Width != 64 {
 		t.Errorf("figures %+v", f)
+	}
+	if f.Least <= 0 || f.Least > f.Step || f.Load < f.Device+f.Opened+f.Prepared+f.First || f.Pool != nil {
+		t.Errorf("least step %v of a median %v, loaded in %v, device memory %v", f.Least, f.Step, f.Load, f.Pool)
 	}
 	if f.Machine.Peak <= 0 || f.Peak <= 0 {
 		t.Errorf("peak %v, share of it %v", f.Machine.Peak, f.Peak)
@@ -46,28 +53,108 @@ func TestBenchStep(t *testing.T) {
 }
 
 func TestBenchImage(t *testing.T) {
-	var f imageFigures
-	decode(t, must(t, "bench", "image", "-model", "synth:tiny", "-width", "64", "-height", "64", "-steps", "2", "-json").out, &f)
-	total := f.Opened
-	for i, want := range []string{"text", "steps", "decode"} {
-		if s := f.Stages[i]; s.Stage != want || s.Seconds <= 0 || s.GFLOP <= 0 {
-			t.Errorf("stage %+v, want %s", s, want)
+	args := []string{"bench", "image", "-model", "synth:tiny", "-width", "64", "-height", "64", "-steps", "2", "-device", "cpu", "-json"}
+	for _, runs := range []int{1, 3} {
+		var f imageFigures
+		decode(t, must(t, append(args, "-runs", strconv.Itoa(runs))...).out, &f)
+		var total float64
+		for i, want := range []string{"text", "steps", "decode", "png"} {
+			if s := f.Stages[i]; s.Stage != want || s.Seconds <= 0 || (s.GFLOP <= 0) != (want == "png") {
+				t.Errorf("stage %+v, want %s", s, want)
+			}
+			total += f.Stages[i].Seconds
 		}
-		total += f.Stages[i].Seconds
+		if f.Steps != 2 || f.Picture < total || f.Picture > 1.5*total || f.PNG < 100 || len(f.Pictures) != runs-1 {
+			t.Errorf("%d steps, %v s of which %v by stages, %d bytes, %d pictures, want 2, the same, some and %d", f.Steps, f.Picture, total, f.PNG, len(f.Pictures), runs-1)
+		}
+		if f.Total < f.First+f.Opened || runs == 1 && f.First != f.Picture || runs == 3 && !slices.Contains(f.Pictures, f.Picture) {
+			t.Errorf("first %v, then %v, of which %v counts; in all %v", f.First, f.Pictures, f.Picture, f.Total)
+		}
 	}
-	if f.Steps != 2 || f.Total < 0.999*total || f.Total > 1.001*total {
-		t.Errorf("%d steps, total %v, want 2 and %v", f.Steps, f.Total, total)
+}
+
+// TestBenchHelp holds the help against the fields of the JSON.
+func TestBenchHelp(t *testing.T) {
+	help := strings.FieldsFunc(must(t, "help", "bench").out, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	var fields func(reflect.Type)
+	fields = func(of reflect.Type) {
+		for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct {
+			return
+		}
+		for i := range of.NumField() {
+			f := of.Field(i)
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !f.Anonymous && !slices.Contains(help, name) {
+				t.Errorf("the help does not tell of field %q of %v", name, of)
+			}
+			fields(f.Type)
+		}
+	}
+	for _, figures := range []any{kernelFigures{}, stepFigures{}, imageFigures{}} {
+		fields(reflect.TypeOf(figures))
+	}
+}
+
+// budgeted is a processor that tells of memory as a card does.
+type budgeted struct{ kernels.Device }
+
+func (budgeted) Memory() (kernels.Memory, error) {
+	return kernels.Memory{Limit: 4, Used: 2, Peak: 3, Arena: 1}, nil
+}
+
+// TestCounting sees that counting hides nothing of a device, and counts what every step does.
+func TestCounting(t *testing.T) {
+	on, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer on.Close()
+	if d, _ := counting(on); d.(kernels.Device).Info().Name != "cpu" {
+		t.Errorf("counting on a processor is %+v", d.Info())
+	} else if _, ok := d.(kernels.Budgeted); ok {
+		t.Error("counting gave a processor memory of its own")
+	}
+	d, c := counting(budgeted{on})
+	if _, ok := d.(kernels.Budgeted); !ok {
+		t.Error("counting took a card's memory away")
+	}
+	tensor := func(name string, r kernels.Role, shape ...int) kernels.Tensor {
+		return kernels.Tensor{Name: name, Role: r, DType: kernels.F32, Shape: shape}
+	}
+	plan := &kernels.Plan{
+		Tensors: []kernels.Tensor{tensor("x", kernels.State, 1, 8), tensor("m", kernels.Step, 1, 8), tensor("noise", kernels.Step, 1, 8), tensor("coefficients", kernels.Step, 7),
+			tensor("text", kernels.Request, 1, 8), tensor("hoisted", kernels.Temp, 1, 8), tensor("sum", kernels.Temp, 1, 8)},
+		Nodes: []kernels.Node{
+			{Spec: kernels.Add{}, Path: "hoisted", In: []kernels.Value{4, 4}, Out: []kernels.Value{5}},
+			{Spec: kernels.Add{}, Path: "sum", In: []kernels.Value{1, 5}, Out: []kernels.Value{6}},
+			{Spec: kernels.Solver{}, Path: "solver", In: []kernels.Value{0, 6, 2, 3}, Out: []kernels.Value{0}},
+		},
+	}
+	p, err := d.Compile(plan, nil, kernels.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	want := kernels.Add{}.FLOPs(plan.Inputs(plan.Nodes[1])) + kernels.Solver{}.FLOPs(plan.Inputs(plan.Nodes[2]))
+	if c.step != want {
+		t.Errorf("a step has %d operations, want %d", c.step, want)
+	}
+	var o opened
+	if err := o.remember(budgeted{on}); err != nil || o.Pool == nil || *o.Pool != (pool{Limit: 4, Used: 2, Peak: 3, Arena: 1}) {
+		t.Errorf("device memory %+v, %v", o.Pool, err)
 	}
 }
 
 func TestBenchKernels(t *testing.T) {
 	const filter = "^linear/base time$"
 	var f kernelFigures
-	decode(t, must(t, "bench", "kernels", "-run", filter, "-json").out, &f)
+	decode(t, must(t, "bench", "kernels", "-device", "cpu", "-run", filter, "-json").out, &f)
 	if len(f.Figures) != 1 || f.Figures[0].MS <= 0 || f.Figures[0].GFLOPS <= 0 || f.Machine.Peak <= 0 {
 		t.Errorf("figures %+v", f)
 	}
-	if a := must(t, "bench", "kernels", "-run", filter); !strings.Contains(a.out, "\nlinear/base time ") {
+	if a := must(t, "bench", "kernels", "-device", "cpu", "-run", filter); !strings.Contains(a.out, "\nlinear/base time ") {
 		t.Errorf("the table is\n%s", a.out)
 	}
 }

@@ -206,6 +206,35 @@ func TestRefine(t *testing.T) {
 	}
 }
 
+// TestDemoRefiner draws with the embedded model, refines with its refiner without any flag of models, and lets the refiner draw the last steps.
+func TestDemoRefiner(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.png"), filepath.Join(dir, "out.png")
+	common := []string{"-prompt", "a cat", "-seed", "1", "-quiet", "-o"}
+	small := append([]string{"generate", "-width", "128", "-height", "128", "-steps", "5"}, common...)
+	must(t, append(small, in)...)
+	must(t, append(append([]string{"refine", "-image", in}, common...), out)...)
+	said := texts(t, out)
+	for key, want := range map[string]string{"model": "demo", "image": "in.png", "num_inference_steps": "20", "guidance_scale": "1", "strength": "0.15", "size": "128x128"} {
+		if said[key] != want {
+			t.Errorf("the refined picture says %s %q, want %q", key, said[key], want)
+		}
+	}
+	refined := pixels(t, out)
+	must(t, append(append([]string{"refine", "-model", "demo", "-base", "demo", "-image", in}, common...), out)...)
+	if !bytes.Equal(pixels(t, out), refined) {
+		t.Error("-base demo is not what -model demo takes by itself")
+	}
+	must(t, append(append(small, out), "-refiner", "demo")...)
+	if said := texts(t, out); said["refiner"] != "demo" || said["denoising_end"] != "0.8" || bytes.Equal(pixels(t, out), pixels(t, in)) {
+		t.Errorf("an ensemble's picture says %v, or is the base's own", said)
+	}
+	a := goxl(t, append(append([]string{"refine", "-base", "synth:tiny", "-image", in}, common...), out)...)
+	if a.status != 1 || !strings.Contains(a.err, "does not belong to the base synth:tiny") {
+		t.Errorf("beside another base: status %d, said %q", a.status, a.err)
+	}
+}
+
 func TestProgressLines(t *testing.T) {
 	dir := t.TempDir()
 	args := slices.DeleteFunc(tiny(dir), func(s string) bool { return s == "-quiet" })

@@ -21,6 +21,7 @@ in the PNG's text chunks. With -refiner, the model draws up to the share -denois
 steps, and the refiner draws the rest.
 
     goxl generate -prompt "a red apple and a blue car on a green background"
+    goxl generate -prompt "a rocket in the night sky" -refiner demo
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
     goxl generate -model synth:tiny -prompt "" -steps 2`,
 	required: []string{"prompt"},
@@ -29,7 +30,7 @@ steps, and the refiner draws the rest.
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
 		fs.IntVar(&g.width, "width", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
 		fs.IntVar(&g.height, "height", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
-		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with the refiner in this `DIR`, synth:refiner or synth:tiny-refiner")
+		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
 		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with the initial noise, of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
 		g.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
 		g.register(fs)
@@ -57,13 +58,13 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 			return err
 		}
 	}
-	device, precision, err := g.device.Open()
+	notes, start := g.notes(s), time.Now()
+	device, precision, err := g.device.Open(func(line string) { fmt.Fprintln(notes, line) })
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 
-	notes, start := g.notes(s), time.Now()
 	base, err := cli.OpenModel(g.model, g.options(device, precision, notes))
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 	defer func() { err = errors.Join(err, base.Close()) }()
 	var refiner *sdxl.Pipeline
 	if g.refiner != "" {
-		if refiner, err = base.OpenRefiner(g.refiner); err != nil {
+		if refiner, err = cli.OpenRefiner(base, g.refiner); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, refiner.Close()) }()

@@ -15,7 +15,7 @@ func overview(w io.Writer) {
 		fmt.Fprintf(w, "  %-10s%s\n", c.name, c.summary)
 	}
 	fmt.Fprintf(w, "  %-10s%s\n", "help", "tell about a command: goxl help COMMAND")
-	fmt.Fprintf(w, "  %-10s%s\n", "version", "print the version of this program")
+	fmt.Fprintf(w, "  %-10s%s\n", "version", "print the version of this program, and the devices of this machine")
 	fmt.Fprint(w, "\nResults go to standard output, everything else to standard error. The exit status is 0,\n1 if the command failed, 2 if its arguments can't be understood.\n")
 }
 

@@ -65,8 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if len(args) > 0 {
 			return misused(s, "goxl version", cli.Usagef("unexpected argument %q", args[0]))
 		}
-		fmt.Fprintln(stdout, "goxl", cli.Version())
-		return cli.StatusOK
+		return version(s)
 	case "help", "-h", "-help", "--help":
 		return help(s, args)
 	}
@@ -75,6 +74,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return misused(s, "goxl", unknown(name))
 	}
 	return c.run(ctx, args, s)
+}
+
+// version tells what this is, and what it can compute on here.
+func version(s streams) int {
+	fmt.Fprintln(s.out, "goxl", cli.Version())
+	devices, err := cli.Devices()
+	if err != nil {
+		fmt.Fprintln(s.err, "goxl version:", err)
+		return cli.StatusFailed
+	}
+	for _, line := range devices {
+		fmt.Fprintln(s.out, line)
+	}
+	return cli.StatusOK
 }
 
 func find(name string) (command, bool) {

@@ -91,6 +91,8 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-model", "main.go"), 1, "not a safetensors file"},
 		{tiny(dir, "-model", "synth:tiny-refiner"), 1, "this is a refiner"},
 		{tiny(dir, "-refiner", "synth:tiny"), 1, "the model is a base"},
+		{tiny(dir, "-refiner", "demo"), 1, "does not belong to the base synth:tiny"},
+		{tiny(dir, "-refiner", "demonstration"), 1, "known by name are demo, synth:base"},
 		{tiny(dir, "-prompt", "\xff"), 2, `-prompt "\xff": must be UTF-8 text`},
 		{tiny(dir, "-negative", "\xff"), 2, `-negative "\xff": must be UTF-8 text`},
 		{tiny(dir, "-steps", "0"), 2, `invalid value "0" for flag -steps: must be at least 1`},
@@ -107,10 +109,12 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-seed", "-1"), 2, "-seed: must be 0 to 18446744073709551615"},
 		{tiny(dir, "-scheduler", "magic"), 2, `-scheduler "magic": must be one of ddim, dpmpp_2m,`},
 		{tiny(dir, "-device", "abacus"), 2, "must be auto, cpu, cuda or cuda:N"},
-		{tiny(dir, "-device", "cuda"), 1, "this build has cpu"},
-		{tiny(dir, "-device", "cuda:3"), 1, "this build has cpu"},
+		{tiny(dir, "-device", "cuda:all"), 2, "must be auto, cpu, cuda or cuda:N"},
+		{tiny(dir, "-device", "cuda:999"), 1, "cuda: "},
+		{tiny(dir, "-device", "cpu", "-gpu-memory", "11GiB"), 2, "-gpu-memory 11GiB: has no meaning for -device cpu"},
+		{tiny(dir, "-gpu-memory", "11"), 2, "for flag -gpu-memory: must be 0 or a number and one of"},
 		{tiny(dir, "-precision", "fp64"), 2, "must be auto, fp32, bf16 or fp16"},
-		{tiny(dir, "-precision", "fp16"), 1, "it has fp32"},
+		{tiny(dir, "-device", "cpu", "-precision", "fp16"), 1, "it has fp32"},
 		{tiny(dir, "-threads", "-1"), 2, "-threads -1"},
 		{tiny(dir, "-denoising-end", "1"), 2, "-denoising-end: must be between 0 and 1"},
 		{tiny(dir, "-denoising-end", "NaN"), 2, "-denoising-end: must be between 0 and 1"},
@@ -136,7 +140,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"inspect", "maker/model"}, 1, "hub"},
 		{[]string{"bench"}, 2, "kernels, step or image"},
 		{[]string{"bench", "lunch"}, 2, `"lunch" can't be measured: must be kernels, step or image`},
-		{[]string{"bench", "kernels", "-steps", "3"}, 2, "-steps has no meaning for kernels: it is for step or image"},
+		{[]string{"bench", "kernels", "-steps", "3"}, 2, "-steps has no meaning for kernels: it is for image"},
+		{[]string{"bench", "step", "-runs", "-1"}, 2, "-runs -1: must be 0 or more"},
 		{[]string{"bench", "step", "-run", "x"}, 2, "-run has no meaning for step: it is for kernels"},
 		{[]string{"bench", "kernels", "-run", "("}, 2, "must be a regular expression"},
 		{[]string{"bench", "kernels", "-run", "no such case"}, 1, "matches no case"},
@@ -168,7 +173,8 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s -h says %q, help %s %q", c.name, flag.out, c.name, asked.out)
 		}
 	}
-	if a := must(t, "version"); !strings.HasPrefix(a.out, "goxl ") || strings.Count(a.out, "\n") != 1 {
-		t.Errorf("version: %q", a.out)
+	lines := strings.Split(must(t, "version").out, "\n")
+	if len(lines) < 4 || !strings.HasPrefix(lines[0], "goxl ") || !strings.HasPrefix(lines[1], "cpu: ") || !strings.HasPrefix(lines[2], "cuda:") || lines[len(lines)-1] != "" {
+		t.Errorf("version: %q", lines)
 	}
 }

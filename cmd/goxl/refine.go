@@ -8,6 +8,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
@@ -16,18 +17,28 @@ import (
 )
 
 var refineCommand = command{
-	name: "refine", summary: "redraw a picture, with a refiner or a base model", synopsis: "-model DIR -image in.png -prompt TEXT [-o out.png] [flags]",
+	name: "refine", summary: "redraw a picture, with a refiner or a base model", synopsis: "[-model DIR] -image in.png -prompt TEXT [-o out.png] [flags]",
 	notes: `The picture is noised by -strength and drawn again from there; the size is the picture's, rounded
-down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them from -base.
+down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them from -base. The model demo is
+here the embedded refiner, with the embedded base.
 
+    goxl refine -image out.png -prompt "a red apple" -o fine.png
     goxl refine -model stable-diffusion-xl-refiner-1.0 -image out.png -prompt "a lighthouse at dusk" -o fine.png`,
 	required: []string{"image", "prompt"},
 	define: func(fs *flag.FlagSet) action {
 		r := &refinement{}
-		fs.StringVar(&r.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a base model redraws pictures too"))
-		fs.StringVar(&r.base, "base", "", "share text encoder and VAE with the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
+		fs.StringVar(&r.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a DIR may hold a base model, which redraws pictures too"))
+		fs.StringVar(&r.base, "base", "", "the refiner's base, demo if -model is; share text encoder and VAE with the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
 		fs.StringVar(&r.image, "image", "", "the PNG `file` to redraw")
-		fs.Float64Var(&r.strength, "strength", sdxl.NewRequest("").Strength, "`share` of the steps to redraw, above 0, up to 1; 1 keeps next to nothing")
+		fs.Func("strength", fmt.Sprintf("`share` of the steps to redraw, above 0, up to 1, which keeps next to nothing; without it the model's own, or %v", sdxl.NewRequest("").Strength),
+			func(s string) error {
+				f, err := strconv.ParseFloat(s, 64)
+				if err != nil {
+					return errors.New("must be a number")
+				}
+				r.strength = &f
+				return nil
+			})
 		r.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1")
 		r.register(fs)
 		return r.run
@@ -38,7 +49,7 @@ down to a multiple of 8. A refiner's folder that lacks the text encoder or the V
 type refinement struct {
 	drawing
 	base, image string
-	strength    float64
+	strength    *float64 // nil is not given
 }
 
 func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
@@ -49,22 +60,25 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	if err != nil {
 		return err
 	}
-	device, precision, err := f.device.Open()
+	notes, start := f.notes(s), time.Now()
+	device, precision, err := f.device.Open(func(line string) { fmt.Fprintln(notes, line) })
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 
-	notes, start := f.notes(s), time.Now()
 	options := f.options(device, precision, notes)
 	open := func() (*sdxl.Pipeline, error) { return cli.OpenModel(f.model, options) }
+	if f.base == "" && f.model == cli.Demo {
+		f.base = cli.Demo
+	}
 	if f.base != "" {
 		base, err := cli.OpenModel(f.base, options)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, base.Close()) }()
-		open = func() (*sdxl.Pipeline, error) { return base.OpenRefiner(f.model) }
+		open = func() (*sdxl.Pipeline, error) { return cli.OpenRefiner(base, f.model) }
 	}
 	model, err := open()
 	if err != nil {
@@ -74,7 +88,9 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	tellOpened(notes, model.Info(), device.Info(), start)
 
 	r := f.request(model)
-	r.Image, r.Strength = img, f.strength
+	if r.Image = img; f.strength != nil {
+		r.Strength = *f.strength
+	}
 	if err := model.Check(r, true); err != nil {
 		return asUsage(err, true)
 	}

@@ -2,7 +2,8 @@
 //
 //	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-queue 64]
 //
-// See package server for what it answers, and -h for every flag.
+// See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own, one for each card,
+// which are this program with the first argument "engine": see package server/process for why.
 package main
 
 import (
@@ -14,51 +15,52 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server"
+	"github.com/goxl/goxl/server/process"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 
 // options are the flags.
 type options struct {
-	model, refiner, variant string
-	address, images         string
-	queue                   int
-	drain                   time.Duration
-	watermark               bool
-	device                  cli.DeviceFlags
+	models
+	address, images string
+	queue           int
+	drain           time.Duration
+	watermark       bool
 }
 
 // run is the command; it returns the exit status. All that it has to say is for people, so it goes to stderr.
 func run(args []string, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == engineWord {
+		return runEngine(args[1:], os.Stdin, os.Stdout, stderr)
+	}
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var o options
-	fs.StringVar(&o.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, or synth:base or synth:tiny for made-up weights")
-	fs.StringVar(&o.refiner, "refiner", "", "the refiner: a `DIR`, synth:refiner or synth:tiny-refiner, loaded when it is first needed; without it /refine answers 501")
-	fs.StringVar(&o.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
+	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the pictures, made if missing; pictures stay there until somebody removes them")
-	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while one is computed; the next is answered 503")
+	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while every device computes; the next is answered 503")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once")
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into pictures; -watermark=false leaves it out")
-	o.device.Register(fs)
 
 	err := cli.Parse(fs, args)
 	if err == nil {
-		err = serve(o, slog.New(slog.NewTextHandler(stderr, nil)))
+		err = serve(o, stderr)
 	}
 	return cli.Exit(fs, err)
 }
 
 // serve runs the server until a signal or an error ends it.
-func serve(o options, log *slog.Logger) (err error) {
+func serve(o options, stderr io.Writer) (err error) {
 	switch {
 	case o.model == "":
 		return cli.Usagef("-model is empty: must be demo, a DIR, synth:base or synth:tiny")
@@ -67,24 +69,41 @@ func serve(o options, log *slog.Logger) (err error) {
 	case o.drain <= 0:
 		return cli.Usagef("-drain %v: must be more than 0", o.drain)
 	}
-	device, precision, err := o.device.Open()
+	refiner, err := o.chosenRefiner()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, device.Close()) }()
-
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	devices, err := o.device.Cards(func(line string) { log.Warn(line) })
+	if err != nil {
+		return err
+	}
 	c := server.Config{
-		Load: func() (server.Engine, error) {
-			return asEngine(cli.OpenModel(o.model, sdxl.Options{Device: device, Precision: precision, Variant: o.variant, Log: log}))
-		},
 		Schedulers: scheduler.Names(),
 		Images:     o.images, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		Version: cli.Version(), Log: log,
 	}
-	if o.refiner != "" {
+	if len(devices) > 0 {
+		c.Load = func(i int) (server.Engine, error) { return asEngine(o.start(devices[i].Name, refiner, stderr)) }
 		c.LoadRefiner = func(base server.Engine) (server.Engine, error) {
-			return asEngine(base.(*sdxl.Pipeline).OpenRefiner(o.refiner)) // base is what Load gave
+			return asEngine(base.(*process.Engine).OpenRefiner()) // base is what Load gave
 		}
+	} else {
+		o.device.Device, o.device.GPUMemory = "cpu", 0
+		device, precision, oerr := o.device.Open(nil)
+		if oerr != nil {
+			return oerr
+		}
+		defer func() { err = errors.Join(err, device.Close()) }()
+		devices = []kernels.Info{device.Info()}
+		c.Load = func(int) (server.Engine, error) { return asEngine(o.open(device, precision, log)) }
+		c.LoadRefiner = func(base server.Engine) (server.Engine, error) { return asEngine(openRefiner(base.(local), refiner)) }
+	}
+	if refiner == "" {
+		c.LoadRefiner = nil
+	}
+	for _, d := range devices {
+		c.Devices = append(c.Devices, d.Name)
 	}
 	s, err := server.New(c)
 	if err != nil {
@@ -94,21 +113,23 @@ func serve(o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	info := device.Info()
-	log.Info("listening", slog.String("address", "http://"+l.Addr().String()), slog.String("model", o.model), slog.String("device", info.Name),
-		slog.String("kernels", info.Variant), slog.String("version", c.Version))
+	for _, d := range devices {
+		log.Info("device", slog.String("name", d.Name), slog.String("detail", d.Detail), slog.String("kernels", d.Variant), slog.Int64("memory_mib", d.Memory>>20))
+	}
+	log.Info("listening", slog.String("address", "http://"+l.Addr().String()), slog.String("model", o.model),
+		slog.String("devices", strings.Join(c.Devices, ",")), slog.String("version", c.Version))
 
 	ctx, stopWatching := onSignals(s, log)
 	defer stopWatching()
 	return s.Run(ctx, l)
 }
 
-// asEngine keeps a nil pipeline from becoming an engine that is not nil.
-func asEngine(p *sdxl.Pipeline, err error) (server.Engine, error) {
+// asEngine keeps what came with an error from becoming an engine.
+func asEngine[E server.Engine](e E, err error) (server.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return e, nil
 }
 
 // onSignals gives a context that the first signal ends, by which the server drains; the second stops it. The function that it returns

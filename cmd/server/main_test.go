@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/draw"
 	"image/png"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -39,17 +42,32 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-quality"}, 2, "not defined: -quality"},
 		{[]string{"-model", "synth:tiny", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-drain", "0s"}, 2, "-drain 0s: must be more than 0"},
-		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda or cuda:N"},
+		{[]string{"-model", "synth:tiny", "-refiner", "demo"}, 2, "-refiner demo: belongs to -model demo, not to synth:tiny"},
+		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda, cuda:N or cuda:all"},
 		{[]string{"-model", "synth:tiny", "-precision", "int8"}, 2, "must be auto, fp32, bf16 or fp16"},
-		{[]string{"-model", "synth:tiny", "-device", "cuda:7"}, 1, `device "cuda:7" is not there: this build has cpu`},
+		{[]string{"-model", "synth:tiny", "-device", "cuda:999"}, 1, "cuda: "},
 		{[]string{"-model", "synth:tiny", "-images", file}, 1, file},
 		{[]string{"-model", "synth:tiny", "-images", t.TempDir(), "-addr", taken.Addr().String()}, 1, "address already in use"},
 		{[]string{"-model", missing, "-images", t.TempDir(), "-addr", "127.0.0.1:0"}, 1, missing},
+		{[]string{"-model", "synth:tiny", "-device", "cpu", "-gpu-memory", "1GiB"}, 2, "-gpu-memory 1GiB: has no meaning for -device cpu"},
+		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {
 		var stderr bytes.Buffer
 		if got := run(c.args, &stderr); got != c.status || !strings.Contains(stderr.String(), c.says) {
 			t.Errorf("%q: status %d, want %d and %q in\n%s", c.args, got, c.status, c.says, &stderr)
+		}
+	}
+}
+
+// TestRefinerFlag is about which refiner is served: auto is the embedded model's own.
+func TestRefinerFlag(t *testing.T) {
+	for _, c := range []struct{ model, refiner, want string }{
+		{"demo", "auto", "demo"}, {"demo", "demo", "demo"}, {"demo", "", ""}, {"demo", "none", ""}, {"demo", "folder", "folder"},
+		{"folder", "auto", ""}, {"folder", "", ""}, {"folder", "refiner-folder", "refiner-folder"}, {"synth:tiny", "synth:tiny-refiner", "synth:tiny-refiner"},
+	} {
+		if got, err := (&models{model: c.model, refiner: c.refiner}).chosenRefiner(); err != nil || got != c.want {
+			t.Errorf("-model %s -refiner %q: %q, %v; want %q", c.model, c.refiner, got, err, c.want)
 		}
 	}
 }
@@ -160,19 +178,41 @@ func TestFlow(t *testing.T) {
 	}
 }
 
-// Without flags the embedded model is served, at its own size and steps.
+// Without flags the embedded model is served with its refiner, at their own size and steps. A seed repeats itself.
 func TestDefaults(t *testing.T) {
 	images := filepath.Join(t.TempDir(), "images")
 	address, stderr, ended := start(t, "-images", images)
-	id := post(t, address+"/generate", `{"prompt":"a red apple","seed":1}`)
-	resp, err := http.Get(address + "/download/" + id)
-	if err != nil {
-		t.Fatal(err)
+	download := func(id string) *image.NRGBA {
+		t.Helper()
+		resp, err := http.Get(address + "/download/" + id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		img, err := png.Decode(resp.Body)
+		if err != nil || img.Bounds() != image.Rect(0, 0, 256, 256) {
+			t.Fatalf("%v: want a picture of 256×256", err)
+		}
+		copied := image.NewNRGBA(img.Bounds())
+		draw.Draw(copied, copied.Rect, img, image.Point{}, draw.Src)
+		return copied
 	}
-	img, err := png.Decode(resp.Body)
-	resp.Body.Close()
-	if err != nil || img.Bounds().Dx() != 256 || img.Bounds().Dy() != 256 {
-		t.Errorf("%v, %v: want 256×256", img, err)
+	const prompt = `"prompt":"a red apple on a blue background","seed":1`
+	id := post(t, address+"/generate", "{"+prompt+"}")
+	drawn := download(id)
+	refine := fmt.Sprintf(`{"id":%q,%s}`, id, prompt)
+	refined, again := download(post(t, address+"/refine", refine)), download(post(t, address+"/refine", refine))
+	if !bytes.Equal(refined.Pix, again.Pix) {
+		t.Error("the same seed refines to another picture")
+	}
+	var square float64
+	for i, v := range refined.Pix {
+		d := float64(v) - float64(drawn.Pix[i])
+		square += d * d
+	}
+	// A refined picture is another one of the same scene: a root mean square difference of some levels.
+	if rms := math.Sqrt(square / float64(len(drawn.Pix))); !(rms > 0.1 && rms < 25) {
+		t.Errorf("refined, the picture differs by %.2f levels", rms)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -71,16 +71,23 @@ var table = map[string]rule{
 
 	"server": {
 		own: map[string]string{
+			"kernels":          "tells too little memory from other errors",
 			"models/sdxl":      "what it serves",
 			"internal/picture": "PNG files with the facts of a run",
 		},
 		outside: map[string]string{"github.com/google/uuid": "ids of pictures"},
 	},
+	"server/process": {own: map[string]string{
+		"kernels":     "describes the device of the other process",
+		"models/sdxl": "what goes between the processes",
+	}},
 	"cmd/server": {own: map[string]string{
-		"internal/cli": "flags that both commands share",
-		"models/sdxl":  "opens the pipelines",
-		"scheduler":    "names a sampler that the model's file does not",
-		"server":       "what it runs",
+		"internal/cli":   "flags that both commands share",
+		"models/sdxl":    "opens the pipelines",
+		"scheduler":      "names a sampler that the model's file does not",
+		"server":         "what it runs",
+		"server/process": "keeps cards in processes of their own",
+		"kernels":        "describes devices",
 	}},
 	"cmd/goxl": {
 		own: map[string]string{
@@ -106,10 +113,11 @@ var table = map[string]rule{
 
 	"internal/arch": {},
 	"internal/cli": {own: map[string]string{
-		"kernels":     "hands a device down",
-		"kernels/cpu": "opens the processor for both commands",
-		"models/demo": "the model that both commands have built in",
-		"models/sdxl": "opens models for both commands",
+		"kernels":      "hands a device down",
+		"kernels/cpu":  "opens the processor for both commands",
+		"kernels/cuda": "opens cards for both commands",
+		"models/demo":  "the model that both commands have built in",
+		"models/sdxl":  "opens models for both commands",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
 	"internal/picture": {},
@@ -123,8 +131,10 @@ var only = map[string][]string{
 	"gorgonia.org/gorgonia":            {"nn"},
 	"gorgonia.org/tensor":              {"nn"},
 	modulePath + "/kernels/cpu":        {"cmd/goxl", "cmd/server", "internal/cli"},
+	modulePath + "/kernels/cuda":       {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
 	modulePath + "/models/demo":        {"internal/cli"},
 	modulePath + "/server":             {"cmd/server"},
+	modulePath + "/server/process":     {"cmd/server"},
 	"github.com/google/uuid":           {"server"},
 	modulePath + "/internal/golden":    {},
 	modulePath + "/kernels/kerneltest": {"cmd/goxl"},

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
-
-	"github.com/goxl/goxl/kernels"
 )
 
 func flags(output *bytes.Buffer) (*flag.FlagSet, *DeviceFlags) {
@@ -55,44 +53,6 @@ func TestParseAndExit(t *testing.T) {
 	fs, _ := flags(&output)
 	if got := Exit(fs, errors.New("no such model")); got != StatusFailed || output.String() != "prog: no such model\n" {
 		t.Errorf("status %d, wrote %q", got, &output)
-	}
-}
-
-func TestDevice(t *testing.T) {
-	for _, c := range []struct {
-		args  string
-		usage bool
-		says  string // the error; "" is success
-	}{
-		{"", false, ""},
-		{"-device cpu -precision fp32 -threads 1", false, ""},
-		{"-device cuda", false, `device "cuda" is not there: this build has cpu`},
-		{"-device cuda:1", false, `device "cuda:1" is not there: this build has cpu`},
-		{"-device cuda:x", true, `-device "cuda:x": must be auto, cpu, cuda or cuda:N`},
-		{"-device cuda:-1", true, "cuda:N"},
-		{"-device gpu", true, `-device "gpu": must be auto, cpu, cuda or cuda:N`},
-		{"-device=", true, `-device ""`},
-		{"-precision int8", true, `-precision "int8": must be auto, fp32, bf16 or fp16`},
-		{"-precision fp16", false, "precision fp16 is not there on cpu: it has fp32"},
-		{"-threads -1", true, "-threads -1: must be 0 or more"},
-	} {
-		fs, d := flags(&bytes.Buffer{})
-		if err := Parse(fs, strings.Fields(c.args)); err != nil {
-			t.Fatal(err)
-		}
-		device, precision, err := d.Open()
-		if err == nil {
-			if want := d.Precision == "fp32"; (precision == kernels.F32) != want {
-				t.Errorf("%q: precision %v", c.args, precision)
-			}
-			if err := device.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-		var usage *UsageError
-		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) || errors.As(err, &usage) != c.usage {
-			t.Errorf("%q: %v (usage error: %v), want %q (%v)", c.args, err, usage != nil, c.says, c.usage)
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -9,55 +10,178 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/kernels/cuda"
 )
 
-// DeviceFlags are -device, -precision and -threads.
+// DeviceFlags are -device, -precision, -threads and -gpu-memory.
 type DeviceFlags struct {
 	Device    string
 	Precision string
 	Threads   int
+	GPUMemory Size // most bytes of a card's memory; 0 is all
 
-	CPU cpu.Options // further options of the cpu, for programs that have more flags; Threads above counts
+	Several bool        // cuda:all is taken, by Cards; set before Register
+	Kernels string      // variant of the device's kernels, for programs that have a flag for it; "" is the best
+	CPU     cpu.Options // further options of the cpu, for programs that have more flags; Threads and Kernels above count
+}
+
+// allCards is the -device of all cards.
+const allCards = "cuda:all"
+
+// words is what -device takes.
+func (f *DeviceFlags) words() string {
+	if f.Several {
+		return "auto, cpu, cuda, cuda:N or " + allCards
+	}
+	return "auto, cpu, cuda or cuda:N"
 }
 
 // Register adds the flags to fs.
 func (f *DeviceFlags) Register(fs *flag.FlagSet) {
-	fs.StringVar(&f.Device, "device", "auto", "compute `device`: auto, cpu, cuda or cuda:N; auto is the cpu")
-	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers")
-	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with; 0 is one for each that the system gives")
+	all := ""
+	if f.Several {
+		all = ", " + allCards + " is all of them, a picture on each"
+	}
+	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used, else the cpu")
+	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
+	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with on the cpu; 0 is one for each that the system gives")
+	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 
 // Open opens the device. The precision is zero for auto. A word that no device could be called by is a usage error; a device or
-// precision that is not there is an error that lists what is.
-func (f *DeviceFlags) Open() (kernels.Device, kernels.DType, error) {
+// precision that is not there is an error that says why. tell is given a line if auto falls back to the cpu; it may be nil.
+func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DType, error) {
 	if err := f.check(); err != nil {
 		return nil, 0, err
 	}
-	if f.Device != "auto" && f.Device != "cpu" {
-		return nil, 0, fmt.Errorf("device %q is not there: this build has cpu", f.Device)
+	if f.Device == allCards {
+		return nil, 0, Usagef("-device %s: this opens one device: must be auto, cpu, cuda or cuda:N", allCards)
 	}
-	o := f.CPU
-	o.Threads = f.Threads
-	device, err := cpu.New(o)
+	why := f.whyCPU()
+	if f.Device == "auto" && why != nil && tell != nil {
+		tell(fmt.Sprintf("computing on the cpu: %v", why))
+	}
+	device, err := f.open(f.Device == "cpu" || f.Device == "auto" && why != nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	precision, err := choosePrecision(f.Precision, device.Info())
 	if err != nil {
 		device.Close() // nothing was computed yet; the error that the user can act on is the other one
+		if f.Device == "auto" && why != nil {
+			err = fmt.Errorf("%w (the cpu, since %w)", err, why)
+		}
 		return nil, 0, err
 	}
 	return device, precision, nil
 }
 
-func (f *DeviceFlags) check() error {
-	switch number, isNumbered := strings.CutPrefix(f.Device, "cuda:"); {
-	case isNumbered:
-		if _, err := strconv.ParseUint(number, 10, 16); err != nil {
-			return Usagef("-device %q: must be auto, cpu, cuda or cuda:N", f.Device)
+func (f *DeviceFlags) open(onCPU bool) (kernels.Device, error) {
+	if onCPU {
+		o := f.CPU
+		o.Threads, o.Variant = f.Threads, f.Kernels
+		return cpu.New(o)
+	}
+	n, err := f.card()
+	if err != nil {
+		return nil, err
+	}
+	return cuda.Open(cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels})
+}
+
+// whyCPU says why auto is the cpu, nil if it is a card. It does not ask for cards where that does not matter.
+func (f *DeviceFlags) whyCPU() error {
+	switch {
+	case f.Device != "auto":
+		return nil
+	case f.Precision == kernels.F32.String():
+		return errors.New("cuda: fp32 is the cpu's")
+	}
+	return cuda.Available()
+}
+
+// Cards describes the cards that the flags mean, without taking them; none is the cpu. Of cuda:all, cards that can't be used are left out, and told.
+func (f *DeviceFlags) Cards(tell func(line string)) ([]kernels.Info, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if f.Device == "cpu" {
+		return nil, nil
+	}
+	if why := f.whyCPU(); why != nil {
+		tell(fmt.Sprintf("computing on the cpu: %v", why))
+		return nil, nil
+	}
+	there, err := cuda.Cards()
+	if err != nil {
+		return nil, err
+	}
+	return f.choose(there, tell)
+}
+
+// choose picks from the machine's cards.
+func (f *DeviceFlags) choose(there []kernels.Info, tell func(line string)) ([]kernels.Info, error) {
+	if f.Device != allCards {
+		n, err := f.card()
+		if err != nil {
+			return nil, err
 		}
-	case !slices.Contains([]string{"auto", "cpu", "cuda"}, f.Device):
-		return Usagef("-device %q: must be auto, cpu, cuda or cuda:N", f.Device)
+		if n >= len(there) {
+			return nil, fmt.Errorf("-device %s: this machine has cuda:0 to cuda:%d", f.Device, len(there)-1)
+		}
+		there = there[n : n+1]
+	}
+	var chosen []kernels.Info
+	for _, card := range there {
+		switch {
+		case len(card.Precisions) > 0:
+		case f.Device != allCards:
+			return nil, errors.New(card.Detail)
+		default:
+			tell(fmt.Sprintf("leaving out %s: %s", card.Name, card.Detail))
+			continue
+		}
+		if _, err := choosePrecision(f.Precision, card); err != nil {
+			return nil, err
+		}
+		if f.GPUMemory > 0 {
+			card.Memory = min(card.Memory, int64(f.GPUMemory))
+		}
+		chosen = append(chosen, card)
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("-device %s: none of the %d cards can be used", f.Device, len(there))
+	}
+	return chosen, nil
+}
+
+// card is the number in cuda:N, and 0 for cuda and auto.
+func (f *DeviceFlags) card() (int, error) {
+	if f.Device == "cuda" || f.Device == "auto" {
+		return 0, nil
+	}
+	number, ok := strings.CutPrefix(f.Device, "cuda:")
+	n, err := strconv.ParseUint(number, 10, 16)
+	if !ok || err != nil {
+		return 0, Usagef("-device %q: must be %s", f.Device, f.words())
+	}
+	return int(n), nil
+}
+
+func (f *DeviceFlags) check() error {
+	switch f.Device {
+	case "auto":
+	case "cpu":
+		if f.GPUMemory != 0 {
+			return Usagef("-gpu-memory %v: has no meaning for -device cpu: it is for cuda", &f.GPUMemory)
+		}
+	default:
+		if _, err := f.card(); err != nil && !(f.Several && f.Device == allCards) {
+			return err
+		}
+		if f.Threads != 0 {
+			return Usagef("-threads %d: has no meaning for -device %s: it is for cpu", f.Threads, f.Device)
+		}
 	}
 	if f.Precision != "auto" {
 		if _, err := kernels.ParsePrecision(f.Precision); err != nil {
@@ -68,6 +192,45 @@ func (f *DeviceFlags) check() error {
 		return Usagef("-threads %d: must be 0 or more", f.Threads)
 	}
 	return nil
+}
+
+// Devices describes the processor and the cards of this machine, one a line.
+func Devices() ([]string, error) {
+	processor, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return nil, err
+	}
+	lines := []string{line(processor.Info())}
+	if err := processor.Close(); err != nil {
+		return nil, err
+	}
+	cards, err := cuda.Cards()
+	for _, card := range cards {
+		lines = append(lines, line(card))
+	}
+	if err != nil { // it says that it is about cuda
+		lines = append(lines, err.Error())
+	}
+	return lines, nil
+}
+
+func line(d kernels.Info) string {
+	if len(d.Precisions) == 0 {
+		return fmt.Sprintf("%s: can't be used: %s", d.Name, d.Detail)
+	}
+	memory := ""
+	if d.Memory > 0 {
+		memory = fmt.Sprintf(", %.1f GiB", float64(d.Memory)/(1<<30))
+	}
+	return fmt.Sprintf("%s: %s%s, kernels %s, %s", d.Name, d.Detail, memory, d.Variant, precisions(d))
+}
+
+func precisions(d kernels.Info) string {
+	var there []string
+	for _, p := range d.Precisions {
+		there = append(there, p.String())
+	}
+	return strings.Join(there, ", ")
 }
 
 // choosePrecision reads a word that check has passed.
@@ -82,9 +245,5 @@ func choosePrecision(word string, info kernels.Info) (kernels.DType, error) {
 	if slices.Contains(info.Precisions, precision) {
 		return precision, nil
 	}
-	var there []string
-	for _, p := range info.Precisions {
-		there = append(there, p.String())
-	}
-	return 0, fmt.Errorf("precision %s is not there on %s: it has %s", word, info.Name, strings.Join(there, ", "))
+	return 0, fmt.Errorf("precision %s is not there on %s: it has %s", word, info.Name, precisions(info))
 }

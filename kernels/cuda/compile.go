@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/goxl/goxl/kernels"
 )
 
-// Compile implements kernels.Device. Weights are packed on the card when it returns.
+// Compile implements kernels.Device. Weights come to the card, packed, when a program that uses them first runs.
 func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
 	precision := o.Precision
 	if precision == 0 {
@@ -29,14 +30,10 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 			return nil, errors.New("cuda: the weights are another device's")
 		}
 	}
-	p := &program{device: d, plan: plan, weights: source, precision: precision, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
-	if err := p.store(); err != nil {
+	p, err := d.plan(plan, source, precision)
+	if err != nil {
 		return nil, err
 	}
-	if err := p.lowerAll(); err != nil {
-		return nil, err
-	}
-	p.layout()
 	if err := p.allocate(); err != nil {
 		return nil, err
 	}
@@ -47,6 +44,25 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	}
 	d.needs[p] = p.need
 	d.mu.Unlock()
+	return p, nil
+}
+
+// plan makes a program that has no memory yet.
+func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DType) (*program, error) {
+	if !d.apart {
+		plan = fuse(plan)
+		if slices.ContainsFunc(d.tiles, func(t tile) bool { return t.copied }) {
+			plan = fuseNorms(plan)
+		}
+	}
+	p := &program{device: d, plan: plan, weights: source, precision: precision, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
+	if err := p.store(); err != nil {
+		return nil, err
+	}
+	if err := p.lowerAll(); err != nil {
+		return nil, err
+	}
+	p.layout()
 	return p, nil
 }
 
@@ -75,6 +91,11 @@ func (p *program) store() error {
 			p.storage[v] = narrow
 		}
 	}
+	for _, n := range p.plan.Nodes {
+		if _, ok := n.Spec.(summing); ok {
+			p.storage[n.Out[1]] = wide
+		}
+	}
 	return nil
 }
 
@@ -82,9 +103,10 @@ func (p *program) store() error {
 func (p *program) lowerAll() error {
 	hoisted := p.plan.Hoisted()
 	var failed []error
+	parts := map[int]int{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			precision: p.precision, sms: p.device.sms, tiles: p.device.tiles, flash: p.device.flash,
+			parts: parts, precision: p.precision, sms: p.device.sms, tiles: p.device.tiles, flash: p.device.flash,
 			scratch: func(bytes int64) ref {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
 				return ref{kind: atScratch, index: len(p.blocks) - 1}
@@ -100,13 +122,17 @@ func (p *program) lowerAll() error {
 		}
 		l.weights = func(v int, pack packing) (ref, error) {
 			w, err := p.weights.want(l.in[v].Tensor, pack, p.precision)
+			if err == nil && !slices.Contains(p.uses, w) {
+				p.uses = append(p.uses, w)
+			}
 			return ref{kind: atWeight, weight: w}, err
 		}
+		l.link = func(w *packed, f *folding) { p.weights.link(w, f) }
 		for _, v := range n.In {
-			l.in = append(l.in, operand{ref{kind: atValue, index: int(v)}, p.plan.Tensors[v], p.storage[v]})
+			l.in = append(l.in, p.operand(v))
 		}
 		for _, v := range n.Out {
-			l.out = append(l.out, operand{ref{kind: atValue, index: int(v)}, p.plan.Tensors[v], p.storage[v]})
+			l.out = append(l.out, p.operand(v))
 		}
 		if err := l.lower(n.Spec); err != nil {
 			failed = append(failed, fmt.Errorf("node %d (%s): %w", i, n.Path, err))
@@ -116,13 +142,17 @@ func (p *program) lowerAll() error {
 	return errors.Join(failed...)
 }
 
+func (p *program) operand(v kernels.Value) operand {
+	return operand{ref: ref{kind: atValue, index: int(v)}, Tensor: p.plan.Tensors[v], storage: p.storage[v]}
+}
+
 // size is what a value takes.
 func (p *program) size(v kernels.Value) int64 {
 	return int64(p.plan.Tensors[v].Len()) * bytesOf(p.storage[v])
 }
 
 // layout places every value: temporaries and scratch in the arena, all else in the program's own memory, first what callers write, and
-// in front of everything the flag that finite sets.
+// in front of everything the flags that finite sets.
 func (p *program) layout() {
 	blocks := p.plan.Lifetimes(p.size)
 	temporaries := len(blocks)
@@ -166,7 +196,7 @@ func (p *program) layout() {
 	}
 }
 
-// allocate takes the program's own memory, and packs the weights that no program has needed before.
+// allocate takes the program's own memory.
 func (p *program) allocate() (err error) {
 	d := p.device
 	if err := d.lock(context.Background()); err != nil {
@@ -178,6 +208,10 @@ func (p *program) allocate() (err error) {
 			err = errors.Join(err, p.free())
 		}
 	}()
+	if p.flags, err = d.context.AllocHost(alignment, false); err != nil {
+		return fmt.Errorf("a program's flags: %w", err)
+	}
+	clear(p.flags.Bytes())
 	if p.memory, err = d.memory.alloc(p.bytes); err != nil {
 		return fmt.Errorf("a program's values: %w", err)
 	}
@@ -191,9 +225,6 @@ func (p *program) allocate() (err error) {
 		if p.done[i], err = d.context.NewEvent(false); err != nil {
 			return err
 		}
-	}
-	if p.weights != nil {
-		return p.weights.resident(context.Background())
 	}
 	return nil
 }

@@ -9,11 +9,14 @@
 //
 // # The way of a plan
 //
-// Compile lowers each node to launches whose addresses are still names (ref), registers its weights, which are packed on the card while they
-// are uploaded, and plans memory: values that outlive a run in memory of the program's own, temporaries and scratch in the arena that all
-// programs share. The first run turns names into addresses and records the launches as graphs; they are recorded again when the arena or
-// the weights have moved. Everything of a device goes through one stream, so that programs may share the arena and hand values over without
-// waiting.
+// Compile joins linear layers of one input (fuse) and, on Hopper, lets products take over the layer norms between them (fuseNorms). It lowers each node
+// to launches whose addresses are still names (ref), registers its weights, which the first run uploads and packs on the card (loader), and plans memory:
+// values that outlive a run in memory of the program's own, temporaries and scratch in the arena that all programs share. The first run turns names
+// into addresses and records the launches as a graph; they are recorded again when the arena or the weights have moved. Everything of a device goes
+// through one stream, so that programs may share the arena and hand values over without waiting.
+//
+// On Hopper, with Options.Overlap, a kernel may be launched while the one before it ends, and waits for it by itself (awaitPrevious in
+// src/primitives.cuh). The manifest says which kernels do; others are launched when all before them is done.
 //
 // # Kernels
 //
@@ -23,11 +26,12 @@
 // attention of heads of 64 and takes everything else from the first. Sizes of tiles are chosen by chooseTile.
 //
 // emulate/ runs the same sources on the processor behind a fake driver: go test -tags emulate checks indices, barriers and waits of
-// every kernel, and the engine around them, on machines without a card.
+// every kernel, and the engine around them, on machines without a card. sanitize.sh runs the small and odd cases on a card under compute-sanitizer.
 //
 // # State
 //
-// The engine has run on the emulation only, in 16-bit precision over all small and odd cases of kernels/kerneltest; it has not been measured or judged on a card
-// yet, and the commands do not offer it. Package driver has run on an H100 (driver for CUDA 13.0): copies, launches, graph replay, limits and messages hold; recovery after a
-// faulting kernel and the refusal of an unfit graph update do not yet behave as its tests demand.
+// What was measured and judged on which card is in HARDWARE.md.
+//
+// Package driver has run on an H200 (driver for CUDA 13.0), where its TestRealDevice holds: copies, launches, graphs and their updates, limits and messages. A fault
+// costs the process its card, whatever is closed or reset; see package driver.
 package cuda

@@ -3,11 +3,8 @@
 package cuda
 
 import (
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,9 +14,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
-	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
-	"github.com/goxl/goxl/kernels/kerneltest"
 )
 
 // The emulator is a libcuda whose memory is the host's and whose kernels are src/ compiled for the processor by emulate/build.sh:
@@ -27,8 +22,6 @@ import (
 //	kernels/cuda/emulate/build.sh DIR && GOXL_EMULATE=DIR go test -tags emulate ./kernels/cuda -run Emulated
 //
 // It finds wrong indices, races across barriers and missing waits, not what is wrong with an instruction.
-
-var emulateFilter = flag.String("emulate.filter", "", "cases of the conformance table to emulate")
 
 type emulator struct {
 	mu      sync.Mutex
@@ -68,7 +61,7 @@ func newEmulator(t testing.TB) *emulator {
 }
 
 func (e *emulator) Lookup(name string) (uintptr, bool) {
-	if name == "cuFuncGetParamInfo" || name == "cuLaunchKernelEx" || name == "cuTensorMapEncodeTiled" {
+	if name == "cuFuncGetParamInfo" || name == "cuLaunchKernelEx" {
 		return 0, false
 	}
 	e.names = append(e.names, name)
@@ -76,6 +69,8 @@ func (e *emulator) Lookup(name string) (uintptr, bool) {
 }
 
 func set[T any](at uintptr, v T) { *(*T)(*(*unsafe.Pointer)(unsafe.Pointer(&at))) = v }
+
+func get[T any](at uintptr) T { return *(*T)(*(*unsafe.Pointer)(unsafe.Pointer(&at))) }
 
 func bytesAt(at, n uintptr) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), n)
@@ -178,7 +173,9 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		k := e.objects[a[2]].(*emulatedKernel)
 		set(a[0], map[uintptr]int32{0: 1024, 8: k.shared}[a[1]])
 	case "cuFuncSetAttribute":
-		e.objects[a[0]].(*emulatedKernel).shared = int32(a[2])
+		if a[1] == 8 {
+			e.objects[a[0]].(*emulatedKernel).shared = int32(a[2])
+		}
 	case "cuLaunchKernel":
 		k := e.objects[a[0]].(*emulatedKernel)
 		grid, block := [3]int32{int32(a[1]), int32(a[2]), int32(a[3])}, a[4]
@@ -193,6 +190,10 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 			}
 			return driver.Success
 		})
+	case "cuTensorMapEncodeTiled":
+		set(a[0], emulatedMap(a))
+	case "cuTensorMapEncodeIm2col":
+		set(a[0], emulatedPixels(a))
 	case "cuStreamBeginCapture_v2":
 		e.record = new([]func() driver.Result)
 	case "cuStreamEndCapture":
@@ -211,6 +212,35 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 	return driver.Success
 }
 
+// emulatedMap is a tensor map as emulate/pipeline.cpp reads it.
+func emulatedMap(a []uintptr) driver.TensorMap {
+	m := driver.TensorMap{uint64(a[3]), 1, 1, 1, 0, 0, 1, 1, 1, uint64(a[9])}
+	for i := range a[2] {
+		m[1+i], m[6+i] = get[uint64](a[4]+8*i), uint64(get[uint32](a[6]+4*i))
+		if i > 0 {
+			m[3+i] = get[uint64](a[5] + 8*(i-1))
+		}
+	}
+	return m
+}
+
+// emulatedPixels is the same of an image.
+func emulatedPixels(a []uintptr) driver.TensorMap {
+	m := driver.TensorMap{uint64(a[3])}
+	for i := range uintptr(4) {
+		m[1+i] = get[uint64](a[4] + 8*i)
+	}
+	for i := range uintptr(3) {
+		m[5+i] = get[uint64](a[5] + 8*i)
+	}
+	two := func(x, y int64) uint64 { return uint64(uint32(x)) | uint64(uint32(y))<<32 }
+	low := [2]int64{int64(get[int32](a[6])), int64(get[int32](a[6] + 4))}
+	m[8] = two(low[0], low[1])
+	m[9] = two(int64(m[2])-1+int64(get[int32](a[7])), int64(m[3])-1+int64(get[int32](a[7]+4)))
+	m[10], m[11], m[12] = uint64(a[8]), uint64(a[9]), uint64(get[uint32](a[10]+4))
+	return m
+}
+
 func cString(at uintptr) string {
 	var b []byte
 	for i := uintptr(0); ; i++ {
@@ -219,79 +249,5 @@ func cString(at uintptr) string {
 			return string(b)
 		}
 		b = append(b, c)
-	}
-}
-
-func TestEmulatedPrograms(t *testing.T) {
-	drv, err := driver.New(newEmulator(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
-		d, err := open(drv, Options{Precision: precision})
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkPrograms(t, d)
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func TestEmulated(t *testing.T) {
-	e := newEmulator(t)
-	drv, err := driver.New(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
-		for _, edges := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%v edges=%t", precision, edges), func(t *testing.T) {
-				d, err := open(drv, Options{Precision: precision})
-				if err != nil {
-					t.Fatal(err)
-				}
-				var device kernels.Device = d
-				if edges {
-					device = temporaries{d}
-				}
-				kerneltest.Run(t, device, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
-				if err := d.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-	}
-	for _, only := range slices.Concat(tiles, hopperTiles) {
-		t.Run(only.kernel(), func(t *testing.T) {
-			d, err := open(drv, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			d.tiles = []tile{only}
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: "vae 1024 latents"}) // many tiles, little arithmetic
-			if err := d.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for _, only := range flashTiles {
-		t.Run(only.kernel(), func(t *testing.T) {
-			d, err := open(drv, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			d.flash = []flashTile{only}
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
-			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
-			if err := d.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for name, spent := range e.spent {
-		t.Logf("%s %v", name, spent.Round(time.Millisecond))
 	}
 }

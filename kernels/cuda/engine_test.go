@@ -96,18 +96,36 @@ func TestLostDevice(t *testing.T) {
 
 // TestMemoryLimit takes more than the device may: an error that says how much, and nothing left behind.
 func TestMemoryLimit(t *testing.T) {
-	d, _ := fakeDevice(t, Options{Memory: 1 << 20}, 1<<30)
-	p := chain()
-	w, err := d.NewWeights(sourceOf(p))
-	if err != nil {
+	ctx := context.Background()
+	d, _ := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	if err := prog.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.Compile(p, w, kernels.Options{})
-	var limit *LimitError
-	if !errors.As(err, &limit) || limit.Limit != 1<<20 {
-		t.Errorf("compile says %v, want a *LimitError", err)
+	m, err := d.Memory()
+	if err := errors.Join(err, prog.Close(), w.Close()); err != nil {
+		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
+	if m.Used == 0 || m.Peak != m.Used || m.Arena == 0 || m.Limit < m.Used || m.Limit > 1<<30 {
+		t.Errorf("memory is %+v", m)
+	}
+	limit := m.Peak - alignment
+	d, _ = fakeDevice(t, Options{Memory: limit}, 1<<30)
+	prog, w = compileChain(t, d)
+	for range 2 {
+		var refused *LimitError
+		if err := prog.Run(ctx); !errors.As(err, &refused) || refused.Limit != limit || !errors.Is(err, kernels.ErrMemory) {
+			t.Errorf("run says %v, want a *LimitError", err)
+		}
+	}
+	if m, err := d.Memory(); err != nil || m.Limit != limit || m.Used == 0 || m.Peak > limit {
+		t.Errorf("memory is %+v, %v", m, err)
+	}
+	d.memory.limit = m.Peak
+	if err := prog.Run(ctx); err != nil {
+		t.Errorf("with all that it needs: %v", err)
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -51,6 +51,25 @@ func fakeDevice(t *testing.T, o Options, memory int64) (*Device, *drivertest.Fak
 	return d, f
 }
 
+// onHopper is a device of the family sm_90a that runs no kernels.
+func onHopper(t *testing.T) *Device {
+	t.Helper()
+	drv, err := driver.New(drivertest.New(drivertest.H100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := open(drv, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return d
+}
+
 // zeros is a source that has every tensor of a plan, all zero.
 type zeros map[string]kernels.Tensor
 
@@ -74,6 +93,14 @@ func (z zeros) Names() []string {
 }
 
 var nothing = make([]byte, 64<<20)
+
+func (z zeros) Describe(name string) (kernels.DType, []int, error) {
+	t, ok := z[name]
+	if !ok {
+		return 0, nil, fmt.Errorf("no tensor %q", name)
+	}
+	return t.DType, t.Shape, nil
+}
 
 func (z zeros) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	t, ok := z[name]

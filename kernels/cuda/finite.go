@@ -2,9 +2,10 @@ package cuda
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
@@ -32,7 +33,7 @@ func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 		l := &lowering{sms: p.device.sms}
 		n := int64(p.plan.Tensors[v].Len())
 		l.each("finite", n, 4, func(at func(ref) driver.Ptr) any {
-			return finiteParams{X: p.value(v), Flag: p.memory, N: n, Type: p.storage[v]}
+			return finiteParams{X: p.value(v), Flags: p.memory, N: n, Type: p.storage[v]}
 		})
 		made, err := p.bind(l.launches[0])
 		if err != nil {
@@ -43,11 +44,50 @@ func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 	return all, nil
 }
 
-// flagged waits for the stream and reads the flag.
-func (p *program) flagged(ctx context.Context) (bool, error) {
-	var flag [4]byte
-	err := p.device.down.download(ctx, p.device.stream, flag[:], p.memory)
-	return binary.LittleEndian.Uint32(flag[:]) != 0, err
+// In front of a program's memory lie two flags that finite sets: of the run, cleared as each begins, and of all runs since Settle. They are copied to the host behind each run.
+const (
+	runFlag  = 0
+	allFlag  = 4
+	allFlags = 8 // bytes
+)
+
+// flag is one of the flags as the last run whose end the host has seen, or a later one, left it.
+func (p *program) flag(at int) bool {
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&p.flags.Bytes()[at]))) != 0
+}
+
+// Spoiled implements kernels.Watched.
+func (p *program) Spoiled() bool { return !p.closed && p.flag(allFlag) }
+
+// Settle implements kernels.Watched.
+func (p *program) Settle(ctx context.Context) (bool, error) {
+	if p.closed {
+		return false, errProgramClosed
+	}
+	if p.runs == 0 {
+		return false, nil
+	}
+	if err := await(ctx, p.done[(p.runs-1)%2]); err != nil {
+		return false, err
+	}
+	if !p.flag(allFlag) {
+		return false, nil
+	}
+	stream := p.device.stream
+	return true, errors.Join(stream.Fill32(p.memory+allFlag, 0, 1), p.copyFlags(), stream.Synchronize())
+}
+
+// copyFlags queues what the host sees of the flags.
+func (p *program) copyFlags() error {
+	return p.device.stream.CopyToHost(p.flags, 0, p.memory, allFlags)
+}
+
+// flagged waits for the stream and tells whether the run found anything.
+func (p *program) flagged() (bool, error) {
+	if err := errors.Join(p.copyFlags(), p.device.stream.Synchronize()); err != nil {
+		return false, err
+	}
+	return p.flag(runFlag), nil
 }
 
 // Finite implements kernels.Program. It costs nothing while all is well; otherwise it computes the last run again from the inputs that run
@@ -62,8 +102,8 @@ func (p *program) Finite(ctx context.Context) (err error) {
 	if err := await(ctx, p.done[(p.runs-1)%2]); err != nil {
 		return err
 	}
-	if bad, err := p.flagged(ctx); err != nil || !bad {
-		return err
+	if !p.flag(runFlag) {
+		return nil
 	}
 	d := p.device
 	if err := d.lock(ctx); err != nil {
@@ -82,7 +122,7 @@ func (p *program) Finite(ctx context.Context) (err error) {
 		return errors.Join(err, d.memory.free(now))
 	}
 	defer func() {
-		err = errors.Join(err, stream.CopyDevice(p.memory, now, p.bytes), stream.Synchronize(), d.memory.free(now))
+		err = errors.Join(err, stream.CopyDevice(p.memory, now, p.bytes), p.copyFlags(), stream.Synchronize(), d.memory.free(now))
 	}()
 	for v, saved := range p.saved {
 		if saved {
@@ -92,14 +132,18 @@ func (p *program) Finite(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := stream.Fill32(p.memory, 0, 1); err != nil {
+	if err := stream.Fill32(p.memory+runFlag, 0, 1); err != nil {
 		return err
 	}
 	for i, n := range p.plan.Nodes {
 		if err := p.launch(i); err != nil {
 			return err
 		}
-		checks, err := p.lookAt(n.Out)
+		out := n.Out
+		if _, ok := n.Spec.(summing); ok {
+			out = out[:1] // not all of the sums are written
+		}
+		checks, err := p.lookAt(out)
 		if err != nil {
 			return err
 		}
@@ -108,12 +152,12 @@ func (p *program) Finite(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		bad, err := p.flagged(ctx)
+		bad, err := p.flagged()
 		if err != nil {
 			return err
 		}
 		if bad {
-			return fmt.Errorf("%s (%T): an element of the output is NaN or infinite in %v", n.Path, n.Spec, p.precision)
+			return fmt.Errorf("%s (%T): an element of the output is NaN or infinite in %v", n.Path, operation(n.Spec), p.precision)
 		}
 	}
 	return errors.New("cuda: the run gave a NaN or an infinity that it does not give again")

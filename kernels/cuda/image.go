@@ -26,6 +26,7 @@ type manifest struct {
 	Images    map[string]struct {
 		SHA256  string         `json:"sha256"`  // of the text
 		Kernels map[string]int `json:"kernels"` // bytes of static shared memory, at most
+		Waits   bool           `json:"waits"`   // every kernel waits for the one before it
 	} `json:"images"`
 }
 
@@ -62,17 +63,19 @@ func readImage(path string) ([]byte, error) {
 type library struct {
 	context   *driver.Context
 	suffix    string // of the images: ".f16.ptx.gz"
+	hopper    bool   // of a kernel's images the one for capability 9.0
+	carve     bool   // all kernels divide the multiprocessors' memory alike
 	mu        sync.Mutex
 	modules   map[string]*driver.Module
 	functions map[string]*driver.Function
 }
 
-func newLibrary(c *driver.Context, precision kernels.DType) *library {
+func newLibrary(c *driver.Context, precision kernels.DType, hopper bool) *library {
 	suffix := ".f16.ptx.gz"
 	if precision == kernels.BF16 {
 		suffix = ".bf16.ptx.gz"
 	}
-	return &library{context: c, suffix: suffix, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
+	return &library{context: c, suffix: suffix, hopper: hopper, carve: hopper, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
 }
 
 // function returns a kernel that may use as much shared memory as the engine ever asks for.
@@ -82,39 +85,70 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if f, ok := l.functions[name]; ok {
 		return f, nil
 	}
+	path, err := l.image(name)
+	if err != nil {
+		return nil, err
+	}
+	if l.modules[path] == nil {
+		text, err := readImage(path)
+		if err != nil {
+			return nil, err
+		}
+		if l.modules[path], err = l.context.LoadModule(text); err != nil {
+			return nil, fmt.Errorf("image %s: %w", path, err)
+		}
+	}
+	f, err := l.modules[path].Function(name)
+	if err != nil {
+		return nil, err
+	}
 	m, err := readManifest()
 	if err != nil {
 		return nil, err
 	}
-	for path, image := range m.Images {
-		static, ok := image.Kernels[name]
-		if !ok || !strings.HasSuffix(path, l.suffix) {
-			continue
-		}
-		if l.modules[path] == nil {
-			text, err := readImage(path)
-			if err != nil {
-				return nil, err
-			}
-			if l.modules[path], err = l.context.LoadModule(text); err != nil {
-				return nil, fmt.Errorf("image %s: %w", path, err)
-			}
-		}
-		f, err := l.modules[path].Function(name)
-		if err != nil {
-			return nil, err
-		}
-		limit := mostShared
-		if strings.Contains(path, hopperImage) {
-			limit = hopperShared
-		}
-		if err := f.SetMaxDynamicShared(limit - static); err != nil {
-			return nil, err
-		}
-		l.functions[name] = f
-		return f, nil
+	limit := mostShared
+	if strings.Contains(path, hopperImage) {
+		limit = hopperShared
 	}
-	return nil, fmt.Errorf("cuda: no image has a kernel %s", name)
+	if err := f.SetMaxDynamicShared(limit - m.Images[path].Kernels[name]); err != nil {
+		return nil, err
+	}
+	if l.carve {
+		if err := f.PreferShared(); err != nil {
+			return nil, err
+		}
+	}
+	l.functions[name] = f
+	return f, nil
+}
+
+// image is the path of the image that a kernel is taken from.
+func (l *library) image(name string) (found string, err error) {
+	m, err := readManifest()
+	if err != nil {
+		return "", err
+	}
+	for path, image := range m.Images {
+		_, has := image.Kernels[name]
+		again := strings.Contains(path, againImage)
+		if has && strings.HasSuffix(path, l.suffix) && (found == "" || again) && (l.hopper || !again) {
+			found = path
+		}
+	}
+	if found == "" {
+		return "", fmt.Errorf("cuda: no image has a kernel %s", name)
+	}
+	return found, nil
+}
+
+// waits reports whether a kernel may be launched while the one before it runs.
+func (l *library) waits(name string) bool {
+	path, err := l.image(name)
+	if err != nil {
+		return false
+	}
+	m, err := readManifest()
+	return err == nil && m.Images[path].Waits
 }
 
 // The shared memory that a block may have: 99 KB on every card of the family sm_80, 227 KB on Hopper.
@@ -123,8 +157,11 @@ const (
 	hopperShared = 227 << 10
 )
 
-// hopperImage is in the names of images for capability 9.0 alone.
-const hopperImage = "_sm90a."
+// hopperImage is in the names of images for capability 9.0 alone, againImage in those of kernels that an image for every card has too.
+const (
+	hopperImage = "_sm90a."
+	againImage  = "_sm90."
+)
 
 func (l *library) close() error {
 	l.mu.Lock()

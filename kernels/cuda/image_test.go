@@ -3,11 +3,17 @@ package cuda
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/kerneltest"
 )
 
 // TestManifest ties the committed images to the sources that they were made from.
@@ -58,21 +64,117 @@ func TestManifest(t *testing.T) {
 	}
 }
 
+// sharedArray is how clang declares shared memory of a size that it knows; manifest.json has the sum of an image.
+var sharedArray = regexp.MustCompile(`^\.shared \.align \d+ \.b8 \S+\[(\d+)\];$`)
+
+// checkMemory holds what an image declares of memory: no stack, because none of its kernels spills or indexes a local array before ptxas has seen it, and of shared memory what the manifest
+// says of every kernel.
+func checkMemory(t *testing.T, path string, text []byte, static map[string]int) {
+	t.Helper()
+	sum := 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, ".local"):
+			t.Errorf("%s: a kernel has local memory: %s", path, line)
+		case strings.HasPrefix(line, ".shared"):
+			m := sharedArray.FindStringSubmatch(line)
+			if m == nil {
+				t.Fatalf("%s: shared memory of unknown size: %s", path, line)
+			}
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	for name, n := range static {
+		if n != sum {
+			t.Errorf("%s: the manifest gives %s %d bytes of shared memory, the image declares %d", path, name, n, sum)
+		}
+	}
+}
+
+// TestSharedMemory compiles every case of the conformance table and the models' plans for either family, and holds the shared memory of every launch, what its image declares and
+// what is asked for, against what a block may have: 99 KB on every card of the family sm_80, and in the images for every card anywhere.
+func TestSharedMemory(t *testing.T) {
+	m, err := readManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, _ := fakeDevice(t, Options{}, 64<<30)
+	for _, d := range []*Device{consumer, onHopper(t)} {
+		most, in := map[string]int{}, map[string]string{}
+		check := func(model modelPlan, precision kernels.DType) {
+			w, err := d.NewWeights(model.source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			p, err := d.plan(model.plan, w.(*weights), precision)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range p.nodes {
+				for _, l := range n.launches {
+					path, err := d.libraries[precision].image(l.kernel)
+					if err != nil {
+						t.Fatal(err)
+					}
+					most[l.kernel], in[l.kernel] = max(most[l.kernel], l.shared+m.Images[path].Kernels[l.kernel]), path
+				}
+			}
+		}
+		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+			for _, c := range kerneltest.Cases() {
+				p := planOf(t, c)
+				check(modelPlan{p, sourceOf(p)}, precision)
+			}
+		}
+		check(step(t, d), kernels.F16)
+		check(decode(t, d), kernels.F16)
+		for kernel, n := range most {
+			limit := mostShared
+			if strings.Contains(in[kernel], hopperImage) {
+				if limit = hopperShared; d == consumer {
+					t.Errorf("%s is launched on %s, from %s", kernel, d.info.Detail, in[kernel])
+				}
+			}
+			if n > limit {
+				t.Errorf("%s of %s takes %d bytes of shared memory, %d are granted", kernel, in[kernel], n, limit)
+			}
+		}
+		t.Logf("%s: %d kernels, at most %d bytes", d.info.Variant, len(most), slices.Max(slices.Collect(maps.Values(most))))
+	}
+}
+
 // TestImages holds the images against what the oldest card and driver take.
 func TestImages(t *testing.T) {
 	m, err := readManifest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernels := map[string][]string{}
+	entries := map[string][]string{}
 	for path, image := range m.Images {
 		text, err := readImage(path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		checkMemory(t, path, text, image.Kernels)
 		header, most := []string{"\n.version 7.0\n", "\n.target sm_80\n"}, mostShared
 		if strings.Contains(path, hopperImage) {
 			header, most = []string{"\n.version 8.0\n", "\n.target sm_90a\n"}, hopperShared
+		}
+		again := strings.Contains(path, againImage)
+		if again {
+			header = []string{"\n.version 8.0\n", "\n.target sm_90\n"}
+			if !image.Waits {
+				t.Errorf("%s: a kernel does not wait for the one before it, which is what the image is for", path)
+			}
+			if other := strings.Replace(path, againImage, ".", 1); !maps.Equal(image.Kernels, m.Images[other].Kernels) {
+				t.Errorf("%s has other kernels than %s", path, other)
+			}
 		}
 		for _, want := range header {
 			if !strings.Contains(string(text), want) {
@@ -80,24 +182,26 @@ func TestImages(t *testing.T) {
 			}
 		}
 		for name, static := range image.Kernels {
-			kernels[name] = append(kernels[name], path)
+			if !again {
+				entries[name] = append(entries[name], path)
+			}
 			if static > most/2 {
 				t.Errorf("%s: kernel %s declares %d bytes of shared memory", path, name, static)
 			}
 		}
 	}
-	for name, paths := range kernels {
+	for name, paths := range entries {
 		if len(paths) != 2 {
 			t.Errorf("kernel %s is in %v, want one image of each precision", name, paths)
 		}
 	}
-	for _, tile := range slices.Concat(tiles, hopperTiles) {
-		if _, ok := kernels[tile.kernel()]; !ok {
+	for _, tile := range slices.Concat(tiles, hopperTiles, copiedTiles) {
+		if _, ok := entries[tile.kernel()]; !ok {
 			t.Errorf("no image has the kernel of tile %+v", tile)
 		}
 	}
 	for _, f := range flashTiles {
-		if _, ok := kernels[f.kernel()]; !ok {
+		if _, ok := entries[f.kernel()]; !ok {
 			t.Errorf("no image has the kernel of tile %+v", f)
 		}
 	}
@@ -106,7 +210,7 @@ func TestImages(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for name := range kernels {
+	for name := range entries {
 		if !slices.Contains(names, kernelFamily(name)) {
 			t.Errorf("kernel %s is in no table", name)
 		}

@@ -51,6 +51,8 @@ type operand struct {
 	ref
 	kernels.Tensor
 	storage storage
+	// pitch is elements from row to row of the last axis where that is not dense, else 0: queries, keys and values beside one another.
+	pitch int
 }
 
 // launch is a kernel with everything but addresses.
@@ -69,9 +71,13 @@ type lowering struct {
 	tiles     []tile // to choose from
 	flash     []flashTile
 	in, out   []operand
+	sums      *rowSums    // that the product is to write
+	norm      *rowSums    // of a layer norm in front of the product
+	parts     map[int]int // of row sums, by number of their value: what summing products of the plan have written
 	launches  []launch
 
 	weights  func(v int, p packing) (ref, error) // packs input v
+	link     func(w *packed, f *folding)
 	scratch  func(bytes int64) ref
 	constant func(data []float32) ref
 }
@@ -96,6 +102,14 @@ func supported(s kernels.Spec, in, out []kernels.Tensor) error {
 // lower dispatches on the spec.
 func (l *lowering) lower(s kernels.Spec) error {
 	switch s := s.(type) {
+	case sliced:
+		return l.sliced(s)
+	case joinedLinear:
+		return l.joinedLinear(s)
+	case summing:
+		return l.summing(s)
+	case normed:
+		return l.normed(s)
 	case kernels.Linear:
 		return l.linear(s)
 	case kernels.Conv2d:
@@ -132,7 +146,7 @@ func (l *lowering) lower(s kernels.Spec) error {
 
 // launch adds a launch.
 func (l *lowering) launch(kernel string, grid driver.Dim, block uint32, shared int, params func(at func(ref) driver.Ptr) any) {
-	l.launches = append(l.launches, launch{kernel, grid, block, shared, params})
+	l.launches = append(l.launches, launch{kernel: kernel, grid: grid, block: block, shared: shared, params: params})
 }
 
 // each adds a launch over n elements, vector of them a thread.

@@ -11,17 +11,27 @@ import (
 // Head sizes up to flashMost that are multiples of 8 have a flash kernel; those beyond go through two products.
 const flashMost = 80
 
-// scoreBytes bounds the scores, in float32, that attention by products holds at a time.
-const scoreBytes = 128 << 20
+// Attention by products holds scores of scoreBytes at a time, in float32: few enough to stay in the L2 cache of a large card from one kernel to
+// the next; and their exponentials of weightBytes, for a product that fills such a card.
+const (
+	scoreBytes  = 32 << 20
+	weightBytes = 256 << 20
+)
 
 func (l *lowering) attention(s kernels.Attention) error {
 	q, k, out := l.in[0], l.in[1], l.out[0]
 	c := q.Shape[len(q.Shape)-1]
 	size, batch := c/s.Heads, q.Shape[0]
 	p := attentionParams{
-		Queries: int32(kernels.Tokens(q.Tensor)), Keys: int32(kernels.Tokens(k.Tensor)), Heads: int32(s.Heads), Size: int32(size), Pitch: int32(c),
+		Queries: int32(kernels.Tokens(q.Tensor)), Keys: int32(kernels.Tokens(k.Tensor)), Heads: int32(s.Heads), Size: int32(size),
+		PitchQ: int32(c), PitchK: int32(c), PitchV: int32(c), PitchOut: int32(c),
 		OutType: out.storage, QType: narrow, KType: narrow, VTyp: narrow,
 		Scale: float32(math.Log2E / math.Sqrt(float64(size))),
+	}
+	for i, pitch := range []*int32{&p.PitchQ, &p.PitchK, &p.PitchV} {
+		if n := l.in[i].pitch; n > 0 {
+			*pitch = int32(n)
+		}
 	}
 	if s.Causal {
 		p.Causal = 1
@@ -43,19 +53,74 @@ func (l *lowering) attention(s kernels.Attention) error {
 		l.attentionByProducts(p, batch, refs[0], refs[1], refs[2], out)
 		return nil
 	}
-	d := roundUp(size, 16)
-	name, queries, block, shared := fmt.Sprintf("flash_%d", d), 128, 128, flashShared(d)
-	if size == 64 && len(l.flash) > 0 {
-		f := l.flash[0]
-		name, queries, block, shared = f.kernel(), f.queries, 2*f.queries, f.shared()
+	if f, found := chooseFlash(l.flash, int(p.Keys), s.Causal); found && size == 64 {
+		l.flashAttention(f, p, batch, refs, out)
+		return nil
 	}
-	grid := driver.Dim{X: uint32(ceil(int(p.Queries), queries)), Y: uint32(s.Heads), Z: uint32(batch)}
-	l.launch(name, grid, uint32(block), shared, func(at func(ref) driver.Ptr) any {
+	d := roundUp(size, 16)
+	grid := driver.Dim{X: uint32(ceil(int(p.Queries), 128)), Y: uint32(s.Heads), Z: uint32(batch)}
+	l.launch(fmt.Sprintf("flash_%d", d), grid, 128, flashShared(d), func(at func(ref) driver.Ptr) any {
 		p := p
 		p.Q, p.K, p.V, p.Out = at(refs[0]), at(refs[1]), at(refs[2]), at(out.ref)
 		return p
 	})
 	return nil
+}
+
+// flashAttention launches Hopper's kernel: as many blocks as the card holds share the tiles of all heads and samples.
+func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in [3]ref, out operand) {
+	heads := int(p.Heads) * batch
+	width := ceil(int(p.Queries), f.queries)
+	made := flashLaunch{tile: f, pitches: [4]int32{p.PitchQ, p.PitchK, p.PitchV, p.PitchOut}, batch: batch, element: driver.Float16}
+	if l.precision == kernels.BF16 {
+		made.element = driver.BFloat16
+	}
+	made.flashParams = flashParams{
+		Queries: p.Queries, Keys: p.Keys, Heads: p.Heads, Tiles: int32(width * heads), Width: int32(width),
+		PitchOut: p.PitchOut, Causal: p.Causal, OutType: out.storage, Scale: p.Scale,
+	}
+	grid := driver.Dim{X: uint32(min(width*heads, l.sms*f.perSM)), Y: 1, Z: 1}
+	l.launch(f.kernel(), grid, uint32(f.threads()), f.shared(), func(at func(ref) driver.Ptr) any {
+		made := made
+		made.Out = at(out.ref)
+		made.at = [4]driver.Ptr{at(in[0]), at(in[1]), at(in[2]), made.Out}
+		return made
+	})
+}
+
+// flashLaunch is what the parameters of Hopper's flash kernel are made of: operands q, k, v and the output of [batch, tokens, pitch].
+type flashLaunch struct {
+	flashParams
+	tile    flashTile
+	batch   int
+	element driver.ElementType
+	pitches [4]int32
+	at      [4]driver.Ptr
+}
+
+// encode implements mapped.
+func (f flashLaunch) encode(e encoder) (any, error) {
+	p := f.flashParams
+	maps := [4]*driver.TensorMap{&p.Q, &p.K, &p.V, &p.OutMap}
+	for i, m := range maps {
+		if i == 3 && p.OutType == wide {
+			continue // the kernel writes float32 by itself
+		}
+		tokens, rows := p.Queries, 64
+		if i == 1 || i == 2 {
+			tokens, rows = p.Keys, f.tile.keys
+		}
+		pitch := 2 * int64(f.pitches[i])
+		var err error
+		*m, err = e.EncodeTiled(driver.Tiled{
+			Type: f.element, Address: f.at[i], Size: []int64{64 * int64(p.Heads), int64(tokens), int64(f.batch)},
+			Stride: []int64{pitch, pitch * int64(tokens)}, Box: []uint32{64, uint32(rows), 1}, Swizzle: driver.Swizzle128, Promotion: driver.Promotion128,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // flashShared is the dynamic shared memory of a flash kernel: 128 queries and two pairs of tiles of 64 keys and values, rows padded by 16 bytes.
@@ -84,33 +149,39 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 	return nil
 }
 
-// attentionByProducts computes scores = q·kᵀ, their exponentials and p·v for as many queries at a time as scoreBytes allows, head by head.
+// attentionByProducts computes scores = q·kᵀ and their exponentials for as many queries at a time as scoreBytes allows, and p·v for as many as weightBytes
+// does, head by head.
 func (l *lowering) attentionByProducts(a attentionParams, batch int, q, k, v ref, out operand) {
-	queries, keys, size, pitch := int(a.Queries), int(a.Keys), int(a.Size), int(a.Pitch)
+	queries, keys, size := int(a.Queries), int(a.Keys), int(a.Size)
 	across := roundUp(keys, 64)
-	most := max(128, scoreBytes/4/across/128*128)
-	chunk := min(queries, most)
-	scores, weights := l.scratch(4*int64(chunk)*int64(across)), l.scratch(2*int64(chunk)*int64(across))
-	scale, turned := l.scratch(4*int64(chunk)), l.scratch(2*int64(size)*int64(across))
+	chunk := func(bytes, each int) int { return min(queries, max(128, bytes/each/across/128*128)) }
+	few, many := chunk(scoreBytes, 4), chunk(weightBytes, 2)
+	scores, weights := l.scratch(4*int64(few)*int64(across)), l.scratch(2*int64(many)*int64(across))
+	scale, turned := l.scratch(4*int64(many)), l.scratch(2*int64(size)*int64(across))
 	for b := range batch {
 		for h := range int(a.Heads) {
-			key := k.plus(b*keys*pitch+h*size, narrow)
-			value := v.plus(b*keys*pitch+h*size, narrow)
+			key := k.plus(b*keys*int(a.PitchK)+h*size, narrow)
+			value := v.plus(b*keys*int(a.PitchV)+h*size, narrow)
 			l.launch("transpose", driver.Dim{X: uint32(across / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
-				return transposeParams{X: at(value), Out: at(turned), Rows: int32(keys), Columns: int32(size), Pitch: int32(pitch), PitchOut: int32(across)}
+				return transposeParams{X: at(value), Out: at(turned), Rows: int32(keys), Columns: int32(size), Pitch: a.PitchV, PitchOut: int32(across)}
 			})
-			for from := 0; from < queries; from += chunk {
-				n, first := min(chunk, queries-from), (b*queries+from)*pitch+h*size
-				qk := product{x: q.plus(first, narrow), w: key, out: operand{ref: scores, storage: wide}}
-				qk.rows(n, size, pitch)
-				qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), int32(pitch), int32(keys), int32(across)
-				l.product(qk)
-				l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
-					return softmaxParams{S: at(scores), P: at(weights), Scale: at(scale), Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
-				})
+			for from := 0; from < queries; from += many {
+				rows := min(many, queries-from)
+				for done := 0; done < rows; done += few {
+					n := min(few, rows-done)
+					qk := product{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, narrow), w: key, out: operand{ref: scores, storage: wide}}
+					qk.rows(n, size, int(a.PitchQ))
+					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(across)
+					l.product(qk)
+					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
+						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, narrow)), Scale: at(scale.plus(done, wide)),
+							Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
+					})
+				}
+				first := (b*queries+from)*int(a.PitchOut) + h*size
 				pv := product{x: weights, w: turned, rowScale: scale, out: operand{ref: out.plus(first, out.storage), storage: out.storage}}
-				pv.rows(n, across, across)
-				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(across), int32(size), int32(pitch)
+				pv.rows(rows, across, across)
+				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(across), int32(size), a.PitchOut
 				l.product(pv)
 			}
 		}

@@ -37,21 +37,73 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	if shared > mostShared || batch > 65535 {
 		return fmt.Errorf("cuda: group norm of %d samples and %d groups, want at most 65535 and %d", batch, s.Groups, mostShared/8)
 	}
-	// Enough blocks to fill the card, each with pixels enough to be worth it.
-	slabs := ceil(s.Groups, 8)
-	p.Chunks = int32(max(1, min(4*l.sms/(slabs*batch), int(p.Pixels)/32, 256)))
-	partial := l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
+	c, size := int(p.C1+p.C2), int(p.C1+p.C2)/s.Groups
+	var partial ref
 	params := func(at func(ref) driver.Ptr) any {
 		p := p
 		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.ref), at(x2.ref), at(weight), at(bias), at(partial), at(out.ref)
 		return p
 	}
-	l.launch("group_statistics", driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}, 256, 0, params)
-	name, v := vectors("group_apply", int(p.C1), int(p.C2))
-	across := int(p.C1+p.C2) / v
-	chunks := max(1, min(8*l.sms/(ceil(across, 256)*batch), int(p.Pixels)/8))
-	l.launch(name, driver.Dim{X: uint32(chunks), Y: uint32(ceil(across, 256)), Z: uint32(batch)}, 256, shared, params)
+	across := 0
+	if x.storage == narrow && (!s.Concat || x2.storage == narrow) {
+		across = slab(int(p.C1), int(p.C2), s.Groups)
+	}
+	if across == 0 {
+		slabs := ceil(s.Groups, 8)
+		p.Chunks = int32(max(1, min(4*l.sms/(slabs*batch), int(p.Pixels)/32, 256)))
+		partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
+		l.launch("group_statistics", driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}, 256, 0, params)
+		chunks := max(1, min(8*l.sms/(ceil(c, 256)*batch), int(p.Pixels)/8))
+		l.launch("group_apply", driver.Dim{X: uint32(chunks), Y: uint32(ceil(c, 256)), Z: uint32(batch)}, 256, shared, params)
+		return nil
+	}
+	// Enough blocks to fill the card once, and no more: each of the second kernel's reads what all of the first's wrote.
+	slabs := c / (8 * across)
+	p.Across = int32(across)
+	_, least := walkers(across, 1)
+	p.Chunks = int32(max(1, min(l.sms/(slabs*batch), int(p.Pixels)/least)))
+	block, _ := walkers(across, int(p.Pixels)/int(p.Chunks))
+	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
+	grid := driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}
+	l.launch("group_sums", grid, uint32(block), 16*(block+across)+8*(8*across/size), params) // the area and totals of groupTotals
+	l.launch("group_scale", grid, uint32(block), shared, params)
 	return nil
+}
+
+// mostWalkers is the most threads of the blocks of group_sums and group_scale.
+const mostWalkers = 512
+
+// slab is how many vectors of eight channels, with whole groups in them, a block of group_sums and group_scale works on side by side: the most that
+// keep 7 of 8 of its 512 threads busy, else what keeps the most busy; 0 if there is no such number.
+func slab(c1, c2, groups int) (best int) {
+	vectors, size := (c1+c2)/8, (c1+c2)/groups
+	if c1%8 != 0 || c2%8 != 0 || size < 8 && size != 4 {
+		return 0
+	}
+	busy := func(across int) int { return mostWalkers / across * across }
+	for across := min(vectors, mostWalkers); across > 0; across-- {
+		if vectors%across != 0 || 8*across%size != 0 {
+			continue
+		}
+		if busy(across) >= 7*mostWalkers/8 {
+			return across
+		}
+		if best == 0 || busy(across) > busy(best) {
+			best = across
+		}
+	}
+	return best
+}
+
+// walkers is how many threads a block has that works on so many pixels of such a slab, and how many pixels it works on at a time: few enough threads for each
+// to have something to do beyond getting ready.
+func walkers(across, pixels int) (block, rows int) {
+	block = mostWalkers
+	if pixels*across < 8*block {
+		block = max(mostWalkers/2, roundUp(across, 32))
+	}
+	rows = block / across
+	return roundUp(rows*across, 32), rows
 }
 
 func (l *lowering) layerNorm(s kernels.LayerNorm) error {
@@ -69,8 +121,18 @@ func (l *lowering) layerNorm(s kernels.LayerNorm) error {
 	}
 	c, out := x.Shape[len(x.Shape)-1], l.out[0]
 	rows := x.Len() / c
-	name, _ := vectors("layer_norm", c)
-	l.launch(name, driver.Dim{X: uint32(ceil(rows, 8)), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
+	name, block, each := "layer_norm", 256, 8
+	if x.storage == narrow && c%8 == 0 && c <= 2048 {
+		switch block, each = 128, 4; {
+		case c <= 768:
+			name, each = "layer_norm_768", 8
+		case c <= 1280:
+			name = "layer_norm_1280"
+		default:
+			name = "layer_norm_2048"
+		}
+	}
+	l.launch(name, driver.Dim{X: uint32(ceil(rows, each)), Y: 1, Z: 1}, uint32(block), 0, func(at func(ref) driver.Ptr) any {
 		return layerNormParams{X: at(x.ref), Weight: at(weight), Bias: at(bias), Out: at(out.ref),
 			Rows: int32(rows), C: int32(c), XType: x.storage, OutType: out.storage, Eps: float32(s.Eps)}
 	})

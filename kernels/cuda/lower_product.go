@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"slices"
+
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
@@ -11,12 +13,25 @@ type product struct {
 
 	x, x2, w, rowScale, bias ref
 	rowBias, residual, out   operand
+
+	columnSums ref // of a product of a layer norm, which the lowering's norm describes
 }
 
 // product adds the launch of the tile that suits the size.
 func (l *lowering) product(p product) {
-	t := chooseTile(l.tiles, int(p.M), int(p.N), int(p.K), l.sms)
+	tiles := l.copying(&p)
+	if l.sums != nil || l.norm != nil {
+		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.copied })
+	}
+	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), l.sms)
 	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
+	if t.copied {
+		if l.sums != nil {
+			l.sums.parts = int(p.TilesN)
+		}
+		l.copied(p, t)
+		return
+	}
 	l.productBy(p, t.kernel(), driver.Dim{X: uint32(p.TilesM * p.TilesN), Y: 1, Z: 1}, uint32(t.threads), t.shared())
 }
 
@@ -54,6 +69,10 @@ func (l *lowering) linear(s kernels.Linear) (err error) {
 	p.rows(x.Len()/k, padded, padded)
 	p.N, p.PitchW, p.Act, p.out = int32(n), int32(padded), int32(s.Act), l.out[0]
 	pack := packing{kind: packMatrix, c1: k, p1: padded}
+	bias := 0
+	if l.norm != nil {
+		pack.fold = l.norm.name
+	}
 	if s.Act == kernels.GEGLU {
 		pack.half = n / 2
 		n /= 2
@@ -68,12 +87,16 @@ func (l *lowering) linear(s kernels.Linear) (err error) {
 		if p.bias, err = l.vector(next); err != nil {
 			return err
 		}
+		bias = next
 		next++
 	}
 	if s.Residual {
 		if p.residual, err = l.float(next); err != nil {
 			return err
 		}
+	}
+	if err = l.fold(&p, pack, 1, 1, bias); err != nil {
+		return err
 	}
 	if p.M <= skinnyRows && s.Act != kernels.GEGLU {
 		l.productBy(p, "skinny", driver.Dim{X: uint32(ceil(n, 8)), Y: 1, Z: 1}, 256, 0)

@@ -1,9 +1,11 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
@@ -17,18 +19,28 @@ type pool struct {
 	context *driver.Context
 	limit   int64 // 0: what the card has
 
-	mu     sync.Mutex
-	used   int64
-	blocks map[driver.Ptr]int64
+	mu         sync.Mutex
+	used, peak int64
+	blocks     map[driver.Ptr]int64
 }
 
-// LimitError is an allocation beyond Options.Memory. Sizes in bytes.
+// LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it.
 type LimitError struct{ Need, Used, Limit int64 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("cuda: %d MiB needed, %d MiB of the %d MiB that the device may take are in use: raise the limit, or choose a smaller size or batch",
-		e.Need>>20, e.Used>>20, e.Limit>>20)
+	const mib = 1 << 20
+	return fmt.Sprintf("cuda: out of memory: %.1f MiB needed, %.1f MiB free of the %.1f MiB that the device may take: "+
+		"choose a smaller size or batch, or raise the limit", float64(e.Need)/mib, float64(e.Limit-e.Used)/mib, float64(e.Limit)/mib)
 }
+
+// Is makes errors.Is(err, kernels.ErrMemory) work.
+func (e *LimitError) Is(target error) bool { return target == kernels.ErrMemory }
+
+// fullError is an allocation that the card refused.
+type fullError struct{ error }
+
+func (e fullError) Is(target error) bool { return target == kernels.ErrMemory }
+func (e fullError) Unwrap() error        { return e.error }
 
 // alloc returns n bytes, or 0 for none.
 func (p *pool) alloc(n int64) (driver.Ptr, error) {
@@ -42,6 +54,9 @@ func (p *pool) alloc(n int64) (driver.Ptr, error) {
 		return 0, &LimitError{Need: n, Used: p.used, Limit: p.limit}
 	}
 	at, err := p.context.Alloc(n)
+	if errors.Is(err, driver.OutOfMemory) {
+		err = fullError{err}
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -50,6 +65,7 @@ func (p *pool) alloc(n int64) (driver.Ptr, error) {
 	}
 	p.blocks[at] = n
 	p.used += n
+	p.peak = max(p.peak, p.used)
 	return at, nil
 }
 
@@ -65,6 +81,27 @@ func (p *pool) free(at driver.Ptr) error {
 	return p.context.Free(at)
 }
 
+// Memory implements kernels.Budgeted. The driver's own memory (context, kernels, graphs) is not in Used.
+func (d *Device) Memory() (kernels.Memory, error) {
+	d.turn <- struct{}{} // the arena is guarded by it
+	defer d.unlock()
+	p := &d.memory
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := kernels.Memory{Limit: p.limit, Used: p.used, Peak: p.peak, Arena: align(d.arena.size)}
+	free, _, err := d.context.MemInfo()
+	if err != nil {
+		return m, err
+	}
+	if free = max(0, free-driverBytes); m.Limit == 0 || m.Limit > m.Used+free {
+		m.Limit = m.Used + free
+	}
+	return m, nil
+}
+
+// driverBytes is what the driver may still take for kernels and graphs.
+const driverBytes = 128 << 20
+
 // arena is memory for one run: temporaries and scratch of whichever program runs.
 type arena struct {
 	at   driver.Ptr
@@ -73,9 +110,21 @@ type arena struct {
 	generation uint64
 }
 
-// resize makes the arena hold n bytes; it moves if it has to grow, or if less than half of it is needed. Nothing may be running in it.
+// reserve makes the arena hold n bytes at least, and wish bytes, so that it need not move again soon, where there is room. Nothing may be running in it when
+// idle has returned.
+func (a *arena) reserve(p *pool, n, wish int64, idle func() error) error {
+	if n <= a.size {
+		return nil
+	}
+	if err := a.resize(p, max(n, wish), idle); !errors.Is(err, kernels.ErrMemory) || wish <= n {
+		return err
+	}
+	return a.resize(p, n, idle)
+}
+
+// resize makes the arena hold n bytes and no more. After an error it holds none.
 func (a *arena) resize(p *pool, n int64, idle func() error) error {
-	if n <= a.size && n > a.size/2 || n == a.size {
+	if n == a.size {
 		return nil
 	}
 	if a.size > 0 {

@@ -14,6 +14,10 @@ type packing struct {
 	c1, c2 int // channels of a tap from either source
 	p1, p2 int // the same, padded
 	half   int // GEGLU's rows of value, and of gate; 0 for other weights
+	// join names the weights that lie right behind one another, in the order in which they are wanted; empty where a weight is by itself.
+	join string
+	// fold names the norm whose factors the weight has taken in; see fuseNorms.
+	fold string
 }
 
 type packKind uint8
@@ -21,6 +25,8 @@ type packKind uint8
 const (
 	packFloat  packKind = iota // float32, as it lies in the checkpoint
 	packMatrix                 // 16 bits, [rows][taps][p1+p2], the rows of GEGLU alternating in eights
+	packSums                   // float32, a number for each row, which the fold kernel makes of a packMatrix
+	packShifts                 // the same
 )
 
 // packed is a weight in one layout, shared by every node of every program that uses it so.
@@ -31,6 +37,7 @@ type packed struct {
 	precision kernels.DType
 	packing   packing
 	at        driver.Ptr // 0 while not resident
+	folding   *folding   // of a packMatrix with a norm's factors, else nil
 }
 
 // taps is how many numbers of a row belong to one channel.
@@ -56,6 +63,9 @@ func (w *packed) rows() int {
 
 func (w *packed) bytes() int64 {
 	rows, size := w.rows(), int64(2)
+	if w.packing.kind == packSums || w.packing.kind == packShifts {
+		return 4 * int64(rows)
+	}
 	if w.packing.half > 0 {
 		rows = 16 * ceil(w.packing.half, 8)
 	}
@@ -80,21 +90,35 @@ func (w *packed) params(raw driver.Ptr, first, count int) packParams {
 	return p
 }
 
-// read returns the weight's data, checked against what the plan says of it.
-func (w *packed) read(src kernels.Source) ([]byte, error) {
-	dtype, shape, data, err := src.Tensor(w.name)
-	want := kernels.Tensor{DType: w.dtype, Shape: w.shape}
+// sourceBytes is what rows take in the checkpoint.
+func (w *packed) sourceBytes(rows int) int64 {
+	return int64(rows) * int64(w.sourceRow()) * int64(w.dtype.Size())
+}
+
+// check compares what the source says of the weight with what the plan says.
+func (w *packed) check(src kernels.Source) error {
+	dtype, shape, err := kernels.Describe(src, w.name)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("weight %s: %w", w.name, err)
+		return fmt.Errorf("weight %s: %w", w.name, err)
 	case !slices.Equal(shape, w.shape):
-		return nil, fmt.Errorf("weight %s has shape %v, the plan wants %v", w.name, shape, w.shape)
+		return fmt.Errorf("weight %s has shape %v, the plan wants %v", w.name, shape, w.shape)
 	case dtype != w.dtype:
-		return nil, fmt.Errorf("weight %s is %v, the plan wants %v", w.name, dtype, w.dtype)
-	case int64(len(data)) != want.Bytes():
-		return nil, fmt.Errorf("weight %s has %d bytes, want %d", w.name, len(data), want.Bytes())
+		return fmt.Errorf("weight %s is %v, the plan wants %v", w.name, dtype, w.dtype)
 	case dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16:
-		return nil, fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", w.name, dtype)
+		return fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", w.name, dtype)
+	}
+	return nil
+}
+
+// read returns the weight's data, all of it.
+func (w *packed) read(src kernels.Source) ([]byte, error) {
+	_, _, data, err := src.Tensor(w.name)
+	if err != nil {
+		return nil, fmt.Errorf("weight %s: %w", w.name, err)
+	}
+	if want := w.sourceBytes(w.rows()); int64(len(data)) != want {
+		return nil, fmt.Errorf("weight %s has %d bytes, want %d", w.name, len(data), want)
 	}
 	return data, nil
 }

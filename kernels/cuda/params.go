@@ -20,11 +20,34 @@ type (
 		TilesM, TilesN                int32
 		Vector                        int32
 	}
+	productParams struct {
+		X, X2, W                                driver.TensorMap
+		Bias, RowBias, Residual, RowScale, Out  driver.Ptr
+		RowSums, Moments, ColumnSums            driver.Ptr
+		M, Columns, PitchOut                    int32
+		Slices1, Slices2, Taps, KW              int32
+		Channels1, Channels                     int32
+		OH, OW, Stride, Top, Left               int32
+		Act, OutType, ResidualType, RowBiasType int32
+		Tiles, TilesM, TilesN                   int32
+		Parts                                   int32
+		Eps                                     float32
+		_                                       [9]int32 // a multiple of 64 bytes
+	}
 	attentionParams struct {
 		Q, K, V, Out                        driver.Ptr
-		Queries, Keys, Heads, Size, Pitch   int32
+		Queries, Keys, Heads, Size          int32
+		PitchQ, PitchK, PitchV, PitchOut    int32
 		Causal, OutType, QType, KType, VTyp int32
 		Scale                               float32
+	}
+	flashParams struct {
+		Q, K, V, OutMap                    driver.TensorMap
+		Out                                driver.Ptr
+		Queries, Keys, Heads, Tiles, Width int32
+		PitchOut, Causal, OutType          int32
+		Scale                              float32
+		_                                  [5]int32 // a multiple of 64 bytes
 	}
 	softmaxParams struct {
 		S, P, Scale         driver.Ptr
@@ -40,11 +63,16 @@ type (
 		Pixels, C1, C2, Groups, Chunks    int32
 		XType, X2Type, OutType, Act       int32
 		Eps                               float32
+		Across                            int32
 	}
 	layerNormParams struct {
 		X, Weight, Bias, Out    driver.Ptr
 		Rows, C, XType, OutType int32
 		Eps                     float32
+	}
+	foldParams struct {
+		W, Gamma, Beta, Bias, Sums, Shifts driver.Ptr
+		Rows, K, Half                      int32
 	}
 	mapParams struct {
 		X, Y, Out             driver.Ptr
@@ -63,13 +91,18 @@ type (
 		T, C, Rows, TableType, OType int32
 	}
 	finiteParams struct {
-		X, Flag driver.Ptr
-		N       int64
-		Type    int32
+		X, Flags driver.Ptr
+		N        int64
+		Type     int32
 	}
 	sinusoidParams struct {
 		T, Frequency, Out               driver.Ptr
 		N, Dim, CosFirst, TType, OutTyp int32
+	}
+	projectParams struct {
+		X, W, Bias, Out         driver.Ptr
+		M, K, N, Parts, OutType int32
+		Start                   [mostParts + 1]int32
 	}
 	scaleParams struct {
 		X, Scale, Out           driver.Ptr

@@ -8,21 +8,23 @@ import (
 	"unsafe"
 )
 
-// faultParams are those of the kernel that only tests launch.
-type faultParams struct{ Unused uint64 }
-
 // parameterSize is what the engine passes to each kernel.
 var parameterSize = map[string]uintptr{
 	"skinny":           unsafe.Sizeof(gemmParams{}),
+	"tgemm":            unsafe.Sizeof(productParams{}),
 	"wgemm":            unsafe.Sizeof(gemmParams{}),
 	"gemm":             unsafe.Sizeof(gemmParams{}),
-	"wflash":           unsafe.Sizeof(attentionParams{}),
+	"wflash":           unsafe.Sizeof(flashParams{}),
 	"flash":            unsafe.Sizeof(attentionParams{}),
 	"attention_plain":  unsafe.Sizeof(attentionParams{}),
 	"softmax":          unsafe.Sizeof(softmaxParams{}),
 	"transpose":        unsafe.Sizeof(transposeParams{}),
 	"group_statistics": unsafe.Sizeof(groupNormParams{}),
 	"group_apply":      unsafe.Sizeof(groupNormParams{}),
+	"group_sums":       unsafe.Sizeof(groupNormParams{}),
+	"group_scale":      unsafe.Sizeof(groupNormParams{}),
+	"fold":             unsafe.Sizeof(foldParams{}),
+	"project":          unsafe.Sizeof(projectParams{}),
 	"layer_norm":       unsafe.Sizeof(layerNormParams{}),
 	"activate":         unsafe.Sizeof(mapParams{}),
 	"add":              unsafe.Sizeof(mapParams{}),

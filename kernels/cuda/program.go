@@ -18,6 +18,7 @@ type program struct {
 	device    *Device
 	plan      *kernels.Plan
 	weights   *weights // nil if there are none
+	uses      []*packed
 	precision kernels.DType
 	storage   []storage // by kernels.Value
 	nodes     []node
@@ -26,9 +27,10 @@ type program struct {
 	place     []place            // by kernels.Value
 	constants []byte
 
-	memory      ptr   // flag, requests, steps, states, results, temporaries that hoisted nodes keep, constants
-	before      ptr   // what inputs held when the last run began, where saved says so; 0 until it is needed
-	inputs      int64 // bytes of memory up to the last input
+	flags       *driver.HostMemory // a copy of the flags in front of memory
+	memory      ptr                // flags, requests, steps, states, results, temporaries that hoisted nodes keep, constants
+	before      ptr                // what inputs held when the last run began, where saved says so; 0 until it is needed
+	inputs      int64              // bytes of memory up to the last input
 	constantsAt int64
 	bytes       int64           // of memory
 	need        int64           // bytes of arena
@@ -57,8 +59,10 @@ type place struct {
 }
 
 var (
-	_                kernels.Program = (*program)(nil)
-	errProgramClosed                 = errors.New("cuda: the program is closed")
+	_                kernels.Program  = (*program)(nil)
+	_                kernels.Measured = (*program)(nil)
+	_                kernels.Watched  = (*program)(nil)
+	errProgramClosed                  = errors.New("cuda: the program is closed")
 )
 
 // Write implements kernels.Program.
@@ -186,6 +190,21 @@ func (p *program) Bytes() int64 {
 	return n
 }
 
+// Footprint implements kernels.Measured.
+func (p *program) Footprint() kernels.Footprint {
+	f := kernels.Footprint{Arena: align(p.need)}
+	for _, w := range p.uses {
+		f.Weights += align(w.bytes())
+	}
+	p.device.turn <- struct{}{} // addresses are guarded by it
+	defer p.device.unlock()
+	list, bytes := missing(p.uses)
+	if f.Missing = bytes; bytes > 0 {
+		f.Arena = max(f.Arena, slotCount*slotFor(list)) // where weights are packed
+	}
+	return f
+}
+
 // Close implements kernels.Program. It waits for work under way.
 func (p *program) Close() error {
 	if p.closed {
@@ -216,6 +235,9 @@ func (p *program) free() error {
 		if e != nil {
 			failed = append(failed, e.Close())
 		}
+	}
+	if p.flags != nil {
+		failed = append(failed, p.flags.Close())
 	}
 	p.memory, p.before = 0, 0
 	return errors.Join(failed...)

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	oracle "github.com/goxl/goxl/kernels/ref"
 )
 
@@ -156,6 +155,14 @@ func checkPrograms(t *testing.T, d *Device) {
 	must(a.Write(prompt, floatBytes(bad)))
 	must(a.Run(ctx))
 	now := read(a, x)
+	for _, want := range []bool{true, false} {
+		if now := a.(kernels.Watched).Spoiled(); now != want {
+			t.Errorf("Spoiled says %v, want %v", now, want)
+		}
+		if spoiled, err := a.(kernels.Watched).Settle(ctx); spoiled != want || err != nil {
+			t.Errorf("Settle says %v, %v, want %v", spoiled, err, want)
+		}
+	}
 	for range 2 {
 		if err := a.Finite(ctx); err == nil || !strings.HasPrefix(err.Error(), "hoisted ") {
 			t.Errorf("Finite says %v, want an error that names the hoisted node", err)
@@ -175,46 +182,11 @@ func checkPrograms(t *testing.T, d *Device) {
 	must(a.Write(x, floatBytes(state)))
 	must(a.Run(ctx))
 	must(a.Finite(ctx))
+	if spoiled, err := a.(kernels.Watched).Settle(ctx); spoiled != (d.info.Precisions[0] == kernels.F16) || err != nil {
+		t.Errorf("Settle says %v, %v, though a run before the last one was not finite", spoiled, err)
+	}
 	near("after all that", read(a, y), func() []float32 { y, _ := expect(request, state); return y }())
 	must(errors.Join(a.Close(), b.Close(), w.Close()))
-}
-
-// TestFault lets a kernel trap on the card: the job fails with an error that says what happened, everything closes, and a new device works.
-func TestFault(t *testing.T) {
-	card(t, Options{}) // or skip
-	d, err := Open(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, w := compileChain(t, d)
-	ctx := context.Background()
-	if err := p.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
-	f, err := d.libraries[kernels.F16].function("fault")
-	if err != nil {
-		t.Fatal(err)
-	}
-	one := driver.Dim{X: 1, Y: 1, Z: 1}
-	l, err := f.Prepare(driver.Config{Grid: one, Block: one}, faultParams{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.stream.Launch(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Read(ctx, 6, make([]byte, 320)); !driver.IsLost(err) {
-		t.Errorf("read after a trap says %v, want an error that driver.IsLost knows", err)
-	} else {
-		t.Logf("as it should: %v", err)
-	}
-	if err := p.Run(ctx); !driver.IsLost(err) {
-		t.Errorf("run after a trap says %v, want an error that driver.IsLost knows", err)
-	}
-	if err := errors.Join(p.Close(), w.Close(), d.Close()); err != nil {
-		t.Errorf("close after a trap: %v", err)
-	}
-	checkPrograms(t, card(t, Options{}))
 }
 
 func TestPrograms(t *testing.T) {

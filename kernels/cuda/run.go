@@ -9,23 +9,20 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// segment is the most launches in one graph: between graphs a run can be cancelled.
-const segment = 256
-
 // recording is a program's launches at the addresses that arena and weights have now.
 type recording struct {
-	arena, weights uint64              // generations
-	launches       [][]*driver.Launch  // by node
-	graphs         []*driver.GraphExec // of the nodes that run each time, in order
+	arena, weights uint64             // generations
+	launches       [][]*driver.Launch // by node
+	graph          *driver.GraphExec  // of the nodes that run each time; nil until it is recorded
 }
 
 func (r *recording) close() error {
-	var failed []error
-	for _, g := range r.graphs {
-		failed = append(failed, g.Close())
-	}
+	graph := r.graph
 	*r = recording{}
-	return errors.Join(failed...)
+	if graph == nil {
+		return nil
+	}
+	return graph.Close()
 }
 
 // Run implements kernels.Program. It returns when the work is queued; at most two runs are.
@@ -60,7 +57,7 @@ func (p *program) Run(ctx context.Context) error {
 	}
 	// A run that ended early still has work queued, which the next one must wait for as for any other.
 	p.runs++
-	return errors.Join(err, d.stream.Record(p.done[(p.runs-1)%2]))
+	return errors.Join(err, p.copyFlags(), d.stream.Record(p.done[(p.runs-1)%2]))
 }
 
 // queue puts a run on the stream.
@@ -79,15 +76,10 @@ func (p *program) queue(ctx context.Context, hoisted bool) error {
 			}
 		}
 	}
-	for _, g := range p.recorded.graphs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := g.Launch(stream); err != nil {
-			return err
-		}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return nil
+	return p.recorded.graph.Launch(stream)
 }
 
 // launch puts one node on the stream.
@@ -114,14 +106,8 @@ func (p *program) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	var generation uint64
-	if p.weights != nil {
-		if err := p.weights.resident(ctx); err != nil {
-			return err
-		}
-		generation = p.weights.generation
-	}
-	if err := d.arena.resize(&d.memory, d.need(), d.stream.Synchronize); err != nil {
+	generation, err := p.takeMemory(ctx)
+	if err != nil {
 		return err
 	}
 	r := &p.recorded
@@ -152,6 +138,28 @@ func (p *program) prepare(ctx context.Context) error {
 	return nil
 }
 
+// takeMemory makes arena and weights ready and returns the weights' generation. An arena that other programs left too large for the weights to come in shrinks.
+func (p *program) takeMemory(ctx context.Context) (uint64, error) {
+	d, need := p.device, p.need
+	if list, _ := missing(p.uses); len(list) > 0 {
+		need = max(need, slotCount*slotFor(list)) // where weights are packed
+	}
+	if err := d.arena.reserve(&d.memory, need, d.need(), d.stream.Synchronize); err != nil {
+		return 0, err
+	}
+	if p.weights == nil {
+		return 0, nil
+	}
+	err := p.weights.resident(ctx, p.uses)
+	if errors.Is(err, kernels.ErrMemory) && d.arena.size > need {
+		if err := d.arena.resize(&d.memory, need, d.stream.Synchronize); err != nil {
+			return 0, err
+		}
+		err = p.weights.resident(ctx, p.uses)
+	}
+	return p.weights.generation, err
+}
+
 // bind gives a launch its addresses.
 func (p *program) bind(l launch) (*driver.Launch, error) {
 	f, err := p.device.libraries[p.precision].function(l.kernel)
@@ -159,7 +167,25 @@ func (p *program) bind(l launch) (*driver.Launch, error) {
 		return nil, err
 	}
 	config := driver.Config{Grid: l.grid, Block: driver.Dim{X: l.block, Y: 1, Z: 1}, DynamicShared: l.shared}
-	return f.Prepare(config, l.params(p.address))
+	config.Programmatic = p.device.overlap && p.device.libraries[p.precision].waits(l.kernel)
+	params := l.params(p.address)
+	if m, ok := params.(mapped); ok {
+		if params, err = m.encode(p.device.context); err != nil {
+			return nil, err
+		}
+	}
+	return f.Prepare(config, params)
+}
+
+// mapped are parameters with tensor maps, which only the driver can make. encode returns them as the kernel takes them.
+type mapped interface {
+	encode(encoder) (any, error)
+}
+
+// encoder is what of *driver.Context makes tensor maps.
+type encoder interface {
+	EncodeTiled(driver.Tiled) (driver.TensorMap, error)
+	EncodeIm2col(driver.Im2col) (driver.TensorMap, error)
 }
 
 // address resolves a ref.
@@ -188,7 +214,7 @@ func (p *program) value(v kernels.Value) ptr {
 func (p *program) record() error {
 	stream := p.device.recorder
 	var work []func() error
-	work = append(work, func() error { return stream.Fill32(p.memory, 0, 1) })
+	work = append(work, func() error { return stream.Fill32(p.memory+runFlag, 0, 1) })
 	for _, v := range p.states {
 		at := ptr(p.place[v].at)
 		work = append(work, func() error { return stream.CopyDevice(p.before+at, p.memory+at, p.size(v)) })
@@ -207,27 +233,19 @@ func (p *program) record() error {
 			work = append(work, func() error { return stream.Launch(l) })
 		}
 	}
-	for len(work) > 0 {
-		part := work[:min(segment, len(work))]
-		work = work[len(part):]
-		graph, err := stream.Capture(func() error {
-			for _, do := range part {
-				if err := do(); err != nil {
-					return err
-				}
+	graph, err := stream.Capture(func() error {
+		for _, do := range work {
+			if err := do(); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		exec, err := graph.Instantiate()
-		if err := errors.Join(err, graph.Close()); err != nil {
-			return err
-		}
-		p.recorded.graphs = append(p.recorded.graphs, exec)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	p.recorded.graph, err = graph.Instantiate()
+	return errors.Join(err, graph.Close())
 }
 
 // check refuses ids and rows outside of their tables. Integers come from the caller alone, so the host knows them.

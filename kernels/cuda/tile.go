@@ -9,32 +9,43 @@ type tile struct {
 	perSM int
 	// hopper: made for capability 9.0 alone, with more shared memory than 99 KB.
 	hopper bool
+	// copied: also made for it alone, with the copy engine gathering the operands; blocks share the tiles out among themselves.
+	copied bool
 	// rate is the arithmetic of one multiprocessor full of such blocks relative to the fastest tile.
 	rate float64
 }
 
-// tiles are for every card of the family sm_80, hopperTiles for Hopper.
+// tiles are for every card of the family sm_80, hopperTiles and copiedTiles for Hopper.
 var (
 	tiles = []tile{
-		{128, 128, 64, 3, 128, 2, false, 1},
-		{128, 160, 32, 5, 256, 1, false, 0.95},
-		{128, 64, 64, 3, 128, 2, false, 0.8},
-		{64, 160, 32, 5, 128, 2, false, 0.8},
-		{64, 64, 64, 3, 128, 3, false, 0.6},
+		{128, 128, 64, 3, 128, 2, false, false, 1},
+		{128, 160, 32, 5, 256, 1, false, false, 0.95},
+		{128, 64, 64, 3, 128, 2, false, false, 0.8},
+		{64, 160, 32, 5, 128, 2, false, false, 0.8},
+		{64, 64, 64, 3, 128, 3, false, false, 0.6},
 	}
 	hopperTiles = []tile{
-		{128, 256, 64, 4, 256, 1, true, 1},
-		{128, 160, 64, 5, 256, 1, true, 0.95},
-		{128, 160, 64, 3, 256, 2, true, 0.98},
-		{128, 128, 64, 6, 256, 1, true, 0.85},
-		{128, 128, 64, 3, 256, 2, true, 0.9},
-		{128, 64, 64, 4, 256, 2, true, 0.65},
-		{64, 128, 64, 4, 128, 2, true, 0.6},
-		{64, 64, 64, 4, 128, 3, true, 0.5},
+		{128, 256, 64, 4, 256, 1, true, false, 1},
+		{128, 160, 64, 5, 256, 1, true, false, 0.95},
+		{128, 160, 64, 3, 256, 2, true, false, 0.98},
+		{128, 128, 64, 6, 256, 1, true, false, 0.85},
+		{128, 128, 64, 3, 256, 2, true, false, 0.9},
+		{128, 64, 64, 4, 256, 2, true, false, 0.65},
+		{64, 128, 64, 4, 128, 2, true, false, 0.6},
+		{64, 64, 64, 4, 128, 3, true, false, 0.5},
+	}
+	copiedTiles = []tile{
+		{128, 256, 64, 4, 384, 1, true, true, 1.6},
+		{128, 160, 64, 6, 384, 1, true, true, 1.6},
+		{128, 128, 64, 6, 384, 1, true, true, 1.35},
+		{256, 128, 64, 4, 384, 1, true, true, 1.4},
 	}
 )
 
 func (t tile) kernel() string {
+	if t.copied {
+		return fmt.Sprintf("tgemm_%dx%d", t.m, t.n)
+	}
 	if t.hopper {
 		return fmt.Sprintf("wgemm_%dx%dx%d", t.m, t.n, t.stages)
 	}
@@ -43,7 +54,11 @@ func (t tile) kernel() string {
 
 // shared is the dynamic shared memory of a block: the pipeline's stages and 16 bytes for each row; Hopper's kernels align the stages themselves.
 func (t tile) shared() int {
-	n := t.stages*(t.m+t.n)*t.depth*2 + 16*t.m
+	n := t.stages * (t.m + t.n) * t.depth * 2
+	if t.copied {
+		return n + 1024 + 16*t.stages // and two counters a stage
+	}
+	n += 16 * t.m
 	if t.hopper {
 		n += 1024
 	}
@@ -51,15 +66,38 @@ func (t tile) shared() int {
 }
 
 // flashTile is one instance of the flash kernel for Hopper and heads of 64, as src/attention_sm90a.cu declares it.
-type flashTile struct{ queries, keys, perSM int }
+type flashTile struct {
+	queries, keys int
+	stages, slots int // tiles of keys with values, and of queries, in flight
+	perSM         int
+	// one: for no more keys than a tile has; no other instance has a causal mask.
+	one bool
+}
 
-// flashTiles are tried in order of preference.
-var flashTiles = []flashTile{{128, 64, 2}, {192, 128, 1}}
+var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {64, 80, 2, 2, 3, true}}
 
 func (f flashTile) kernel() string { return fmt.Sprintf("wflash_%dx%d", f.queries, f.keys) }
 
-// shared is the dynamic shared memory of a block: the queries and two pairs of tiles of keys and values, aligned by the kernel.
-func (f flashTile) shared() int { return (f.queries+4*f.keys)*128 + 1024 }
+// threads has a warpgroup for every 64 queries, and one that copies.
+func (f flashTile) threads() int { return 2*f.queries + 128 }
+
+// shared is the dynamic shared memory of a block: tiles of queries, keys and values, aligned by the kernel, and the counters of each.
+func (f flashTile) shared() int {
+	return 1024 + (f.slots*f.queries+2*f.stages*f.keys)*128 + 8*2*(f.slots+f.stages)
+}
+
+// chooseFlash takes the first instance that has all keys in one tile, or else one for any number of them.
+func chooseFlash(tiles []flashTile, keys int, causal bool) (best flashTile, found bool) {
+	for _, f := range tiles {
+		switch {
+		case f.one && keys <= f.keys:
+			return f, true
+		case !f.one && !causal && !found:
+			best, found = f, true
+		}
+	}
+	return best, found
+}
 
 // chooseTile takes the tile that finishes first by a simple model: waves of blocks, each wave as long as its arithmetic and the start
 // and end of the pipeline.

@@ -7,13 +7,16 @@ import (
 
 // TestTilesFit holds what a block asks for against what every card of the family grants: 99 KB of shared memory.
 func TestTilesFit(t *testing.T) {
-	for _, tile := range slices.Concat(tiles, hopperTiles) {
+	for _, tile := range slices.Concat(tiles, hopperTiles, copiedTiles) {
 		limit := mostShared
 		if tile.hopper {
 			limit = min(hopperShared, 228<<10/tile.perSM-1024) // each block takes 1 KB besides
 		}
 		if n := tile.shared(); n > limit {
 			t.Errorf("%s takes %d bytes of shared memory, %d are granted", tile.kernel(), n, limit)
+		}
+		if tile.copied {
+			continue
 		}
 		if sums := tile.m * (tile.n + 8) * 4; sums > tile.stages*(tile.m+tile.n)*tile.depth*2 {
 			t.Errorf("%s: its sums take %d bytes, more than the pipeline that they replace", tile.kernel(), sums)
@@ -46,6 +49,31 @@ func TestChooseTile(t *testing.T) {
 		tile := chooseTile(tiles, c.m, c.n, c.k, 132)
 		if blocks := ceil(c.m, tile.m) * ceil(c.n, tile.n); blocks > c.mostBlocks || blocks < c.least {
 			t.Errorf("%s: tile %dx%d makes %d blocks, want %d to %d", c.what, tile.m, tile.n, blocks, c.least, c.mostBlocks)
+		}
+	}
+}
+
+func TestChooseFlash(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		tiles  []flashTile
+		keys   int
+		causal bool
+		want   string // "" is none
+	}{
+		{"the text, for every query", flashTiles, 77, false, "wflash_64x80"},
+		{"the text itself", flashTiles, 77, true, "wflash_64x80"},
+		{"as many keys as the small tile has", flashTiles, 80, true, "wflash_64x80"},
+		{"one more", flashTiles, 81, false, "wflash_128x128"},
+		{"an image", flashTiles, 4096, false, "wflash_128x128"},
+		{"a mask over several tiles", flashTiles, 81, true, ""},
+		{"no other instance", flashTiles[:1], 77, false, "wflash_128x128"},
+		{"a mask and no other instance", flashTiles[:1], 77, true, ""},
+		{"another card", nil, 77, false, ""},
+	} {
+		f, found := chooseFlash(c.tiles, c.keys, c.causal)
+		if got := f.kernel(); found != (c.want != "") || found && got != c.want {
+			t.Errorf("%s, %d keys: %s (%t), want %q", c.what, c.keys, got, found, c.want)
 		}
 	}
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
-
-// rawBytes is how much of a weight is packed at a time.
-const rawBytes = 32 << 20
 
 // weights are the packed tensors of a component.
 type weights struct {
@@ -21,7 +20,8 @@ type weights struct {
 	mu     sync.Mutex
 	all    map[weightKey]*packed
 	order  []*packed
-	bytes  int64 // resident
+	slabs  []driver.Ptr // the memory of what is resident
+	bytes  int64        // of slabs
 	closed bool
 	// generation counts the times that weights moved: programs record their launches again.
 	generation uint64
@@ -45,7 +45,7 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	return &weights{device: d, source: src, all: map[weightKey]*packed{}, generation: 1}, nil
 }
 
-// want returns the place of a tensor in a layout; it has memory once resident has been called.
+// want returns the place of a tensor in a layout; it has memory once resident has been called with it.
 func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*packed, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,7 +60,7 @@ func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*p
 		return made, nil
 	}
 	made := &packed{name: t.Name, shape: t.Shape, dtype: t.DType, precision: precision, packing: p}
-	if _, err := made.read(w.source); err != nil {
+	if err := made.check(w.source); err != nil {
 		return nil, err
 	}
 	w.all[key] = made
@@ -68,112 +68,83 @@ func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*p
 	return made, nil
 }
 
-// resident uploads and packs what is not on the card yet. The device's turn must be held.
-func (w *weights) resident(ctx context.Context) (err error) {
+// resident uploads and packs those of the weights in use that are not on the card yet. The device's turn must be held.
+func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return errors.New("cuda: the weights are closed")
 	}
-	var raw driver.Ptr
-	var size int64
-	defer func() {
-		if raw != 0 {
-			err = errors.Join(err, w.device.stream.Synchronize(), w.device.memory.free(raw))
-		}
-	}()
-	for _, p := range w.order {
-		if p.at != 0 {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if need := max(rawBytes, int64(p.sourceRow())*int64(p.dtype.Size())); need > size {
-			if raw != 0 {
-				if err := errors.Join(w.device.stream.Synchronize(), w.device.memory.free(raw)); err != nil {
-					raw = 0
-					return err
-				}
-			}
-			if raw, err = w.device.memory.alloc(need); err != nil {
-				return fmt.Errorf("room to pack weights: %w", err)
-			}
-			size = need
-		}
-		if err := w.upload(p, raw, size); err != nil {
-			return fmt.Errorf("weight %s: %w", p.name, err)
-		}
+	list, bytes := missing(uses)
+	if len(list) == 0 {
+		return nil
 	}
-	return nil
-}
-
-// upload packs one weight by way of raw memory. Work is in stream order, so that raw is free again when the next copy into it begins.
-func (w *weights) upload(p *packed, raw driver.Ptr, size int64) (err error) {
-	data, err := p.read(w.source)
+	slab, err := w.device.memory.alloc(bytes)
 	if err != nil {
-		return err
+		return fmt.Errorf("weights: %w", err)
 	}
-	precision := p.precision
-	if precision == kernels.F32 {
-		precision = kernels.F16 // either library widens
+	at := slab
+	for _, p := range list {
+		p.at = at
+		at += driver.Ptr(align(p.bytes()))
 	}
-	pack, err := w.device.libraries[precision].function("pack")
+	read := slices.DeleteFunc(slices.Clone(list), func(p *packed) bool { return p.packing.kind == packSums || p.packing.kind == packShifts })
+	err = w.device.load(ctx, w.source, read)
+	for _, p := range read {
+		if err == nil && p.folding != nil {
+			err = w.device.fold(p)
+		}
+	}
 	if err != nil {
-		return err
-	}
-	if p.at, err = w.device.memory.alloc(p.bytes()); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.device.stream.Synchronize(), w.device.memory.free(p.at))
+		err = errors.Join(err, w.device.stream.Synchronize())
+		for _, p := range list {
 			p.at = 0
 		}
-	}()
-	stream := w.device.stream
-	if p.packing.half%8 != 0 { // rows of the last eight that nothing fills
-		if err := stream.Fill(p.at, 0, p.bytes()); err != nil {
-			return err
+		return errors.Join(err, w.device.memory.free(slab))
+	}
+	w.slabs = append(w.slabs, slab)
+	w.bytes += bytes
+	return w.release()
+}
+
+// link says what goes with a weight that takes in a norm's factors.
+func (w *weights) link(p *packed, f *folding) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.folding = f
+}
+
+// missing are the weights that are not on the card, and the memory that they need.
+func missing(uses []*packed) (list []*packed, bytes int64) {
+	for _, p := range uses {
+		if p.at == 0 {
+			list = append(list, p)
+			bytes += align(p.bytes())
 		}
 	}
-	rowBytes := int64(p.sourceRow()) * int64(p.dtype.Size())
-	step := int(size / rowBytes)
-	for first := 0; first < p.rows(); first += step {
-		count := min(step, p.rows()-first)
-		if err := w.device.up.upload(stream, raw, data[int64(first)*rowBytes:int64(first+count)*rowBytes]); err != nil {
-			return err
-		}
-		params := p.params(raw, first, count)
-		blocks := uint32(min((params.N+255)/256, int64(32*w.device.sms)))
-		l, err := pack.Prepare(driver.Config{Grid: driver.Dim{X: blocks, Y: 1, Z: 1}, Block: driver.Dim{X: 256, Y: 1, Z: 1}}, params)
-		if err != nil {
-			return err
-		}
-		if err := stream.Launch(l); err != nil {
-			return err
-		}
+	// Those that are joined side by side: programs that are compiled at the same time may have wanted others in between.
+	slices.SortStableFunc(list, func(a, b *packed) int { return strings.Compare(a.packing.join, b.packing.join) })
+	return list, bytes
+}
+
+// release lets go of what the host holds of the source.
+func (w *weights) release() error {
+	if r, ok := w.source.(kernels.Releaser); ok {
+		return r.Release()
 	}
-	w.bytes += p.bytes()
 	return nil
 }
 
-// SetResident implements kernels.Weights. Swapping in copies and packs again from the source.
+// SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs of any size have used.
 func (w *weights) SetResident(ctx context.Context, on bool) error {
 	if err := w.device.lock(ctx); err != nil {
 		return err
 	}
 	defer w.device.unlock()
 	if on {
-		return w.resident(ctx)
+		return w.resident(ctx, w.order)
 	}
-	if err := w.drop(); err != nil {
-		return err
-	}
-	if r, ok := w.source.(kernels.Releaser); ok {
-		return r.Release()
-	}
-	return nil
+	return w.drop()
 }
 
 // drop frees the memory of all weights; the device's turn must be held.
@@ -181,11 +152,13 @@ func (w *weights) drop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	failed := []error{w.device.stream.Synchronize()}
+	for _, slab := range w.slabs {
+		failed = append(failed, w.device.memory.free(slab))
+	}
 	for _, p := range w.order {
-		failed = append(failed, w.device.memory.free(p.at))
 		p.at = 0
 	}
-	w.bytes = 0
+	w.slabs, w.bytes = nil, 0
 	w.generation++
 	return errors.Join(failed...)
 }

@@ -30,9 +30,11 @@ type Figure struct {
 	Peak   float64 `json:"peak,omitempty"` // share of the device's measured peak, 0 to 1; 0 where there is none
 }
 
-// Bench times the real shapes of the table. Rates are those of the median. It stops at the first error.
+// Bench times the real shapes of the table, and some that are too large to be judged. Rates are those of the median. On a device with memory of its own, which computes
+// what a host has queued, the time is that of one operation among many between temporaries; on others that of a run with its operands as the caller gives
+// them. Cases that would take over longestRun at the device's measured peak are left out. It stops at the first error.
 func Bench(ctx context.Context, d kernels.Device, o BenchOptions) ([]Figure, error) {
-	cases, err := choice(o.Filter, func(c Case) bool { return c.Big })
+	cases, err := choice(append(Cases(), timedCases()...), o.Filter, func(c Case) bool { return c.Big })
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +46,9 @@ func Bench(ctx context.Context, d kernels.Device, o BenchOptions) ([]Figure, err
 	for _, c := range cases {
 		if !d.Supports(c.Spec, c.In) {
 			continue // nn runs it decomposed
+		}
+		if peak := d.Info().PeakFLOPS; peak > 0 && float64(c.Spec.FLOPs(c.In)) > peak*longestRun.Seconds() {
+			continue
 		}
 		f, err := c.time(ctx, d, precision)
 		if err != nil {
@@ -63,6 +68,7 @@ const (
 	minGroups  = 5
 	maxGroups  = 50
 	enoughTime = 300 * time.Millisecond
+	longestRun = 5 * time.Second
 )
 
 func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DType) (f Figure, err error) {
@@ -76,6 +82,9 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 	if c.bytes() > 1<<28 {
 		defer debug.FreeOSMemory()
 	}
+	if _, queues := d.(kernels.Budgeted); queues {
+		return c.timeAmongMany(ctx, d, precision, data)
+	}
 	b, err := c.compile(d, precision, data)
 	if err != nil {
 		return f, err
@@ -85,7 +94,16 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 			err = e
 		}
 	}()
-	group := func(runs int) (time.Duration, error) {
+	times, runs, err := b.times(ctx, enoughTime)
+	if err != nil {
+		return f, err
+	}
+	return c.figure(d, times, runs*len(times), 0)
+}
+
+// times returns what a run takes, the mean of each group of so many runs, for as long as is enough.
+func (b *fixture) times(ctx context.Context, enough time.Duration) (times []time.Duration, runs int, err error) {
+	group := func() (time.Duration, error) {
 		start := time.Now()
 		for range runs {
 			if err := b.program.Run(ctx); err != nil {
@@ -95,11 +113,11 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 		err := b.wait(ctx)
 		return time.Since(start), err
 	}
-	runs := 1
+	runs = 1
 	for warm := range 8 { // the first runs may pack weights, fault pages in and raise clocks
-		t, err := group(runs)
+		t, err := group()
 		if err != nil {
-			return f, err
+			return nil, 0, err
 		}
 		if t >= groupTime && warm > 0 {
 			break
@@ -108,28 +126,34 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 			runs = min(4*runs, 1024)
 		}
 	}
-	var times []time.Duration
-	for begin := time.Now(); len(times) < minGroups || len(times) < maxGroups && time.Since(begin) < enoughTime; {
-		t, err := group(runs)
+	for begin := time.Now(); len(times) < minGroups || len(times) < maxGroups && time.Since(begin) < enough; {
+		t, err := group()
 		if err != nil {
-			return f, err
+			return nil, 0, err
 		}
 		times = append(times, t/time.Duration(runs))
 	}
-	return c.figure(d, times, runs)
+	return times, runs, nil
 }
 
-// figure turns times of one run into rates.
-func (c Case) figure(d kernels.Device, times []time.Duration, runs int) (Figure, error) {
+// figure turns times of one run, of which there were so many in all, into rates. Numbers have width bytes each, or what their type has if it is 0.
+func (c Case) figure(d kernels.Device, times []time.Duration, runs int, width int64) (Figure, error) {
 	outs, err := c.Spec.Infer(c.In)
 	if err != nil {
 		return Figure{}, err
 	}
-	var written int64
-	for _, t := range outs {
-		written += t.Bytes()
+	size := func(tensors []kernels.Tensor) (n int64) {
+		for _, t := range tensors {
+			if width > 0 && t.DType != kernels.I32 {
+				n += width * int64(t.Len())
+				continue
+			}
+			n += t.Bytes()
+		}
+		return n
 	}
-	bytes := c.bytes() + written
+	written := size(outs)
+	bytes := size(c.In) + written
 	switch c.Spec.(type) {
 	case kernels.Embedding, kernels.Gather: // of the tables, only the rows chosen
 		bytes = 2 * written
@@ -143,7 +167,7 @@ func (c Case) figure(d kernels.Device, times []time.Duration, runs int) (Figure,
 	f := Figure{
 		Name:   c.Name,
 		Shape:  strings.Join(shapes, " "),
-		Runs:   runs * len(times),
+		Runs:   runs,
 		MinMS:  times[0].Seconds() * 1e3,
 		MS:     median.Seconds() * 1e3,
 		GFLOPS: float64(c.Spec.FLOPs(c.In)) / median.Seconds() / 1e9,

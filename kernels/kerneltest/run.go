@@ -43,7 +43,7 @@ func Run(t testing.TB, d kernels.Device, o RunOptions) {
 	if precision == 0 {
 		precision = defaultPrecision(d)
 	}
-	cases, err := choice(o.Filter, func(c Case) bool {
+	cases, err := choice(Cases(), o.Filter, func(c Case) bool {
 		return !(o.SmallOnly && c.Big) && !(c.Slow && !o.Thorough) && !(precision == kernels.F16 && c.Wide) // whose inputs are infinite in float16
 	})
 	if err != nil {
@@ -70,13 +70,13 @@ func Run(t testing.TB, d kernels.Device, o RunOptions) {
 	t.Logf("%s in %v: %d cases, at most %v of the budget", d.Info().Name, precision, len(cases), most)
 }
 
-// choice filters the table; no case at all is an error.
-func choice(filter string, keep func(Case) bool) ([]Case, error) {
+// choice filters cases; none at all is an error.
+func choice(cases []Case, filter string, keep func(Case) bool) ([]Case, error) {
 	pattern, err := regexp.Compile(filter)
 	if err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
-	cases := slices.DeleteFunc(Cases(), func(c Case) bool { return !keep(c) || !pattern.MatchString(c.Name) })
+	cases = slices.DeleteFunc(cases, func(c Case) bool { return !keep(c) || !pattern.MatchString(c.Name) })
 	if len(cases) == 0 {
 		return nil, fmt.Errorf("filter %q matches no case", filter)
 	}

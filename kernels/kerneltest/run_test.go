@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/ref"
@@ -153,9 +154,48 @@ func TestBench(t *testing.T) {
 	if want := (2*320*4 + 1280*320*2 + 1280*2 + 2*1280*4) / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
 		t.Errorf("%v GB/s, want %v", f.GBs, want)
 	}
+	if figures, err := Bench(context.Background(), &fake{peak: 1}, BenchOptions{Filter: "linear/base time"}); err != nil || len(figures) != 0 {
+		t.Errorf("a run that takes %v was timed: %v, %v", longestRun, figures, err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := Bench(ctx, &fake{}, BenchOptions{Filter: "no such"}); err == nil {
 		t.Error("no error for a filter that matches nothing")
+	}
+}
+
+// queueing is a device that has memory of its own.
+type queueing struct{ *fake }
+
+func (queueing) Memory() (kernels.Memory, error) { return kernels.Memory{}, nil }
+
+// TestBenchAmongMany lets the copies around an operation take thirty times as long as the operation, which must not show in its figure, and counts numbers at their width.
+func TestBenchAmongMany(t *testing.T) {
+	const own = time.Millisecond
+	d := &fake{result: func(_ int, s kernels.Spec, _ [][]float32) {
+		switch s.(type) {
+		case kernels.Activate:
+			time.Sleep(30 * own)
+		case kernels.LayerNorm:
+			time.Sleep(own)
+		}
+	}}
+	figures, err := Bench(context.Background(), queueing{d}, BenchOptions{Filter: "^layernorm/clip L$", Precision: kernels.F16})
+	if err != nil || len(figures) != 1 {
+		t.Fatalf("%d figures, %v, want 1", len(figures), err)
+	}
+	f := figures[0]
+	if f.MS < 0.5 || f.MS > 6 {
+		t.Errorf("%v ms, want about %v and what the arithmetic takes", f.MS, own)
+	}
+	if want := (2*2*77*768 + 2*768) * 2 / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
+		t.Errorf("%v GB/s, want %v", f.GBs, want)
+	}
+	if d.open != 0 {
+		t.Errorf("%d programs and weights are open", d.open)
+	}
+	figures, err = Bench(context.Background(), queueing{d}, BenchOptions{Filter: "^solver/1024$|^embedding/clip L$", Precision: kernels.F16})
+	if err != nil || len(figures) != 2 || figures[0].MS <= 0 {
+		t.Errorf("figures %v, %v", figures, err)
 	}
 }

@@ -57,18 +57,6 @@ func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int) (hidden, 
 	if skip < 0 || skip > c.Layers-1 {
 		return nil, nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
 	}
-	p, err := e.Program(fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), func(b *nn.Builder) {
-		in := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
-		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
-		hidden, pooled := e.model.Forward(b, in, eos, skip)
-		b.Output("hidden", hidden)
-		if pooled != nil {
-			b.Output("pooled", pooled)
-		}
-	})
-	if err != nil {
-		return nil, nil, err
-	}
 	flat := make([]int32, 0, batch*tokens)
 	rows := make([]int32, batch)
 	for i, seq := range ids {
@@ -78,26 +66,31 @@ func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int) (hidden, 
 		flat = append(flat, seq...)
 		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
 	}
-	if err := p.SetInts("ids", flat...); err != nil {
-		return nil, nil, err
-	}
-	if err := p.SetInts("eos", rows...); err != nil {
-		return nil, nil, err
-	}
-	if err := p.Run(ctx); err != nil {
-		return nil, nil, err
-	}
 	hidden = make([]float32, batch*tokens*c.HiddenSize)
-	if err := p.Floats(ctx, "hidden", hidden); err != nil {
-		return nil, nil, err
-	}
 	if c.WithProjection {
 		pooled = make([]float32, batch*c.ProjectionDim)
-		if err := p.Floats(ctx, "pooled", pooled); err != nil {
-			return nil, nil, err
+	}
+	build := func(b *nn.Builder) {
+		in := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
+		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
+		hidden, pooled := e.model.Forward(b, in, eos, skip)
+		b.Output("hidden", hidden)
+		if pooled != nil {
+			b.Output("pooled", pooled)
 		}
 	}
-	return hidden, pooled, p.Check(ctx, append(slices.Clip(hidden), pooled...))
+	return hidden, pooled, e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), build, func(p *nn.Program) error {
+		if err := p.SetInts("ids", flat...); err != nil {
+			return err
+		}
+		return p.SetInts("eos", rows...)
+	}, func(p *nn.Program) ([]float32, error) {
+		if err := p.Floats(ctx, "hidden", hidden); err != nil || pooled == nil {
+			return hidden, err
+		}
+		err := p.Floats(ctx, "pooled", pooled)
+		return append(slices.Clip(hidden), pooled...), err
+	})
 }
 
 // PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published SDXL encoder has and no

@@ -7,12 +7,18 @@ import (
 	"io/fs"
 )
 
-//go:embed base
+//go:embed base refiner
 var files embed.FS
 
 // Base is the model, a folder in diffusers layout; nil in a build without it.
-func Base() fs.FS {
-	f, err := fs.Sub(files, "base")
+func Base() fs.FS { return folder("base") }
+
+// Refiner is the base's refiner, a folder in diffusers layout without what it shares with the base: second text encoder, its tokenizer, and VAE. It is nil in a
+// build without it.
+func Refiner() fs.FS { return folder("refiner") }
+
+func folder(name string) fs.FS {
+	f, err := fs.Sub(files, name)
 	if err != nil {
 		panic(err) // the name is a constant that embedding checked
 	}

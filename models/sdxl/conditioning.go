@@ -38,7 +38,7 @@ func (p *Pipeline) encode(ctx context.Context, texts []prompts, skip int, warn f
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := e.SetResident(ctx, false); err != nil {
+		if err := p.memory.done(ctx, e.Network); err != nil {
 			return nil, nil, err
 		}
 		width := e.Config.HiddenSize

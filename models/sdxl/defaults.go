@@ -15,6 +15,7 @@ const defaultsFile = "goxl.json"
 type defaults struct {
 	steps         int
 	guidance      float64
+	strength      float64
 	height, width int // 0: from the UNet's sample_size
 	largest       int // pixels that the model was trained on; 0: not known
 }
@@ -22,7 +23,7 @@ type defaults struct {
 // readDefaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
 func readDefaults(files *store) (defaults, error) {
 	plain := NewRequest("")
-	d := defaults{steps: plain.Steps, guidance: plain.Guidance}
+	d := defaults{steps: plain.Steps, guidance: plain.Guidance, strength: plain.Strength}
 	data, err := fs.ReadFile(files.fsys, defaultsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -34,15 +35,19 @@ func readDefaults(files *store) (defaults, error) {
 	content := struct {
 		Steps    int     `json:"num_inference_steps"`
 		Guidance float64 `json:"guidance_scale"`
+		Strength float64 `json:"strength"`
 		Height   int     `json:"height"`
 		Width    int     `json:"width"`
 		Largest  int     `json:"trained_pixels"`
-	}{Steps: d.steps, Guidance: d.guidance}
+	}{Steps: d.steps, Guidance: d.guidance, Strength: d.strength}
 	if err := weights.ParseConfig(data, file, &content); err != nil {
 		return d, err
 	}
 	if content.Steps < 1 {
 		return d, &weights.ConfigError{File: file, Key: "num_inference_steps", Value: fmt.Sprint(content.Steps), Allowed: "positive"}
+	}
+	if !(content.Strength > 0 && content.Strength <= 1) {
+		return d, &weights.ConfigError{File: file, Key: "strength", Value: fmt.Sprint(content.Strength), Allowed: "above 0, up to 1"}
 	}
 	if min(content.Height, content.Width) < 0 || (content.Height == 0) != (content.Width == 0) {
 		return d, &weights.ConfigError{File: file, Key: "height", Value: fmt.Sprintf("%d, width %d", content.Height, content.Width), Allowed: "both positive, or neither given"}
@@ -50,7 +55,7 @@ func readDefaults(files *store) (defaults, error) {
 	if content.Largest < 0 {
 		return d, &weights.ConfigError{File: file, Key: "trained_pixels", Value: fmt.Sprint(content.Largest), Allowed: "positive"}
 	}
-	return defaults{content.Steps, content.Guidance, content.Height, content.Width, content.Largest}, nil
+	return defaults{content.Steps, content.Guidance, content.Strength, content.Height, content.Width, content.Largest}, nil
 }
 
 // sizeWarning tells of a size far above what the model was trained on; "" if there is nothing to tell.
@@ -64,6 +69,6 @@ func (p *Pipeline) sizeWarning(size Size) string {
 // NewRequest returns the model's own defaults: goxl.json's, else diffusers'.
 func (p *Pipeline) NewRequest(prompt string) Request {
 	r := NewRequest(prompt)
-	r.Steps, r.Guidance = p.defaults.steps, p.defaults.guidance
+	r.Steps, r.Guidance, r.Strength = p.defaults.steps, p.defaults.guidance, p.defaults.strength
 	return r
 }

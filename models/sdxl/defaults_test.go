@@ -56,9 +56,10 @@ func TestModelDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for content, want := range map[string]string{
-		`{"num_inference_steps": 3, "guidance_scale": 2.5, "width": 40, "height": 48, "trained_pixels": 1024}`: "",
+		`{"num_inference_steps": 3, "guidance_scale": 2.5, "strength": 0.6, "width": 40, "height": 48, "trained_pixels": 1024}`: "",
 		`{}`:                         "",
 		`{"num_inference_steps": 0}`: `"num_inference_steps" is 0`,
+		`{"strength": 1.5}`:          `"strength" is 1.5`,
 		`{"trained_pixels": -1}`:     `"trained_pixels" is -1`,
 		`{"steps": 3}`:               "steps",
 		`{"width": 40}`:              "neither given",
@@ -86,13 +87,13 @@ func TestModelDefaults(t *testing.T) {
 			t.Errorf("%s: warnings %q", content, result.Warnings)
 		}
 		size := result.Images[0].Bounds()
-		got := [6]float64{float64(r.Steps), r.Guidance, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}
-		expected := [6]float64{3, 2.5, 40, 48, 3, 2.5}
+		got := [7]float64{float64(r.Steps), r.Guidance, r.Strength, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}
+		expected := [7]float64{3, 2.5, 0.6, 40, 48, 3, 2.5}
 		if content == "{}" {
-			expected = [6]float64{50, 5, 64, 64, 50, 5}
+			expected = [7]float64{50, 5, 0.3, 64, 64, 50, 5}
 		}
 		if got != expected {
-			t.Errorf("%s: steps, guidance, width, height %v, want %v", content, got, expected)
+			t.Errorf("%s: steps, guidance, strength, width, height, Info's steps and guidance %v, want %v", content, got, expected)
 		}
 		if err := p.Close(); err != nil {
 			t.Error(err)

@@ -66,9 +66,9 @@ func (d *denoiser) predict(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
 	return b.Guidance(m, guidance, rescale)
 }
 
-// step compiles one sampling step: the latents x are a state that the solver advances.
-func (d *denoiser) step(s shape) (*nn.Program, error) {
-	return d.Program(fmt.Sprintf("unet step %+v", s), func(b *nn.Builder) {
+// step compiles one sampling step in a precision, 0 is the network's: the latents x are a state that the solver advances.
+func (d *denoiser) step(s shape, precision kernels.DType) (*nn.Program, error) {
+	return d.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), func(b *nn.Builder) {
 		image := []int{s.batch, s.height, s.width, d.config.InChannels}
 		x := b.Input("x", kernels.State, kernels.F32, image...)
 		noise := b.Input("noise", kernels.Step, kernels.F32, image...)
@@ -81,13 +81,13 @@ func (d *denoiser) step(s shape) (*nn.Program, error) {
 	})
 }
 
-// prediction compiles the model's output alone, for sampling loops of the caller's.
-func (d *denoiser) prediction(s shape) (*nn.Program, error) {
+// prediction states the model's output alone, for sampling loops of the caller's, under the key that tells it from others.
+func (d *denoiser) prediction(s shape) (key string, build func(*nn.Builder)) {
 	s.history = 0
-	return d.Program(fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {
+	return fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, d.config.InChannels)
 		b.Output("prediction", d.predict(b, s, x))
-	})
+	}
 }
 
 func historyName(i int) string { return fmt.Sprintf("history %d", i) }

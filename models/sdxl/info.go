@@ -14,6 +14,7 @@ type Info struct {
 	Width, Height int     // default size in pixels
 	Steps         int     // default number of steps
 	Guidance      float64 // default guidance scale
+	Strength      float64 // default share of the steps to redraw, of image to image
 	ScaleFactor   int     // sizes are multiples of this
 	Scheduler     string
 	Parameters    int64
@@ -23,7 +24,7 @@ type Info struct {
 func (p *Pipeline) Info() Info {
 	height, width := p.defaultSize()
 	return Info{
-		Steps: p.defaults.steps, Guidance: p.defaults.guidance,
+		Steps: p.defaults.steps, Guidance: p.defaults.guidance, Strength: p.defaults.strength,
 		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
 		Parameters: p.parameters,
 	}

@@ -54,6 +54,10 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 	if q.ImageLatents != nil {
 		start = q.ImageLatents.channelsLast()
 	} else {
+		b := q.Image.Bounds()
+		if err := r.p.tile(false, Size{b.Dy(), b.Dx()}); err != nil {
+			return nil, err
+		}
 		moments, err := r.p.vae.Encode(ctx, planes(q.Image))
 		if err != nil {
 			return nil, err

@@ -43,6 +43,7 @@ type Pipeline struct {
 
 	closers []io.Closer   // what this pipeline opened itself, in order
 	busy    chan struct{} // holds one token; whoever computes has it
+	memory  *residency
 }
 
 // textEncoder is an encoder with its tokenizer and where it came from.
@@ -70,41 +71,16 @@ func OpenFS(fsys fs.FS, name string, o Options) (*Pipeline, error) {
 	return open(name, o, nil, func(Options) (*store, error) { return openFSStore(fsys, name) })
 }
 
-// OpenRefiner loads a refiner for pictures of p. Encoder 2 and VAE are p's where the refiner's folder lacks them or holds the same. Close it before p.
-func (p *Pipeline) OpenRefiner(path string) (*Pipeline, error) {
-	return p.openRefiner(path, func(o Options) (*store, error) { return openStore(path, o) })
-}
-
-// OpenRefinerFS is OpenRefiner from a file system; see OpenFS.
-func (p *Pipeline) OpenRefinerFS(fsys fs.FS, name string) (*Pipeline, error) {
-	return p.openRefiner(name, func(Options) (*store, error) { return openFSStore(fsys, name) })
-}
-
-func (p *Pipeline) openRefiner(path string, files func(Options) (*store, error)) (*Pipeline, error) {
-	r, err := open(path, p.options, p, files)
-	if err != nil {
-		return nil, err
-	}
-	if r.timeIDs != 5 {
-		err := fmt.Errorf("the model is a base: a refiner's UNet is told 5 sizes, this one %d", r.timeIDs)
-		return nil, &ModelError{path, errors.Join(err, r.Close())}
-	}
-	if got, want := r.vae.Config.LatentChannels, p.vae.Config.LatentChannels; got != want {
-		err := fmt.Errorf("the refiner has %d latent channels, the base %d", got, want)
-		return nil, &ModelError{path, errors.Join(err, r.Close())}
-	}
-	return r, nil
-}
-
 func open(path string, o Options, base *Pipeline, files func(Options) (*store, error)) (*Pipeline, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Pipeline{path: path, options: o, busy: make(chan struct{}, 1)}
 	if base != nil {
-		p.busy = base.busy
+		p.busy, p.memory = base.busy, base.memory
 	} else {
 		p.busy <- struct{}{}
+		p.memory = newResidency(o.Device, o.Log)
 	}
 	if err := p.load(base, files); err != nil {
 		return nil, &ModelError{path, errors.Join(err, p.Close())}
@@ -149,7 +125,11 @@ func (p *Pipeline) load(base *Pipeline, open func(Options) (*store, error)) erro
 		return err
 	}
 	p.parameters = p.countParameters()
-	return p.fit()
+	err = p.fit()
+	if err != nil && base != nil && (p.encoder2 == base.encoder2 || p.vae == base.vae) {
+		return fmt.Errorf("this refiner does not belong to the base %s, whose text encoder or VAE it would share: %w", base.path, err)
+	}
+	return err
 }
 
 // openEncoder loads a text encoder, or returns shared if the folder lacks it or holds the same.
@@ -194,7 +174,7 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 	if e.Encoder, err = clip.Open(p.options.Device, src, config, p.kernelOptions()); err != nil {
 		return nil, fmt.Errorf("%s: %w", files.name(name), err)
 	}
-	p.closers = append(p.closers, e.Encoder)
+	p.manage(name, e.Network)
 	return e, nil
 }
 
@@ -221,7 +201,7 @@ func (p *Pipeline) openUNet(files *store) error {
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, network)
+	p.manage("unet", network)
 	p.unet = &denoiser{Network: network, config: config, model: model}
 	return nil
 }
@@ -261,7 +241,7 @@ func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", files.name(name), err)
 	}
-	p.closers = append(p.closers, opened)
+	p.manage(name, opened.Network)
 	p.vae = &autoencoder{Autoencoder: opened, source: src}
 	return nil
 }

@@ -45,7 +45,8 @@ type Request struct {
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // do not decode: Result has no Images
 
-	// Progress is called after every step, and OnLatents with the latents after it. Neither may keep its argument.
+	// Progress is called after every step, on a card as soon as it is given to it: up to two are under way then. OnLatents is called with the latents after every step, which
+	// waits for it. Neither may keep its argument.
 	Progress  func(Progress)
 	OnLatents func(step int, x *Latents)
 }

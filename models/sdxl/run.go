@@ -20,6 +20,7 @@ type Run struct {
 	random   *scheduler.Generator
 	noise    []float32
 	next     int // index into schedule.Steps
+	replay   replay
 	started  time.Time
 	warnings []string
 	closed   bool
@@ -74,30 +75,31 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	return run, run.load(x)
+	run.replay = replay{random: *run.random, given: []given{{0, x}}}
+	return run, run.load(ctx)
 }
 
-// load compiles the step and gives it prompt, latents and an empty history.
-func (r *Run) load(x []float32) (err error) {
-	if r.program, err = r.p.unet.step(r.shape); err != nil {
+// load compiles the step and gives it prompt, first latents and an empty history.
+func (r *Run) load(ctx context.Context) (err error) {
+	if r.program, err = r.p.unet.step(r.shape, r.replay.precision); err != nil {
+		return err
+	}
+	if _, err := r.program.Settle(ctx); err != nil { // what a cancelled picture may have left
 		return err
 	}
 	if err := r.p.unet.tell(r.program, r.told); err != nil {
 		return err
 	}
-	if err := r.program.SetFloats("x", x...); err != nil {
-		return err
-	}
-	r.noise = make([]float32, len(x))
-	if err := r.program.SetFloats("noise", r.noise...); err != nil {
+	zeros := make([]float32, r.elements())
+	if err := r.program.SetFloats("noise", zeros...); err != nil {
 		return err
 	}
 	for i := range r.shape.history {
-		if err := r.program.SetFloats(historyName(i), r.noise...); err != nil {
+		if err := r.program.SetFloats(historyName(i), zeros...); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.give()
 }
 
 // latentShape is [N, C, H, W].
@@ -133,28 +135,23 @@ func (r *Run) Schedule() *scheduler.Schedule { return r.schedule }
 // Next reports whether a step is left.
 func (r *Run) Next() bool { return r.next < len(r.schedule.Steps) }
 
-// Step evaluates the model once and advances the latents.
+// Step evaluates the model once and advances the latents. On a device that looks for NaN by itself it does not wait for the result unless OnLatents wants it: up to two
+// steps are under way then, and what goes wrong in one is found after later ones.
 func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")
 	}
-	step := r.schedule.Steps[r.next]
-	if step.Noise {
-		r.noise = r.draw()
-	}
-	if err := r.shape.advance(ctx, r.program, step, r.noise, r.request.Guidance, r.request.GuidanceRescale); err != nil {
+	if err := r.advance(ctx); err != nil {
 		return err
 	}
-	r.next++
-	x, err := r.Latents(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.program.Check(ctx, x.Data); err != nil { // now, while the step that went wrong can be told
-		return err
-	}
-	if r.request.OnLatents != nil {
-		r.request.OnLatents(r.next, x)
+	if r.request.OnLatents != nil || !r.program.Watched() || r.program.Spoiled() {
+		x, err := r.Latents(ctx)
+		if err != nil {
+			return err
+		}
+		if r.request.OnLatents != nil {
+			r.request.OnLatents(r.next, x)
+		}
 	}
 	if r.request.Progress != nil {
 		steps, elapsed := len(r.schedule.Steps), time.Since(r.started)
@@ -164,13 +161,17 @@ func (r *Run) Step(ctx context.Context) error {
 	return nil
 }
 
-// Latents reads the latents as they are now.
-func (r *Run) Latents(ctx context.Context) (*Latents, error) {
-	x := make([]float32, len(r.noise))
-	if err := r.program.Floats(ctx, "x", x); err != nil {
-		return nil, err
+// advance takes the next step.
+func (r *Run) advance(ctx context.Context) error {
+	step := r.schedule.Steps[r.next]
+	if step.Noise {
+		r.noise = r.draw()
 	}
-	return channelsFirst(r.latentShape(), x), nil
+	if err := r.shape.advance(ctx, r.program, step, r.noise, r.request.Guidance, r.request.GuidanceRescale); err != nil {
+		return err
+	}
+	r.next++
+	return nil
 }
 
 // SetLatents replaces the latents, of the shape that Latents gives.
@@ -178,7 +179,8 @@ func (r *Run) SetLatents(x *Latents) error {
 	if err := x.check("latents", r.latentShape()); err != nil {
 		return err
 	}
-	return r.program.SetFloats("x", x.channelsLast()...)
+	r.replay.given = append(r.replay.given, given{r.next, x.channelsLast()})
+	return r.give()
 }
 
 // Predict evaluates the model alone, for sampling loops of one's own: x times inputScale at a timestep, guidance applied.
@@ -186,27 +188,18 @@ func (r *Run) Predict(ctx context.Context, x *Latents, timestep, inputScale floa
 	if err := x.check("latents", r.latentShape()); err != nil {
 		return nil, err
 	}
-	p, err := r.p.unet.prediction(r.shape)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.p.unet.tell(p, r.told); err != nil {
-		return nil, err
-	}
-	if err := p.SetFloats("x", x.channelsLast()...); err != nil {
-		return nil, err
-	}
-	if err := r.shape.set(p, timestep, inputScale, r.request.Guidance, r.request.GuidanceRescale); err != nil {
-		return nil, err
-	}
-	if err := p.Run(ctx); err != nil {
-		return nil, err
-	}
-	m := make([]float32, len(r.noise))
-	if err := p.Floats(ctx, "prediction", m); err != nil {
-		return nil, err
-	}
-	return channelsFirst(r.latentShape(), m), p.Check(ctx, m)
+	key, build := r.p.unet.prediction(r.shape)
+	m := make([]float32, r.elements())
+	err := r.p.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
+		if err := r.p.unet.tell(p, r.told); err != nil {
+			return err
+		}
+		if err := p.SetFloats("x", x.channelsLast()...); err != nil {
+			return err
+		}
+		return r.shape.set(p, timestep, inputScale, r.request.Guidance, r.request.GuidanceRescale)
+	}, func(p *nn.Program) ([]float32, error) { return m, p.Floats(ctx, "prediction", m) })
+	return channelsFirst(r.latentShape(), m), err
 }
 
 // Finish reads the latents and, unless the request wants those alone, decodes the pictures, one at a time.
@@ -219,7 +212,7 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 	if r.request.LatentsOnly {
 		return result, nil
 	}
-	if err := r.p.unet.SetResident(ctx, false); err != nil {
+	if err := r.p.memory.done(ctx, r.p.unet.Network); err != nil {
 		return nil, err
 	}
 	for i := range r.shape.batch {

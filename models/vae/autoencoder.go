@@ -27,9 +27,9 @@ type Autoencoder struct {
 	*nn.Network
 	Config Config
 	model  *Model
-	// Tiling works on overlapping tiles of Config.SampleSize pixels a side, which bounds memory; images larger than a tile then differ a little,
-	// as they do in diffusers.
-	Tiling bool
+	// Tile, if it is not 0, makes Encode and Decode work on overlapping tiles of so many pixels a side, a multiple of 4 scale factors, which bounds
+	// memory; images larger than a tile then differ a little. diffusers' tiles have Config.SampleSize.
+	Tile int
 }
 
 // attentionNames are what the attention of checkpoints from before diffusers 0.18 is called.
@@ -39,8 +39,25 @@ var attentionNames = strings.NewReplacer(
 
 // Open binds a checkpoint and puts it on the device.
 func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (*Autoencoder, error) {
-	m := New(c)
-	bound, err := nn.Bind(m, weights.Rename(src, attentionNames.Replace))
+	precision := o.Precision
+	if precision == 0 {
+		precision = dev.Info().Precisions[0]
+	}
+	if precision == kernels.F16 {
+		return open(dev, src, c, o, streamShift)
+	}
+	return open(dev, src, c, o, 0)
+}
+
+func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, shift int) (*Autoencoder, error) {
+	model := c
+	model.shift = shift
+	m := New(model)
+	src = weights.Rename(src, attentionNames.Replace)
+	if shift != 0 {
+		src = &rescaled{src, shift}
+	}
+	bound, err := nn.Bind(m, src)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +75,8 @@ func (a *Autoencoder) Encode(ctx context.Context, image Planes) (Planes, error) 
 	encode := func(x Planes) (Planes, error) {
 		return a.run(ctx, "encode", x, NewPlanes(x.Height/f, x.Width/f, 2*c.LatentChannels), a.model.Encode)
 	}
-	size := c.SampleSize
-	if !a.Tiling || image.Height <= size && image.Width <= size {
+	size := a.Tile
+	if size == 0 || image.Height <= size && image.Width <= size {
 		return encode(image)
 	}
 	latent := size / f
@@ -73,31 +90,26 @@ func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
 	decode := func(z Planes) (Planes, error) {
 		return a.run(ctx, "decode", z, NewPlanes(z.Height*f, z.Width*f, c.OutChannels), a.model.Decode)
 	}
-	size := c.SampleSize / f
-	if !a.Tiling || z.Height <= size && z.Width <= size {
+	size := a.Tile / f
+	if size == 0 || z.Height <= size && z.Width <= size {
 		return decode(z)
 	}
-	return tiled(z, size, stride(size), blend(c.SampleSize), c.SampleSize-blend(c.SampleSize), decode)
+	return tiled(z, size, stride(size), blend(a.Tile), a.Tile-blend(a.Tile), decode)
+}
+
+// plan states one half of the model for one size, under the key that tells it from others.
+func plan(what string, height, width, channels int, forward func(*nn.Builder, *nn.Value) *nn.Value) (key string, build func(*nn.Builder)) {
+	return fmt.Sprintf("vae %s %d×%d", what, height, width), func(b *nn.Builder) {
+		x := b.Input("in", kernels.Step, kernels.F32, 1, height, width, channels)
+		b.Output("out", forward(b, x))
+	}
 }
 
 func (a *Autoencoder) run(ctx context.Context, what string, in, out Planes, forward func(*nn.Builder, *nn.Value) *nn.Value) (Planes, error) {
-	p, err := a.Program(fmt.Sprintf("vae %s %d×%d", what, in.Height, in.Width), func(b *nn.Builder) {
-		x := b.Input("in", kernels.Step, kernels.F32, 1, in.Height, in.Width, in.Channels)
-		b.Output("out", forward(b, x))
-	})
-	if err != nil {
-		return Planes{}, err
-	}
-	if err := p.SetFloats("in", in.Data...); err != nil {
-		return Planes{}, err
-	}
-	if err := p.Run(ctx); err != nil {
-		return Planes{}, err
-	}
-	if err := p.Floats(ctx, "out", out.Data); err != nil {
-		return Planes{}, err
-	}
-	return out, p.Check(ctx, out.Data)
+	key, build := plan(what, in.Height, in.Width, in.Channels, forward)
+	return out, a.Evaluate(ctx, key, build,
+		func(p *nn.Program) error { return p.SetFloats("in", in.Data...) },
+		func(p *nn.Program) ([]float32, error) { return out.Data, p.Floats(ctx, "out", out.Data) })
 }
 
 // Sample draws latents, still unscaled, from the posterior that Encode gave: mean + exp(logvar/2)·noise, with the log variance clamped to [−30, 20].

@@ -2,6 +2,7 @@ package vae
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/goxl/goxl/nn/weights"
 )
@@ -23,6 +24,8 @@ type Config struct {
 	UseQuantConv     bool      `json:"use_quant_conv"`
 	UsePostQuantConv bool      `json:"use_post_quant_conv"`
 	MidBlockAttn     bool      `json:"mid_block_add_attention"`
+
+	shift int // see rescaled
 }
 
 // fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default. SDXL's pipelines do not look at
@@ -97,6 +100,9 @@ func (c Config) validate(file string) error {
 	}
 	return nil
 }
+
+// eps is that of every norm: they all read what is rescaled.
+func (c Config) eps() float64 { return math.Ldexp(1e-6, -2*c.shift) }
 
 // ScaleFactor is the pixels a side of a latent: 8 for SDXL.
 func (c Config) ScaleFactor() int { return 1 << (len(c.BlockOutChannels) - 1) }

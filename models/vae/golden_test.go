@@ -77,7 +77,7 @@ func TestGoldens(t *testing.T) {
 				golden.Near(t, name+"posterior", z.Data, golden.ChannelsLast(want, shape), 1e-5)
 				decode(fmt.Sprintf("vae.decode.%d.latents", i), fmt.Sprintf("vae.decode.%d.image", i))
 			}
-			a.Tiling = true
+			a.Tile = config.SampleSize
 			encode("vae.tiled_encode.image", "vae.tiled_encode.moments")
 			decode("vae.tiled_decode.latents", "vae.tiled_decode.image")
 		})

@@ -8,9 +8,6 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// eps is that of every norm in the autoencoder.
-const eps = 1e-6
-
 // Model is the tensors of an autoencoder under their checkpoint names.
 type Model struct {
 	Encoder       *Encoder   `weight:"encoder"`
@@ -72,7 +69,7 @@ func newEncoder(c Config) *Encoder {
 		in = out
 	}
 	e.MidBlock = newMidBlock(c, in)
-	e.ConvNormOut = nn.NewGroupNorm(c.NormNumGroups, in, eps)
+	e.ConvNormOut = nn.NewGroupNorm(c.NormNumGroups, in, c.eps())
 	e.ConvOut = nn.NewConv2d(in, 2*c.LatentChannels, 3)
 	return e
 }
@@ -109,7 +106,7 @@ func newDecoder(c Config) *Decoder {
 		d.UpBlocks = append(d.UpBlocks, level)
 		in = out
 	}
-	d.ConvNormOut = nn.NewGroupNorm(c.NormNumGroups, in, eps)
+	d.ConvNormOut = nn.NewGroupNorm(c.NormNumGroups, in, c.eps())
 	d.ConvOut = nn.NewConv2d(in, c.OutChannels, 3)
 	return d
 }
@@ -192,8 +189,8 @@ type ResnetBlock struct {
 
 func newResnet(c Config, in, out int) *ResnetBlock {
 	r := &ResnetBlock{
-		Norm1: nn.NewGroupNorm(c.NormNumGroups, in, eps), Conv1: nn.NewConv2d(in, out, 3),
-		Norm2: nn.NewGroupNorm(c.NormNumGroups, out, eps), Conv2: nn.NewConv2d(out, out, 3),
+		Norm1: nn.NewGroupNorm(c.NormNumGroups, in, c.eps()), Conv1: nn.NewConv2d(in, out, 3),
+		Norm2: nn.NewGroupNorm(c.NormNumGroups, out, c.eps()), Conv2: nn.NewConv2d(out, out, 3),
 	}
 	if in != out {
 		r.ConvShortcut = nn.NewConv2d(in, out, 1)
@@ -222,7 +219,7 @@ type Attention struct {
 
 func newAttention(c Config, channels int) *Attention {
 	linear := func() *nn.Linear { return nn.NewLinear(channels, channels, true) }
-	return &Attention{GroupNorm: nn.NewGroupNorm(c.NormNumGroups, channels, eps), ToQ: linear(), ToK: linear(), ToV: linear(), ToOut: linear()}
+	return &Attention{GroupNorm: nn.NewGroupNorm(c.NormNumGroups, channels, c.eps()), ToQ: linear(), ToK: linear(), ToV: linear(), ToOut: linear()}
 }
 
 // Forward keeps the shape [B, H, W, C].

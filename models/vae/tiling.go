@@ -1,5 +1,7 @@
 package vae
 
+import "github.com/goxl/goxl/nn"
+
 // Tiles overlap by a quarter. Source: diffusers models/autoencoders/autoencoder_kl.py, tile_overlap_factor, _tiled_encode and tiled_decode.
 const overlap = 0.25
 
@@ -8,6 +10,17 @@ func stride(size int) int { return int(float64(size) * (1 - overlap)) }
 
 // blend is the width of the strip in which neighbours of a size are mixed.
 func blend(size int) int { return int(float64(size) * overlap) }
+
+// Program compiles what Decode, or Encode, runs on its largest tile for an image of height×width pixels, so that its footprint can be asked for.
+func (a *Autoencoder) Program(decode bool, height, width int) (*nn.Program, error) {
+	if a.Tile > 0 {
+		height, width = min(height, a.Tile), min(width, a.Tile)
+	}
+	if c := a.Config; decode {
+		return a.Network.Program(plan("decode", height/c.ScaleFactor(), width/c.ScaleFactor(), c.LatentChannels, a.model.Decode))
+	}
+	return a.Network.Program(plan("encode", height, width, a.Config.InChannels, a.model.Encode))
+}
 
 // tiled maps tiles of in, size a side and one every stride, and joins the results: each is mixed over extent with the one above, then with the one to the left,
 // which are mixed already, and limit rows and columns of it are kept.

@@ -134,6 +134,15 @@ func (c *Component) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return f.Tensor(name)
 }
 
+// Describe implements [kernels.Describer].
+func (c *Component) Describe(name string) (kernels.DType, []int, error) {
+	f, ok := c.owner[name]
+	if !ok {
+		return 0, nil, &NameError{Source: c.path, Tensor: name}
+	}
+	return f.Describe(name)
+}
+
 // Stored describes a tensor as [File.Stored] does.
 func (c *Component) Stored(name string) (dtype string, shape []int, bytes int64, err error) {
 	f, ok := c.owner[name]

@@ -112,13 +112,11 @@ func (f *File) Names() []string { return slices.Clone(f.names) }
 // Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Data that the file
 // holds at an address its element type cannot have is copied, once. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
-	e, ok := f.entries[name]
-	if !ok {
-		return 0, nil, nil, &NameError{Source: f.path, Tensor: name}
+	dtype, shape, err := f.Describe(name)
+	if err != nil {
+		return 0, nil, nil, err
 	}
-	if e.dtype == 0 {
-		return 0, nil, nil, &DTypeError{File: f.path, Tensor: name, DType: e.storedAs.String()}
-	}
+	e := f.entries[name]
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.closed {
@@ -129,7 +127,19 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 		e.once.Do(func() { e.aligned = slices.Clone(data) })
 		data = e.aligned
 	}
-	return e.dtype, slices.Clone(e.shape), data, nil
+	return dtype, shape, data, nil
+}
+
+// Describe implements [kernels.Describer]; errors are those of Tensor.
+func (f *File) Describe(name string) (kernels.DType, []int, error) {
+	e, ok := f.entries[name]
+	if !ok {
+		return 0, nil, &NameError{Source: f.path, Tensor: name}
+	}
+	if e.dtype == 0 {
+		return 0, nil, &DTypeError{File: f.path, Tensor: name, DType: e.storedAs.String()}
+	}
+	return e.dtype, slices.Clone(e.shape), nil
 }
 
 // Stored returns the file's own name of a tensor's element type ("F16", "I64"), its shape and its bytes, without reading the data.

@@ -54,13 +54,9 @@ func (s *SyntheticSource) Names() []string { return slices.Clone(s.names) }
 
 // Tensor returns a tensor, computed if it was not yet.
 func (s *SyntheticSource) Tensor(name string) (kernels.DType, []int, []byte, error) {
-	shape, ok := s.shapes[name]
-	if !ok {
-		return 0, nil, nil, &NameError{Source: "synthetic " + s.component, Tensor: name}
-	}
-	n, err := Tensor{Name: name, DType: s.dtype, Shape: shape}.bytes()
+	shape, n, err := s.describe(name)
 	if err != nil {
-		return 0, nil, nil, fmt.Errorf("synthetic %s: %w", s.component, err)
+		return 0, nil, nil, err
 	}
 	s.mu.Lock()
 	m := s.made[name]
@@ -71,6 +67,25 @@ func (s *SyntheticSource) Tensor(name string) (kernels.DType, []int, []byte, err
 	s.mu.Unlock()
 	m.once.Do(func() { m.data = s.make(name, shape, n) })
 	return s.dtype, slices.Clone(shape), m.data, nil
+}
+
+// Describe implements [kernels.Describer]: nothing is computed.
+func (s *SyntheticSource) Describe(name string) (kernels.DType, []int, error) {
+	shape, _, err := s.describe(name)
+	return s.dtype, slices.Clone(shape), err
+}
+
+// describe is a tensor's shape and its bytes.
+func (s *SyntheticSource) describe(name string) ([]int, int64, error) {
+	shape, ok := s.shapes[name]
+	if !ok {
+		return nil, 0, &NameError{Source: "synthetic " + s.component, Tensor: name}
+	}
+	n, err := Tensor{Name: name, DType: s.dtype, Shape: shape}.bytes()
+	if err != nil {
+		return nil, 0, fmt.Errorf("synthetic %s: %w", s.component, err)
+	}
+	return shape, n, nil
 }
 
 // Release forgets the tensors computed so far; data that was handed out stays valid.

@@ -143,3 +143,33 @@ func BenchmarkSynthetic(b *testing.B) {
 		})
 	}
 }
+
+// TestSyntheticDescribes asks for everything but values: nothing is computed, whatever name the tensors go by, and what is wrong is the same error.
+func TestSyntheticDescribes(t *testing.T) {
+	shapes := map[string][]int{"a.weight": {1 << 20, 1 << 10}, "b.bias": {7}} // the first would take seconds
+	s, same := Synthetic("unet", shapes, kernels.F16), Synthetic("unet", shapes, kernels.F16)
+	dtype, shape, err := kernels.Describe(Rename(s, func(name string) string { return "x." + name }), "x.a.weight")
+	if err != nil || dtype != kernels.F16 || len(shape) != 2 || shape[0] != 1<<20 {
+		t.Errorf("x.a.weight is %v %v, %v", dtype, shape, err)
+	}
+	if equal, err := Equal(s, same); err != nil || !equal {
+		t.Errorf("the same formula: equal is %v, %v", equal, err)
+	}
+	for name, other := range map[string]kernels.Source{
+		"another component": Synthetic("vae", map[string][]int{"b.bias": {7}}, kernels.F16),
+		"another type":      Synthetic("unet", map[string][]int{"b.bias": {7}}, kernels.BF16),
+		"another shape":     Synthetic("unet", map[string][]int{"b.bias": {8}}, kernels.F16),
+	} {
+		if equal, err := Equal(Synthetic("unet", map[string][]int{"b.bias": {7}}, kernels.F16), other); err != nil || equal {
+			t.Errorf("%s: equal is %v, %v", name, equal, err)
+		}
+	}
+	if len(s.made)+len(same.made) > 0 {
+		t.Errorf("%d and %d tensors were computed", len(s.made), len(same.made))
+	}
+	_, _, err = s.Describe("c")
+	_, _, _, want := s.Tensor("c")
+	if err == nil || err.Error() != want.Error() {
+		t.Errorf("an unknown tensor: %v, want %v", err, want)
+	}
+}

@@ -54,16 +54,21 @@ def keep(key, value, out):
     print(f"{key} {list(value.shape)} {out[key + '.summary'].tolist()}", flush=True)
 
 
+def positions(model):
+    """Gives CLIP, if the model is one, its position_ids, which no checkpoint holds."""
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta:
+            assert name.endswith("position_ids"), name
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer("position_ids", torch.arange(buffer.shape[-1]).reshape(buffer.shape), persistent=False)
+
+
 def build(kind, part, make):
     start = time.time()
     with torch.device("meta"):
         model = make(os.path.join(common.folder(kind), part))
     common.fill(model, part, "float16")
-    for name, buffer in model.named_buffers():
-        if buffer.is_meta:  # CLIP's position_ids, which no checkpoint holds
-            assert name.endswith("position_ids"), name
-            owner = model.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer("position_ids", torch.arange(buffer.shape[-1]).reshape(buffer.shape), persistent=False)
+    positions(model)
     print(f"{kind}/{part}: weights in {time.time() - start:.0f} s", flush=True)
     return model
 

@@ -20,7 +20,7 @@ const (
 )
 
 // Context is this process's own context on a device: memory, modules, streams and everything else belong to it and end with it.
-// It is not the device's primary context, since that one cannot be had again after a fault while anything else retains it.
+// It is not the device's primary context, which other libraries of the process would share.
 type Context struct {
 	device  *Device
 	driver  *Driver
@@ -31,7 +31,8 @@ type Context struct {
 	lost   atomic.Pointer[Error]
 }
 
-// NewContext creates a context; this takes a few tenths of a second and a few hundred MB of device memory.
+// NewContext creates a context; this takes a few tenths of a second and a few hundred MB of device memory. In a process in which a
+// kernel faulted it fails with the fault's code.
 func (v *Device) NewContext(s Schedule) (*Context, error) {
 	c := &Context{device: v, driver: v.driver}
 	// Creating makes the new context current; the thread is left as it was found.

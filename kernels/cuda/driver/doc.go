@@ -24,10 +24,11 @@
 // # Errors
 //
 // Every return code is checked and becomes an [*Error] with the call's name. Kernels fail asynchronously: the call that reports a
-// fault is seldom the one that caused it. A fault ends the context, not the process ([IsLost]): from then on all its calls return
-// the first such error without entering the driver, the Close methods of its objects succeed at once (everything dies with the
-// context), and after [Context.Close] a new context should work; TestRealDevice asks it of the hardware, and on an H100 it did not hold yet
-// while another context of the process was open.
+// fault is seldom the one that caused it. A fault ends the context ([IsLost]): from then on all its calls return the first such
+// error without entering the driver, and the Close methods of its objects succeed at once (everything dies with the context). The
+// process goes on, but without the device: cuCtxCreate repeats the fault, whatever was destroyed or reset before (H200, driver 580:
+// destroying every context, cuDevicePrimaryCtxReset, waiting; TestRealFault). Another process has the device as before, so a program
+// that must survive faults keeps its contexts in a process that it can start again.
 //
 // # Build
 //

@@ -37,8 +37,8 @@ func (e *Error) Is(target error) bool {
 func (r Result) Error() string { return r.String() }
 
 // IsLost reports whether err means that the context it came from can do no more work: a kernel faulted (illegal address, trap,
-// watchdog), the hardware failed (ECC, off the bus), or the context was taken away. The process may go on: close the context and
-// open a new one; if that fails too, the device is gone.
+// watchdog), the hardware failed (ECC, off the bus), or the context was taken away. The process may go on, but can use the device no
+// more; another process can, unless the device itself is gone.
 func IsLost(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code.lost()

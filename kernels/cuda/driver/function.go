@@ -22,6 +22,7 @@ const (
 	functionLocal            = 3
 	functionRegisters        = 4
 	functionMaxDynamicShared = 8
+	functionCarveout         = 9
 )
 
 // FunctionInfo is what the compiler made of a kernel. Sizes in bytes.
@@ -64,6 +65,15 @@ func (f *Function) SetMaxDynamicShared(n int) error {
 	}
 	if err := f.context.call(cuFuncSetAttribute, f.handle, functionMaxDynamicShared, uintptr(n)); err != nil {
 		return fmt.Errorf("kernel %s: dynamic shared memory %d bytes: %w", f.name, n, err)
+	}
+	return nil
+}
+
+// PreferShared asks for as much of the memory that a multiprocessor has for both to be shared memory rather than cache as there is. Kernels that differ in it
+// do not run on one multiprocessor at the same time.
+func (f *Function) PreferShared() error {
+	if err := f.context.call(cuFuncSetAttribute, f.handle, functionCarveout, 100); err != nil {
+		return fmt.Errorf("kernel %s: preferring shared memory: %w", f.name, err)
 	}
 	return nil
 }

@@ -72,29 +72,3 @@ func TestCaptureEnds(t *testing.T) {
 		t.Errorf("%d kernels ran, want 1", n)
 	}
 }
-
-func TestTensorMap(t *testing.T) {
-	p := newParts(t, drivertest.New(drivertest.H100))
-	if m := must(p.context.EncodeTiled(tiled(p.memory)))(t); m[0] != uint64(p.memory) || m[1] != 2 {
-		t.Errorf("map is %x", m)
-	}
-	for want, change := range map[string]func(*driver.Tiled){
-		"element type is 99":        func(d *driver.Tiled) { d.Type = 99 },
-		"0 dimensions":              func(d *driver.Tiled) { *d = driver.Tiled{Type: d.Type, Address: d.Address} },
-		"2 strides":                 func(d *driver.Tiled) { d.Stride = []int64{128, 128} },
-		"address is 0x8":            func(d *driver.Tiled) { d.Address = 8 },
-		"size 1 is 0":               func(d *driver.Tiled) { d.Size[1] = 0 },
-		"box size 0 is 257":         func(d *driver.Tiled) { d.Box[0] = 257 },
-		"step 1 is 9":               func(d *driver.Tiled) { d.Step = []uint32{1, 9} },
-		"stride of dimension 1 is":  func(d *driver.Tiled) { d.Stride[0] = 100 },
-		"inner box is 14 bytes":     func(d *driver.Tiled) { d.Box[0] = 7 },
-		"a swizzle of 64":           func(d *driver.Tiled) { d.Swizzle = driver.Swizzle64 },
-		"swizzle and promotion are": func(d *driver.Tiled) { d.Promotion = 4 },
-	} {
-		d := tiled(p.memory)
-		change(&d)
-		if _, err := p.context.EncodeTiled(d); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error is %v, want one with %q", err, want)
-		}
-	}
-}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
@@ -88,38 +87,5 @@ func (r *real) registered(t *testing.T) {
 		r.context.Free(p))
 	if err != nil || string(out) != string(b) {
 		t.Errorf("copies differ, error %v", err)
-	}
-}
-
-// realFault lets a kernel fail: the context must be lost and a new one must work.
-func realFault(t *testing.T, v *driver.Device, kernel string) {
-	c := must(v.NewContext(driver.Block))(t)
-	r := newReal(t, c)
-	var args []any
-	if kernel == "stray" {
-		args = append(args, driver.Ptr(1<<40))
-	}
-	one := driver.Dim{X: 1, Y: 1, Z: 1}
-	l := must(must(r.module.Function(kernel))(t).Prepare(driver.Config{Grid: one, Block: one}, args...))(t)
-	if err := r.stream.Launch(l); err != nil {
-		t.Fatal(err)
-	}
-	err := r.stream.Synchronize()
-	t.Log(err)
-	if !driver.IsLost(err) || c.Lost() != err || kernel == "stray" && !errors.Is(err, driver.IllegalAddress) {
-		t.Errorf("error is %v, want one that ends the context", err)
-	}
-	r.close(t)
-	begin := time.Now()
-	if err := c.Close(); err != nil {
-		t.Errorf("closing a lost context: %v", err)
-	}
-	c = must(v.NewContext(driver.Block))(t)
-	r = newReal(t, c)
-	t.Logf("a new context with data after %v", time.Since(begin))
-	r.sums(t, realCount, func() error { return r.stream.Launch(r.add) })
-	r.close(t)
-	if err := c.Close(); err != nil {
-		t.Error(err)
 	}
 }

@@ -42,9 +42,6 @@ func TestRealDevice(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, kernel := range []string{"fault", "stray"} {
-		t.Run(kernel, func(t *testing.T) { realFault(t, v, kernel) })
-	}
 }
 
 const realCount = 100_003 // no multiple of the block
@@ -205,7 +202,8 @@ func (r *real) graphs(t *testing.T) {
 	} else {
 		t.Log(err)
 	}
-	r.sums(t, realCount, func() error { return x.Launch(r.stream) })
+	// The refused update left x with what the one before brought.
+	r.sums(t, 1000, func() error { return x.Launch(r.stream) })
 	err := errors.Join(x.Close(), y.Close(), g.Close(), changed.Close(), long.Close(), fork.Close(), join.Close(), side.Close())
 	if err != nil {
 		t.Error(err)

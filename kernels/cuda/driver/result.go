@@ -90,7 +90,7 @@ func (r Result) advice() string {
 		return "see the kernel's log for NVRM or Xid; reload nvidia_uvm or reboot"
 	}
 	if r.lost() {
-		return "reported by this call, caused by earlier work; the context is lost: close it and open another"
+		return "reported by this call, caused by earlier work; this process can use the device no more, another can"
 	}
 	return ""
 }

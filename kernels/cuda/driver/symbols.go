@@ -58,6 +58,7 @@ const (
 
 	cuLaunchKernelEx
 	cuTensorMapEncodeTiled
+	cuTensorMapEncodeIm2col
 	cuFuncGetParamInfo
 
 	symbolCount
@@ -124,9 +125,10 @@ var optional = map[symbol]struct {
 	name  string
 	since Version
 }{
-	cuLaunchKernelEx:       {"cuLaunchKernelEx", 11080},
-	cuTensorMapEncodeTiled: {"cuTensorMapEncodeTiled", 12000},
-	cuFuncGetParamInfo:     {"cuFuncGetParamInfo", 12040},
+	cuLaunchKernelEx:        {"cuLaunchKernelEx", 11080},
+	cuTensorMapEncodeTiled:  {"cuTensorMapEncodeTiled", 12000},
+	cuTensorMapEncodeIm2col: {"cuTensorMapEncodeIm2col", 12000},
+	cuFuncGetParamInfo:      {"cuFuncGetParamInfo", 12040},
 }
 
 // String is the name in libcuda.

@@ -13,7 +13,7 @@ for type in f16 bf16; do
 	define=
 	[ $type = f16 ] || define=-DBF16
 	objects=
-	for source in ../src/*.cu emulate.cpp; do
+	for source in ../src/*.cu *.cpp; do
 		object=$out/$(basename "$source").$type.o
 		$clang -x c++ $flags -DEMULATE $define -c -o "$object" "$source"
 		objects="$objects $object"

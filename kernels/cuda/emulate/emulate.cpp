@@ -8,6 +8,7 @@ void *memset(void *, int, size_t);
 void *memcpy(void *, const void *, size_t);
 int printf(const char *, ...);
 void abort();
+void pipelinesReset();
 
 Fiber *self;
 int emulatedThreads, emulatedBlock[3], emulatedGrid[3];
@@ -64,6 +65,10 @@ fiberEnd:
 )");
 
 static int stalled;
+
+// giveWay lets the other threads go on; moved is called where something happened that one of them may wait for.
+extern "C" void giveWay() { yield(); }
+extern "C" void moved() { stalled = 0; }
 
 extern "C" void meetWarp() {
   Meeting *m = self->meeting;
@@ -129,6 +134,7 @@ extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const voi
         emulatedBlock[0] = x, emulatedBlock[1] = y, emulatedBlock[2] = z;
         memset(dynamicShared, 0xff, 101376);  // NaN
         memset(meetings, 0, sizeof meetings);
+        pipelinesReset();
         alive = threads;
         arrived = 0;
         for (int t = 0; t < threads; t++) {

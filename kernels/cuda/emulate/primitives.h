@@ -46,6 +46,8 @@ DEVICE int blockZ() { return emulatedBlock[2]; }
 DEVICE int blocksX() { return emulatedGrid[0]; }
 DEVICE void trap() { __builtin_trap(); }
 DEVICE void barrier() { meetBlock(); }
+DEVICE void awaitPrevious() {}
+DEVICE void allowNext() {}
 
 DEVICE float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 
@@ -71,11 +73,24 @@ DEVICE float shuffleXor(float f, int mask) {
   return __builtin_bit_cast(float, self->meeting->words[turn][lane() ^ mask][0]);
 }
 
+DEVICE bool anyLane(bool condition) {
+  int turn = self->turn;
+  self->turn = 1 - turn;
+  self->meeting->words[turn][lane()][0] = condition;
+  meetWarp();
+  for (int i = 0; i < 32; i++)
+    if (self->meeting->words[turn][i][0]) return true;
+  return false;
+}
 DEVICE float exp2Fast(float x) { return __builtin_exp2f(x); }
 DEVICE float reciprocal(float x) { return 1.f / x; }
 DEVICE float reciprocalFast(float x) { return 1.f / x; }
 DEVICE float rootOf(float x) { return __builtin_sqrtf(x); }
 DEVICE float timesRounded(float a, float b) { return a * b; }
+
+DEVICE void constant2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
+DEVICE void constant4(const float *p, float *f) { constant2(p, f), constant2(p + 2, f + 2); }
+DEVICE Vec4 constantWords(const void *p) { return *(const Vec4 *)p; }
 
 DEVICE u32 sharedAddress(const void *p) { return (u32)((const char *)p - dynamicShared); }
 DEVICE void copyAsync(u32 dst, const void *src, bool valid) { copyLater(dst, src, valid); }

@@ -1,9 +1,9 @@
 //go:build ignore
 
-// Manifest writes images/manifest.json to stdout: hashes of every source and image, kernels and the shared memory that they declare. build.sh calls it in
+// Manifest writes the manifest.json of a folder of images to stdout: hashes of every source and image, kernels and the shared memory that they declare. build.sh calls it in
 // kernels/cuda:
 //
-//	go run gen/manifest.go COMPILER FLAGS
+//	go run gen/manifest.go FOLDER COMPILER FLAGS
 package main
 
 import (
@@ -23,6 +23,7 @@ import (
 type image struct {
 	SHA256  string         `json:"sha256"` // of the text: compressors differ, what the driver is given must not
 	Kernels map[string]int `json:"kernels"`
+	Waits   bool           `json:"waits,omitempty"` // every kernel waits for the one before it, so that it may be launched ahead of time
 }
 
 var (
@@ -37,13 +38,13 @@ func main() {
 		Flags     string            `json:"flags"`
 		Sources   map[string]string `json:"sources"`
 		Images    map[string]image  `json:"images"`
-	}{"kernels/cuda/build.sh", os.Args[1], os.Args[2], map[string]string{}, map[string]image{}}
+	}{"kernels/cuda/build.sh", os.Args[2], os.Args[3], map[string]string{}, map[string]image{}}
 	for _, path := range append(glob("src/*"), append(glob("gen/*"), "build.sh")...) {
 		text, err := os.ReadFile(path)
 		check(err)
 		out.Sources[path] = digest(text)
 	}
-	for _, path := range glob("images/*.ptx.gz") {
+	for _, path := range glob(os.Args[1] + "/*.ptx.gz") {
 		packed, err := os.ReadFile(path)
 		check(err)
 		r, err := gzip.NewReader(bytes.NewReader(packed))
@@ -57,11 +58,21 @@ func main() {
 			check(err)
 			bytes += n
 		}
-		i := image{digest(text), map[string]int{}}
-		for _, m := range entry.FindAllSubmatch(text, -1) {
-			i.Kernels[string(m[1])] = bytes
+		i := image{SHA256: digest(text), Kernels: map[string]int{}}
+		entries := entry.FindAllSubmatchIndex(text, -1)
+		waits := 0
+		for k, m := range entries {
+			end := len(text)
+			if k+1 < len(entries) {
+				end = entries[k+1][0]
+			}
+			i.Kernels[string(text[m[2]:m[3]])] = bytes
+			if regexp.MustCompile(`\sgriddepcontrol\.wait;`).Match(text[m[0]:end]) {
+				waits++
+			}
 		}
-		out.Images[path] = i
+		i.Waits = waits == len(entries)
+		out.Images["images/"+filepath.Base(path)] = i
 	}
 	e := json.NewEncoder(os.Stdout)
 	e.SetIndent("", "\t")

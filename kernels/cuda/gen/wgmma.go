@@ -29,7 +29,7 @@ func list(format string, first, n int) string {
 
 func main() {
 	fmt.Println(head)
-	for _, n := range []int{64, 128, 160, 256} {
+	for _, n := range []int{64, 80, 128, 160, 256} {
 		k := n / 2 // sums of a thread
 		begin := func(keep int) string {
 			return fmt.Sprintf(`asm volatile("{.reg .pred p; setp.ne.b32 p, %%%d, 0; wgmma.mma_async.sync.aligned.m64n%dk16.f32." MMA_TYPE "." MMA_TYPE " {%s}, `,
@@ -39,7 +39,7 @@ func main() {
 		fmt.Printf("template <> struct Wgmma<%d> {\n", n)
 		fmt.Printf("  DEVICE_MEMBER static void multiply(float *c, u64 a, u64 b, int keep) {\n    %s%%%d, %%%d, p, 1, 1, 0, 0;}\"\n", begin(k+2), k, k+1)
 		fmt.Printf("                 : %s\n                 : \"l\"(a), \"l\"(b), \"r\"(keep));\n  }\n", sums)
-		if n <= 128 {
+		if n <= 64 {
 			fmt.Printf("  template <int TURNED> DEVICE_MEMBER static void multiplyRows(float *c, const u32 *a, u64 b, int keep) {\n    %s{%s}, %%%d, p, 1, 1, %%%d;}\"\n",
 				begin(k+5), list("%%%d", k, 4), k+4, k+6)
 			fmt.Printf("                 : %s\n                 : %s, \"l\"(b), \"r\"(keep), \"n\"(TURNED));\n  }\n", sums, list(`"r"(a[%d])`, 0, 4))

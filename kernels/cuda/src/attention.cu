@@ -1,5 +1,5 @@
 // softmax(q·kᵀ/√d)·v for each head, never holding more of the scores than a block's tile. Head sizes up to 80 that are multiples of 8 run on the
-// tensor cores, larger ones as two products around `softmax`, all others on the plain kernel.
+// tensor cores, larger ones as two products (softmax.cu), all others on the plain kernel.
 #include "attention.cuh"
 
 extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
@@ -12,25 +12,26 @@ template <int D> DEVICE void flash(const Attention &p) {
   int t = thread(), l = lane(), w = warp(), head = blockY(), sample = blockZ();
   int q0 = blockX() * QUERIES;
   u32 shared = sharedAddress(dynamicShared), tiles = shared + QUERIES * PITCH * 2;
-  const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitch + head * p.size;
-  const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitch + head * p.size;
-  const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitch + head * p.size;
+  const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitchQ + head * p.size;
+  const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitchK + head * p.size;
+  const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitchV + head * p.size;
 
-  auto copyRows = [&](u32 dst, const u16 *src, int from, int limit, int rows) __attribute__((always_inline)) {
+  auto copyRows = [&](u32 dst, const u16 *src, int pitch, int from, int limit, int rows) __attribute__((always_inline)) {
     for (int i = t; i < rows * CHUNKS; i += NT) {
       int r = i / CHUNKS, c = (i - r * CHUNKS) * 8;
       bool ok = from + r < limit && c < p.size;
-      copyAsync(dst + (r * PITCH + c) * 2, ok ? src + (i64)(from + r) * p.pitch + c : src, ok);
+      copyAsync(dst + (r * PITCH + c) * 2, ok ? src + (i64)(from + r) * pitch + c : src, ok);
     }
   };
   int last = p.causal ? minimum(p.keys, q0 + QUERIES) : p.keys, count = (last + KEYS - 1) / KEYS;
-  copyRows(shared, q, q0, p.queries, QUERIES);
-  copyRows(tiles, keys, 0, p.keys, KEYS);
-  copyRows(tiles + TILE * 2, values, 0, p.keys, KEYS);
+  copyRows(shared, q, p.pitchQ, q0, p.queries, QUERIES);
+  copyRows(tiles, keys, p.pitchK, 0, p.keys, KEYS);
+  copyRows(tiles + TILE * 2, values, p.pitchV, 0, p.keys, KEYS);
   copiesBegun();
 
   u32 fq[2][KD][4];
-  float o[2][D / 8][4], top[2][2], sum[2][2];
+  float o[2][D / 8][4], top[2][2], base[2][2], sum[2][2];
+  bool far = false;
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
@@ -38,6 +39,7 @@ template <int D> DEVICE void flash(const Attention &p) {
 #pragma unroll
       for (int e = 0; e < 4; e++) o[i][j][e] = 0.f;
     top[i][0] = top[i][1] = -1e30f;
+    base[i][0] = base[i][1] = 0.f;
     sum[i][0] = sum[i][1] = 0.f;
   }
   for (int n = 0; n < count; n++) {
@@ -45,8 +47,8 @@ template <int D> DEVICE void flash(const Attention &p) {
     barrier();  // tile n has arrived, and nobody reads the other buffer any more
     if (n + 1 < count) {
       u32 dst = tiles + ((n + 1) & 1) * TILE * 4;
-      copyRows(dst, keys, (n + 1) * KEYS, p.keys, KEYS);
-      copyRows(dst + TILE * 2, values, (n + 1) * KEYS, p.keys, KEYS);
+      copyRows(dst, keys, p.pitchK, (n + 1) * KEYS, p.keys, KEYS);
+      copyRows(dst + TILE * 2, values, p.pitchV, (n + 1) * KEYS, p.keys, KEYS);
     }
     copiesBegun();
     if (n == 0) {
@@ -87,32 +89,62 @@ template <int D> DEVICE void flash(const Attention &p) {
             if (column >= p.keys || (p.causal && column > row)) s[i][j][e] = -__builtin_inff();
           }
     }
-    // Running maximum and sum of each row; the four lanes of a quad share a row.
+    // The exponentials and their sum; the four lanes of a quad share a row.
+    float most[2][2];
+    bool grown = false;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        float m = top[i][h];
+        float m = maximum(s[i][0][2 * h], s[i][0][2 * h + 1]);
 #pragma unroll
-        for (int j = 0; j < KEYS / 8; j++) m = maximum(m, maximum(s[i][j][2 * h], s[i][j][2 * h + 1]));
+        for (int j = 1; j < KEYS / 8; j++) m = maximum(m, maximum(s[i][j][2 * h], s[i][j][2 * h + 1]));
         m = maximum(m, shuffleXor(m, 1));
-        m = maximum(m, shuffleXor(m, 2));
-        float shrink = exp2Fast((top[i][h] - m) * p.scale), total = 0.f;
-        top[i][h] = m;
+        most[i][h] = maximum(m, shuffleXor(m, 2));
+        grown |= most[i][h] > top[i][h];
+      }
+    if (anyLane(grown)) {
+      bool beyond = false;
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          float m = maximum(top[i][h], most[i][h]), shrink = exp2Fast((top[i][h] - m) * p.scale);
+          top[i][h] = m;
+          base[i][h] = m * p.scale;
+          beyond |= __builtin_fabsf(base[i][h]) > FAR;
+          sum[i][h] *= shrink;
+#pragma unroll
+          for (int j = 0; j < D / 8; j++) {
+            o[i][j][2 * h] *= shrink;
+            o[i][j][2 * h + 1] *= shrink;
+          }
+        }
+      far = anyLane(beyond);
+      if (far) base[0][0] = base[0][1] = base[1][0] = base[1][1] = 0.f;
+    }
+    if (far) {
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+          for (int e = 0; e < 4; e++) s[i][j][e] -= top[i][e >> 1];
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float total = 0.f;
 #pragma unroll
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
           for (int e = 0; e < 2; e++) {
-            float f = exp2Fast((s[i][j][2 * h + e] - m) * p.scale);  // exactly 1 for the largest, which a fused product is not
+            float f = exp2Fast(__builtin_fmaf(s[i][j][2 * h + e], p.scale, -base[i][h]));
             s[i][j][2 * h + e] = f;
             total += f;
           }
-        sum[i][h] = sum[i][h] * shrink + total;
-#pragma unroll
-        for (int j = 0; j < D / 8; j++) {
-          o[i][j][2 * h] *= shrink;
-          o[i][j][2 * h + 1] *= shrink;
-        }
+        sum[i][h] += total;
       }
 #pragma unroll
     for (int j = 0; j < KEYS / 16; j++) {
@@ -146,7 +178,7 @@ template <int D> DEVICE void flash(const Attention &p) {
       float f = reciprocal(total);
       int row = q0 + w * 32 + i * 16 + (l >> 2) + h * 8;
       if (row >= p.queries) continue;
-      i64 at = ((i64)sample * p.queries + row) * p.pitch + head * p.size + (l & 3) * 2;
+      i64 at = ((i64)sample * p.queries + row) * p.pitchOut + head * p.size + (l & 3) * 2;
 #pragma unroll
       for (int j = 0; j < D / 8; j++) {
         if (j * 8 >= p.size) continue;
@@ -173,15 +205,15 @@ FLASH(80)
 GLOBAL void THREADS(128, 1) attention_plain(const Attention p) {
   float *q = (float *)dynamicShared, *o = q + p.size, *weight = o + p.size, *part = weight + 128;
   int t = thread(), head = blockY(), sample = blockZ(), query = blockX();
-  i64 row = ((i64)sample * p.queries + query) * p.pitch + head * p.size;
-  for (int d = t; d < p.size; d += 128) q[d] = load(p.q, row + d, p.qType), o[d] = 0.f;
+  i64 row = (i64)sample * p.queries + query;
+  for (int d = t; d < p.size; d += 128) q[d] = load(p.q, row * p.pitchQ + head * p.size + d, p.qType), o[d] = 0.f;
   barrier();
   int last = p.causal ? query + 1 : p.keys;
   float top = -1e30f, sum = 0.f;
   for (int k0 = 0; k0 < last; k0 += 128) {
     int key = k0 + t;
     float s = -__builtin_inff();
-    i64 first = ((i64)sample * p.keys + key) * p.pitch + head * p.size;
+    i64 first = ((i64)sample * p.keys + key) * p.pitchK + head * p.size;
     if (key < last) {
       s = 0.f;
       for (int d = 0; d < p.size; d++) s += q[d] * load(p.k, first + d, p.kType);
@@ -201,67 +233,12 @@ GLOBAL void THREADS(128, 1) attention_plain(const Attention p) {
     int count = minimum(128, last - k0);
     for (int d = t; d < p.size; d += 128) {
       float y = o[d] * shrink;
-      i64 at = ((i64)sample * p.keys + k0) * p.pitch + head * p.size + d;
-      for (int j = 0; j < count; j++) y += weight[j] * load(p.v, at + (i64)j * p.pitch, p.vType);
+      i64 at = ((i64)sample * p.keys + k0) * p.pitchV + head * p.size + d;
+      for (int j = 0; j < count; j++) y += weight[j] * load(p.v, at + (i64)j * p.pitchV, p.vType);
       o[d] = y;
     }
     barrier();
   }
   float f = reciprocal(sum);
-  for (int d = t; d < p.size; d += 128) store(p.out, row + d, p.outType, o[d] * f);
-}
-
-// softmax: row by row p = exp(s − max), unnormalised so that none is lost below the smallest 16-bit number, and 1/Σp of the rounded p for the
-// product that follows. Columns from keys to pitch become zero.
-struct Softmax {
-  const float *s;
-  u16 *p;
-  float *scale;   // 1/Σp
-  int keys, pitch, pitchS;
-  float factor;   // log2(e)/√size
-};
-
-GLOBAL void THREADS(256, 1) softmax(const Softmax a) {
-  SHARED static float part[8];
-  int t = thread();
-  const float *s = a.s + (i64)blockX() * a.pitchS;
-  u16 *p = a.p + (i64)blockX() * a.pitch;
-  float m = -1e30f;
-  for (int i = t; i < a.keys; i += 256) m = maximum(m, s[i]);
-  m = warpMax(m);
-  if (lane() == 0) part[warp()] = m;
-  barrier();
-#pragma unroll
-  for (int i = 0; i < 8; i++) m = maximum(m, part[i]);
-  barrier();
-  float sum = 0.f;
-  for (int i = t; i < a.pitch; i += 256) {
-    u16 h = i < a.keys ? narrow(exp2Fast((s[i] - m) * a.factor)) : 0;
-    p[i] = h;
-    sum += widen(h);
-  }
-  sum = warpSum(sum);
-  if (lane() == 0) part[warp()] = sum;
-  barrier();
-  if (t == 0) {
-    float total = 0.f;
-    for (int i = 0; i < 8; i++) total += part[i];
-    a.scale[blockX()] = reciprocal(total);
-  }
-}
-
-// transpose writes [columns][pitchOut] from [rows][pitch]; rows from rows to pitchOut become zero.
-struct Transpose {
-  const u16 *x;
-  u16 *out;
-  int rows, columns, pitch, pitchOut;
-};
-
-GLOBAL void THREADS(256, 1) transpose(const Transpose a) {
-  SHARED static u16 tile[32][33];
-  int t = thread(), x = t & 31, y = t >> 5, r0 = blockX() * 32, c0 = blockY() * 32;
-  for (int i = y; i < 32; i += 8) tile[i][x] = r0 + i < a.rows && c0 + x < a.columns ? a.x[(i64)(r0 + i) * a.pitch + c0 + x] : 0;
-  barrier();
-  for (int i = y; i < 32; i += 8)
-    if (c0 + i < a.columns && r0 + x < a.pitchOut) a.out[(i64)(c0 + i) * a.pitchOut + r0 + x] = tile[x][i];
+  for (int d = t; d < p.size; d += 128) store(p.out, row * p.pitchOut + head * p.size + d, p.outType, o[d] * f);
 }

@@ -1,129 +1,307 @@
-// Flash attention for Hopper and heads of 64: both products by wgmma with the left operand in registers.
+// Flash attention for Hopper and heads of 64. One warpgroup copies tiles of queries, keys and values, the others do 64 queries each: while a warpgroup computes
+// the exponentials of one tile of scores, the matrix units compute its scores of the next one and its products with the values of the one before.
 #include "attention.cuh"
 #include "hopper.cuh"
+#include "pipeline.cuh"
 
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
-// flash: GROUPS warpgroups of 64 queries each; keys and values come in tiles of KEYS, two of them in flight. While one warpgroup computes exponentials, the
-// others multiply.
-template <int GROUPS, int KEYS> DEVICE void flash(const Attention &p) {
-  constexpr int QUERIES = 64 * GROUPS, NT = 128 * GROUPS, TILE = KEYS * 128;
-  int t = thread(), l = lane(), head = blockY(), sample = blockZ(), q0 = blockX() * QUERIES, row0 = q0 + warp() * 16 + (l >> 2);
-  u32 shared = (sharedAddress(dynamicShared) + 1023) & ~1023u, tiles = shared + QUERIES * 128;
-  const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitch + head * 64;
-  const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitch + head * 64;
-  const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitch + head * 64;
+struct Flash {
+  TensorMap qMap, kMap, vMap, outMap;      // [samples][tokens][heads·64]; boxes of 64 queries, or a tile of keys
+  void *out;                               // where it is float32
+  int queries, keys, heads, tiles, width;  // tiles: of queries, of all heads and samples, width of them a head
+  int pitchOut, causal, outType;
+  float scale;                             // log2(e)/√64
+};
+// Position is where a tile lies.
+struct Position {
+  int head, sample, query;
+  DEVICE_MEMBER Position(const Flash &p, int tile, int queries) {
+    int rest = tile / p.width;
+    query = tile % p.width * queries;
+    head = rest % p.heads;
+    sample = rest / p.heads;
+  }
+};
 
-  auto copyRows = [&](u32 dst, const u16 *src, int from, int limit, int rows) __attribute__((always_inline)) {
+// Ring is a place in a ring of tiles and the parity of the round.
+template <int SIZE> struct Ring {
+  u32 at = 0, parity;
+  DEVICE_MEMBER explicit Ring(u32 parity) : parity(parity) {}
+  DEVICE_MEMBER void next() {
+    if (++at == SIZE) at = 0, parity ^= 1;
+  }
+};
+
+// rowsAt is a matrix descriptor but for its constants (hopper.cuh), and can be added to: 2 for 32 bytes. rows is the descriptor.
+DEVICE u32 rowsAt(u32 at) { return (u32)describe(at); }
+DEVICE u64 rows(u32 rowsAt) { return (describe(0) >> 32 << 32) | rowsAt; }
+
+// held keeps fragments in registers of their own from here on.
+template <int N> DEVICE void held(u32 (&a)[N][4]) {
 #pragma unroll
-    for (int i = t; i < rows * 8; i += NT) {
-      int r = i / 8, c = i % 8;
-      bool ok = from + r < limit;
-      copyAsync(dst + r * 128 + ((c ^ (r & 7)) << 4), ok ? src + (i64)(from + r) * p.pitch + c * 8 : src, ok);
-    }
-  };
-  int last = p.causal ? minimum(p.keys, q0 + QUERIES) : p.keys, count = (last + KEYS - 1) / KEYS;
-  copyRows(shared, q, q0, p.queries, QUERIES);
-  copyRows(tiles, keys, 0, p.keys, KEYS);
-  copyRows(tiles + TILE, values, 0, p.keys, KEYS);
-  copiesBegun();
+  for (int i = 0; i < N; i++) asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3])::"memory");
+}
 
-  u32 fq[4][4];
-  float o[32], s[KEYS / 2], top[2] = {-1e30f, -1e30f}, sum[2] = {0.f, 0.f};
+// best is the largest of the scores 4j and 4j+1 of N, in four chains that do not wait for one another.
+template <int N> DEVICE float best(const float *s) {
+  float m[4];
+#pragma unroll
+  for (int j = 0; j < N / 4; j++) m[j % 4] = j < 4 ? maximum(s[4 * j], s[4 * j + 1]) : maximum(m[j % 4], maximum(s[4 * j], s[4 * j + 1]));
+  return maximum(maximum(m[0], m[1]), maximum(m[2], m[3]));
+}
+
+// flash: GROUPS warpgroups that multiply, tiles of KEYS keys and values, STAGES of both and SLOTS of queries in flight, BLOCKS on a multiprocessor.
+// ONE: all keys lie in one tile. Only then may the mask be causal.
+template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEVICE void flash(const Flash &p, u64 maps) {
+  // Stage n has keys n and values n-LAG, which are needed at the same time.
+  constexpr int QUERIES = 64 * GROUPS, TILE = KEYS * 128, MAP = sizeof(TensorMap), LAG = ONE ? 0 : 2;
+  constexpr int SHARE = 65536 / (BLOCKS * 128 * (GROUPS + 1)) / 8 * 8, FEW = 24, REST = (SHARE * (GROUPS + 1) - FEW) / GROUPS / 8 * 8;
+  u32 shared = (sharedAddress(dynamicShared) + 1023) & ~1023u, tiles = shared + SLOTS * QUERIES * 128, full = tiles + 2 * STAGES * TILE;
+  u32 free = full + 8 * STAGES, queryFull = free + 8 * STAGES, queryFree = queryFull + 8 * SLOTS;
+  int l = lane(), w = warp(), group = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
+  allowNext();
+  if (thread() == 0) {
+    for (int i = 0; i < STAGES; i++) {
+      counterBegins(full + 8 * i, 1);
+      counterBegins(free + 8 * i, 4 * GROUPS);
+    }
+    for (int i = 0; i < SLOTS; i++) {
+      counterBegins(queryFull + 8 * i, 1);
+      counterBegins(queryFree + 8 * i, GROUPS);
+    }
+    countersBegun();
+  }
+  barrier();
+  awaitPrevious();
+  if (group == GROUPS) {
+    giveRegisters<FEW>();
+    if (w != 4 * GROUPS || l != 0) return;
+    Ring<STAGES> stage(1);
+    Ring<SLOTS> slot(1);
+    for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+      Position at(p, tile, QUERIES);
+      awaitPhase(queryFree + 8 * slot.at, slot.parity);
+      arriveExpecting(queryFull + 8 * slot.at, QUERIES * 128);
+      for (int g = 0; g < GROUPS; g++)
+        copyBox(shared + (slot.at * GROUPS + g) * 8192, maps, at.head * 64, at.query + g * 64, at.sample, queryFull + 8 * slot.at);
+      slot.next();
+      for (int n = 0; n < count + LAG; n++) {
+        u32 counter = full + 8 * stage.at, to = tiles + stage.at * 2 * TILE;
+        awaitPhase(free + 8 * stage.at, stage.parity);
+        arriveExpecting(counter, ((n < count) + (n >= LAG)) * TILE);
+        if (n < count) copyBox(to, maps + MAP, at.head * 64, n * KEYS, at.sample, counter);
+        if (n >= LAG) copyBox(to + TILE, maps + 2 * MAP, at.head * 64, (n - LAG) * KEYS, at.sample, counter);
+        stage.next();
+      }
+    }
+    return;
+  }
+  takeRegisters<(REST < 240 ? REST : 240)>();
+  Ring<STAGES> stage(0);
+  Ring<SLOTS> slot(0);
+  float o[32], even[KEYS / 2], odd[KEYS / 2];
+  u32 a[KEYS / 16][4];
 #pragma unroll
   for (int i = 0; i < 32; i++) o[i] = 0.f;
 #pragma unroll
-  for (int i = 0; i < KEYS / 2; i++) s[i] = 0.f;
-  for (int n = 0; n < count; n++) {
-    awaitCopies<0>();
-    fenceShared();
-    barrier();  // tile n has arrived, and nobody multiplies by the other buffer any more
-    if (n + 1 < count) {
-      u32 dst = tiles + ((n + 1) & 1) * 2 * TILE;
-      copyRows(dst, keys, (n + 1) * KEYS, p.keys, KEYS);
-      copyRows(dst + TILE, values, (n + 1) * KEYS, p.keys, KEYS);
-    }
-    copiesBegun();
-    if (n == 0) {
-      int r = warp() * 16 + (l & 15);
+  for (int i = 0; i < KEYS / 2; i++) even[i] = odd[i] = 0.f;
+  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+    int n = 0;
+    u32 q = shared + (slot.at * GROUPS + group) * 8192;
+    float top[2] = {-1e30f, -1e30f}, base[2] = {0.f, 0.f}, sum[2] = {0.f, 0.f}, shrink[2];
+    bool grown, far = false;
+
+    auto awaitStage = [&](int ahead) __attribute__((always_inline)) {
+      Ring<STAGES> next = stage;
+      if (ahead) next.next();
+      awaitPhase(full + 8 * next.at, next.parity);
+    };
+    auto stageRead = [&]() __attribute__((always_inline)) {
+      if (l == 0) arrive(free + 8 * stage.at);
+      stage.next();
+    };
+    // Products begin between groupBegins and groupEnds; the stage that they read is given back after the wait for them.
+    auto scores = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
+      u32 left = rowsAt(q), right = rowsAt(tiles + stage.at * 2 * TILE);
 #pragma unroll
-      for (int d = 0; d < 4; d++) loadMatrices(fq[d], shared + r * 128 + (((d * 2 + (l >> 4)) ^ (r & 7)) << 4));
-    }
-    u32 key = tiles + (n & 1) * 2 * TILE, value = key + TILE;
-    groupBegins(s);
+      for (int d = 0; d < 4; d++) Wgmma<KEYS>::multiply(s, rows(left + d * 2), rows(right + d * 2), d);
+    };
+    auto products = [&](int keep) __attribute__((always_inline)) {
+      u32 right = rowsAt(tiles + stage.at * 2 * TILE + TILE);
 #pragma unroll
-    for (int d = 0; d < 4; d++) Wgmma<KEYS>::template multiplyRows<0>(s, fq[d], describe(key + d * 32), d);
-    groupEnds();
-    awaitGroups<0>();
-    settled(s);
-    int k0 = n * KEYS;
-    if (k0 + KEYS > p.keys || (p.causal && k0 + KEYS > q0)) {
+      for (int j = 0; j < KEYS / 16; j++) Wgmma<64>::template multiplyRows<1>(o, a[j], rows(right + j * 128), j ? 1 : keep);
+    };
+    // exponentials puts those of tile n in the place of its scores; the four lanes of a quad share a row.
+    auto exponentials = [&](float(&s)[KEYS / 2], bool last) __attribute__((always_inline)) {
+      int k0 = n * KEYS;
+      if (last && (k0 + KEYS > p.keys || p.causal)) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          int query = tile % p.width * QUERIES + group * 64 + (w & 3) * 16 + (l >> 2) + h * 8;
+          int left = (ONE && p.causal ? minimum(p.keys, query + 1) : p.keys) - k0 - (l & 3) * 2;
+#pragma unroll
+          for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+              if (j * 8 + e >= left) s[4 * j + 2 * h + e] = -__builtin_inff();
+        }
+      }
+      float most[2];
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float m = best<KEYS / 2>(s + 2 * h);
+        m = maximum(m, shuffleXor(m, 1));
+        most[h] = maximum(m, shuffleXor(m, 2));
+        shrink[h] = 1.f;
+      }
+      grown = anyLane(most[0] > top[0] || most[1] > top[1]);
+      if (grown) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          float m = maximum(top[h], most[h]);
+          shrink[h] = exp2Fast((top[h] - m) * p.scale);
+          top[h] = m;
+          sum[h] *= shrink[h];
+          base[h] = m * p.scale;
+        }
+        far = anyLane(__builtin_fabsf(base[0]) > FAR || __builtin_fabsf(base[1]) > FAR);
+        if (far) base[0] = base[1] = 0.f;
+      }
+      if (far) {
+#pragma unroll
+        for (int i = 0; i < KEYS / 2; i++) s[i] -= top[i >> 1 & 1];
+      }
+      float part[2][2] = {{0.f, 0.f}, {0.f, 0.f}};
 #pragma unroll
       for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-          int column = k0 + j * 8 + (l & 3) * 2 + (e & 1);
-          if (column >= p.keys || (p.causal && column > row0 + (e >> 1) * 8)) s[4 * j + e] = -__builtin_inff();
+          float &x = s[4 * j + e];
+          x = exp2Fast(__builtin_fmaf(x, p.scale, -base[e >> 1]));
+          part[e >> 1][e & 1] += x;
         }
+      sum[0] += part[0][0] + part[0][1];
+      sum[1] += part[1][0] + part[1][1];
+      // Its branch keeps ptxas from moving most exponentials behind the wait for products, where the matrix units would have nothing to do.
+      if (!ONE) awaitStage(1);
+    };
+    // rounded are the exponentials of tile n as a factor, and o relative to the same base.
+    auto rounded = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
+      settled(s);
+      if (grown) {
+#pragma unroll
+        for (int i = 0; i < 32; i++) o[i] *= shrink[i >> 1 & 1];
+      }
+#pragma unroll
+      for (int j = 0; j < KEYS / 16; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) a[j][e] = narrow2(s[8 * j + 2 * e], s[8 * j + 2 * e + 1]);
+      held(a);
+    };
+    auto first = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
+      awaitStage(0);
+      groupBegins(s);
+      scores(s);
+      groupEnds();
+      if (!ONE) awaitStage(1);
+      awaitGroups<0>();
+      settled(s);
+      if (!ONE) stageRead();
+    };
+    // step is tile n of those before the last: its scores are there.
+    auto step = [&](float(&s)[KEYS / 2], float(&next)[KEYS / 2]) __attribute__((always_inline)) {
+      settled(o);
+      groupBegins(next);
+      if (n > 0) products(n > 1);
+      scores(next);
+      groupEnds();
+      exponentials(s, false);
+      awaitGroups<0>();
+      settled(o);
+      settled(next);
+      stageRead();
+      rounded(s);
+      n++;
+    };
+    auto last = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
+      if (!ONE && n > 0) {
+        groupBegins(o);
+        products(n > 1);
+        groupEnds();
+      }
+      exponentials(s, true);
+      awaitGroups<0>();
+      settled(o);
+      if (!ONE) stageRead();
+      rounded(s);
+      groupBegins(o);
+      products(!ONE && n > 0);
+      groupEnds();
+      awaitGroups<0>();
+      settled(o);
+      stageRead();
+    };
+
+    awaitPhase(queryFull + 8 * slot.at, slot.parity);
+    // The last tile's scores are always those in even: ptxas serializes products where two such ends meet.
+    if (ONE || (count & 1)) {
+      first(even);
+    } else {
+      first(odd);
+      step(odd, even);
     }
-    // Running maximum and sum of each row; the four lanes of a quad share a row.
+    while (!ONE && n + 1 < count) {
+      step(even, odd);
+      step(odd, even);
+    }
+    last(even);
+
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float m = top[h];
+      float total = sum[h];
+      total += shuffleXor(total, 1);
+      total += shuffleXor(total, 2);
+      float f = reciprocal(total);
 #pragma unroll
-      for (int j = 0; j < KEYS / 8; j++) m = maximum(m, maximum(s[4 * j + 2 * h], s[4 * j + 2 * h + 1]));
-      m = maximum(m, shuffleXor(m, 1));
-      m = maximum(m, shuffleXor(m, 2));
-      float shrink = exp2Fast((top[h] - m) * p.scale), total = 0.f;
-      top[h] = m;
-#pragma unroll
-      for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float f = exp2Fast((s[4 * j + 2 * h + e] - m) * p.scale);  // exactly 1 for the largest, which a fused product is not
-          s[4 * j + 2 * h + e] = f;
-          total += f;
-        }
-      sum[h] = sum[h] * shrink + total;
-#pragma unroll
-      for (int j = 0; j < 8; j++) {
-        o[4 * j + 2 * h] *= shrink;
-        o[4 * j + 2 * h + 1] *= shrink;
-      }
+      for (int i = 2 * h; i < 32; i += 4) o[i] *= f, o[i + 1] *= f;
     }
-    u32 a[KEYS / 16][4];
+    Position at(p, tile, QUERIES);
+    int q0 = at.query + group * 64, row = (w & 3) * 16 + (l >> 2);
+    if (p.outType == F32) {
 #pragma unroll
-    for (int j = 0; j < KEYS / 16; j++)
+      for (int h = 0; h < 2; h++) {
+        if (q0 + row + h * 8 >= p.queries) continue;
+        float *out = (float *)p.out + ((i64)at.sample * p.queries + q0 + row + h * 8) * p.pitchOut + at.head * 64 + (l & 3) * 2;
 #pragma unroll
-      for (int e = 0; e < 4; e++) a[j][e] = narrow2(s[8 * j + 2 * e], s[8 * j + 2 * e + 1]);
-    groupBegins(o);
-#pragma unroll
-    for (int j = 0; j < KEYS / 16; j++) Wgmma<64>::multiplyRows<1>(o, a[j], describe(value + j * 2048), 1);
-    groupEnds();
-    awaitGroups<0>();
-    settled(o);
-  }
-#pragma unroll
-  for (int h = 0; h < 2; h++) {
-    float total = sum[h];
-    total += shuffleXor(total, 1);
-    total += shuffleXor(total, 2);
-    float f = reciprocal(total);
-    int row = row0 + h * 8;
-    if (row >= p.queries) continue;
-    i64 first = ((i64)sample * p.queries + row) * p.pitch + head * 64 + (l & 3) * 2;
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-      float x = o[4 * j + 2 * h] * f, y = o[4 * j + 2 * h + 1] * f;
-      if (p.outType == F32) {
-        ((float *)p.out)[first + j * 8] = x;
-        ((float *)p.out)[first + j * 8 + 1] = y;
-      } else {
-        *(u32 *)((u16 *)p.out + first + j * 8) = narrow2(x, y);
+        for (int j = 0; j < 8; j++) out[j * 8] = o[4 * j + 2 * h], out[j * 8 + 1] = o[4 * j + 2 * h + 1];
       }
+      barrierOf(1 + group, 128);
+    } else {
+      // The results leave through the place of the group's queries.
+      barrierOf(1 + group, 128);
+#pragma unroll
+      for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+          storeShared(q + (row + h * 8) * 128 + ((j ^ (row & 7)) << 4) + (l & 3) * 4, narrow2(o[4 * j + 2 * h], o[4 * j + 2 * h + 1]));
+      fenceShared();
+      barrierOf(1 + group, 128);
     }
+    if ((thread() & 127) == 0) {
+      if (p.outType != F32) {
+        storeBox(maps + 3 * MAP, at.head * 64, q0, at.sample, q);
+        awaitStores();
+      }
+      arrive(queryFree + 8 * slot.at);
+    }
+    slot.next();
   }
 }
 
-GLOBAL void THREADS(256, 2) wflash_128x64(const Attention p) { flash<2, 64>(p); }
-GLOBAL void THREADS(384, 1) wflash_192x128(const Attention p) { flash<3, 128>(p); }
+#define FLASH(QUERIES, KEYS, STAGES, SLOTS, BLOCKS, ONE)                                                    \
+  GLOBAL void THREADS(2 * QUERIES + 128, BLOCKS) wflash_##QUERIES##x##KEYS(const Flash p) {                  \
+    flash<QUERIES / 64, KEYS, STAGES, SLOTS, BLOCKS, ONE>(p, MAPS(wflash_##QUERIES##x##KEYS, p));            \
+  }
+FLASH(128, 128, 3, 2, 1, false)
+FLASH(64, 80, 2, 2, 3, true)

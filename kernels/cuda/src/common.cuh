@@ -22,6 +22,12 @@ enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
 #include "primitives.cuh"
 #endif
 
+// begin is how a kernel starts that reads nothing before the kernel ahead of it is done.
+DEVICE void begin() {
+  allowNext();
+  awaitPrevious();
+}
+
 DEVICE i64 globalThread() { return (i64)blockX() * threads() + thread(); }
 DEVICE i64 globalThreads() { return (i64)blocksX() * threads(); }
 
@@ -36,6 +42,16 @@ DEVICE void store(void *p, i64 i, int type, float f) {
     ((u16 *)p)[i] = narrow(f);
 }
 
+// widen8 converts eight elements of the 16-bit type.
+DEVICE void widen8(Vec4 v, float *f) {
+  u32 w[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    f[2 * k] = widen((u16)w[k]);
+    f[2 * k + 1] = widen((u16)(w[k] >> 16));
+  }
+}
+
 // load8 and store8 move eight elements from i on; their address is a multiple of 16 bytes.
 DEVICE void load8(const void *p, i64 i, int type, float *f) {
   if (type == F32) {
@@ -44,13 +60,7 @@ DEVICE void load8(const void *p, i64 i, int type, float *f) {
     f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
     return;
   }
-  Vec4 v = *(const Vec4 *)((const u16 *)p + i);
-  u32 w[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-  for (int k = 0; k < 4; k++) {
-    f[2 * k] = widen((u16)w[k]);
-    f[2 * k + 1] = widen((u16)(w[k] >> 16));
-  }
+  widen8(*(const Vec4 *)((const u16 *)p + i), f);
 }
 DEVICE void store8(void *p, i64 i, int type, const float *f) {
   if (type == F32) {
@@ -83,7 +93,7 @@ DEVICE float sigmoid(float x) {
 // gelu is x·Φ(x), with the complementary error function as Chebyshev polynomial and exponential (Numerical Recipes, erfcc; relative error below
 // 1.2e-7), so that Φ keeps its digits far below zero.
 DEVICE float gelu(float x) {
-  float z = __builtin_fabsf(x) * 0.70710678118654752f, t = reciprocal(1.f + 0.5f * z);
+  float z = __builtin_fabsf(x) * 0.70710678118654752f, t = reciprocalFast(1.f + 0.5f * z);
   float p = 0.17087277f;
   p = p * t - 0.82215223f;
   p = p * t + 1.48851587f;

@@ -21,6 +21,7 @@ DEVICE float circle(float angle, bool cosine) {
 }
 
 GLOBAL void THREADS(256, 1) sinusoid(const Sinusoid p) {
+  begin();
   for (i64 i = globalThread(); i < (i64)p.n * p.dim; i += globalThreads()) {
     int row = (int)(i / p.dim), at = (int)(i - (i64)row * p.dim), half = p.dim / 2;
     float y = 0.f;
@@ -28,6 +29,58 @@ GLOBAL void THREADS(256, 1) sinusoid(const Sinusoid p) {
       y = circle(timesRounded(load(p.t, row, p.tType), p.frequency[at % half]), (at < half) == (p.cosFirst != 0));
     }
     store(p.out, i, p.outType, y);
+  }
+}
+
+enum { MOST_PARTS = 32 };
+
+struct Project {
+  const u16 *x, *w;
+  const float *bias;
+  void *out;
+  int M, K, N, parts, outType;
+  int start[MOST_PARTS + 1];  // first column of each part, and N
+};
+
+// project is linear layers side by side of at most 8 rows: w [N][K] has one layer's rows after another's; out is [M][columns] of one part after another. A
+// warp takes a column, and begins with its weights before the kernel ahead has ended.
+GLOBAL void THREADS(256, 4) project(const Project p) {
+  constexpr int ROWS = 8, FLIGHT = 5;
+  allowNext();
+  int n = blockX() * 8 + warp();
+  bool inside = n < p.N;
+  const u16 *w = p.w + (i64)(inside ? n : 0) * p.K;
+  Vec4 ahead[FLIGHT];
+#pragma unroll
+  for (int i = 0; i < FLIGHT; i++) {
+    int k = (i * 32 + lane()) * 8;
+    ahead[i] = k < p.K ? *(const Vec4 *)(w + k) : Vec4{0, 0, 0, 0};
+  }
+  awaitPrevious();
+  if (!inside) return;
+  float sums[ROWS] = {};
+  auto add = [&](Vec4 v, int k) __attribute__((always_inline)) {
+    float f[8], x[8];
+    widen8(v, f);
+#pragma unroll
+    for (int m = 0; m < ROWS; m++)
+      if (m < p.M) {
+        load8(p.x, (i64)m * p.K + k, T16, x);
+#pragma unroll
+        for (int i = 0; i < 8; i++) sums[m] += f[i] * x[i];
+      }
+  };
+#pragma unroll
+  for (int i = 0; i < FLIGHT; i++)
+    if ((i * 32 + lane()) * 8 < p.K) add(ahead[i], (i * 32 + lane()) * 8);
+  for (int k = (FLIGHT * 32 + lane()) * 8; k < p.K; k += 256) add(*(const Vec4 *)(w + k), k);
+  int part = 0;
+  while (p.start[part + 1] <= n) part++;
+  int from = p.start[part], columns = p.start[part + 1] - from;
+#pragma unroll
+  for (int m = 0; m < ROWS; m++) {
+    float sum = warpSum(sums[m]);
+    if (m < p.M && lane() == m) store(p.out, (i64)from * p.M + (i64)m * columns + (n - from), p.outType, p.bias ? sum + p.bias[n] : sum);
   }
 }
 
@@ -39,6 +92,7 @@ struct ScaleRepeat {
 };
 
 GLOBAL void THREADS(256, 1) scale_repeat(const ScaleRepeat p) {
+  begin();
   float f = load(p.scale, 0, p.scaleType);
   for (i64 i = globalThread(); i < p.total; i += globalThreads()) store(p.out, i, p.outType, f * load(p.x, i % p.n, p.xType));
 }
@@ -53,6 +107,7 @@ struct Guidance {
 
 // guidance is a block of 1024 threads for each sample if it is rescaled, else a grid of any width for each.
 GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
+  begin();
   SHARED static float part[4][32];
   i64 u = (i64)blockY() * p.n, c = ((i64)p.batch + blockY()) * p.n;
   float scale = load(p.scale, 0, p.scaleType), factor = 1.f;
@@ -97,6 +152,7 @@ struct Solver {
 // solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves its operand unread;
 // NaN passes the clamp.
 GLOBAL void THREADS(256, 1) solver(const Solver p) {
+  begin();
   const float *f = p.coefficients;
   float a = f[0], b = f[1], clip = f[2];
   int width = 4 + p.K;

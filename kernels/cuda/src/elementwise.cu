@@ -43,8 +43,14 @@ template <int V> DEVICE void activateAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) activate_1(const Map p) { activateAll<1>(p); }
-GLOBAL void THREADS(256, 1) activate_8(const Map p) { activateAll<8>(p); }
+GLOBAL void THREADS(256, 1) activate_1(const Map p) {
+  begin();
+  activateAll<1>(p);
+}
+GLOBAL void THREADS(256, 1) activate_8(const Map p) {
+  begin();
+  activateAll<8>(p);
+}
 
 // x + y, or x plus the row of its sample (sample > 0).
 template <int V> DEVICE void addAll(const Map &p) {
@@ -62,8 +68,14 @@ template <int V> DEVICE void addAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) add_1(const Map p) { addAll<1>(p); }
-GLOBAL void THREADS(256, 1) add_8(const Map p) { addAll<8>(p); }
+GLOBAL void THREADS(256, 1) add_1(const Map p) {
+  begin();
+  addAll<1>(p);
+}
+GLOBAL void THREADS(256, 1) add_8(const Map p) {
+  begin();
+  addAll<8>(p);
+}
 
 template <int V> DEVICE void joinAll(const Map &p) {
   int C = p.C + p.C2;
@@ -78,11 +90,18 @@ template <int V> DEVICE void joinAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) concat_1(const Map p) { joinAll<1>(p); }
-GLOBAL void THREADS(256, 1) concat_8(const Map p) { joinAll<8>(p); }
+GLOBAL void THREADS(256, 1) concat_1(const Map p) {
+  begin();
+  joinAll<1>(p);
+}
+GLOBAL void THREADS(256, 1) concat_8(const Map p) {
+  begin();
+  joinAll<8>(p);
+}
 
 // pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes at a time.
 GLOBAL void THREADS(256, 1) pad(const Map p) {
+  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 row = i / p.C2;
     int c = (int)(i - row * p.C2);
@@ -107,8 +126,14 @@ template <int V> DEVICE void resizeAll(const Resize &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) resize_1(const Resize p) { resizeAll<1>(p); }
-GLOBAL void THREADS(256, 1) resize_8(const Resize p) { resizeAll<8>(p); }
+GLOBAL void THREADS(256, 1) resize_1(const Resize p) {
+  begin();
+  resizeAll<1>(p);
+}
+GLOBAL void THREADS(256, 1) resize_8(const Resize p) {
+  begin();
+  resizeAll<8>(p);
+}
 
 // Rows chosen by number: the host has checked the numbers, and the kernels stay inside the tables whatever they are.
 struct Rows {
@@ -120,6 +145,7 @@ struct Rows {
 };
 
 GLOBAL void THREADS(256, 1) embedding(const Rows p) {
+  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 token = i / p.C;
     int c = (int)(i - token * p.C), id = maximum(0, minimum(p.ids[token], p.rows - 1));
@@ -128,6 +154,7 @@ GLOBAL void THREADS(256, 1) embedding(const Rows p) {
 }
 
 GLOBAL void THREADS(256, 1) gather(const Rows p) {
+  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 b = i / p.C;
     int c = (int)(i - b * p.C), row = maximum(0, minimum(p.ids[b], p.T - 1));
@@ -135,15 +162,16 @@ GLOBAL void THREADS(256, 1) gather(const Rows p) {
   }
 }
 
-// finite writes 1 to flag where an element is NaN or infinite. Any number of threads may write the same 1.
+// finite writes 1 to both flags, that of the run and that of all runs, where an element is NaN or infinite. Any number of threads may write the same 1.
 struct Finite {
   const void *x;
-  int *flag;
+  int *flags;
   i64 n;
   int type;
 };
 
 GLOBAL void THREADS(256, 1) finite(const Finite p) {
+  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads())
-    if (!(__builtin_fabsf(load(p.x, i, p.type)) < __builtin_inff())) *p.flag = 1;
+    if (!(__builtin_fabsf(load(p.x, i, p.type)) < __builtin_inff())) p.flags[0] = p.flags[1] = 1;
 }

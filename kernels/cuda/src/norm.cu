@@ -1,67 +1,97 @@
-// Group and layer norm in float32. Sums are taken about a value of the group itself, so that a mean far from zero costs no digits, and in an
-// order that does not depend on timing.
-#include "common.cuh"
+// Group and layer norm in float32.
+#include "norm.cuh"
 
-struct GroupNorm {
-  const void *x, *x2;
-  const float *weight, *bias;
-  float *partial;  // [sample][group][chunk][2]: sum and sum of squares about the pivot
-  void *out;
-  int pixels, C1, C2, groups, chunks;
-  int xType, x2Type, outType, act;
-  float eps;
-};
-
-extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
-
-DEVICE float groupElement(const GroupNorm &p, i64 pixel, int c) {
-  return c < p.C1 ? load(p.x, pixel * p.C1 + c, p.xType) : load(p.x2, pixel * p.C2 + (c - p.C1), p.x2Type);
+// moments makes mean and 1/σ of groups from the sums of their chunks, LANES neighbouring lanes a group, the same in each of them; all 32 lanes of a warp call it.
+template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int group, float *mean, float *inverse) {
+  const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
+  float pivot = groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
+#pragma unroll 4
+  for (int i = lane() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
+#pragma unroll
+  for (int m = LANES / 2; m > 0; m >>= 1) s += shuffleXor(s, m), q += shuffleXor(q, m);
+  momentsOf(p, pivot, s, q, mean, inverse);
 }
 
-// group_statistics: a warp for each group; grid (chunk, groups/8, sample). Where groups are even in size and the joint does not
-// split a pair, a lane takes two channels at once.
+// group_sums: dynamic shared memory is groupTotals' area and totals.
+GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
+  float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
+  Walk w(p);
+  awaitPrevious();
+  Vec4 v[Walk::FLIGHT];
+#pragma unroll
+  for (int i = 0; i < Walk::FLIGHT; i++)
+    if (w.from + w.row + i * w.down < w.to) v[i] = w.at(w.from + w.row + i * w.down);
+  Sums sums(p, w);
+  for (int pixel = w.from + w.row; pixel < w.to; pixel += Walk::FLIGHT * w.down) {
+#pragma unroll
+    for (int i = 0; i < Walk::FLIGHT; i++) {
+      int at = pixel + i * w.down, next = at + Walk::FLIGHT * w.down;
+      Vec4 now = v[i];
+      if (next < w.to) v[i] = w.at(next);
+      if (at < w.to) sums.add(now);
+    }
+  }
+  allowNext();
+  groupTotals(p, w, sums, area, totals);
+  int groups = w.groups(p);
+  for (int g = thread(); g < groups; g += threads()) {
+    float *out = p.partial + (((i64)blockZ() * p.groups + blockY() * groups + g) * p.chunks + blockX()) * 2;
+    out[0] = totals[2 * g];
+    out[1] = totals[2 * g + 1];
+  }
+}
+
+// group_scale goes up the pixels that group_sums went down, for what is left of them in the second-level cache. Dynamic shared memory holds mean
+// and 1/σ of the slab's groups.
+GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
+  Walk w(p);
+  int groups = w.groups(p);
+  float *mean = (float *)dynamicShared, *inverse = mean + groups;
+  Factors factors;
+  factors.read(p, w.c);
+  awaitPrevious();
+  Vec4 v[Walk::FLIGHT];
+  int last = w.to - 1 - w.row;
+#pragma unroll
+  for (int i = 0; i < Walk::FLIGHT; i++)
+    if (last - i * w.down >= w.from) v[i] = w.at(last - i * w.down);
+  constexpr int LANES = 16;
+  for (int g = thread() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += threads() / LANES) {
+    float m, i;
+    moments<LANES>(p, blockZ(), blockY() * groups + minimum(g, groups - 1), &m, &i);
+    if (g < groups && lane() % LANES == 0) mean[g] = m, inverse[g] = i;
+  }
+  barrier();
+  factors.scale(w, mean, inverse);
+  for (int pixel = last; pixel >= w.from; pixel -= Walk::FLIGHT * w.down) {
+#pragma unroll
+    for (int i = 0; i < Walk::FLIGHT; i++) {
+      int at = pixel - i * w.down, next = at - Walk::FLIGHT * w.down;
+      Vec4 now = v[i];
+      if (next >= w.from) v[i] = w.at(next);
+      if (at >= w.from) factors.write(p, w, now, at);
+    }
+  }
+  allowNext();
+}
+
+// group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk, groups/8, sample).
 GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
-  int group = blockY() * 8 + warp(), sample = blockZ(), l = lane();
+  begin();
+  int group = blockY() * 8 + warp(), sample = blockZ(), l = lane(), from, to;
   if (group >= p.groups) return;
   int size = (p.C1 + p.C2) / p.groups, c0 = group * size;
   i64 image = (i64)sample * p.pixels;
-  int from = (int)((i64)p.pixels * blockX() / p.chunks), to = (int)((i64)p.pixels * (blockX() + 1) / p.chunks);
+  pixelsOf(p, &from, &to);
   float pivot = groupElement(p, image, c0), s = 0.f, q = 0.f;
-  bool pairs = !(size & 1) && !(p.C1 & 1) && !(p.C2 & 1) && p.xType == T16 && (p.C2 == 0 || p.x2Type == T16);
-  int across = pairs ? size / 2 : size;
-  int lanesAcross = minimum(across, 32), down = 32 / lanesAcross, start = l / lanesAcross;
+  int across = minimum(size, 32), down = 32 / across, start = l / across;
   if (start < down) {
-    for (int i = l % lanesAcross; i < across; i += lanesAcross) {
-      if (pairs) {
-        int c = c0 + 2 * i;
-        bool second = c >= p.C1;
-        const u16 *x = second ? (const u16 *)p.x2 + (c - p.C1) : (const u16 *)p.x + c;
-        i64 pitch = second ? p.C2 : p.C1;
-        // Several loads on their way at a time: nothing else hides how long they take.
-        constexpr int FLIGHT = 8;
-        for (int pixel = from + start; pixel < to; pixel += FLIGHT * down) {
-          u32 two[FLIGHT];
-#pragma unroll
-          for (int i = 0; i < FLIGHT; i++) {
-            int at = pixel + i * down;
-            two[i] = *(const u32 *)(x + (image + (at < to ? at : pixel)) * pitch);
-          }
-#pragma unroll
-          for (int i = 0; i < FLIGHT; i++) {
-            float a = widen((u16)two[i]) - pivot, b = widen((u16)(two[i] >> 16)) - pivot;
-            if (pixel + i * down >= to) a = b = 0.f;
-            s += a + b;
-            q += a * a + b * b;
-          }
-        }
-      } else {
-        for (int pixel = from + start; pixel < to; pixel += down) {
-          float a = groupElement(p, image + pixel, c0 + i) - pivot;
-          s += a;
-          q += a * a;
-        }
+    for (int i = l % across; i < size; i += across)
+      for (int pixel = from + start; pixel < to; pixel += down) {
+        float a = groupElement(p, image + pixel, c0 + i) - pivot;
+        s += a;
+        q += a * a;
       }
-    }
   }
   s = warpSum(s);
   q = warpSum(q);
@@ -72,59 +102,29 @@ GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
   }
 }
 
-// group_apply: grid (pixel chunks, channel slabs, sample). A thread keeps its V channels' factors in registers and walks down the pixels. Shared
-// memory holds mean and 1/σ of every group.
-template <int V> DEVICE void apply(const GroupNorm &p) {
+// group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and 1/σ of every group.
+GLOBAL void THREADS(256, 1) group_apply(const GroupNorm p) {
+  begin();
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
-  int t = thread(), sample = blockZ(), C = p.C1 + p.C2, size = C / p.groups;
-  i64 image = (i64)sample * p.pixels;
+  int t = thread(), sample = blockZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
   for (int group = warp(); group < p.groups; group += 8) {
-    const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
-    float s = 0.f, q = 0.f;
-    for (int i = lane(); i < p.chunks; i += 32) s += in[2 * i], q += in[2 * i + 1];
-    s = warpSum(s);
-    q = warpSum(q);
-    if (lane() == 0) {
-      float n = (float)p.pixels * (float)size, shift = s / n, variance = q / n - shift * shift;
-      mean[group] = groupElement(p, image, group * size) + shift;
-      inverse[group] = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
-    }
+    float m, f;
+    moments<32>(p, sample, group, &m, &f);
+    if (lane() == 0) mean[group] = m, inverse[group] = f;
   }
   barrier();
-  int vectors = C / V, slab = blockY() * 256, across = minimum(vectors - slab, 256), down = 256 / across;
+  int slab = blockY() * 256, across = minimum(C - slab, 256), down = 256 / across;
   if (t >= across * down) return;
-  int c = (slab + t % across) * V;
-  float m[V], f[V], b[V];
-#pragma unroll
-  for (int i = 0; i < V; i++) {
-    int group = (c + i) / size;
-    m[i] = mean[group];
-    f[i] = inverse[group] * p.weight[c + i];
-    b[i] = p.bias[c + i];
-  }
-  bool second = c >= p.C1;
-  const void *x = second ? p.x2 : p.x;
-  int pitch = second ? p.C2 : p.C1, type = second ? p.x2Type : p.xType, at = second ? c - p.C1 : c;
-  int from = (int)((i64)p.pixels * blockX() / blocksX()), to = (int)((i64)p.pixels * (blockX() + 1) / blocksX());
+  int c = slab + t % across, group = c / size;
+  float m = mean[group], f = inverse[group] * p.weight[c], b = p.bias[c];
+  i64 image = (i64)sample * p.pixels;
+  pixelsOf(p, &from, &to);
   for (int pixel = from + t / across; pixel < to; pixel += down) {
-    float v[V];
-    if constexpr (V == 8)
-      load8(x, (image + pixel) * pitch + at, type, v);
-    else
-      v[0] = load(x, (image + pixel) * pitch + at, type);
-#pragma unroll
-    for (int i = 0; i < V; i++) {
-      v[i] = (v[i] - m[i]) * f[i] + b[i];
-      if (p.act == SILU) v[i] *= sigmoid(v[i]);
-    }
-    if constexpr (V == 8)
-      store8(p.out, (image + pixel) * C + c, p.outType, v);
-    else
-      store(p.out, (image + pixel) * C + c, p.outType, v[0]);
+    float y = (groupElement(p, image + pixel, c) - m) * f + b;
+    if (p.act == SILU) y *= sigmoid(y);
+    store(p.out, (image + pixel) * C + c, p.outType, y);
   }
 }
-GLOBAL void THREADS(256, 1) group_apply_1(const GroupNorm p) { apply<1>(p); }
-GLOBAL void THREADS(256, 1) group_apply_8(const GroupNorm p) { apply<8>(p); }
 
 struct LayerNorm {
   const void *x;
@@ -134,41 +134,118 @@ struct LayerNorm {
   float eps;
 };
 
-// layer_norm: a warp for each row, eight rows a block. The row is read three times, twice of them from the first-level cache.
-template <int V> DEVICE void layerNorm(const LayerNorm &p) {
-  int row = blockX() * 8 + warp(), l = lane(), vectors = p.C / V;
+// layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them from the first-level cache.
+GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
+  begin();
+  int row = blockX() * 8 + warp();
   if (row >= p.rows) return;
   i64 first = (i64)row * p.C;
-  float v[V];
-  auto read = [&](int i) __attribute__((always_inline)) {
-    if constexpr (V == 8)
-      load8(p.x, first + i * 8, p.xType, v);
-    else
-      v[0] = load(p.x, first + i, p.xType);
-  };
   float sum = 0.f;
-  for (int i = l; i < vectors; i += 32) {
-    read(i);
-#pragma unroll
-    for (int k = 0; k < V; k++) sum += v[k];
-  }
+  for (int i = lane(); i < p.C; i += 32) sum += load(p.x, first + i, p.xType);
   float mean = warpSum(sum) / (float)p.C;
   sum = 0.f;
-  for (int i = l; i < vectors; i += 32) {
-    read(i);
-#pragma unroll
-    for (int k = 0; k < V; k++) sum += (v[k] - mean) * (v[k] - mean);
+  for (int i = lane(); i < p.C; i += 32) {
+    float d = load(p.x, first + i, p.xType) - mean;
+    sum += d * d;
   }
   float inverse = reciprocal(rootOf(warpSum(sum) / (float)p.C + p.eps));
-  for (int i = l; i < vectors; i += 32) {
-    read(i);
+  for (int i = lane(); i < p.C; i += 32)
+    store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
+}
+
+// layerNormRows keeps ROWS 16-bit rows of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are loaded
+// once for all of them and before the kernel ahead has ended; four warps a block.
+template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
+  int row = (blockX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
+  float weight[V][8], bias[V][8];
 #pragma unroll
-    for (int k = 0; k < V; k++) v[k] = (v[k] - mean) * inverse * p.weight[i * V + k] + p.bias[i * V + k];
-    if constexpr (V == 8)
-      store8(p.out, first + i * 8, p.outType, v);
-    else
-      store(p.out, first + i, p.outType, v[0]);
+  for (int i = 0; i < V; i++) {
+    int c = minimum(i * 32 + l, vectors - 1) * 8;
+    load8(p.weight, c, F32, weight[i]);
+    load8(p.bias, c, F32, bias[i]);
+  }
+  awaitPrevious();
+  if (row >= p.rows) return;
+  Vec4 raw[ROWS][V];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      raw[r][i] = Vec4{0, 0, 0, 0};
+      if (i * 32 + l < vectors) raw[r][i] = *(const Vec4 *)((const u16 *)p.x + (i64)minimum(row + r, p.rows - 1) * p.C + (i * 32 + l) * 8);
+    }
+  float mean[ROWS], inverse[ROWS];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    float sum = 0.f, f[8];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      widen8(raw[r][i], f);
+#pragma unroll
+      for (int k = 0; k < 8; k++) sum += f[k];
+    }
+    mean[r] = warpSum(sum) / (float)p.C;
+  }
+  allowNext();
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    float sum = 0.f, f[8];
+#pragma unroll
+    for (int i = 0; i < V; i++)
+      if (i * 32 + l < vectors) {
+        widen8(raw[r][i], f);
+#pragma unroll
+        for (int k = 0; k < 8; k++) sum += (f[k] - mean[r]) * (f[k] - mean[r]);
+      }
+    inverse[r] = reciprocal(rootOf(warpSum(sum) / (float)p.C + p.eps));
+  }
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      float f[8];
+      if (i * 32 + l >= vectors || row + r >= p.rows) continue;
+      widen8(raw[r][i], f);
+#pragma unroll
+      for (int k = 0; k < 8; k++) f[k] = (f[k] - mean[r]) * inverse[r] * weight[i][k] + bias[i][k];
+      store8(p.out, (i64)(row + r) * p.C + (i * 32 + l) * 8, p.outType, f);
+    }
+}
+GLOBAL void THREADS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2>(p); }
+GLOBAL void THREADS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1>(p); }
+GLOBAL void THREADS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1>(p); }
+
+struct Fold {
+  u16 *w;                            // [rows][K], GEGLU's rows alternating in eights
+  const float *gamma, *beta, *bias;  // [K], [K], [rows] or null
+  float *sums, *shifts;              // [rows], in the checkpoint's order
+  int rows, K, half;                 // K is a multiple of 8; half is GEGLU's rows of value, else 0
+};
+
+// fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias adds to its result: a warp a row.
+GLOBAL void THREADS(256, 1) fold(const Fold p) {
+  begin();
+  int n = blockX() * 8 + warp();
+  if (n >= p.rows) return;
+  float sum = 0.f, shift = 0.f;
+  for (int k = lane() * 8; k < p.K; k += 256) {
+    float w[8], g[8], b[8];
+    load8(p.w, (i64)n * p.K + k, T16, w);
+    load8(p.gamma, k, F32, g);
+    load8(p.beta, k, F32, b);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      shift += w[i] * b[i];
+      w[i] = widen(narrow(w[i] * g[i]));
+      sum += w[i];
+    }
+    store8(p.w, (i64)n * p.K + k, T16, w);
+  }
+  sum = warpSum(sum);
+  shift = warpSum(shift);
+  if (lane() == 0) {
+    int at = p.half ? n / 16 * 8 + n % 8 + (n % 16 < 8 ? 0 : p.half) : n;
+    p.sums[at] = sum;
+    p.shifts[at] = shift + (p.bias ? p.bias[at] : 0.f);
   }
 }
-GLOBAL void THREADS(256, 1) layer_norm_1(const LayerNorm p) { layerNorm<1>(p); }
-GLOBAL void THREADS(256, 1) layer_norm_8(const LayerNorm p) { layerNorm<8>(p); }

@@ -18,6 +18,20 @@ DEVICE int blocksX() { return __nvvm_read_ptx_sreg_nctaid_x(); }
 DEVICE void trap() { asm volatile("trap;"); }
 DEVICE void barrier() { asm volatile("bar.sync 0;" ::: "memory"); }
 
+// Kernels of capability 9.0 may be launched while the one before them still runs (programmatic serialization): awaitPrevious returns when all that it
+// wrote can be read, and nothing but weights may be touched ahead of it; allowNext lets the blocks of the next kernel take free places. Every thread of a
+// kernel that is launched so calls awaitPrevious, or it would end before kernels whose results the ones after it read.
+DEVICE void awaitPrevious() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+DEVICE void allowNext() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 DEVICE float maximum(float a, float b) {
   float r;
   asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
@@ -64,6 +78,13 @@ DEVICE float shuffleXor(float f, int mask) {
   return __builtin_bit_cast(float, __nvvm_shfl_sync_bfly_i32(0xffffffff, __builtin_bit_cast(int, f), mask, 31));
 }
 
+// anyLane is whether the condition holds in some lane of the warp.
+DEVICE bool anyLane(bool condition) {
+  int r;
+  asm volatile("{.reg .pred p, q; setp.ne.s32 p, %1, 0; vote.sync.any.pred q, p, 0xffffffff; selp.s32 %0, 1, 0, q;}" : "=r"(r) : "r"((int)condition));
+  return r;
+}
+
 DEVICE float exp2Fast(float x) {
   float r;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
@@ -90,6 +111,19 @@ DEVICE float timesRounded(float a, float b) {
   float r;
   asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
   return r;
+}
+
+// constant2, constant4 and constantWords load numbers that no kernel writes while this one runs: the compiler may move them ahead of stores. Where an
+// operand is overwritten in place, that holds for elements that the thread itself overwrites.
+DEVICE void constant2(const float *p, float *f) { asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(f[0]), "=f"(f[1]) : "l"(p)); }
+DEVICE void constant4(const float *p, float *f) {
+  asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(f[0]), "=f"(f[1]), "=f"(f[2]), "=f"(f[3]) : "l"(p));
+}
+
+DEVICE Vec4 constantWords(const void *p) {
+  Vec4 v;
+  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  return v;
 }
 
 // copyAsync starts a copy of 16 bytes to shared memory; zeros instead where valid is false. copiesBegun ends a group of them.

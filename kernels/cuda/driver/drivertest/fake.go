@@ -63,6 +63,7 @@ type Fake struct {
 	faults   []fault
 	current  map[int]uintptr // context by thread
 	objects  map[uintptr]*object
+	fault    driver.Result // of any context; the process makes no more
 	next     uintptr
 	address  uintptr
 
@@ -82,7 +83,8 @@ func New(devices ...Device) *Fake {
 }
 
 // Fail makes the nth call of a function from now on (1 is the next) return code without doing anything. A code that
-// driver.IsLost knows also ends the context that is current: it returns that code until it is destroyed.
+// driver.IsLost knows also ends the context that is current, which returns that code until it is destroyed, and no other can be made, as
+// with the real driver.
 func (f *Fake) Fail(call string, nth int, code driver.Result) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,7 +176,7 @@ func (f *Fake) Call(fn uintptr, args []uintptr) driver.Result {
 		}
 		if x.left--; x.left == 0 {
 			if c != nil && driver.IsLost(&driver.Error{Code: x.code}) {
-				c.fault = x.code
+				c.fault, f.fault = x.code, x.code
 			}
 			return x.code
 		}

@@ -82,7 +82,8 @@ func init() {
 		{"cuGraphExecUpdate", 4, true, updateGraph},
 		{"cuGraphDestroy", 1, true, destroys(graph)},
 		{"cuGraphExecDestroy", 1, true, destroys(graphExec)},
-		{"cuTensorMapEncodeTiled", 12, true, encodeTiled},
+		{"cuTensorMapEncodeTiled", 12, true, encodeMap},
+		{"cuTensorMapEncodeIm2col", 15, true, encodeMap},
 	}
 }
 
@@ -114,10 +115,13 @@ func setFunctionAttribute(f *Fake, i *invocation) driver.Result {
 	if r != driver.Success {
 		return r
 	}
-	if n := int(i.args[2]); i.args[1] != 8 || n < 0 || n > f.Devices[i.context.device].SharedPerBlock {
+	switch n := int(i.args[2]); {
+	case i.args[1] == 8 && 0 <= n && n <= f.Devices[i.context.device].SharedPerBlock:
+		o.dynamicShared = n
+	case i.args[1] == 9 && 0 <= n && n <= 100: // a wish, which the fake has no use for
+	default:
 		return f.problem(i.name, driver.InvalidValue, "attribute %d is %d", i.args[1], n)
 	}
-	o.dynamicShared = int(i.args[2])
 	return driver.Success
 }
 
@@ -150,8 +154,8 @@ func occupancy(f *Fake, i *invocation) driver.Result {
 	return driver.Success
 }
 
-// encodeTiled checks the alignment and writes the address and the rank in place of the opaque content.
-func encodeTiled(f *Fake, i *invocation) driver.Result {
+// encodeMap checks the alignment and writes the address and the rank in place of the opaque content.
+func encodeMap(f *Fake, i *invocation) driver.Result {
 	if i.args[0]%128 != 0 {
 		return f.problem(i.name, driver.InvalidValue, "the map is at %#x, want a multiple of 128", i.args[0])
 	}

@@ -115,6 +115,9 @@ func deviceAttribute(f *Fake, i *invocation) driver.Result {
 }
 
 func createContext(f *Fake, i *invocation) driver.Result {
+	if f.fault != driver.Success {
+		return f.fault
+	}
 	o := &object{kind: contextKind, device: int(i.args[2])}
 	r := f.add(i, at[uintptr](i.args[0]), o)
 	o.parent = 0

@@ -1,0 +1,111 @@
+//go:build emulate
+
+package cuda
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/kerneltest"
+)
+
+var emulateFilter = flag.String("emulate.filter", "", "cases of the conformance table to emulate")
+
+func TestEmulatedPrograms(t *testing.T) {
+	drv, err := driver.New(newEmulator(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+		d, err := open(drv, Options{Precision: precision})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkPrograms(t, d)
+		checkFused(t, d)
+		checkLoad(t, d)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestEmulated(t *testing.T) {
+	e := newEmulator(t)
+	drv, err := driver.New(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+		for _, edges := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v edges=%t", precision, edges), func(t *testing.T) {
+				d, err := open(drv, Options{Precision: precision})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var device kernels.Device = d
+				if edges {
+					device = temporaries{d}
+				}
+				kerneltest.Run(t, device, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
+				if err := d.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	for _, only := range slices.Concat(tiles, hopperTiles, copiedTiles) {
+		t.Run(only.kernel(), func(t *testing.T) {
+			d, err := open(drv, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.tiles = []tile{only}
+			if only.copied { // which does not take every shape
+				only.rate *= 1000
+				d.tiles = []tile{only, hopperTiles[0]}
+			}
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: "vae 1024 latents"}) // many tiles, little arithmetic
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, only := range flashTiles {
+		t.Run(only.kernel(), func(t *testing.T) {
+			d, err := open(drv, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.flash = []flashTile{only}
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
+			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for name, spent := range e.spent {
+		t.Logf("%s %v", name, spent.Round(time.Millisecond))
+	}
+}
+
+func TestEmulatedResidency(t *testing.T) {
+	drv, err := driver.New(newEmulator(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkResidency(t, func(o Options) *Device {
+		d, err := open(drv, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	})
+}

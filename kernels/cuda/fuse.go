@@ -1,0 +1,319 @@
+package cuda
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// fuse rewrites a plan for this device: linear layers of one input become one product where all that reads them can read a part of it. Those
+// are queries, keys and values, of the text in all layers of a model at once, and the time projections of residual blocks. Values keep their numbers.
+func fuse(plan *kernels.Plan) *kernels.Plan {
+	readers := make([][]reading, len(plan.Tensors))
+	for i, n := range plan.Nodes {
+		for k, v := range n.In {
+			readers[v] = append(readers[v], reading{i, k})
+		}
+	}
+	type group struct {
+		x    kernels.Value
+		rows bool // time projections
+		bias bool
+	}
+	groups := map[group][]int{}
+	var order []group
+	for i, n := range plan.Nodes {
+		s, ok := n.Spec.(kernels.Linear)
+		if !ok || s != (kernels.Linear{Bias: s.Bias}) || !separable(plan, n) {
+			continue
+		}
+		for _, rows := range []bool{false, true} {
+			takes := func(r reading) bool { return takesPart(plan, r, rows) }
+			all := readers[n.Out[0]]
+			if g := (group{n.In[0], rows, s.Bias}); len(all) > 0 && !slices.ContainsFunc(all, func(r reading) bool { return !takes(r) }) {
+				if groups[g] == nil {
+					order = append(order, g)
+				}
+				groups[g] = append(groups[g], i)
+			}
+		}
+	}
+	f := fusion{out: &kernels.Plan{Tensors: slices.Clone(plan.Tensors)}, parts: map[kernels.Value]part{}, instead: map[int]*kernels.Node{}}
+	for _, g := range order {
+		members := groups[g]
+		for most := mostParts; g.rows && len(members) > most; members = members[most:] {
+			f.join(plan, members[:most], true)
+		}
+		f.join(plan, members, g.rows)
+	}
+	for i, n := range plan.Nodes {
+		joined, ok := f.instead[i]
+		if ok && joined == nil {
+			continue
+		}
+		if ok {
+			n = *joined
+		}
+		f.out.Nodes = append(f.out.Nodes, f.sliced(n))
+	}
+	return f.out
+}
+
+// reading is input k of a node.
+type reading struct{ node, k int }
+
+// separable reports whether a linear layer's weights can lie right behind another's, and its result's columns beside another's.
+func separable(plan *kernels.Plan, n kernels.Node) bool {
+	for _, v := range n.In[1:] {
+		if plan.Tensors[v].Role != kernels.Weight {
+			return false
+		}
+	}
+	shape := plan.Tensors[n.In[1]].Shape
+	rows, row := shape[0], roundUp(shape[1], 8)
+	return plan.Tensors[n.Out[0]].Role == kernels.Temp && rows%8 == 0 && 2*rows*row%alignment == 0 && (len(n.In) == 2 || 4*rows%alignment == 0)
+}
+
+// takesPart reports whether a node can read an input as part of a larger value: attention strided rows, a convolution its row bias from anywhere.
+func takesPart(plan *kernels.Plan, r reading, rows bool) bool {
+	n := plan.Nodes[r.node]
+	switch s := n.Spec.(type) {
+	case kernels.Attention:
+		shape := plan.Tensors[n.In[0]].Shape
+		size := shape[len(shape)-1] / s.Heads
+		return !rows && size%8 == 0 && size <= flashMost
+	case kernels.Conv2d:
+		at := 2
+		for _, more := range []bool{s.Concat, s.Bias} {
+			if more {
+				at++
+			}
+		}
+		return rows && s.RowBias && r.k == at && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
+	}
+	return false
+}
+
+// fusion is a plan being rewritten.
+type fusion struct {
+	out     *kernels.Plan
+	parts   map[kernels.Value]part
+	instead map[int]*kernels.Node // of a node; nil where it is part of another
+}
+
+// part is where a value of the original plan lies in a joined one.
+type part struct {
+	of            kernels.Value
+	offset, pitch int // elements; the pitch is from row to row of the last axis
+}
+
+// join makes one node of linear layers with the same input.
+func (f *fusion) join(plan *kernels.Plan, members []int, rows bool) {
+	if len(members) < 2 {
+		return
+	}
+	first := plan.Nodes[members[0]]
+	n := kernels.Node{Path: first.Path, In: []kernels.Value{first.In[0]}}
+	s := joinedLinear{parts: len(members), bias: len(first.In) == 3, apart: rows}
+	var names []string
+	width := 0
+	for _, i := range members {
+		w := plan.Nodes[i].In[1]
+		n.In = append(n.In, w)
+		names = append(names, plan.Tensors[w].Name)
+		width += plan.Tensors[w].Shape[0]
+	}
+	if s.bias {
+		for _, i := range members {
+			n.In = append(n.In, plan.Nodes[i].In[2])
+		}
+	}
+	s.name = strings.Join(names, " ")
+	shape := slices.Clone(plan.Tensors[first.In[0]].Shape)
+	shape[len(shape)-1] = width
+	to := kernels.Value(len(f.out.Tensors))
+	f.out.Tensors = append(f.out.Tensors, kernels.Tensor{Role: kernels.Temp, DType: kernels.F32, Shape: shape})
+	n.Spec, n.Out = s, []kernels.Value{to}
+	at := 0
+	for _, i := range members {
+		columns := plan.Tensors[plan.Nodes[i].In[1]].Shape[0]
+		p := part{of: to, offset: at, pitch: width}
+		if rows {
+			p = part{of: to, offset: at * shape[0], pitch: columns}
+		}
+		f.parts[plan.Nodes[i].Out[0]] = p
+		f.instead[i] = nil
+		at += columns
+	}
+	f.instead[members[0]] = &n
+}
+
+// sliced makes a node read the parts where its inputs are now.
+func (f *fusion) sliced(n kernels.Node) kernels.Node {
+	s := sliced{Spec: n.Spec, parts: map[int]part{}, whole: map[int]kernels.Tensor{}}
+	in := slices.Clone(n.In)
+	for k, v := range n.In {
+		if p, ok := f.parts[v]; ok {
+			s.parts[k], s.whole[k] = p, f.out.Tensors[v]
+			in[k] = p.of
+		}
+	}
+	if len(s.parts) > 0 {
+		n.In, n.Spec = in, s
+	}
+	return n
+}
+
+// joinedLinear is several linear layers of one input side by side.
+//
+// Inputs: x [..., K]; weights [Ni, K]; biases [Ni] if bias. Output: [..., ΣNi]; if apart, where x is [rows, K], each layer's [rows, Ni] in turn.
+type joinedLinear struct {
+	parts       int
+	bias, apart bool
+	name        string // the weights' names
+}
+
+// Infer implements kernels.Spec.
+func (s joinedLinear) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
+	shape := slices.Clone(in[0].Shape)
+	last := len(shape) - 1
+	shape[last] = 0
+	for k := range s.parts {
+		one := []kernels.Tensor{in[0], in[1+k]}
+		if s.bias {
+			one = append(one, in[1+s.parts+k])
+		}
+		out, err := kernels.Linear{Bias: s.bias}.Infer(one)
+		if err != nil {
+			return nil, err
+		}
+		shape[last] += out[0].Shape[last]
+	}
+	return []kernels.Tensor{{DType: kernels.F32, Shape: shape}}, nil
+}
+
+// FLOPs implements kernels.Spec.
+func (s joinedLinear) FLOPs(in []kernels.Tensor) (sum int64) {
+	for _, w := range in[1 : 1+s.parts] {
+		sum += kernels.Linear{}.FLOPs([]kernels.Tensor{in[0], w})
+	}
+	return sum
+}
+
+// sliced is an operation some inputs of which are parts of the values that the node reads. The maps are by number of the input.
+type sliced struct {
+	kernels.Spec
+	parts map[int]part
+	whole map[int]kernels.Tensor // what the operation takes the part for
+}
+
+func (s sliced) inner(in []kernels.Tensor) []kernels.Tensor {
+	in = slices.Clone(in)
+	for k, t := range s.whole {
+		in[k] = t
+	}
+	return in
+}
+
+// Infer implements kernels.Spec.
+func (s sliced) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
+	return s.Spec.Infer(s.inner(in))
+}
+
+// FLOPs implements kernels.Spec.
+func (s sliced) FLOPs(in []kernels.Tensor) int64 { return s.Spec.FLOPs(s.inner(in)) }
+
+// operation is what a node computes, whatever its inputs are parts of.
+func operation(s kernels.Spec) kernels.Spec {
+	switch s := s.(type) {
+	case sliced:
+		return operation(s.Spec)
+	case summing:
+		return operation(s.Spec)
+	case normed:
+		return operation(s.Spec)
+	}
+	return s
+}
+
+// sliced lowers an operation with its inputs as parts.
+func (l *lowering) sliced(s sliced) error {
+	for k, p := range s.parts {
+		o := l.in[k]
+		o.Tensor, o.ref, o.pitch = s.whole[k], o.ref.plus(p.offset, o.storage), p.pitch
+		l.in[k] = o
+	}
+	return l.lower(s.Spec)
+}
+
+// mostParts is how many layers the project kernel takes.
+const mostParts = 32
+
+// joinedLinear lowers to one product, or to a kernel that reads the weights once for few rows.
+func (l *lowering) joinedLinear(s joinedLinear) error {
+	x, width := l.in[0], 0
+	k := x.Shape[len(x.Shape)-1]
+	at, padded, err := l.channels(0)
+	if err != nil {
+		return err
+	}
+	pack := packing{kind: packMatrix, c1: k, p1: padded, join: s.name}
+	if l.norm != nil {
+		pack.fold, pack.join = l.norm.name, pack.join+" "+l.norm.name
+	}
+	var weight, bias ref
+	start := [mostParts + 1]int32{}
+	for i := range s.parts {
+		w, err := l.matrix(1+i, pack)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			weight = w
+		}
+		width += l.in[1+i].Shape[0]
+		if s.apart {
+			start[i+1] = int32(width)
+		}
+	}
+	for i := range s.parts {
+		if !s.bias || l.norm != nil {
+			break
+		}
+		b, err := l.matrix(1+s.parts+i, packing{kind: packFloat, join: s.name})
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			bias = b
+		}
+	}
+	rows, out := x.Len()/k, l.out[0]
+	if s.apart {
+		if rows > skinnyRows || s.parts > mostParts {
+			return fmt.Errorf("cuda: %d layers of %d rows side by side, want at most %d and %d", s.parts, rows, mostParts, skinnyRows)
+		}
+		p := projectParams{M: int32(rows), K: int32(padded), N: int32(width), Parts: int32(s.parts), OutType: out.storage, Start: start}
+		l.launch("project", driver.Dim{X: uint32(ceil(width, 8)), Y: 1, Z: 1}, 256, 0, func(address func(ref) ptr) any {
+			p := p
+			p.X, p.W, p.Bias, p.Out = address(at), address(weight), address(bias), address(out.ref)
+			return p
+		})
+		return nil
+	}
+	p := product{x: at, w: weight, bias: bias, out: out}
+	p.rows(rows, padded, padded)
+	p.N, p.PitchW, p.Columns, p.PitchOut = int32(width), int32(padded), int32(width), int32(width)
+	first := 0
+	if s.bias {
+		first = 1 + s.parts
+	}
+	if err := l.fold(&p, pack, 1, s.parts, first); err != nil {
+		return err
+	}
+	l.product(p)
+	return nil
+}

@@ -1,0 +1,115 @@
+package cuda
+
+import (
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+)
+
+// copying returns the tiles that can compute a product: those that the copy engine fills only where rows of all operands are aligned. It gives such a
+// product an image of its full size where the image is to be resized on the way: that costs less than not using the engine.
+func (l *lowering) copying(p *product) []tile {
+	if !slices.ContainsFunc(l.tiles, func(t tile) bool { return t.copied }) {
+		return l.tiles
+	}
+	const least = 128 // rows of the smallest such tile
+	fits := p.M >= least && p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127
+	if fits && p.Up != 0 {
+		l.enlarge(p)
+	}
+	return slices.DeleteFunc(slices.Clone(l.tiles), func(t tile) bool {
+		return t.copied && (!fits || p.Act == int32(kernels.GEGLU) && t.n%64 != 0)
+	})
+}
+
+// enlarge resizes the image in front of the product.
+func (l *lowering) enlarge(p *product) {
+	n := int64(p.M/(p.OH*p.OW)) * int64(p.UpH) * int64(p.UpW) * int64(p.C1)
+	to, from := l.scratch(2*n), p.x
+	resize := resizeParams{N: n, H: p.H, W: p.Width, OH: p.UpH, OW: p.UpW, C: p.C1, XType: narrow, OType: narrow}
+	l.each("resize_8", n, 8, func(at func(ref) driver.Ptr) any {
+		resize := resize
+		resize.X, resize.Out = at(from), at(to)
+		return resize
+	})
+	p.x, p.H, p.Width, p.UpH, p.UpW, p.Up = to, p.UpH, p.UpW, 0, 0, 0
+}
+
+// copied adds the launch of a tile that the copy engine fills.
+func (l *lowering) copied(p product, t tile) {
+	made := productLaunch{geometry: p.gemmParams, tile: t, element: driver.Float16}
+	if l.precision == kernels.BF16 {
+		made.element = driver.BFloat16
+	}
+	g := &p.gemmParams
+	taps := g.K / (g.C1 + g.C2)
+	made.productParams = productParams{
+		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, Slices1: int32(ceil(int(g.C1), 64)), Slices2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
+		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
+		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, RowBiasType: p.rowBias.storage,
+		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
+	}
+	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
+		made.Taps = 0
+	}
+	if l.norm != nil {
+		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
+	}
+	blocks := uint32(min(int(made.Tiles), l.sms))
+	l.launch(t.kernel(), driver.Dim{X: blocks, Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
+		made := made
+		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
+		if l.sums != nil {
+			made.RowSums = at(l.sums.at)
+		}
+		if l.norm != nil {
+			made.Moments, made.ColumnSums = at(l.norm.at), at(p.columnSums)
+		}
+		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
+		return made
+	})
+}
+
+// productLaunch is what the parameters of such a kernel are made of.
+type productLaunch struct {
+	productParams
+	geometry gemmParams
+	tile     tile
+	element  driver.ElementType
+	at       [3]driver.Ptr
+}
+
+// encode implements mapped.
+func (f productLaunch) encode(e encoder) (any, error) {
+	p, g := f.productParams, &f.geometry
+	matrix := func(at driver.Ptr, columns, pitch, rows int32, box int) (driver.TensorMap, error) {
+		return e.EncodeTiled(driver.Tiled{
+			Type: f.element, Address: at, Size: []int64{int64(columns), int64(rows), 1}, Stride: []int64{2 * int64(pitch), 2 * int64(pitch) * int64(rows)},
+			Box: []uint32{64, uint32(box), 1}, Swizzle: driver.Swizzle128, Promotion: driver.Promotion256,
+		})
+	}
+	operand := func(at driver.Ptr, channels, pitch int32) (driver.TensorMap, error) {
+		if p.Taps == 0 {
+			return matrix(at, channels, pitch, g.M, f.tile.m)
+		}
+		row := 2 * int64(pitch) * int64(g.Width)
+		last := func(places, low, size int32) int32 { return (places-1)*g.Stride - low - (size - 1) }
+		return e.EncodeIm2col(driver.Im2col{
+			Type: f.element, Address: at, Size: [4]int64{int64(channels), int64(g.Width), int64(g.H), int64(g.M / (g.OH * g.OW))},
+			Stride: [3]int64{2 * int64(pitch), row, row * int64(g.H)}, Low: [2]int32{-g.Left, -g.Top},
+			High: [2]int32{last(g.OW, g.Left, g.Width), last(g.OH, g.Top, g.H)}, Step: uint32(g.Stride), Channels: 64, Pixels: uint32(f.tile.m),
+		})
+	}
+	var err error
+	if p.X, err = operand(f.at[0], g.C1, g.Pitch1); err != nil {
+		return nil, err
+	}
+	if g.C2 > 0 {
+		if p.X2, err = operand(f.at[1], g.C2, g.Pitch2); err != nil {
+			return nil, err
+		}
+	}
+	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n)
+	return p, err
+}

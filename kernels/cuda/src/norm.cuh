@@ -1,0 +1,151 @@
+// What the group norm kernels share. Sums are taken about a value of the group itself, so that a mean far from zero costs no digits, and in an order that
+// does not depend on timing.
+#pragma once
+
+#include "common.cuh"
+
+struct GroupNorm {
+  const void *x, *x2;
+  const float *weight, *bias;
+  float *partial;  // [sample][group][chunk][2]: sum and sum of squares about the pivot
+  void *out;
+  int pixels, C1, C2, groups, chunks;
+  int xType, x2Type, outType, act;
+  float eps;
+  int across;  // of all but the general kernels: vectors of eight channels in a slab, whose groups are whole and of 4 channels or at least 8
+};
+
+extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
+
+DEVICE float groupElement(const GroupNorm &p, i64 pixel, int c) {
+  return c < p.C1 ? load(p.x, pixel * p.C1 + c, p.xType) : load(p.x2, pixel * p.C2 + (c - p.C1), p.x2Type);
+}
+
+// pixelsOf is the part of an image that a block works on.
+DEVICE void pixelsOf(const GroupNorm &p, int *from, int *to) {
+  int each = p.pixels / blocksX(), more = p.pixels - each * blocksX();
+  *from = blockX() * each + minimum(blockX(), more);
+  *to = *from + each + (blockX() < more ? 1 : 0);
+}
+
+// Walk is how all but the general kernels go over 16-bit images: a thread keeps to eight channels, which are of one group or of two, and steps over the
+// pixels of its block, FLIGHT loads on their way at any time, since nothing else hides how long they take. Grid (chunk of pixels, slab of channels, sample).
+struct Walk {
+  static constexpr int FLIGHT = 8;
+  int column, row, down, c;  // of the slab's vectors; c is the first channel
+  int size, group, split;    // of a group; the first channel's, counted from the slab's; channels before the next one begins
+  int from, to;              // pixels
+  const u16 *x;              // of the sample's first pixel
+  int pitch;
+  DEVICE_MEMBER Walk(const GroupNorm &p) {
+    row = thread() / p.across, column = thread() - row * p.across, down = threads() / p.across, size = (p.C1 + p.C2) / p.groups;
+    c = (blockY() * p.across + column) * 8;
+    group = column * 8 / size, split = (group + 1) * size - column * 8;
+    bool second = c >= p.C1;
+    pitch = second ? p.C2 : p.C1;
+    x = (second ? (const u16 *)p.x2 + (c - p.C1) : (const u16 *)p.x + c) + (i64)blockZ() * p.pixels * pitch;
+    pixelsOf(p, &from, &to);
+    if (row >= down) to = from;  // left over
+  }
+  DEVICE_MEMBER Vec4 at(int pixel) const { return *(const Vec4 *)(x + (i64)pixel * pitch); }
+  // pick is of the first group's number and the next one's that of channel k.
+  DEVICE_MEMBER float pick(int k, float first, float next) const { return k < split ? first : next; }
+  DEVICE_MEMBER int groups(const GroupNorm &p) const { return p.across * 8 / size; }
+};
+
+// pivotOf is the first element of a group of the slab in the sample.
+DEVICE float pivotOf(const GroupNorm &p, const Walk &w, int group) {
+  int c = blockY() * p.across * 8 + group * w.size;
+  bool second = c >= p.C1;
+  return widen(*((const u16 *)(second ? p.x2 : p.x) + (i64)blockZ() * p.pixels * (second ? p.C2 : p.C1) + (second ? c - p.C1 : c)));
+}
+
+// Sums are a thread's, of each of its channels and of the squares, about the pivots.
+struct Sums {
+  float pivot[8], s[8], q[8];
+  DEVICE_MEMBER Sums(const GroupNorm &p, const Walk &w) {
+    float first = pivotOf(p, w, w.group), next = w.split < 8 ? pivotOf(p, w, w.group + 1) : 0.f;
+#pragma unroll
+    for (int k = 0; k < 8; k++) pivot[k] = w.pick(k, first, next), s[k] = q[k] = 0.f;
+  }
+  DEVICE_MEMBER void add(Vec4 v) {
+    float f[8];
+    widen8(v, f);
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+      float d = f[k] - pivot[k];
+      s[k] += d;
+      q[k] += d * d;
+    }
+  }
+};
+
+// groupTotals adds up the sums of a block by group: out [group of the slab][2], which all threads may read after it. area has room for 4 numbers of each
+// thread and 4 of each column.
+DEVICE void groupTotals(const GroupNorm &p, const Walk &w, const Sums &sums, float *area, float *out) {
+  int T = threads();
+  float *columns = area + 4 * T;
+  float part[4] = {0.f, 0.f, 0.f, 0.f};
+#pragma unroll
+  for (int k = 0; k < 8; k++) {
+    part[0] += w.pick(k, sums.s[k], 0.f);
+    part[1] += w.pick(k, sums.q[k], 0.f);
+    part[2] += w.pick(k, 0.f, sums.s[k]);
+    part[3] += w.pick(k, 0.f, sums.q[k]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) area[i * T + thread()] = part[i];
+  barrier();
+  for (int item = warp(); item < 4 * p.across; item += T / 32) {
+    float sum = 0.f;
+    for (int row = lane(); row < w.down; row += 32) sum += area[item % 4 * T + row * p.across + item / 4];
+    sum = warpSum(sum);
+    if (lane() == 0) columns[item] = sum;
+  }
+  barrier();
+  for (int g = thread(); g < w.groups(p); g += T) {
+    float s = 0.f, q = 0.f;
+    int first = g * w.size, column = first / 8;
+    if (column * 8 < first) s += columns[4 * column + 2], q += columns[4 * column + 3], column++;
+    for (; column * 8 < first + w.size; column++) s += columns[4 * column], q += columns[4 * column + 1];
+    out[2 * g] = s;
+    out[2 * g + 1] = q;
+  }
+  barrier();
+}
+
+// Factors make eight normalised channels of a thread: one multiplication and one addition, since 16-bit operands have no digits to lose by it.
+struct Factors {
+  float f[8], b[8];
+  DEVICE_MEMBER void read(const GroupNorm &p, int c) {
+    load8(p.weight, c, F32, f);
+    load8(p.bias, c, F32, b);
+  }
+  // scale takes mean and 1/σ of the slab's groups.
+  DEVICE_MEMBER void scale(const Walk &w, const float *mean, const float *inverse) {
+    int next = w.split < 8 ? w.group + 1 : w.group;
+    float m[2] = {mean[w.group], mean[next]}, i[2] = {inverse[w.group], inverse[next]};
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+      f[k] *= w.pick(k, i[0], i[1]);
+      b[k] -= w.pick(k, m[0], m[1]) * f[k];
+    }
+  }
+  DEVICE_MEMBER void write(const GroupNorm &p, const Walk &w, Vec4 v, int pixel) const {
+    float y[8];
+    widen8(v, y);
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+      y[k] = y[k] * f[k] + b[k];
+      if (p.act == SILU) y[k] *= sigmoid(y[k]);
+    }
+    store8(p.out, ((i64)blockZ() * p.pixels + pixel) * (p.C1 + p.C2) + w.c, p.outType, y);
+  }
+};
+
+// momentsOf makes mean and 1/σ from sums about a pivot over n elements.
+DEVICE void momentsOf(const GroupNorm &p, float pivot, float s, float q, float *mean, float *inverse) {
+  float n = (float)p.pixels * (float)((p.C1 + p.C2) / p.groups), shift = s / n, variance = q / n - shift * shift;
+  *mean = pivot + shift;
+  *inverse = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
+}

@@ -1,0 +1,92 @@
+// What attention with large heads needs around its two products.
+#include "common.cuh"
+
+// softmax: row by row p = exp(s − max), unnormalised so that none is lost below the smallest 16-bit number, and 1/Σp of the rounded p for the
+// product that follows. Columns from keys to pitch become zero.
+struct Softmax {
+  const float *s;
+  u16 *p;
+  float *scale;   // 1/Σp
+  int keys, pitch, pitchS;  // pitches: multiples of 4
+  float factor;   // log2(e)/√size
+};
+
+struct __attribute__((aligned(8))) Two { u32 x, y; };
+
+// A block does a row and holds 16384 scores of it in registers, so that most rows are read once.
+GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
+  SHARED static float part[8];
+  constexpr int VECTORS = 16, CHUNK = VECTORS * 1024;
+  begin();
+  int t = thread();
+  const float *s = a.s + (i64)blockX() * a.pitchS;
+  u16 *p = a.p + (i64)blockX() * a.pitch;
+  float v[VECTORS][4], m = -1e30f, sum = 0.f;
+  auto fetch = [&](int from) __attribute__((always_inline)) {
+#pragma unroll
+    for (int k = 0; k < VECTORS; k++) {
+      int i = from + k * 1024 + t * 4;
+      if (i < a.keys) {
+        Float4 f = *(const Float4 *)(s + i);
+        v[k][0] = f.x, v[k][1] = f.y, v[k][2] = f.z, v[k][3] = f.w;
+      }
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        if (i + e >= a.keys) v[k][e] = -__builtin_inff();
+    }
+  };
+  for (int from = 0; from < a.keys; from += CHUNK) {
+    fetch(from);
+#pragma unroll
+    for (int k = 0; k < VECTORS; k++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) m = maximum(m, v[k][e]);
+  }
+  m = warpMax(m);
+  if (lane() == 0) part[warp()] = m;
+  barrier();
+#pragma unroll
+  for (int i = 0; i < 8; i++) m = maximum(m, part[i]);
+  barrier();
+  float base = m * a.factor;
+  for (int from = 0; from < a.pitch; from += CHUNK) {
+    if (a.pitch > CHUNK) fetch(from);
+#pragma unroll
+    for (int k = 0; k < VECTORS; k++) {
+      int i = from + k * 1024 + t * 4;
+      u32 h[2];
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        float x = exp2Fast(__builtin_fmaf(v[k][2 * e], a.factor, -base)), y = exp2Fast(__builtin_fmaf(v[k][2 * e + 1], a.factor, -base));
+        h[e] = narrow2(x, y);
+        sum += widen((u16)h[e]) + widen((u16)(h[e] >> 16));
+      }
+      if (i < a.pitch) *(Two *)(p + i) = Two{h[0], h[1]};
+    }
+  }
+  sum = warpSum(sum);
+  if (lane() == 0) part[warp()] = sum;
+  barrier();
+  if (t == 0) {
+    float total = 0.f;
+    for (int i = 0; i < 8; i++) total += part[i];
+    a.scale[blockX()] = reciprocal(total);
+  }
+}
+
+// transpose writes [columns][pitchOut] from [rows][pitch]; rows from rows to pitchOut become zero.
+struct Transpose {
+  const u16 *x;
+  u16 *out;
+  int rows, columns, pitch, pitchOut;
+};
+
+GLOBAL void THREADS(256, 1) transpose(const Transpose a) {
+  SHARED static u16 tile[32][33];
+  begin();
+  int t = thread(), x = t & 31, y = t >> 5, r0 = blockX() * 32, c0 = blockY() * 32;
+  for (int i = y; i < 32; i += 8) tile[i][x] = r0 + i < a.rows && c0 + x < a.columns ? a.x[(i64)(r0 + i) * a.pitch + c0 + x] : 0;
+  barrier();
+  for (int i = y; i < 32; i += 8)
+    if (c0 + i < a.columns && r0 + x < a.pitchOut) a.out[(i64)(c0 + i) * a.pitchOut + r0 + x] = tile[x][i];
+}

@@ -1,0 +1,130 @@
+package kerneltest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// A plan of one operation and one of many differ by the operation alone, not by what surrounds it: launches of the host, copies to the device's types and back.
+// There are as many operations in the long one as last manyTime, within bounds.
+const (
+	manyTime = 4 * time.Millisecond
+	fewest   = 8
+	most     = 128
+)
+
+// timeAmongMany times the operation between temporaries, as models have it, on a device that computes what is queued.
+func (c Case) timeAmongMany(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte) (Figure, error) {
+	one, _, err := c.timeCopies(ctx, d, precision, data, 1)
+	if err != nil {
+		return Figure{}, err
+	}
+	around := one[len(one)/2]
+	copies := min(max(int(manyTime/max(around, time.Microsecond)), fewest), most)
+	many, runs, err := c.timeCopies(ctx, d, precision, data, copies)
+	if err != nil {
+		return Figure{}, err
+	}
+	for i := range many {
+		many[i] = max(many[i]-around, 0) / time.Duration(copies-1)
+	}
+	width := int64(precision.Size())
+	if _, stays := c.Spec.(kernels.Solver); stays {
+		width = 0
+	}
+	return c.figure(d, many, runs*len(many)*(copies-1), width)
+}
+
+// timeCopies returns sorted times of a plan that has so many copies of the operation, all with the same operands.
+func (c Case) timeCopies(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte, copies int) (times []time.Duration, runs int, err error) {
+	b, err := c.compileCopies(d, precision, data, copies)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() {
+		if e := b.close(); err == nil {
+			err = e
+		}
+	}()
+	times, runs, err = b.times(ctx, enoughTime/3)
+	slices.Sort(times)
+	return times, runs, err
+}
+
+// compileCopies builds a plan of copies of the operation that read temporaries and write temporaries, but for a solver's, whose operands are States in any model.
+func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]byte, copies int) (b *fixture, err error) {
+	b = &fixture{device: d, data: data}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w%s", err, b.closing())
+		}
+	}()
+	put := func(name string, r kernels.Role, t kernels.Tensor) kernels.Value {
+		t.Name, t.Role = name, r
+		b.plan.Tensors = append(b.plan.Tensors, t)
+		return kernels.Value(len(b.plan.Tensors) - 1)
+	}
+	node := func(path string, s kernels.Spec, in, out []kernels.Value) {
+		b.plan.Nodes = append(b.plan.Nodes, kernels.Node{Spec: s, Path: path, In: in, Out: out})
+	}
+	outs, err := c.Spec.Infer(c.In)
+	if err != nil {
+		return b, err
+	}
+	_, stays := c.Spec.(kernels.Solver)
+	src := source{}
+	b.sentinels = []kernels.Value{put("sentinel", kernels.State, kernels.Tensor{DType: kernels.F32, Shape: []int{67}})}
+	var operands []kernels.Value
+	for k, t := range c.In {
+		if t.Role == kernels.Weight {
+			t.Name = fmt.Sprintf("%s.%d.%s", c.Name, k, t.Name)
+			src[t.Name] = struct {
+				kernels.Tensor
+				data []byte
+			}{t, data[k]}
+		}
+		v := put(t.Name, t.Role, t)
+		b.in = append(b.in, v)
+		if t.Role != kernels.Weight && t.DType == kernels.F32 && t.Len() > 1 && !stays {
+			from := v
+			v = put(t.Name+", copied", kernels.Temp, t)
+			node("in front", kernels.Activate{}, []kernels.Value{from}, []kernels.Value{v})
+		}
+		operands = append(operands, v)
+	}
+	for i := range copies {
+		written := make([]kernels.Value, len(outs))
+		for k, t := range outs {
+			role := kernels.Temp
+			if stays {
+				role = kernels.Result
+			}
+			written[k] = put(fmt.Sprintf("output %d of copy %d", k, i), role, t)
+		}
+		node(fmt.Sprintf("%s, copy %d", c.Name, i), c.Spec, operands, written)
+		if i == copies-1 && !stays {
+			for k, v := range written {
+				node("behind", kernels.Activate{}, []kernels.Value{v}, []kernels.Value{put(fmt.Sprintf("result %d", k), kernels.Result, outs[k])})
+			}
+		}
+	}
+	if err := b.plan.Validate(); err != nil {
+		return b, err
+	}
+	if len(src) > 0 {
+		if b.weights, err = d.NewWeights(src); err != nil {
+			return b, err
+		}
+	}
+	if b.program, err = d.Compile(&b.plan, b.weights, kernels.Options{Precision: precision}); err != nil {
+		return b, err
+	}
+	if err := b.program.Write(b.sentinels[0], sentinel); err != nil {
+		return b, err
+	}
+	return b, b.write()
+}

@@ -1,0 +1,230 @@
+package sdxl
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/kernels/cuda"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// openDemoFolder opens the demo model from the tree, which a test binary built without it can do too.
+func openDemoFolder(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
+	t.Helper()
+	p, err := OpenFS(os.DirFS("../demo/base"), "demo", Options{Device: dev, Precision: precision})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// processor opens the CPU.
+func processor(t *testing.T) kernels.Device {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dev
+}
+
+// cardRequest is a picture that every device must draw alike.
+type cardRequest struct {
+	name string
+	Request
+}
+
+// cardRequests together ask for everything a step can do: guidance and its rescaling, batches, other sizes, solvers with history and with noise, and a picture that is
+// redrawn.
+func cardRequests(p *Pipeline) []cardRequest {
+	one := func(name, prompt string, change func(*Request)) cardRequest {
+		r := p.NewRequest(prompt)
+		r.Seed = 1
+		if change != nil {
+			change(&r)
+		}
+		return cardRequest{name, r}
+	}
+	return []cardRequest{
+		one("default", "a red apple on a green background", nil),
+		one("pair of an odd size", "two cats", func(r *Request) { r.Count, r.Width, r.Height = 2, 200, 136 }),
+		one("no guidance", "a rocket", func(r *Request) { r.Guidance, r.Steps = 1, 8 }),
+		one("rescaled guidance", "a rocket", func(r *Request) { r.GuidanceRescale, r.Steps = 0.7, 8 }),
+		one("noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "euler_a", 8 }),
+		one("history and noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "dpmpp_2m_sde", 8 }),
+	}
+}
+
+// trace is a drawn picture and the latents after each step.
+type trace struct {
+	*Result
+	steps []*Latents
+}
+
+func traced(t *testing.T, p *Pipeline, r Request) (got trace) {
+	t.Helper()
+	r.OnLatents = func(_ int, x *Latents) { got.steps = append(got.steps, &Latents{x.Shape, slices.Clone(x.Data)}) }
+	generate := p.Generate
+	if r.Image != nil {
+		generate = p.Refine
+	}
+	var err error
+	if got.Result, err = generate(context.Background(), r); err != nil {
+		t.Fatalf("%q: %v", r.Prompt, err)
+	}
+	return got
+}
+
+// distances are those of the latents after each step, relative to want's norm.
+func (x trace) distances(want trace) string {
+	var s string
+	for i := range want.steps {
+		var d, n float64
+		for j, w := range want.steps[i].Data {
+			e := float64(x.steps[i].Data[j]) - float64(w)
+			d, n = d+e*e, n+float64(w)*float64(w)
+		}
+		s += fmt.Sprintf(" %.1e", math.Sqrt(d/n))
+	}
+	return s
+}
+
+// TestCardDemo draws the embedded model's pictures on the card in both precisions by every kernel family, and compares them with the processor's in float32, whose
+// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. A second run must give the same bits.
+func TestCardDemo(t *testing.T) {
+	first := card(t, cuda.Options{})
+	exact := openDemoFolder(t, processor(t), kernels.F32)
+	requests := cardRequests(exact)
+	want := make([]trace, len(requests))
+	for i, r := range requests {
+		want[i] = traced(t, exact, r.Request)
+	}
+	redrawn := exact.NewRequest("a blue apple")
+	redrawn.Seed, redrawn.Strength, redrawn.Image = 1, 0.6, want[0].Images[0]
+	requests, want = append(requests, cardRequest{"redrawn", redrawn}), append(want, traced(t, exact, redrawn))
+	for _, variant := range first.Info().Variants {
+		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+			t.Run(fmt.Sprintf("%s %v", variant, precision), func(t *testing.T) {
+				p := openDemoFolder(t, card(t, cuda.Options{Variant: variant, Precision: precision}), 0)
+				for i, r := range requests {
+					got := traced(t, p, r.Request)
+					t.Logf("%s: distances of the latents from float32's after each step:%s", r.name, got.distances(want[i]))
+					for k, img := range got.Images {
+						if d := psnr(img, want[i].Images[k]); !(d >= 40) {
+							t.Errorf("%s, picture %d: %.1f dB to float32, want 40", r.name, k, d)
+						} else {
+							t.Logf("%s, picture %d: %.1f dB to float32", r.name, k, d)
+						}
+					}
+					again := traced(t, p, r.Request)
+					if !slices.Equal(again.Latents.Data, got.Latents.Data) {
+						t.Errorf("%s: a second run gives other latents", r.name)
+					}
+					for k := range got.Images {
+						if !slices.Equal(again.Images[k].Pix, got.Images[k].Pix) {
+							t.Errorf("%s: a second run gives another picture", r.name)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// loudFolder is the demo model with a UNet whose residual stream is 2^by times as large, which its norms undo.
+func loudFolder(t *testing.T, by int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../demo/base")); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, dir+"/unet/diffusion_pytorch_model.safetensors", func(all map[string]weights.Tensor) {
+		for name, w := range all {
+			contains := func(part string) bool { return strings.Contains("."+name, part) }
+			factor := float32(1)
+			if contains(".conv_in.") || contains(".conv2.") || contains(".proj_out.") ||
+				strings.HasSuffix(name, ".bias") && (contains(".conv_shortcut.") || contains("samplers.")) {
+				factor = float32(math.Ldexp(1, by))
+			}
+			half, err := w.Data()
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := make([]byte, 0, 2*len(half))
+			for i := 0; i < len(half); i += 2 {
+				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(kernels.FromF16(binary.LittleEndian.Uint16(half[i:]))*factor))
+			}
+			all[name] = weights.NewTensor(name, kernels.F32, w.Shape, data)
+		}
+	})
+	return dir
+}
+
+// TestCardOverflow draws with a UNet that overflows float16: the picture is bfloat16's. One that overflows bfloat16 too is an error that names step and node.
+func TestCardOverflow(t *testing.T) {
+	dev := card(t, cuda.Options{})
+	draw := func(dev kernels.Device, by int, watch bool, log io.Writer) (*Result, error) {
+		p, err := Open(loudFolder(t, by), Options{Device: dev, Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		r := p.NewRequest("a red apple on a green background")
+		r.Seed, r.Steps = 1, 8
+		if watch {
+			r.OnLatents = func(int, *Latents) {}
+		}
+		return p.Generate(context.Background(), r)
+	}
+	const by = 16
+	want, err := draw(processor(t), by, false, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first []byte
+	for _, watch := range []bool{false, true} {
+		var log bytes.Buffer
+		got, err := draw(dev, by, watch, &log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("watch %v: %.1f dB to float32; logged %s", watch, psnr(got.Images[0], want.Images[0]), &log)
+		if d := psnr(got.Images[0], want.Images[0]); !(d >= 40) {
+			t.Errorf("%.1f dB to float32, want 40", d)
+		}
+		if !strings.Contains(log.String(), "unet overflows in fp16") {
+			t.Error("no warning")
+		}
+		if first == nil {
+			first = got.Images[0].Pix
+		} else if !slices.Equal(first, got.Images[0].Pix) {
+			t.Error("looking on changes the picture")
+		}
+	}
+	if _, err := draw(dev, 126, false, io.Discard); err == nil || !strings.Contains(err.Error(), "step 1 of 8: ") || !strings.Contains(err.Error(), "in bf16") {
+		t.Errorf("error %v, want one that names the step and a node in bf16", err)
+	} else {
+		t.Logf("as it should: %v", err)
+	}
+}

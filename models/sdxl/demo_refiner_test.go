@@ -1,0 +1,124 @@
+//go:build !nodemo
+
+package sdxl
+
+import (
+	"context"
+	"image"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/demo"
+)
+
+// openDemoRefiner opens the embedded refiner beside its base.
+func openDemoRefiner(t *testing.T, base *Pipeline) *Pipeline {
+	t.Helper()
+	p, err := base.OpenRefinerFS(demo.Refiner(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// demoRefined redraws a picture as the refiner's own defaults say.
+func demoRefined(t *testing.T, refiner *Pipeline, prompt string, img image.Image, change func(*Request)) *image.NRGBA {
+	t.Helper()
+	r := refiner.NewRequest(prompt)
+	r.Seed, r.Image = 2, img
+	if change != nil {
+		change(&r)
+	}
+	result, err := refiner.Refine(context.Background(), r)
+	if err != nil {
+		t.Fatalf("%q: %v", prompt, err)
+	}
+	return result.Images[0]
+}
+
+// TestDemoRefines redraws a picture: it stays the same scene, a seed repeats itself, and all that a request says counts.
+func TestDemoRefines(t *testing.T) {
+	base := openDemo(t, demoDevice(t), kernels.F32)
+	refiner := openDemoRefiner(t, base)
+	if base.encoder2 != refiner.encoder2 || base.vae != refiner.vae {
+		t.Error("the refiner does not share the base's encoder and VAE")
+	}
+	const prompt = "a cat on a blue background"
+	r := base.NewRequest(prompt)
+	r.Seed = 1
+	drawn, err := base.Generate(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refine := func(change func(*Request)) *image.NRGBA {
+		return demoRefined(t, refiner, prompt, drawn.Images[0], func(r *Request) {
+			r.Guidance = 2 // with 1, its own, nothing negative counts
+			if change != nil {
+				change(r)
+			}
+		})
+	}
+	plain := refine(nil)
+	// 20 dB is a root mean square error of 25 levels: the same scene stays above it.
+	if d := psnr(plain, drawn.Images[0]); !(d > 20 && d < 60) {
+		t.Errorf("refined: %.1f dB to what it began with, want the same scene redrawn", d)
+	} else {
+		t.Logf("refined: %.1f dB to what it began with", d)
+	}
+	if !slices.Equal(refine(nil).Pix, plain.Pix) {
+		t.Error("the same seed gives another picture")
+	}
+	negative := "blurry"
+	for what, change := range map[string]func(*Request){
+		"seed":                     func(r *Request) { r.Seed = 3 },
+		"prompt":                   func(r *Request) { r.Prompt = "a dog on a blue background" },
+		"negative prompt":          func(r *Request) { r.Negative = &negative },
+		"strength":                 func(r *Request) { r.Strength = 0.3 },
+		"aesthetic score":          func(r *Request) { r.AestheticScore = 2 },
+		"negative aesthetic score": func(r *Request) { r.NegativeAestheticScore = 6 },
+	} {
+		if slices.Equal(refine(change).Pix, plain.Pix) {
+			t.Errorf("another %s gives the same picture", what)
+		}
+	}
+}
+
+// TestForeignRefiner puts refiners beside bases that they do not belong to.
+func TestForeignRefiner(t *testing.T) {
+	dev := demoDevice(t)
+	base := openDemo(t, dev, kernels.F32)
+	tiny, err := Open("synth:tiny", Options{Device: dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tiny.Close()
+	for name, c := range map[string]struct {
+		open func() (*Pipeline, error)
+		want []string
+	}{
+		"the demo's beside another base": {func() (*Pipeline, error) { return tiny.OpenRefinerFS(demo.Refiner(), "demo") },
+			[]string{"model demo: ", "does not belong to the base synth:tiny", "states of 48 values, the UNet's cross_attention_dim is 128"}},
+		"another beside the demo": {func() (*Pipeline, error) { return base.OpenRefiner("synth:tiny-refiner") },
+			[]string{"model synth:tiny-refiner: ", "does not belong to the base demo", "scaled by 0.13025", "scaled by 1"}},
+		"a base": {func() (*Pipeline, error) { return base.OpenRefinerFS(demo.Base(), "base") }, []string{"model base: the model is a base"}},
+	} {
+		p, err := c.open()
+		if err == nil {
+			t.Errorf("%s: opened", name)
+			p.Close()
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q, want %q in it", name, err, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package nn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// NotFiniteError tells that a program gave NaN or Inf.
+type NotFiniteError struct {
+	Err error // says where
+}
+
+func (e *NotFiniteError) Error() string { return e.Err.Error() }
+
+// Unwrap gives Err.
+func (e *NotFiniteError) Unwrap() error { return e.Err }
+
+// Watched reports whether the device looks for NaN and Inf while it computes. Spoiled may be asked then, and Check needs no values.
+func (p *Program) Watched() bool {
+	_, ok := p.Program.(kernels.Watched)
+	return ok
+}
+
+// Spoiled tells whether a run since the last Check gave NaN or Inf, as far as is known without waiting; false where the program is not watched.
+func (p *Program) Spoiled() bool {
+	w, ok := p.Program.(kernels.Watched)
+	return ok && w.Spoiled()
+}
+
+// Settle waits for the runs under way, tells whether one since the last Settle or Check gave NaN or Inf, and starts anew. It does nothing where the program is not watched.
+func (p *Program) Settle(ctx context.Context) (spoiled bool, err error) {
+	if w, ok := p.Program.(kernels.Watched); ok {
+		return w.Settle(ctx)
+	}
+	return false, nil
+}
+
+// Check returns a *NotFiniteError if x, which the last run computed, is not finite or, where the program is watched, if a run since the last Settle or Check spoiled
+// anything. The error names the first node of the last run whose output was not finite.
+func (p *Program) Check(ctx context.Context, x []float32) error {
+	spoiled, err := p.Settle(ctx)
+	if err != nil {
+		return err
+	}
+	if !p.Watched() {
+		spoiled = slices.ContainsFunc(x, func(f float32) bool { return math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) })
+	}
+	if !spoiled {
+		return nil
+	}
+	if err := p.Finite(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return &NotFiniteError{err}
+	}
+	return &NotFiniteError{fmt.Errorf("program %s: a result is not finite", p.key)}
+}
+
+// Wider returns the precision of the same width that what overflows in the network's own may be computed in: BF16, whose range is float32's, in place of F16, which ends at 65504.
+func (n *Network) Wider() (kernels.DType, bool) {
+	offered := n.dev.Info().Precisions
+	own := n.options.Precision
+	if own == 0 {
+		own = offered[0]
+	}
+	return kernels.BF16, own == kernels.F16 && slices.Contains(offered, kernels.BF16)
+}
+
+// OnOverflow sets what is told, before anything is computed again in a wider precision, where the network's own overflowed. It is called before the first program is.
+func (n *Network) OnOverflow(told func(error)) { n.overflowed = told }
+
+// Overflowed tells the function of OnOverflow.
+func (n *Network) Overflowed(err error) {
+	if n.overflowed != nil {
+		n.overflowed(err)
+	}
+}
+
+// Evaluate runs a program once, compiled as Program does: write gives it its inputs, and read takes its results and returns them for Check. What is not finite is computed
+// again in Wider's precision, if there is one.
+func (n *Network) Evaluate(ctx context.Context, key string, build func(*Builder), write func(*Program) error, read func(*Program) ([]float32, error)) error {
+	once := func(precision kernels.DType) error {
+		p, err := n.ProgramIn(precision, key, build)
+		if err != nil {
+			return err
+		}
+		if err := write(p); err != nil {
+			return err
+		}
+		if _, err := p.Settle(ctx); err != nil { // what a cancelled run may have left
+			return err
+		}
+		if err := p.Run(ctx); err != nil {
+			return err
+		}
+		x, err := read(p)
+		if err != nil {
+			return err
+		}
+		return p.Check(ctx, x)
+	}
+	err := once(0)
+	var bad *NotFiniteError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	wider, ok := n.Wider()
+	if !ok {
+		return err
+	}
+	n.Overflowed(err)
+	return once(wider)
+}

@@ -1,0 +1,126 @@
+package process
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// verb is what a call asks for.
+type verb uint8
+
+const (
+	cancelCall verb = iota + 1 // of the call with that id; it is not answered
+	openRefiner
+	check
+	generate
+	refine
+)
+
+// call goes to the program.
+type call struct {
+	ID      uint64
+	Do      verb
+	Refiner bool // do it with the refiner
+	Request *request
+	Image   bool // of a check: image to image
+}
+
+// request is an sdxl.Request without its callbacks. Gob does not tell a pointer to an empty string from none.
+type request struct {
+	sdxl.Request
+	HasNegative bool
+}
+
+func pack(r sdxl.Request) (*request, error) {
+	if r.Progress != nil || r.OnLatents != nil {
+		return nil, errors.New("process: Progress and OnLatents of a request can't be called from another process: must be nil")
+	}
+	return &request{r, r.Negative != nil}, nil
+}
+
+func (r *request) unpack() sdxl.Request {
+	if r.HasNegative && r.Negative == nil {
+		r.Negative = new(string)
+	}
+	return r.Request
+}
+
+// answer comes from the program; the one with id 0 comes first, when the model is open or can't be opened.
+type answer struct {
+	ID     uint64
+	Info   sdxl.Info    // of the model that was opened
+	Device kernels.Info // answer 0
+	Result *sdxl.Result
+	Failed *failed
+	Lost   string // why the engine can compute no more; "" while it can
+}
+
+// failed is an error on its way. What the server tells apart is told apart at the other end.
+type failed struct {
+	Text   string
+	Field  *field // of an *sdxl.RequestError
+	Memory bool   // of kernels.ErrMemory
+}
+
+// memoryError is an error for want of the device's memory.
+type memoryError string
+
+func (e memoryError) Error() string      { return string(e) }
+func (memoryError) Is(target error) bool { return target == kernels.ErrMemory }
+
+type field struct {
+	Name    string
+	Value   any
+	Allowed string
+	Cause   string
+}
+
+func fail(err error) *failed {
+	f := &failed{Text: err.Error(), Memory: errors.Is(err, kernels.ErrMemory)}
+	var bad *sdxl.RequestError
+	if errors.As(err, &bad) {
+		f.Field = &field{Name: bad.Field, Value: bad.Value, Allowed: bad.Allowed}
+		switch bad.Value.(type) {
+		case nil, bool, int, uint64, float64, string:
+		default: // gob would have to know the type
+			f.Field.Value = fmt.Sprint(bad.Value)
+		}
+		if bad.Err != nil {
+			f.Field.Cause = bad.Err.Error()
+		}
+	}
+	return f
+}
+
+// error is the error that was sent.
+func (f *failed) error() error {
+	switch {
+	case f == nil:
+		return nil
+	case f.Memory:
+		return memoryError(f.Text)
+	case f.Field == nil:
+		return errors.New(f.Text)
+	}
+	bad := &sdxl.RequestError{Field: f.Field.Name, Value: f.Field.Value, Allowed: f.Field.Allowed}
+	if f.Field.Cause != "" {
+		bad.Err = errors.New(f.Field.Cause)
+	}
+	return bad
+}
+
+// What a decoded PNG can be.
+func init() {
+	for _, img := range []image.Image{&image.Gray{}, &image.Gray16{}, &image.NRGBA{}, &image.NRGBA64{}, &image.RGBA{}, &image.RGBA64{}, &image.Paletted{}} {
+		gob.Register(img)
+	}
+	for _, c := range []color.Color{color.RGBA{}, color.NRGBA{}} {
+		gob.Register(c)
+	}
+}

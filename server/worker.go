@@ -1,0 +1,155 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Pauses between attempts to load what was lost: the first, doubled up to the longest.
+const (
+	firstPause   = time.Second
+	longestPause = time.Minute
+)
+
+// worker is a device with the models on it. Who has its turn in the queue computes on it.
+type worker struct {
+	index int
+	name  string // of the device; may be ""
+
+	// mu guards what follows: written by who has the turn, read by anybody who asks for facts and must not have the engine closed below him.
+	mu      sync.RWMutex
+	engine  Engine // nil until loaded, and while lost
+	refiner Engine // nil until first needed
+	lost    bool   // it was loaded once, and failed
+}
+
+// closeModels frees the models.
+func (w *worker) closeModels() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for _, e := range []Engine{w.refiner, w.engine} { // the refiner may share the base's weights
+		if e != nil {
+			errs = append(errs, e.Close())
+		}
+	}
+	w.engine, w.refiner = nil, nil
+	return errors.Join(errs...)
+}
+
+// attrs names the worker's device, if it has a name, before other attributes.
+func (w *worker) attrs(more ...any) []any {
+	if w.name == "" {
+		return more
+	}
+	return append([]any{slog.String("device", w.name)}, more...)
+}
+
+// load opens the model on a worker's device and lets the worker take work.
+func (s *Server) load(w *worker) error {
+	began := time.Now()
+	engine, err := s.config.Load(w.index)
+	if err != nil {
+		if w.name != "" {
+			err = fmt.Errorf("%s: %w", w.name, err)
+		}
+		return err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		w.mu.Lock()
+		w.engine, w.lost = engine, false
+		w.mu.Unlock()
+	}
+	s.mu.Unlock()
+	if closed {
+		return engine.Close()
+	}
+	info := engine.Info()
+	s.config.Log.Info("model loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
+		slog.Duration("duration", time.Since(began)))...)
+	s.queue.join(w.index)
+	return nil
+}
+
+// leave gives a worker's turn to the next, or begins to make a lost one whole.
+func (s *Server) leave(w *worker) {
+	cause := w.engine.Lost()
+	if cause == nil {
+		s.queue.leave(w.index)
+		return
+	}
+	s.config.Log.Error("device lost", w.attrs(slog.String("error", cause.Error()))...)
+	s.recovering.Go(func() { s.recover(w) })
+}
+
+// recover closes what a failed device held and loads it again, until that succeeds or the server ends. Requests in the queue wait
+// for the first attempt; if that fails and no other device works, they are answered.
+func (s *Server) recover(w *worker) {
+	w.mu.Lock()
+	w.lost = true
+	w.mu.Unlock()
+	if err := w.closeModels(); err != nil {
+		s.config.Log.Warn("closing the models of a lost device", w.attrs(slog.String("error", err.Error()))...)
+	}
+	for pause := firstPause; s.stopped.Err() == nil; pause = min(2*pause, longestPause) {
+		err := s.load(w)
+		if err == nil {
+			return
+		}
+		s.config.Log.Error("device still lost", w.attrs(slog.String("error", err.Error()), slog.Duration("again_in", pause))...)
+		s.queue.miss(w.index)
+		select {
+		case <-time.After(pause):
+		case <-s.stopped.Done():
+		}
+	}
+}
+
+// withEngine calls do with the engine of any device, which is not closed meanwhile.
+func (s *Server) withEngine(do func(Engine) error) error {
+	if s.draining.Load() || s.stopped.Err() != nil {
+		return &failure{kind: stopping}
+	}
+	lost := false
+	for _, w := range s.workers {
+		w.mu.RLock()
+		if w.engine != nil {
+			defer w.mu.RUnlock()
+			return do(w.engine)
+		}
+		lost = lost || w.lost
+		w.mu.RUnlock()
+	}
+	if lost {
+		return &failure{kind: deviceLost}
+	}
+	return &failure{kind: loading}
+}
+
+// ready returns the reason why no work is taken, nil if it is.
+func (s *Server) ready() error { return s.withEngine(func(Engine) error { return nil }) }
+
+// health says of each device that has a name whether it takes work.
+func (s *Server) health() map[string]string {
+	states := map[string]string{}
+	for _, w := range s.workers {
+		w.mu.RLock()
+		state := "loading"
+		switch {
+		case w.engine != nil:
+			state = "ready"
+		case w.lost:
+			state = "lost"
+		}
+		w.mu.RUnlock()
+		if w.name != "" {
+			states[w.name] = state
+		}
+	}
+	return states
+}

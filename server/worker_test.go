@@ -1,0 +1,269 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+var errFault = errors.New("cuda: a kernel faulted")
+
+// fleet is the engines of a bench with several devices, each as often as it was loaded.
+type fleet struct {
+	mu      sync.Mutex
+	engines map[int][]*fakeEngine
+	refuse  map[int]error // why a device can't be loaded
+}
+
+func newFleet(t *testing.T, run func(device, load int, e *fakeEngine) func(context.Context, sdxl.Request) error) (*fleet, func(*Config)) {
+	f := &fleet{engines: map[int][]*fakeEngine{}, refuse: map[int]error{}}
+	load := func(device int) (Engine, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if err := f.refuse[device]; err != nil {
+			return nil, err
+		}
+		e := &fakeEngine{t: t, name: fmt.Sprint("device-", device)}
+		if run != nil {
+			e.run = run(device, len(f.engines[device]), e)
+		}
+		f.engines[device] = append(f.engines[device], e)
+		return e, nil
+	}
+	return f, func(c *Config) {
+		c.Load = load
+		c.LoadRefiner = func(base Engine) (Engine, error) {
+			return &fakeEngine{t: t, name: "refiner of " + base.(*fakeEngine).name}, nil
+		}
+	}
+}
+
+func (f *fleet) loads(device int) []*fakeEngine {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.engines[device]
+}
+
+func (f *fleet) setRefuse(device int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse[device] = err
+}
+
+// faulty computes, but for prompts of "fault", which end the engine.
+func faulty(_, _ int, e *fakeEngine) func(context.Context, sdxl.Request) error {
+	return func(_ context.Context, r sdxl.Request) error {
+		time.Sleep(time.Second)
+		if r.Prompt == "fault" {
+			e.lost.Store(&errFault)
+			return errFault
+		}
+		return nil
+	}
+}
+
+// A device that fails costs one request. Its engine and refiner are closed, the model is loaded again, and those who waited are served by it.
+func TestLostDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := loadedBench(t, change)
+		made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+		id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`))
+		broken := b.start(t.Context(), "/generate", `{"prompt":"fault"}`)
+		synctest.Wait()
+		var after []<-chan *httptest.ResponseRecorder
+		for range 2 {
+			after = append(after, b.start(t.Context(), "/generate", `{"prompt":"a"}`))
+			synctest.Wait()
+		}
+		if w := <-broken; w.Code != 500 || w.Body.String() != `{"detail":"The device failed while it computed this picture; it is being opened again"}` {
+			t.Errorf("the job that failed: %d %s", w.Code, w.Body)
+		}
+		for _, a := range after {
+			id(t, <-a)
+		}
+		engines := f.loads(0)
+		if len(engines) != 2 || !engines[0].closed.Load() || engines[1].calls.Load() != 2 {
+			t.Fatalf("%d loads, the first closed: %v", len(engines), engines[0].closed.Load())
+		}
+		id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`)) // with a refiner of the new engine's
+		if log := b.log.String(); !strings.Contains(log, `msg="device lost" error="cuda: a kernel faulted"`) || strings.Count(log, "model loaded") != 2 || strings.Count(log, "refiner loaded") != 2 {
+			t.Errorf("log:\n%s", log)
+		}
+	})
+}
+
+// Too little memory is an answer about the picture, and no fault of the device; the log has the figures.
+func TestTooLarge(t *testing.T) {
+	b := loadedBench(t, nil)
+	b.base.run = func(context.Context, sdxl.Request) error {
+		return fmt.Errorf("%w: 9000.0 MiB needed", kernels.ErrMemory)
+	}
+	w := b.do("POST", "/generate", `{"prompt":"a"}`)
+	if w.Code != 507 || w.Body.String() != `{"detail":"The device has too little memory for this picture: ask for a smaller one"}` || !strings.Contains(b.log.String(), "9000.0 MiB needed") {
+		t.Errorf("%d %s\n%s", w.Code, w.Body, b.log)
+	}
+	b.base.run = nil
+	id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+	if n := strings.Count(b.log.String(), "model loaded"); n != 1 {
+		t.Errorf("the model was loaded %d times", n)
+	}
+}
+
+// A device that can't be opened again is told to everybody, tried again with growing pauses, and used once it is back.
+func TestDeviceStaysLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := loadedBench(t, change)
+		f.setRefuse(0, errors.New("no such device"))
+		broken := b.start(t.Context(), "/generate", `{"prompt":"fault"}`)
+		synctest.Wait()
+		waiting := b.start(t.Context(), "/generate", `{"prompt":"a"}`)
+		if w := <-broken; w.Code != 500 {
+			t.Errorf("the job that failed: %d %s", w.Code, w.Body)
+		}
+		lost := func(what string, w *httptest.ResponseRecorder) {
+			t.Helper()
+			if w.Code != 503 || w.Body.String() != `{"detail":"The device failed and is being opened again"}` || w.Header().Get("Retry-After") != "5" {
+				t.Errorf("%s: %d %s %v", what, w.Code, w.Body, w.Header())
+			}
+		}
+		lost("who waited", <-waiting)
+		lost("/readyz", b.do("GET", "/readyz", ""))
+		lost("/generate", b.do("POST", "/generate", `{"prompt":"a"}`))
+		if w := b.do("GET", "/healthz", ""); w.Code != 200 {
+			t.Errorf("/healthz: %d", w.Code)
+		}
+		time.Sleep(10 * time.Second) // tried at 0, 1, 3 and 7 s
+		if n := strings.Count(b.log.String(), `msg="device still lost" error="no such device"`); n != 4 {
+			t.Errorf("tried %d times, want 4:\n%s", n, b.log)
+		}
+		f.setRefuse(0, nil)
+		time.Sleep(6 * time.Second)
+		id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+	})
+}
+
+// A server can end while a device is lost.
+func TestCloseWhileLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := newBench(t, change)
+		if err := b.Load(); err != nil {
+			t.Fatal(err)
+		}
+		f.setRefuse(0, errors.New("no such device"))
+		b.do("POST", "/generate", `{"prompt":"fault"}`)
+		synctest.Wait()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if e := f.loads(0); len(e) != 1 || !e[0].closed.Load() {
+			t.Errorf("%d loads", len(e))
+		}
+	})
+}
+
+// Each device has a worker; jobs go to whichever is free, in order, and no device has two at once.
+func TestSeveralDevices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inside, most atomic.Int32
+		f, change := newFleet(t, func(device, _ int, _ *fakeEngine) func(context.Context, sdxl.Request) error {
+			return func(context.Context, sdxl.Request) error {
+				most.Store(max(most.Load(), inside.Add(1)))
+				defer inside.Add(-1)
+				time.Sleep(time.Duration(device+1) * time.Second) // device 0 is the fastest
+				return nil
+			}
+		})
+		b := loadedBench(t, func(c *Config) { change(c); c.Devices = []string{"cuda:0", "cuda:1", "cuda:2"}; c.Queue = 30 })
+		if w := b.do("GET", "/readyz", ""); w.Body.String() != `{"status":"ready","devices":{"cuda:0":"ready","cuda:1":"ready","cuda:2":"ready"}}` {
+			t.Errorf("/readyz: %s", w.Body)
+		}
+		var answers []<-chan *httptest.ResponseRecorder
+		for i := range 22 {
+			answers = append(answers, b.start(t.Context(), "/generate", `{"prompt":"a","seed":`+strconv.Itoa(i)+`}`))
+			synctest.Wait()
+		}
+		began := time.Now()
+		for _, a := range answers {
+			id(t, <-a)
+		}
+		if spent := time.Since(began); spent != 12*time.Second { // 12 + 6 + 4 jobs
+			t.Errorf("22 jobs took %v, want 12 s", spent)
+		}
+		var calls []int32
+		for device := range 3 {
+			e := f.loads(device)[0]
+			calls = append(calls, e.calls.Load())
+			if e.most.Load() != 1 {
+				t.Errorf("device %d computed %d at once", device, e.most.Load())
+			}
+		}
+		if fmt.Sprint(calls) != "[12 6 4]" || most.Load() != 3 {
+			t.Errorf("%v jobs, %d at once", calls, most.Load())
+		}
+	})
+}
+
+// A device that is lost for good leaves its work to the others, and says so.
+func TestOneOfTwoLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := loadedBench(t, func(c *Config) { change(c); c.Devices = []string{"cuda:0", "cuda:1"} })
+		f.setRefuse(0, errors.New("fell off the bus"))
+		f.setRefuse(1, errors.New("fell off the bus"))
+		if w := b.do("POST", "/generate", `{"prompt":"fault"}`); w.Code != 500 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		for range 5 {
+			id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+		}
+		var state struct{ Devices map[string]string }
+		w := b.do("GET", "/readyz", "")
+		if err := json.Unmarshal(w.Body.Bytes(), &state); err != nil || w.Code != 200 {
+			t.Fatalf("/readyz: %d %s", w.Code, w.Body)
+		}
+		alive := 0
+		for device := range 2 {
+			want := "ready"
+			if f.loads(device)[0].closed.Load() {
+				want = "lost"
+			} else if alive = int(f.loads(device)[0].calls.Load()); alive != 5 {
+				t.Errorf("the device that is left computed %d, want 5", alive)
+			}
+			if got := state.Devices[fmt.Sprint("cuda:", device)]; got != want {
+				t.Errorf("device %d is %s, want %s", device, got, want)
+			}
+		}
+		if alive == 0 || !strings.Contains(b.log.String(), `msg="device still lost" device=cuda:`) {
+			t.Errorf("log:\n%s", b.log)
+		}
+	})
+}
+
+// One device that can't be opened at the start ends the server, which was told to use it.
+func TestOneDeviceFailsToLoad(t *testing.T) {
+	f, change := newFleet(t, nil)
+	f.setRefuse(1, errors.New("no memory"))
+	r := run(t, func(c *Config) { change(c); c.Devices = []string{"cuda:0", "cuda:1"} })
+	if err := r.wait(t); err == nil || err.Error() != "cuda:1: no memory" {
+		t.Errorf("%v", err)
+	}
+	if e := f.loads(0); len(e) != 1 || !e[0].closed.Load() {
+		t.Errorf("the other device was loaded %d times, or left open", len(e))
+	}
+	r.end()
+}
