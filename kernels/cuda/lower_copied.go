@@ -19,7 +19,8 @@ func (l *lowering) copying(p *product) []tile {
 		l.enlarge(p)
 	}
 	return slices.DeleteFunc(slices.Clone(l.tiles), func(t tile) bool {
-		return t.copied && (!fits || p.Act == int32(kernels.GEGLU) && t.n%64 != 0)
+		gated := p.Act == int32(kernels.GEGLU)
+		return t.copied && (!fits || gated && (t.n%64 != 0 || p.residual.kind != nowhere))
 	})
 }
 
