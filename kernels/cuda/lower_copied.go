@@ -14,13 +14,14 @@ func (l *lowering) copying(p *product) []tile {
 		return l.tiles
 	}
 	const least = 128 // rows of the smallest such tile
-	fits := p.M >= least && p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127
+	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.rowBias.offset%16 == 0
+	// The bounds of an image's places are bytes; and what is resized is one image.
+	fits := aligned && p.M >= least && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
 	if fits && p.Up != 0 {
 		l.enlarge(p)
 	}
 	return slices.DeleteFunc(slices.Clone(l.tiles), func(t tile) bool {
-		gated := p.Act == int32(kernels.GEGLU)
-		return t.copied && (!fits || gated && (t.n%64 != 0 || p.residual.kind != nowhere))
+		return t.copied && (!fits || p.Act == int32(kernels.GEGLU) && t.n%64 != 0)
 	})
 }
 

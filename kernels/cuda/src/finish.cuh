@@ -130,6 +130,12 @@ template <int BN, bool WHOLE, bool FOLDED> DEVICE void finishGated(const Product
       if (!WHOLE && (m >= p.M || col >= p.columns)) continue;
 #pragma unroll
       for (int i = 0; i < 8; i++) f[i] = v[i / 2][i % 2];
+      if (!WHOLE && p.residual) {
+        float w[8];
+        load8(p.residual, (i64)m * p.pitchOut + col, p.residualType, w);
+#pragma unroll
+        for (int i = 0; i < 8; i++) f[i] += w[i];
+      }
       if (WHOLE)
         store8(p.out, (i64)m * p.pitchOut + col, T16, f);
       else
@@ -244,7 +250,7 @@ template <int BN> DEVICE void finishAny(const Product &p, const Rows &rows, cons
 
 // finish chooses among them; the choice is the same for all tiles inside of the matrix.
 template <int BN, bool AHEAD> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, int m0, int n0) {
-  bool gated = p.act == GEGLU, inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns) && p.outType == T16 && !p.rowScale;
+  bool gated = p.act == GEGLU, inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns) && p.outType == T16 && !p.rowScale && !(gated && p.residual);
   if (BN % 64 == 0 && gated) {
     if (inside && p.columnSums)
       finishGated<BN, true, true>(p, rows, acc, m0, n0);

@@ -54,7 +54,7 @@ template <int ROWS, int BN, int STAGES> DEVICE void product(const Product &p, u6
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
       counterBegins(full + 8 * i, 1);
-      counterBegins(free + 8 * i, 2);
+      counterBegins(free + 8 * i, 8);  // the warps that multiply
     }
     countersBegun();
   }
@@ -68,7 +68,7 @@ template <int ROWS, int BN, int STAGES> DEVICE void product(const Product &p, u6
   takeRegisters<232>();
   int stage = 0, slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
   u32 parity = 0;
-  bool speaks = (thread() & 127) == 0;
+  bool speaks = lane() == 0;
   float acc[ROWS][BN / 2];
 #pragma unroll
   for (int r = 0; r < ROWS; r++)
