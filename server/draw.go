@@ -23,7 +23,13 @@ func (s *Server) generate(x *exchange) error {
 		if r, err = s.generateRequest(f, engine.Info()); err != nil {
 			return err
 		}
-		return engine.Check(r, false)
+		if err := engine.Check(r, false); err != nil {
+			if engine.Lost() != nil { // it says nothing about the request
+				return &failure{kind: deviceLost, err: err}
+			}
+			return err
+		}
+		return nil
 	})
 	if err != nil {
 		return err

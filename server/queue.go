@@ -72,6 +72,18 @@ func (q *queue) take() int {
 	return w
 }
 
+// claim takes one worker if nobody has it, to be given back by leave.
+func (q *queue) claim(worker int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.free, worker)
+	if i < 0 {
+		return false
+	}
+	q.free = slices.Delete(q.free, i, i+1)
+	return true
+}
+
 // estimate is when a place will be free if those who compute take as long as the one before them.
 func (q *queue) estimate() time.Duration {
 	var longest time.Duration
@@ -85,7 +97,9 @@ func (q *queue) estimate() time.Duration {
 func (q *queue) leave(worker int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.last = time.Since(q.began[worker])
+	if began, computed := q.began[worker]; computed { // else it was claimed
+		q.last = time.Since(began)
+	}
 	q.give(worker)
 }
 

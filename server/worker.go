@@ -26,18 +26,26 @@ type worker struct {
 	lost    bool   // it was loaded once, and failed
 }
 
-// closeModels frees the models.
+// closeModels frees the models. Who asks for facts meanwhile is not held up.
 func (w *worker) closeModels() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	engine, refiner := w.engine, w.refiner
+	w.engine, w.refiner = nil, nil
+	w.mu.Unlock()
 	var errs []error
-	for _, e := range []Engine{w.refiner, w.engine} { // the refiner may share the base's weights
+	for _, e := range []Engine{refiner, engine} { // the refiner may share the base's weights
 		if e != nil {
 			errs = append(errs, e.Close())
 		}
 	}
-	w.engine, w.refiner = nil, nil
 	return errors.Join(errs...)
+}
+
+// failed tells whether the worker's device failed and that is not being mended yet.
+func (w *worker) failed() bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.engine != nil && w.engine.Lost() != nil
 }
 
 // attrs names the worker's device, if it has a name, before other attributes.
@@ -110,19 +118,29 @@ func (s *Server) recover(w *worker) {
 	}
 }
 
-// withEngine calls do with the engine of any device, which is not closed meanwhile.
+// reclaim begins to make those whole that were lost while nobody computed on them, as when the system ended an engine's process.
+func (s *Server) reclaim() {
+	for _, w := range s.workers {
+		if w.failed() && s.queue.claim(w.index) {
+			s.leave(w)
+		}
+	}
+}
+
+// withEngine calls do with the engine of any device that works, which is not closed meanwhile.
 func (s *Server) withEngine(do func(Engine) error) error {
 	if s.draining.Load() || s.stopped.Err() != nil {
 		return &failure{kind: stopping}
 	}
+	s.reclaim()
 	lost := false
 	for _, w := range s.workers {
 		w.mu.RLock()
-		if w.engine != nil {
+		if w.engine != nil && w.engine.Lost() == nil {
 			defer w.mu.RUnlock()
 			return do(w.engine)
 		}
-		lost = lost || w.lost
+		lost = lost || w.lost || w.engine != nil
 		w.mu.RUnlock()
 	}
 	if lost {
@@ -141,9 +159,9 @@ func (s *Server) health() map[string]string {
 		w.mu.RLock()
 		state := "loading"
 		switch {
-		case w.engine != nil:
+		case w.engine != nil && w.engine.Lost() == nil:
 			state = "ready"
-		case w.lost:
+		case w.engine != nil || w.lost:
 			state = "lost"
 		}
 		w.mu.RUnlock()

@@ -105,6 +105,48 @@ func TestLostDevice(t *testing.T) {
 	})
 }
 
+// A device that fails while nobody computes on it costs no request where there is another, and is opened again for whoever asks next.
+func TestLostWhileIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := loadedBench(t, func(c *Config) { change(c); c.Devices = []string{"cuda:0", "cuda:1"} })
+		for round, device := range []int{0, 1, 0} {
+			engines := f.loads(device)
+			engines[len(engines)-1].lost.Store(&errFault)
+			for range 3 {
+				id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+			}
+			if engines = f.loads(device); len(engines) != 2+round/2 || !engines[len(engines)-2].closed.Load() {
+				t.Errorf("round %d: device %d was loaded %d times", round, device, len(engines))
+			}
+		}
+		for device := range 2 {
+			engines := f.loads(device)
+			engines[len(engines)-1].lost.Store(&errFault)
+		}
+		if w := b.do("GET", "/readyz", ""); w.Code != 503 || w.Body.String() != `{"detail":"The device failed and is being opened again"}` {
+			t.Errorf("/readyz: %d %s", w.Code, w.Body)
+		}
+		synctest.Wait()
+		if w := b.do("GET", "/readyz", ""); w.Body.String() != `{"status":"ready","devices":{"cuda:0":"ready","cuda:1":"ready"}}` {
+			t.Errorf("/readyz: %d %s", w.Code, w.Body)
+		}
+		id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
+	})
+}
+
+// A device that fails during the check of a request says nothing about the request.
+func TestLostDuringCheck(t *testing.T) {
+	b := loadedBench(t, nil)
+	b.base.check = func(sdxl.Request, bool) error {
+		b.base.lost.Store(&errFault)
+		return errFault
+	}
+	if w := b.do("POST", "/generate", `{"prompt":"a"}`); w.Code != 503 || w.Header().Get("Retry-After") != "5" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // Too little memory is an answer about the picture, and no fault of the device; the log has the figures.
 func TestTooLarge(t *testing.T) {
 	b := loadedBench(t, nil)

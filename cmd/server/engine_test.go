@@ -172,7 +172,25 @@ func TestEngineApart(t *testing.T) {
 	if _, again := a.picture(t, "/generate", small); again != drawn {
 		t.Error("the next process draws another picture")
 	}
-	if log := a.log.String(); !strings.Contains(log, `msg="device lost" device=cpu error="the engine's process ended: signal: killed"`) || strings.Count(log, "model loaded") != 2 {
+
+	idle := <-a.engines
+	if err := syscall.Kill(idle.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for idle.Lost() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if code, answer := a.do("GET", "/readyz", ""); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz of a process that was killed: %d %s", code, answer)
+	}
+	<-a.engines
+	for code := 0; code != http.StatusOK; code, _ = a.do("GET", "/readyz", "") {
+		time.Sleep(time.Millisecond)
+	}
+	if _, again := a.picture(t, "/generate", small); again != drawn {
+		t.Error("the process after one that was killed draws another picture")
+	}
+	if log := a.log.String(); !strings.Contains(log, `msg="device lost" device=cpu error="the engine's process ended: signal: killed"`) || strings.Count(log, "model loaded") != 3 {
 		t.Errorf("log:\n%s", log)
 	}
 }

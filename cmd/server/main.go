@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -73,6 +74,9 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := missing(refiner); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	devices, err := o.device.Cards(func(line string) { log.Warn(line) })
 	if err != nil {
@@ -122,6 +126,17 @@ func serve(o options, stderr io.Writer) (err error) {
 	ctx, stopWatching := onSignals(s, log)
 	defer stopWatching()
 	return s.Run(ctx, l)
+}
+
+// missing says that there is no refiner of a name, which the first request that needs it would find out too late.
+func missing(refiner string) error {
+	if refiner == "" || refiner == cli.Demo || strings.HasPrefix(refiner, "synth:") {
+		return nil
+	}
+	if _, err := os.Stat(refiner); err != nil {
+		return fmt.Errorf("-refiner: %w", err)
+	}
+	return nil
 }
 
 // asEngine keeps what came with an error from becoming an engine.

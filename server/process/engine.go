@@ -71,9 +71,10 @@ func Start(command *exec.Cmd) (*Engine, error) {
 // read hands out answers until the program ends.
 func (p *peer) read(out io.Reader) {
 	answers := gob.NewDecoder(out)
+	var broken error
 	for {
 		var a answer
-		if err := answers.Decode(&a); err != nil {
+		if broken = answers.Decode(&a); broken != nil {
 			break
 		}
 		p.mu.Lock()
@@ -86,13 +87,18 @@ func (p *peer) read(out io.Reader) {
 		}
 		p.mu.Unlock()
 	}
-	_, _ = io.Copy(io.Discard, out) // so that a program that speaks otherwise is not held up
+	// A program that is still there speaks otherwise, as when a library printed something. It ends without its input, and is not held up meanwhile.
+	_ = p.in.Close()
+	defer time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine's answers can't be read: %w", broken)) }).Stop()
+	_, _ = io.Copy(io.Discard, out)
 	err := p.command.Wait()
 	p.mu.Lock()
 	if p.lost == nil {
 		p.lost = fmt.Errorf("the engine's process ended: %v", p.command.ProcessState)
 		if err != nil && p.command.ProcessState == nil {
 			p.lost = fmt.Errorf("the engine's process: %w", err)
+		} else if broken != io.EOF && broken != io.ErrUnexpectedEOF {
+			p.lost = fmt.Errorf("%w; its answers could not be read: %w", p.lost, broken)
 		}
 	}
 	p.mu.Unlock()
@@ -125,21 +131,26 @@ func (p *peer) ask(ctx context.Context, c call) (answer, error) {
 	c.ID = p.last
 	p.pending[c.ID] = to
 	p.mu.Unlock()
-	if err := p.tell(c); err != nil {
-		return answer{}, err
-	}
-	over := make(chan struct{})
+	told, over := make(chan struct{}), make(chan struct{})
 	defer close(over)
 	stop := context.AfterFunc(ctx, func() {
-		if p.tell(call{ID: c.ID, Do: cancelCall}) != nil {
-			return // it has ended
-		}
+		// The clock runs before anything is told: a program that hangs may not take its input either.
+		late := time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine did not stop in %v", p.grace)) })
+		defer late.Stop()
 		select {
+		case <-told:
 		case <-over:
-		case <-time.After(p.grace):
-			p.kill(fmt.Errorf("the engine did not stop in %v", p.grace))
+			return
+		}
+		if p.tell(call{ID: c.ID, Do: cancelCall}) == nil {
+			<-over
 		}
 	})
+	if err := p.tell(c); err != nil {
+		stop()
+		return answer{}, err
+	}
+	close(told)
 	defer stop()
 	a, err := p.wait(to)
 	if ctx.Err() != nil {

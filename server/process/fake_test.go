@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,6 +67,10 @@ func (f *fake) Check(r sdxl.Request, imageToImage bool) error {
 func (f *fake) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
 	switch r.Prompt {
 	case "wait":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case "noise":
+		fmt.Print(strings.Repeat("a library's warning\n", 20))
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "stuck":

@@ -191,6 +191,20 @@ func TestLost(t *testing.T) {
 	}
 }
 
+// A program whose answers can't be read is lost, and ended; nobody waits for it.
+func TestNoise(t *testing.T) {
+	e, _ := launch(t, "")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := e.Generate(ctx, sdxl.NewRequest("noise"))
+	if err == nil || ctx.Err() != nil || !strings.HasPrefix(err.Error(), "the engine's process ended: exit status 0; its answers could not be read: ") || e.Lost() == nil {
+		t.Errorf("%v, lost: %v", err, e.Lost())
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What can't be started, or opened, is an error, and nothing is left running.
 func TestDoesNotStart(t *testing.T) {
 	if _, err := Start(exec.Command(os.Args[0], asProgram, "broken")); err == nil || err.Error() != "no such model" {
