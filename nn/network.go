@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -48,7 +49,7 @@ func NewNetwork(dev kernels.Device, src kernels.Source, o kernels.Options) (*Net
 }
 
 // Program returns the program for key, building and compiling it if it is not cached. The key must tell apart everything that build depends on.
-// The program stays valid until keptPrograms other keys have been used.
+// The program stays valid until keptPrograms other keys have been used, or Trim finds it not to be the last used one.
 func (n *Network) Program(key string, build func(*Builder)) (*Program, error) {
 	return n.ProgramIn(0, key, build)
 }
@@ -61,12 +62,8 @@ func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Bui
 	if precision != 0 {
 		options.Precision = precision
 	}
-	for i, p := range n.programs {
-		if p.key == key && p.precision == precision {
-			copy(n.programs[1:i+1], n.programs[:i])
-			n.programs[0] = p
-			return p, nil
-		}
+	if i := slices.IndexFunc(n.programs, func(p *Program) bool { return p.key == key && p.precision == precision }); i >= 0 {
+		return n.front(i), nil
 	}
 	g, err := Build(n.dev, build)
 	if err != nil {
@@ -88,6 +85,14 @@ func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Bui
 		return nil, fmt.Errorf("closing the program of another size: %w", err)
 	}
 	return p, nil
+}
+
+// front makes a cached program the last used one.
+func (n *Network) front(i int) *Program {
+	p := n.programs[i]
+	copy(n.programs[1:i+1], n.programs[:i])
+	n.programs[0] = p
+	return p
 }
 
 // Trim closes the cached programs but the last used one, for the memory of their own that they hold.
@@ -135,7 +140,7 @@ type Program struct {
 
 // Run computes the program once; see kernels.Program. The network's manager, if there is one, makes room first.
 func (p *Program) Run(ctx context.Context) error {
-	if err := p.network.pack(ctx, p.precision); err != nil {
+	if err := p.network.use(ctx, p); err != nil {
 		return err
 	}
 	if m := p.network.manager; m != nil {
@@ -146,17 +151,20 @@ func (p *Program) Run(ctx context.Context) error {
 	return p.Program.Run(ctx)
 }
 
-// pack makes weights of another precision than the one in use leave: there may be no room for both.
-func (n *Network) pack(ctx context.Context, precision kernels.DType) error {
+// use makes a program the last used one, and weights of another precision than its own leave: there may be no room for both.
+func (n *Network) use(ctx context.Context, p *Program) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.packed == precision {
+	if i := slices.Index(n.programs, p); i > 0 {
+		n.front(i)
+	}
+	if n.packed == p.precision {
 		return nil
 	}
 	if err := n.weights.SetResident(ctx, false); err != nil {
 		return err
 	}
-	n.packed = precision
+	n.packed = p.precision
 	return nil
 }
 

@@ -300,6 +300,22 @@ func TestProgramsAreCached(t *testing.T) {
 	if got := len(network.programs); got != keptPrograms {
 		t.Errorf("%d programs kept, want %d", got, keptPrograms)
 	}
+	last, err := network.Program("0", m.Forward)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := network.Program("1", m.Forward); err != nil {
+		t.Fatal(err)
+	}
+	if err := last.Run(t.Context()); err != nil { // it is the last used one now
+		t.Fatal(err)
+	}
+	if err := network.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	if len(network.programs) != 1 || network.programs[0] != last {
+		t.Errorf("%d programs are left, want the one that ran last", len(network.programs))
+	}
 	if err := first.SetFloats("x", 1); err == nil || !strings.Contains(err.Error(), "1 values of fp32") {
 		t.Errorf("wrong length: %v", err)
 	}

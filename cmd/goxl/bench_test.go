@@ -111,7 +111,7 @@ func TestCounting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer on.Close()
-	if d, _ := counting(on); d.(kernels.Device).Info().Name != "cpu" {
+	if d, _ := counting(on); d.Info().Name != "cpu" {
 		t.Errorf("counting on a processor is %+v", d.Info())
 	} else if _, ok := d.(kernels.Budgeted); ok {
 		t.Error("counting gave a processor memory of its own")

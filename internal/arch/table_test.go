@@ -23,7 +23,7 @@ var table = map[string]rule{
 	"kernels/cpu":      {own: map[string]string{"kernels": contract}, outside: map[string]string{"golang.org/x/sys/cpu": "which instructions there are"}},
 	"kernels/cpu/_gen": {},
 	"kernels/cuda": {
-		own:     map[string]string{"kernels": contract, "kernels/cuda/driver": "calls the card"},
+		own:     map[string]string{"kernels": contract, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-check"},
 		outside: map[string]string{"github.com/ebitengine/purego": "its tests load an emulation of the kernels"},
 	},
 	"kernels/cuda/gen":               {},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -42,14 +43,15 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 	if f.Several {
 		all = ", " + allCards + " is all of them, a picture on each"
 	}
-	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used, else the cpu")
+	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used and computes rightly, else the cpu")
 	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
 	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with on the cpu; 0 is one for each that the system gives")
 	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 
 // Open opens the device. The precision is zero for auto. A word that no device could be called by is a usage error; a device or
-// precision that is not there is an error that says why. tell is given a line if auto falls back to the cpu; it may be nil.
+// precision that is not there is an error that says why, and so is a card that fails its self-check, unless the flag is auto. tell is given a line if auto falls
+// back to the cpu; it may be nil.
 func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DType, error) {
 	if err := f.check(); err != nil {
 		return nil, 0, err
@@ -57,36 +59,68 @@ func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DTyp
 	if f.Device == allCards {
 		return nil, 0, Usagef("-device %s: this opens one device: must be auto, cpu, cuda or cuda:N", allCards)
 	}
-	why := f.whyCPU()
-	if f.Device == "auto" && why != nil && tell != nil {
-		tell(fmt.Sprintf("computing on the cpu: %v", why))
-	}
-	device, err := f.open(f.Device == "cpu" || f.Device == "auto" && why != nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	precision, err := choosePrecision(f.Precision, device.Info())
-	if err != nil {
-		device.Close() // nothing was computed yet; the error that the user can act on is the other one
-		if f.Device == "auto" && why != nil {
-			err = fmt.Errorf("%w (the cpu, since %w)", err, why)
-		}
-		return nil, 0, err
-	}
-	return device, precision, nil
+	return f.openBy(f.whyCPU(), f.openCard, tell)
 }
 
-func (f *DeviceFlags) open(onCPU bool) (kernels.Device, error) {
-	if onCPU {
-		o := f.CPU
-		o.Threads, o.Variant = f.Threads, f.Kernels
-		return cpu.New(o)
+// checked is a card that can tell whether it computes rightly.
+type checked interface {
+	kernels.Device
+	SelfCheck(ctx context.Context) error
+}
+
+// openBy is Open with what speaks against a card, nil for nothing, and what opens one.
+func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell func(line string)) (kernels.Device, kernels.DType, error) {
+	if f.Device != "cpu" && why == nil {
+		card, err := openCard()
+		if err != nil {
+			return nil, 0, err
+		}
+		precision, err := choosePrecision(f.Precision, card.Info())
+		if err != nil {
+			card.Close() // nothing was computed yet; the error that the user can act on is the other one
+			return nil, 0, err
+		}
+		if why = card.SelfCheck(context.Background()); why == nil {
+			return card, precision, nil
+		}
+		card.Close() // likewise
+		if f.Device != "auto" {
+			return nil, 0, why
+		}
 	}
+	if why != nil && tell != nil {
+		tell(fmt.Sprintf("computing on the cpu: %v", why))
+	}
+	o := f.CPU
+	o.Threads, o.Variant = f.Threads, f.Kernels
+	var precision kernels.DType
+	device, err := cpu.New(o)
+	if err == nil {
+		if precision, err = choosePrecision(f.Precision, device.Info()); err == nil {
+			return device, precision, nil
+		}
+		device.Close() // likewise
+	}
+	if why != nil {
+		err = fmt.Errorf("%w (the cpu, since %w)", err, why)
+	}
+	return nil, 0, err
+}
+
+func (f *DeviceFlags) openCard() (checked, error) {
 	n, err := f.card()
 	if err != nil {
 		return nil, err
 	}
-	return cuda.Open(cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels})
+	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels}
+	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
+		o.Precision = p // which the self-check is in then; fp32 is refused with a list of what there is
+	}
+	card, err := cuda.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return card, nil
 }
 
 // whyCPU says why auto is the cpu, nil if it is a card. It does not ask for cards where that does not matter.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"strings"
@@ -104,6 +105,78 @@ func TestDeviceHere(t *testing.T) {
 	_, _, told, err := opened(t, "-precision fp32")
 	if err != nil || len(told) != 1 || !strings.Contains(told[0], "fp32 is the cpu's") {
 		t.Errorf("fp32: said %q, %v", told, err)
+	}
+}
+
+// wrongCard is a card that fails its self-check, or, if right, passes it. It counts what is done with it.
+type wrongCard struct {
+	kernels.Device
+	right          bool
+	checks, closed int
+}
+
+func (c *wrongCard) Info() kernels.Info {
+	return kernels.Info{Name: "cuda:0", Precisions: []kernels.DType{kernels.F16, kernels.BF16}}
+}
+
+func (c *wrongCard) SelfCheck(context.Context) error {
+	c.checks++
+	if c.right {
+		return nil
+	}
+	return errors.New("cuda:0 (X) failed its self-check: linear layer")
+}
+
+func (c *wrongCard) Close() error {
+	c.closed++
+	return nil
+}
+
+// A card is checked once, when it is opened. One that computes wrongly is closed again: auto is the cpu then and says why, and the card by name is an error.
+func TestDeviceChecked(t *testing.T) {
+	const why = "cuda:0 (X) failed its self-check: linear layer"
+	for _, c := range []struct {
+		args           string
+		right          bool
+		on, told, says string // the device, the line, the error
+		checks         int
+	}{
+		{"", true, "cuda:0", "", "", 1},
+		{"-device cuda -precision bf16", true, "cuda:0", "", "", 1},
+		{"", false, "cpu", "computing on the cpu: " + why, "", 1},
+		{"-device cuda", false, "", "", why, 1},
+		{"-device cuda:0", false, "", "", why, 1},
+		{"-precision fp16", false, "", "computing on the cpu: " + why, "precision fp16 is not there on cpu: it has fp32 (the cpu, since " + why + ")", 1},
+		{"-device cuda -precision fp32", false, "", "", "precision fp32 is not there on cuda:0: it has fp16, bf16", 0},
+		{"-device cpu", false, "cpu", "", "", 0},
+	} {
+		fs, d := flags(&bytes.Buffer{})
+		if err := Parse(fs, strings.Fields(c.args)); err != nil {
+			t.Fatal(err)
+		}
+		var told, on, says string
+		card := &wrongCard{right: c.right}
+		device, precision, err := d.openBy(nil, func() (checked, error) { return card, nil }, func(line string) { told += line })
+		if err != nil {
+			says = err.Error()
+		} else {
+			on = device.Info().Name
+			if (precision == kernels.BF16) != strings.Contains(c.args, "bf16") {
+				t.Errorf("%q: precision %v", c.args, precision)
+			}
+		}
+		closed := 0
+		if on != "cuda:0" && c.args != "-device cpu" {
+			closed = 1
+		}
+		if on != c.on || told != c.told || says != c.says || card.checks != c.checks || card.closed != closed {
+			t.Errorf("%q: %q, told %q, error %q, checked %d and closed %d times; want %+v", c.args, on, told, says, card.checks, card.closed, c)
+		}
+		if on == "cpu" {
+			if err := device.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

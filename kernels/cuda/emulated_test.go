@@ -65,11 +65,7 @@ func TestEmulated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.tiles = []tile{only}
-			if only.copied { // which does not take every shape
-				only.rate *= 1000
-				d.tiles = []tile{only, hopperTiles[0]}
-			}
+			d.tiles = alone(only)
 			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
 			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: "vae 1024 latents"}) // many tiles, little arithmetic
 			if err := d.Close(); err != nil {
@@ -108,4 +104,25 @@ func TestEmulatedResidency(t *testing.T) {
 		}
 		return d
 	})
+}
+
+func TestEmulatedSelfCheck(t *testing.T) {
+	drv, err := driver.New(newEmulator(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variant := range []string{"sm_90a", "sm_80"} {
+		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+			d, err := open(drv, Options{Variant: variant, Precision: precision})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.SelfCheck(t.Context()); err != nil {
+				t.Errorf("%s %v: %v", variant, precision, err)
+			}
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }

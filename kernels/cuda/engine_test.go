@@ -75,7 +75,7 @@ func TestWeightsComeBack(t *testing.T) {
 	}
 }
 
-// TestLostDevice lets a kernel fault: the job fails with an error that says so, everything closes, a new device works.
+// TestLostDevice lets a kernel fault: the job fails with an error that says so, and everything closes.
 func TestLostDevice(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	prog, w := compileChain(t, d)
@@ -91,6 +91,26 @@ func TestLostDevice(t *testing.T) {
 	}
 	if err := errors.Join(prog.Close(), w.Close()); err != nil {
 		t.Errorf("close after a fault: %v", err)
+	}
+}
+
+// TestRefusedImage lets the driver refuse an image once: the run says so, the next one works, and everything closes.
+func TestRefusedImage(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		d, f := fakeDevice(t, Options{}, 1<<30)
+		prog, w := compileChain(t, d)
+		f.Fail("cuModuleLoadDataEx", 1, driver.InvalidImage)
+		if err := prog.Run(context.Background()); !errors.Is(err, driver.InvalidImage) {
+			t.Errorf("run says %v, want an invalid image", err)
+		}
+		if again {
+			if err := prog.Run(context.Background()); err != nil {
+				t.Errorf("the second run: %v", err)
+			}
+		}
+		if err := errors.Join(prog.Close(), w.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -136,6 +136,9 @@ func (p *program) Finite(ctx context.Context) (err error) {
 		return err
 	}
 	for i, n := range p.plan.Nodes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := p.launch(i); err != nil {
 			return err
 		}

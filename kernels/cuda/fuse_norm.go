@@ -97,7 +97,11 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 		if plan.Tensors[w].Role != kernels.Weight {
 			return 0, 0, false
 		}
-		columns += plan.Tensors[w].Shape[0]
+		rows := plan.Tensors[w].Shape[0]
+		if weights > 1 && 4*rows%alignment != 0 { // the vectors of layers side by side lie right behind one another, as their weights do
+			return 0, 0, false
+		}
+		columns += rows
 	}
 	x := plan.Tensors[n.In[0]]
 	return x.Len() / x.Shape[len(x.Shape)-1], columns, true

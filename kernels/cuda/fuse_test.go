@@ -170,6 +170,42 @@ func TestJoinedWeights(t *testing.T) {
 	}
 }
 
+// TestJoinedNorms joins queries, keys and values behind a norm: where a norm is taken into them, what comes of that lies as their weights do, without gaps.
+func TestJoinedNorms(t *testing.T) {
+	d := onHopper(t)
+	for width, normed := range map[int]int{96: 0, 128: 3, 160: 0, 320: 3} {
+		p := &planner{}
+		h := p.linear(t, "in", p.put("x", kernels.Step, 2, 100, 64), width, true)
+		n := p.norm(t, "norm", h)
+		y := p.do(t, "self", kernels.Attention{Heads: width / 32}, p.linear(t, "q", n, width, false), p.linear(t, "k", n, width, false), p.linear(t, "v", n, width, false))
+		p.Tensors[y].Role = kernels.Result
+		w, err := d.NewWeights(sourceOf(&p.Plan))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prog, err := d.plan(&p.Plan, w.(*weights), kernels.F16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := map[packKind]int{}
+		for _, one := range prog.uses {
+			if one.packing.join == "" {
+				continue
+			}
+			count[one.packing.kind]++
+			if n := one.bytes(); n != align(n) {
+				t.Errorf("width %d: %s of kind %d takes %d bytes and leaves a gap behind it", width, one.name, one.packing.kind, n)
+			}
+		}
+		if count[packMatrix] != 3 || count[packSums] != normed || count[packShifts] != normed {
+			t.Errorf("width %d: joined weights by kind %v, want 3 matrices and %d of either vector", width, count, normed)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // checkFused compares the block, fused and with every operation by itself, with the reference.
 func checkFused(t *testing.T, d *Device) {
 	p, inputs, out := block(t)

@@ -94,9 +94,11 @@ func (l *library) function(name string) (*driver.Function, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.modules[path], err = l.context.LoadModule(text); err != nil {
+		m, err := l.context.LoadModule(text)
+		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", path, err)
 		}
+		l.modules[path] = m
 	}
 	f, err := l.modules[path].Function(name)
 	if err != nil {

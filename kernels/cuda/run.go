@@ -48,12 +48,12 @@ func (p *program) Run(ctx context.Context) error {
 	}
 	hoisted := p.dirty
 	clear(p.saved)
-	for _, v := range p.states { // the graph copies them
-		p.saved[v] = true
-	}
 	err := p.queue(ctx, hoisted)
 	if err == nil {
 		p.dirty = false
+		for _, v := range p.states { // the graph copies them
+			p.saved[v] = true
+		}
 	}
 	// A run that ended early still has work queued, which the next one must wait for as for any other.
 	p.runs++

@@ -197,7 +197,7 @@ func TestSpeed(t *testing.T) {
 	if *everyTile {
 		choices = nil
 		for _, one := range all {
-			choices = append(choices, []tile{one})
+			choices = append(choices, alone(one))
 		}
 	}
 	peak, err := d.PeakFLOPS(context.Background())

@@ -77,3 +77,12 @@ func TestChooseFlash(t *testing.T) {
 		}
 	}
 }
+
+// alone is the choice of one tile wherever it fits: those that the copy engine fills do not fit every shape.
+func alone(only tile) []tile {
+	if !only.copied {
+		return []tile{only}
+	}
+	only.rate *= 1000
+	return []tile{only, hopperTiles[0]}
+}

@@ -3,6 +3,8 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +58,34 @@ func TestTable(t *testing.T) {
 		t.Error("no Sinusoid")
 	}
 	t.Logf("%d cases, %.3g small and %.4g real TFLOP: %v", len(names), float64(flops)/1e12, float64(realFlops)/1e12, seen)
+}
+
+// TestPeers holds the names under which tools/peers times other libraries against the cases that Bench times: what has no counterpart would be left out of its tables unseen.
+func TestPeers(t *testing.T) {
+	const file = "../../tools/peers/shapes.py"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	timed := map[string]bool{}
+	for _, c := range append(Cases(), timedCases()...) {
+		if _, err := c.Spec.Infer(c.In); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+		}
+		if c.Big && timed[c.Name] {
+			t.Errorf("two timed cases are called %s", c.Name)
+		}
+		timed[c.Name] = c.Big
+	}
+	names := regexp.MustCompile(`(?m)^    "([^"]+)": `).FindAllStringSubmatch(string(text), -1)
+	if len(names) == 0 {
+		t.Fatalf("%s names no case", file)
+	}
+	for _, name := range names {
+		if !timed[name[1]] {
+			t.Errorf("%s: %q is no case that is timed", file, name[1])
+		}
+	}
 }
 
 // TestFill checks the moments of random data, that names and places seed them, and that narrow types agree with what is judged.

@@ -267,7 +267,8 @@ func (p *Pipeline) tile(decode bool, picture Size) error {
 	if p.memory.device == nil {
 		return nil
 	}
-	smallest := min(16*a.Config.ScaleFactor(), a.Config.SampleSize)
+	unit := 4 * a.Config.ScaleFactor()
+	smallest := min(4*unit, a.Config.SampleSize)
 	for a.Tile = 0; ; {
 		program, err := a.Program(decode, picture.Height, picture.Width)
 		if err != nil && !errors.Is(err, kernels.ErrMemory) {
@@ -283,8 +284,8 @@ func (p *Pipeline) tile(decode bool, picture Size) error {
 			}
 		}
 		if next := a.Tile / 2; a.Tile == 0 {
-			a.Tile = a.Config.SampleSize
-		} else if next < smallest || next%(4*a.Config.ScaleFactor()) != 0 {
+			a.Tile = max(unit, a.Config.SampleSize/unit*unit)
+		} else if next < smallest || next%unit != 0 {
 			break // the run says what is missing
 		} else {
 			a.Tile = next

@@ -199,7 +199,10 @@ func (r *Run) Predict(ctx context.Context, x *Latents, timestep, inputScale floa
 		}
 		return r.shape.set(p, timestep, inputScale, r.request.Guidance, r.request.GuidanceRescale)
 	}, func(p *nn.Program) ([]float32, error) { return m, p.Floats(ctx, "prediction", m) })
-	return channelsFirst(r.latentShape(), m), err
+	if err != nil {
+		return nil, err
+	}
+	return channelsFirst(r.latentShape(), m), nil
 }
 
 // Finish reads the latents and, unless the request wants those alone, decodes the pictures, one at a time.

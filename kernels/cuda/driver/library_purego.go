@@ -2,7 +2,11 @@
 
 package driver
 
-import "github.com/ebitengine/purego"
+import (
+	"runtime"
+
+	"github.com/ebitengine/purego"
+)
 
 // libraryNames are tried in order: the linker's own search, then the folders where WSL, container runtimes and NixOS put the
 // driver without telling the linker.
@@ -17,6 +21,8 @@ var libraryNames = []string{
 type shared struct{ handle uintptr }
 
 func openLibrary() (Library, error) {
+	runtime.LockOSThread() // dlerror tells a thread of its own failures alone
+	defer runtime.UnlockOSThread()
 	var first error
 	for _, name := range libraryNames {
 		h, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL)

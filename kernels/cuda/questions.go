@@ -1,0 +1,125 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+	oracle "github.com/goxl/goxl/kernels/ref"
+)
+
+// questions is a plan with the values that go in, all of which have eight significant bits, so that both 16-bit types hold them exactly.
+type questions struct {
+	plan   kernels.Plan
+	values []oracle.Tensor // by value; empty of what is not known before the run
+	asked  []question
+	random uint64
+}
+
+// question is a node by its operands. Result is a float32 copy of what it gave, or 0, which is never a result, where another node alone reads that.
+type question struct {
+	name        string
+	spec        kernels.Spec
+	in          []kernels.Value
+	out, result kernels.Value
+}
+
+// newQuestions has shapes that take the ways of a model: products of enough tiles to be worth the copy engine on Hopper, of rows and columns that fill no tile and
+// of sums that end within a slice; a layer norm that is a kernel of its own and one between two products; keys of one tile and of more; an image with odd sides.
+func newQuestions() *questions {
+	q := &questions{random: 0x9e3779b97f4a7c15}
+	const rows, k, wide, tokens, text, heads = 150, 200, 208, 200, 77, 2 // heads of 64
+	weight := func(scale float64, shape ...int) kernels.Value { return q.known(kernels.Weight, scale, shape...) }
+	x, residual := q.input(1, rows, k), q.input(1, rows, k)
+	h := q.ask("linear layer with bias and residual", kernels.Linear{Bias: true, Residual: true}, []int{1, rows, k}, x, weight(1./16, k, k), weight(1, k), residual)
+	gamma, beta := weight(1, k), weight(1, k)
+	q.ask("layer norm", kernels.LayerNorm{Eps: 1e-5}, []int{1, rows, k}, h, gamma, beta)
+	norm := q.node("", kernels.LayerNorm{Eps: 1e-5}, []int{1, rows, k}, h, gamma, beta)
+	q.ask("linear layer with GEGLU of a layer norm", kernels.Linear{Bias: true, Act: kernels.GEGLU}, []int{1, rows, wide}, norm, weight(1./16, 2*wide, k), weight(1, 2*wide))
+	query, key, value := q.input(1, tokens, heads*64), q.input(1, tokens, heads*64), q.input(1, tokens, heads*64)
+	q.ask("attention of 200 keys", kernels.Attention{Heads: heads}, []int{1, tokens, heads * 64}, query, key, value)
+	q.ask("attention of 77 keys", kernels.Attention{Heads: heads}, []int{1, tokens, heads * 64}, query, q.input(1, text, heads*64), q.input(1, text, heads*64))
+	const height, width, c, o = 21, 23, 80, 1088
+	image := q.ask("group norm with SiLU", kernels.GroupNorm{Groups: 8, Eps: 1e-5, Act: kernels.SiLU}, []int{1, height, width, c}, q.input(1, height, width, c), weight(1, c), weight(1, c))
+	filter, bias := weight(1./16, o, c, 3, 3), weight(1, o)
+	pad := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}
+	q.ask("3×3 convolution", kernels.Conv2d{Stride: 1, Pad: pad, Bias: true}, []int{1, height, width, o}, image, filter, bias)
+	q.ask("3×3 convolution with stride 2", kernels.Conv2d{Stride: 2, Pad: pad, Bias: true}, []int{1, (height + 1) / 2, (width + 1) / 2, o}, image, filter, bias)
+	return q
+}
+
+func (q *questions) add(role kernels.Role, shape []int, data []float32) kernels.Value {
+	v := kernels.Value(len(q.plan.Tensors))
+	q.plan.Tensors = append(q.plan.Tensors, kernels.Tensor{Name: fmt.Sprint(role, " ", v), Role: role, DType: kernels.F32, Shape: shape})
+	q.values = append(q.values, oracle.Tensor{Shape: shape, F: data})
+	return v
+}
+
+// known is a value of pseudo-random numbers between −2 and 2, times scale, a power of 2.
+func (q *questions) known(role kernels.Role, scale float64, shape ...int) kernels.Value {
+	data := make([]float32, kernels.Elements(shape))
+	for i := range data {
+		q.random ^= q.random << 13
+		q.random ^= q.random >> 7
+		q.random ^= q.random << 17
+		data[i] = float32(scale) * float32(int(q.random>>40%255)-127) / 64
+	}
+	return q.add(role, shape, data)
+}
+
+// input is a known activation as a 16-bit temporary.
+func (q *questions) input(shape ...int) kernels.Value {
+	v := q.known(kernels.Step, 1, shape...)
+	t := q.add(kernels.Temp, shape, q.values[v].F)
+	q.plan.Nodes = append(q.plan.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: "self-check", In: []kernels.Value{v}, Out: []kernels.Value{t}})
+	return t
+}
+
+// node adds an operation with a 16-bit result.
+func (q *questions) node(name string, s kernels.Spec, shape []int, in ...kernels.Value) kernels.Value {
+	out := q.add(kernels.Temp, shape, nil)
+	q.asked = append(q.asked, question{name: name, spec: s, in: in, out: out})
+	q.plan.Nodes = append(q.plan.Nodes, kernels.Node{Spec: s, Path: "self-check, " + name, In: in, Out: []kernels.Value{out}})
+	return out
+}
+
+// ask is node with a copy to compare.
+func (q *questions) ask(name string, s kernels.Spec, shape []int, in ...kernels.Value) kernels.Value {
+	out := q.node(name, s, shape, in...)
+	result := q.add(kernels.Result, shape, nil)
+	q.asked[len(q.asked)-1].result = result
+	q.plan.Nodes = append(q.plan.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: "self-check", In: []kernels.Value{out}, Out: []kernels.Value{result}})
+	return out
+}
+
+// Names implements kernels.Source.
+func (q *questions) Names() []string {
+	var names []string
+	for _, t := range q.plan.Tensors {
+		if t.Role == kernels.Weight {
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Tensor implements kernels.Source.
+func (q *questions) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	for v, t := range q.plan.Tensors {
+		if t.Role == kernels.Weight && t.Name == name {
+			return t.DType, t.Shape, encoded(q.values[v].F), nil
+		}
+	}
+	return 0, nil, nil, fmt.Errorf("the self-check has no tensor %q", name)
+}
+
+func encoded(x []float32) []byte {
+	b := make([]byte, 0, 4*len(x))
+	for _, f := range x {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(f))
+	}
+	return b
+}

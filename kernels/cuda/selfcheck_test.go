@@ -1,0 +1,170 @@
+package cuda
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
+)
+
+// spoiling is a device that changes one element of every result of one size.
+type spoiling struct {
+	kernels.Device
+	bytes int // of the result, 0 is none
+	with  func(x float32) float32
+}
+
+type spoiledProgram struct {
+	kernels.Program
+	by spoiling
+}
+
+func (s spoiling) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	program, err := s.Device.Compile(p, w, o)
+	return spoiledProgram{program, s}, err
+}
+
+func (s spoiledProgram) Read(ctx context.Context, v kernels.Value, dst []byte) error {
+	err := s.Program.Read(ctx, v, dst)
+	if last := dst[len(dst)-4:]; len(dst) == s.by.bytes {
+		x := math.Float32frombits(binary.LittleEndian.Uint32(last))
+		binary.LittleEndian.PutUint32(last, math.Float32bits(s.by.with(x)))
+	}
+	return err
+}
+
+// onCPU stands in for a card that computes rightly.
+func onCPU(t *testing.T) kernels.Device {
+	t.Helper()
+	d, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// A device that computes rightly passes; one wrong element of any result, and NaN, is found and said to be that operation's.
+func TestSelfCheckFinds(t *testing.T) {
+	d := onCPU(t)
+	start := time.Now()
+	if err := selfCheck(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v", time.Since(start))
+	q := newQuestions()
+	sizes := map[int64]bool{}
+	for _, a := range q.asked {
+		size := q.plan.Tensors[a.out].Bytes()
+		if a.result == 0 || sizes[size] { // the first of a size is the one that fails
+			continue
+		}
+		sizes[size] = true
+		for _, c := range []struct {
+			with func(x float32) float32
+			says string
+		}{
+			{func(x float32) float32 { return x + 2 }, "of its norm, at most 0.002 is rounding"},
+			{func(float32) float32 { return float32(math.NaN()) }, "of the result is NaN"},
+			{func(float32) float32 { return float32(math.Inf(-1)) }, "of the result is -Inf"},
+		} {
+			err := selfCheck(t.Context(), spoiling{d, int(size), c.with})
+			if err == nil || !strings.HasPrefix(err.Error(), a.name+": ") || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, want %s: … %s", err, a.name, c.says)
+			}
+		}
+	}
+	if len(sizes) < 6 {
+		t.Errorf("%d sizes of results", len(sizes))
+	}
+}
+
+// What the check launches on either family: on Hopper the kernels that the copy engine feeds too.
+func TestSelfCheckLaunches(t *testing.T) {
+	for _, c := range []struct {
+		card drivertest.Device
+		want string // of activations, which only copy, none
+	}{
+		{drivertest.H100, "tgemm_128x128 layer_norm_768 tgemm_128x128 wflash_128x128 wflash_64x80 group_sums group_scale tgemm_128x128 wgemm_64x64x4"},
+		{drivertest.RTX3060, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 flash_64 flash_64 group_sums group_scale gemm_128x160 gemm_64x64"},
+	} {
+		drv, err := driver.New(drivertest.New(c.card))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := open(drv, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := newQuestions()
+		w, err := d.NewWeights(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compiled, err := d.Compile(&q.plan, w, kernels.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range compiled.(*program).nodes {
+			for _, l := range n.launches {
+				if l.kernel != "activate_8" {
+					got = append(got, l.kernel)
+				}
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", c.card.Name, got, c.want)
+		}
+		if err := errors.Join(compiled.Close(), w.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A card that computes nothing is told by what it is and what to do; nothing of the check is left open.
+func TestSelfCheckText(t *testing.T) {
+	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+		d, _ := fakeDevice(t, Options{Precision: precision}, 1<<30)
+		err := d.SelfCheck(t.Context())
+		limit := map[kernels.DType]string{kernels.F16: "0.002", kernels.BF16: "0.016"}[precision]
+		if want := "cuda:0 (" + d.Info().Detail + ") failed its self-check: linear layer with bias and residual: the result is wrong by 1 of its norm, at most " +
+			limit + " is rounding; -device cpu computes on the processor"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := d.SelfCheck(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	}
+}
+
+// TestSelfCheck is the check of a real card, in both precisions and with the kernels of either family.
+func TestSelfCheck(t *testing.T) {
+	first := card(t, Options{})
+	for _, precision := range first.Info().Precisions {
+		for _, variant := range first.Info().Variants {
+			d := card(t, Options{Precision: precision, Variant: variant})
+			for range 2 { // the second time kernels are loaded
+				start := time.Now()
+				if err := d.SelfCheck(t.Context()); err != nil {
+					t.Errorf("%s %v: %v", variant, precision, err)
+				}
+				t.Logf("%s %v: %v", variant, precision, time.Since(start).Round(time.Millisecond))
+			}
+		}
+	}
+}
