@@ -17,7 +17,7 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy
 	go mod tidy -diff
 
 race: ## concurrent packages under the race detector
-	go test -race -short ./server ./tokenizer ./nn ./nn/weights ./cmd/server
+	go test -race -short ./server/... ./tokenizer ./nn ./nn/weights ./cmd/server ./internal/cli
 	go test -race -short -run 'Pool|Workers|Share|Cancel|Panics|Refuses' ./kernels/cpu
 	go test -race -short -run 'Cancel|ManyCallers|Sharing|Storage' ./models/sdxl
 

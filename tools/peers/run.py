@@ -3,6 +3,10 @@
     go build -o goxl ./cmd/goxl
     python3 tools/peers/run.py --goxl ./goxl --json peers.json
 
+What matters most first, in about a minute; a part that does not come to its end leaves those before it in the file:
+
+    timeout 60 python3 tools/peers/run.py --goxl ./goxl --json peers.json --parts goxl,kernels,eager --sides 1024 --runs 30 --goxl-runs 150 --goxl-benches step,kernels --filter level
+
 Needs an NVIDIA card, torch and, for all parts but kernels, diffusers. Nothing is downloaded: weights are random, of the published configuration, in fp16 and channels last. Parts can be chosen, because
 torch.compile alone takes minutes; with --merge a run adds its parts to those of an earlier one on the same card.
 """
