@@ -71,7 +71,7 @@ func lose(t *testing.T, v *driver.Device, kernel string) {
 	if !driver.IsLost(err) {
 		t.Errorf("a new context after a fault: error is %v, want the fault again", err)
 		if err == nil {
-			err = c.Close()
+			t.Cleanup(func() { c.Close() })
 		}
 	}
 }
