@@ -15,9 +15,6 @@ import (
 // The product that makes x adds up each row on the way (summing), the one that reads the norm corrects its sums by what came of that (normed); WΓ takes the
 // place of W on the card, with s and β·Wᵀ + b beside it.
 
-// leastCopied is the rows of the smallest tile whose kernel can do so.
-const leastCopied = 128
-
 // fuseNorms rewrites layer norms so, where the products around them are large enough.
 func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 	writer, readers := make([]int, len(plan.Tensors)), make([]int, len(plan.Tensors))

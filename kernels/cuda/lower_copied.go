@@ -7,16 +7,18 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
+// leastCopied is the rows of the smallest tile that the copy engine fills.
+const leastCopied = 128
+
 // copying returns the tiles that can compute a product: those that the copy engine fills only where rows of all operands are aligned. It gives such a
 // product an image of its full size where the image is to be resized on the way: that costs less than not using the engine.
 func (l *lowering) copying(p *product) []tile {
 	if !slices.ContainsFunc(l.tiles, func(t tile) bool { return t.copied }) {
 		return l.tiles
 	}
-	const least = 128 // rows of the smallest such tile
 	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.rowBias.offset%16 == 0
 	// The bounds of an image's places are bytes; and what is resized is one image.
-	fits := aligned && p.M >= least && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
+	fits := aligned && p.M >= leastCopied && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
 	if fits && p.Up != 0 {
 		l.enlarge(p)
 	}

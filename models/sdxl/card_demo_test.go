@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -22,7 +23,12 @@ import (
 // openDemoFolder opens the demo model from the tree, which a test binary built without it can do too.
 func openDemoFolder(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
 	t.Helper()
-	p, err := OpenFS(os.DirFS("../demo/base"), "demo", Options{Device: dev, Precision: precision})
+	return openBase(t, os.DirFS("../demo/base"), dev, precision)
+}
+
+func openBase(t *testing.T, folder fs.FS, dev kernels.Device, precision kernels.DType) *Pipeline {
+	t.Helper()
+	p, err := OpenFS(folder, "demo", Options{Device: dev, Precision: precision})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func demoRefined(t *testing.T, refiner *Pipeline, prompt string, img image.Image
 
 // TestDemoRefines redraws a picture: it stays the same scene, a seed repeats itself, and all that a request says counts.
 func TestDemoRefines(t *testing.T) {
-	base := openDemo(t, demoDevice(t), kernels.F32)
+	base := openDemo(t, processor(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
 	if base.encoder2 != refiner.encoder2 || base.vae != refiner.vae {
 		t.Error("the refiner does not share the base's encoder and VAE")
@@ -92,7 +92,7 @@ func TestDemoRefines(t *testing.T) {
 
 // TestForeignRefiner puts refiners beside bases that they do not belong to.
 func TestForeignRefiner(t *testing.T) {
-	dev := demoDevice(t)
+	dev := processor(t)
 	base := openDemo(t, dev, kernels.F32)
 	tiny, err := Open("synth:tiny", Options{Device: dev})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/demo"
 )
 
@@ -32,30 +31,7 @@ type demoCall struct {
 
 func openDemo(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
 	t.Helper()
-	p, err := OpenFS(demo.Base(), "demo", Options{Device: dev, Precision: precision})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
-}
-
-func demoDevice(t *testing.T) kernels.Device {
-	t.Helper()
-	dev, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := dev.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return dev
+	return openBase(t, demo.Base(), dev, precision)
 }
 
 // TestDemo compares the embedded model's pictures with diffusers': the same tolerances as TestGoldens. The weights are float16 and computed with in float32 on both sides.
@@ -65,7 +41,7 @@ func TestDemo(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["calls"]), &calls); err != nil {
 		t.Fatal(err)
 	}
-	base := openDemo(t, demoDevice(t), kernels.F32)
+	base := openDemo(t, processor(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
 	for name, p := range map[string]*Pipeline{"default": base, "wide": base, "redrawn": base, "refined": refiner, "refined-low": refiner, "handed-over": base} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +117,7 @@ func demoPicture(t *testing.T, p *Pipeline, prompt string, change func(*Request)
 
 // TestDemoFollowsRequests checks what changes the embedded model's picture, what does not, and what it warns of.
 func TestDemoFollowsRequests(t *testing.T) {
-	p := openDemo(t, demoDevice(t), kernels.F32)
+	p := openDemo(t, processor(t), kernels.F32)
 	const prompt = "a cat on a blue background"
 	plain := demoPicture(t, p, prompt, nil)
 	if again := demoPicture(t, p, prompt, nil); !slices.Equal(again.Images[0].Pix, plain.Images[0].Pix) || !slices.Equal(again.Latents.Data, plain.Latents.Data) {
@@ -175,7 +151,7 @@ func TestDemoFollowsRequests(t *testing.T) {
 
 // TestDemoPrecisions compares pictures, drawn and redrawn, at every precision of the processor with float32's: 40 dB is a root mean square error of 2.55 levels.
 func TestDemoPrecisions(t *testing.T) {
-	dev := demoDevice(t)
+	dev := processor(t)
 	precisions := dev.Info().Precisions
 	if !slices.Contains(precisions, kernels.F32) {
 		t.Fatalf("precisions %v, want float32 among them", precisions)
