@@ -112,15 +112,7 @@ func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]
 			}
 		}
 	}
-	if err := b.plan.Validate(); err != nil {
-		return b, err
-	}
-	if len(src) > 0 {
-		if b.weights, err = d.NewWeights(src); err != nil {
-			return b, err
-		}
-	}
-	if b.program, err = d.Compile(&b.plan, b.weights, kernels.Options{Precision: precision}); err != nil {
+	if err := b.compile(d, src, precision); err != nil {
 		return b, err
 	}
 	if err := b.program.Write(b.sentinels[0], sentinel); err != nil {

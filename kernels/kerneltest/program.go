@@ -91,15 +91,7 @@ func (c Case) compile(d kernels.Device, precision kernels.DType, data [][]byte) 
 	}
 	guard()
 	b.plan.Nodes = []kernels.Node{{Spec: c.Spec, Path: c.Name, In: b.in, Out: b.out}}
-	if err := b.plan.Validate(); err != nil {
-		return b, err
-	}
-	if len(src) > 0 {
-		if b.weights, err = d.NewWeights(src); err != nil {
-			return b, err
-		}
-	}
-	if b.program, err = d.Compile(&b.plan, b.weights, kernels.Options{Precision: precision}); err != nil {
+	if err := b.compile(d, src, precision); err != nil {
 		return b, err
 	}
 	for _, v := range b.sentinels {
@@ -108,6 +100,20 @@ func (c Case) compile(d kernels.Device, precision kernels.DType, data [][]byte) 
 		}
 	}
 	return b, b.write()
+}
+
+// compile makes the program of the plan, with the weights if there are any.
+func (b *fixture) compile(d kernels.Device, src source, precision kernels.DType) (err error) {
+	if err := b.plan.Validate(); err != nil {
+		return err
+	}
+	if len(src) > 0 {
+		if b.weights, err = d.NewWeights(src); err != nil {
+			return err
+		}
+	}
+	b.program, err = d.Compile(&b.plan, b.weights, kernels.Options{Precision: precision})
+	return err
 }
 
 // write sets every input that is not a weight.

@@ -15,7 +15,6 @@ import argparse
 import datetime
 import importlib.metadata
 import json
-import os
 import re
 import signal
 import subprocess
@@ -108,7 +107,6 @@ def case_names(filter):
 
 def main():
     a = arguments()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp/torchinductor")
     started = time.time()
 
     def say(what, figure):
