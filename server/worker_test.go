@@ -109,7 +109,15 @@ func TestLostDevice(t *testing.T) {
 func TestLostWhileIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, change := newFleet(t, faulty)
-		b := loadedBench(t, func(c *Config) { change(c); c.Devices = []string{"cuda:0", "cuda:1"} })
+		b := loadedBench(t, func(c *Config) {
+			change(c)
+			c.Devices = []string{"cuda:0", "cuda:1"}
+			load := c.Load
+			c.Load = func(device int) (Engine, error) {
+				time.Sleep(time.Second) // long enough to be seen
+				return load(device)
+			}
+		})
 		for round, device := range []int{0, 1, 0} {
 			engines := f.loads(device)
 			engines[len(engines)-1].lost.Store(&errFault)
@@ -127,7 +135,7 @@ func TestLostWhileIdle(t *testing.T) {
 		if w := b.do("GET", "/readyz", ""); w.Code != 503 || w.Body.String() != `{"detail":"The device failed and is being opened again"}` {
 			t.Errorf("/readyz: %d %s", w.Code, w.Body)
 		}
-		synctest.Wait()
+		time.Sleep(2 * time.Second)
 		if w := b.do("GET", "/readyz", ""); w.Body.String() != `{"status":"ready","devices":{"cuda:0":"ready","cuda:1":"ready"}}` {
 			t.Errorf("/readyz: %d %s", w.Code, w.Body)
 		}
