@@ -56,6 +56,8 @@ func oddLinear() []Case {
 	tiny.Wide = true
 	return append(cases, huge, tiny,
 		linear("geglu and residual, many rows", kernels.Linear{Bias: true, Act: kernels.GEGLU, Residual: true}, kernels.F16, []int{160}, 72, 256),
+		linear("many tiles", all, kernels.F16, []int{390}, 136, 648),
+		linear("many tiles, geglu", geglu, kernels.F16, []int{390}, 72, 2*648),
 		linear("saturated gelu", kernels.Linear{Bias: true, Act: kernels.GELU}, kernels.F32, []int{5}, 33, 9).fill(0, Fill{Scale: 1000}),
 		linear("saturated silu", kernels.Linear{Bias: true, Act: kernels.SiLU}, kernels.F32, []int{5}, 33, 9).fill(0, Fill{Scale: 1000}),
 		linear("saturated geglu", geglu, kernels.F32, []int{5}, 33, 10).fill(0, Fill{Scale: 30}),
@@ -104,6 +106,8 @@ func oddConv() []Case {
 		conv("resized joined, all fused", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 7, UpW: 9, Concat: true, Bias: true, RowBias: true, Act: kernels.SiLU, Residual: true},
 			kernels.F16, image{2, 4, 5, 8, 5, 11, 3}),
 		conv("resized joined, many rows", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 16, UpW: 18, Concat: true, Bias: true}, kernels.F16, image{2, 8, 9, 16, 8, 16, 3}),
+		conv("many tiles", rowConv, kernels.F16, image{2, 20, 20, 16, 0, 328, 3}),
+		conv("many tiles, halved", kernels.Conv2d{Stride: 2, Pad: pad(1), Bias: true, Residual: true}, kernels.F16, image{2, 37, 40, 16, 0, 328, 3}),
 		conv("no padding", kernels.Conv2d{Stride: 1}, kernels.F32, n),
 		conv("uneven padding", kernels.Conv2d{Stride: 1, Pad: kernels.Padding{Top: 2, Left: 0, Bottom: 1, Right: 3}}, kernels.F32, n),
 		conv("stride 3", kernels.Conv2d{Stride: 3, Pad: pad(1), Bias: true}, kernels.BF16, n),
