@@ -68,7 +68,10 @@ func TestEmulated(t *testing.T) {
 			}
 			d.tiles = alone(only)
 			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, "^(linear|conv)/|^attention/.* 512"), SmallOnly: true})
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: "vae 1024 latents"}) // many tiles, little arithmetic
+			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, "^(linear|conv)/.*many"), SmallOnly: true})
+			if only.copied {
+				checkFused(t, d)
+			}
 			if err := d.Close(); err != nil {
 				t.Error(err)
 			}

@@ -108,8 +108,8 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 // a second output, [parts at most, rows, 2] in float32.
 type summing struct{ kernels.Spec }
 
-// leastColumns is the narrowest tile's.
-const leastColumns = 128
+// leastColumns is the columns of the narrowest tile that the copy engine fills.
+const leastColumns = 80
 
 // Infer implements kernels.Spec.
 func (s summing) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {

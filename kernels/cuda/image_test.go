@@ -112,7 +112,7 @@ func TestSharedMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer w.Close()
-			p, err := d.plan(model.plan, w.(*weights), precision)
+			p, err := d.plan(model.plan, w.(*weights), precision, d.sms)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,7 @@ import (
 )
 
 // leastCopied is the rows of the smallest tile that the copy engine fills.
-const leastCopied = 128
+const leastCopied = 64
 
 // copying returns the tiles that can compute a product: those that the copy engine fills only where rows of all operands are aligned. It gives such a
 // product an image of its full size where the image is to be resized on the way: that costs less than not using the engine.
@@ -23,7 +23,7 @@ func (l *lowering) copying(p *product) []tile {
 		l.enlarge(p)
 	}
 	return slices.DeleteFunc(slices.Clone(l.tiles), func(t tile) bool {
-		return t.copied && (!fits || p.Act == int32(kernels.GEGLU) && t.n%64 != 0)
+		return t.copied && !fits
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 // parameterSize is what the engine passes to each kernel.
 var parameterSize = map[string]uintptr{
 	"skinny":           unsafe.Sizeof(gemmParams{}),
+	"agemm":            unsafe.Sizeof(productParams{}),
 	"tgemm":            unsafe.Sizeof(productParams{}),
 	"wgemm":            unsafe.Sizeof(gemmParams{}),
 	"gemm":             unsafe.Sizeof(gemmParams{}),

@@ -15,11 +15,21 @@ import (
 // its compiler that computes wrongly is told so, instead of by pictures of noise. It takes some tens of milliseconds beside the loading of the kernels, which
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
-	if err := selfCheck(ctx, d); err != nil {
-		i := d.Info()
-		return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the processor", i.Name, i.Detail, err)
+	for _, device := range []kernels.Device{d, crowded{d}} {
+		if err := selfCheck(ctx, device); err != nil {
+			i := d.Info()
+			return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the processor", i.Name, i.Detail, err)
+		}
 	}
 	return nil
+}
+
+// crowded is a device that takes its card for one of two multiprocessors, so that the few tiles of a question are as many for each of them as in a model:
+// then other kernels are chosen, and their blocks go on from tile to tile.
+type crowded struct{ *Device }
+
+func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	return d.compile(plan, w, o, 2)
 }
 
 // selfCheck runs the questions on any device and names the first that has a wrong answer.

@@ -94,11 +94,14 @@ func TestSelfCheckFinds(t *testing.T) {
 // What the check launches on either family: on Hopper the kernels that the copy engine feeds too.
 func TestSelfCheckLaunches(t *testing.T) {
 	for _, c := range []struct {
-		card drivertest.Device
-		want string // of activations, which only copy, none
+		card    drivertest.Device
+		crowded bool
+		want    string // of activations, which only copy, none
 	}{
-		{drivertest.H100, "tgemm_128x128 layer_norm_768 tgemm_128x128 wflash_128x128 wflash_64x80 group_sums group_scale tgemm_128x128 wgemm_64x64x4"},
-		{drivertest.RTX3060, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 flash_64 flash_64 group_sums group_scale gemm_128x160 gemm_64x64"},
+		{drivertest.H100, false, "tgemm_128x128 layer_norm_768 tgemm_128x128 wflash_128x128 wflash_64x80 group_sums group_scale agemm_64x80 agemm_64x80"},
+		{drivertest.H100, true, "tgemm_128x256 layer_norm_768 tgemm_128x160 wflash_128x128 wflash_64x80 group_sums group_scale agemm_128x160 agemm_128x160"},
+		{drivertest.RTX3060, false, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 flash_64 flash_64 group_sums group_scale gemm_128x160 gemm_64x64"},
+		{drivertest.RTX3060, true, "gemm_128x128 layer_norm_768 layer_norm_768 gemm_64x160 flash_64 flash_64 group_sums group_scale gemm_128x128 gemm_64x160"},
 	} {
 		drv, err := driver.New(drivertest.New(c.card))
 		if err != nil {
@@ -113,7 +116,11 @@ func TestSelfCheckLaunches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		compiled, err := d.Compile(&q.plan, w, kernels.Options{})
+		var device kernels.Device = d
+		if c.crowded {
+			device = crowded{d}
+		}
+		compiled, err := device.Compile(&q.plan, w, kernels.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +133,7 @@ func TestSelfCheckLaunches(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s: %v, want %s", c.card.Name, got, c.want)
+			t.Errorf("%s, crowded %t: %v, want %s", c.card.Name, c.crowded, got, c.want)
 		}
 		if err := errors.Join(compiled.Close(), w.Close(), d.Close()); err != nil {
 			t.Error(err)

@@ -11,6 +11,8 @@ type tile struct {
 	hopper bool
 	// copied: also made for it alone, with the copy engine gathering the operands; blocks share the tiles out among themselves.
 	copied bool
+	// alternate: of a copied tile, one of the two warpgroups that multiply has all of it, and they take turns.
+	alternate bool
 	// rate is the arithmetic of one multiprocessor full of such blocks relative to the fastest tile.
 	rate float64
 }
@@ -18,31 +20,43 @@ type tile struct {
 // tiles are for every card of the family sm_80, hopperTiles and copiedTiles for Hopper.
 var (
 	tiles = []tile{
-		{128, 128, 64, 3, 128, 2, false, false, 1},
-		{128, 160, 32, 5, 256, 1, false, false, 0.95},
-		{128, 64, 64, 3, 128, 2, false, false, 0.8},
-		{64, 160, 32, 5, 128, 2, false, false, 0.8},
-		{64, 64, 64, 3, 128, 3, false, false, 0.6},
+		{m: 128, n: 128, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 1},
+		{m: 128, n: 160, depth: 32, stages: 5, threads: 256, perSM: 1, rate: 0.95},
+		{m: 128, n: 64, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 0.8},
+		{m: 64, n: 160, depth: 32, stages: 5, threads: 128, perSM: 2, rate: 0.8},
+		{m: 64, n: 64, depth: 64, stages: 3, threads: 128, perSM: 3, rate: 0.6},
 	}
 	hopperTiles = []tile{
-		{128, 256, 64, 4, 256, 1, true, false, 1},
-		{128, 160, 64, 5, 256, 1, true, false, 0.95},
-		{128, 160, 64, 3, 256, 2, true, false, 0.98},
-		{128, 128, 64, 6, 256, 1, true, false, 0.85},
-		{128, 128, 64, 3, 256, 2, true, false, 0.9},
-		{128, 64, 64, 4, 256, 2, true, false, 0.65},
-		{64, 128, 64, 4, 128, 2, true, false, 0.6},
-		{64, 64, 64, 4, 128, 3, true, false, 0.5},
+		{m: 128, n: 256, depth: 64, stages: 4, threads: 256, perSM: 1, hopper: true, rate: 1},
+		{m: 128, n: 160, depth: 64, stages: 5, threads: 256, perSM: 1, hopper: true, rate: 0.95},
+		{m: 128, n: 160, depth: 64, stages: 3, threads: 256, perSM: 2, hopper: true, rate: 0.98},
+		{m: 128, n: 128, depth: 64, stages: 6, threads: 256, perSM: 1, hopper: true, rate: 0.85},
+		{m: 128, n: 128, depth: 64, stages: 3, threads: 256, perSM: 2, hopper: true, rate: 0.9},
+		{m: 128, n: 64, depth: 64, stages: 4, threads: 256, perSM: 2, hopper: true, rate: 0.65},
+		{m: 64, n: 128, depth: 64, stages: 4, threads: 128, perSM: 2, hopper: true, rate: 0.6},
+		{m: 64, n: 64, depth: 64, stages: 4, threads: 128, perSM: 3, hopper: true, rate: 0.5},
 	}
 	copiedTiles = []tile{
-		{128, 256, 64, 4, 384, 1, true, true, 1.6},
-		{128, 160, 64, 6, 384, 1, true, true, 1.6},
-		{128, 128, 64, 6, 384, 1, true, true, 1.35},
-		{256, 128, 64, 4, 384, 1, true, true, 1.4},
+		copiedTile(128, 256, 4, false, 1.6),
+		copiedTile(128, 160, 6, false, 1.6),
+		copiedTile(128, 128, 6, false, 1.35),
+		copiedTile(256, 128, 4, false, 1.4),
+		copiedTile(128, 160, 6, true, 1.6),
+		copiedTile(128, 128, 6, true, 1.35),
+		copiedTile(64, 160, 7, true, 1.1),
+		copiedTile(64, 80, 10, true, 0.9),
 	}
 )
 
+// copiedTile is a tile that the copy engine fills; whoever multiplies has 64 or 128 rows of it.
+func copiedTile(m, n, stages int, alternate bool, rate float64) tile {
+	return tile{m: m, n: n, depth: 64, stages: stages, threads: 384, perSM: 1, hopper: true, copied: true, alternate: alternate, rate: rate}
+}
+
 func (t tile) kernel() string {
+	if t.alternate {
+		return fmt.Sprintf("agemm_%dx%d", t.m, t.n)
+	}
 	if t.copied {
 		return fmt.Sprintf("tgemm_%dx%d", t.m, t.n)
 	}
@@ -56,7 +70,7 @@ func (t tile) kernel() string {
 func (t tile) shared() int {
 	n := t.stages * (t.m + t.n) * t.depth * 2
 	if t.copied {
-		return n + 1024 + 16*t.stages // and two counters a stage
+		return n + 1024 + 16*t.stages + 16 // and two counters a stage, and one for each warpgroup's turn
 	}
 	n += 16 * t.m
 	if t.hopper {
@@ -99,20 +113,31 @@ func chooseFlash(tiles []flashTile, keys int, causal bool) (best flashTile, foun
 	return best, found
 }
 
-// chooseTile takes the tile that finishes first by a simple model: waves of blocks, each wave as long as its arithmetic and the start
-// and end of the pipeline.
+// chooseTile takes the tile that finishes first by a simple model of the busiest multiprocessor.
 func chooseTile(tiles []tile, m, n, k, sms int) tile {
 	best, least := tiles[0], 0.0
 	for i, t := range tiles {
-		blocks := ceil(m, t.m) * ceil(n, t.n)
-		// A multiprocessor that holds one block where it could hold several runs it at less than its share of the full rate, but faster.
-		busiest := ceil(blocks, sms)
-		alone := min(busiest, t.perSM)
-		speed := t.rate * (0.55 + 0.45*float64(alone)/float64(t.perSM))
-		cost := float64(busiest*t.m*t.n) * float64(k+256) / speed
-		if i == 0 || cost < least {
+		if cost := t.cost(ceil(ceil(m, t.m)*ceil(n, t.n), sms), k); i == 0 || cost < least {
 			best, least = t, cost
 		}
 	}
 	return best
+}
+
+// cost is the time that a multiprocessor takes for a number of tiles of depth k, in slices of a depth of 1 of the fastest kind. Starting and ending a tile,
+// when its sums become outputs, take the time of an extra depth.
+func (t tile) cost(tiles, k int) float64 {
+	const extra, copiedExtra = 256, 512
+	size := float64(t.m*t.n) / t.rate
+	switch {
+	case t.alternate:
+		// One warpgroup ends a tile in twice the time that two of them take, while the other multiplies.
+		const ending = 2 * copiedExtra
+		return size * float64(tiles*max(k, (k+ending)/2)+ending)
+	case t.copied:
+		return size * float64(tiles*(k+copiedExtra))
+	}
+	// A multiprocessor that holds one block where it could hold several runs it at less than its share of the full rate, but faster.
+	alone := min(tiles, t.perSM)
+	return size * float64(tiles*(k+extra)) / (0.55 + 0.45*float64(alone)/float64(t.perSM))
 }

@@ -16,6 +16,9 @@ func TestTilesFit(t *testing.T) {
 			t.Errorf("%s takes %d bytes of shared memory, %d are granted", tile.kernel(), n, limit)
 		}
 		if tile.copied {
+			if tile.m < leastCopied || tile.n < leastColumns {
+				t.Errorf("%s has fewer rows or columns than %d and %d", tile.kernel(), leastCopied, leastColumns)
+			}
 			continue
 		}
 		if sums := tile.m * (tile.n + 8) * 4; sums > tile.stages*(tile.m+tile.n)*tile.depth*2 {

@@ -65,13 +65,14 @@ DEVICE u16 narrow(float f) { return __builtin_bit_cast(u16, (_Float16)f); }
 #endif
 DEVICE u32 narrow2(float low, float high) { return narrow(low) | (u32)narrow(high) << 16; }
 
-DEVICE float shuffleXor(float f, int mask) {
+DEVICE u32 shuffleXor(u32 w, int mask) {
   int turn = self->turn;
   self->turn = 1 - turn;
-  self->meeting->words[turn][lane()][0] = __builtin_bit_cast(u32, f);
+  self->meeting->words[turn][lane()][0] = w;
   meetWarp();
-  return __builtin_bit_cast(float, self->meeting->words[turn][lane() ^ mask][0]);
+  return self->meeting->words[turn][lane() ^ mask][0];
 }
+DEVICE float shuffleXor(float f, int mask) { return __builtin_bit_cast(float, shuffleXor(__builtin_bit_cast(u32, f), mask)); }
 
 DEVICE bool anyLane(bool condition) {
   int turn = self->turn;

@@ -32,245 +32,185 @@ struct Rows {
       int row = m + 8 * h;
       mean[h] = 0.f, scale[h] = p.rowScale && row < p.M ? p.rowScale[row] : 1.f;
       if (!p.columnSums || row >= p.M) continue;
-      float part[3][2];
+      float part[4][2];
 #pragma unroll
-      for (int i = 0; i < 3; i++) {  // twelve parts at most have their loads side by side
+      for (int i = 0; i < 4; i++) {  // sixteen parts at most have their loads side by side
         int n = (lane() & 3) + 4 * i;
         part[i][0] = part[i][1] = 0.f;
         if (n < p.parts) constant2(p.moments + ((i64)n * p.M + row) * 2, part[i]);
       }
-      s[h] = part[0][0] + part[1][0] + part[2][0], q[h] = part[0][1] + part[1][1] + part[2][1];
-      for (int n = 12 + (lane() & 3); n < p.parts; n += 4) {
+      s[h] = (part[0][0] + part[1][0]) + (part[2][0] + part[3][0]), q[h] = (part[0][1] + part[1][1]) + (part[2][1] + part[3][1]);
+      for (int n = 16 + (lane() & 3); n < p.parts; n += 4) {
         const float *at = p.moments + ((i64)n * p.M + row) * 2;
         s[h] += at[0], q[h] += at[1];
       }
     }
     if (!p.columnSums) return;
+    float share = reciprocal((float)p.channels);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       s[h] += shuffleXor(s[h], 1), q[h] += shuffleXor(q[h], 1);
       s[h] += shuffleXor(s[h], 2), q[h] += shuffleXor(q[h], 2);
-      float n = (float)p.channels, variance;
-      mean[h] = s[h] / n;
-      variance = q[h] / n - mean[h] * mean[h];
+      mean[h] = s[h] * share;
+      float variance = q[h] * share - mean[h] * mean[h];
       scale[h] = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
     }
   }
 };
 
-// turn gives lane q of a quad all eight columns of group q, where it had columns 2q and 2q+1 of four groups: v[i] is then the pair of lane i.
-DEVICE void turn(float (&v)[4][2]) {
-  int q = lane() & 3;
+// turn transposes four words of each of the four lanes of a quad: the pairs of columns 2q and 2q+1 of four groups of eight, which lane q has of a row's sums,
+// become all eight columns of group q; and back again.
+template <class T> DEVICE void turn(T (&w)[4]) {
 #pragma unroll
   for (int mask = 1; mask < 4; mask *= 2)
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (i & mask) continue;
-#pragma unroll
-      for (int e = 0; e < 2; e++) {
-        float given = q & mask ? v[i][e] : v[i | mask][e], got = shuffleXor(given, mask);
-        if (q & mask)
-          v[i][e] = got;
-        else
-          v[i | mask][e] = got;
-      }
+      bool upper = lane() & mask;
+      T low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
+      w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
     }
 }
 
-// writeSums leaves the sums of rows m and m+8 over a tile, which a quad shares.
-DEVICE void writeSums(const Product &p, int m, int part, float *sum, float *squares) {
-#pragma unroll
-  for (int h = 0; h < 2; h++) {
-    float a = sum[h] + shuffleXor(sum[h], 1), b = squares[h] + shuffleXor(squares[h], 1);
-    a += shuffleXor(a, 2), b += shuffleXor(b, 2);
-    float *at = p.rowSums + ((i64)part * p.M + m + 8 * h) * 2;
-    if (m + 8 * h < p.M && (lane() & 3) == 0) at[0] = a, at[1] = b;
-  }
+// wordsOf gives lane q of a quad the pairs of columns of four groups, from the lanes' eight columns each at i.
+DEVICE void wordsOf(const void *p, i64 i, u32 (&w)[4]) {
+  Vec4 v = constantWords((const u16 *)p + i);
+  w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+  turn(w);
 }
+
+// Sums are the sum and the sum of squares of the outputs of a thread's two rows.
+struct Sums {
+  float sum[2] = {0.f, 0.f}, squares[2] = {0.f, 0.f};
+  DEVICE_MEMBER void add(int h, float f) { sum[h] += f, squares[h] += f * f; }
+  // write leaves those of the thread's rows of the 64 from m0 on over a tile. A quad shares a row.
+  DEVICE_MEMBER void write(const Product &p, int m0, int part) {
+    if (!p.rowSums) return;
+    int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float a = sum[h] + shuffleXor(sum[h], 1), b = squares[h] + shuffleXor(squares[h], 1);
+      a += shuffleXor(a, 2), b += shuffleXor(b, 2);
+      float *at = p.rowSums + ((i64)part * p.M + m + 8 * h) * 2;
+      if (m + 8 * h < p.M && (lane() & 3) == 0) at[0] = a, at[1] = b;
+    }
+  }
+};
 
 // The columns' numbers of a product that has no bias are read from wherever is safe, and not used.
 DEVICE const float *columnsAt(const Product &p, const float *given, int col) { return given ? given + col : (const float *)p.out; }
 
-template <bool AHEAD> DEVICE void columnsOf(const float *p, float *f) {
-  if (AHEAD)
-    constant4(p, f), constant4(p + 4, f + 4);
-  else
-    load8(p, 0, F32, f);
-}
-template <bool AHEAD> DEVICE Vec4 wordsOf(const u16 *p) { return AHEAD ? constantWords(p) : *(const Vec4 *)p; }
-
-// finishGated turns the sums of a warpgroup's 64 rows into outputs of GEGLU, whose columns come in eights of values and eights of gates. Tiles inside of the
-// matrix are WHOLE: nothing there depends on what the thread has, so that all loads can go ahead of the first store.
-template <int BN, bool WHOLE, bool FOLDED> DEVICE void finishGated(const Product &p, const Rows &rows, const float *acc, int m0, int n0) {
-  int q = lane() & 3, first = n0 / 2;
+// finishWhole turns the sums of 64 rows by BN columns into outputs, for those inside of the matrix, 16-bit operands and no activation but GEGLU, whose columns
+// come in eights of values and eights of gates. Nothing here depends on what the thread has, so that loads can go ahead of stores.
+template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
+  constexpr int COLUMNS = GATED ? BN / 2 : BN;
+  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0;
   bool biased = p.bias;
-#pragma unroll
-  for (int b = 0; b < BN / 64; b++) {
-    float bias[4][2], biasGate[4][2], sum[4][2], sumGate[4][2];
-#pragma unroll
-    for (int g = 0; g < 4; g++) {
-      int col = first + b * 32 + g * 8 + q * 2;
-      if (!WHOLE && col >= p.columns) col = 0;
-      constant2(columnsAt(p, p.bias, col), bias[g]), constant2(columnsAt(p, p.bias, p.columns + col), biasGate[g]);
-      if (FOLDED) constant2(p.columnSums + col, sum[g]), constant2(p.columnSums + p.columns + col, sumGate[g]);
-    }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      int m = m0 + (warp() & 3) * 16 + (lane() >> 2) + h * 8, col = first + b * 32 + q * 8;
-      float v[4][2], f[8];
-#pragma unroll
-      for (int g = 0; g < 4; g++)
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float x = acc[(b * 8 + g * 2) * 4 + 2 * h + e], gate = acc[(b * 8 + g * 2 + 1) * 4 + 2 * h + e];
-          if (FOLDED) x = (x - rows.mean[h] * sum[g][e]) * rows.scale[h], gate = (gate - rows.mean[h] * sumGate[g][e]) * rows.scale[h];
-          v[g][e] = (x + (biased ? bias[g][e] : 0.f)) * gelu(gate + (biased ? biasGate[g][e] : 0.f));
-        }
-      turn(v);
-      if (!WHOLE && (m >= p.M || col >= p.columns)) continue;
-#pragma unroll
-      for (int i = 0; i < 8; i++) f[i] = v[i / 2][i % 2];
-      if (!WHOLE && p.residual) {
-        float w[8];
-        load8(p.residual, (i64)m * p.pitchOut + col, p.residualType, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      if (WHOLE)
-        store8(p.out, (i64)m * p.pitchOut + col, T16, f);
-      else
-        store8(p.out, (i64)m * p.pitchOut + col, p.outType, f);
-    }
-  }
-}
-
-// finishWhole does the same without activation for tiles inside of the matrix and 16-bit operands, eight columns of a row a thread. AHEAD: registers are left
-// for loads that go ahead of stores.
-template <int BN, bool AHEAD, bool RESIDUAL, bool FOLDED, bool ROWBIAS> DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, int m0, int n0) {
-  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2);
-  bool biased = p.bias;
-  float sum[2] = {0.f, 0.f}, squares[2] = {0.f, 0.f};
   i64 row[2] = {(i64)m * p.pitchOut, (i64)(m + 8) * p.pitchOut}, image[2];
   if (ROWBIAS) image[0] = (i64)(m / (p.OH * p.OW)) * p.columns, image[1] = (i64)((m + 8) / (p.OH * p.OW)) * p.columns;
 #pragma unroll
-  for (int b = 0; b < BN / 32; b++) {
-    int col = n0 + b * 32 + q * 8;
-    float bias[8], sums[8];
-    const float *from = columnsAt(p, p.bias, col);
-    columnsOf<AHEAD>(from, bias);
-    if (FOLDED) columnsOf<AHEAD>(p.columnSums + col, sums);
+  for (int b = 0; b < (COLUMNS + 31) / 32; b++) {
+    constexpr int SIZE = GATED ? 8 : 4;  // sums a group of columns, of the two rows
+    int groups = minimum(4, COLUMNS / 8 - b * 4), col = first + b * 32;
+    bool mine = q < groups;  // the last block of columns may be half a block
+    float bias[4][2], sum[4][2], biasGate[4][2], sumGate[4][2];
+#pragma unroll
+    for (int g = 0; g < groups; g++) {
+      int at = col + g * 8 + q * 2;
+      constant2(columnsAt(p, p.bias, at), bias[g]);
+      if (FOLDED) constant2(p.columnSums + at, sum[g]);
+      if (GATED) constant2(columnsAt(p, p.bias, p.columns + at), biasGate[g]);
+      if (GATED && FOLDED) constant2(p.columnSums + p.columns + at, sumGate[g]);
+    }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float v[4][2], f[8], w[8];
-      Vec4 kept, added;
-      if (RESIDUAL) kept = wordsOf<AHEAD>((const u16 *)p.residual + row[h] + col);
-      if (ROWBIAS) added = wordsOf<AHEAD>((const u16 *)p.rowBias + image[h] + col);
+      u32 w[4] = {0, 0, 0, 0}, kept[4], added[4];
+      if (RESIDUAL) wordsOf(p.residual, row[h] + col + q * 8, kept);
+      if (ROWBIAS) wordsOf(p.rowBias, image[h] + col + q * 8, added);
+      auto corrected = [&](float x, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
 #pragma unroll
-      for (int g = 0; g < 4; g++)
+      for (int g = 0; g < groups; g++) {
+        const float *s = acc + (b * 4 + g) * SIZE + 2 * h;
+        float f[2];
 #pragma unroll
-        for (int e = 0; e < 2; e++) v[g][e] = acc[(b * 4 + g) * 4 + 2 * h + e];
-      turn(v);
-#pragma unroll
-      for (int i = 0; i < 8; i++) {
-        f[i] = v[i / 2][i % 2];
-        if (FOLDED) f[i] = (f[i] - rows.mean[h] * sums[i]) * rows.scale[h];
-        f[i] += biased ? bias[i] : 0.f;
+        for (int e = 0; e < 2; e++) {
+          f[e] = corrected(s[e], sum[g][e], bias[g][e]);
+          if (GATED) f[e] *= gelu(corrected(s[4 + e], sumGate[g][e], biasGate[g][e]));
+          if (ROWBIAS) f[e] += widen((u16)(e ? added[g] >> 16 : added[g]));
+          if (RESIDUAL) f[e] += widen((u16)(e ? kept[g] >> 16 : kept[g]));
+          if (!GATED) sums.add(h, f[e]);
+        }
+        w[g] = narrow2(f[0], f[1]);
       }
-      if (ROWBIAS) {
-        widen8(added, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      if (RESIDUAL) {
-        widen8(kept, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      store8(p.out, row[h] + col, T16, f);
-#pragma unroll
-      for (int i = 0; i < 8; i++) sum[h] += f[i], squares[h] += f[i] * f[i];
+      turn(w);
+      if (mine) *(Vec4 *)((u16 *)p.out + row[h] + col + q * 8) = Vec4{w[0], w[1], w[2], w[3]};
     }
   }
-  if (p.rowSums) writeSums(p, m, n0 / BN, sum, squares);
 }
 
-// finishAny does it for all others.
-template <int BN> DEVICE void finishAny(const Product &p, const Rows &rows, const float *acc, int m0, int n0) {
-  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2);
-  float sum[2] = {0.f, 0.f}, squares[2] = {0.f, 0.f};
+// finishAny does it for all others, in a loop that the registers of the sums go through, so that its code stays out of the others' way.
+template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
+  constexpr int COLUMNS = GATED ? BN / 2 : BN, SIZE = GATED ? 8 : 4;
+  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0;
+  float rest[BN / 2 + 4 * SIZE];
 #pragma unroll
-  for (int b = 0; b < BN / 32; b++) {
-    int col = n0 + b * 32 + q * 8;
+  for (int i = 0; i < BN / 2 + 4 * SIZE; i++) rest[i] = i < BN / 2 ? acc[i] : 0.f;
+#pragma clang loop unroll(disable)
+  for (int b = 0; b < COLUMNS; b += 32) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float v[4][2], w[8];
+      int row = m + 8 * h, col = first + b + q * 8;
+      float even[4], odd[4], f[8];
+      auto corrected = [&](float x, int column) {
+        if (column >= (GATED ? 2 : 1) * p.columns) return 0.f;
+        if (p.columnSums) x -= rows.mean[h] * p.columnSums[column];
+        return x * rows.scale[h] + (p.bias ? p.bias[column] : 0.f);
+      };
 #pragma unroll
-      for (int g = 0; g < 4; g++)
-#pragma unroll
-        for (int e = 0; e < 2; e++) v[g][e] = acc[(b * 4 + g) * 4 + 2 * h + e];
-      turn(v);
-      if (m + 8 * h >= p.M || col >= p.columns) continue;
-      i64 at = (i64)(m + 8 * h) * p.pitchOut + col, image = p.rowBias ? (i64)((m + 8 * h) / (p.OH * p.OW)) * p.columns : 0;
-      float f[8];
-#pragma unroll
-      for (int i = 0; i < 8; i++) f[i] = v[i / 2][i % 2];
-      if (p.columnSums) {
-        load8(p.columnSums, col, F32, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] -= rows.mean[h] * w[i];
+      for (int g = 0; g < 4; g++) {
+        const float *s = rest + g * SIZE + 2 * h;
+        int at = first + b + g * 8 + q * 2;
+        even[g] = corrected(s[0], at), odd[g] = corrected(s[1], at + 1);
+        if (GATED) even[g] *= gelu(corrected(s[4], p.columns + at)), odd[g] *= gelu(corrected(s[5], p.columns + at + 1));
       }
+      turn(even), turn(odd);
+      if (row >= p.M || b + q * 8 >= COLUMNS || col >= p.columns) continue;
 #pragma unroll
-      for (int i = 0; i < 8; i++) f[i] *= rows.scale[h];
-      if (p.bias) {
-        load8(p.bias, col, F32, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      if (p.rowBias) {
-        load8(p.rowBias, image + col, p.rowBiasType, w);
-#pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      if (p.act != IDENTITY) {
+      for (int i = 0; i < 4; i++) f[2 * i] = even[i], f[2 * i + 1] = odd[i];
+      if (!GATED && p.rowBias) add8(p.rowBias, (i64)(row / (p.OH * p.OW)) * p.columns + col, p.rowBiasType, f);
+      if (!GATED) {
 #pragma unroll
         for (int i = 0; i < 8; i++) f[i] = activate(p.act, f[i]);
       }
-      if (p.residual) {
-        load8(p.residual, at, p.residualType, w);
+      if (p.residual) add8(p.residual, (i64)row * p.pitchOut + col, p.residualType, f);
+      store8(p.out, (i64)row * p.pitchOut + col, p.outType, f);
 #pragma unroll
-        for (int i = 0; i < 8; i++) f[i] += w[i];
-      }
-      store8(p.out, at, p.outType, f);
-#pragma unroll
-      for (int i = 0; i < 8; i++) sum[h] += f[i], squares[h] += f[i] * f[i];
+      for (int i = 0; i < 8; i++) sums.add(h, f[i]);
     }
+#pragma unroll
+    for (int i = 0; i < BN / 2; i++) rest[i] = rest[i + 4 * SIZE];
   }
-  if (p.rowSums) writeSums(p, m, n0 / BN, sum, squares);
 }
 
-// finish chooses among them; the choice is the same for all tiles inside of the matrix.
-template <int BN, bool AHEAD> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, int m0, int n0) {
-  bool gated = p.act == GEGLU, inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns) && p.outType == T16 && !p.rowScale && !(gated && p.residual);
-  if (BN % 64 == 0 && gated) {
-    if (inside && p.columnSums)
-      finishGated<BN, true, true>(p, rows, acc, m0, n0);
-    else if (inside)
-      finishGated<BN, true, false>(p, rows, acc, m0, n0);
-    else if (p.columnSums)
-      finishGated<BN, false, true>(p, rows, acc, m0, n0);
-    else
-      finishGated<BN, false, false>(p, rows, acc, m0, n0);
-    return;
-  }
-  inside = inside && p.act == IDENTITY && !(p.residual && p.residualType != T16) && !(p.rowBias && p.rowBiasType != T16);
-  if (!inside || (p.columnSums && (p.residual || p.rowBias)) || (p.residual && p.rowBias))
-    finishAny<BN>(p, rows, acc, m0, n0);
-  else if (p.columnSums)
-    finishWhole<BN, AHEAD, false, true, false>(p, rows, acc, m0, n0);
-  else if (p.residual)
-    finishWhole<BN, AHEAD, true, false, false>(p, rows, acc, m0, n0);
-  else if (p.rowBias)
-    finishWhole<BN, AHEAD, false, false, true>(p, rows, acc, m0, n0);
+// finish chooses between them; the choice is the same for all that is inside of the matrix.
+template <int BN> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
+  bool gated = p.act == GEGLU, narrow = p.outType == T16 && !(p.residual && p.residualType != T16) && !(p.rowBias && p.rowBiasType != T16);
+  bool inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns), folded = p.columnSums, residual = p.residual, rowBias = p.rowBias;
+  bool whole = inside && narrow && !p.rowScale && (gated || p.act == IDENTITY) && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias));
+  if (gated && !whole)
+    finishAny<BN, true>(p, rows, acc, sums, m0, n0);
+  else if (!whole)
+    finishAny<BN, false>(p, rows, acc, sums, m0, n0);
+  else if (gated && folded)
+    finishWhole<BN, true, true, false, false>(p, rows, acc, sums, m0, n0);
+  else if (gated)
+    finishWhole<BN, true, false, false, false>(p, rows, acc, sums, m0, n0);
+  else if (folded)
+    finishWhole<BN, false, true, false, false>(p, rows, acc, sums, m0, n0);
+  else if (residual)
+    finishWhole<BN, false, false, true, false>(p, rows, acc, sums, m0, n0);
+  else if (rowBias)
+    finishWhole<BN, false, false, false, true>(p, rows, acc, sums, m0, n0);
   else
-    finishWhole<BN, AHEAD, false, false, false>(p, rows, acc, m0, n0);
+    finishWhole<BN, false, false, false, false>(p, rows, acc, sums, m0, n0);
 }

@@ -54,21 +54,13 @@ DEVICE void finishPart(const Gemm &p, const float *sums, int m, int col, int ima
   for (int i = 0; i < count; i++) finishOne(p, sums[i], p.act == GEGLU ? sums[8 + i] : 0.f, m, col + i, image);
 }
 
-// addWhole adds eight neighbouring elements.
-DEVICE void addWhole(float *v, const void *p, i64 at, int type) {
-  float w[8];
-  load8(p, at, type, w);
-#pragma unroll
-  for (int i = 0; i < 8; i++) v[i] += w[i];
-}
-
 // finishWhole turns eight sums into eight outputs by wide accesses; residual is already there.
 DEVICE void finishWhole(const Gemm &p, const float *sums, const float *residual, int m, int col, int image) {
   float v[8], scale = p.rowScale ? p.rowScale[m] : 1.f;
   load8(sums, 0, F32, v);
 #pragma unroll
   for (int i = 0; i < 8; i++) v[i] *= scale;
-  if (p.bias) addWhole(v, p.bias, col, F32);
+  if (p.bias) add8(p.bias, col, F32, v);
   if (p.act == GEGLU) {
     float gate[8];
     load8(sums, 8, F32, gate);
@@ -79,7 +71,7 @@ DEVICE void finishWhole(const Gemm &p, const float *sums, const float *residual,
 #pragma unroll
     for (int i = 0; i < 8; i++) v[i] *= gelu(gate[i]);
   } else {
-    if (p.rowBias) addWhole(v, p.rowBias, (i64)image * p.columns + col, p.rowBiasType);
+    if (p.rowBias) add8(p.rowBias, (i64)image * p.columns + col, p.rowBiasType, v);
     if (p.act != IDENTITY) {
 #pragma unroll
       for (int i = 0; i < 8; i++) v[i] = activate(p.act, v[i]);

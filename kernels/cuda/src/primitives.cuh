@@ -74,9 +74,8 @@ DEVICE u32 narrow2(float low, float high) {
 #endif
 
 // shuffleXor is the value of the lane whose number differs in the bits of mask.
-DEVICE float shuffleXor(float f, int mask) {
-  return __builtin_bit_cast(float, __nvvm_shfl_sync_bfly_i32(0xffffffff, __builtin_bit_cast(int, f), mask, 31));
-}
+DEVICE u32 shuffleXor(u32 w, int mask) { return __nvvm_shfl_sync_bfly_i32(0xffffffff, w, mask, 31); }
+DEVICE float shuffleXor(float f, int mask) { return __builtin_bit_cast(float, shuffleXor(__builtin_bit_cast(u32, f), mask)); }
 
 // anyLane is whether the condition holds in some lane of the warp.
 DEVICE bool anyLane(bool condition) {

@@ -1,5 +1,6 @@
 // The product for Hopper where the copy engine can gather its operands: matrices, and NHWC images of any stride whose channels are multiples of 8. One warpgroup
-// copies slices of 64 of the depth, two multiply; blocks go on from tile to tile, so that the copies of the next one run during the end of the last.
+// copies slices of 64 of the depth, two multiply; blocks go on from tile to tile, so that the copies of the next one run during the end of the last. The two
+// share every tile, or take turns (CUTLASS calls that ping-pong): while one turns its sums into outputs, the other has the matrix units.
 #include "finish.cuh"
 #include "hopper.cuh"
 
@@ -45,17 +46,20 @@ template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p,
   }
 }
 
-// product: tiles of 128·ROWS by BN; each of the two warpgroups has 64·ROWS rows.
-template <int ROWS, int BN, int STAGES> DEVICE void product(const Product &p, u64 maps) {
-  constexpr int BM = 128 * ROWS, STAGE = (BM + BN) * 128;
-  u32 base = (sharedAddress(dynamicShared) + 1023) & ~1023u, full = base + STAGES * STAGE, free = full + 8 * STAGES;
+// product: if ALTERNATE, tiles of 64·ROWS by BN, every second one a warpgroup's; else tiles of 128·ROWS by BN, of which each warpgroup has 64·ROWS rows.
+template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(const Product &p, u64 maps) {
+  constexpr int OWN = 64 * ROWS, BM = ALTERNATE ? OWN : 2 * OWN, STAGE = (BM + BN) * 128;
+  // What is finished at a time is 64 rows and a number of columns that leaves registers for loads.
+  constexpr int PIECES = BN > 160 ? 2 : 1, PIECE = BN / PIECES, SUMS = ROWS * BN / 2;
+  u32 base = (sharedAddress(dynamicShared) + 1023) & ~1023u, full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   int group = warp() >> 2;
   allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
       counterBegins(full + 8 * i, 1);
-      counterBegins(free + 8 * i, 8);  // the warps that multiply
+      counterBegins(free + 8 * i, ALTERNATE ? 4 : 8);  // the warps that multiply
     }
+    for (int i = 0; i < 2; i++) counterBegins(turns + 8 * i, 4);
     countersBegun();
   }
   barrier();
@@ -66,52 +70,81 @@ template <int ROWS, int BN, int STAGES> DEVICE void product(const Product &p, u6
     return;
   }
   takeRegisters<232>();
-  int stage = 0, slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
-  u32 parity = 0;
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
+  u32 parity = 0, turn = group ^ 1;
+  auto skip = [&] {  // the stages of a tile that is the other's
+    stage += slices;
+    parity ^= stage / STAGES & 1;
+    stage %= STAGES;
+  };
+  if (ALTERNATE) {
+    if (group) tile += step, skip();
+    step *= 2;
+  }
   bool speaks = lane() == 0;
-  float acc[ROWS][BN / 2];
+  float acc[SUMS];
 #pragma unroll
-  for (int r = 0; r < ROWS; r++)
-#pragma unroll
-    for (int i = 0; i < BN / 2; i++) acc[r][i] = 0.f;
-  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+  for (int i = 0; i < SUMS; i++) acc[i] = 0.f;
+  for (; tile < p.tiles; tile += step) {
     int m0, n0, before = 0;
     corner(p, tile, BM, BN, m0, n0);
+    if (!ALTERNATE) m0 += group * OWN;
     Rows rows[ROWS];
+    auto readRows = [&] {
+#pragma unroll
+      for (int r = 0; r < ROWS; r++) rows[r].read(p, m0 + r * 64 + (warp() & 3) * 16 + (lane() >> 2));
+    };
+    if (ALTERNATE) {  // while the other multiplies
+      readRows();
+      // Ahead of its turn, a warpgroup would take the end of an earlier phase of a stage for the one that it waits for.
+      awaitPhase(turns + 8 * group, turn);
+      turn ^= 1;
+    }
     for (int s = 0; s < slices; s++) {
       awaitPhase(full + 8 * stage, parity);
-      u32 a = base + stage * STAGE + group * ROWS * 8192, b = base + stage * STAGE + BM * 128;
-#pragma unroll
-      for (int r = 0; r < ROWS; r++) settled(acc[r]);
-      groupBegins(acc[0]);
+      u32 a = base + stage * STAGE + (ALTERNATE ? 0 : group * ROWS * 8192), b = base + stage * STAGE + BM * 128;
+      groupBegins(acc);
 #pragma unroll
       for (int r = 0; r < ROWS; r++)
 #pragma unroll
-        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::multiply(acc[r], describe(a + r * 8192 + kk * 32), describe(b + kk * 32), s + kk);
+        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::multiply(acc + r * BN / 2, describe(a + r * 8192 + kk * 32), describe(b + kk * 32), s + kk);
       groupEnds();
-      if (s == 0) {  // while the first products are under way
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) rows[r].read(p, m0 + (group * ROWS + r) * 64 + (warp() & 3) * 16 + (lane() >> 2));
-      }
+      if (!ALTERNATE && s == 0) readRows();  // while the first products are under way
+      if (ALTERNATE && s == slices - 1 && speaks) arrive(turns + 8 * (group ^ 1));
       awaitGroups<1>();
       if (s > 0 && speaks) arrive(free + 8 * before);
       before = stage;
       if (++stage == STAGES) stage = 0, parity ^= 1;
     }
     awaitGroups<0>();
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) settled(acc[r]);
+    settled(acc);
     if (speaks) arrive(free + 8 * before);
-    int m = m0 + group * ROWS * 64;
-    finish<BN, ROWS * BN <= 160>(p, rows[0], acc[0], m, n0);
-    if constexpr (ROWS > 1) finish<BN, ROWS * BN <= 160>(p, rows[1], acc[1], m + 64, n0);
+    if (ALTERNATE) skip();
+    Sums sums;
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < ROWS * PIECES; i++) {  // the registers go through the loop, so that its code stays short
+      int m = m0 + i / PIECES * 64;
+      finish<PIECE>(p, rows[0], acc, sums, m, n0 + i % PIECES * PIECE);
+#pragma unroll
+      for (int k = 0; k < SUMS - PIECE / 2; k++) acc[k] = acc[k + PIECE / 2];
+      if ((i + 1) % PIECES) continue;
+      sums.write(p, m, n0 / BN);
+      sums = Sums{};
+      rows[0] = rows[ROWS - 1];
+    }
   }
 }
 
 #define TILE(ROWS, BM, BN, STAGES) \
-  GLOBAL void THREADS(384, 1) tgemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES>(p, MAPS(tgemm_##BM##x##BN, p)); }
+  GLOBAL void THREADS(384, 1) tgemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, false>(p, MAPS(tgemm_##BM##x##BN, p)); }
+#define ALTERNATE(ROWS, BM, BN, STAGES) \
+  GLOBAL void THREADS(384, 1) agemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, true>(p, MAPS(agemm_##BM##x##BN, p)); }
 
 TILE(1, 128, 256, 4)
 TILE(1, 128, 160, 6)
 TILE(1, 128, 128, 6)
 TILE(2, 256, 128, 4)
+ALTERNATE(2, 128, 128, 6)
+ALTERNATE(2, 128, 160, 6)
+ALTERNATE(1, 64, 160, 7)
+ALTERNATE(1, 64, 80, 10)
