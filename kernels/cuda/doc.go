@@ -15,8 +15,8 @@
 // into addresses and records the launches as a graph; they are recorded again when the arena or the weights have moved. Everything of a device goes
 // through one stream, so that programs may share the arena and hand values over without waiting.
 //
-// On Hopper, with Options.Overlap, a kernel may be launched while the one before it ends, and waits for it by itself (awaitPrevious in
-// src/primitives.cuh). The manifest says which kernels do; others are launched when all before them is done.
+// On Hopper, with Options.Overlap, a kernel whose blocks have a multiprocessor each may be launched while the one before it ends, and waits for it by itself
+// (awaitPrevious in src/primitives.cuh). The manifest says which kernels do; others are launched when all before them is done.
 //
 // # Kernels
 //
