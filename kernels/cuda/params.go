@@ -32,7 +32,8 @@ type (
 		Tiles, TilesM, TilesN                   int32
 		Parts                                   int32
 		Eps                                     float32
-		_                                       [9]int32 // a multiple of 64 bytes
+		Weights                                 int32
+		_                                       [8]int32 // a multiple of 64 bytes
 	}
 	attentionParams struct {
 		Q, K, V, Out                        driver.Ptr

@@ -57,6 +57,7 @@ func oddLinear() []Case {
 	return append(cases, huge, tiny,
 		linear("geglu and residual, many rows", kernels.Linear{Bias: true, Act: kernels.GEGLU, Residual: true}, kernels.F16, []int{160}, 72, 256),
 		linear("many tiles", all, kernels.F16, []int{390}, 136, 648),
+		linear("many tiles, sums alone", kernels.Linear{}, kernels.F16, []int{390}, 72, 648),
 		linear("many tiles, geglu", geglu, kernels.F16, []int{390}, 72, 2*648),
 		linear("saturated gelu", kernels.Linear{Bias: true, Act: kernels.GELU}, kernels.F32, []int{5}, 33, 9).fill(0, Fill{Scale: 1000}),
 		linear("saturated silu", kernels.Linear{Bias: true, Act: kernels.SiLU}, kernels.F32, []int{5}, 33, 9).fill(0, Fill{Scale: 1000}),

@@ -8,6 +8,7 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 struct __attribute__((aligned(16))) Vec4 { u32 x, y, z, w; };  // 16 bytes
+struct __attribute__((aligned(8))) Float2 { float x, y; };
 struct __attribute__((aligned(16))) Float4 { float x, y, z, w; };
 
 // Storage types of an operand, as the engine numbers them.

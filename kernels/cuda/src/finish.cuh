@@ -19,6 +19,7 @@ struct Product {
   int tiles, tilesM, tilesN;
   int parts;
   float eps;
+  int weights;  // w is of the checkpoint, and no kernel of a run writes it
 };
 
 // Rows is what the sums of the two rows of a thread are corrected by.
@@ -148,6 +149,17 @@ template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE v
   }
 }
 
+// finishPlain stores the sums as they are, in float32: the scores of attention by products.
+template <int BN> DEVICE void finishPlain(const Product &p, const float *acc, int m0, int n0) {
+  int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    float *out = (float *)p.out + (i64)(m + 8 * h) * p.pitchOut + n0 + (lane() & 3) * 2;
+#pragma unroll
+    for (int b = 0; b < BN / 8; b++) *(Float2 *)(out + b * 8) = Float2{acc[b * 4 + 2 * h], acc[b * 4 + 2 * h + 1]};
+  }
+}
+
 // finishAny does it for all others, in a loop that the registers of the sums go through, so that its code stays out of the others' way.
 template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
   constexpr int COLUMNS = GATED ? BN / 2 : BN, SIZE = GATED ? 8 : 4;
@@ -195,9 +207,12 @@ template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows
 // finish chooses between them; the choice is the same for all that is inside of the matrix.
 template <int BN> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
   bool gated = p.act == GEGLU, narrow = p.outType == T16 && !(p.residual && p.residualType != T16) && !(p.rowBias && p.rowBiasType != T16);
-  bool inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns), folded = p.columnSums, residual = p.residual, rowBias = p.rowBias;
-  bool whole = inside && narrow && !p.rowScale && (gated || p.act == IDENTITY) && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias));
-  if (gated && !whole)
+  bool inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
+  bool folded = p.columnSums, residual = p.residual, rowBias = p.rowBias;
+  bool whole = inside && narrow && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias));
+  if (inside && !narrow && !gated && !(p.bias || folded || residual || rowBias || p.rowSums))
+    finishPlain<BN>(p, acc, m0, n0);
+  else if (gated && !whole)
     finishAny<BN, true>(p, rows, acc, sums, m0, n0);
   else if (!whole)
     finishAny<BN, false>(p, rows, acc, sums, m0, n0);

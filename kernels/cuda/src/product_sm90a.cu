@@ -12,10 +12,21 @@ DEVICE void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0)
   m0 = (group * 8 + inGroup % height) * bm, n0 = inGroup / height * bn;
 }
 
-// copyOperands is the warpgroup that copies: one thread of it.
+// copyOperands is the warpgroup that copies: one thread of it. What comes of weights is under way before the kernel ahead is done.
 template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p, u64 maps, u32 base, u32 full, u32 free) {
   constexpr int STAGE = (BM + BN) * 128, MAP = sizeof(TensorMap);
-  int stage = 0, taps = maximum(p.taps, 1);
+  int stage = 0, taps = maximum(p.taps, 1), each = p.slices1 + p.slices2, ahead = 0;
+  auto column = [&](int tap, int s) { return tap * p.channels + (s < p.slices1 ? s * 64 : p.channels1 + (s - p.slices1) * 64); };
+  auto copyColumns = [&](int stage, int tap, int s, int n0) {
+    arriveExpecting(full + 8 * stage, STAGE);
+    copyBox(base + stage * STAGE + BM * 128, maps + 2 * MAP, column(tap, s), n0, 0, full + 8 * stage);
+  };
+  if (p.weights && blockX() < p.tiles) {
+    int m0, n0;
+    corner(p, blockX(), BM, BN, m0, n0);
+    for (; ahead < minimum(STAGES, taps * each); ahead++) copyColumns(ahead, ahead / each, ahead % each, n0);
+  }
+  awaitPrevious();
   u32 parity = 1;
   for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int m0, n0;
@@ -28,18 +39,21 @@ template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p,
     }
     for (int tap = 0; tap < taps; tap++) {
       int ky = tap / p.kw, kx = tap - ky * p.kw;
-      for (int s = 0; s < p.slices1 + p.slices2; s++) {
+      for (int s = 0; s < each; s++) {
         bool second = s >= p.slices1;
-        int c = (second ? s - p.slices1 : s) * 64, k = tap * p.channels + c + (second ? p.channels1 : 0);
+        int c = (second ? s - p.slices1 : s) * 64;
         u64 map = second ? maps + MAP : maps;
         u32 at = base + stage * STAGE, counter = full + 8 * stage;
-        awaitPhase(free + 8 * stage, parity);
-        arriveExpecting(counter, STAGE);
+        if (ahead > 0) {
+          ahead--;
+        } else {
+          awaitPhase(free + 8 * stage, parity);
+          copyColumns(stage, tap, s, n0);
+        }
         if (p.taps)
           copyPixels(at, map, c, x, y, image, kx, ky, counter);
         else
           copyBox(at, map, c, m0, 0, counter);
-        copyBox(at + BM * 128, maps + 2 * MAP, k, n0, 0, counter);
         if (++stage == STAGES) stage = 0, parity ^= 1;
       }
     }
@@ -63,12 +77,15 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     countersBegun();
   }
   barrier();
-  awaitPrevious();
   if (group == 2) {
     giveRegisters<40>();
-    if (thread() == 256) copyOperands<BM, BN, STAGES>(p, maps, base, full, free);
+    if (thread() == 256)
+      copyOperands<BM, BN, STAGES>(p, maps, base, full, free);
+    else
+      awaitPrevious();
     return;
   }
+  awaitPrevious();
   takeRegisters<232>();
   int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
   u32 parity = 0, turn = group ^ 1;
