@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"image"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -146,6 +147,57 @@ func TestDemoFollowsRequests(t *testing.T) {
 	large := demoPicture(t, p, prompt, func(r *Request) { r.Width, r.Height, r.Steps, r.LatentsOnly = 512, 512, 1, true })
 	if !slices.ContainsFunc(large.Warnings, func(w string) bool { return strings.Contains(w, "512×512") && strings.Contains(w, "256×256") }) {
 		t.Errorf("512×512: warnings %q, want one of the size", large.Warnings)
+	}
+}
+
+// middle is where the middle of what is not background lies, from the left, in pixels: each pixel counts as much as it differs from the picture's top left corner.
+func middle(img *image.NRGBA) float64 {
+	var sum, weight float64
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			for c, corner := range img.Pix[:3] {
+				if d := math.Abs(float64(img.Pix[y*img.Stride+4*x+c]) - float64(corner)); d > 32 {
+					sum, weight = sum+d*float64(x), weight+d
+				}
+			}
+		}
+	}
+	return sum / weight
+}
+
+// detail is the mean square difference of pixels from the ones below them.
+func detail(img *image.NRGBA) float64 {
+	var sum float64
+	upper, lower := img.Pix[:len(img.Pix)-img.Stride], img.Pix[img.Stride:]
+	for i := range upper {
+		d := float64(upper[i]) - float64(lower[i])
+		sum += d * d
+	}
+	return sum / float64(len(upper))
+}
+
+// TestDemoMicroConditioning: told that it is cropped from the right of a larger picture, the embedded model draws things further left; told that it is enlarged from fewer
+// pixels, it draws less detail.
+func TestDemoMicroConditioning(t *testing.T) {
+	if testing.Short() {
+		t.Skip("whole pictures")
+	}
+	p := openDemo(t, processor(t), kernels.F32)
+	draw := func(prompt string, change func(*Request)) *image.NRGBA {
+		return demoPicture(t, p, prompt, func(r *Request) {
+			r.Width, r.Height, r.Steps = 256, 256, 10
+			change(r)
+		}).Images[0]
+	}
+	for _, prompt := range []string{"a red apple on a white background", "a rocket on a blue background", "a cat on a green background"} {
+		plain := draw(prompt, func(*Request) {})
+		cropped := draw(prompt, func(r *Request) { r.OriginalSize, r.CropLeft = Size{256, 340}, 80 })
+		enlarged := draw(prompt, func(r *Request) { r.OriginalSize = Size{96, 96} })
+		moved, kept := middle(plain)-middle(cropped), detail(enlarged)/detail(plain)
+		t.Logf("%s: %.0f pixels further left when cropped by 80, %.0f %% of the detail when enlarged", prompt, moved, 100*kept)
+		if !(moved > 10) || !(kept < 1) {
+			t.Errorf("%s: moved by %.1f pixels, want more than 10; %.3f of the detail, want less than all", prompt, moved, kept)
+		}
 	}
 }
 

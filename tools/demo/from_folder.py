@@ -1,7 +1,9 @@
 """Writes the checkpoints that an exported base was made from: python from_folder.py --data DATA --work WORK --model ../../models/demo/base. WORK then has vae_final.pt
-and base.pt with the averaged weights in half precision's values: enough to train a refiner or to sample, not to go on training the base."""
+and base.pt with the averaged weights in half precision's values: enough to train a refiner or to sample, not to go on training the base. DATA's tokenizer becomes the model's,
+whose ids the text encoders learned: one that prepare.py makes anew has as many tokens, but not the same. So this comes before make_specs.py."""
 import argparse
 import os
+import shutil
 
 from safetensors.torch import load_file
 
@@ -17,6 +19,7 @@ def main():
     p.add_argument("--model", required=True)
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
+    shutil.copytree(os.path.join(a.model, "tokenizer"), os.path.join(a.data, "tokenizer"), dirs_exist_ok=True)
     read = lambda part, file: {canonical(k): v.float() for k, v in load_file(os.path.join(a.model, part, file + ".safetensors")).items()}
     prefixed = lambda prefix, tensors: {f"{prefix}.{k}": v for k, v in tensors.items()}
     ema = {**prefixed("encoder1", read("text_encoder", "model")), **prefixed("encoder2", read("text_encoder_2", "model")),

@@ -1,5 +1,6 @@
 """Judges pictures: python quality/score.py --data DATA --judge WORK/judge.pt --prompts quality/prompts.json FOLDER ... . A folder holds 001.png, 002.png ... in the prompts'
-order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds two columns of real scenes, sharp and softened: what the judge itself can do."""
+order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds two columns of real scenes, sharp and softened: what the judge itself can do. --gate ends with
+status 1 where the first folder's pictures miss what is asked of the model."""
 import argparse
 import io
 import json
@@ -18,6 +19,18 @@ from judge import Judge
 
 ROWS = [("single", "single object top-1"), ("top5", "single object top-5"), ("both", "both objects of two"), ("one", "at least one of two"), ("parts", "two things found where two are asked for"), ("beside", "left/right right, of those"), ("above", "above/below right, of those"),
         ("background", "background"), ("two", "exactly two"), ("three", "exactly three"), ("number", "number of things alone right, counts"), ("white", "white where none is asked for"), ("sure", "judge's probability of the object, singles")]
+
+# What is asked of the model: keys whose judgements count together, and the least share of right ones.
+ASKED = [(["single"], 0.85), (["top5"], 0.95), (["both"], 0.65), (["beside", "above"], 0.80), (["background"], 0.97), (["two", "three"], 0.70)]
+
+
+def missed(result):
+    """What is asked and not reached, a line each; nothing judged is not reached."""
+    for keys, least in ASKED:
+        judged = sum((result.get(key, []) for key in keys), [])
+        share = np.mean(judged) if judged else 0
+        if share < least:
+            yield f"{' or '.join(dict(ROWS)[key] for key in keys)}: {100 * share:.1f} % of {len(judged)}, {100 * least:.0f} % are asked"
 
 
 def instances(p):
@@ -113,6 +126,7 @@ def main():
     p.add_argument("--judge", required=True)
     p.add_argument("--prompts", required=True)
     p.add_argument("--clean", action="store_true")
+    p.add_argument("--gate", action="store_true")
     p.add_argument("folders", nargs="*")
     a = p.parse_args()
     rgba, objects = scenes.load_world(os.path.join(a.data, "atlas.npz"))
@@ -148,6 +162,8 @@ def main():
     for key, words in ROWS:
         cells = [f"{100 * np.mean(r[key]):.1f} % ({len(r[key])})" if r.get(key) else "" for _, r in columns]
         print(f"| {words} | " + " | ".join(cells) + " |")
+    if a.gate and (lines := list(missed(columns[0][1]))):
+        sys.exit("\n".join([f"{columns[0][0]} misses what is asked:", *lines]))
 
 
 if __name__ == "__main__":
