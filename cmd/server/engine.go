@@ -129,7 +129,7 @@ func (m *models) serve(in io.Reader, out io.Writer, log *slog.Logger) error {
 func (m *models) opener(refiner string, log *slog.Logger) (o process.Opener, closeDevice func() error) {
 	closeDevice = func() error { return nil }
 	o.Open = func() (process.Model, kernels.Info, error) {
-		device, precision, err := m.device.Open(nil)
+		device, precision, err := m.device.Open(func(line string) { log.Warn(line) })
 		if err != nil {
 			return nil, kernels.Info{}, err
 		}

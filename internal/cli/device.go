@@ -51,7 +51,7 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 
 // Open opens the device. The precision is zero for auto. A word that no device could be called by is a usage error; a device or
 // precision that is not there is an error that says why, and so is a card that fails its self-check, unless the flag is auto. tell is given a line if auto falls
-// back to the cpu; it may be nil.
+// back to the cpu, and later what a card has to tell of the models that it runs, from any goroutine; it may be nil.
 func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DType, error) {
 	if err := f.check(); err != nil {
 		return nil, 0, err
@@ -59,7 +59,7 @@ func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DTyp
 	if f.Device == allCards {
 		return nil, 0, Usagef("-device %s: this opens one device: must be auto, cpu, cuda or cuda:N", allCards)
 	}
-	return f.openBy(f.whyCPU(), f.openCard, tell)
+	return f.openBy(f.whyCPU(), func() (checked, error) { return f.openCard(tell) }, tell)
 }
 
 // checked is a card that can tell whether it computes rightly.
@@ -107,12 +107,12 @@ func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell f
 	return nil, 0, err
 }
 
-func (f *DeviceFlags) openCard() (checked, error) {
+func (f *DeviceFlags) openCard(tell func(line string)) (checked, error) {
 	n, err := f.card()
 	if err != nil {
 		return nil, err
 	}
-	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels}
+	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: tell}
 	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
 		o.Precision = p // which the self-check is in then; fp32 is refused with a list of what there is
 	}

@@ -49,6 +49,7 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	}
 	d.needs[p] = p.need
 	d.mu.Unlock()
+	d.tellGeneral(p)
 	return p, nil
 }
 

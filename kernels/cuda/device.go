@@ -26,6 +26,8 @@ type Options struct {
 	// would gather where places come free first. It is not the default: on an H200 a step of SDXL base at 1024×1024 took 35.7 ms when all kernels were launched
 	// so, and 34.8 ms without; with this choice of them it has not been measured.
 	Overlap bool
+	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one fits, once. Several goroutines may call it.
+	Tell func(line string)
 }
 
 // Device is one card. It implements kernels.Device; its methods are safe for concurrent use.
@@ -41,6 +43,8 @@ type Device struct {
 	// overlap lets kernels that can be launched ahead of time, and take more than half of a multiprocessor's shared memory, start while the ones before them end.
 	overlap     bool
 	sharedPerSM int
+	tell        func(line string) // or nil
+	told        sync.Map          // lines
 	// apart keeps every operation of a plan by itself, to tell a wrong fusion from a wrong kernel.
 	apart     bool
 	libraries map[kernels.DType]*library
@@ -93,6 +97,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		context: c,
 		info:    info,
 		sms:     card.Multiprocessors, sharedPerSM: card.SharedPerMultiprocessor,
+		tell:      o.Tell,
 		tiles:     tiles,
 		libraries: map[kernels.DType]*library{},
 		memory:    pool{context: c, limit: o.Memory},

@@ -24,7 +24,8 @@
 // linear layers and convolutions of any geometry; channel counts that are not multiples of 8 are padded in front of it. There are two families: sm_80
 // runs on every card from capability 8.0 on with at most 99 KB of shared memory a block; sm_90a, for Hopper, replaces the product (by tgemm or agemm where the
 // copy engine can gather the operands, else by wgemm) and the attention of heads of 64, and takes everything else from the first. Images named
-// _sm90 hold kernels of the first family again, compiled so that they may be launched ahead of time. Sizes of tiles are chosen by chooseTile. No
+// _sm90 hold kernels of the first family again, compiled so that they may be launched ahead of time. Sizes of tiles are chosen by chooseTile. Where
+// no tuned kernel takes an operation's shapes a general one does, and Options.Tell is told if the model is of full size. No
 // kernel has local memory in its PTX; TestImages and TestSharedMemory hold all this against the images.
 //
 // emulate/ runs the same sources on the processor behind a fake driver: go test -tags emulate checks indices, barriers and waits of

@@ -1,0 +1,59 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// general are the kernels that compute an operation at any shape and in any storage type, where no tuned one fits. A group norm's come in pairs; one of them
+// stands for both.
+var general = map[string]bool{
+	"attention_plain": true, "group_statistics": true, "layer_norm": true, "activate_1": true, "add_1": true, "concat_1": true, "resize_1": true,
+}
+
+// fullSize is the weights that a model has at least for its time to matter: SDXL's smallest part has 34 million.
+const fullSize = 30_000_000
+
+// generalUses has a line for each general kernel that a program of a full-size model launches.
+func (p *program) generalUses() []string {
+	weights := 0
+	for _, t := range p.plan.Tensors {
+		if t.Role == kernels.Weight {
+			weights += t.Len()
+		}
+	}
+	if weights < fullSize {
+		return nil
+	}
+	var order []string
+	first, count := map[string]string{}, map[string]int{}
+	for i, n := range p.nodes {
+		for _, l := range n.launches {
+			if !general[l.kernel] {
+				continue
+			}
+			if count[l.kernel]++; count[l.kernel] == 1 {
+				first[l.kernel] = p.plan.Nodes[i].Path
+				order = append(order, l.kernel)
+			}
+		}
+	}
+	var lines []string
+	for _, kernel := range order {
+		lines = append(lines, fmt.Sprintf("operations of shapes that no tuned kernel takes run on the general %s, which is slow: %d, the first is %s", kernel, count[kernel], first[kernel]))
+	}
+	return lines
+}
+
+// tellGeneral tells each line that is new.
+func (d *Device) tellGeneral(p *program) {
+	if d.tell == nil {
+		return
+	}
+	for _, line := range p.generalUses() {
+		if _, told := d.told.LoadOrStore(line, true); !told {
+			d.tell(line)
+		}
+	}
+}

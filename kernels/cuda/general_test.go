@@ -1,0 +1,70 @@
+package cuda
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
+)
+
+// A full-size model whose shapes have no tuned kernels is told of once; a small one is not, and neither is SDXL.
+func TestTellGeneral(t *testing.T) {
+	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
+		drv, err := driver.New(drivertest.New(card))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		d, err := open(drv, Options{Tell: func(line string) { told = append(told, line) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		model := func(width int) {
+			p := &planner{}
+			x := p.linear(t, "in", p.put("x", kernels.Step, 1, 200, 64), width, true)
+			for range 2 {
+				x = p.norm(t, "norm", x)
+			}
+			q := p.do(t, "attention", kernels.Attention{Heads: width / 12}, x, x, x)
+			p.Tensors[p.linear(t, "out", q, width, true)].Role = kernels.Result
+			w, err := d.NewWeights(sourceOf(&p.Plan))
+			if err != nil {
+				t.Fatal(err)
+			}
+			compiled, err := d.Compile(&p.Plan, w, kernels.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(compiled.Close(), w.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+		model(2304)
+		if len(told) > 0 {
+			t.Errorf("%s: told of a small model: %q", card.Name, told)
+		}
+		for range 2 {
+			model(5760)
+		}
+		want := []string{
+			"operations of shapes that no tuned kernel takes run on the general layer_norm, which is slow: 2, the first is norm",
+			"operations of shapes that no tuned kernel takes run on the general attention_plain, which is slow: 1, the first is attention",
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: told %q, want %q", card.Name, told, want)
+		}
+		for _, m := range []modelPlan{step(t, d), decode(t, d)} {
+			if lines := m.program(t, d).generalUses(); len(lines) > 0 {
+				t.Errorf("%s, SDXL: %q", card.Name, lines)
+			}
+		}
+	}
+}
