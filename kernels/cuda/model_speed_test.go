@@ -25,6 +25,22 @@ func (r repeated) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return dtype, shape, r.noise[:len(data)], err
 }
 
+// madeUp is such a source of a plan's weights, small enough for what they make to stay finite.
+func madeUp(plan *kernels.Plan) repeated {
+	some := noise(len(nothing)/2, 7)
+	r := repeated{zeros{}, make([]byte, 0, len(nothing))}
+	for _, f := range some {
+		h := math.Float32bits(f * 0.02 * 0x1p-112) // exponents of float16
+		r.noise = binary.LittleEndian.AppendUint16(r.noise, uint16(h>>16&0x8000|h>>13&0x7fff))
+	}
+	for _, x := range plan.Tensors {
+		if x.Role == kernels.Weight {
+			r.zeros[x.Name] = x
+		}
+	}
+	return r
+}
+
 // TestModelSpeed times whole runs of the full-sized models with made-up weights, and each kind of node by itself.
 func TestModelSpeed(t *testing.T) {
 	if !*speed {
@@ -34,23 +50,11 @@ func TestModelSpeed(t *testing.T) {
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}
-	some := noise(len(nothing)/2, 7)
-	weights := make([]byte, 0, len(nothing))
-	for _, f := range some {
-		h := math.Float32bits(f * 0.02 * 0x1p-112) // exponents of float16
-		weights = binary.LittleEndian.AppendUint16(weights, uint16(h>>16&0x8000|h>>13&0x7fff))
-	}
 	for _, c := range []struct {
 		name string
 		plan modelPlan
 	}{{"step", step(t, d)}, {"decode", decode(t, d)}} {
-		source := zeros{}
-		for _, x := range c.plan.plan.Tensors {
-			if x.Role == kernels.Weight {
-				source[x.Name] = x
-			}
-		}
-		w, err := d.NewWeights(repeated{source, weights})
+		w, err := d.NewWeights(madeUp(c.plan.plan))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,14 +89,22 @@ func TestModelSpeed(t *testing.T) {
 	}
 }
 
-// timeRuns is the mean of n runs, one right behind the other, on noise.
-func (p *program) timeRuns(n int) (time.Duration, error) {
+// writeNoise gives all inputs noise, the same each time.
+func (p *program) writeNoise() error {
 	for v, x := range p.plan.Tensors {
 		if x.Role == kernels.Request || x.Role == kernels.Step || x.Role == kernels.State {
 			if err := p.Write(kernels.Value(v), floatBytes(noise(x.Len(), uint64(v)))); err != nil {
-				return 0, err
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// timeRuns is the mean of n runs, one right behind the other, on noise.
+func (p *program) timeRuns(n int) (time.Duration, error) {
+	if err := p.writeNoise(); err != nil {
+		return 0, err
 	}
 	d := p.device
 	start, err := d.context.NewEvent(true)

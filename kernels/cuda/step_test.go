@@ -64,8 +64,12 @@ func modelOf(t *testing.T, d *Device, model any, build func(*nn.Builder)) modelP
 }
 
 // step is a sampling step of SDXL base at 1024×1024, guided: what models/sdxl compiles.
-func step(t *testing.T, d *Device) modelPlan {
+func step(t *testing.T, d *Device) modelPlan { return stepOf(t, d, 1, 1024, 1024) }
+
+// stepOf is the same of a batch of pictures of another size.
+func stepOf(t *testing.T, d *Device, batch, height, width int) modelPlan {
 	t.Helper()
+	latents := []int{batch, height / 8, width / 8, 4}
 	const file = "../../models/sdxl/synthetic/base/unet/config.json"
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -77,16 +81,16 @@ func step(t *testing.T, d *Device) modelPlan {
 	}
 	model := unet.New(config)
 	return modelOf(t, d, model, func(b *nn.Builder) {
-		x := b.Input("x", kernels.State, kernels.F32, 1, 128, 128, 4)
+		x := b.Input("x", kernels.State, kernels.F32, latents...)
 		m := model.Forward(b, unet.Inputs{
 			Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), 2),
-			Timestep: b.Input("timestep", kernels.Step, kernels.F32, 2, 1),
-			Text:     b.Input("text", kernels.Request, kernels.F32, 2, 77, 2048),
-			Pooled:   b.Input("pooled", kernels.Request, kernels.F32, 2, 1280),
-			TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, 2, 6),
+			Timestep: b.Input("timestep", kernels.Step, kernels.F32, 2*batch, 1),
+			Text:     b.Input("text", kernels.Request, kernels.F32, 2*batch, 77, 2048),
+			Pooled:   b.Input("pooled", kernels.Request, kernels.F32, 2*batch, 1280),
+			TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, 2*batch, 6),
 		})
 		guided := b.Guidance(m, b.Input("guidance", kernels.Step, kernels.F32, 1), nil)
-		b.Solve(x, guided, b.Input("noise", kernels.Step, kernels.F32, 1, 128, 128, 4),
+		b.Solve(x, guided, b.Input("noise", kernels.Step, kernels.F32, latents...),
 			b.Input("coefficients", kernels.Step, kernels.F32, kernels.Solver{}.Coefficients()), nil)
 	})
 }
