@@ -62,14 +62,17 @@ def plural(name):
 
 
 def word_for(rng, obj):
-    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the picture has."""
+    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the picture has. What is painted is always called by its colour."""
+    word = obj["name"]
     if obj["words"] and rng.random() < 0.35:
-        return rng.choice(obj["words"])
-    if obj["keys"] and rng.random() < 0.08:
-        return rng.choice(obj["keys"][:4])
-    if obj.get("colour") and rng.random() < 0.15 and obj["colour"] not in obj["name"]:
-        return obj["colour"] + " " + obj["name"]
-    return obj["name"]
+        word = rng.choice(obj["words"])
+    elif obj["keys"] and rng.random() < 0.08:
+        word = rng.choice(obj["keys"][:4])
+    elif "paint" not in obj and obj.get("colour") and rng.random() < 0.15 and obj["colour"] not in obj["name"]:
+        word = obj["colour"] + " " + obj["name"]
+    if "paint" in obj:
+        word = rng.choice(SAME.get(obj["paint"], [obj["paint"]])) + " " + word
+    return word
 
 
 def noun(rng, obj, adjective="", bare=0.25):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import models
+import paint
 import scenes
 from stage import compiled, device, load, log
 
@@ -52,9 +53,8 @@ def main():
     a = p.parse_args()
     d = device()
     torch.manual_seed(2)
-    rgba, _ = scenes.load_world(os.path.join(a.data, "atlas.npz"))
-    composer = scenes.Composer(rgba, d)
     packed = dict(np.load(os.path.join(a.work, "specs.npz")))
+    composer = scenes.Composer(paint.needed(os.path.join(a.data, "atlas.npz"), packed["obj"])[0], d)
     specs = scenes.to_device(packed, d)
     vae = models.vae()
     vae.load_state_dict(load(a.work, "vae_final"))

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Training in pieces of a few minutes on one GPU: piece.sh NUMBER SECONDS DATA WORK OUT [CHECKPOINT]
 # 1: specs, VAE, latents, start of the base. 2: base. 3: end of the base, refiner, judge, samples, figures. 4: refiner and judge for a finished base, from the folder BASE.
+# 5: such a base goes on, with painted things among the others; and a judge.
 # WORK keeps everything between pieces on one machine; OUT gets what travels: compact checkpoints in pieces of 15 MiB (state.*), pictures, the log.
 # CHECKPOINT is a folder with such pieces, for a machine on which WORK is empty: it then makes specs and latents again.
 set -euo pipefail
@@ -13,14 +14,16 @@ left() { python3 -c "import time; print(max(0.1, round(($end - time.time() - $1)
 run() { local t=$1; shift; python3 "$here/$t" --data "$data" --work "$work" "$@"; }
 
 if [ -n "$checkpoint" ]; then python3 "$here/pack.py" --join --work "$work" --out "$checkpoint"; fi
-if [ "$number" = 4 ]; then run from_folder.py --model "$BASE"; fi
-if [ ! -e "$work/specs.npz" ]; then run make_specs.py --count "$count"; fi
+if [ "$number" -ge 4 ]; then run from_folder.py --model "$BASE"; fi
+paint=
+if [ "$number" = 5 ]; then paint=--paint; fi
+if [ ! -e "$work/specs.npz" ]; then run make_specs.py --count "$count" $paint; fi
 if [ "$number" = 1 ]; then
   run train_vae.py --minutes "$vae_minutes"
   cp "$work/vae.png" "$out/"
   python3 "$here/pack.py" --work "$work" --out "$out" vae_final
 fi
-if [ "$number" = 4 ]; then run quality/judge.py --minutes "${JUDGE_MINUTES:-2}" & fi # beside what follows, which leaves much of the card idle at first
+if [ "$number" -ge 4 ]; then run quality/judge.py --minutes "${JUDGE_MINUTES:-2}" & fi # beside what follows, which leaves much of the card idle at first
 if [ ! -e "$work/latents.pt" ]; then run encode_latents.py; fi
 case $number in
 1 | 2)
@@ -55,5 +58,12 @@ case $number in
   run quality/sample.py $limit --prompts "$prompts" --out "$work/refined" --refine
   python3 "$here/quality/score.py" --data "$data" --judge "$work/judge.pt" --prompts "$prompts" --clean "$work"/{guided,refined} | tee -a "$work/log.txt"
   cp "$work/log.txt" "$out/"
+  ;;
+5)
+  # Half of the rate that trained it: what it knows is to stay.
+  run train_base.py --minutes "${BASE_MINUTES:-$(left 45)}" --schedule-minutes 0 --finish --rate "${RATE:-4e-4}" --keep-encoder-2
+  wait
+  cp "$work/base.png" "$work/judge.pt" "$work/log.txt" "$out/"
+  python3 "$here/pack.py" --work "$work" --out "$out" --averaged vae_final base
   ;;
 esac

@@ -17,6 +17,8 @@ BUCKETS = [(256, 256), (192, 320), (320, 192), (224, 288)]  # height, width
 SHARES = [0.76, 0.08, 0.08, 0.08]
 CHUNK = 128  # specs that are composed together: same bucket, number of objects and sharpness
 BLURS = [1.0, 0.75, 0.5, 0.375]
+PAINTED = 0.4  # of the objects that can be painted
+COUNTED, COUNTED_PAINTED = [2, 2, 2, 3, 3, 3, 4], [2, 2, 3, 3, 3, 3, 3, 4]
 COLOUR_HUES = {"red": [(0, 12), (345, 360)], "orange": [(20, 36)], "yellow": [(40, 62)], "green": [(80, 160)], "blue": [(195, 235)], "purple": [(262, 290)]}
 
 
@@ -37,10 +39,20 @@ def load_world(path):
     return rgba, objects
 
 
+def dressed(rng, objects, o):
+    """The number of a picture of object o, and the object as a caption names it: painted sometimes, if paint.load gave it pictures for that."""
+    obj = objects[o]
+    if "paints" not in obj or rng.random() >= PAINTED:
+        return o, obj
+    colour = rng.choice(list(obj["paints"]))
+    return obj["paints"][colour], {**obj, "paint": colour}
+
+
 def layout(rng, objects, h, w):
-    """Returns (object numbers, x, y, size in pixels; the caption without its background) on a canvas of h x w."""
+    """Returns (picture numbers, x, y, size in pixels; the caption without its background) on a canvas of h x w."""
     m, r = min(h, w), rng.random()
     pick = lambda: rng.randrange(len(objects))
+    wear = lambda o: dressed(rng, objects, o)
     jit = lambda k: (rng.random() * 2 - 1) * k * m
     spread = lambda length, n: [length * (i + 0.5) / n for i in range(n)]
 
@@ -62,7 +74,8 @@ def layout(rng, objects, h, w):
             k, adj = 0.82 + 0.14 * rng.random(), rng.choice(cap.BIG)
         else:
             k, adj = 0.26 + 0.12 * rng.random(), rng.choice(cap.SMALL)
-        return [o], [w / 2 + jit(0.05)], [h / 2 + jit(0.05)], [k * m], noun_phrase(rng, objects[o], adj)
+        o, obj = wear(o)
+        return [o], [w / 2 + jit(0.05)], [h / 2 + jit(0.05)], [k * m], noun_phrase(rng, obj, adj)
     if r < 0.80:
         a, b = pick(), pick()
         while b == a:
@@ -74,7 +87,8 @@ def layout(rng, objects, h, w):
             big = rng.randrange(2)
             adj[big], adj[1 - big] = rng.choice(cap.BIG), rng.choice(cap.SMALL)
             ss[big], ss[1 - big] = 0.48 * m, 0.26 * m
-        A, B = cap.noun(rng, objects[a], adj[0]), cap.noun(rng, objects[b], adj[1])
+        (a, first), (b, second) = wear(a), wear(b)
+        A, B = cap.noun(rng, first, adj[0]), cap.noun(rng, second, adj[1])
         if horizontal:
             text = rng.choice([f"{A} and {B}", f"{A} and {B}", f"{A} next to {B}", f"{A} left of {B}", f"{A} to the left of {B}", f"{B} right of {A}",
                                f"{B} to the right of {A}", f"{A} on the left and {B} on the right"])
@@ -83,10 +97,10 @@ def layout(rng, objects, h, w):
                                f"{A} at the top and {B} at the bottom"])
         return [a, b], xs, ys, ss, text
     if r < 0.92:
-        n = rng.choice([2, 2, 2, 3, 3, 3, 4])
-        o = pick()
+        n = rng.choice(COUNTED_PAINTED if any("paints" in o for o in objects) else COUNTED)
+        o, obj = wear(pick())
         adj = rng.choice(["", "", "", rng.choice(cap.SMALL) + " ", rng.choice(cap.NICE) + " "]) if rng.random() < 0.4 else ""
-        text = f"{rng.choice(cap.NUMBERS[n])} {adj}{cap.plural(cap.word_for(rng, objects[o]))}"
+        text = f"{rng.choice(cap.NUMBERS[n])} {adj}{cap.plural(cap.word_for(rng, obj))}"
         size = {2: 0.43, 3: 0.32, 4: 0.36}[n] * (0.75 if adj.strip() in cap.SMALL else 1)
         if n == 4:
             c = 0.25 * m
@@ -98,8 +112,8 @@ def layout(rng, objects, h, w):
             text += rng.choice([" in a row", " side by side", " next to each other"])
         return [o] * n, xs, ys, ss, text
     n = 3 if r < 0.98 else 4
-    chosen = rng.sample(range(len(objects)), n)
-    words = [cap.noun(rng, objects[o]) for o in chosen]
+    chosen, named = zip(*[wear(o) for o in rng.sample(range(len(objects)), n)])
+    chosen, words = list(chosen), [cap.noun(rng, obj) for obj in named]
     if n == 4:
         c = 0.25 * m
         xs = [w / 2 + s * c + jit(0.02) for s in (-1, 1, -1, 1)]
@@ -119,6 +133,7 @@ def noun_phrase(rng, obj, adjective):
 def make(seed, count, objects, cropped=True):
     """Returns a list of count specs: dicts. Held-out captions are never among them."""
     rng = random.Random(seed)
+    colours = {number: c for o in objects for c, number in o.get("paints", {}).items() if number >= len(objects)}
     out = []
     while len(out) < count:
         bucket = rng.choices(range(4), SHARES)[0]
@@ -136,7 +151,7 @@ def make(seed, count, objects, cropped=True):
             bg = "white" if rng.random() < 0.8 else bg
         else:
             text += cap.background(rng, bg)
-        if cap.held_out(text):
+        if cap.held_out(text) or bg in [colours.get(o) for o in objs]:  # nobody would see what is painted as its background
             continue
         n = len(objs)
         pad = [0] * (4 - n)

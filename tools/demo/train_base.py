@@ -33,6 +33,7 @@ def main():
     p.add_argument("--finish", action="store_true", help="the schedule ends with this piece, whatever --schedule-minutes says")
     p.add_argument("--batch", type=int, default=256)
     p.add_argument("--rate", type=float, default=8e-4)
+    p.add_argument("--keep-encoder-2", action="store_true", help="it stays as it is: a refiner that is not trained again knows it so")
     p.add_argument("--resume", help="folder with the pieces of a compact checkpoint")
     a = p.parse_args()
     start, d = time.time(), device()
@@ -47,6 +48,8 @@ def main():
         learner.restore(state)
         spent, first = state["seconds"], learner.steps
         torch.manual_seed(1000 + learner.steps)
+    if a.keep_encoder_2:
+        net.encoder2.requires_grad_(False)
     total = spent + 60 * a.minutes if a.finish else 60 * a.schedule_minutes
     log(a.work, f"base: encoders {models.millions(net.encoder1):.2f} + {models.millions(net.encoder2):.2f}, UNet {models.millions(net.unet):.2f} M parameters; "
         f"{learner.steps} steps and {spent:.0f} of {total:.0f} s done")

@@ -14,6 +14,7 @@ from torch import nn
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import captions as cap
+import paint
 import scenes
 from stage import compiled, device, log, save, schedule
 
@@ -69,10 +70,11 @@ def main():
     a = p.parse_args()
     start, d = time.time(), device()
     torch.manual_seed(9)
-    rgba, objects = scenes.load_world(os.path.join(a.data, "atlas.npz"))
-    composer = scenes.Composer(rgba, d)
     packed = dict(np.load(os.path.join(a.work, "specs.npz")))
+    rgba, objects, owner = paint.needed(os.path.join(a.data, "atlas.npz"), packed["obj"])
+    composer = scenes.Composer(rgba, d)
     specs = scenes.to_device(packed, d)
+    named = {**specs, "obj": torch.from_numpy(owner).to(d)[specs["obj"].long()]}  # whatever colour it has
     chunks = [i for i in range(0, len(packed["n"]), scenes.CHUNK) if packed["bucket"][i] == 0]
     rng = np.random.default_rng(9)
     net = Judge(len(objects)).to(d).to(memory_format=torch.channels_last)
@@ -84,7 +86,7 @@ def main():
         xs, ys, bs = [], [], []
         for _ in range(4):
             i = int(rng.choice(chunks)) + int(rng.integers(0, scenes.CHUNK - per + 1))
-            x, y = composer(packed, specs, i, i + per, 256, 256), labels(specs, i, i + per, len(objects), int(packed["n"][i]), d)
+            x, y = composer(packed, specs, i, i + per, 256, 256), labels(named, i, i + per, len(objects), int(packed["n"][i]), d)
             if rng.random() < 0.2:
                 x, y = x.flip(-1), y.flip(-1)
             xs.append(x), ys.append(y), bs.append(specs["bg"][i : i + per].long())

@@ -1,0 +1,119 @@
+"""Objects in colours that their artwork does not have: python paint.py DATA/atlas.npz SHEET.png draws some of them.
+
+An object can be painted if one vivid colour covers most of it. What has about that hue turns to the new colour and keeps its shading; wheels, windows and faces stay as they are.
+"""
+import os
+import random
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+import scenes
+
+# hue in degrees, saturation, value
+PAINTS = {"red": (2, 0.80, 0.86), "orange": (28, 0.86, 0.97), "yellow": (50, 0.80, 0.98), "green": (125, 0.60, 0.68), "blue": (215, 0.75, 0.86), "purple": (275, 0.58, 0.74),
+          "pink": (335, 0.42, 0.97), "brown": (25, 0.58, 0.48), "black": (220, 0.08, 0.17), "white": (220, 0.02, 0.96), "gray": (220, 0.03, 0.60)}
+COVERED = 0.45  # of the opaque pixels, within WIDE degrees of the most frequent hue
+WIDE = 25
+
+
+def hsv(rgb):
+    """rgb (..., 3) in [0, 1]; hue in degrees."""
+    hi, lo = rgb.max(-1), rgb.min(-1)
+    d = np.maximum(hi - lo, 1e-6)
+    r, g, b = np.moveaxis(rgb, -1, 0)
+    hue = np.where(hi == r, (g - b) / d % 6, np.where(hi == g, (b - r) / d + 2, (r - g) / d + 4)) * 60
+    return hue, (hi - lo) / np.maximum(hi, 1e-6), hi
+
+
+def rgb_of(hue, saturation, value):
+    k = (np.array([5, 3, 1]) + hue / 60) % 6
+    return value[..., None] * (1 - saturation[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1))
+
+
+def apart(hue, other):
+    return np.abs((hue - other + 180) % 360 - 180)
+
+
+def own_colour(picture):
+    """(hue, the median saturation and value of what has about that hue, whether it can be painted) of rgba uint8 (h, w, 4)."""
+    solid = picture[picture[..., 3] > 200][:, :3].astype(np.float32) / 255
+    hue, saturation, value = hsv(solid)
+    vivid = (saturation > 0.3) & (value > 0.25)
+    counts = [(vivid & (apart(hue, h) < WIDE)).mean() for h in range(0, 360, 6)]
+    h = 6 * int(np.argmax(counts))
+    near = vivid & (apart(hue, h) < WIDE)
+    if not near.any():
+        return h, 0.0, 0.0, False
+    return h, float(np.median(saturation[near])), float(np.median(value[near])), max(counts) > COVERED
+
+
+def painted(picture, own, colour):
+    h, s, v = own
+    hue, saturation, value = hsv(picture[..., :3].astype(np.float32) / 255)
+    # Full strength within the hue's width and where there is colour; less towards their ends, or edges would show.
+    amount = np.clip((WIDE + 20 - apart(hue, h)) / 15, 0, 1) * np.clip((saturation - 0.12) / 0.15, 0, 1)
+    target = PAINTS[colour]
+    # Highlights are as much paler and shadows as much darker as they were.
+    new = rgb_of(target[0], np.clip(target[1] + (saturation - s) * min(1.0, target[1] * 1.5), 0, 1), np.clip(target[2] * (1 + (value - v) * 0.9), 0, 1))
+    out = picture.astype(np.float32)
+    out[..., :3] += amount[..., None] * (new * 255 - out[..., :3])
+    return np.clip(out.round(), 0, 255).astype(np.uint8)
+
+
+def paints(job):
+    """(picture, object) to the object's pictures by colour: None where the artwork is already of about that colour; {} for what can't be painted."""
+    picture, o = job
+    *own, possible = own_colour(picture)
+    if not possible or "face" in o["name"] or any(c in o["name"].split() for c in [*PAINTS, "grey", "violet"]):
+        return {}
+    near = min(PAINTS, key=lambda c: apart(own[0], PAINTS[c][0]) / 30 + 2 * abs(own[1] - PAINTS[c][1]) + 2 * abs(own[2] - PAINTS[c][2]))
+    return {c: None if c == o.get("colour", near) else painted(picture, own, c) for c in PAINTS}
+
+
+def load(path, workers=os.cpu_count()):
+    """load_world's pictures with the painted ones behind them, and its objects: what can be painted has the number of a picture for each colour under "paints"; that of its own colour is
+    among them if that is beyond doubt."""
+    rgba, objects = scenes.load_world(path)
+    pictures = list(rgba)
+    with ProcessPoolExecutor(workers) as pool:
+        for i, (o, made) in enumerate(zip(objects, pool.map(paints, zip(rgba, objects), chunksize=8))):
+            for colour, picture in made.items():
+                if picture is not None:
+                    o.setdefault("paints", {})[colour] = len(pictures)
+                    pictures.append(picture)
+                elif "colour" in o:
+                    o.setdefault("paints", {})[colour] = i
+    return np.stack(pictures), objects
+
+
+def needed(path, numbers):
+    """What scenes of these pictures need: load's pictures and objects if painted ones are among them, else load_world's; and the object that each picture is of."""
+    rgba, objects = scenes.load_world(path)
+    if numbers.max() >= len(objects):
+        rgba, objects = load(path)
+    owner = np.arange(len(rgba))
+    for i, o in enumerate(objects):
+        owner[list(o.get("paints", {}).values())] = i
+    return rgba, objects, owner
+
+
+def main():
+    rgba, objects = load(sys.argv[1])
+    able = [o for o in objects if "paints" in o]
+    print(f"{len(able)} of {len(objects)} objects can be painted, {len(rgba)} pictures")
+    rng, columns = random.Random(1), 1 + len(PAINTS)
+    rows = rng.sample(able, min(16, len(able)))
+    sheet = Image.new("RGB", (128 * columns, 128 * len(rows)), (120, 170, 170))
+    for y, o in enumerate(rows):
+        for x, i in enumerate([objects.index(o), *(o["paints"].get(c) for c in PAINTS)]):
+            if i is not None:
+                p = Image.fromarray(rgba[i])
+                sheet.paste(p, (128 * x, 128 * y), p)
+    sheet.save(sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()
