@@ -28,6 +28,7 @@ GRADED = {
 }
 BACKGROUNDS = list(PLAIN) + list(GRADED)
 SAME = {"gray": ["gray", "grey"], "navy blue": ["navy blue", "navy", "dark blue"], "purple": ["purple", "violet"]}
+COLOUR_WORDS = set("red orange yellow green blue purple violet pink brown black white gray grey".split())
 NUMBERS = {2: ["two", "two", "2", "a pair of"], 3: ["three", "three", "3"], 4: ["four", "four", "4"]}
 
 
@@ -62,10 +63,13 @@ def plural(name):
 
 
 def word_for(rng, obj):
-    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the picture has. What is painted is always called by its colour."""
-    word = obj["name"]
-    if obj["words"] and rng.random() < 0.35:
-        word = rng.choice(obj["words"])
+    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the picture has. What is painted is always called by its colour,
+    and never by a word that holds another ("red car")."""
+    word, words = obj["name"], obj["words"]
+    if "paint" in obj:
+        words = [w for w in words if not COLOUR_WORDS & set(w.split())]
+    if words and rng.random() < 0.35:
+        word = rng.choice(words)
     elif obj["keys"] and rng.random() < 0.08:
         word = rng.choice(obj["keys"][:4])
     elif "paint" not in obj and obj.get("colour") and rng.random() < 0.15 and obj["colour"] not in obj["name"]:

@@ -1,6 +1,7 @@
 """Writes the checkpoints that an exported base was made from: python from_folder.py --data DATA --work WORK --model ../../models/demo/base. WORK then has vae_final.pt
 and base.pt with the averaged weights in half precision's values: enough to train a refiner or to sample, not to go on training the base. DATA's tokenizer becomes the model's,
-whose ids the text encoders learned: one that prepare.py makes anew has as many tokens, but not the same. So this comes before make_specs.py."""
+whose ids the text encoders learned: one that prepare.py makes anew has as many tokens, but not the same. So this comes before make_specs.py. --keep: a base.pt that is in WORK
+stays, for training that goes on."""
 import argparse
 import os
 import shutil
@@ -17,6 +18,7 @@ def main():
     p.add_argument("--data", required=True)
     p.add_argument("--work", required=True)
     p.add_argument("--model", required=True)
+    p.add_argument("--keep", action="store_true")
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
     shutil.copytree(os.path.join(a.model, "tokenizer"), os.path.join(a.data, "tokenizer"), dirs_exist_ok=True)
@@ -31,6 +33,9 @@ def main():
     vae = load_file(os.path.join(a.model, "vae", "diffusion_pytorch_model.safetensors"))
     models.vae().load_state_dict(vae)
     save(a.work, "vae_final", {k: v.float() for k, v in vae.items()})
+    if a.keep and os.path.exists(os.path.join(a.work, "base.pt")):
+        print(f"{a.work}: base.pt stays")
+        return
     save(a.work, "base", dict(params=ema, ema=ema, steps=0, seconds=0.0))
     print(f"{a.work}: vae_final.pt and base.pt of {len(ema)} tensors")
 

@@ -17,6 +17,9 @@ PAINTS = {"red": (2, 0.80, 0.86), "orange": (28, 0.86, 0.97), "yellow": (50, 0.8
           "pink": (335, 0.42, 0.97), "brown": (25, 0.58, 0.48), "black": (220, 0.08, 0.17), "white": (220, 0.02, 0.96), "gray": (220, 0.03, 0.60)}
 COVERED = 0.45  # of the opaque pixels, within WIDE degrees of the most frequent hue
 WIDE = 25
+# What stays as it is: people and hands, whose colour would be a skin's; faces, which lose eyes or tongue; and what has every colour.
+LEFT = set("""baby|princess|fairy|vampire|zombie|ogre|goblin|waving hand|thumbs up|thumbs down|clapping hands|flexed biceps|star-struck|rolling on the floor laughing|
+exploding head|smiling cat with heart-eyes|rainbow""".replace("\n", "").split("|"))
 
 
 def hsv(rgb):
@@ -64,28 +67,25 @@ def painted(picture, own, colour):
 
 
 def paints(job):
-    """(picture, object) to the object's pictures by colour: None where the artwork is already of about that colour; {} for what can't be painted."""
+    """(picture, object) to the object's pictures by colour: None where the artwork has that colour; {} for what can't be painted."""
     picture, o = job
     *own, possible = own_colour(picture)
-    if not possible or "face" in o["name"] or any(c in o["name"].split() for c in [*PAINTS, "grey", "violet"]):
+    if not possible or o["name"] in LEFT or "face" in o["name"] or any(c in o["name"].split() for c in [*PAINTS, "grey", "violet"]):
         return {}
-    near = min(PAINTS, key=lambda c: apart(own[0], PAINTS[c][0]) / 30 + 2 * abs(own[1] - PAINTS[c][1]) + 2 * abs(own[2] - PAINTS[c][2]))
-    return {c: None if c == o.get("colour", near) else painted(picture, own, c) for c in PAINTS}
+    return {c: None if c == o.get("colour") else painted(picture, own, c) for c in PAINTS}
 
 
 def load(path, workers=os.cpu_count()):
-    """load_world's pictures with the painted ones behind them, and its objects: what can be painted has the number of a picture for each colour under "paints"; that of its own colour is
-    among them if that is beyond doubt."""
+    """load_world's pictures with the painted ones behind them, and its objects: what can be painted has the number of a picture for each colour under "paints", the
+    artwork's own among them."""
     rgba, objects = scenes.load_world(path)
     pictures = list(rgba)
     with ProcessPoolExecutor(workers) as pool:
         for i, (o, made) in enumerate(zip(objects, pool.map(paints, zip(rgba, objects), chunksize=8))):
             for colour, picture in made.items():
+                o.setdefault("paints", {})[colour] = i if picture is None else len(pictures)
                 if picture is not None:
-                    o.setdefault("paints", {})[colour] = len(pictures)
                     pictures.append(picture)
-                elif "colour" in o:
-                    o.setdefault("paints", {})[colour] = i
     return np.stack(pictures), objects
 
 

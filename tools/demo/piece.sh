@@ -14,10 +14,18 @@ left() { python3 -c "import time; print(max(0.1, round(($end - time.time() - $1)
 run() { local t=$1; shift; python3 "$here/$t" --data "$data" --work "$work" "$@"; }
 
 if [ -n "$checkpoint" ]; then python3 "$here/pack.py" --join --work "$work" --out "$checkpoint"; fi
-if [ "$number" -ge 4 ]; then run from_folder.py --model "$BASE"; fi
 paint=
-if [ "$number" = 5 ]; then paint=--paint; fi
+case $number in
+4) run from_folder.py --model "$BASE" ;;
+5)
+  run from_folder.py --model "$BASE" --keep
+  paint=--paint
+  # Scenes of another piece have no painted things.
+  if [ ! -e "$work/painted" ]; then rm -f "$work/specs.npz" "$work/latents.pt"; fi
+  ;;
+esac
 if [ ! -e "$work/specs.npz" ]; then run make_specs.py --count "$count" $paint; fi
+if [ -n "$paint" ]; then touch "$work/painted"; fi
 if [ "$number" = 1 ]; then
   run train_vae.py --minutes "$vae_minutes"
   cp "$work/vae.png" "$out/"
@@ -65,5 +73,7 @@ case $number in
   wait
   cp "$work/base.png" "$work/judge.pt" "$work/log.txt" "$out/"
   python3 "$here/pack.py" --work "$work" --out "$out" --averaged vae_final base
+  run quality/sample.py --prompts "$here/quality/colours.json" --out "$work/colours"
+  cp "$work/colours/sheet.png" "$out/colours.png"
   ;;
 esac

@@ -1,10 +1,12 @@
 """Draws the gate's prompts with PyTorch, in batches: a quick look before goxl draws them one by one. python quality/sample.py --data DATA --work WORK --prompts
-quality/prompts.json --out FOLDER [--guidance 1] [--negative TEXT] [--refine] [--limit N]. The noise is not goxl's, so neither are the pictures."""
+quality/prompts.json --out FOLDER [--guidance 1] [--negative TEXT] [--refine] [--limit N]. FOLDER/sheet.png has the first 48. The noise is not
+goxl's, so neither are the pictures."""
 import argparse
 import json
 import os
 import sys
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -44,6 +46,7 @@ def main():
         refiner = diffuse.Conditioned(None, net.encoder2, models.refiner_unet().to(d))
         put(refiner.unet, load(a.work, "refiner", d)["ema"])
     empty = torch.from_numpy(encode(folder, [""])).to(d)
+    drawn = []
     for i in range(0, len(texts), a.batch):
         tokens = torch.from_numpy(encode(folder, texts[i : i + a.batch])).to(d)
         negative = torch.from_numpy(encode(folder, [a.negative] * len(tokens))).to(d) if a.negative is not None else None
@@ -54,6 +57,11 @@ def main():
             pictures = ((diffuse.decode(vae, z).float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         for k, px in enumerate(pictures):
             Image.fromarray(px).save(os.path.join(a.out, f"{i + k + 1:03d}.png"))
+        drawn.extend(pictures[: 48 - len(drawn)])
+    sheet = np.full((-(-len(drawn) // 8) * 256, 8 * 256, 3), 255, np.uint8)
+    for k, px in enumerate(drawn):
+        sheet[k // 8 * 256 :, k % 8 * 256 :][:256, :256] = px
+    Image.fromarray(sheet).save(os.path.join(a.out, "sheet.png"))
 
 
 if __name__ == "__main__":
