@@ -114,6 +114,7 @@ template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE v
     constexpr int SIZE = GATED ? 8 : 4;  // sums a group of columns, of the two rows
     int groups = minimum(4, COLUMNS / 8 - b * 4), col = first + b * 32;
     bool mine = q < groups;  // the last block of columns may be half a block
+    int own = col + (mine ? q * 8 : 0);
     float bias[4][2], sum[4][2], biasGate[4][2], sumGate[4][2];
 #pragma unroll
     for (int g = 0; g < groups; g++) {
@@ -126,8 +127,8 @@ template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE v
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       u32 w[4] = {0, 0, 0, 0}, kept[4], added[4];
-      if (RESIDUAL) wordsOf(p.residual, row[h] + col + q * 8, kept);
-      if (ROWBIAS) wordsOf(p.rowBias, image[h] + col + q * 8, added);
+      if (RESIDUAL) wordsOf(p.residual, row[h] + own, kept);
+      if (ROWBIAS) wordsOf(p.rowBias, image[h] + own, added);
       auto corrected = [&](float x, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
 #pragma unroll
       for (int g = 0; g < groups; g++) {
@@ -144,7 +145,7 @@ template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE v
         w[g] = narrow2(f[0], f[1]);
       }
       turn(w);
-      if (mine) *(Vec4 *)((u16 *)p.out + row[h] + col + q * 8) = Vec4{w[0], w[1], w[2], w[3]};
+      if (mine) *(Vec4 *)((u16 *)p.out + row[h] + own) = Vec4{w[0], w[1], w[2], w[3]};
     }
   }
 }
