@@ -1,5 +1,5 @@
 """Writes the checkpoints that an exported base was made from: python from_folder.py --data DATA --work WORK --model ../../models/demo/base. WORK then has vae_final.pt
-and base.pt with the averaged weights in half precision's values: enough to train a refiner or to sample, not to go on training the base. DATA's tokenizer becomes the model's,
+and base.pt with the averaged weights in half precision's values, and no moments: enough to sample, to train a refiner, or to go on with the base at a rate that rises anew. DATA's tokenizer becomes the model's,
 whose ids the text encoders learned: one that prepare.py makes anew has as many tokens, but not the same. So this comes before make_specs.py. --keep: a base.pt that is in WORK
 stays, for training that goes on."""
 import argparse
