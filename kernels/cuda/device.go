@@ -94,15 +94,16 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{
-		context: c,
-		info:    info,
-		sms:     card.Multiprocessors, sharedPerSM: card.SharedPerMultiprocessor,
-		tell:      o.Tell,
-		tiles:     tiles,
-		libraries: map[kernels.DType]*library{},
-		memory:    pool{context: c, limit: o.Memory},
-		turn:      make(chan struct{}, 1),
-		needs:     map[*program]int64{},
+		context:     c,
+		info:        info,
+		sms:         card.Multiprocessors,
+		sharedPerSM: card.SharedPerMultiprocessor,
+		tell:        o.Tell,
+		tiles:       tiles,
+		libraries:   map[kernels.DType]*library{},
+		memory:      pool{context: c, limit: o.Memory},
+		turn:        make(chan struct{}, 1),
+		needs:       map[*program]int64{},
 	}
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles

@@ -52,13 +52,16 @@ func fakeDevice(t *testing.T, o Options, memory int64) (*Device, *drivertest.Fak
 }
 
 // onHopper is a device of the family sm_90a that runs no kernels.
-func onHopper(t *testing.T) *Device {
+func onHopper(t *testing.T) *Device { return onModel(t, drivertest.H100, Options{}) }
+
+// onModel is a device on a model of a card that runs no kernels.
+func onModel(t *testing.T, model drivertest.Device, o Options) *Device {
 	t.Helper()
-	drv, err := driver.New(drivertest.New(drivertest.H100))
+	drv, err := driver.New(drivertest.New(model))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := open(drv, Options{})
+	d, err := open(drv, o)
 	if err != nil {
 		t.Fatal(err)
 	}

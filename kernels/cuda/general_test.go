@@ -6,27 +6,14 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
 // A full-size model whose shapes have no tuned kernels is told of once; a small one is not, and neither is SDXL.
 func TestTellGeneral(t *testing.T) {
 	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
-		drv, err := driver.New(drivertest.New(card))
-		if err != nil {
-			t.Fatal(err)
-		}
 		var told []string
-		d, err := open(drv, Options{Tell: func(line string) { told = append(told, line) }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := d.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		d := onModel(t, card, Options{Tell: func(line string) { told = append(told, line) }})
 		model := func(width int) {
 			p := &planner{}
 			x := p.linear(t, "in", p.put("x", kernels.Step, 1, 200, 64), width, true)

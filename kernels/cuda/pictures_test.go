@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
@@ -33,19 +32,7 @@ func pictures() []picture {
 // memory than its pictures one by one.
 func TestPictures(t *testing.T) {
 	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
-		drv, err := driver.New(drivertest.New(card))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := open(drv, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := d.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		d := onModel(t, card, Options{})
 		var one int64
 		for i, size := range pictures() {
 			if testing.Short() && i > 8 {
