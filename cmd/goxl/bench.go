@@ -45,7 +45,7 @@ image has as well
 	operand: "what to measure: kernels, step or image",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs}
-		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base or synth:tiny", " (step and image)"))
+		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base or synth:tiny", " (step and image; kernels have SDXL's shapes whatever it is)"))
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
@@ -96,8 +96,8 @@ func (m machine) share(gflops float64) float64 {
 	return gflops / m.Peak
 }
 
-// kinds says for what -model and so on are; the other flags are for everything.
-var kinds = map[string]string{"model": "step or image", "variant": "step or image", "width": "step or image", "height": "step or image", "steps": "image", "runs": "step or image", "run": "kernels"}
+// kinds says for what -variant and so on are; the other flags are for everything.
+var kinds = map[string]string{"variant": "step or image", "width": "step or image", "height": "step or image", "steps": "image", "runs": "step or image", "run": "kernels"}
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image}[what]

@@ -71,19 +71,18 @@ type checked interface {
 // openBy is Open with what speaks against a card, nil for nothing, and what opens one.
 func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell func(line string)) (kernels.Device, kernels.DType, error) {
 	if f.Device != "cpu" && why == nil {
-		card, err := openCard()
-		if err != nil {
-			return nil, 0, err
+		var card checked
+		if card, why = openCard(); why == nil {
+			precision, err := choosePrecision(f.Precision, card.Info())
+			if err != nil {
+				card.Close() // nothing was computed yet; the error that the user can act on is the other one
+				return nil, 0, err
+			}
+			if why = card.SelfCheck(context.Background()); why == nil {
+				return card, precision, nil
+			}
+			card.Close() // likewise
 		}
-		precision, err := choosePrecision(f.Precision, card.Info())
-		if err != nil {
-			card.Close() // nothing was computed yet; the error that the user can act on is the other one
-			return nil, 0, err
-		}
-		if why = card.SelfCheck(context.Background()); why == nil {
-			return card, precision, nil
-		}
-		card.Close() // likewise
 		if f.Device != "auto" {
 			return nil, 0, why
 		}

@@ -132,6 +132,31 @@ func (c *wrongCard) Close() error {
 	return nil
 }
 
+// A card that is there and can't be opened, taken by another process for instance, is no reason not to draw unless it was asked for.
+func TestDeviceNotOpened(t *testing.T) {
+	taken := errors.New("cuda:0 is taken")
+	for args, want := range map[string]string{"": "", "-device cuda": "cuda:0 is taken"} {
+		fs, d := flags(&bytes.Buffer{})
+		if err := Parse(fs, strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		var told string
+		device, _, err := d.openBy(nil, func() (checked, error) { return nil, taken }, func(line string) { told += line })
+		if want != "" {
+			if err == nil || err.Error() != want || told != "" {
+				t.Errorf("%q: %v, told %q; want %s", args, err, told, want)
+			}
+			continue
+		}
+		if err != nil || device.Info().Name != "cpu" || told != "computing on the cpu: cuda:0 is taken" {
+			t.Fatalf("%q: %v, told %q", args, err, told)
+		}
+		if err := device.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A card is checked once, when it is opened. One that computes wrongly is closed again: auto is the cpu then and says why, and the card by name is an error.
 func TestDeviceChecked(t *testing.T) {
 	const why = "cuda:0 (X) failed its self-check: linear layer"

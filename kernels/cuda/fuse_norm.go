@@ -167,7 +167,11 @@ func (l *lowering) normed(s normed) error {
 	if err != nil {
 		return err
 	}
-	l.norm = &rowSums{at: l.in[n+2].ref, parts: l.parts[l.in[n+2].index], gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
+	parts := l.parts[l.in[n+2].index]
+	if parts == 0 {
+		return fmt.Errorf("cuda: a product of a layer norm comes before the one that adds up its rows")
+	}
+	l.norm = &rowSums{at: l.in[n+2].ref, parts: parts, gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
 	l.in = l.in[:n]
 	return l.lower(s.Spec)
 }

@@ -142,7 +142,10 @@ func (w *weights) SetResident(ctx context.Context, on bool) error {
 	}
 	defer w.device.unlock()
 	if on {
-		return w.resident(ctx, w.order)
+		w.mu.Lock()
+		all := slices.Clone(w.order)
+		w.mu.Unlock()
+		return w.resident(ctx, all)
 	}
 	return w.drop()
 }
