@@ -23,12 +23,9 @@ exploding head|smiling cat with heart-eyes|rainbow""".replace("\n", "").split("|
 
 
 def hsv(rgb):
-    """rgb (..., 3) in [0, 1]; hue in degrees."""
-    hi, lo = rgb.max(-1), rgb.min(-1)
-    d = np.maximum(hi - lo, 1e-6)
-    r, g, b = np.moveaxis(rgb, -1, 0)
-    hue = np.where(hi == r, (g - b) / d % 6, np.where(hi == g, (b - r) / d + 2, (r - g) / d + 4)) * 60
-    return hue, (hi - lo) / np.maximum(hi, 1e-6), hi
+    """Hue in degrees, saturation and value."""
+    hue, spread, value = scenes.hsv(rgb)
+    return hue, spread / np.maximum(value, 1e-6), value
 
 
 def rgb_of(hue, saturation, value):

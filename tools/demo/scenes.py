@@ -22,17 +22,20 @@ COUNTED, COUNTED_PAINTED = [2, 2, 2, 3, 3, 3, 4], [2, 2, 3, 3, 3, 3, 3, 4]
 COLOUR_HUES = {"red": [(0, 12), (345, 360)], "orange": [(20, 36)], "yellow": [(40, 62)], "green": [(80, 160)], "blue": [(195, 235)], "purple": [(262, 290)]}
 
 
+def hsv(rgb):
+    """rgb (..., 3) in [0, 1] to hue in degrees, what lies between the largest and the smallest channel, and the largest: value."""
+    hi, spread = rgb.max(-1), np.maximum(rgb.max(-1) - rgb.min(-1), 1e-6)
+    r, g, b = np.moveaxis(rgb, -1, 0)
+    return np.where(hi == r, (g - b) / spread % 6, np.where(hi == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60, spread, hi
+
+
 def load_world(path):
     """Returns (rgba uint8 (objects, 128, 128, 4), the objects; those of one clear colour have it under "colour")."""
     z = np.load(path)
     objects, rgba = json.loads(z["world"].tobytes()), z["rgba"]
     for o, px in zip(objects, rgba):
-        solid = px[px[..., 3] > 200][:, :3].astype(np.float32) / 255
-        hi, lo = solid.max(1), solid.min(1)
-        d = np.maximum(hi - lo, 1e-6)
-        r, g, b = solid.T
-        hue = np.where(hi == r, (g - b) / d % 6, np.where(hi == g, (b - r) / d + 2, (r - g) / d + 4)) * 60
-        vivid = (d > 0.35) & (hi > 0.45)
+        hue, spread, value = hsv(px[px[..., 3] > 200][:, :3].astype(np.float32) / 255)
+        vivid = (spread > 0.35) & (value > 0.45)
         for name, ranges in COLOUR_HUES.items():
             if sum((vivid & (hue >= a) & (hue <= z)).mean() for a, z in ranges) > 0.62:
                 o["colour"] = name

@@ -90,7 +90,6 @@ DEVICE float rootOf(float x) { return __builtin_sqrtf(x); }
 DEVICE float timesRounded(float a, float b) { return a * b; }
 
 DEVICE void constant2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
-DEVICE void constant4(const float *p, float *f) { constant2(p, f), constant2(p + 2, f + 2); }
 DEVICE Vec4 constantWords(const void *p) { return *(const Vec4 *)p; }
 
 DEVICE u32 sharedAddress(const void *p) { return (u32)((const char *)p - dynamicShared); }
