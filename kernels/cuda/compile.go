@@ -13,11 +13,18 @@ import (
 
 // Compile implements kernels.Device. Weights come to the card, packed, when a program that uses them first runs.
 func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	return d.compile(plan, w, o, d.sms)
+	return d.compile(plan, w, o, d.view())
 }
 
-// compile makes a program that takes the card for one of so many multiprocessors.
-func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, sms int) (kernels.Program, error) {
+// view is what a program takes the card for.
+type view struct {
+	sms   int // multiprocessors
+	tiles []tile
+}
+
+func (d *Device) view() view { return view{d.sms, d.tiles} }
+
+func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
 	precision := o.Precision
 	if precision == 0 {
 		precision = d.info.Precisions[0]
@@ -35,7 +42,7 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 			return nil, errors.New("cuda: the weights are another device's")
 		}
 	}
-	p, err := d.plan(plan, source, precision, sms)
+	p, err := d.plan(plan, source, precision, as)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +61,14 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 }
 
 // plan makes a program that has no memory yet.
-func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DType, sms int) (*program, error) {
+func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DType, as view) (*program, error) {
 	if !d.apart {
 		plan = fuse(plan)
 		if slices.ContainsFunc(d.tiles, func(t tile) bool { return t.copied }) {
 			plan = fuseNorms(plan)
 		}
 	}
-	p := &program{device: d, plan: plan, weights: source, precision: precision, sms: sms, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
+	p := &program{device: d, plan: plan, weights: source, precision: precision, as: as, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
 	if err := p.store(); err != nil {
 		return nil, err
 	}
@@ -112,7 +119,7 @@ func (p *program) lowerAll() error {
 	parts := map[int]int{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			parts: parts, precision: p.precision, sms: p.sms, tiles: p.device.tiles, flash: p.device.flash,
+			parts: parts, precision: p.precision, sms: p.as.sms, tiles: p.as.tiles, flash: p.device.flash,
 			scratch: func(bytes int64) ref {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
 				return ref{kind: atScratch, index: len(p.blocks) - 1}

@@ -183,7 +183,7 @@ func TestJoinedNorms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prog, err := d.plan(&p.Plan, w.(*weights), kernels.F16, d.sms)
+		prog, err := d.plan(&p.Plan, w.(*weights), kernels.F16, d.view())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -112,7 +112,7 @@ func TestSharedMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer w.Close()
-			p, err := d.plan(model.plan, w.(*weights), precision, d.sms)
+			p, err := d.plan(model.plan, w.(*weights), precision, d.view())
 			if err != nil {
 				t.Fatal(err)
 			}

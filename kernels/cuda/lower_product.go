@@ -23,7 +23,7 @@ func (l *lowering) product(p product) {
 	if l.sums != nil || l.norm != nil {
 		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.copied })
 	}
-	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), l.sms)
+	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), l.sms, p.Act == int32(kernels.GEGLU))
 	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
 	if t.copied {
 		if l.sums != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -49,6 +50,10 @@ func TestModelSpeed(t *testing.T) {
 	d := card(t, Options{Variant: *speedVariant, Overlap: true})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
+	}
+	if *everyTile != "" {
+		names := regexp.MustCompile(*everyTile)
+		d.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.copied && !names.MatchString(t.kernel()) })
 	}
 	for _, c := range []struct {
 		name string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/goxl/goxl/kernels"
 	oracle "github.com/goxl/goxl/kernels/ref"
@@ -15,7 +16,7 @@ import (
 // its compiler that computes wrongly is told so, instead of by pictures of noise. It takes some tens of milliseconds beside the loading of the kernels, which
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
-	for _, device := range []kernels.Device{d, crowded{d}} {
+	for _, device := range []kernels.Device{d, crowded{d, false}, crowded{d, true}} {
 		if err := selfCheck(ctx, device); err != nil {
 			i := d.Info()
 			return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the processor", i.Name, i.Detail, err)
@@ -25,11 +26,19 @@ func (d *Device) SelfCheck(ctx context.Context) error {
 }
 
 // crowded is a device that takes its card for one of two multiprocessors, so that the few tiles of a question are as many for each of them as in a model:
-// then other kernels are chosen, and their blocks go on from tile to tile.
-type crowded struct{ *Device }
+// then their blocks go on from tile to tile. large: of the copied tiles it has the largest alone, which
+// models' large pictures are made with.
+type crowded struct {
+	*Device
+	large bool
+}
 
 func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	return d.compile(plan, w, o, 2)
+	as := view{2, d.tiles}
+	if d.large {
+		as.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.copied && (t.alternate || t.m*t.n < 128*160) })
+	}
+	return d.compile(plan, w, o, as)
 }
 
 // selfCheck runs the questions on any device and names the first that has a wrong answer.

@@ -94,14 +94,15 @@ func TestSelfCheckFinds(t *testing.T) {
 // What the check launches on either family: on Hopper the kernels that the copy engine feeds too.
 func TestSelfCheckLaunches(t *testing.T) {
 	for _, c := range []struct {
-		card    drivertest.Device
-		crowded bool
-		want    string // of activations, which only copy, none
+		card           drivertest.Device
+		crowded, large bool
+		want           string // of activations, which only copy, none
 	}{
-		{drivertest.H100, false, "tgemm_128x128 layer_norm_768 tgemm_128x128 wflash_128x128 wflash_64x80 group_sums group_scale agemm_64x80 agemm_64x80"},
-		{drivertest.H100, true, "tgemm_128x256 layer_norm_768 tgemm_128x160 wflash_128x128 wflash_64x80 group_sums group_scale agemm_128x160 agemm_128x160"},
-		{drivertest.RTX3060, false, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 flash_64 flash_64 group_sums group_scale gemm_128x160 gemm_64x64"},
-		{drivertest.RTX3060, true, "gemm_128x128 layer_norm_768 layer_norm_768 gemm_64x160 flash_64 flash_64 group_sums group_scale gemm_128x128 gemm_64x160"},
+		{drivertest.H100, false, false, "agemm_64x80 layer_norm_768 agemm_64x80 wflash_128x128 wflash_64x80 group_sums group_scale agemm_64x80 agemm_64x80"},
+		{drivertest.H100, true, false, "agemm_64x80 layer_norm_768 agemm_64x80 wflash_128x128 wflash_64x80 group_sums group_scale agemm_128x160 agemm_64x160"},
+		{drivertest.H100, true, true, "tgemm_128x256 layer_norm_768 tgemm_128x160 wflash_128x128 wflash_64x80 group_sums group_scale tgemm_128x160 tgemm_128x160"},
+		{drivertest.RTX3060, false, false, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 flash_64 flash_64 group_sums group_scale gemm_128x160 gemm_64x64"},
+		{drivertest.RTX3060, true, false, "gemm_128x128 layer_norm_768 layer_norm_768 gemm_64x160 flash_64 flash_64 group_sums group_scale gemm_128x128 gemm_64x160"},
 	} {
 		drv, err := driver.New(drivertest.New(c.card))
 		if err != nil {
@@ -118,7 +119,7 @@ func TestSelfCheckLaunches(t *testing.T) {
 		}
 		var device kernels.Device = d
 		if c.crowded {
-			device = crowded{d}
+			device = crowded{d, c.large}
 		}
 		compiled, err := device.Compile(&q.plan, w, kernels.Options{})
 		if err != nil {
@@ -133,7 +134,7 @@ func TestSelfCheckLaunches(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s, crowded %t: %v, want %s", c.card.Name, c.crowded, got, c.want)
+			t.Errorf("%s, crowded %t, large %t: %v, want %s", c.card.Name, c.crowded, c.large, got, c.want)
 		}
 		if err := errors.Join(compiled.Close(), w.Close(), d.Close()); err != nil {
 			t.Error(err)

@@ -20,7 +20,7 @@ var (
 	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
 	speedOverlap = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
-	everyTile    = flag.Bool("cuda.tiles", false, "TestSpeed: every tile of the product kernel by itself")
+	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
 )
 
 // speedCase is one operation between 16-bit temporaries. Peer is the time of the best library measured on an H200 in ms, 0 if there is none.
@@ -194,10 +194,13 @@ func TestSpeed(t *testing.T) {
 	}
 	all := d.tiles
 	choices := [][]tile{all}
-	if *everyTile {
+	if *everyTile != "" {
 		choices = nil
+		names := regexp.MustCompile(*everyTile)
 		for _, one := range all {
-			choices = append(choices, alone(one))
+			if names.MatchString(one.kernel()) {
+				choices = append(choices, alone(one))
+			}
 		}
 	}
 	peak, err := d.PeakFLOPS(context.Background())
@@ -220,7 +223,7 @@ func TestSpeed(t *testing.T) {
 			case kernels.Linear, kernels.Conv2d:
 				continue
 			case kernels.Attention:
-				if *everyTile && len(d.flash) > 0 {
+				if *everyTile != "" && len(d.flash) > 0 {
 					for _, f := range flashTiles[1:] {
 						d.flash = []flashTile{f}
 						if err := c.measure(d, table); err != nil {

@@ -46,7 +46,7 @@ func (m modelPlan) program(t *testing.T, d *Device) *program {
 			t.Errorf("close: %v", err)
 		}
 	})
-	p, err := d.plan(m.plan, w.(*weights), kernels.F16, d.sms)
+	p, err := d.plan(m.plan, w.(*weights), kernels.F16, d.view())
 	if err != nil {
 		t.Fatal(err)
 	}

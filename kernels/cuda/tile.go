@@ -37,14 +37,13 @@ var (
 		{m: 64, n: 64, depth: 64, stages: 4, threads: 128, perSM: 3, hopper: true, rate: 0.5},
 	}
 	copiedTiles = []tile{
-		copiedTile(128, 256, 4, false, 1.6),
-		copiedTile(128, 160, 6, false, 1.6),
-		copiedTile(128, 128, 6, false, 1.35),
-		copiedTile(256, 128, 4, false, 1.4),
-		copiedTile(128, 160, 6, true, 1.6),
-		copiedTile(128, 128, 6, true, 1.35),
-		copiedTile(64, 160, 7, true, 1.1),
-		copiedTile(64, 80, 10, true, 0.9),
+		copiedTile(128, 160, 5, false, 1.6),
+		copiedTile(128, 256, 4, false, 1.87),
+		copiedTile(256, 128, 4, false, 1.87),
+		copiedTile(128, 128, 6, false, 1.6),
+		copiedTile(128, 160, 5, true, 1.5),
+		copiedTile(64, 160, 6, true, 1.28),
+		copiedTile(64, 80, 10, true, 0.83),
 	}
 )
 
@@ -66,17 +65,26 @@ func (t tile) kernel() string {
 	return fmt.Sprintf("gemm_%dx%d", t.m, t.n)
 }
 
-// shared is the dynamic shared memory of a block: the pipeline's stages and 16 bytes for each row; Hopper's kernels align the stages themselves.
+// shared is the dynamic shared memory of a block: the pipeline's stages and 16 bytes for each row; those that are not copied align the stages themselves on Hopper.
 func (t tile) shared() int {
 	n := t.stages * (t.m + t.n) * t.depth * 2
 	if t.copied {
-		return n + 1024 + 16*t.stages + 16 // and two counters a stage, and one for each warpgroup's turn
+		// Two counters a stage, one for each warpgroup's turn, and where each of the eight warps that multiply has 16 rows of outputs.
+		return n + 16*t.stages + 16 + 8*16*(2*t.piece()+16)
 	}
 	n += 16 * t.m
 	if t.hopper {
 		n += 1024
 	}
 	return n
+}
+
+// piece is how many columns of a copied tile become outputs at a time.
+func (t tile) piece() int {
+	if t.n > 160 {
+		return t.n / 2
+	}
+	return t.n
 }
 
 // flashTile is one instance of the flash kernel for Hopper and heads of 64, as src/attention_sm90a.cu declares it.
@@ -88,7 +96,7 @@ type flashTile struct {
 	one bool
 }
 
-var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {64, 80, 2, 2, 3, true}}
+var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {192, 64, 4, 2, 1, false}, {64, 80, 2, 2, 3, true}}
 
 func (f flashTile) kernel() string { return fmt.Sprintf("wflash_%dx%d", f.queries, f.keys) }
 
@@ -113,29 +121,40 @@ func chooseFlash(tiles []flashTile, keys int, causal bool) (best flashTile, foun
 	return best, found
 }
 
-// chooseTile takes the tile that finishes first by a simple model of the busiest multiprocessor.
-func chooseTile(tiles []tile, m, n, k, sms int) tile {
+// chooseTile takes the tile that finishes first by a simple model of the busiest multiprocessor. gated: of two sums an output is made.
+func chooseTile(tiles []tile, m, n, k, sms int, gated bool) tile {
 	best, least := tiles[0], 0.0
 	for i, t := range tiles {
-		if cost := t.cost(ceil(ceil(m, t.m)*ceil(n, t.n), sms), k); i == 0 || cost < least {
+		cost := t.cost(ceil(ceil(m, t.m)*ceil(n, t.n), sms), k, gated)
+		if t.copied && n%t.n != 0 {
+			cost *= partial
+		}
+		if i == 0 || cost < least {
 			best, least = t, cost
 		}
 	}
 	return best
 }
 
+// partial is what a product takes by a copied tile whose columns do not divide its own, which ends some tiles in a general way, relative to one by a tile whose do.
+const partial = 1.5
+
 // cost is the time that a multiprocessor takes for a number of tiles of depth k, in slices of a depth of 1 of the fastest kind. Starting and ending a tile,
-// when its sums become outputs, take the time of an extra depth.
-func (t tile) cost(tiles, k int) float64 {
-	const extra, copiedExtra = 256, 512
+// when its sums become outputs, take the time of an extra depth. The numbers are fitted to times on an H100 (TestSpeed -cuda.tiles).
+func (t tile) cost(tiles, k int, gated bool) float64 {
+	const extra = 256
 	size := float64(t.m*t.n) / t.rate
-	switch {
-	case t.alternate:
-		// One warpgroup ends a tile in twice the time that two of them take, while the other multiplies.
-		const ending = 2 * copiedExtra
+	if t.copied {
+		extra := t.m * t.n / 80
+		if gated {
+			extra *= 2
+		}
+		if !t.alternate {
+			return size * float64(tiles*(k+extra))
+		}
+		// One warpgroup ends a tile, more slowly than two of them, while the other multiplies.
+		ending := 3 * extra
 		return size * float64(tiles*max(k, (k+ending)/2)+ending)
-	case t.copied:
-		return size * float64(tiles*(k+copiedExtra))
 	}
 	// A multiprocessor that holds one block where it could hold several runs it at less than its share of the full rate, but faster.
 	alone := min(tiles, t.perSM)

@@ -132,7 +132,7 @@ extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const voi
     for (int y = 0; y < grid[1]; y++)
       for (int x = 0; x < grid[0]; x++) {
         emulatedBlock[0] = x, emulatedBlock[1] = y, emulatedBlock[2] = z;
-        memset(dynamicShared, 0xff, 101376);  // NaN
+        memset(dynamicShared, 0xff, sizeof dynamicShared);  // NaN
         memset(meetings, 0, sizeof meetings);
         pipelinesReset();
         alive = threads;

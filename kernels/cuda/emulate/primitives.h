@@ -46,6 +46,7 @@ DEVICE int blockZ() { return emulatedBlock[2]; }
 DEVICE int blocksX() { return emulatedGrid[0]; }
 DEVICE void trap() { __builtin_trap(); }
 DEVICE void barrier() { meetBlock(); }
+DEVICE void meet() { meetWarp(); }
 DEVICE void awaitPrevious() {}
 DEVICE void allowNext() {}
 
@@ -74,6 +75,8 @@ DEVICE u32 shuffleXor(u32 w, int mask) {
 }
 DEVICE float shuffleXor(float f, int mask) { return __builtin_bit_cast(float, shuffleXor(__builtin_bit_cast(u32, f), mask)); }
 
+DEVICE int uniform(int x) { return x; }
+
 DEVICE bool anyLane(bool condition) {
   int turn = self->turn;
   self->turn = 1 - turn;
@@ -92,8 +95,12 @@ DEVICE float timesRounded(float a, float b) { return a * b; }
 DEVICE void constant2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
 DEVICE Vec4 constantWords(const void *p) { return *(const Vec4 *)p; }
 
+DEVICE u32 constantWord(const void *p) { return *(const u32 *)p; }
+DEVICE void loadsBegun2(const float *p, float *f) { constant2(p, f); }
+
 DEVICE u32 sharedAddress(const void *p) { return (u32)((const char *)p - dynamicShared); }
 DEVICE void copyAsync(u32 dst, const void *src, bool valid) { copyLater(dst, src, valid); }
+DEVICE void warmCache(u32, const void *) {}
 DEVICE void copiesBegun() { self->group++; }
 template <int N> DEVICE void awaitCopies() { finishCopies(N); }
 
@@ -104,6 +111,14 @@ DEVICE void loadMatrices(u32 *r, u32 at) {
   meetWarp();
   for (int i = 0; i < 4; i++) r[i] = *(u32 *)(dynamicShared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4));
 }
+DEVICE void storeMatrices(u32 at, const u32 *w) {
+  int turn = self->turn, l = lane();
+  self->turn = 1 - turn;
+  self->meeting->words[turn][l][0] = at;
+  meetWarp();
+  for (int i = 0; i < 4; i++) *(u32 *)(dynamicShared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4)) = w[i];
+}
+DEVICE Vec4 loadShared(u32 at) { return *(const Vec4 *)(dynamicShared + at); }
 DEVICE void loadMatricesTransposed(u32 *r, u32 at) {
   int turn = self->turn, l = lane();
   self->turn = 1 - turn;

@@ -59,7 +59,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   constexpr int SHARE = 65536 / (BLOCKS * 128 * (GROUPS + 1)) / 8 * 8, FEW = 24, REST = (SHARE * (GROUPS + 1) - FEW) / GROUPS / 8 * 8;
   u32 shared = (sharedAddress(dynamicShared) + 1023) & ~1023u, tiles = shared + SLOTS * QUERIES * 128, full = tiles + 2 * STAGES * TILE;
   u32 free = full + 8 * STAGES, queryFull = free + 8 * STAGES, queryFree = queryFull + 8 * SLOTS;
-  int l = lane(), w = warp(), group = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
+  int l = lane(), w = uniform(warp()), group = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
   allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
@@ -304,4 +304,5 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
     flash<QUERIES / 64, KEYS, STAGES, SLOTS, BLOCKS, ONE>(p, MAPS(wflash_##QUERIES##x##KEYS, p));            \
   }
 FLASH(128, 128, 3, 2, 1, false)
+FLASH(192, 64, 4, 2, 1, false)
 FLASH(64, 80, 2, 2, 3, true)

@@ -22,62 +22,53 @@ struct Product {
   int weights;  // w is of the checkpoint, and no kernel of a run writes it
 };
 
-// Rows is what the sums of the two rows of a thread are corrected by.
+// Rows is what the sums of the two rows of a thread are corrected by. fetch begins to load it, for rows m and m+8, which a quad shares; settle ends that.
 struct Rows {
-  float mean[2], scale[2];
-  // A quad has the rows m and m+8.
-  DEVICE_MEMBER void read(const Product &p, int m) {
-    float s[2] = {0.f, 0.f}, q[2] = {0.f, 0.f};
+  float mean[2], scale[2], part[2][4][2];
+  DEVICE_MEMBER void fetch(const Product &p, int m) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       int row = m + 8 * h;
       mean[h] = 0.f, scale[h] = p.rowScale && row < p.M ? p.rowScale[row] : 1.f;
-      if (!p.columnSums || row >= p.M) continue;
-      float part[4][2];
 #pragma unroll
       for (int i = 0; i < 4; i++) {  // sixteen parts at most have their loads side by side
         int n = (lane() & 3) + 4 * i;
-        part[i][0] = part[i][1] = 0.f;
-        if (n < p.parts) constant2(p.moments + ((i64)n * p.M + row) * 2, part[i]);
-      }
-      s[h] = (part[0][0] + part[1][0]) + (part[2][0] + part[3][0]), q[h] = (part[0][1] + part[1][1]) + (part[2][1] + part[3][1]);
-      for (int n = 16 + (lane() & 3); n < p.parts; n += 4) {
-        const float *at = p.moments + ((i64)n * p.M + row) * 2;
-        s[h] += at[0], q[h] += at[1];
+        part[h][i][0] = part[h][i][1] = 0.f;
+        if (p.columnSums && row < p.M && n < p.parts) loadsBegun2(p.moments + ((i64)n * p.M + row) * 2, part[h][i]);
       }
     }
+  }
+  DEVICE_MEMBER void settle(const Product &p, int m) {
     if (!p.columnSums) return;
     float share = reciprocal((float)p.channels);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      s[h] += shuffleXor(s[h], 1), q[h] += shuffleXor(q[h], 1);
-      s[h] += shuffleXor(s[h], 2), q[h] += shuffleXor(q[h], 2);
-      mean[h] = s[h] * share;
-      float variance = q[h] * share - mean[h] * mean[h];
+      float s = (part[h][0][0] + part[h][1][0]) + (part[h][2][0] + part[h][3][0]), q = (part[h][0][1] + part[h][1][1]) + (part[h][2][1] + part[h][3][1]);
+      for (int n = 16 + (lane() & 3); n < p.parts && m + 8 * h < p.M; n += 4) {
+        const float *at = p.moments + ((i64)n * p.M + m + 8 * h) * 2;
+        s += at[0], q += at[1];
+      }
+      s += shuffleXor(s, 1), q += shuffleXor(q, 1);
+      s += shuffleXor(s, 2), q += shuffleXor(q, 2);
+      mean[h] = s * share;
+      float variance = q * share - mean[h] * mean[h];
       scale[h] = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
     }
   }
 };
 
-// turn transposes four words of each of the four lanes of a quad: the pairs of columns 2q and 2q+1 of four groups of eight, which lane q has of a row's sums,
-// become all eight columns of group q; and back again.
-template <class T> DEVICE void turn(T (&w)[4]) {
+// turn transposes four numbers of each of the four lanes of a quad: of the columns of four groups of eight, two of which lane q has of each, those of group q
+// become its own.
+DEVICE void turn(float (&w)[4]) {
 #pragma unroll
   for (int mask = 1; mask < 4; mask *= 2)
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (i & mask) continue;
       bool upper = lane() & mask;
-      T low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
+      float low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
       w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
     }
-}
-
-// wordsOf gives lane q of a quad the pairs of columns of four groups, from the lanes' eight columns each at i.
-DEVICE void wordsOf(const void *p, i64 i, u32 (&w)[4]) {
-  Vec4 v = constantWords((const u16 *)p + i);
-  w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
-  turn(w);
 }
 
 // Sums are the sum and the sum of squares of the outputs of a thread's two rows.
@@ -101,53 +92,99 @@ struct Sums {
 // The columns' numbers of a product that has no bias are read from wherever is safe, and not used.
 DEVICE const float *columnsAt(const Product &p, const float *given, int col) { return given ? given + col : (const float *)p.out; }
 
-// finishWhole turns the sums of 64 rows by BN columns into outputs, for those inside of the matrix, 16-bit operands and no activation but GEGLU, whose columns
-// come in eights of values and eights of gates. Nothing here depends on what the thread has, so that loads can go ahead of stores.
-template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS> DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
-  constexpr int COLUMNS = GATED ? BN / 2 : BN;
-  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0;
-  bool biased = p.bias;
-  i64 row[2] = {(i64)m * p.pitchOut, (i64)(m + 8) * p.pitchOut}, image[2];
-  if (ROWBIAS) image[0] = (i64)(m / (p.OH * p.OW)) * p.columns, image[1] = (i64)((m + 8) / (p.OH * p.OW)) * p.columns;
-#pragma unroll
-  for (int b = 0; b < (COLUMNS + 31) / 32; b++) {
-    constexpr int SIZE = GATED ? 8 : 4;  // sums a group of columns, of the two rows
-    int groups = minimum(4, COLUMNS / 8 - b * 4), col = first + b * 32;
-    bool mine = q < groups;  // the last block of columns may be half a block
-    int own = col + (mine ? q * 8 : 0);
-    float bias[4][2], sum[4][2], biasGate[4][2], sumGate[4][2];
-#pragma unroll
-    for (int g = 0; g < groups; g++) {
-      int at = col + g * 8 + q * 2;
-      constant2(columnsAt(p, p.bias, at), bias[g]);
-      if (FOLDED) constant2(p.columnSums + at, sum[g]);
-      if (GATED) constant2(columnsAt(p, p.bias, p.columns + at), biasGate[g]);
-      if (GATED && FOLDED) constant2(p.columnSums + p.columns + at, sumGate[g]);
-    }
+// Staged is a warp's own piece of shared memory for 16 rows of outputs, padded so that eight rows of a column of matrices lie in different banks.
+template <int BN> struct Staged {
+  static constexpr int PITCH = BN * 2 + 16, SIZE = 16 * PITCH;
+  u32 base;
+  // matrices is where loadMatrices and storeMatrices have this lane's row of two groups of eight columns: rows 0 and 8 of the first, then of the second.
+  DEVICE_MEMBER u32 matrices(int group) const { return base + (lane() & 15) * PITCH + (lane() >> 4) * 16 + group * 16; }
+  // words is where this lane copies eight columns of every fourth group, a quad 64 bytes of a row of both halves.
+  DEVICE_MEMBER u32 words(int b, int h) const { return base + ((lane() >> 2) + 8 * h) * PITCH + ((lane() & 3) + 4 * b) * 16; }
+  // warm has what the columns need at hand by the end: rows' padding takes the words.
+  DEVICE_MEMBER void warm(const Product &p, int n0) const {
+    bool gated = p.act == GEGLU;
+    int columns = gated ? BN / 2 : BN, first = gated ? n0 / 2 : n0, i = lane() * 8;  // a sector has eight numbers
+    auto part = [&](const float *of, int k) {
+      int at = i < columns ? first + i : p.columns + first + i - columns;
+      if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) warmCache(base + (lane() & 15) * PITCH + 2 * BN + 4 * (lane() >> 4) + 8 * k, of + at);
+    };
+    part(p.bias, 0), part(p.columnSums, 1);
+  }
+  // fill begins to copy a residual there.
+  DEVICE_MEMBER void fill(const Product &p, int m0, int n0) const {
+    int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      u32 w[4] = {0, 0, 0, 0}, kept[4], added[4];
-      if (RESIDUAL) wordsOf(p.residual, row[h] + own, kept);
-      if (ROWBIAS) wordsOf(p.rowBias, image[h] + own, added);
-      auto corrected = [&](float x, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
+      const u16 *from = (const u16 *)p.residual + (i64)minimum(m + 8 * h, p.M - 1) * p.pitchOut + n0 + (lane() & 3) * 8;
 #pragma unroll
-      for (int g = 0; g < groups; g++) {
-        const float *s = acc + (b * 4 + g) * SIZE + 2 * h;
+      for (int b = 0; b < (BN + 31) / 32; b++)
+        if ((b + 1) * 32 <= BN || (lane() & 3) * 8 + b * 32 < BN) copyAsync(words(b, h), from + b * 32, true);
+    }
+    copiesBegun();
+  }
+};
+
+// finishWhole turns the sums of 64 rows by BN columns into outputs, for columns inside of the matrix, 16-bit operands and no activation but GEGLU, whose columns
+// come in eights of values and eights of gates. Rows below the matrix are left out. Outputs, and residuals on their way here, go through shared memory, where a thread's pairs become rows.
+template <int BN, bool GATED, bool FOLDED, bool RESIDUAL, bool ROWBIAS, bool SUMMED>
+DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Sums &sums, Staged<BN> staged, int m0, int n0) {
+  constexpr int COLUMNS = GATED ? BN / 2 : BN, GROUPS = COLUMNS / 8, EACH = GATED ? 8 : 4;  // sums a group of columns, of the two rows
+  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0, col = first + q * 2;
+  bool biased = p.bias;
+  const float *bias = columnsAt(p, p.bias, col), *biasGate = columnsAt(p, p.bias, p.columns + col), *sum = p.columnSums + col, *sumGate = sum + p.columns;
+  const u16 *added[2];
+  if (ROWBIAS)
+    for (int h = 0; h < 2; h++) added[h] = (const u16 *)p.rowBias + (i64)(minimum(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
+  auto corrected = [&](float x, int h, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
+  struct Columns { float b[2][2], s[2][2], bGate[2][2], sGate[2][2]; } now, next;  // of two groups, and of the next two, on their way
+  auto readColumns = [&](int g, Columns &c) {
+#pragma unroll
+    for (int k = 0; k < minimum(2, GROUPS - g); k++) {
+      int at = (g + k) * 8;
+      loadsBegun2(bias + at, c.b[k]);
+      if (FOLDED) loadsBegun2(sum + at, c.s[k]);
+      if (GATED) loadsBegun2(biasGate + at, c.bGate[k]);
+      if (GATED && FOLDED) loadsBegun2(sumGate + at, c.sGate[k]);
+    }
+  };
+  readColumns(0, next);
+  if (RESIDUAL) awaitCopies<0>(), meet();
+#pragma unroll
+  for (int g = 0; g < GROUPS; g += 2) {
+    u32 kept[4], w[4] = {0, 0, 0, 0};
+    now = next;
+    if (g + 2 < GROUPS) readColumns(g + 2, next);
+    if (RESIDUAL) loadMatrices(kept, staged.matrices(g));
+#pragma unroll
+    for (int k = 0; k < minimum(2, GROUPS - g); k++) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        const float *x = acc + (g + k) * EACH + 2 * h;
+        u32 more = ROWBIAS ? constantWord(added[h] + (g + k) * 8) : 0;
         float f[2];
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          f[e] = corrected(s[e], sum[g][e], bias[g][e]);
-          if (GATED) f[e] *= gelu(corrected(s[4 + e], sumGate[g][e], biasGate[g][e]));
-          if (ROWBIAS) f[e] += widen((u16)(e ? added[g] >> 16 : added[g]));
-          if (RESIDUAL) f[e] += widen((u16)(e ? kept[g] >> 16 : kept[g]));
-          if (!GATED) sums.add(h, f[e]);
+          f[e] = corrected(x[e], h, now.s[k][e], now.b[k][e]);
+          if (GATED) f[e] *= gelu(corrected(x[4 + e], h, now.sGate[k][e], now.bGate[k][e]));
+          if (ROWBIAS) f[e] += widen((u16)(e ? more >> 16 : more));
+          if (RESIDUAL) f[e] += widen((u16)(e ? kept[2 * k + h] >> 16 : kept[2 * k + h]));
+          if (SUMMED) sums.add(h, f[e]);
         }
-        w[g] = narrow2(f[0], f[1]);
+        w[2 * k + h] = narrow2(f[0], f[1]);
       }
-      turn(w);
-      if (mine) *(Vec4 *)((u16 *)p.out + row[h] + own) = Vec4{w[0], w[1], w[2], w[3]};
     }
+    storeMatrices(staged.matrices(g), w);
   }
+  meet();
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    u16 *out = (u16 *)p.out + (i64)(m + 8 * h) * p.pitchOut + first + q * 8;
+    bool inside = m + 8 * h < p.M;
+#pragma unroll
+    for (int b = 0; b < (COLUMNS + 31) / 32; b++)
+      if (inside && ((b + 1) * 32 <= COLUMNS || q * 8 + b * 32 < COLUMNS)) *(Vec4 *)(out + b * 32) = loadShared(staged.words(b, h));
+  }
+  meet();
 }
 
 // finishPlain stores the sums as they are, in float32: the scores of attention by products.
@@ -205,28 +242,39 @@ template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows
   }
 }
 
-// finish chooses between them; the choice is the same for all that is inside of the matrix.
-template <int BN> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, Sums &sums, int m0, int n0) {
-  bool gated = p.act == GEGLU, narrow = p.outType == T16 && !(p.residual && p.residualType != T16) && !(p.rowBias && p.rowBiasType != T16);
-  bool inside = m0 + 64 <= p.M && n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
-  bool folded = p.columnSums, residual = p.residual, rowBias = p.rowBias;
-  bool whole = inside && narrow && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias));
-  if (inside && !narrow && !gated && !(p.bias || folded || residual || rowBias || p.rowSums))
-    finishPlain<BN>(p, acc, m0, n0);
-  else if (gated && !whole)
-    finishAny<BN, true>(p, rows, acc, sums, m0, n0);
-  else if (!whole)
-    finishAny<BN, false>(p, rows, acc, sums, m0, n0);
-  else if (gated && folded)
-    finishWhole<BN, true, true, false, false>(p, rows, acc, sums, m0, n0);
+// whole is whether finishWhole can do it; it is the same for all columns inside of the matrix.
+template <int BN> DEVICE bool whole(const Product &p, int n0) {
+  bool gated = p.act == GEGLU, folded = p.columnSums, residual = p.residual, rowBias = p.rowBias, summed = p.rowSums;
+  bool narrow = p.outType == T16 && !(residual && p.residualType != T16) && !(rowBias && p.rowBiasType != T16);
+  bool inside = n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
+  return inside && narrow && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias)) && !(summed && (gated || folded || rowBias));
+}
+
+// finish chooses between them.
+template <int BN> DEVICE void finish(const Product &p, const Rows &rows, const float *acc, Sums &sums, Staged<BN> staged, int m0, int n0) {
+  bool gated = p.act == GEGLU, folded = p.columnSums, residual = p.residual, rowBias = p.rowBias, summed = p.rowSums;
+  if (!whole<BN>(p, n0)) {
+    bool plain = m0 + 64 <= p.M && n0 + BN <= p.columns && p.outType == F32 && p.act == IDENTITY;
+    if (plain && !(p.rowScale || p.bias || folded || residual || rowBias || summed))
+      finishPlain<BN>(p, acc, m0, n0);
+    else if (gated)
+      finishAny<BN, true>(p, rows, acc, sums, m0, n0);
+    else
+      finishAny<BN, false>(p, rows, acc, sums, m0, n0);
+  } else if (gated && folded)
+    finishWhole<BN, true, true, false, false, false>(p, rows, acc, sums, staged, m0, n0);
   else if (gated)
-    finishWhole<BN, true, false, false, false>(p, rows, acc, sums, m0, n0);
+    finishWhole<BN, true, false, false, false, false>(p, rows, acc, sums, staged, m0, n0);
   else if (folded)
-    finishWhole<BN, false, true, false, false>(p, rows, acc, sums, m0, n0);
+    finishWhole<BN, false, true, false, false, false>(p, rows, acc, sums, staged, m0, n0);
+  else if (residual && summed)
+    finishWhole<BN, false, false, true, false, true>(p, rows, acc, sums, staged, m0, n0);
   else if (residual)
-    finishWhole<BN, false, false, true, false>(p, rows, acc, sums, m0, n0);
+    finishWhole<BN, false, false, true, false, false>(p, rows, acc, sums, staged, m0, n0);
   else if (rowBias)
-    finishWhole<BN, false, false, false, true>(p, rows, acc, sums, m0, n0);
+    finishWhole<BN, false, false, false, true, false>(p, rows, acc, sums, staged, m0, n0);
+  else if (summed)
+    finishWhole<BN, false, false, false, false, true>(p, rows, acc, sums, staged, m0, n0);
   else
-    finishWhole<BN, false, false, false, false>(p, rows, acc, sums, m0, n0);
+    finishWhole<BN, false, false, false, false, false>(p, rows, acc, sums, staged, m0, n0);
 }

@@ -8,4 +8,4 @@
 
 // describe is the matrix descriptor of rows of 128 bytes in groups of eight, 1024 bytes from group to group, swizzled within each group: 16-byte piece c
 // of row r lies at piece c^(r%8). at is a multiple of 16, the groups begin at multiples of 1024.
-DEVICE u64 describe(u32 at) { return (u64)(at >> 4) | (u64)1 << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62; }
+DEVICE u64 describe(u32 at) { return (u64)(at >> 4 | 1 << 16) | (u64)(1024 >> 4 | 1 << 30) << 32; }

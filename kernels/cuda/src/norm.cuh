@@ -96,11 +96,11 @@ DEVICE void groupTotals(const GroupNorm &p, const Walk &w, const Sums &sums, flo
 #pragma unroll
   for (int i = 0; i < 4; i++) area[i * T + thread()] = part[i];
   barrier();
-  for (int item = warp(); item < 4 * p.across; item += T / 32) {
+  for (int item = thread(); item < 4 * p.across; item += T) {
+    int kind = item / p.across, column = item - kind * p.across;
     float sum = 0.f;
-    for (int row = lane(); row < w.down; row += 32) sum += area[item % 4 * T + row * p.across + item / 4];
-    sum = warpSum(sum);
-    if (lane() == 0) columns[item] = sum;
+    for (int row = 0; row < w.down; row++) sum += area[kind * T + row * p.across + column];
+    columns[4 * column + kind] = sum;
   }
   barrier();
   for (int g = thread(); g < w.groups(p); g += T) {

@@ -18,6 +18,9 @@ DEVICE int blocksX() { return __nvvm_read_ptx_sreg_nctaid_x(); }
 DEVICE void trap() { asm volatile("trap;"); }
 DEVICE void barrier() { asm volatile("bar.sync 0;" ::: "memory"); }
 
+// meet is a barrier of a warp's lanes: what they wrote to shared memory before it, all of them read after it.
+DEVICE void meet() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
 // Kernels of capability 9.0 may be launched while the one before them still runs (programmatic serialization): awaitPrevious returns when all that it
 // wrote can be read, and nothing but weights may be touched ahead of it; allowNext lets the blocks of the next kernel take free places. Every thread of a
 // kernel that is launched so calls awaitPrevious, or it would end before kernels whose results the ones after it read.
@@ -77,6 +80,9 @@ DEVICE u32 narrow2(float low, float high) {
 DEVICE u32 shuffleXor(u32 w, int mask) { return __nvvm_shfl_sync_bfly_i32(0xffffffff, w, mask, 31); }
 DEVICE float shuffleXor(float f, int mask) { return __builtin_bit_cast(float, shuffleXor(__builtin_bit_cast(u32, f), mask)); }
 
+// uniform is x, which is the same in all lanes of the warp, in a way that shows the assembler that it is.
+DEVICE int uniform(int x) { return __nvvm_shfl_sync_idx_i32(0xffffffff, x, 0, 31); }
+
 // anyLane is whether the condition holds in some lane of the warp.
 DEVICE bool anyLane(bool condition) {
   int r;
@@ -121,11 +127,23 @@ DEVICE Vec4 constantWords(const void *p) {
   return v;
 }
 
+DEVICE u32 constantWord(const void *p) {
+  u32 w;
+  asm("ld.global.nc.u32 %0, [%1];" : "=r"(w) : "l"(p));
+  return w;
+}
+// loadsBegun2 loads where it stands, for numbers that are used later.
+DEVICE void loadsBegun2(const float *p, float *f) { asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(f[0]), "=f"(f[1]) : "l"(p)); }
+
 // copyAsync starts a copy of 16 bytes to shared memory; zeros instead where valid is false. copiesBegun ends a group of them.
 DEVICE u32 sharedAddress(const void *p) { return (u32)(u64)(const __attribute__((address_space(3))) void *)p; }
 DEVICE void copyAsync(u32 dst, const void *src, bool valid) {
   int n = valid ? 16 : 0;
   asm volatile("{.reg .u64 g; cvta.to.global.u64 g, %1; cp.async.cg.shared.global [%0], [g], 16, %2;}" ::"r"(dst), "l"(src), "r"(n) : "memory");
+}
+// warmCache copies a word there, for the rest of its sector to lie in the first-level cache when it is asked for.
+DEVICE void warmCache(u32 dst, const void *src) {
+  asm volatile("{.reg .u64 g; cvta.to.global.u64 g, %1; cp.async.ca.shared.global [%0], [g], 4;}" ::"r"(dst), "l"(src) : "memory");
 }
 DEVICE void copiesBegun() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEVICE void awaitCopies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
@@ -136,6 +154,18 @@ DEVICE void loadMatrices(u32 *r, u32 at) {
 }
 DEVICE void loadMatricesTransposed(u32 *r, u32 at) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+
+// storeMatrices is the reverse of loadMatrices (capability 9.0).
+#if __CUDA_ARCH__ >= 900
+DEVICE void storeMatrices(u32 at, const u32 *w) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]) : "memory");
+}
+#endif
+DEVICE Vec4 loadShared(u32 at) {
+  Vec4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+  return v;
 }
 
 // multiply is c += a·b for a 16×16, b 16×8. In lane 4g+q: a holds rows g, g+8, columns 2q, 2q+1 and those plus 8; b rows 2q, 2q+1 and those

@@ -65,8 +65,9 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   constexpr int OWN = 64 * ROWS, BM = ALTERNATE ? OWN : 2 * OWN, STAGE = (BM + BN) * 128;
   // What is finished at a time is 64 rows and a number of columns that leaves registers for loads.
   constexpr int PIECES = BN > 160 ? 2 : 1, PIECE = BN / PIECES, SUMS = ROWS * BN / 2;
-  u32 base = (sharedAddress(dynamicShared) + 1023) & ~1023u, full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
-  int group = warp() >> 2;
+  u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
+  Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
+  int group = uniform(warp() >> 2);
   allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
@@ -106,13 +107,20 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     int m0, n0, before = 0;
     corner(p, tile, BM, BN, m0, n0);
     if (!ALTERNATE) m0 += group * OWN;
+    staged.warm(p, n0);
+    if (p.residual && whole<PIECE>(p, n0)) staged.fill(p, m0, n0);
     Rows rows[ROWS];
-    auto readRows = [&] {
+    auto rowOf = [&](int r) { return m0 + r * 64 + (warp() & 3) * 16 + (lane() >> 2); };
+    auto fetchRows = [&] {
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) rows[r].read(p, m0 + r * 64 + (warp() & 3) * 16 + (lane() >> 2));
+      for (int r = 0; r < ROWS; r++) rows[r].fetch(p, rowOf(r));
+    };
+    auto settleRows = [&] {
+#pragma unroll
+      for (int r = 0; r < ROWS; r++) rows[r].settle(p, rowOf(r));
     };
     if (ALTERNATE) {  // while the other multiplies
-      readRows();
+      fetchRows(), settleRows();
       // Ahead of its turn, a warpgroup would take the end of an earlier phase of a stage for the one that it waits for.
       awaitPhase(turns + 8 * group, turn);
       turn ^= 1;
@@ -124,9 +132,9 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
 #pragma unroll
       for (int r = 0; r < ROWS; r++)
 #pragma unroll
-        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::multiply(acc + r * BN / 2, describe(a + r * 8192 + kk * 32), describe(b + kk * 32), s + kk);
+        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::multiply(acc + r * BN / 2, describe(a + r * 8192 + kk * 32), describe(b + kk * 32), kk ? 1 : s);
       groupEnds();
-      if (!ALTERNATE && s == 0) readRows();  // while the first products are under way
+      if (!ALTERNATE && s == 0) fetchRows();  // while the products are under way
       if (ALTERNATE && s == slices - 1 && speaks) arrive(turns + 8 * (group ^ 1));
       awaitGroups<1>();
       if (s > 0 && speaks) arrive(free + 8 * before);
@@ -136,12 +144,16 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     awaitGroups<0>();
     settled(acc);
     if (speaks) arrive(free + 8 * before);
-    if (ALTERNATE) skip();
+    if (ALTERNATE)
+      skip();
+    else
+      settleRows();
     Sums sums;
 #pragma clang loop unroll(disable)
     for (int i = 0; i < ROWS * PIECES; i++) {  // the registers go through the loop, so that its code stays short
-      int m = m0 + i / PIECES * 64;
-      finish<PIECE>(p, rows[0], acc, sums, m, n0 + i % PIECES * PIECE);
+      int m = m0 + i / PIECES * 64, n = n0 + i % PIECES * PIECE;
+      if (i && p.residual && whole<PIECE>(p, n)) staged.fill(p, m, n);
+      finish<PIECE>(p, rows[0], acc, sums, staged, m, n);
 #pragma unroll
       for (int k = 0; k < SUMS - PIECE / 2; k++) acc[k] = acc[k + PIECE / 2];
       if ((i + 1) % PIECES) continue;
@@ -158,10 +170,9 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   GLOBAL void THREADS(384, 1) agemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, true>(p, MAPS(agemm_##BM##x##BN, p)); }
 
 TILE(1, 128, 256, 4)
-TILE(1, 128, 160, 6)
+TILE(1, 128, 160, 5)
 TILE(1, 128, 128, 6)
 TILE(2, 256, 128, 4)
-ALTERNATE(2, 128, 128, 6)
-ALTERNATE(2, 128, 160, 6)
-ALTERNATE(1, 64, 160, 7)
+ALTERNATE(2, 128, 160, 5)
+ALTERNATE(1, 64, 160, 6)
 ALTERNATE(1, 64, 80, 10)
