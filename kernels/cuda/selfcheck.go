@@ -16,7 +16,11 @@ import (
 // its compiler that computes wrongly is told so, instead of by pictures of noise. It takes some tens of milliseconds beside the loading of the kernels, which
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
-	for _, device := range []kernels.Device{d, crowded{d, false}, crowded{d, true}} {
+	devices := []kernels.Device{d, crowded{d, false}}
+	if slices.ContainsFunc(d.tiles, func(t tile) bool { return t.copied }) {
+		devices = append(devices, crowded{d, true})
+	}
+	for _, device := range devices {
 		if err := selfCheck(ctx, device); err != nil {
 			i := d.Info()
 			return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the processor", i.Name, i.Detail, err)

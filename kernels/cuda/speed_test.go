@@ -20,6 +20,7 @@ var (
 	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
 	speedOverlap = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
+	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
 	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
 )
 

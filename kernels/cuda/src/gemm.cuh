@@ -94,8 +94,9 @@ template <int BM, int BN, int BK, int NT> struct Loader {
   u32 base;
   int n0, chunk, first, channels, height, width;
   int k, c, ky, kx;  // of the next slice that this thread loads
-  int pixel[PA];
-  bool moved;
+  const u16 *from[PA], *weights;  // channel 0 of the rows' pixels, in the tensor that c is of; the first row of w, at k
+  u32 inside, columns;            // bits: of rows whose pixel lies in the image, of rows of w that there are
+  bool moved, second;
 
   // The loader of the tile at m0, n0; rows has room for BM of them, at base begin the stages. A barrier must follow.
   DEVICE_MEMBER Loader(const Gemm &p, Row *rows, u32 base, int m0, int n0) : p(p), rows(rows), base(base), n0(n0) {
@@ -113,7 +114,10 @@ template <int BM, int BN, int BK, int NT> struct Loader {
     chunk = thread() % CHUNKS, first = thread() / CHUNKS;
     channels = p.C1 + p.C2, height = p.up ? p.upH : p.H, width = p.up ? p.upW : p.W;
     k = c = chunk * 8, ky = kx = 0;
-    moved = true;
+    moved = true, second = false;
+    weights = p.w + (i64)(n0 + first) * p.pitchW + k, columns = 0;
+#pragma unroll
+    for (int i = 0; i < PB; i++) columns |= (u32)((BN % PASS == 0 || first + i * PASS < BN) && n0 + first + i * PASS < p.N) << i;
   }
 
   DEVICE_MEMBER void load(int stage) {
@@ -122,9 +126,13 @@ template <int BM, int BN, int BK, int NT> struct Loader {
       moved = true;
       if (++kx == p.KW) kx = 0, ky++;
     }
-    bool inside = k < p.K;
+    if ((c >= p.C1) != second) second = moved = true;
     if (moved) {
       moved = false;
+      second = c >= p.C1;
+      const u16 *source = second ? p.x2 - p.C1 : p.x;
+      i64 pitch = second ? p.pitch2 : p.pitch1;
+      inside = 0;
 #pragma unroll
       for (int i = 0; i < PA; i++) {
         Row r = rows[first + i * PASS];
@@ -134,24 +142,20 @@ template <int BM, int BN, int BK, int NT> struct Loader {
           y >>= 1, x >>= 1;
         else if (p.up == 2)
           y = ok ? (int)((i64)y * p.H / p.upH) : 0, x = ok ? (int)((i64)x * p.W / p.upW) : 0;
-        pixel[i] = ok ? r.image + y * p.W + x : -1;
+        from[i] = source + (ok ? r.image + y * p.W + x : 0) * pitch;  // what is not in the image is not read
+        inside |= (u32)ok << i;
       }
     }
-    bool second = c >= p.C1;
-    const u16 *source = second ? p.x2 + (c - p.C1) : p.x + c;
-    i64 pitch = second ? p.pitch2 : p.pitch1;
-    u32 a = base + stage * STAGE, b = a + BM * BK * 2;
+    u32 a = base + stage * STAGE, b = a + BM * BK * 2, rowsThere = k < p.K ? inside : 0, columnsThere = k < p.K ? columns : 0;
 #pragma unroll
-    for (int i = 0; i < PA; i++) {
-      bool ok = inside && pixel[i] >= 0;
-      copyAsync(a + at<BK>(first + i * PASS, chunk), ok ? source + pixel[i] * pitch : p.x, ok);
-    }
+    for (int i = 0; i < PA; i++) copyAsync(a + at<BK>(first + i * PASS, chunk), from[i] + c, rowsThere >> i & 1);
+    const u16 *w = weights;
 #pragma unroll
     for (int i = 0; i < PB; i++) {
-      int r = first + i * PASS, n = n0 + r;
-      bool ok = inside && n < p.N;
-      if (BN % PASS == 0 || r < BN) copyAsync(b + at<BK>(r, chunk), ok ? p.w + (i64)n * p.pitchW + k : p.w, ok);
+      if (BN % PASS == 0 || first + i * PASS < BN) copyAsync(b + at<BK>(first + i * PASS, chunk), columnsThere >> i & 1 ? w : p.w, columnsThere >> i & 1);
+      w += (i64)PASS * p.pitchW;
     }
+    weights += BK;
     k += BK;
     c += BK;
   }

@@ -7,7 +7,7 @@ template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
   constexpr int BM = 64 * GROUPS, BK = 64, NT = 128 * GROUPS, STAGE = Loader<BM, BN, BK, NT>::STAGE;
   u32 base = (sharedAddress(dynamicShared) + 1023) & ~1023u;  // the swizzle is one of addresses
   char *memory = dynamicShared + (base - sharedAddress(dynamicShared));
-  int l = lane(), m0, n0, mine = warp() / 4 * 64;
+  int l = lane(), m0, n0, mine = uniform(warp()) / 4 * 64;
   corner<BM, BN>(p, m0, n0);
   Loader<BM, BN, BK, NT> loader(p, (Row *)(memory + STAGES * STAGE), base, m0, n0);
   barrier();
@@ -29,7 +29,7 @@ template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
     u32 a = base + now * STAGE + mine * 128, b = base + now * STAGE + BM * 128;
     groupBegins(acc);
 #pragma unroll
-    for (int kk = 0; kk < BK / 16; kk++) Wgmma<BN>::multiply(acc, describe(a + kk * 32), describe(b + kk * 32), s + kk);
+    for (int kk = 0; kk < BK / 16; kk++) Wgmma<BN>::multiply(acc, describe(a + kk * 32), describe(b + kk * 32), kk ? 1 : s);
     groupEnds();
     if (s + STAGES - 2 < slices) loader.load(next);
     copiesBegun();
