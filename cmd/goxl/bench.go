@@ -35,7 +35,8 @@ step and image have
     model, parameters, width, height, guidance, device_s, opened_s, memory_bytes, and on a card
     device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes
 step has as well
-    prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_s (all),
+    prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_together
+    (how many are timed as one, right behind one another: 10 on a card), steps_s (means of those),
     step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
     op, calls, ms, share, gflop, gflops, peak
 image has as well

@@ -138,13 +138,18 @@ func (c *counter) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options)
 	return c.Device.Compile(p, w, o)
 }
 
-// one runs one step to its end.
-func (b *bench) one(ctx context.Context, run *sdxl.Run) (time.Duration, error) {
+// several runs so many steps to the end of the last.
+func (b *bench) several(ctx context.Context, run *sdxl.Run, steps int) (time.Duration, error) {
 	start := time.Now()
-	if err := run.Step(ctx); err != nil {
-		return 0, err
+	for range steps {
+		if !run.Next() {
+			return 0, errors.New("the schedule ended early")
+		}
+		if err := run.Step(ctx); err != nil {
+			return 0, err
+		}
 	}
-	if _, err := run.Latents(ctx); err != nil { // waits: a device may only have queued the step
+	if _, err := run.Latents(ctx); err != nil { // waits: a device may only have queued the steps
 		return 0, err
 	}
 	return time.Since(start), nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -14,9 +15,10 @@ type stepFigures struct {
 	opened
 	Prepared float64    `json:"prepared_s"` // text encoders, and compiling the step
 	First    float64    `json:"first_step_s"`
-	Load     float64    `json:"load_s"` // from nothing to the end of the first step: device_s, opened_s, prepared_s and first_step_s
-	Steps    []float64  `json:"steps_s"`
-	Step     float64    `json:"step_s"` // median of Steps
+	Load     float64    `json:"load_s"`         // from nothing to the end of the first step: device_s, opened_s, prepared_s and first_step_s
+	Together int        `json:"steps_together"` // how many steps follow one another without a wait between them
+	Steps    []float64  `json:"steps_s"`        // the mean of those
+	Step     float64    `json:"step_s"`         // median of Steps
 	Least    float64    `json:"least_step_s"`
 	GFLOP    float64    `json:"gflop"`  // of a step
 	GFLOPS   float64    `json:"gflops"` // at the median
@@ -30,6 +32,14 @@ const (
 	stepsPerRun  = 50
 )
 
+// together is how many steps are timed as one where a device has a queue of its own, as a picture's steps lie in it one behind the other.
+func (b *bench) together(steps int) int {
+	if _, queues := b.on.(kernels.Budgeted); queues {
+		return min(steps, 10)
+	}
+	return 1
+}
+
 // step times denoising steps; the first one, which also computes what is the same in all and reads the weights, apart.
 func (b *bench) step(ctx context.Context) (any, error) {
 	steps := b.runs
@@ -40,9 +50,10 @@ func (b *bench) step(ctx context.Context) (any, error) {
 	var all time.Duration
 	err := b.with(func(o opened, p *sdxl.Pipeline, counted *counter) error {
 		f.opened = o
-		for len(f.Steps) < steps {
+		f.Together = b.together(steps)
+		for done := 0; done < steps; done = len(f.Steps) * f.Together {
 			// Each run's first step computes what is hoisted, and is not counted.
-			if err := b.stepsOfRun(ctx, p, &f, &all, min(steps-len(f.Steps), stepsPerRun)); err != nil {
+			if err := b.stepsOfRun(ctx, p, &f, &all, max(1, min(steps-done, stepsPerRun)/f.Together)); err != nil {
 				return err
 			}
 		}
@@ -52,7 +63,7 @@ func (b *bench) step(ctx context.Context) (any, error) {
 		f.GFLOP = float64(counted.step) / 1e9
 		f.GFLOPS = f.GFLOP / f.Step
 		f.Peak = b.machine.share(f.GFLOPS)
-		f.Ops = b.trace.figures(len(f.Steps), all, b.machine)
+		f.Ops = b.trace.figures(len(f.Steps)*f.Together, all, b.machine)
 		return f.remember(b.on)
 	})
 	if err != nil {
@@ -62,16 +73,21 @@ func (b *bench) step(ctx context.Context) (any, error) {
 	f.opened.print(b)
 	fmt.Fprintf(w, "prepared in   %.3f s (text encoders, compiling the step)\n", f.Prepared)
 	fmt.Fprintf(w, "first step    %.3f s, %.3f s from the start with device and model\n", f.First, f.Load)
-	fmt.Fprintf(w, "a step        %.3f ms (median of %d, least %.3f), %.1f GFLOP, %.1f GFLOP/s, %s of the peak\n",
-		1e3*f.Step, len(f.Steps), 1e3*f.Least, f.GFLOP, f.GFLOPS, percent(f.Peak))
+	timed := fmt.Sprintf("median of %d", len(f.Steps))
+	if f.Together > 1 {
+		timed += fmt.Sprintf(" means of %d", f.Together)
+	}
+	fmt.Fprintf(w, "a step        %.3f ms (%s, least %.3f), %.1f GFLOP, %.1f GFLOP/s, %s of the peak\n",
+		1e3*f.Step, timed, 1e3*f.Least, f.GFLOP, f.GFLOPS, percent(f.Peak))
 	if len(f.Ops) > 0 {
 		printOps(w, f.Ops)
 	}
 	return f, nil
 }
 
-// stepsOfRun times so many steps after a first one.
-func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures, all *time.Duration, steps int) error {
+// stepsOfRun times, after a first step, so many times the steps that are timed together.
+func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures, all *time.Duration, times int) error {
+	steps := times * f.Together
 	traced := b.trace.byOp
 	b.trace.reset()
 	start := time.Now()
@@ -81,7 +97,7 @@ func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures
 	}
 	defer run.Close()
 	prepared := time.Since(start)
-	first, err := b.one(ctx, run)
+	first, err := b.several(ctx, run, 1)
 	if err != nil {
 		return err
 	}
@@ -89,16 +105,13 @@ func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures
 		f.Prepared, f.First = prepared.Seconds(), first.Seconds()
 		fmt.Fprintf(b.err, "the first step took %v\n", seconds(first))
 	}
-	for range steps {
-		if !run.Next() {
-			return fmt.Errorf("the schedule of %d steps ended early", steps+1)
-		}
-		spent, err := b.one(ctx, run)
+	for range times {
+		spent, err := b.several(ctx, run, f.Together)
 		if err != nil {
 			return err
 		}
 		*all += spent
-		f.Steps = append(f.Steps, spent.Seconds())
+		f.Steps = append(f.Steps, spent.Seconds()/float64(f.Together))
 		if spent > time.Second { // else there are too many to tell of each
 			fmt.Fprintf(b.err, "a step took %v\n", seconds(spent))
 		}

@@ -82,7 +82,7 @@ def loading(result):
         if key.startswith("step "):
             pool = f.get("device_memory", {})
             lines.append(f"- {key}: from nothing to the end of the first step {f['load_s']:.2f} s (device {f['device_s']:.2f}, model {f['opened_s']:.2f}, text {f['prepared_s']:.2f}, "
-                         f"first step {f['first_step_s']:.2f}), {len(f['steps_s'])} steps timed" + (f", {pool['peak_bytes'] / 1e9:.2f} GB of the card at most" if pool else ""))
+                         f"first step {f['first_step_s']:.2f}), {len(f['steps_s']) * f.get('steps_together', 1)} steps timed, {f.get('steps_together', 1)} at a time" + (f", {pool['peak_bytes'] / 1e9:.2f} GB of the card at most" if pool else ""))
     return "\n".join(lines)
 
 
