@@ -22,9 +22,9 @@ var (
 	tiles = []tile{
 		{m: 128, n: 128, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 1},
 		{m: 128, n: 160, depth: 32, stages: 5, threads: 256, perSM: 1, rate: 0.65},
-		{m: 128, n: 64, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 0.92},
-		{m: 64, n: 160, depth: 32, stages: 5, threads: 128, perSM: 2, rate: 0.7},
-		{m: 64, n: 64, depth: 64, stages: 3, threads: 128, perSM: 3, rate: 0.7},
+		{m: 128, n: 64, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 0.73},
+		{m: 64, n: 160, depth: 32, stages: 5, threads: 128, perSM: 2, rate: 0.62},
+		{m: 64, n: 64, depth: 64, stages: 3, threads: 128, perSM: 3, rate: 0.6},
 	}
 	hopperTiles = []tile{
 		{m: 128, n: 256, depth: 64, stages: 4, threads: 256, perSM: 1, hopper: true, rate: 1},
@@ -40,7 +40,7 @@ var (
 		copiedTile(128, 160, 5, false, 1.6),
 		copiedTile(128, 256, 4, false, 1.87),
 		copiedTile(256, 128, 4, false, 1.87),
-		copiedTile(128, 128, 6, false, 1.6),
+		copiedTile(128, 128, 6, false, 1.45),
 		copiedTile(128, 160, 5, true, 1.5),
 		copiedTile(64, 160, 6, true, 1.08),
 		copiedTile(64, 80, 10, true, 0.83),
