@@ -8,11 +8,16 @@ import (
 	"image/png"
 )
 
+// compression takes two thirds of the default's time, for files 5 % larger (a picture of 1024×1024 pixels with grain of two levels: 155 and 101 ms, 1.65 and 1.74 MB): on
+// a card, that time is a quarter of a picture's.
+const compression = png.BestSpeed
+
 // Encode returns img as PNG with the texts in their order, directly after the header, where readers find them without the pixels.
 // A key that is not a PNG keyword is an error; a value may be any string (see [Text]).
 func Encode(img image.Image, texts []Text) ([]byte, error) {
 	var pixels bytes.Buffer
-	if err := png.Encode(&pixels, img); err != nil {
+	encoder := png.Encoder{CompressionLevel: compression}
+	if err := encoder.Encode(&pixels, img); err != nil {
 		return nil, fmt.Errorf("encoding PNG: %w", err)
 	}
 	const header = len(signature) + chunkFrame + 13 // the signature and IHDR, which is always first and 13 bytes long

@@ -40,7 +40,6 @@ type Device struct {
 	sms     int
 	tiles   []tile
 	flash   []flashTile // none but on Hopper
-	cluster int         // the most blocks of a cluster, 0 where there are none
 	// overlap lets kernels that can be launched ahead of time, and take more than half of a multiprocessor's shared memory, start while the ones before them end.
 	overlap     bool
 	sharedPerSM int
@@ -108,9 +107,6 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 	}
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles
-		if drv.HasLaunchAttributes() {
-			d.cluster = 2
-		}
 		d.overlap = o.Overlap && drv.HasLaunchAttributes()
 	}
 	for _, p := range info.Precisions {

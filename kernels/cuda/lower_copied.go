@@ -63,16 +63,8 @@ func (l *lowering) copied(p product, t tile) {
 	if l.norm != nil {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}
-	// Blocks of a cluster have tiles one below the other. A row of tiles too many is waste, and little where there are many.
-	cluster := 1
-	if l.cluster > 1 && (g.TilesM%2 == 0 || g.TilesM > 8) && l.sms > 1 {
-		cluster = 2
-	}
-	made.cluster = cluster
-	made.TilesM = int32(ceil(int(g.TilesM), cluster))
-	made.Tiles = made.TilesM * g.TilesN
-	blocks := min(int(made.Tiles), l.sms/cluster) * cluster
-	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
+	blocks := uint32(min(int(made.Tiles), l.sms))
+	l.launch(t.kernel(), driver.Dim{X: blocks, Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
 		if l.sums != nil {
@@ -84,9 +76,6 @@ func (l *lowering) copied(p product, t tile) {
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
-	if cluster > 1 {
-		l.launches[len(l.launches)-1].cluster = uint32(cluster)
-	}
 }
 
 // productLaunch is what the parameters of such a kernel are made of.
@@ -94,7 +83,6 @@ type productLaunch struct {
 	productParams
 	geometry gemmParams
 	tile     tile
-	cluster  int
 	element  driver.ElementType
 	at       [3]driver.Ptr
 }
@@ -129,6 +117,6 @@ func (f productLaunch) encode(e encoder) (any, error) {
 			return nil, err
 		}
 	}
-	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n/f.cluster)
+	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n)
 	return p, err
 }

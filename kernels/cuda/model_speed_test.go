@@ -48,7 +48,6 @@ func TestModelSpeed(t *testing.T) {
 		t.Skip("-cuda.speed times the models")
 	}
 	d := card(t, Options{Variant: *speedVariant, Overlap: true})
-	d.cluster = min(d.cluster, *speedCluster)
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}

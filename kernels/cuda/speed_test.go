@@ -21,7 +21,6 @@ var (
 	speedOverlap = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
 	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
-	speedCluster = flag.Int("cuda.cluster", 2, "TestSpeed, TestModelSpeed: the most blocks of a cluster")
 	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
 )
 
@@ -191,7 +190,6 @@ func TestSpeed(t *testing.T) {
 		t.Skip("-cuda.speed times the kernels")
 	}
 	d := card(t, Options{Variant: *speedVariant, Overlap: *speedOverlap})
-	d.cluster = min(d.cluster, *speedCluster)
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}

@@ -42,7 +42,7 @@ var (
 		copiedTile(256, 128, 4, false, 1.87),
 		copiedTile(128, 128, 6, false, 1.45),
 		copiedTile(128, 160, 5, true, 1.5),
-		copiedTile(64, 160, 6, true, 1.08),
+		copiedTile(64, 160, 6, true, 0.95),
 		copiedTile(64, 80, 10, true, 0.83),
 	}
 )
