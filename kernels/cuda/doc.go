@@ -35,6 +35,6 @@
 //
 // What was measured and judged on which card is in HARDWARE.md.
 //
-// Package driver has run on an H200 (driver for CUDA 13.0), where its TestRealDevice holds: copies, launches, graphs and their updates, limits and messages. A fault
+// Package driver has run on an H200 and on H100s (driver for CUDA 13.0), where its TestRealDevice holds: copies, launches, graphs and their updates, limits and messages. A fault
 // costs the process its card, whatever is closed or reset; see package driver.
 package cuda
