@@ -78,7 +78,7 @@ type Program interface {
 	Run(ctx context.Context) error
 	// Read waits for the last run and copies a State or Result to dst, dense.
 	Read(ctx context.Context, v Value, dst []byte) error
-	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an error that names its path; nil if none.
+	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an [ErrNotFinite] that names its path; nil if none.
 	// It may compute the last run again, from the states that run began with.
 	Finite(ctx context.Context) error
 	// Bytes is the memory of this program alone, weights and shared arena not counted.

@@ -41,7 +41,8 @@ func (p *Program) Settle(ctx context.Context) (spoiled bool, err error) {
 }
 
 // Check returns a *NotFiniteError if x, which the last run computed, is not finite or, where the program is watched, if a run since the last Settle or Check spoiled
-// anything. The error names the first node of the last run whose output was not finite.
+// anything. The error names the first node of the last run whose output was not finite. Other errors are
+// the device's or the context's.
 func (p *Program) Check(ctx context.Context, x []float32) error {
 	spoiled, err := p.Settle(ctx)
 	if err != nil {
@@ -53,11 +54,10 @@ func (p *Program) Check(ctx context.Context, x []float32) error {
 	if !spoiled {
 		return nil
 	}
-	if err := p.Finite(ctx); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
+	if err := p.Finite(ctx); errors.Is(err, kernels.ErrNotFinite) {
 		return &NotFiniteError{err}
+	} else if err != nil {
+		return err
 	}
 	return &NotFiniteError{fmt.Errorf("program %s: a result is not finite", p.key)}
 }

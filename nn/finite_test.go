@@ -3,7 +3,6 @@ package nn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -71,7 +70,7 @@ func (p *spoiling) Read(ctx context.Context, v kernels.Value, dst []byte) error 
 
 func (p *spoiling) Finite(context.Context) error {
 	if p.on {
-		return fmt.Errorf("a.node: NaN in %v", p.precision)
+		return kernels.NotFinitef("a.node: NaN in %v", p.precision)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"runtime/debug"
 
@@ -38,7 +37,7 @@ func (p *program) Finite(ctx context.Context) error {
 		}
 		for _, v := range n.Out {
 			if at, ok := nonFinite(p.values[v].f32); ok {
-				return fmt.Errorf("%s (%T): element %d of the output is %g", n.Path, n.Spec, at, p.values[v].f32[at])
+				return kernels.NotFinitef("%s (%T): element %d of the output is %g", n.Path, n.Spec, at, p.values[v].f32[at])
 			}
 		}
 	}

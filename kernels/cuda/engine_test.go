@@ -150,41 +150,52 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestFullCard is the same where the card itself is full, at every allocation in turn.
+// TestFullCard is the same where the card itself is full, at every allocation, image, graph and launch in turn.
 func TestFullCard(t *testing.T) {
-	for nth := 1; ; nth++ {
-		d, f := fakeDevice(t, Options{}, 1<<30)
-		f.Fail("cuMemAlloc_v2", nth, driver.OutOfMemory)
-		p := chain()
-		w, err := d.NewWeights(sourceOf(p))
-		if err != nil {
-			t.Fatal(err)
-		}
-		prog, err := d.Compile(p, w, kernels.Options{})
-		if err == nil {
-			err = prog.Run(context.Background())
-		}
-		failed := err != nil
-		if failed && !errors.Is(err, driver.OutOfMemory) {
-			t.Errorf("allocation %d failed: %v, want out of memory", nth, err)
-		}
-		if prog != nil {
-			if failed {
-				if err := prog.Run(context.Background()); err != nil {
-					t.Errorf("after allocation %d failed once: %v", nth, err)
-				}
+	for _, call := range []string{"cuMemAlloc_v2", "cuModuleLoadDataEx", "cuGraphInstantiate_v2", "cuGraphLaunch"} {
+		t.Run(call, func(t *testing.T) {
+			nth := 1
+			for fullAt(t, call, nth) {
+				nth++
 			}
-			if err := prog.Close(); err != nil {
-				t.Error(err)
+			if nth == 1 {
+				t.Error("nothing failed")
+			}
+		})
+	}
+}
+
+// fullAt has one of the calls find no memory, and tells whether there were so many.
+func fullAt(t *testing.T, call string, nth int) (failed bool) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	f.Fail(call, nth, driver.OutOfMemory)
+	p := chain()
+	w, err := d.NewWeights(sourceOf(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prog, err := d.Compile(p, w, kernels.Options{})
+	if err == nil {
+		err = prog.Run(context.Background())
+	}
+	failed = err != nil
+	if failed && !errors.Is(err, kernels.ErrMemory) {
+		t.Errorf("call %d failed: %v, want out of memory", nth, err)
+	}
+	if prog != nil {
+		if failed {
+			if err := prog.Run(context.Background()); err != nil {
+				t.Errorf("after call %d failed once: %v", nth, err)
 			}
 		}
-		if err := w.Close(); err != nil {
+		if err := prog.Close(); err != nil {
 			t.Error(err)
 		}
-		if !failed {
-			return
-		}
 	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	return failed
 }
 
 func TestCancelled(t *testing.T) {

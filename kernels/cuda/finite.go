@@ -160,8 +160,8 @@ func (p *program) Finite(ctx context.Context) (err error) {
 			return err
 		}
 		if bad {
-			return fmt.Errorf("%s (%T): an element of the output is NaN or infinite in %v", n.Path, operation(n.Spec), p.precision)
+			return kernels.NotFinitef("%s (%T): an element of the output is NaN or infinite in %v", n.Path, operation(n.Spec), p.precision)
 		}
 	}
-	return errors.New("cuda: the run gave a NaN or an infinity that it does not give again")
+	return kernels.NotFinitef("cuda: the run gave a NaN or an infinity that it does not give again")
 }

@@ -96,7 +96,7 @@ func (l *library) function(name string) (*driver.Function, error) {
 		}
 		m, err := l.context.LoadModule(text)
 		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", path, err)
+			return nil, fmt.Errorf("image %s: %w", path, full(err))
 		}
 		l.modules[path] = m
 	}

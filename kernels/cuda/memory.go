@@ -36,11 +36,20 @@ func (e *LimitError) Error() string {
 // Is makes errors.Is(err, kernels.ErrMemory) work.
 func (e *LimitError) Is(target error) bool { return target == kernels.ErrMemory }
 
-// fullError is an allocation that the card refused.
+// fullError is something that the card had no memory for: an allocation, kernels or a graph.
 type fullError struct{ error }
 
 func (e fullError) Is(target error) bool { return target == kernels.ErrMemory }
 func (e fullError) Unwrap() error        { return e.error }
+
+// full makes a fullError of what the card had no memory for, and returns any other error as it is.
+func full(err error) error {
+	var memory *driver.OutOfMemoryError
+	if errors.As(err, &memory) && !memory.Host {
+		return fullError{err}
+	}
+	return err
+}
 
 // alloc returns n bytes, or 0 for none.
 func (p *pool) alloc(n int64) (driver.Ptr, error) {
@@ -54,11 +63,8 @@ func (p *pool) alloc(n int64) (driver.Ptr, error) {
 		return 0, &LimitError{Need: n, Used: p.used, Limit: p.limit}
 	}
 	at, err := p.context.Alloc(n)
-	if errors.Is(err, driver.OutOfMemory) {
-		err = fullError{err}
-	}
 	if err != nil {
-		return 0, err
+		return 0, full(err)
 	}
 	if p.blocks == nil {
 		p.blocks = map[driver.Ptr]int64{}

@@ -79,7 +79,7 @@ func (p *program) queue(ctx context.Context, hoisted bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return p.recorded.graph.Launch(stream)
+	return full(p.recorded.graph.Launch(stream))
 }
 
 // launch puts one node on the stream.
@@ -245,7 +245,7 @@ func (p *program) record() error {
 		return err
 	}
 	p.recorded.graph, err = graph.Instantiate()
-	return errors.Join(err, graph.Close())
+	return errors.Join(full(err), graph.Close())
 }
 
 // check refuses ids and rows outside of their tables. Integers come from the caller alone, so the host knows them.

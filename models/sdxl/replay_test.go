@@ -3,7 +3,6 @@ package sdxl
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"slices"
@@ -83,7 +82,7 @@ func (p *narrowProgram) Read(ctx context.Context, v kernels.Value, dst []byte) e
 }
 
 func (p *narrowProgram) Finite(context.Context) error {
-	return errors.New("a.node: NaN in " + p.precision.String())
+	return kernels.NotFinitef("a.node: NaN in %v", p.precision)
 }
 
 func (p *narrowProgram) Spoiled() bool { return p.known }

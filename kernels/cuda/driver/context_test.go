@@ -119,6 +119,18 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
+// Page-locked memory is the host's: what the card has says nothing of it.
+func TestOutOfHostMemory(t *testing.T) {
+	f := drivertest.New(drivertest.H100)
+	c := newContext(t, f)
+	f.Fail("cuMemHostAlloc", 1, driver.OutOfMemory)
+	_, err := c.AllocHost(64<<20, true)
+	const want = "cuda: cuMemHostAlloc: out of memory: 64.0 MiB of page-locked host memory needed: end other programs, or give the process or container more memory"
+	if err == nil || err.Error() != want || !errors.Is(err, driver.OutOfMemory) {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+}
+
 func TestContextCreation(t *testing.T) {
 	f := drivertest.New(drivertest.H100)
 	v := open(t, f)

@@ -97,11 +97,15 @@ func (e *NoDeviceError) Error() string {
 // it could not tell.
 type OutOfMemoryError struct {
 	Call        string
+	Host        bool // it was of page-locked memory of the host
 	Need        int64
 	Free, Total int64 // of the device, at the time of the failure
 }
 
 func (e *OutOfMemoryError) Error() string {
+	if e.Host {
+		return fmt.Sprintf("cuda: %s: out of memory: %s of page-locked host memory needed: end other programs, or give the process or container more memory", e.Call, mib(e.Need))
+	}
 	var sizes string
 	if e.Need > 0 {
 		sizes += ": " + mib(e.Need) + " needed"

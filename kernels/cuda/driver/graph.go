@@ -78,7 +78,12 @@ func (g *Graph) Instantiate() (*GraphExec, error) {
 }
 
 // Launch queues the graph. One instance never runs beside itself: a second launch waits for the first.
-func (x *GraphExec) Launch(s *Stream) error { return s.context.call(cuGraphLaunch, x.handle, s.handle) }
+func (x *GraphExec) Launch(s *Stream) error {
+	if err := s.context.call(cuGraphLaunch, x.handle, s.handle); err != nil {
+		return s.context.outOfMemory(err, cuGraphLaunch, 0)
+	}
+	return nil
+}
 
 // Update takes over the arguments, shapes and addresses of a graph with the same nodes and edges, for later launches. Its error is
 // an *UpdateError when the graphs differ in more than that; instantiate the graph then.

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -31,7 +32,7 @@ func (c *Context) AllocHost(n int64, writeCombined bool) (*HostMemory, error) {
 	}
 	var p unsafe.Pointer // libcuda's memory, not Go's
 	if err := c.call(cuMemHostAlloc, uintptr(unsafe.Pointer(&p)), uintptr(n), flags); err != nil {
-		return nil, c.outOfMemory(err, cuMemHostAlloc, n)
+		return nil, hostOutOfMemory(err, cuMemHostAlloc, n)
 	}
 	return &HostMemory{context: c, bytes: unsafe.Slice((*byte)(p), n)}, nil
 }
@@ -50,9 +51,17 @@ func (c *Context) RegisterHost(b []byte, readOnly bool) (*HostMemory, error) {
 		flags = hostRegisterReadOnly
 	}
 	if err := c.call(cuMemHostRegister, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags); err != nil {
-		return nil, c.outOfMemory(err, cuMemHostRegister, int64(len(b)))
+		return nil, hostOutOfMemory(err, cuMemHostRegister, int64(len(b)))
 	}
 	return &HostMemory{context: c, bytes: b, registered: true}, nil
+}
+
+// hostOutOfMemory is outOfMemory for memory of the host.
+func hostOutOfMemory(err error, s symbol, need int64) error {
+	if !errors.Is(err, OutOfMemory) {
+		return err
+	}
+	return &OutOfMemoryError{Call: s.String(), Host: true, Need: need, Free: -1, Total: -1}
 }
 
 // Bytes is the memory. It must not be used after Close, nor after the context's Close; copies under way must have ended before

@@ -48,7 +48,7 @@ func (c *Context) LoadModule(image []byte) (*Module, error) {
 	if e, ok := err.(*Error); ok && len(text) > 0 {
 		err = &Error{Call: e.Call, Code: e.Code, Detail: strings.TrimSpace(string(text))}
 	}
-	return nil, err
+	return nil, c.outOfMemory(err, cuModuleLoadDataEx, 0)
 }
 
 // Close unloads the module with its functions. Not for concurrent use; closing twice is harmless.
