@@ -71,13 +71,17 @@ func checkOutput(name, path string) error {
 
 // options are what models are opened with.
 func (d *drawing) options(device kernels.Device, precision kernels.DType, notes io.Writer) sdxl.Options {
-	log := slog.New(slog.NewTextHandler(notes, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: logTo(notes)}
+}
+
+// logTo logs for people who are watching: without times and levels.
+func logTo(notes io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(notes, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 			return slog.Attr{}
 		}
 		return a
 	}}))
-	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: log}
 }
 
 // notes is where to tell what is nice to know.

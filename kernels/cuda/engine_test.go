@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
@@ -215,6 +216,38 @@ func TestCancelled(t *testing.T) {
 	}
 	if err := d.Close(); err == nil {
 		t.Error("the device closed under an open program")
+	}
+	if err := errors.Join(prog.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// While the card computes, whoever waits for it is let go at once; the work ends by itself, and the program goes on after it.
+func TestCancelledUnderWay(t *testing.T) {
+	d, f := fakeDevice(t, Options{}, 1<<30)
+	prog, w := compileChain(t, d)
+	background := context.Background()
+	for range 2 {
+		if err := prog.Run(background); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, wait := range map[string]func(ctx context.Context) error{
+		"a read":              func(ctx context.Context) error { return prog.Read(ctx, 6, make([]byte, 320)) },
+		"a run behind two":    prog.Run,
+		"what was not finite": prog.Finite,
+	} {
+		for range 300 { // one after the other
+			f.Fail("cuEventQuery", 1, driver.NotReady)
+		}
+		ctx, cancel := context.WithCancel(background)
+		time.AfterFunc(2*time.Millisecond, cancel)
+		if err := wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want that it was cancelled", what, err)
+		}
+		if err := wait(background); err != nil {
+			t.Errorf("%s, after the work's end: %v", what, err)
+		}
 	}
 	if err := errors.Join(prog.Close(), w.Close()); err != nil {
 		t.Error(err)

@@ -58,7 +58,7 @@ func TestModelSpeed(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		plan modelPlan
-	}{{"step", stepOf(t, d, 1, *speedSide, *speedSide)}, {"decode", decode(t, d)}} {
+	}{{"step", stepOf(t, d, "base", 1, *speedSide, *speedSide)}, {"decode", decode(t, d)}} {
 		w, err := d.NewWeights(madeUp(c.plan.plan))
 		if err != nil {
 			t.Fatal(err)

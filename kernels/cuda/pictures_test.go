@@ -28,8 +28,8 @@ func pictures() []picture {
 	return p
 }
 
-// TestPictures makes the launches of a step for every one of them, on both families: nothing refuses a size or falls back to a general kernel, and a batch takes no more
-// memory than its pictures one by one.
+// TestPictures makes the launches of a step of base and refiner and of decoding for every one of them, on both families: nothing refuses a size or falls back to a general
+// kernel, and a batch takes no more memory than its pictures one by one.
 func TestPictures(t *testing.T) {
 	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
 		d := onModel(t, card, Options{})
@@ -38,9 +38,14 @@ func TestPictures(t *testing.T) {
 			if testing.Short() && i > 8 {
 				break
 			}
-			p := stepOf(t, d, size.batch, size.height, size.width).program(t, d)
+			p := stepOf(t, d, "base", size.batch, size.height, size.width).program(t, d)
 			if lines := p.generalUses(); len(lines) > 0 {
 				t.Errorf("%s, %v: %q", card.Name, size, lines)
+			}
+			for what, m := range map[string]modelPlan{"the refiner": stepOf(t, d, "refiner", size.batch, size.height, size.width), "decoding": decodeOf(t, d, size.height, size.width)} {
+				if lines := m.program(t, d).generalUses(); len(lines) > 0 {
+					t.Errorf("%s, %v, %s: %q", card.Name, size, what, lines)
+				}
 			}
 			if one == 0 {
 				one = p.need
@@ -66,7 +71,7 @@ func TestCardPictures(t *testing.T) {
 	})
 	ctx := context.Background()
 	for _, size := range pictures() {
-		m := stepOf(t, d, size.batch, size.height, size.width)
+		m := stepOf(t, d, "base", size.batch, size.height, size.width)
 		compiled, err := d.Compile(m.plan, w, kernels.Options{})
 		if err != nil {
 			t.Fatalf("%v: %v", size, err)

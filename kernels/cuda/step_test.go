@@ -64,13 +64,17 @@ func modelOf(t *testing.T, d *Device, model any, build func(*nn.Builder)) modelP
 }
 
 // step is a sampling step of SDXL base at 1024×1024, guided: what models/sdxl compiles.
-func step(t *testing.T, d *Device) modelPlan { return stepOf(t, d, 1, 1024, 1024) }
+func step(t *testing.T, d *Device) modelPlan { return stepOf(t, d, "base", 1, 1024, 1024) }
 
-// stepOf is the same of a batch of pictures of another size.
-func stepOf(t *testing.T, d *Device, batch, height, width int) modelPlan {
+// stepOf is the same of a batch of pictures of another size, by base or refiner.
+func stepOf(t *testing.T, d *Device, kind string, batch, height, width int) modelPlan {
 	t.Helper()
 	latents := []int{batch, height / 8, width / 8, 4}
-	const file = "../../models/sdxl/synthetic/base/unet/config.json"
+	text, ids := 2048, 6
+	if kind == "refiner" {
+		text, ids = 1280, 5
+	}
+	file := "../../models/sdxl/synthetic/" + kind + "/unet/config.json"
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -85,9 +89,9 @@ func stepOf(t *testing.T, d *Device, batch, height, width int) modelPlan {
 		m := model.Forward(b, unet.Inputs{
 			Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), 2),
 			Timestep: b.Input("timestep", kernels.Step, kernels.F32, 2*batch, 1),
-			Text:     b.Input("text", kernels.Request, kernels.F32, 2*batch, 77, 2048),
+			Text:     b.Input("text", kernels.Request, kernels.F32, 2*batch, 77, text),
 			Pooled:   b.Input("pooled", kernels.Request, kernels.F32, 2*batch, 1280),
-			TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, 2*batch, 6),
+			TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, 2*batch, ids),
 		})
 		guided := b.Guidance(m, b.Input("guidance", kernels.Step, kernels.F32, 1), nil)
 		b.Solve(x, guided, b.Input("noise", kernels.Step, kernels.F32, latents...),
@@ -96,7 +100,10 @@ func stepOf(t *testing.T, d *Device, batch, height, width int) modelPlan {
 }
 
 // decode is the autoencoder's decoder at 1024×1024.
-func decode(t *testing.T, d *Device) modelPlan {
+func decode(t *testing.T, d *Device) modelPlan { return decodeOf(t, d, 1024, 1024) }
+
+// decodeOf is the same of another size.
+func decodeOf(t *testing.T, d *Device, height, width int) modelPlan {
 	t.Helper()
 	const file = "../../models/sdxl/synthetic/base/vae/config.json"
 	data, err := os.ReadFile(file)
@@ -109,7 +116,7 @@ func decode(t *testing.T, d *Device) modelPlan {
 	}
 	model := vae.New(config)
 	return modelOf(t, d, model, func(b *nn.Builder) {
-		b.Output("image", model.Decode(b, b.Input("z", kernels.Step, kernels.F32, 1, 128, 128, 4)))
+		b.Output("image", model.Decode(b, b.Input("z", kernels.Step, kernels.F32, 1, height/8, width/8, 4)))
 	})
 }
 

@@ -17,7 +17,7 @@ type tile struct {
 	rate float64
 }
 
-// tiles are for every card of the family sm_80, hopperTiles and copiedTiles for Hopper.
+// tiles are for every card of the family sm_80, hopperTiles and copiedTiles for Hopper, where hopperTiles have what the copy engine can't gather.
 var (
 	tiles = []tile{
 		{m: 128, n: 128, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 1},
@@ -28,12 +28,8 @@ var (
 	}
 	hopperTiles = []tile{
 		{m: 128, n: 256, depth: 64, stages: 4, threads: 256, perSM: 1, hopper: true, rate: 1},
-		{m: 128, n: 160, depth: 64, stages: 5, threads: 256, perSM: 1, hopper: true, rate: 0.95},
 		{m: 128, n: 160, depth: 64, stages: 3, threads: 256, perSM: 2, hopper: true, rate: 0.98},
-		{m: 128, n: 128, depth: 64, stages: 6, threads: 256, perSM: 1, hopper: true, rate: 0.85},
-		{m: 128, n: 128, depth: 64, stages: 3, threads: 256, perSM: 2, hopper: true, rate: 0.9},
 		{m: 128, n: 64, depth: 64, stages: 4, threads: 256, perSM: 2, hopper: true, rate: 0.65},
-		{m: 64, n: 128, depth: 64, stages: 4, threads: 128, perSM: 2, hopper: true, rate: 0.6},
 		{m: 64, n: 64, depth: 64, stages: 4, threads: 128, perSM: 3, hopper: true, rate: 0.5},
 	}
 	copiedTiles = []tile{

@@ -61,10 +61,6 @@ template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
   GLOBAL void THREADS(128 * GROUPS, BLOCKS) wgemm_##BM##x##BN##x##STAGES(const Gemm p) { product<GROUPS, BN, STAGES>(p); }
 
 TILE(2, 128, 256, 4, 1)
-TILE(2, 128, 160, 5, 1)
 TILE(2, 128, 160, 3, 2)
-TILE(2, 128, 128, 6, 1)
-TILE(2, 128, 128, 3, 2)
 TILE(2, 128, 64, 4, 2)
-TILE(1, 64, 128, 4, 2)
 TILE(1, 64, 64, 4, 3)
