@@ -18,11 +18,12 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 
 // view is what a program takes the card for.
 type view struct {
-	sms   int // multiprocessors
-	tiles []tile
+	sms     int // multiprocessors
+	tiles   []tile
+	cluster int // the most blocks of a cluster
 }
 
-func (d *Device) view() view { return view{d.sms, d.tiles} }
+func (d *Device) view() view { return view{d.sms, d.tiles, d.cluster} }
 
 func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
 	precision := o.Precision
@@ -119,7 +120,7 @@ func (p *program) lowerAll() error {
 	parts := map[int]int{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			parts: parts, precision: p.precision, sms: p.as.sms, tiles: p.as.tiles, flash: p.device.flash,
+			parts: parts, precision: p.precision, view: p.as, flash: p.device.flash,
 			scratch: func(bytes int64) ref {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
 				return ref{kind: atScratch, index: len(p.blocks) - 1}

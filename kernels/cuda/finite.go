@@ -30,7 +30,7 @@ func (p *program) checks(node int) ([]*driver.Launch, error) {
 func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 	var all []*driver.Launch
 	for _, v := range values {
-		l := &lowering{sms: p.device.sms}
+		l := &lowering{view: p.as}
 		n := int64(p.plan.Tensors[v].Len())
 		l.each("finite", n, 4, func(at func(ref) driver.Ptr) any {
 			return finiteParams{X: p.value(v), Flags: p.memory, N: n, Type: p.storage[v]}

@@ -57,18 +57,18 @@ type operand struct {
 
 // launch is a kernel with everything but addresses.
 type launch struct {
-	kernel string
-	grid   driver.Dim
-	block  uint32
-	shared int // dynamic, bytes
-	params func(at func(ref) driver.Ptr) any
+	kernel  string
+	grid    driver.Dim
+	block   uint32
+	shared  int    // dynamic, bytes
+	cluster uint32 // blocks, side by side in x; 0 is no cluster
+	params  func(at func(ref) driver.Ptr) any
 }
 
 // lowering turns one node into launches.
 type lowering struct {
 	precision kernels.DType
-	sms       int
-	tiles     []tile // to choose from
+	view      // the card: multiprocessors, tiles to choose from
 	flash     []flashTile
 	in, out   []operand
 	sums      *rowSums    // that the product is to write
@@ -85,7 +85,7 @@ type lowering struct {
 // supported reports why a node cannot run here.
 func supported(s kernels.Spec, in, out []kernels.Tensor) error {
 	l := &lowering{
-		precision: kernels.F16, sms: 1, tiles: tiles,
+		precision: kernels.F16, view: view{sms: 1, tiles: tiles},
 		weights:  func(int, packing) (ref, error) { return ref{}, nil },
 		scratch:  func(int64) ref { return ref{} },
 		constant: func([]float32) ref { return ref{} },

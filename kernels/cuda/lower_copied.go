@@ -63,8 +63,15 @@ func (l *lowering) copied(p product, t tile) {
 	if l.norm != nil {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}
-	blocks := uint32(min(int(made.Tiles), l.sms))
-	l.launch(t.kernel(), driver.Dim{X: blocks, Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
+	// Blocks of a cluster have tiles one below the other. A row of tiles too many is waste, and little where there are many.
+	made.cluster = 1
+	if l.cluster > 1 && (g.TilesM%2 == 0 || g.TilesM > 8) && l.sms > 1 {
+		made.cluster = 2
+	}
+	made.TilesM = int32(ceil(int(g.TilesM), made.cluster))
+	made.Tiles = made.TilesM * g.TilesN
+	blocks := min(int(made.Tiles), l.sms/made.cluster) * made.cluster
+	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
 		if l.sums != nil {
@@ -76,6 +83,9 @@ func (l *lowering) copied(p product, t tile) {
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
+	if made.cluster > 1 {
+		l.launches[len(l.launches)-1].cluster = uint32(made.cluster)
+	}
 }
 
 // productLaunch is what the parameters of such a kernel are made of.
@@ -83,6 +93,7 @@ type productLaunch struct {
 	productParams
 	geometry gemmParams
 	tile     tile
+	cluster  int
 	element  driver.ElementType
 	at       [3]driver.Ptr
 }
@@ -117,6 +128,6 @@ func (f productLaunch) encode(e encoder) (any, error) {
 			return nil, err
 		}
 	}
-	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n)
+	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n/f.cluster)
 	return p, err
 }

@@ -47,7 +47,7 @@ func TestModelSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the models")
 	}
-	d := card(t, Options{Variant: *speedVariant, Overlap: true})
+	d := card(t, Options{Variant: *speedVariant, Overlap: true, Clusters: *speedClusters})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}

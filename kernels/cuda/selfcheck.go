@@ -38,7 +38,8 @@ type crowded struct {
 }
 
 func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	as := view{2, d.tiles}
+	as := d.view()
+	as.sms = 2
 	if d.large {
 		as.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.copied && (t.alternate || t.m*t.n < 128*160) })
 	}

@@ -1,36 +1,47 @@
 // The product for Hopper where the copy engine can gather its operands: matrices, and NHWC images of any stride whose channels are multiples of 8. One warpgroup
 // copies slices of 64 of the depth, two multiply; blocks go on from tile to tile, so that the copies of the next one run during the end of the last. The two
-// share every tile, or take turns (CUTLASS calls that ping-pong): while one turns its sums into outputs, the other has the matrix units.
+// share every tile, or take turns (CUTLASS calls that ping-pong): while one turns its sums into outputs, the other has the matrix units. Blocks of a cluster have
+// tiles one below the other, and each copies a part of the columns' slices to all of them, for what leaves the second-level cache is what limits them.
 #include "finish.cuh"
 #include "hopper.cuh"
 
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
-// corner is where a tile begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
-DEVICE void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0) {
-  int group = tile / (8 * p.tilesN), inGroup = tile % (8 * p.tilesN), height = minimum(8, p.tilesM - group * 8);
-  m0 = (group * 8 + inGroup % height) * bm, n0 = inGroup / height * bn;
-}
+// Cluster is this block's place in its cluster, and which of the cluster's tiles, of all its blocks' rows together, it has.
+struct Cluster {
+  int blocks, rank, first, step;
+  DEVICE_MEMBER Cluster() : blocks(clusterBlocks()), rank(clusterRank()), first(blockX() / blocks), step(blocksX() / blocks) {}
+  // corner is where this block's part of a tile begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
+  DEVICE_MEMBER void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0) const {
+    int group = tile / (8 * p.tilesN), inGroup = tile % (8 * p.tilesN), height = minimum(8, p.tilesM - group * 8);
+    m0 = ((group * 8 + inGroup % height) * blocks + rank) * bm, n0 = inGroup / height * bn;
+  }
+};
 
 // copyOperands is the warpgroup that copies: one thread of it. What comes of weights is under way before the kernel ahead is done.
-template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p, u64 maps, u32 base, u32 full, u32 free) {
+template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p, const Cluster &cluster, u64 maps, u32 base, u32 full, u32 free) {
   constexpr int STAGE = (BM + BN) * 128, MAP = sizeof(TensorMap);
+  int part = BN / cluster.blocks;
   int stage = 0, taps = maximum(p.taps, 1), each = p.slices1 + p.slices2, ahead = 0;
   auto column = [&](int tap, int s) { return tap * p.channels + (s < p.slices1 ? s * 64 : p.channels1 + (s - p.slices1) * 64); };
   auto copyColumns = [&](int stage, int tap, int s, int n0) {
     arriveExpecting(full + 8 * stage, STAGE);
-    copyBox(base + stage * STAGE + BM * 128, maps + 2 * MAP, column(tap, s), n0, 0, full + 8 * stage);
+    u32 at = base + stage * STAGE + BM * 128 + cluster.rank * part * 128;
+    if (cluster.blocks > 1)
+      copyBoxToAll(at, maps + 2 * MAP, column(tap, s), n0 + cluster.rank * part, 0, full + 8 * stage, cluster.blocks);
+    else
+      copyBox(at, maps + 2 * MAP, column(tap, s), n0, 0, full + 8 * stage);
   };
-  if (p.weights && blockX() < p.tiles) {
+  if (p.weights && cluster.first < p.tiles) {
     int m0, n0;
-    corner(p, blockX(), BM, BN, m0, n0);
+    cluster.corner(p, cluster.first, BM, BN, m0, n0);
     for (; ahead < minimum(STAGES, taps * each); ahead++) copyColumns(ahead, ahead / each, ahead % each, n0);
   }
   awaitPrevious();
   u32 parity = 1;
-  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+  for (int tile = cluster.first; tile < p.tiles; tile += cluster.step) {
     int m0, n0;
-    corner(p, tile, BM, BN, m0, n0);
+    cluster.corner(p, tile, BM, BN, m0, n0);
     int image = 0, y = 0, x = 0;
     if (p.taps) {
       image = m0 / (p.OH * p.OW);
@@ -68,27 +79,36 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
   int group = uniform(warp() >> 2);
+  Cluster cluster;
   allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
       counterBegins(full + 8 * i, 1);
-      counterBegins(free + 8 * i, ALTERNATE ? 4 : 8);  // the warps that multiply
+      counterBegins(free + 8 * i, (ALTERNATE ? 4 : 8) * cluster.blocks);  // the warps that multiply
     }
     for (int i = 0; i < 2; i++) counterBegins(turns + 8 * i, 4);
     countersBegun();
   }
-  barrier();
+  if (cluster.blocks > 1)
+    clusterBarrier();
+  else
+    barrier();
+  // Another block may still copy to this one, or arrive at its counters.
+  auto end = [&] {
+    if (cluster.blocks > 1) meet(), clusterBarrier();
+  };
   if (group == 2) {
     giveRegisters<40>();
     if (thread() == 256)
-      copyOperands<BM, BN, STAGES>(p, maps, base, full, free);
+      copyOperands<BM, BN, STAGES>(p, cluster, maps, base, full, free);
     else
       awaitPrevious();
+    end();
     return;
   }
   awaitPrevious();
   takeRegisters<232>();
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = cluster.first, step = cluster.step;
   u32 parity = 0, turn = group ^ 1;
   auto skip = [&] {  // the stages of a tile that is the other's
     stage += slices;
@@ -100,12 +120,19 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     step *= 2;
   }
   bool speaks = lane() == 0;
+  auto release = [&](int stage) {  // to whoever copies to it
+    if (cluster.blocks > 1) {
+      if (lane() < cluster.blocks) arriveAt(free + 8 * stage, lane());
+    } else if (speaks) {
+      arrive(free + 8 * stage);
+    }
+  };
   float acc[SUMS];
 #pragma unroll
   for (int i = 0; i < SUMS; i++) acc[i] = 0.f;
   for (; tile < p.tiles; tile += step) {
     int m0, n0, before = 0;
-    corner(p, tile, BM, BN, m0, n0);
+    cluster.corner(p, tile, BM, BN, m0, n0);
     if (!ALTERNATE) m0 += group * OWN;
     staged.warm(p, n0);
     if (p.residual && whole<PIECE>(p, n0)) staged.fill(p, m0, n0);
@@ -137,13 +164,13 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       if (!ALTERNATE && s == 0) fetchRows();  // while the products are under way
       if (ALTERNATE && s == slices - 1 && speaks) arrive(turns + 8 * (group ^ 1));
       awaitGroups<1>();
-      if (s > 0 && speaks) arrive(free + 8 * before);
+      if (s > 0) release(before);
       before = stage;
       if (++stage == STAGES) stage = 0, parity ^= 1;
     }
     awaitGroups<0>();
     settled(acc);
-    if (speaks) arrive(free + 8 * before);
+    release(before);
     if (ALTERNATE)
       skip();
     else
@@ -162,6 +189,7 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       rows[0] = rows[ROWS - 1];
     }
   }
+  end();
 }
 
 #define TILE(ROWS, BM, BN, STAGES) \
