@@ -92,7 +92,7 @@ type flashTile struct {
 	one bool
 }
 
-var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {192, 64, 4, 2, 1, false}, {64, 80, 2, 2, 3, true}}
+var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {64, 80, 2, 2, 3, true}}
 
 func (f flashTile) kernel() string { return fmt.Sprintf("wflash_%dx%d", f.queries, f.keys) }
 

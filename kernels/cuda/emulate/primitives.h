@@ -98,7 +98,6 @@ DEVICE float rootOf(float x) { return __builtin_sqrtf(x); }
 DEVICE float timesRounded(float a, float b) { return a * b; }
 
 DEVICE void constant2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
-DEVICE Vec4 constantWords(const void *p) { return *(const Vec4 *)p; }
 
 DEVICE u32 constantWord(const void *p) { return *(const u32 *)p; }
 DEVICE void loadsBegun2(const float *p, float *f) { constant2(p, f); }

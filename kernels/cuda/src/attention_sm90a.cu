@@ -304,5 +304,4 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
     flash<QUERIES / 64, KEYS, STAGES, SLOTS, BLOCKS, ONE>(p, MAPS(wflash_##QUERIES##x##KEYS, p));            \
   }
 FLASH(128, 128, 3, 2, 1, false)
-FLASH(192, 64, 4, 2, 1, false)
 FLASH(64, 80, 2, 2, 3, true)

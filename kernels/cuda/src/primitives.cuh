@@ -118,15 +118,9 @@ DEVICE float timesRounded(float a, float b) {
   return r;
 }
 
-// constant2 and constantWords load numbers that no kernel writes while this one runs: the compiler may move them ahead of stores. Where an
+// constant2 and constantWord load numbers that no kernel writes while this one runs: the compiler may move them ahead of stores. Where an
 // operand is overwritten in place, that holds for elements that the thread itself overwrites.
 DEVICE void constant2(const float *p, float *f) { asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(f[0]), "=f"(f[1]) : "l"(p)); }
-DEVICE Vec4 constantWords(const void *p) {
-  Vec4 v;
-  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-  return v;
-}
-
 DEVICE u32 constantWord(const void *p) {
   u32 w;
   asm("ld.global.nc.u32 %0, [%1];" : "=r"(w) : "l"(p));
