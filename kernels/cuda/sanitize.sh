@@ -9,7 +9,7 @@
 #   TOOLS   tools to run, from memcheck initcheck synccheck racecheck
 #   ON      families and precisions, from sm_90a_fp16 sm_90a_bf16 sm_80_fp16 sm_80_bf16
 #   CASES   a regular expression over the cases
-#   LIMIT   seconds that a run may take, 80 without it
+#   LIMIT   seconds that a run may take, 240 without it
 set -u
 test=$(realpath "${1:?the test binary: go test -c -o cuda.test ./kernels/cuda}")
 logs=${2:-$(mktemp -d)}
@@ -19,7 +19,7 @@ cd "$(dirname "$0")"
 PATH=$PATH:/usr/local/cuda/bin
 tools=${TOOLS:-memcheck initcheck synccheck racecheck}
 on=${ON:-sm_90a_fp16 sm_80_fp16 sm_90a_bf16 sm_80_bf16}
-limit=${LIMIT:-80}
+limit=${LIMIT:-240}
 export GOXL_REQUIRE=cuda
 version=$(compute-sanitizer --version | sed -n 's/.*Version *//p')
 [ -n "$version" ] || { echo "compute-sanitizer is not there: it comes with the CUDA toolkit" >&2; exit 2; }
