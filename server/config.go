@@ -23,9 +23,12 @@ type Engine interface {
 	Close() error
 }
 
+// Placed is an engine that tells where it computes, if that may be another device than was meant when it was loaded.
+type Placed interface{ DeviceName() string }
+
 // Config says what a server does. Load and Images are required.
 type Config struct {
-	Devices     []string                          // names of the devices; each has a worker of its own; none is one device without a name
+	Devices     []string                          // names of the devices, until an engine that is Placed tells another; each has a worker of its own; none is one device without a name
 	Load        func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
 	LoadRefiner func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
 	Schedulers  []string                          // names that a request may ask for

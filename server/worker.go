@@ -17,10 +17,10 @@ const (
 // worker is a device with the models on it. Who has its turn in the queue computes on it.
 type worker struct {
 	index int
-	name  string // of the device; may be ""
 
 	// mu guards what follows: written by who has the turn, read by anybody who asks for facts and must not have the engine closed below him.
 	mu      sync.RWMutex
+	name    string // of the device; may be ""
 	engine  Engine // nil until loaded, and while lost
 	refiner Engine // nil until first needed
 	lost    bool   // it was loaded once, and failed
@@ -50,10 +50,18 @@ func (w *worker) failed() bool {
 
 // attrs names the worker's device, if it has a name, before other attributes.
 func (w *worker) attrs(more ...any) []any {
-	if w.name == "" {
+	name := w.device()
+	if name == "" {
 		return more
 	}
-	return append([]any{slog.String("device", w.name)}, more...)
+	return append([]any{slog.String("device", name)}, more...)
+}
+
+// device is the name of the worker's device.
+func (w *worker) device() string {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.name
 }
 
 // load opens the model on a worker's device and lets the worker take work.
@@ -61,8 +69,8 @@ func (s *Server) load(w *worker) error {
 	began := time.Now()
 	engine, err := s.config.Load(w.index)
 	if err != nil {
-		if w.name != "" {
-			err = fmt.Errorf("%s: %w", w.name, err)
+		if name := w.device(); name != "" {
+			err = fmt.Errorf("%s: %w", name, err)
 		}
 		return err
 	}
@@ -71,6 +79,9 @@ func (s *Server) load(w *worker) error {
 	if !closed {
 		w.mu.Lock()
 		w.engine, w.lost = engine, false
+		if e, ok := engine.(Placed); ok {
+			w.name = e.DeviceName()
+		}
 		w.mu.Unlock()
 	}
 	s.mu.Unlock()
@@ -164,9 +175,10 @@ func (s *Server) health() map[string]string {
 		case w.engine != nil || w.lost:
 			state = "lost"
 		}
+		name := w.name
 		w.mu.RUnlock()
-		if w.name != "" {
-			states[w.name] = state
+		if name != "" {
+			states[name] = state
 		}
 	}
 	return states

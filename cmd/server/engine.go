@@ -34,6 +34,9 @@ func (l local) Lost() error {
 	return nil
 }
 
+// DeviceName implements server.Placed.
+func (l local) DeviceName() string { return l.device.Info().Name }
+
 // What -refiner says beside a refiner's name.
 const (
 	autoRefiner = "auto"

@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -88,32 +87,26 @@ func serve(o options, stderr io.Writer) (err error) {
 		Images:     o.images, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		Version: cli.Version(), Log: log,
 	}
-	load := func(i int) (server.Engine, error) { return asEngine(o.start(devices[i].Name, refiner, stderr)) }
-	if len(devices) > 0 && o.device.Device == "auto" {
-		var first *ahead
-		if first, err = startAhead(load); err != nil {
-			log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err))
-			devices = nil
-		} else {
-			defer func() { err = errors.Join(err, first.Close()) }()
-			load = first.load
-		}
-	}
+	here := processor{models: o.models, log: log}
+	defer func() { err = errors.Join(err, here.Close()) }()
 	if len(devices) > 0 {
-		c.Load = load
-		c.LoadRefiner = func(base server.Engine) (server.Engine, error) {
-			return asEngine(base.(*process.Engine).OpenRefiner()) // base is what Load gave
+		c.Load = func(i int) (server.Engine, error) { return asEngine(o.start(devices[i].Name, refiner, stderr)) }
+		if o.device.Device == "auto" {
+			c.Load = orElse(c.Load, here.load, func(err error) { log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err)) })
 		}
 	} else {
-		o.device.Device, o.device.GPUMemory = "cpu", 0
-		device, precision, oerr := o.device.Open(nil)
-		if oerr != nil {
-			return oerr
+		info, err := here.open()
+		if err != nil {
+			return err
 		}
-		defer func() { err = errors.Join(err, device.Close()) }()
-		devices = []kernels.Info{device.Info()}
-		c.Load = func(int) (server.Engine, error) { return asEngine(o.open(device, precision, log)) }
-		c.LoadRefiner = func(base server.Engine) (server.Engine, error) { return asEngine(openRefiner(base.(local), refiner)) }
+		devices = []kernels.Info{info}
+		c.Load = here.load
+	}
+	c.LoadRefiner = func(base server.Engine) (server.Engine, error) { // base is what Load gave
+		if e, ok := base.(*process.Engine); ok {
+			return asEngine(e.OpenRefiner())
+		}
+		return asEngine(openRefiner(base.(local), refiner))
 	}
 	if refiner == "" {
 		c.LoadRefiner = nil
@@ -147,39 +140,6 @@ func missing(refiner string) error {
 	}
 	if _, err := os.Stat(refiner); err != nil {
 		return fmt.Errorf("-refiner: %w", err)
-	}
-	return nil
-}
-
-// ahead is the first card's engine, started before the server has devices: what auto means is known only then, for a card that can't be opened, or computes wrongly,
-// leaves the work to the processor.
-type ahead struct {
-	engine atomic.Pointer[server.Engine] // until load gives it away
-	again  func(i int) (server.Engine, error)
-}
-
-func startAhead(load func(i int) (server.Engine, error)) (*ahead, error) {
-	e, err := load(0)
-	if err != nil {
-		return nil, err
-	}
-	a := &ahead{again: load}
-	a.engine.Store(&e)
-	return a, nil
-}
-
-// load is the function that it was started by, whose first engine is there already.
-func (a *ahead) load(i int) (server.Engine, error) {
-	if e := a.engine.Swap(nil); e != nil {
-		return *e, nil
-	}
-	return a.again(i)
-}
-
-// Close ends an engine that nobody took.
-func (a *ahead) Close() error {
-	if e := a.engine.Swap(nil); e != nil {
-		return (*e).Close()
 	}
 	return nil
 }

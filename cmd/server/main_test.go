@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"image"
 	"image/draw"
@@ -20,8 +19,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/goxl/goxl/server"
 )
 
 func TestStatus(t *testing.T) {
@@ -265,47 +262,5 @@ func TestSecondSignal(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(images); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v: want no picture", entries, err)
-	}
-}
-
-// closable is an engine that only closes.
-type closable struct {
-	server.Engine
-	closed int
-}
-
-func (c *closable) Close() error {
-	c.closed++
-	return nil
-}
-
-// The engine that was started ahead is what the server is first given, and no other; if nobody takes it, it is closed; and what fails is told.
-func TestStartAhead(t *testing.T) {
-	var made []*closable
-	load := func(int) (server.Engine, error) {
-		made = append(made, &closable{})
-		return made[len(made)-1], nil
-	}
-	for _, taken := range []int{0, 1, 2} {
-		made = nil
-		a, err := startAhead(load)
-		if err != nil || len(made) != 1 {
-			t.Fatalf("%v, %d engines", err, len(made))
-		}
-		for i := range taken {
-			if e, err := a.load(0); err != nil || e != server.Engine(made[i]) {
-				t.Errorf("load %d: %v, %v", i, e, err)
-			}
-		}
-		if err := a.Close(); err != nil {
-			t.Error(err)
-		}
-		if want := 1 - min(taken, 1); made[0].closed != want {
-			t.Errorf("taken %d times, the first engine was closed %d times, want %d", taken, made[0].closed, want)
-		}
-	}
-	want := errors.New("computes wrongly")
-	if _, err := startAhead(func(int) (server.Engine, error) { return nil, want }); !errors.Is(err, want) {
-		t.Errorf("%v, want %v", err, want)
 	}
 }

@@ -219,6 +219,9 @@ func (e *Engine) Info() sdxl.Info { return e.info }
 // Device describes the program's device.
 func (e *Engine) Device() kernels.Info { return e.device }
 
+// DeviceName implements server.Placed.
+func (e *Engine) DeviceName() string { return e.device.Name }
+
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 
