@@ -5,12 +5,14 @@ import (
 	"fmt"
 )
 
-// ErrNotFinite is what errors.Is finds in what Program.Finite says of values. Its other errors are the device's or the context's.
+// ErrNotFinite is what errors.Is finds in an error that tells of NaN or Inf, which Program.Finite found or a caller saw in results.
 var ErrNotFinite = errors.New("kernels: not finite")
 
 // NotFinitef is fmt.Errorf for such an error.
 func NotFinitef(format string, args ...any) error { return notFinite{fmt.Errorf(format, args...)} }
 
 type notFinite struct{ error }
+
+func (e notFinite) Unwrap() error { return e.error }
 
 func (notFinite) Is(target error) bool { return target == ErrNotFinite }

@@ -3,22 +3,11 @@ package nn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 
 	"github.com/goxl/goxl/kernels"
 )
-
-// NotFiniteError tells that a program gave NaN or Inf.
-type NotFiniteError struct {
-	Err error // says where
-}
-
-func (e *NotFiniteError) Error() string { return e.Err.Error() }
-
-// Unwrap gives Err.
-func (e *NotFiniteError) Unwrap() error { return e.Err }
 
 // Watched reports whether the device looks for NaN and Inf while it computes. Spoiled may be asked then, and Check needs no values.
 func (p *Program) Watched() bool {
@@ -40,7 +29,7 @@ func (p *Program) Settle(ctx context.Context) (spoiled bool, err error) {
 	return false, nil
 }
 
-// Check returns a *NotFiniteError if x, which the last run computed, is not finite or, where the program is watched, if a run since the last Settle or Check spoiled
+// Check returns a [kernels.ErrNotFinite] if x, which the last run computed, is not finite or, where the program is watched, if a run since the last Settle or Check spoiled
 // anything. The error names the first node of the last run whose output was not finite. Other errors are
 // the device's or the context's.
 func (p *Program) Check(ctx context.Context, x []float32) error {
@@ -54,12 +43,10 @@ func (p *Program) Check(ctx context.Context, x []float32) error {
 	if !spoiled {
 		return nil
 	}
-	if err := p.Finite(ctx); errors.Is(err, kernels.ErrNotFinite) {
-		return &NotFiniteError{err}
-	} else if err != nil {
+	if err := p.Finite(ctx); err != nil {
 		return err
 	}
-	return &NotFiniteError{fmt.Errorf("program %s: a result is not finite", p.key)}
+	return kernels.NotFinitef("program %s: a result is not finite", p.key)
 }
 
 // Wider returns the precision of the same width that what overflows in the network's own may be computed in: BF16, whose range is float32's, in place of F16, which ends at 65504.
@@ -106,8 +93,7 @@ func (n *Network) Evaluate(ctx context.Context, key string, build func(*Builder)
 		return p.Check(ctx, x)
 	}
 	err := once(0)
-	var bad *NotFiniteError
-	if !errors.As(err, &bad) {
+	if !errors.Is(err, kernels.ErrNotFinite) {
 		return err
 	}
 	wider, ok := n.Wider()

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
 
@@ -41,8 +40,7 @@ func (r *Run) give() error {
 // not matter when it was found; what is not finite then is an error that names the step.
 func (r *Run) Latents(ctx context.Context) (*Latents, error) {
 	x, err := r.look(ctx)
-	var bad *nn.NotFiniteError
-	if errors.As(err, &bad) {
+	if errors.Is(err, kernels.ErrNotFinite) {
 		if err = r.again(ctx, err); err == nil {
 			x, err = r.look(ctx)
 		}
@@ -66,7 +64,7 @@ func (r *Run) look(ctx context.Context) (*Latents, error) {
 	} else if spoiled, err := r.program.Settle(ctx); err != nil {
 		return nil, err
 	} else if spoiled {
-		return nil, &nn.NotFiniteError{Err: fmt.Errorf("one of the steps %d to %d gave NaN or Inf", r.replay.looked+1, r.next)}
+		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.replay.looked+1, r.next)
 	}
 	r.replay.looked = r.next
 	return channelsFirst(r.latentShape(), x), nil
