@@ -97,10 +97,8 @@ DEVICE float reciprocalFast(float x) { return 1.f / x; }
 DEVICE float rootOf(float x) { return __builtin_sqrtf(x); }
 DEVICE float timesRounded(float a, float b) { return a * b; }
 
-DEVICE void constant2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
-
 DEVICE u32 constantWord(const void *p) { return *(const u32 *)p; }
-DEVICE void loadsBegun2(const float *p, float *f) { constant2(p, f); }
+DEVICE void loadsBegun2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
 
 // Kernels whose blocks come in clusters know shared memory by these addresses alone: dynamicShared itself is the first block's.
 DEVICE u32 sharedAddress(const void *p) { return (u32)((const char *)p - dynamicShared); }

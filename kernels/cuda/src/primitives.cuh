@@ -118,15 +118,14 @@ DEVICE float timesRounded(float a, float b) {
   return r;
 }
 
-// constant2 and constantWord load numbers that no kernel writes while this one runs: the compiler may move them ahead of stores. Where an
-// operand is overwritten in place, that holds for elements that the thread itself overwrites.
-DEVICE void constant2(const float *p, float *f) { asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(f[0]), "=f"(f[1]) : "l"(p)); }
+// constantWord loads a word that no kernel writes while this one runs: the compiler may move it ahead of stores. Where an operand is
+// overwritten in place, that holds for elements that the thread itself overwrites.
 DEVICE u32 constantWord(const void *p) {
   u32 w;
   asm("ld.global.nc.u32 %0, [%1];" : "=r"(w) : "l"(p));
   return w;
 }
-// loadsBegun2 loads where it stands, for numbers that are used later.
+// loadsBegun2 loads two such numbers where it stands, for use later.
 DEVICE void loadsBegun2(const float *p, float *f) { asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(f[0]), "=f"(f[1]) : "l"(p)); }
 
 // copyAsync starts a copy of 16 bytes to shared memory; zeros instead where valid is false. copiesBegun ends a group of them.

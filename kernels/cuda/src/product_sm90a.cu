@@ -76,6 +76,7 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   constexpr int OWN = 64 * ROWS, BM = ALTERNATE ? OWN : 2 * OWN, STAGE = (BM + BN) * 128;
   // What is finished at a time is 64 rows and a number of columns that leaves registers for loads.
   constexpr int PIECES = BN > 160 ? 2 : 1, PIECE = BN / PIECES, SUMS = ROWS * BN / 2;
+  // The swizzle is one of addresses, and no static shared memory is in front of what is aligned to 1024 bytes.
   u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
   int group = uniform(warp() >> 2);
