@@ -176,19 +176,18 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		if a[1] == 8 {
 			e.objects[a[0]].(*emulatedKernel).shared = int32(a[2])
 		}
-	case "cuLaunchKernel", "cuLaunchKernelEx":
-		if name == "cuLaunchKernelEx" {
-			c := (*emulatedConfig)(*(*unsafe.Pointer)(unsafe.Pointer(&a[0])))
-			at := c.attributes
-			cluster := uintptr(1)
-			for range c.count {
-				if at.id == 4 {
-					cluster = uintptr(at.value[0])
-				}
-				at = (*emulatedAttribute)(unsafe.Add(unsafe.Pointer(at), unsafe.Sizeof(*at)))
+	case "cuLaunchKernelEx":
+		c := (*emulatedConfig)(*(*unsafe.Pointer)(unsafe.Pointer(&a[0])))
+		at := c.attributes
+		cluster := uintptr(1)
+		for range c.count {
+			if at.id == 4 {
+				cluster = uintptr(at.value[0])
 			}
-			return e.launch(a[1], c.grid, uintptr(c.block[0]), cluster, a[2])
+			at = (*emulatedAttribute)(unsafe.Add(unsafe.Pointer(at), unsafe.Sizeof(*at)))
 		}
+		return e.launch(a[1], c.grid, uintptr(c.block[0]), cluster, a[2])
+	case "cuLaunchKernel":
 		return e.launch(a[0], [3]int32{int32(a[1]), int32(a[2]), int32(a[3])}, a[4], 1, a[9])
 	case "cuTensorMapEncodeTiled":
 		set(a[0], emulatedMap(a))

@@ -47,12 +47,17 @@ func (l *lowering) copied(p product, t tile) {
 		made.element = driver.BFloat16
 	}
 	g := &p.gemmParams
-	taps := g.K / (g.C1 + g.C2)
+	// Blocks of a cluster have tiles one below the other. A row of tiles too many is waste, and little where there are many.
+	made.cluster = 1
+	if l.cluster > 1 && (g.TilesM%2 == 0 || g.TilesM > 8) && l.sms > 1 {
+		made.cluster = 2
+	}
+	tilesM, taps := int32(ceil(int(g.TilesM), made.cluster)), g.K/(g.C1+g.C2)
 	made.productParams = productParams{
 		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, Slices1: int32(ceil(int(g.C1), 64)), Slices2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
 		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
 		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, RowBiasType: p.rowBias.storage,
-		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
+		Tiles: tilesM * g.TilesN, TilesM: tilesM, TilesN: g.TilesN,
 	}
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
 		made.Taps = 0
@@ -63,13 +68,6 @@ func (l *lowering) copied(p product, t tile) {
 	if l.norm != nil {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}
-	// Blocks of a cluster have tiles one below the other. A row of tiles too many is waste, and little where there are many.
-	made.cluster = 1
-	if l.cluster > 1 && (g.TilesM%2 == 0 || g.TilesM > 8) && l.sms > 1 {
-		made.cluster = 2
-	}
-	made.TilesM = int32(ceil(int(g.TilesM), made.cluster))
-	made.Tiles = made.TilesM * g.TilesN
 	blocks := min(int(made.Tiles), l.sms/made.cluster) * made.cluster
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
@@ -83,9 +81,7 @@ func (l *lowering) copied(p product, t tile) {
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
-	if made.cluster > 1 {
-		l.launches[len(l.launches)-1].cluster = uint32(made.cluster)
-	}
+	l.launches[len(l.launches)-1].cluster = uint32(made.cluster)
 }
 
 // productLaunch is what the parameters of such a kernel are made of.

@@ -30,8 +30,8 @@ func (d *Device) SelfCheck(ctx context.Context) error {
 }
 
 // crowded is a device that takes its card for one of two multiprocessors, so that the few tiles of a question are as many for each of them as in a model:
-// then their blocks go on from tile to tile. large: of the copied tiles it has the largest alone, which
-// models' large pictures are made with.
+// then their blocks go on from tile to tile. large: of the copied tiles it has the largest alone, which models' large pictures
+// are made with.
 type crowded struct {
 	*Device
 	large bool

@@ -138,19 +138,20 @@ const partial = 1.5
 // cost is the time that a multiprocessor takes for a number of tiles of depth k, in slices of a depth of 1 of the fastest kind. Starting and ending a tile,
 // when its sums become outputs, take the time of an extra depth. The numbers are fitted to times on an H100 (TestSpeed -cuda.tiles).
 func (t tile) cost(tiles, k int, gated bool) float64 {
-	const extra = 256
-	size := float64(t.m*t.n) / t.rate
+	size, extra := float64(t.m*t.n)/t.rate, 256
 	if t.copied {
-		extra := t.m * t.n / 80
+		extra = t.m * t.n / 80
 		if gated {
 			extra *= 2
 		}
-		if !t.alternate {
-			return size * float64(tiles*(k+extra))
-		}
+	}
+	if t.alternate {
 		// One warpgroup ends a tile, more slowly than two of them, while the other multiplies.
 		ending := 3 * extra
 		return size * float64(tiles*max(k, (k+ending)/2)+ending)
+	}
+	if t.copied {
+		return size * float64(tiles*(k+extra))
 	}
 	// A multiprocessor that holds one block where it could hold several runs it at less than its share of the full rate, but faster.
 	alone := min(tiles, t.perSM)
