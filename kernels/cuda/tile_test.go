@@ -44,8 +44,8 @@ func TestChooseTile(t *testing.T) {
 		mostBlocks int // for a card of 132 multiprocessors
 		least      int
 	}{
-		{"conv 1280 at 32², a pair", 2048, 1280, 11520, 320, 128},
-		{"conv 320 at 128², a pair", 32768, 320, 2880, 1280, 500},
+		{"conv 1280 at 32², a pair", 2048, 1280, 11520, 264, 128},
+		{"conv 320 at 128², a pair", 32768, 320, 2880, 768, 500},
 		{"geglu of level 2", 2048, 10240, 1280, 1280, 1000},
 		{"a vector", 2, 1280, 320, 20, 8},
 	} {
