@@ -50,7 +50,7 @@ image has as well
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
-		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d), or of pictures to draw, of which the first is told apart (image; 0 is 1)", defaultSteps))
+		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), or of pictures to draw, of which the first is told apart (image; 0 is 1)", defaultSteps))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of a picture (image; 0 is %d)", defaultPictureSteps))
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
