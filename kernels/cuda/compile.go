@@ -18,12 +18,11 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 
 // view is what a program takes the card for.
 type view struct {
-	sms     int // multiprocessors
-	tiles   []tile
-	cluster int // the most blocks of a cluster
+	sms   int // multiprocessors
+	tiles []tile
 }
 
-func (d *Device) view() view { return view{d.sms, d.tiles, d.cluster} }
+func (d *Device) view() view { return view{d.sms, d.tiles} }
 
 func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
 	precision := o.Precision

@@ -50,7 +50,6 @@ func TestConformance(t *testing.T) {
 // conformance runs one variant in one precision.
 func conformance(t *testing.T, o Options) {
 	t.Run(o.Variant+" "+o.Precision.String(), func(t *testing.T) {
-		o.Clusters = *speedClusters
 		d := card(t, o)
 		second := *small || testing.Short() || o.Precision != kernels.F16
 		t.Run("float32 around", func(t *testing.T) {

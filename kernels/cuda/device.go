@@ -26,9 +26,6 @@ type Options struct {
 	// would gather where places come free first. It is not the default: on an H100 a step of SDXL base at 1024×1024 took 28.9 ms with it and 28.5 ms
 	// without, at 512×512 10.0 and 10.2 ms.
 	Overlap bool
-	// Clusters lets two blocks of a product share what they copy of its columns, on cards that have the variant sm_90a. It has been right on a card; how fast it is is
-	// not known, and so it is not the default.
-	Clusters bool
 	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one fits, once. Several goroutines may call it.
 	Tell func(line string)
 }
@@ -43,7 +40,6 @@ type Device struct {
 	sms     int
 	tiles   []tile
 	flash   []flashTile // none but on Hopper
-	cluster int         // the most blocks of a cluster, 0 where there are none
 	// overlap lets kernels that can be launched ahead of time, and take more than half of a multiprocessor's shared memory, start while the ones before them end.
 	overlap     bool
 	sharedPerSM int
@@ -112,9 +108,6 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles
 		d.overlap = o.Overlap && drv.HasLaunchAttributes()
-		if o.Clusters && drv.HasLaunchAttributes() {
-			d.cluster = 2
-		}
 	}
 	for _, p := range info.Precisions {
 		d.libraries[p] = newLibrary(c, p, info.Variant == "sm_90a")

@@ -61,7 +61,7 @@ func newEmulator(t testing.TB) *emulator {
 }
 
 func (e *emulator) Lookup(name string) (uintptr, bool) {
-	if name == "cuFuncGetParamInfo" {
+	if name == "cuFuncGetParamInfo" || name == "cuLaunchKernelEx" {
 		return 0, false
 	}
 	e.names = append(e.names, name)
@@ -176,19 +176,20 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		if a[1] == 8 {
 			e.objects[a[0]].(*emulatedKernel).shared = int32(a[2])
 		}
-	case "cuLaunchKernelEx":
-		c := (*emulatedConfig)(*(*unsafe.Pointer)(unsafe.Pointer(&a[0])))
-		at := c.attributes
-		cluster := uintptr(1)
-		for range c.count {
-			if at.id == 4 {
-				cluster = uintptr(at.value[0])
-			}
-			at = (*emulatedAttribute)(unsafe.Add(unsafe.Pointer(at), unsafe.Sizeof(*at)))
-		}
-		return e.launch(a[1], c.grid, uintptr(c.block[0]), cluster, a[2])
 	case "cuLaunchKernel":
-		return e.launch(a[0], [3]int32{int32(a[1]), int32(a[2]), int32(a[3])}, a[4], 1, a[9])
+		k := e.objects[a[0]].(*emulatedKernel)
+		grid, block := [3]int32{int32(a[1]), int32(a[2]), int32(a[3])}, a[4]
+		size := parameterSize[kernelFamily(k.name)]
+		params := append([]byte(nil), bytesAt(*(*uintptr)(*(*unsafe.Pointer)(unsafe.Pointer(&a[9]))), size)...)
+		return e.give(func() driver.Result {
+			start := time.Now()
+			r, _, _ := purego.SyscallN(k.run, k.fn, uintptr(unsafe.Pointer(&grid)), block, uintptr(unsafe.Pointer(&params[0])), size)
+			e.spent[k.name] += time.Since(start)
+			if r != 0 {
+				return driver.LaunchFailed
+			}
+			return driver.Success
+		})
 	case "cuTensorMapEncodeTiled":
 		set(a[0], emulatedMap(a))
 	case "cuTensorMapEncodeIm2col":
@@ -209,36 +210,6 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		}
 	}
 	return driver.Success
-}
-
-// emulatedConfig is CUlaunchConfig, emulatedAttribute one of its attributes.
-type emulatedConfig struct {
-	grid, block [3]int32
-	shared      uint32
-	stream      uintptr
-	attributes  *emulatedAttribute
-	count       uint32
-}
-
-type emulatedAttribute struct {
-	id, _ uint32
-	value [16]uint32
-}
-
-// launch gives a kernel, whose only parameter is what the first of params points to, to the stream.
-func (e *emulator) launch(function uintptr, grid [3]int32, block, cluster, params uintptr) driver.Result {
-	k := e.objects[function].(*emulatedKernel)
-	size := parameterSize[kernelFamily(k.name)]
-	parameter := append([]byte(nil), bytesAt(**(**uintptr)(unsafe.Pointer(&params)), size)...)
-	return e.give(func() driver.Result {
-		start := time.Now()
-		r, _, _ := purego.SyscallN(k.run, k.fn, uintptr(unsafe.Pointer(&grid)), block, uintptr(unsafe.Pointer(&parameter[0])), size, cluster)
-		e.spent[k.name] += time.Since(start)
-		if r != 0 {
-			return driver.LaunchFailed
-		}
-		return driver.Success
-	})
 }
 
 // emulatedMap is a tensor map as emulate/pipeline.cpp reads it.

@@ -70,10 +70,8 @@ func TestEmulated(t *testing.T) {
 			filter := "^(linear|conv)/|^attention/.* 512"
 			if only.copied { // what it computes at all; others stand in for it elsewhere
 				filter = "^(linear|conv)/.*(many|rows 64|x8 to |nine channels)|^attention/odd.* 512"
-				for _, d.cluster = range []int{2, 0} {
-					kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: "^(linear|conv)/.*many", SmallOnly: true})
-					checkFused(t, d)
-				}
+				kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: "^(linear|conv)/.*many", SmallOnly: true})
+				checkFused(t, d)
 			}
 			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, filter), SmallOnly: true})
 			if err := d.Close(); err != nil {

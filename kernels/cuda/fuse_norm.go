@@ -79,6 +79,9 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 	weights := 1
 	switch s := n.Spec.(type) {
 	case kernels.Linear:
+		if s.Act == kernels.GEGLU { // whose end it slows by more than the norm takes
+			return 0, 0, false
+		}
 	case joinedLinear:
 		if s.apart {
 			return 0, 0, false
@@ -233,7 +236,7 @@ func (d *Device) fold(w *packed) error {
 		return err
 	}
 	p := foldParams{W: w.at, Gamma: w.folding.gamma.at, Beta: w.folding.beta.at, Sums: w.folding.made[0].at, Shifts: w.folding.made[1].at,
-		Rows: int32(w.rows()), K: int32(w.row()), Half: int32(w.packing.half)}
+		Rows: int32(w.rows()), K: int32(w.row())}
 	if b := w.folding.bias; b != nil {
 		p.Bias = b.at
 	}

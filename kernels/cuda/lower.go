@@ -57,12 +57,11 @@ type operand struct {
 
 // launch is a kernel with everything but addresses.
 type launch struct {
-	kernel  string
-	grid    driver.Dim
-	block   uint32
-	shared  int    // dynamic, bytes
-	cluster uint32 // blocks, side by side in x; 0 is no cluster
-	params  func(at func(ref) driver.Ptr) any
+	kernel string
+	grid   driver.Dim
+	block  uint32
+	shared int // dynamic, bytes
+	params func(at func(ref) driver.Ptr) any
 }
 
 // lowering turns one node into launches.

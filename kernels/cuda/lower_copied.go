@@ -47,17 +47,12 @@ func (l *lowering) copied(p product, t tile) {
 		made.element = driver.BFloat16
 	}
 	g := &p.gemmParams
-	// Blocks of a cluster have tiles one below the other. A row of tiles too many is waste, and little where there are many.
-	made.cluster = 1
-	if l.cluster > 1 && (g.TilesM%2 == 0 || g.TilesM > 8) && l.sms > 1 {
-		made.cluster = 2
-	}
-	tilesM, taps := int32(ceil(int(g.TilesM), made.cluster)), g.K/(g.C1+g.C2)
+	taps := g.K / (g.C1 + g.C2)
 	made.productParams = productParams{
 		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, Slices1: int32(ceil(int(g.C1), 64)), Slices2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
 		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
 		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, RowBiasType: p.rowBias.storage,
-		Tiles: tilesM * g.TilesN, TilesM: tilesM, TilesN: g.TilesN,
+		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
 	}
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
 		made.Taps = 0
@@ -68,7 +63,7 @@ func (l *lowering) copied(p product, t tile) {
 	if l.norm != nil {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}
-	blocks := min(int(made.Tiles), l.sms/made.cluster) * made.cluster
+	blocks := min(int(made.Tiles), l.sms)
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
@@ -81,7 +76,6 @@ func (l *lowering) copied(p product, t tile) {
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
-	l.launches[len(l.launches)-1].cluster = uint32(made.cluster)
 }
 
 // productLaunch is what the parameters of such a kernel are made of.
@@ -89,7 +83,6 @@ type productLaunch struct {
 	productParams
 	geometry gemmParams
 	tile     tile
-	cluster  int
 	element  driver.ElementType
 	at       [3]driver.Ptr
 }
@@ -124,6 +117,6 @@ func (f productLaunch) encode(e encoder) (any, error) {
 			return nil, err
 		}
 	}
-	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n/f.cluster)
+	p.W, err = matrix(f.at[2], g.K, g.PitchW, g.N, f.tile.n)
 	return p, err
 }

@@ -57,6 +57,13 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		l.launch("group_apply", driver.Dim{X: uint32(chunks), Y: uint32(ceil(c, 256)), Z: uint32(batch)}, 256, shared, params)
 		return nil
 	}
+	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 {
+		p.Across = int32(narrowest)
+		block := roundUp(wholeWalkers/narrowest*narrowest, 32)
+		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * narrowest)), Z: uint32(batch)}, uint32(block),
+			16*(block+narrowest)+8*(8*narrowest/size), params)
+		return nil
+	}
 	// Enough blocks to fill the card once, and no more: each of the second kernel's reads what all of the first's wrote.
 	slabs := c / (8 * across)
 	p.Across = int32(across)
@@ -70,8 +77,11 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	return nil
 }
 
-// mostWalkers is the most threads of the blocks of group_sums and group_scale.
-const mostWalkers = 512
+// The most threads of the blocks of group_sums and group_scale, and of group_norm_14 and its like, whose threads need more registers.
+const (
+	mostWalkers  = 512
+	wholeWalkers = 384
+)
 
 // slab is how many vectors of eight channels, with whole groups in them, a block of group_sums and group_scale works on side by side: the most that
 // keep 7 of 8 of its 512 threads busy, else what keeps the most busy; 0 if there is no such number.
@@ -93,6 +103,24 @@ func slab(c1, c2, groups int) (best int) {
 		}
 	}
 	return best
+}
+
+// wholeSlab is the narrowest slab with whole groups, in vectors of eight channels, and the fewest loads a thread of a kernel that has all its pixels in one
+// block's registers; 0 loads if none does.
+func wholeSlab(vectors, size, pixels int) (across, each int) {
+	across = 1
+	for 8*across%size != 0 || vectors%across != 0 {
+		across++
+	}
+	if across > wholeWalkers {
+		return across, 0
+	}
+	for _, each := range []int{4, 7, 14} {
+		if each*(wholeWalkers/across) >= pixels {
+			return across, each
+		}
+	}
+	return across, 0
 }
 
 // walkers is how many threads a block has that works on so many pixels of such a slab, and how many pixels it works on at a time: few enough threads for each

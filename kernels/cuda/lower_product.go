@@ -23,7 +23,7 @@ func (l *lowering) product(p product) {
 	if l.sums != nil || l.norm != nil {
 		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.copied })
 	}
-	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), l.sms, p.Act == int32(kernels.GEGLU))
+	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), p.slices(), l.sms)
 	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
 	if t.copied {
 		if l.sums != nil {
@@ -33,6 +33,11 @@ func (l *lowering) product(p product) {
 		return
 	}
 	l.productBy(p, t.kernel(), driver.Dim{X: uint32(p.TilesM * p.TilesN), Y: 1, Z: 1}, uint32(t.threads), t.shared())
+}
+
+// slices is how many slices of 64 channels, of one tap and source each, the copying product's depth has.
+func (p *product) slices() int {
+	return int(p.K/(p.C1+p.C2)) * (ceil(int(p.C1), 64) + ceil(int(p.C2), 64))
 }
 
 // productBy adds the launch of one kernel.

@@ -47,7 +47,7 @@ func TestModelSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the models")
 	}
-	d := card(t, Options{Variant: *speedVariant, Overlap: true, Clusters: *speedClusters})
+	d := card(t, Options{Variant: *speedVariant, Overlap: true})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}
@@ -65,6 +65,9 @@ func TestModelSpeed(t *testing.T) {
 		}
 		best := d.overlap
 		for i, how := range []struct{ overlap, apart bool }{{false, false}, {true, false}, {false, true}} {
+			if i > 0 && *speedOnly {
+				break
+			}
 			d.overlap, d.apart = how.overlap && best, how.apart
 			compiled, err := d.Compile(c.plan.plan, w, kernels.Options{})
 			if err != nil {
@@ -78,7 +81,7 @@ func TestModelSpeed(t *testing.T) {
 			each, once := p.count()
 			fmt.Printf("%s: %.3f ms, kernels overlap: %t, every operation by itself: %t, %d launches a run, %d a request, arena %d MB\n",
 				c.name, took.Seconds()*1e3, d.overlap, d.apart, total(each), total(once), p.need>>20)
-			if i == 0 {
+			if !how.overlap {
 				if err := p.timeKinds(); err != nil {
 					t.Fatal(err)
 				}

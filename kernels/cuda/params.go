@@ -73,7 +73,7 @@ type (
 	}
 	foldParams struct {
 		W, Gamma, Beta, Bias, Sums, Shifts driver.Ptr
-		Rows, K, Half                      int32
+		Rows, K                            int32
 	}
 	mapParams struct {
 		X, Y, Out             driver.Ptr

@@ -27,7 +27,7 @@ type question struct {
 }
 
 // newQuestions has shapes that take the ways of a model: products of enough tiles to be worth the copy engine on Hopper, of rows and columns that fill no tile and
-// of sums that end within a slice; a layer norm that is a kernel of its own and one between two products; keys of one tile and of more; an image with odd sides.
+// of sums that end within a slice; a layer norm that is a kernel of its own and one between two products; keys of one tile and of more; images with odd sides.
 func newQuestions() *questions {
 	q := &questions{random: 0x9e3779b97f4a7c15}
 	const rows, k, wide, tokens, text, heads = 150, 200, 208, 200, 77, 2 // heads of 64
@@ -37,11 +37,13 @@ func newQuestions() *questions {
 	gamma, beta := weight(1, k), weight(1, k)
 	q.ask("layer norm", kernels.LayerNorm{Eps: 1e-5}, []int{1, rows, k}, h, gamma, beta)
 	norm := q.node("", kernels.LayerNorm{Eps: 1e-5}, []int{1, rows, k}, h, gamma, beta)
-	q.ask("linear layer with GEGLU of a layer norm", kernels.Linear{Bias: true, Act: kernels.GEGLU}, []int{1, rows, wide}, norm, weight(1./16, 2*wide, k), weight(1, 2*wide))
+	q.ask("linear layer of a layer norm", kernels.Linear{Bias: true}, []int{1, rows, wide}, norm, weight(1./16, wide, k), weight(1, wide))
+	q.ask("linear layer with GEGLU", kernels.Linear{Bias: true, Act: kernels.GEGLU}, []int{1, rows, wide}, h, weight(1./16, 2*wide, k), weight(1, 2*wide))
 	query, key, value := q.input(1, tokens, heads*64), q.input(1, tokens, heads*64), q.input(1, tokens, heads*64)
 	q.ask("attention of 200 keys", kernels.Attention{Heads: heads}, []int{1, tokens, heads * 64}, query, key, value)
 	q.ask("attention of 77 keys", kernels.Attention{Heads: heads}, []int{1, tokens, heads * 64}, query, q.input(1, text, heads*64), q.input(1, text, heads*64))
-	const height, width, c, o = 21, 23, 80, 1088
+	const height, width, c, o = 21, 23, 120, 1088
+	q.ask("group norm of a small image", kernels.GroupNorm{Groups: 8, Eps: 1e-5}, []int{1, 9, 11, c}, q.input(1, 9, 11, c), weight(1, c), weight(1, c))
 	image := q.ask("group norm with SiLU", kernels.GroupNorm{Groups: 8, Eps: 1e-5, Act: kernels.SiLU}, []int{1, height, width, c}, q.input(1, height, width, c), weight(1, c), weight(1, c))
 	filter, bias := weight(1./16, o, c, 3, 3), weight(1, o)
 	pad := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}

@@ -70,8 +70,8 @@ func selfCheck(ctx context.Context, d kernels.Device) (err error) {
 		return err
 	}
 	// One rounding to 16 bits is at most half a unit in the last place, and so is what roundings of many terms add up to, since their signs are random. No operation
-	// has more than four of them between exact inputs and its result: of a layer norm, of weights that it was folded into, through the slope of GELU, which is
-	// up to 1.13, and of the result. Sums in float32 add next to nothing. The error is relative to the norm of the output, for single elements may cancel.
+	// has more than four of them between exact inputs and its result: a product of a layer norm has three, of the norm, of weights that it was folded into, and of
+	// the result. Sums in float32 add next to nothing. The error is relative to the norm of the output, for single elements may cancel.
 	limit := 4 * 0x1p-11
 	if d.Info().Precisions[0] == kernels.BF16 {
 		limit = 4 * 0x1p-8

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -15,14 +16,14 @@ import (
 )
 
 var (
-	speed         = flag.Bool("cuda.speed", false, "TestSpeed: time the shapes that matter")
-	speedFilter   = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
-	speedVariant  = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
-	speedOverlap  = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
-	speedClusters = flag.Bool("cuda.clusters", false, "TestSpeed, TestModelSpeed, TestConformance: products in clusters of two blocks")
-	speedCarve    = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
-	speedSide     = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
-	everyTile     = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
+	speed        = flag.Bool("cuda.speed", false, "TestSpeed: time the shapes that matter")
+	speedFilter  = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
+	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
+	speedOverlap = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
+	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
+	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also with kernels that overlap, and every operation by itself")
+	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
+	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
 )
 
 // speedCase is one operation between 16-bit temporaries. Peer is the time of the best library measured on an H200 in ms, 0 if there is none.
@@ -33,29 +34,43 @@ type speedCase struct {
 	// weights are the numbers of those inputs that come from the checkpoint.
 	weights []int
 	peer    float64
+	// projected: the inputs, all of one shape, are made of one by linear layers, as queries, keys and values are.
+	projected bool
 }
 
 func speedCases() []speedCase {
 	pad := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}
 	conv := func(name string, n, side, c, o int, peer float64) speedCase {
-		return speedCase{name, kernels.Conv2d{Stride: 1, Pad: pad, Bias: true, Residual: true},
-			[][]int{{n, side, side, c}, {o, c, 3, 3}, {o}, {n, side, side, o}}, []int{1, 2}, peer}
+		return speedCase{name: name, spec: kernels.Conv2d{Stride: 1, Pad: pad, Bias: true, Residual: true},
+			in: [][]int{{n, side, side, c}, {o, c, 3, 3}, {o}, {n, side, side, o}}, weights: []int{1, 2}, peer: peer}
 	}
 	linear := func(name string, m, k, n int, peer float64) speedCase {
-		return speedCase{name, kernels.Linear{Bias: true}, [][]int{{1, m, k}, {n, k}, {n}}, []int{1, 2}, peer}
+		return speedCase{name: name, spec: kernels.Linear{Bias: true}, in: [][]int{{1, m, k}, {n, k}, {n}}, weights: []int{1, 2}, peer: peer}
 	}
 	attention := func(name string, b, heads, q, k, d int, peer float64) speedCase {
-		return speedCase{name, kernels.Attention{Heads: heads}, [][]int{{b, q, heads * d}, {b, k, heads * d}, {b, k, heads * d}}, nil, peer}
+		return speedCase{name: name, spec: kernels.Attention{Heads: heads}, in: [][]int{{b, q, heads * d}, {b, k, heads * d}, {b, k, heads * d}}, peer: peer}
 	}
 	group := func(name string, n, side, c int) speedCase {
-		return speedCase{name, kernels.GroupNorm{Groups: 32, Eps: 1e-5, Act: kernels.SiLU}, [][]int{{n, side, side, c}, {c}, {c}}, []int{1, 2}, 0}
+		return speedCase{name: name, spec: kernels.GroupNorm{Groups: 32, Eps: 1e-5, Act: kernels.SiLU}, in: [][]int{{n, side, side, c}, {c}, {c}}, weights: []int{1, 2}}
+	}
+	geglu := func(name string, m, k, n int, peer float64) speedCase {
+		return speedCase{name: name, spec: kernels.Linear{Bias: true, Act: kernels.GEGLU}, in: [][]int{{1, m, k}, {n, k}, {n}}, weights: []int{1, 2}, peer: peer}
+	}
+	layer := func(name string, rows, c int) speedCase {
+		return speedCase{name: name, spec: kernels.LayerNorm{Eps: 1e-5}, in: [][]int{{1, rows, c}, {c}, {c}}, weights: []int{1, 2}}
+	}
+	projected := func(c speedCase) speedCase {
+		c.name, c.projected = c.name+", projected", true
+		return c
 	}
 	return []speedCase{
+		projected(attention("attention 2x10 heads 4096", 2, 10, 4096, 4096, 64, 0.187)),
+		projected(attention("attention 2x20 heads 1024", 2, 20, 1024, 1024, 64, 0.036)),
 		attention("attention 2x10 heads 4096", 2, 10, 4096, 4096, 64, 0.187),
 		attention("attention 2x20 heads 1024", 2, 20, 1024, 1024, 64, 0.036),
 		attention("attention 2x10 heads 4096 by 77", 2, 10, 4096, 77, 64, 0.018),
 		attention("attention 2x20 heads 1024 by 77", 2, 20, 1024, 77, 64, 0.013),
-		{"attention clip 77, causal", kernels.Attention{Heads: 20, Causal: true}, [][]int{{2, 77, 1280}, {2, 77, 1280}, {2, 77, 1280}}, nil, 0},
+		{name: "attention clip 77, causal", spec: kernels.Attention{Heads: 20, Causal: true}, in: [][]int{{2, 77, 1280}, {2, 77, 1280}, {2, 77, 1280}}},
 		attention("attention vae 16384 of 512", 1, 1, 16384, 16384, 512, 3.69),
 		conv("conv 320 to 320 at 128, pair", 2, 128, 320, 320, 0.129),
 		conv("conv 640 to 640 at 64, pair", 2, 64, 640, 640, 0.120),
@@ -77,8 +92,14 @@ func speedCases() []speedCase {
 		linear("linear 2048x5120 to 1280", 2048, 5120, 1280, 0.042),
 		linear("linear 2x1280 to 1280", 2, 1280, 1280, 0),
 		linear("linear 8192x8192 to 8192", 8192, 8192, 8192, 1.45),
-		{"geglu 2048x1280 to 10240", kernels.Linear{Bias: true, Act: kernels.GEGLU}, [][]int{{1, 2048, 1280}, {10240, 1280}, {10240}}, []int{1, 2}, 0.081},
-		{"geglu 8192x640 to 5120", kernels.Linear{Bias: true, Act: kernels.GEGLU}, [][]int{{1, 8192, 640}, {5120, 640}, {5120}}, []int{1, 2}, 0.089},
+		linear("linear 512x1280 to 1280", 512, 1280, 1280, 0),
+		linear("linear 512x1280 to 3840", 512, 1280, 3840, 0),
+		linear("linear 512x5120 to 1280", 512, 5120, 1280, 0),
+		conv("conv 1280 to 1280 at 16, pair", 2, 16, 1280, 1280, 0),
+		conv("conv 640 to 640 at 32, pair", 2, 32, 640, 640, 0),
+		geglu("geglu 512x1280 to 10240", 512, 1280, 10240, 0),
+		geglu("geglu 2048x1280 to 10240", 2048, 1280, 10240, 0.081),
+		geglu("geglu 8192x640 to 5120", 8192, 640, 5120, 0.089),
 		group("group norm 320 at 128, pair", 2, 128, 320),
 		group("group norm 640 at 64, pair", 2, 64, 640),
 		group("group norm 1280 at 32, pair", 2, 32, 1280),
@@ -88,13 +109,13 @@ func speedCases() []speedCase {
 		group("group norm 512 at 256", 1, 256, 512),
 		group("group norm 128 at 1024", 1, 1024, 128),
 		group("group norm 512 at 512", 1, 512, 512),
-		{"layer norm 2048x1280", kernels.LayerNorm{Eps: 1e-5}, [][]int{{1, 2048, 1280}, {1280}, {1280}}, []int{1, 2}, 0},
-		{"layer norm 8192x640", kernels.LayerNorm{Eps: 1e-5}, [][]int{{1, 8192, 640}, {640}, {640}}, []int{1, 2}, 0},
+		layer("layer norm 2048x1280", 2048, 1280),
+		layer("layer norm 8192x640", 8192, 640),
 	}
 }
 
 // plan puts an identity in front of each activation, so that the operation reads 16-bit temporaries, and one behind it.
-func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, node int, err error) {
+func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, err error) {
 	p = &kernels.Plan{}
 	put := func(name string, r kernels.Role, shape []int) kernels.Value {
 		p.Tensors = append(p.Tensors, kernels.Tensor{Name: name, Role: r, DType: kernels.F32, Shape: shape})
@@ -109,24 +130,33 @@ func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, node int, er
 		}
 		return false
 	}
+	var copied kernels.Value
 	for k, shape := range c.in {
 		if weight(k) {
 			n.In = append(n.In, put(fmt.Sprint("weight", k), kernels.Weight, shape))
 			continue
 		}
-		in, t := put("in", kernels.Step, shape), put("copy", kernels.Temp, shape)
-		inputs = append(inputs, in)
-		p.Nodes = append(p.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: "in front", In: []kernels.Value{in}, Out: []kernels.Value{t}})
+		if !c.projected || k == 0 {
+			in, t := put("in", kernels.Step, shape), put("copy", kernels.Temp, shape)
+			inputs, copied = append(inputs, in), t
+			p.Nodes = append(p.Nodes, kernels.Node{Spec: kernels.Activate{}, Path: "in front", In: []kernels.Value{in}, Out: []kernels.Value{t}})
+		}
+		t := copied
+		if c.projected {
+			size := shape[len(shape)-1]
+			w := put(fmt.Sprint("weight", k), kernels.Weight, []int{size, size})
+			t = put("projected", kernels.Temp, shape)
+			p.Nodes = append(p.Nodes, kernels.Node{Spec: kernels.Linear{}, Path: "projection", In: []kernels.Value{copied, w}, Out: []kernels.Value{t}})
+		}
 		n.In = append(n.In, t)
 	}
 	out, err := c.spec.Infer(p.Inputs(n))
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, nil, err
 	}
 	n.Out = []kernels.Value{put("out", kernels.Temp, out[0].Shape)}
-	node = len(p.Nodes)
 	p.Nodes = append(p.Nodes, n, kernels.Node{Spec: kernels.Activate{}, Path: "behind", In: n.Out, Out: []kernels.Value{put("result", kernels.Result, out[0].Shape)}})
-	return p, inputs, node, nil
+	return p, inputs, nil
 }
 
 // time runs a graph of the node's launches, reps times over, between two events, and returns the least of five of one: as in a model, nothing waits
@@ -190,7 +220,7 @@ func TestSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the kernels")
 	}
-	d := card(t, Options{Variant: *speedVariant, Overlap: *speedOverlap, Clusters: *speedClusters})
+	d := card(t, Options{Variant: *speedVariant, Overlap: *speedOverlap})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}
@@ -243,7 +273,7 @@ func TestSpeed(t *testing.T) {
 }
 
 func (c speedCase) measure(d *Device, table *tabwriter.Writer) error {
-	plan, inputs, node, err := c.plan()
+	plan, inputs, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -258,6 +288,7 @@ func (c speedCase) measure(d *Device, table *tabwriter.Writer) error {
 	}
 	defer compiled.Close()
 	p := compiled.(*program)
+	node := slices.IndexFunc(p.plan.Nodes, func(n kernels.Node) bool { return n.Path == c.name })
 	moved := int64(2 * plan.Tensors[len(plan.Tensors)-1].Len())
 	for k, v := range inputs {
 		moved += 2 * int64(plan.Tensors[v].Len())
@@ -280,7 +311,11 @@ func (c speedCase) measure(d *Device, table *tabwriter.Writer) error {
 		return err
 	}
 	ms := took.Seconds() * 1e3
-	flops := float64(c.spec.FLOPs(plan.Inputs(plan.Nodes[node])))
+	var shapes []kernels.Tensor
+	for _, shape := range c.in {
+		shapes = append(shapes, kernels.Tensor{DType: kernels.F32, Shape: shape})
+	}
+	flops := float64(c.spec.FLOPs(shapes))
 	l := p.nodes[node].launches[len(p.nodes[node].launches)-1]
 	peer, ratio := "", ""
 	if c.peer > 0 {

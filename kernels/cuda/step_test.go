@@ -163,7 +163,7 @@ func TestLaunchesOfAStep(t *testing.T) {
 		plan       modelPlan
 		each, once int
 	}{
-		{"step", step(t, d), 736, 6},
+		{"step", step(t, d), 789, 6},
 		{"decode", decode(t, d), 174, 0},
 	} {
 		p := c.plan.program(t, d)

@@ -33,13 +33,13 @@ var (
 		{m: 64, n: 64, depth: 64, stages: 4, threads: 128, perSM: 3, hopper: true, rate: 0.5},
 	}
 	copiedTiles = []tile{
-		copiedTile(128, 160, 5, false, 1.6),
-		copiedTile(128, 256, 4, false, 1.87),
-		copiedTile(256, 128, 4, false, 1.87),
-		copiedTile(128, 128, 6, false, 1.45),
-		copiedTile(128, 160, 5, true, 1.5),
-		copiedTile(64, 160, 6, true, 0.95),
-		copiedTile(64, 80, 10, true, 0.83),
+		copiedTile(128, 160, 5, false, 1.95),
+		copiedTile(128, 256, 4, false, 2),
+		copiedTile(256, 128, 4, false, 2.22),
+		copiedTile(128, 128, 6, false, 1.51),
+		copiedTile(128, 160, 5, true, 2.03),
+		copiedTile(64, 160, 6, true, 1.54),
+		copiedTile(64, 80, 10, true, 0.76),
 	}
 )
 
@@ -117,11 +117,16 @@ func chooseFlash(tiles []flashTile, keys int, causal bool) (best flashTile, foun
 	return best, found
 }
 
-// chooseTile takes the tile that finishes first by a simple model of the busiest multiprocessor. gated: of two sums an output is made.
-func chooseTile(tiles []tile, m, n, k, sms int, gated bool) tile {
+// chooseTile takes the tile that finishes first by a simple model of the busiest multiprocessor. slices is how many
+// slices of a depth of 64 copied tiles make of k: channels of a tap and a source are filled up.
+func chooseTile(tiles []tile, m, n, k, slices, sms int) tile {
 	best, least := tiles[0], 0.0
 	for i, t := range tiles {
-		cost := t.cost(ceil(ceil(m, t.m)*ceil(n, t.n), sms), k, gated)
+		depth := k
+		if t.copied {
+			depth = slices * t.depth
+		}
+		cost := t.cost(ceil(ceil(m, t.m)*ceil(n, t.n), sms), depth)
 		if t.copied && n%t.n != 0 {
 			cost *= partial
 		}
@@ -136,14 +141,12 @@ func chooseTile(tiles []tile, m, n, k, sms int, gated bool) tile {
 const partial = 1.5
 
 // cost is the time that a multiprocessor takes for a number of tiles of depth k, in slices of a depth of 1 of the fastest kind. Starting and ending a tile,
-// when its sums become outputs, take the time of an extra depth. The numbers are fitted to times on an H100 (TestSpeed -cuda.tiles).
-func (t tile) cost(tiles, k int, gated bool) float64 {
+// when its sums become outputs, take the time of an extra depth. The numbers are fitted to times on an H100, of the copied
+// tiles in the models (TestModelSpeed -cuda.only -cuda.tiles), of the others TestSpeed's.
+func (t tile) cost(tiles, k int) float64 {
 	size, extra := float64(t.m*t.n)/t.rate, 256
 	if t.copied {
 		extra = t.m * t.n / 80
-		if gated {
-			extra *= 2
-		}
 	}
 	if t.alternate {
 		// One warpgroup ends a tile, more slowly than two of them, while the other multiplies.

@@ -49,7 +49,7 @@ func TestChooseTile(t *testing.T) {
 		{"geglu of level 2", 2048, 10240, 1280, 1280, 1000},
 		{"a vector", 2, 1280, 320, 20, 8},
 	} {
-		tile := chooseTile(tiles, c.m, c.n, c.k, 132, false)
+		tile := chooseTile(tiles, c.m, c.n, c.k, ceil(c.k, 64), 132)
 		if blocks := ceil(c.m, tile.m) * ceil(c.n, tile.n); blocks > c.mostBlocks || blocks < c.least {
 			t.Errorf("%s: tile %dx%d makes %d blocks, want %d to %d", c.what, tile.m, tile.n, blocks, c.least, c.mostBlocks)
 		}

@@ -1,4 +1,4 @@
-// Runs kernels on the processor, block after block or cluster after cluster, each thread a fiber with a stack of its own. For tests on x86-64 machines without a card.
+// Runs kernels on the processor, block after block, each thread a fiber with a stack of its own. For tests on x86-64 machines without a card.
 #include "../src/common.cuh"
 
 typedef unsigned long size_t;
@@ -11,17 +11,17 @@ void abort();
 void pipelinesReset();
 
 Fiber *self;
-int emulatedThreads, emulatedGrid[3], emulatedCluster;
-alignas(1024) char dynamicShared[2 * emulatedShared];
+int emulatedThreads, emulatedBlock[3], emulatedGrid[3];
+alignas(1024) char dynamicShared[256 << 10];
 }
 
-static const int mostThreads = 1024, mostBlocks = 2;  // of a cluster
+static const int mostThreads = 1024;
 static const size_t stackSize = 64 << 10;
 static Fiber fibers[mostThreads];
 static Meeting meetings[mostThreads / 32];
 static char *stacks;
 static void *scheduler;
-static int alive, aliveOf[mostBlocks], arrived[mostBlocks], generation[mostBlocks], arrivedAll, generationAll;
+static int alive, arrived, generation;
 
 // switchTo saves the registers that a call keeps and continues on another stack.
 extern "C" void switchTo(void **from, void *to);
@@ -52,7 +52,7 @@ static void yield() {
 
 extern "C" void fiberDone() {
   self->done = 1;
-  alive--, aliveOf[self->rank]--;
+  alive--;
   yield();
 }
 // The kernel returns here; the stack is as a call leaves it.
@@ -82,7 +82,7 @@ extern "C" void meetWarp() {
   while (m->generation == g) yield();
 }
 
-static void meet(int &arrived, int &generation, const int &alive) {
+extern "C" void meetBlock() {
   int g = generation;
   stalled = 0;
   arrived++;
@@ -95,8 +95,6 @@ static void meet(int &arrived, int &generation, const int &alive) {
     yield();
   }
 }
-extern "C" void meetBlock() { meet(arrived[self->rank], generation[self->rank], aliveOf[self->rank]); }
-extern "C" void meetCluster() { meet(arrivedAll, generationAll, alive); }
 
 extern "C" void copyLater(u32 dst, const void *src, bool valid) {
   if (self->copyCount == 512 || dst % 16 || (u64)src % 16) {
@@ -114,9 +112,9 @@ extern "C" void finishCopies(int pending) {
     auto &c = self->copies[i];
     if (c.group < self->group - pending) {
       if (c.valid)
-        memcpy(self->shared + c.dst, c.src, 16);
+        memcpy(dynamicShared + c.dst, c.src, 16);
       else
-        memset(self->shared + c.dst, 0, 16);
+        memset(dynamicShared + c.dst, 0, 16);
     } else {
       self->copies[kept++] = c;
     }
@@ -126,25 +124,22 @@ extern "C" void finishCopies(int pending) {
 
 // emulate runs a kernel whose only parameter is a struct of size bytes, which the calling convention puts on the stack. It returns 0, or 1 if threads
 // wait for others that have ended.
-extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const void *params, int size, int cluster) {
+extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const void *params, int size) {
   if (!stacks) stacks = (char *)mmap(0, mostThreads * stackSize, 3, 0x22, -1, 0);
   emulatedThreads = threads;
-  emulatedCluster = cluster;
   memcpy(emulatedGrid, grid, sizeof emulatedGrid);
   for (int z = 0; z < grid[2]; z++)
     for (int y = 0; y < grid[1]; y++)
-      for (int x = 0; x < grid[0]; x += cluster) {
-        memset(dynamicShared, 0xff, cluster * emulatedShared);  // NaN
+      for (int x = 0; x < grid[0]; x++) {
+        emulatedBlock[0] = x, emulatedBlock[1] = y, emulatedBlock[2] = z;
+        memset(dynamicShared, 0xff, sizeof dynamicShared);  // NaN
         memset(meetings, 0, sizeof meetings);
         pipelinesReset();
-        alive = cluster * threads;
-        arrivedAll = 0;
-        for (int i = 0; i < cluster; i++) aliveOf[i] = threads, arrived[i] = 0;
-        for (int t = 0; t < cluster * threads; t++) {
+        alive = threads;
+        arrived = 0;
+        for (int t = 0; t < threads; t++) {
           Fiber &f = fibers[t];
-          f.rank = t / threads, f.shared = dynamicShared + f.rank * emulatedShared;
-          f.block[0] = x + f.rank, f.block[1] = y, f.block[2] = z;
-          f.thread = t % threads, f.done = 0, f.turn = 0, f.copyCount = 0, f.group = 0;
+          f.thread = t, f.done = 0, f.turn = 0, f.copyCount = 0, f.group = 0;
           f.meeting = &meetings[t / 32];
           char *at = stacks + (t + 1) * stackSize - ((size + 127) & ~127);
           memcpy(at, params, size);
@@ -160,7 +155,7 @@ extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const voi
             printf("emulate: block %d,%d,%d stalls with %d threads\n", x, y, z, alive);
             return 1;
           }
-          for (int t = 0; t < cluster * threads; t++)
+          for (int t = 0; t < threads; t++)
             if (!fibers[t].done) {
               self = &fibers[t];
               switchTo(&scheduler, fibers[t].stack);

@@ -23,12 +23,10 @@ struct Counter {
 };
 static_assert(sizeof(Counter) == 8, "a counter has 8 bytes");
 
-static Counter &counterIn(char *shared, u32 at) {
+static Counter &counterAt(u32 at) {
   if (at % 8) complain("counter not aligned", at);
-  return *(Counter *)(shared + at);
+  return *(Counter *)(dynamicShared + at);
 }
-static Counter &counterAt(u32 at) { return counterIn(self->shared, at); }
-static char *sharedOf(int rank) { return dynamicShared + rank * emulatedShared; }
 
 static void settle(Counter &c) {
   if (c.missing || c.bytes) return;
@@ -39,21 +37,18 @@ static void settle(Counter &c) {
 
 extern "C" void counterBegins(u32 counter, int arrivals) { counterAt(counter) = {(u16)arrivals, (u16)arrivals, 0, 0}; }
 
-static void arriveIn(char *shared, u32 counter, int bytes) {
-  Counter &c = counterIn(shared, counter);
+extern "C" void arriveExpecting(u32 counter, int bytes) {
+  Counter &c = counterAt(counter);
   if (!c.missing) complain("more arrivals than the counter has", counter);
   c.bytes += bytes;
   c.missing--;
   moved();
   settle(c);
 }
-extern "C" void arriveExpecting(u32 counter, int bytes) { arriveIn(self->shared, counter, bytes); }
-extern "C" void arriveAt(u32 counter, int rank) { arriveIn(sharedOf(rank), counter, 0); }
 extern "C" void arrive(u32 counter) { arriveExpecting(counter, 0); }
 
 // Box is a copy that has begun: the map as the test's driver encodes it.
 struct Box {
-  char *shared;
   u32 dst, counter;
   u64 map;
   int at[6];
@@ -76,7 +71,7 @@ struct PixelMap {
 
 static int pixelBytes(const PixelMap &m) { return m.channels * m.pixels * 2; }
 
-static void walkPixels(const PixelMap &m, const int *at, char *memory, u32 shared) {
+static void walkPixels(const PixelMap &m, const int *at, u32 shared) {
   i64 x = at[1], y = at[2], image = at[3];
   for (u32 i = 0; i < m.pixels; i++) {
     i64 u = x + at[4], v = y + at[5];
@@ -86,7 +81,7 @@ static void walkPixels(const PixelMap &m, const int *at, char *memory, u32 share
       to ^= (to >> 7 & 7) << 4;
       i64 c = at[0] + k;
       bool ok = inside && c < (i64)m.size[0];
-      *(u16 *)(memory + to) = ok ? *(u16 *)(m.address + c * 2 + u * m.stride[0] + v * m.stride[1] + image * m.stride[2]) : 0;
+      *(u16 *)(dynamicShared + to) = ok ? *(u16 *)(m.address + c * 2 + u * m.stride[0] + v * m.stride[1] + image * m.stride[2]) : 0;
     }
     x += m.step;
     if (x > m.last[0]) x = m.first[0], y += m.step;
@@ -96,7 +91,7 @@ static void walkPixels(const PixelMap &m, const int *at, char *memory, u32 share
 
 static int boxBytes(const Map &m) { return m.box[0] * m.box[1] * m.box[2] * 2; }
 
-template <class Move> static void walk(const Map &m, const int *at, char *memory, u32 shared, Move move) {
+template <class Move> static void walk(const Map &m, const int *at, u32 shared, Move move) {
   for (u32 z = 0; z < m.box[2]; z++)
     for (u32 y = 0; y < m.box[1]; y++)
       for (u32 x = 0; x < m.box[0]; x++) {
@@ -104,44 +99,40 @@ template <class Move> static void walk(const Map &m, const int *at, char *memory
         bool inside = i >= 0 && i < (i64)m.size[0] && j >= 0 && j < (i64)m.size[1] && k >= 0 && k < (i64)m.size[2];
         u32 to = shared + ((z * m.box[1] + y) * m.box[0] + x) * 2;
         if (m.swizzle == 3) to ^= (to >> 7 & 7) << 4;
-        move((u16 *)(memory + to), inside ? (u16 *)(m.address + i * 2 + j * m.stride[0] + k * m.stride[1]) : nullptr);
+        move((u16 *)(dynamicShared + to), inside ? (u16 *)(m.address + i * 2 + j * m.stride[0] + k * m.stride[1]) : nullptr);
       }
 }
 
-static void copyTo(char *shared, u32 dst, u64 map, int x, int y, int z, u32 counter) {
+extern "C" void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter) {
   if (dst % 1024 || map % 64) complain("box or map not aligned", dst);
   if (boxCount == 256) complain("too many boxes in flight", dst);
-  boxes[boxCount++] = {shared, dst, counter, map, {x, y, z}, false};
-  memset(shared + dst, 0xff, boxBytes(*(const Map *)map));
-}
-extern "C" void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter) { copyTo(self->shared, dst, map, x, y, z, counter); }
-extern "C" void copyBoxToAll(u32 dst, u64 map, int x, int y, int z, u32 counter, int blocks) {
-  for (int i = 0; i < blocks; i++) copyTo(sharedOf(i), dst, map, x, y, z, counter);
+  boxes[boxCount++] = {dst, counter, map, {x, y, z}, false};
+  memset(dynamicShared + dst, 0xff, boxBytes(*(const Map *)map));
 }
 
 extern "C" void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx, int dy, u32 counter) {
   if (dst % 1024 || map % 64) complain("pixels or map not aligned", dst);
   if (boxCount == 256) complain("too many boxes in flight", dst);
-  boxes[boxCount++] = {self->shared, dst, counter, map, {c, x, y, image, dx, dy}, true};
-  memset(self->shared + dst, 0xff, pixelBytes(*(const PixelMap *)map));
+  boxes[boxCount++] = {dst, counter, map, {c, x, y, image, dx, dy}, true};
+  memset(dynamicShared + dst, 0xff, pixelBytes(*(const PixelMap *)map));
 }
 
 static void arriveBoxes(u32 counter) {
   int kept = 0;
   for (int i = 0; i < boxCount; i++) {
     Box b = boxes[i];
-    if (b.counter != counter || b.shared != self->shared) {
+    if (b.counter != counter) {
       boxes[kept++] = b;
       continue;
     }
     Counter &c = counterAt(counter);
     if (b.pixels) {
       const PixelMap &m = *(const PixelMap *)b.map;
-      walkPixels(m, b.at, b.shared, b.dst);
+      walkPixels(m, b.at, b.dst);
       c.bytes -= pixelBytes(m);
     } else {
       const Map &m = *(const Map *)b.map;
-      walk(m, b.at, b.shared, b.dst, [](u16 *shared, u16 *global) { *shared = global ? *global : 0; });
+      walk(m, b.at, b.dst, [](u16 *shared, u16 *global) { *shared = global ? *global : 0; });
       c.bytes -= boxBytes(m);
     }
     settle(c);
@@ -160,7 +151,7 @@ extern "C" void awaitPhase(u32 counter, u32 parity) {
 extern "C" void storeBox(u64 map, int x, int y, int z, u32 src) {
   if (src % 1024 || map % 64) complain("box or map not aligned", src);
   int at[3] = {x, y, z};
-  walk(*(const Map *)map, at, self->shared, src, [](u16 *shared, u16 *global) {
+  walk(*(const Map *)map, at, src, [](u16 *shared, u16 *global) {
     if (global) *global = *shared;
   });
 }

@@ -16,8 +16,6 @@ struct Meeting {
 struct Fiber {
   void *stack;
   int thread, done;
-  int block[3], rank;  // rank: of the block in its cluster
-  char *shared;        // of the block
   Meeting *meeting;  // of the warp
   int turn;          // which half of the meeting's words the next meeting uses
   struct {
@@ -28,15 +26,12 @@ struct Fiber {
   int copyCount, group;
 };
 
-static const int emulatedShared = 256 << 10;  // bytes a block
-
 extern "C" {
 extern Fiber *self;
-extern int emulatedThreads, emulatedGrid[3], emulatedCluster;
+extern int emulatedThreads, emulatedBlock[3], emulatedGrid[3];
 extern char dynamicShared[];
 void meetWarp();
 void meetBlock();
-void meetCluster();
 void finishCopies(int pending);
 void copyLater(u32 dst, const void *src, bool valid);
 }
@@ -45,9 +40,9 @@ DEVICE int thread() { return self->thread; }
 DEVICE int lane() { return self->thread & 31; }
 DEVICE int warp() { return self->thread >> 5; }
 DEVICE int threads() { return emulatedThreads; }
-DEVICE int blockX() { return self->block[0]; }
-DEVICE int blockY() { return self->block[1]; }
-DEVICE int blockZ() { return self->block[2]; }
+DEVICE int blockX() { return emulatedBlock[0]; }
+DEVICE int blockY() { return emulatedBlock[1]; }
+DEVICE int blockZ() { return emulatedBlock[2]; }
 DEVICE int blocksX() { return emulatedGrid[0]; }
 DEVICE void trap() { __builtin_trap(); }
 DEVICE void barrier() { meetBlock(); }
@@ -97,10 +92,10 @@ DEVICE float reciprocalFast(float x) { return 1.f / x; }
 DEVICE float rootOf(float x) { return __builtin_sqrtf(x); }
 DEVICE float timesRounded(float a, float b) { return a * b; }
 
+
 DEVICE u32 constantWord(const void *p) { return *(const u32 *)p; }
 DEVICE void loadsBegun2(const float *p, float *f) { f[0] = p[0], f[1] = p[1]; }
 
-// Kernels whose blocks come in clusters know shared memory by these addresses alone: dynamicShared itself is the first block's.
 DEVICE u32 sharedAddress(const void *p) { return (u32)((const char *)p - dynamicShared); }
 DEVICE void copyAsync(u32 dst, const void *src, bool valid) { copyLater(dst, src, valid); }
 DEVICE void warmCache(u32, const void *) {}
@@ -112,24 +107,24 @@ DEVICE void loadMatrices(u32 *r, u32 at) {
   self->turn = 1 - turn;
   self->meeting->words[turn][l][0] = at;
   meetWarp();
-  for (int i = 0; i < 4; i++) r[i] = *(u32 *)(self->shared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4));
+  for (int i = 0; i < 4; i++) r[i] = *(u32 *)(dynamicShared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4));
 }
 DEVICE void storeMatrices(u32 at, const u32 *w) {
   int turn = self->turn, l = lane();
   self->turn = 1 - turn;
   self->meeting->words[turn][l][0] = at;
   meetWarp();
-  for (int i = 0; i < 4; i++) *(u32 *)(self->shared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4)) = w[i];
+  for (int i = 0; i < 4; i++) *(u32 *)(dynamicShared + self->meeting->words[turn][8 * i + l / 4][0] + 4 * (l % 4)) = w[i];
 }
-DEVICE Vec4 loadShared(u32 at) { return *(const Vec4 *)(self->shared + at); }
+DEVICE Vec4 loadShared(u32 at) { return *(const Vec4 *)(dynamicShared + at); }
 DEVICE void loadMatricesTransposed(u32 *r, u32 at) {
   int turn = self->turn, l = lane();
   self->turn = 1 - turn;
   self->meeting->words[turn][l][0] = at;
   meetWarp();
   for (int i = 0; i < 4; i++) {
-    u16 low = *(u16 *)(self->shared + self->meeting->words[turn][8 * i + 2 * (l % 4)][0] + 2 * (l / 4));
-    u16 high = *(u16 *)(self->shared + self->meeting->words[turn][8 * i + 2 * (l % 4) + 1][0] + 2 * (l / 4));
+    u16 low = *(u16 *)(dynamicShared + self->meeting->words[turn][8 * i + 2 * (l % 4)][0] + 2 * (l / 4));
+    u16 high = *(u16 *)(dynamicShared + self->meeting->words[turn][8 * i + 2 * (l % 4) + 1][0] + 2 * (l / 4));
     r[i] = low | (u32)high << 16;
   }
 }
@@ -164,7 +159,7 @@ DEVICE float described(u64 d, int row, int k, bool turned) {
   u32 at = (u32)(d & 0x3fff) * 16, step = (u32)(d >> 32 & 0x3fff) * 16;
   at += turned ? step * (k / 8) + k % 8 * 128 + row * 2 : step * (row / 8) + row % 8 * 128 + k * 2;
   at ^= (at >> 7 & 7) << 4;
-  return widen(*(u16 *)(self->shared + at));
+  return widen(*(u16 *)(dynamicShared + at));
 }
 template <int N> struct Wgmma {
   static void sums(float *c, float (*x)[16], u64 b, int keep, bool turned) {

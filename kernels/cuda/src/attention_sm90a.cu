@@ -24,15 +24,6 @@ struct Position {
   }
 };
 
-// Ring is a place in a ring of tiles and the parity of the round.
-template <int SIZE> struct Ring {
-  u32 at = 0, parity;
-  DEVICE_MEMBER explicit Ring(u32 parity) : parity(parity) {}
-  DEVICE_MEMBER void next() {
-    if (++at == SIZE) at = 0, parity ^= 1;
-  }
-};
-
 // rowsAt is a matrix descriptor but for its constants (hopper.cuh), and can be added to: 2 for 32 bytes. rows is the descriptor.
 DEVICE u32 rowsAt(u32 at) { return (u32)describe(at); }
 DEVICE u64 rows(u32 rowsAt) { return (describe(0) >> 32 << 32) | rowsAt; }
@@ -76,7 +67,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   awaitPrevious();
   if (group == GROUPS) {
     giveRegisters<FEW>();
-    if (w != 4 * GROUPS || l != 0) return;
+    if (w != 4 * GROUPS || !elected()) return;
     Ring<STAGES> stage(1);
     Ring<SLOTS> slot(1);
     for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {

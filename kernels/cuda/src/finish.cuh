@@ -108,7 +108,8 @@ template <int BN> struct Staged {
       int at = i < columns ? first + i : p.columns + first + i - columns;
       if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) warmCache(base + (lane() & 15) * PITCH + 2 * BN + 4 * (lane() >> 4) + 8 * k, of + at);
     };
-    part(p.bias, 0), part(p.columnSums, 1);
+    part(p.bias, 0);
+    if (!gated) part(p.columnSums, 1);
   }
   // fill begins to copy a residual there.
   DEVICE_MEMBER void fill(const Product &p, int m0, int n0) const {
@@ -131,12 +132,12 @@ DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Su
   constexpr int COLUMNS = GATED ? BN / 2 : BN, GROUPS = COLUMNS / 8, EACH = GATED ? 8 : 4;  // sums a group of columns, of the two rows
   int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0, col = first + q * 2;
   bool biased = p.bias;
-  const float *bias = columnsAt(p, p.bias, col), *biasGate = columnsAt(p, p.bias, p.columns + col), *sum = p.columnSums + col, *sumGate = sum + p.columns;
+  const float *bias = columnsAt(p, p.bias, col), *biasGate = columnsAt(p, p.bias, p.columns + col), *sum = p.columnSums + col;
   const u16 *added[2];
   if (ROWBIAS)
     for (int h = 0; h < 2; h++) added[h] = (const u16 *)p.rowBias + (i64)(minimum(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
   auto corrected = [&](float x, int h, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
-  struct Columns { float b[2][2], s[2][2], bGate[2][2], sGate[2][2]; } now, next;  // of two groups, and of the next two, on their way
+  struct Columns { float b[2][2], s[2][2], bGate[2][2]; } now, next;  // of two groups, and of the next two, on their way
   auto readColumns = [&](int g, Columns &c) {
 #pragma unroll
     for (int k = 0; k < minimum(2, GROUPS - g); k++) {
@@ -144,7 +145,6 @@ DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Su
       loadsBegun2(bias + at, c.b[k]);
       if (FOLDED) loadsBegun2(sum + at, c.s[k]);
       if (GATED) loadsBegun2(biasGate + at, c.bGate[k]);
-      if (GATED && FOLDED) loadsBegun2(sumGate + at, c.sGate[k]);
     }
   };
   readColumns(0, next);
@@ -165,7 +165,7 @@ DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Su
 #pragma unroll
         for (int e = 0; e < 2; e++) {
           f[e] = corrected(x[e], h, now.s[k][e], now.b[k][e]);
-          if (GATED) f[e] *= gelu(corrected(x[4 + e], h, now.sGate[k][e], now.bGate[k][e]));
+          if (GATED) f[e] *= gelu(corrected(x[4 + e], h, 0.f, now.bGate[k][e]));
           if (ROWBIAS) f[e] += widen((u16)(e ? more >> 16 : more));
           if (RESIDUAL) f[e] += widen((u16)(e ? kept[2 * k + h] >> 16 : kept[2 * k + h]));
           if (SUMMED) sums.add(h, f[e]);
@@ -213,7 +213,7 @@ template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows
       float even[4], odd[4], f[8];
       auto corrected = [&](float x, int column) {
         if (column >= (GATED ? 2 : 1) * p.columns) return 0.f;
-        if (p.columnSums) x -= rows.mean[h] * p.columnSums[column];
+        if (!GATED && p.columnSums) x -= rows.mean[h] * p.columnSums[column];
         return x * rows.scale[h] + (p.bias ? p.bias[column] : 0.f);
       };
 #pragma unroll
@@ -247,7 +247,7 @@ template <int BN> DEVICE bool whole(const Product &p, int n0) {
   bool gated = p.act == GEGLU, folded = p.columnSums, residual = p.residual, rowBias = p.rowBias, summed = p.rowSums;
   bool narrow = p.outType == T16 && !(residual && p.residualType != T16) && !(rowBias && p.rowBiasType != T16);
   bool inside = n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
-  return inside && narrow && folded + residual + rowBias <= 1 && !(gated && (residual || rowBias)) && !(summed && (gated || folded || rowBias));
+  return inside && narrow && folded + residual + rowBias <= 1 && !(gated && (folded || residual || rowBias)) && !(summed && (gated || folded || rowBias));
 }
 
 // finish chooses between them.
@@ -261,9 +261,7 @@ template <int BN> DEVICE void finish(const Product &p, const Rows &rows, const f
       finishAny<BN, true>(p, rows, acc, sums, m0, n0);
     else
       finishAny<BN, false>(p, rows, acc, sums, m0, n0);
-  } else if (gated && folded)
-    finishWhole<BN, true, true, false, false, false>(p, rows, acc, sums, staged, m0, n0);
-  else if (gated)
+  } else if (gated)
     finishWhole<BN, true, false, false, false, false>(p, rows, acc, sums, staged, m0, n0);
   else if (folded)
     finishWhole<BN, false, true, false, false, false>(p, rows, acc, sums, staged, m0, n0);

@@ -75,6 +75,39 @@ GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
   allowNext();
 }
 
+// groupNormWhole has all pixels of a slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
+// is groupTotals' area and totals.
+template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
+  float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
+  Walk w(p);
+  Factors factors;
+  factors.read(p, w.c);
+  awaitPrevious();
+  Vec4 v[V];
+#pragma unroll
+  for (int i = 0; i < V; i++)
+    if (w.row + i * w.down < w.to) v[i] = w.at(w.row + i * w.down);
+  Sums sums(p, w);
+#pragma unroll
+  for (int i = 0; i < V; i++)
+    if (w.row + i * w.down < w.to) sums.add(v[i]);
+  groupTotals(p, w, sums, area, totals);
+  int groups = w.groups(p);
+  float *mean = area, *inverse = mean + groups;
+  for (int g = thread(); g < groups; g += threads()) momentsOf(p, pivotOf(p, w, g), totals[2 * g], totals[2 * g + 1], mean + g, inverse + g);
+  barrier();
+  allowNext();
+  factors.scale(w, mean, inverse);
+#pragma unroll
+  for (int i = 0; i < V; i++) {
+    asm volatile("" : "+r"(v[i].x), "+r"(v[i].y), "+r"(v[i].z), "+r"(v[i].w));  // or bfloat16s would be kept widened, in twice the registers
+    if (w.row + i * w.down < w.to) factors.write(p, w, v[i], w.row + i * w.down);
+  }
+}
+GLOBAL void THREADS(384, 1) group_norm_4(const GroupNorm p) { groupNormWhole<4>(p); }
+GLOBAL void THREADS(384, 1) group_norm_7(const GroupNorm p) { groupNormWhole<7>(p); }
+GLOBAL void THREADS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14>(p); }
+
 // group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk, groups/8, sample).
 GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
   begin();
@@ -216,10 +249,10 @@ GLOBAL void THREADS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5
 GLOBAL void THREADS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1>(p); }
 
 struct Fold {
-  u16 *w;                            // [rows][K], GEGLU's rows alternating in eights
+  u16 *w;                            // [rows][K]
   const float *gamma, *beta, *bias;  // [K], [K], [rows] or null
-  float *sums, *shifts;              // [rows], in the checkpoint's order
-  int rows, K, half;                 // K is a multiple of 8; half is GEGLU's rows of value, else 0
+  float *sums, *shifts;              // [rows]
+  int rows, K;                       // K is a multiple of 8
 };
 
 // fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias adds to its result: a warp a row.
@@ -244,8 +277,7 @@ GLOBAL void THREADS(256, 1) fold(const Fold p) {
   sum = warpSum(sum);
   shift = warpSum(shift);
   if (lane() == 0) {
-    int at = p.half ? n / 16 * 8 + n % 8 + (n % 16 < 8 ? 0 : p.half) : n;
-    p.sums[at] = sum;
-    p.shifts[at] = shift + (p.bias ? p.bias[at] : 0.f);
+    p.sums[n] = sum;
+    p.shifts[n] = shift + (p.bias ? p.bias[n] : 0.f);
   }
 }

@@ -6,6 +6,15 @@
 // TensorMap is CUtensorMap: what the copy engine needs to know of a tensor.
 struct __attribute__((aligned(64))) TensorMap { u64 words[16]; };
 
+// Ring is a place in a ring of stages and the parity of the round.
+template <int SIZE> struct Ring {
+  u32 at = 0, parity;
+  DEVICE_MEMBER explicit Ring(u32 parity) : parity(parity) {}
+  DEVICE_MEMBER void next() {
+    if (++at == SIZE) at = 0, parity ^= 1;
+  }
+};
+
 #ifdef EMULATE
 #include "../emulate/pipeline.h"
 #else
@@ -28,35 +37,10 @@ DEVICE void awaitPhase(u32 counter, u32 parity) {
                : "memory");
 }
 
-// Blocks of a cluster reach one another's shared memory. clusterBlocks is how many there are, clusterRank which one this is. arriveAt arrives at the counter at the
-// same place in another's (what products read before it is done with, so it needs no fence), and clusterBarrier is a barrier of all their threads, after
-// which countersBegun holds for all of them; it orders nothing else.
-DEVICE int clusterBlocks() {
-  int n;
-  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(n));
-  return n;
-}
-DEVICE int clusterRank() {
-  int n;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(n));
-  return n;
-}
-DEVICE void arriveAt(u32 counter, int rank) {
-  asm volatile("{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [there];}" ::"r"(counter), "r"(rank)
-               : "memory");
-}
-DEVICE void clusterBarrier() { asm volatile("barrier.cluster.arrive.relaxed; barrier.cluster.wait;" ::: "memory"); }
-
 // copyBox begins to fill shared memory with the box at x, y, z of a tensor; the counter gets the bytes. storeBox begins the reverse.
 DEVICE void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(dst), "l"(map), "r"(x),
                "r"(y), "r"(z), "r"(counter)
-               : "memory");
-}
-// copyBoxToAll fills the same place in all of the cluster's first blocks; each one's counter gets the bytes.
-DEVICE void copyBoxToAll(u32 dst, u64 map, int x, int y, int z, u32 counter, int blocks) {
-  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(dst),
-               "l"(map), "r"(x), "r"(y), "r"(z), "r"(counter), "h"((u16)((1 << blocks) - 1))
                : "memory");
 }
 // copyPixels is the same for an image: so many pixels as the map says, from the one at x, y of an image on, row by row and image by image, each moved by dx, dy.
@@ -75,6 +59,13 @@ DEVICE void awaitStores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: 
 
 // barrierOf is a barrier of some warps, with a number from 1 to 15.
 DEVICE void barrierOf(int number, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
+
+// elected is true in one lane of a warp. Of what that lane alone does the assembler knows that a warp does it once.
+DEVICE bool elected() {
+  int r;
+  asm volatile("{.reg .pred p; elect.sync _|p, 0xffffffff; selp.s32 %0, 1, 0, p;}" : "=r"(r));
+  return r;
+}
 
 // giveRegisters and takeRegisters change how many a thread of the warpgroup has, a multiple of 8; what is given is what others take.
 template <int N> DEVICE void giveRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }

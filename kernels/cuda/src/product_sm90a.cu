@@ -1,72 +1,75 @@
-// The product for Hopper where the copy engine can gather its operands: matrices, and NHWC images of any stride whose channels are multiples of 8. One warpgroup
-// copies slices of 64 of the depth, two multiply; blocks go on from tile to tile, so that the copies of the next one run during the end of the last. The two
-// share every tile, or take turns (CUTLASS calls that ping-pong): while one turns its sums into outputs, the other has the matrix units. Blocks of a cluster have
-// tiles one below the other, and each copies a part of the columns' slices to all of them, for what leaves the second-level cache is what limits them.
+// The product for Hopper where the copy engine can gather its operands: matrices, and NHWC images of any stride whose channels are multiples of 8. Threads of one
+// warpgroup copy slices of 64 of the depth, two multiply; blocks go on from tile to tile, so that the copies of the next one run during the end of the last. The two
+// share every tile, or take turns (CUTLASS calls that ping-pong): while one turns its sums into outputs, the other has the matrix units.
 #include "finish.cuh"
 #include "hopper.cuh"
 
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
-// Cluster is this block's place in its cluster, and which of the cluster's tiles, of all its blocks' rows together, it has.
-struct Cluster {
-  int blocks, rank, first, step;
-  DEVICE_MEMBER Cluster() : blocks(clusterBlocks()), rank(clusterRank()), first(blockX() / blocks), step(blocksX() / blocks) {}
-  // corner is where this block's part of a tile begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
-  DEVICE_MEMBER void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0) const {
-    int group = tile / (8 * p.tilesN), inGroup = tile % (8 * p.tilesN), height = minimum(8, p.tilesM - group * 8);
-    m0 = ((group * 8 + inGroup % height) * blocks + rank) * bm, n0 = inGroup / height * bn;
+// corner is where a tile begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
+DEVICE void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0) {
+  int group = p.tilesM > 8 ? tile / (8 * p.tilesN) : 0, inGroup = tile - group * 8 * p.tilesN, height = minimum(8, p.tilesM - group * 8);
+  int column = inGroup / height;
+  m0 = (group * 8 + inGroup - column * height) * bm, n0 = column * bn;
+}
+
+// Slice is a place in the depth.
+struct Slice {
+  int each, tap = 0, s = 0, ky = 0, kx = 0;  // slices of a tap; this one's tap, and its number there
+  DEVICE_MEMBER explicit Slice(const Product &p) : each(p.slices1 + p.slices2) {}
+  DEVICE_MEMBER void next(const Product &p) {
+    if (++s < each) return;
+    s = 0, tap++;
+    if (++kx == p.kw) kx = 0, ky++;
   }
+  // channel is its first, counted through both sources.
+  DEVICE_MEMBER int channel(const Product &p) const { return s < p.slices1 ? s * 64 : p.channels1 + (s - p.slices1) * 64; }
 };
 
-// copyOperands is the warpgroup that copies: one thread of it. What comes of weights is under way before the kernel ahead is done.
-template <int BM, int BN, int STAGES> DEVICE void copyOperands(const Product &p, const Cluster &cluster, u64 maps, u32 base, u32 full, u32 free) {
-  constexpr int STAGE = (BM + BN) * 128, MAP = sizeof(TensorMap);
-  int part = BN / cluster.blocks;
-  int stage = 0, taps = maximum(p.taps, 1), each = p.slices1 + p.slices2, ahead = 0;
-  auto column = [&](int tap, int s) { return tap * p.channels + (s < p.slices1 ? s * 64 : p.channels1 + (s - p.slices1) * 64); };
-  auto copyColumns = [&](int stage, int tap, int s, int n0) {
-    arriveExpecting(full + 8 * stage, STAGE);
-    u32 at = base + stage * STAGE + BM * 128 + cluster.rank * part * 128;
-    if (cluster.blocks > 1)
-      copyBoxToAll(at, maps + 2 * MAP, column(tap, s), n0 + cluster.rank * part, 0, full + 8 * stage, cluster.blocks);
-    else
-      copyBox(at, maps + 2 * MAP, column(tap, s), n0, 0, full + 8 * stage);
-  };
-  if (p.weights && cluster.first < p.tiles) {
+// copyColumns copies what tiles need of w: one thread. Where that is weights it begins before the kernel ahead is done.
+template <int BM, int BN, int STAGES> DEVICE void copyColumns(const Product &p, u64 map, u32 base, u32 full, u32 free) {
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
+  Ring<STAGES> stage(1);
+  if (!p.weights) awaitPrevious();
+  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int m0, n0;
-    cluster.corner(p, cluster.first, BM, BN, m0, n0);
-    for (; ahead < minimum(STAGES, taps * each); ahead++) copyColumns(ahead, ahead / each, ahead % each, n0);
+    corner(p, tile, BM, BN, m0, n0);
+    Slice at(p);
+    for (int i = 0; i < slices; i++, at.next(p), stage.next()) {
+      awaitPhase(free + 8 * stage.at, stage.parity);
+      arriveExpecting(full + 8 * stage.at, BN * 128);
+      copyBox(base + stage.at * (BM + BN) * 128 + BM * 128, map, at.tap * p.channels + at.channel(p), n0, 0, full + 8 * stage.at);
+    }
   }
+  if (p.weights) awaitPrevious();
+}
+
+// copyRows copies what they need of x and x2: another thread.
+template <int BM, int BN, int STAGES> DEVICE void copyRows(const Product &p, u64 maps, u32 base, u32 full, u32 free) {
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
+  Ring<STAGES> stage(1);
   awaitPrevious();
-  u32 parity = 1;
-  for (int tile = cluster.first; tile < p.tiles; tile += cluster.step) {
+  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int m0, n0;
-    cluster.corner(p, tile, BM, BN, m0, n0);
+    corner(p, tile, BM, BN, m0, n0);
     int image = 0, y = 0, x = 0;
     if (p.taps) {
       image = m0 / (p.OH * p.OW);
       int pixel = m0 - image * (p.OH * p.OW);
       y = pixel / p.OW * p.stride - p.top, x = pixel % p.OW * p.stride - p.left;
     }
-    for (int tap = 0; tap < taps; tap++) {
-      int ky = tap / p.kw, kx = tap - ky * p.kw;
-      for (int s = 0; s < each; s++) {
-        bool second = s >= p.slices1;
-        int c = (second ? s - p.slices1 : s) * 64;
-        u64 map = second ? maps + MAP : maps;
-        u32 at = base + stage * STAGE, counter = full + 8 * stage;
-        if (ahead > 0) {
-          ahead--;
-        } else {
-          awaitPhase(free + 8 * stage, parity);
-          copyColumns(stage, tap, s, n0);
-        }
-        if (p.taps)
-          copyPixels(at, map, c, x, y, image, kx, ky, counter);
-        else
-          copyBox(at, map, c, m0, 0, counter);
-        if (++stage == STAGES) stage = 0, parity ^= 1;
-      }
+    Slice at(p);
+    for (int i = 0; i < slices; i++, at.next(p), stage.next()) {
+      bool second = at.s >= p.slices1;
+      int c = at.channel(p) - (second ? p.channels1 : 0);
+      u64 map = second ? maps + sizeof(TensorMap) : maps;
+      u32 to = base + stage.at * (BM + BN) * 128, counter = full + 8 * stage.at;
+      awaitPhase(free + 8 * stage.at, stage.parity);
+      arriveExpecting(counter, BM * 128);
+      if (p.taps)
+        copyPixels(to, map, c, x, y, image, at.kx, at.ky, counter);
+      else
+        copyBox(to, map, c, m0, 0, counter);
     }
   }
 }
@@ -80,36 +83,30 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
   int group = uniform(warp() >> 2);
-  Cluster cluster;
   allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
-      counterBegins(full + 8 * i, 1);
-      counterBegins(free + 8 * i, (ALTERNATE ? 4 : 8) * cluster.blocks);  // the warps that multiply
+      counterBegins(full + 8 * i, 2);
+      counterBegins(free + 8 * i, ALTERNATE ? 4 : 8);  // the warps that multiply
     }
     for (int i = 0; i < 2; i++) counterBegins(turns + 8 * i, 4);
     countersBegun();
   }
-  if (cluster.blocks > 1)
-    clusterBarrier();
-  else
-    barrier();
-  // Another block may still copy to this one, or arrive at its counters.
-  auto end = [&] {
-    if (cluster.blocks > 1) meet(), clusterBarrier();
-  };
+  barrier();
   if (group == 2) {
     giveRegisters<40>();
-    if (thread() == 256)
-      copyOperands<BM, BN, STAGES>(p, cluster, maps, base, full, free);
+    int w = uniform(warp());
+    if (w == 8 && elected())
+      copyColumns<BM, BN, STAGES>(p, maps + 2 * sizeof(TensorMap), base, full, free);
+    else if (w == 9 && elected())
+      copyRows<BM, BN, STAGES>(p, maps, base, full, free);
     else
       awaitPrevious();
-    end();
     return;
   }
   awaitPrevious();
   takeRegisters<232>();
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = cluster.first, step = cluster.step;
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
   u32 parity = 0, turn = group ^ 1;
   auto skip = [&] {  // the stages of a tile that is the other's
     stage += slices;
@@ -121,19 +118,15 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     step *= 2;
   }
   bool speaks = lane() == 0;
-  auto release = [&](int stage) {  // to whoever copies to it
-    if (cluster.blocks > 1) {
-      if (lane() < cluster.blocks) arriveAt(free + 8 * stage, lane());
-    } else if (speaks) {
-      arrive(free + 8 * stage);
-    }
+  auto release = [&](int stage) {
+    if (speaks) arrive(free + 8 * stage);
   };
   float acc[SUMS];
 #pragma unroll
   for (int i = 0; i < SUMS; i++) acc[i] = 0.f;
   for (; tile < p.tiles; tile += step) {
     int m0, n0, before = 0;
-    cluster.corner(p, tile, BM, BN, m0, n0);
+    corner(p, tile, BM, BN, m0, n0);
     if (!ALTERNATE) m0 += group * OWN;
     staged.warm(p, n0);
     if (p.residual && whole<PIECE>(p, n0)) staged.fill(p, m0, n0);
@@ -190,7 +183,6 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       rows[0] = rows[ROWS - 1];
     }
   }
-  end();
 }
 
 #define TILE(ROWS, BM, BN, STAGES) \
