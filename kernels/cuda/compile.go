@@ -65,7 +65,7 @@ func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DTy
 	if !d.apart {
 		plan = fuse(plan)
 		if slices.ContainsFunc(d.tiles, func(t tile) bool { return t.copied }) {
-			plan = fuseNorms(plan)
+			plan = fuseGroups(fuseNorms(plan))
 		}
 	}
 	p := &program{device: d, plan: plan, weights: source, precision: precision, as: as, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
@@ -105,7 +105,8 @@ func (p *program) store() error {
 		}
 	}
 	for _, n := range p.plan.Nodes {
-		if _, ok := n.Spec.(summing); ok {
+		switch n.Spec.(type) {
+		case summing, totalling:
 			p.storage[n.Out[1]] = wide
 		}
 	}
@@ -116,10 +117,10 @@ func (p *program) store() error {
 func (p *program) lowerAll() error {
 	hoisted := p.plan.Hoisted()
 	var failed []error
-	parts := map[int]int{}
+	parts, totalled := map[int]int{}, map[int]bool{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			parts: parts, precision: p.precision, view: p.as, flash: p.device.flash,
+			parts: parts, totalled: totalled, precision: p.precision, view: p.as, flash: p.device.flash,
 			scratch: func(bytes int64) ref {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
 				return ref{kind: atScratch, index: len(p.blocks) - 1}

@@ -233,6 +233,10 @@ func operation(s kernels.Spec) kernels.Spec {
 		return operation(s.Spec)
 	case summing:
 		return operation(s.Spec)
+	case totalling:
+		return operation(s.Spec)
+	case totalled:
+		return s.GroupNorm
 	case normed:
 		return operation(s.Spec)
 	}

@@ -206,9 +206,17 @@ func TestJoinedNorms(t *testing.T) {
 	}
 }
 
-// checkFused compares the block, fused and with every operation by itself, with the reference.
+// checkFused compares both plans, fused and with every operation by itself, with the reference.
 func checkFused(t *testing.T, d *Device) {
-	p, inputs, out := block(t)
+	for name, plan := range map[string]func(*testing.T) (*planner, []kernels.Value, kernels.Value){"block": block, "residuals": residuals} {
+		t.Run(name, func(t *testing.T) {
+			p, inputs, out := plan(t)
+			checkFusedPlan(t, d, p, inputs, out)
+		})
+	}
+}
+
+func checkFusedPlan(t *testing.T, d *Device, p *planner, inputs []kernels.Value, out kernels.Value) {
 	source := waves{sourceOf(&p.Plan)}
 	values := make([]oracle.Tensor, len(p.Tensors))
 	for i, v := range inputs {

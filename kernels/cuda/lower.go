@@ -70,10 +70,14 @@ type lowering struct {
 	view      // the card: multiprocessors, tiles to choose from
 	flash     []flashTile
 	in, out   []operand
-	sums      *rowSums    // that the product is to write
-	norm      *rowSums    // of a layer norm in front of the product
-	parts     map[int]int // of row sums, by number of their value: what summing products of the plan have written
-	launches  []launch
+	sums      *rowSums     // that the product is to write
+	norm      *rowSums     // of a layer norm in front of the product
+	parts     map[int]int  // of row sums, by number of their value: what summing products of the plan have written
+	totals    *totalsOut   // of its channels, that the product is to write
+	totalled  map[int]bool // by number of their value: whether totals were written
+	// channelTotals are those of a group norm's sources, if it has all of them.
+	channelTotals []ref
+	launches      []launch
 
 	weights  func(v int, p packing) (ref, error) // packs input v
 	link     func(w *packed, f *folding)
@@ -109,6 +113,10 @@ func (l *lowering) lower(s kernels.Spec) error {
 		return l.summing(s)
 	case normed:
 		return l.normed(s)
+	case totalling:
+		return l.totalling(s)
+	case totalled:
+		return l.totalledNorm(s)
 	case kernels.Linear:
 		return l.linear(s)
 	case kernels.Conv2d:

@@ -64,11 +64,18 @@ func (l *lowering) copied(p product, t tile) {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}
 	blocks := min(int(made.Tiles), l.sms)
+	if l.totals != nil {
+		l.totals.written = p.addsUp(t)
+	}
+	totals := l.totals
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
 		if l.sums != nil {
 			made.RowSums = at(l.sums.at)
+		}
+		if totals != nil && totals.written {
+			made.Totals = at(totals.at)
 		}
 		if l.norm != nil {
 			made.Moments, made.ColumnSums = at(l.norm.at), at(p.columnSums)
@@ -76,6 +83,14 @@ func (l *lowering) copied(p product, t tile) {
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
+}
+
+// addsUp reports whether the ends of a product's tiles can add up its channels: those that go through shared memory, and lie inside of the result.
+func (p *product) addsUp(t tile) bool {
+	residual, rowBias := p.residual.kind != nowhere, p.rowBias.kind != nowhere
+	narrowed := p.out.storage == narrow && (!residual || p.residual.storage == narrow) && (!rowBias || p.rowBias.storage == narrow)
+	return narrowed && !(residual && rowBias) && p.rowScale.kind == nowhere && p.columnSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
+		int(p.Columns)%t.n == 0 && p.M%totalRows == 0
 }
 
 // productLaunch is what the parameters of such a kernel are made of.

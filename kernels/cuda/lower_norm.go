@@ -39,9 +39,13 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	}
 	c, size := int(p.C1+p.C2), int(p.C1+p.C2)/s.Groups
 	var partial ref
+	totals := l.channelTotals
 	params := func(at func(ref) driver.Ptr) any {
 		p := p
 		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.ref), at(x2.ref), at(weight), at(bias), at(partial), at(out.ref)
+		for k, to := range []*driver.Ptr{&p.Totals, &p.Totals2}[:len(totals)] {
+			*to = at(totals[k])
+		}
 		return p
 	}
 	across := 0
@@ -64,15 +68,21 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 			16*(block+narrowest)+8*(8*narrowest/size), params)
 		return nil
 	}
-	// Enough blocks to fill the card once, and no more: each of the second kernel's reads what all of the first's wrote.
+	// Enough blocks to fill the card once, and no more: each of the last kernel's reads what all of the first's wrote.
 	slabs := c / (8 * across)
 	p.Across = int32(across)
 	_, least := walkers(across, 1)
 	p.Chunks = int32(max(1, min(l.sms/(slabs*batch), int(p.Pixels)/least)))
 	block, _ := walkers(across, int(p.Pixels)/int(p.Chunks))
-	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
 	grid := driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}
-	l.launch("group_sums", grid, uint32(block), 16*(block+across)+8*(8*across/size), params) // the area and totals of groupTotals
+	if l.channelTotals != nil {
+		rows := int(p.Pixels) / totalRows
+		p.Chunks = int32(max(1, min(8*l.sms/(s.Groups*batch), rows/32)))
+		l.launch("group_gather", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
+	} else {
+		l.launch("group_sums", grid, uint32(block), 16*(block+across)+8*(8*across/size), params) // the area and totals of groupTotals
+	}
+	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
 	l.launch("group_scale", grid, uint32(block), shared, params)
 	return nil
 }

@@ -23,7 +23,7 @@ type (
 	productParams struct {
 		X, X2, W                                driver.TensorMap
 		Bias, RowBias, Residual, RowScale, Out  driver.Ptr
-		RowSums, Moments, ColumnSums            driver.Ptr
+		RowSums, Totals, Moments, ColumnSums    driver.Ptr
 		M, Columns, PitchOut                    int32
 		Slices1, Slices2, Taps, KW              int32
 		Channels1, Channels                     int32
@@ -33,7 +33,7 @@ type (
 		Parts                                   int32
 		Eps                                     float32
 		Weights                                 int32
-		_                                       [8]int32 // a multiple of 64 bytes
+		_                                       [6]int32 // a multiple of 64 bytes
 	}
 	attentionParams struct {
 		Q, K, V, Out                        driver.Ptr
@@ -61,6 +61,7 @@ type (
 	}
 	groupNormParams struct {
 		X, X2, Weight, Bias, Partial, Out driver.Ptr
+		Totals, Totals2                   driver.Ptr
 		Pixels, C1, C2, Groups, Chunks    int32
 		XType, X2Type, OutType, Act       int32
 		Eps                               float32

@@ -24,6 +24,7 @@ var parameterSize = map[string]uintptr{
 	"group_apply":      unsafe.Sizeof(groupNormParams{}),
 	"group_sums":       unsafe.Sizeof(groupNormParams{}),
 	"group_norm":       unsafe.Sizeof(groupNormParams{}),
+	"group_gather":     unsafe.Sizeof(groupNormParams{}),
 	"group_scale":      unsafe.Sizeof(groupNormParams{}),
 	"fold":             unsafe.Sizeof(foldParams{}),
 	"project":          unsafe.Sizeof(projectParams{}),

@@ -10,6 +10,7 @@ struct Product {
   const float *rowScale;
   void *out;
   float *rowSums;                      // [tilesN][M][2]: sum and sum of squares of each row of out in each tile; or null
+  float *totals;                       // [M/64][columns/2][4]: of each pair of channels the sums over 64 rows of out, and those of squares; or null
   const float *moments, *columnSums;   // of a product of a layer norm: such sums [parts][M][2] of x, and the sums of w's rows; or null
   int M, columns, pitchOut;            // columns of out and residual, a multiple of 8
   int slices1, slices2, taps, kw;      // slices of each source's channels; taps 0: a matrix
@@ -185,6 +186,42 @@ DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Su
       if (inside && ((b + 1) * 32 <= COLUMNS || q * 8 + b * 32 < COLUMNS)) *(Vec4 *)(out + b * 32) = loadShared(staged.words(b, h));
   }
   meet();
+}
+
+// addUp adds up the channels of the 64 rows whose outputs the four warps of a group have staged.
+template <int BN> DEVICE void addUp(const Product &p, Staged<BN> staged, int m0, int n0) {
+  constexpr int PAIRS = BN / 2, EACH = (PAIRS + 31) / 32;
+  float sums[EACH][4];
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    int pair = lane() + 32 * i;
+    float *s = sums[i];
+    s[0] = s[1] = s[2] = s[3] = 0.f;
+    if (PAIRS % 32 && pair >= PAIRS) continue;
+#pragma unroll
+    for (int row = 0; row < 16; row++) {
+      u32 w = loadSharedWord(staged.base + row * Staged<BN>::PITCH + 4 * pair);
+      float low = widen((u16)w), high = widen((u16)(w >> 16));
+      s[0] += low, s[1] += high, s[2] += low * low, s[3] += high * high;
+    }
+  }
+  meet();
+#pragma unroll
+  for (int i = 0; i < EACH; i++)
+    if (PAIRS % 32 == 0 || lane() + 32 * i < PAIRS) storeSharedVec(staged.base + 16 * (lane() + 32 * i), sums[i]);
+  int group = warp() >> 2, pair = thread() & 127;
+  barrierOf(1 + group, 128);
+  if (pair < PAIRS && m0 < p.M) {
+    float total[4] = {0.f, 0.f, 0.f, 0.f};
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+      Vec4 v = loadShared(staged.base + (w - (warp() & 3)) * Staged<BN>::SIZE + 16 * pair);
+      total[0] += __builtin_bit_cast(float, v.x), total[1] += __builtin_bit_cast(float, v.y);
+      total[2] += __builtin_bit_cast(float, v.z), total[3] += __builtin_bit_cast(float, v.w);
+    }
+    *(Vec4 *)(p.totals + ((i64)(m0 / 64) * (p.columns / 2) + n0 / 2 + pair) * 4) = __builtin_bit_cast(Vec4, total);
+  }
+  barrierOf(1 + group, 128);
 }
 
 // finishPlain stores the sums as they are, in float32: the scores of attention by products.

@@ -4,7 +4,7 @@
 // moments makes mean and 1/σ of groups from the sums of their chunks, LANES neighbouring lanes a group, the same in each of them; all 32 lanes of a warp call it.
 template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int group, float *mean, float *inverse) {
   const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
-  float pivot = groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
+  float pivot = p.totals ? 0.f : groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
 #pragma unroll 4
   for (int i = lane() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
 #pragma unroll
@@ -38,6 +38,33 @@ GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
     float *out = p.partial + (((i64)blockZ() * p.groups + blockY() * groups + g) * p.chunks + blockX()) * 2;
     out[0] = totals[2 * g];
     out[1] = totals[2 * g + 1];
+  }
+}
+
+// group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid (chunk, group, sample).
+GLOBAL void THREADS(128, 8) group_gather(const GroupNorm p) {
+  begin();
+  int sample = blockZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockY() * pairs, rows = p.pixels / 64;
+  int each = (rows + blocksX() - 1) / blocksX(), from = blockX() * each, to = minimum(from + each, rows);
+  float s = 0.f, q = 0.f;
+#pragma unroll 4
+  for (int i = thread(); i < (to - from) * pairs; i += 128) {
+    int row = i / pairs, pair = first + i - row * pairs;
+    bool second = 2 * pair >= p.C1;
+    i64 at = (i64)(sample * rows + from + row) * ((second ? p.C2 : p.C1) / 2) + pair - (second ? p.C1 / 2 : 0);
+    const float *f = (second ? p.totals2 : p.totals) + at * 4;
+    Vec4 v = *(const Vec4 *)f;
+    s += __builtin_bit_cast(float, v.x) + __builtin_bit_cast(float, v.y);
+    q += __builtin_bit_cast(float, v.z) + __builtin_bit_cast(float, v.w);
+  }
+  float *sums = (float *)dynamicShared;
+  s = warpSum(s), q = warpSum(q);
+  if (lane() == 0) sums[2 * warp()] = s, sums[2 * warp() + 1] = q;
+  barrier();
+  if (thread() < 2) {
+    float sum = 0.f;
+    for (int w = 0; w < 4; w++) sum += sums[2 * w + thread()];
+    p.partial[(((i64)sample * p.groups + blockY()) * p.chunks + blockX()) * 2 + thread()] = sum;
   }
 }
 

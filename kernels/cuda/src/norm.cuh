@@ -9,6 +9,7 @@ struct GroupNorm {
   const float *weight, *bias;
   float *partial;  // [sample][group][chunk][2]: sum and sum of squares about the pivot
   void *out;
+  const float *totals, *totals2;  // of x and x2 from the products that made them, see Product, or null: then pivots are 0
   int pixels, C1, C2, groups, chunks;
   int xType, x2Type, outType, act;
   float eps;

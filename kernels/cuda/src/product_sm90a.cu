@@ -175,6 +175,7 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       int m = m0 + i / PIECES * 64, n = n0 + i % PIECES * PIECE;
       if (i && p.residual && whole<PIECE>(p, n)) staged.fill(p, m, n);
       finish<PIECE>(p, rows[0], acc, sums, staged, m, n);
+      if (p.totals) addUp<PIECE>(p, staged, m, n);
 #pragma unroll
       for (int k = 0; k < SUMS - PIECE / 2; k++) acc[k] = acc[k + PIECE / 2];
       if ((i + 1) % PIECES) continue;
