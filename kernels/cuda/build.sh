@@ -1,7 +1,6 @@
 #!/bin/sh
 # Compiles the kernels of src/ once for each 16-bit type, to PTX images and the manifest that go test checks. Needs clang 19 and Go, no CUDA toolkit; the same compiler gives the same
-# bytes. Sources whose names end in _sm90a are for Hopper alone (PTX 8.0), all others for capability 8.0 on (PTX 7.0); what runs between the products is compiled for
-# capability 9.0 as well, where kernels can be launched ahead of time.
+# bytes. Sources whose names end in _sm90a are for Hopper alone (PTX 8.0), all others for capability 8.0 on (PTX 7.0).
 #
 #   kernels/cuda/build.sh            compile to images/
 #   kernels/cuda/build.sh DIR        compile to DIR, which must not exist
@@ -31,9 +30,6 @@ list() { # source, image, architecture, PTX version, type
 			case $name in
 			*_sm90a) echo "$source $name sm_90a 80 $type" ;;
 			*) echo "$source $name sm_80 70 $type" ;;
-			esac
-			case $name in
-			norm | elementwise | denoise | softmax) echo "$source ${name}_sm90 sm_90 80 $type" ;;
 			esac
 		done
 	done

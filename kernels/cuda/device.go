@@ -22,10 +22,6 @@ type Options struct {
 	Variant string
 	// Precision of programs that do not choose: F16 (also 0) or BF16.
 	Precision kernels.DType
-	// Overlap lets a kernel be launched while the one before it ends, on cards that have the variant sm_90a, if a block of it fills a multiprocessor: several
-	// would gather where places come free first. It is not the default: on an H100 a step of SDXL base at 1024×1024 took 28.9 ms with it and 28.5 ms
-	// without, at 512×512 10.0 and 10.2 ms.
-	Overlap bool
 	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one fits, once. Several goroutines may call it.
 	Tell func(line string)
 }
@@ -39,12 +35,9 @@ type Device struct {
 	info    kernels.Info
 	sms     int
 	tiles   []tile
-	flash   []flashTile // none but on Hopper
-	// overlap lets kernels that can be launched ahead of time, and take more than half of a multiprocessor's shared memory, start while the ones before them end.
-	overlap     bool
-	sharedPerSM int
-	tell        func(line string) // or nil
-	told        sync.Map          // lines
+	flash   []flashTile       // none but on Hopper
+	tell    func(line string) // or nil
+	told    sync.Map          // lines
 	// apart keeps every operation of a plan by itself, to tell a wrong fusion from a wrong kernel.
 	apart     bool
 	libraries map[kernels.DType]*library
@@ -94,20 +87,18 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{
-		context:     c,
-		info:        info,
-		sms:         card.Multiprocessors,
-		sharedPerSM: card.SharedPerMultiprocessor,
-		tell:        o.Tell,
-		tiles:       tiles,
-		libraries:   map[kernels.DType]*library{},
-		memory:      pool{context: c, limit: o.Memory},
-		turn:        make(chan struct{}, 1),
-		needs:       map[*program]int64{},
+		context:   c,
+		info:      info,
+		sms:       card.Multiprocessors,
+		tell:      o.Tell,
+		tiles:     tiles,
+		libraries: map[kernels.DType]*library{},
+		memory:    pool{context: c, limit: o.Memory},
+		turn:      make(chan struct{}, 1),
+		needs:     map[*program]int64{},
 	}
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles
-		d.overlap = o.Overlap && drv.HasLaunchAttributes()
 	}
 	for _, p := range info.Precisions {
 		d.libraries[p] = newLibrary(c, p, info.Variant == "sm_90a")

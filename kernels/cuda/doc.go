@@ -9,22 +9,19 @@
 //
 // # The way of a plan
 //
-// Compile joins linear layers of one input (fuse) and, on Hopper, lets products take over the layer norms between them (fuseNorms). It lowers each node
+// Compile joins linear layers of one input (fuse) and, on Hopper, lets products take over the layer norms between them (fuseNorms) and
+// the moments of group norms behind them (fuseGroups). It lowers each node
 // to launches whose addresses are still names (ref), registers its weights, which the first run uploads and packs on the card (loader), and plans memory:
 // values that outlive a run in memory of the program's own, temporaries and scratch in the arena that all programs share. The first run turns names
 // into addresses and records the launches as a graph; they are recorded again when the arena or the weights have moved. Everything of a device goes
 // through one stream, so that programs may share the arena and hand values over without waiting.
-//
-// On Hopper, with Options.Overlap, a kernel whose blocks have a multiprocessor each may be launched while the one before it ends, and waits for it by itself
-// (awaitPrevious in src/primitives.cuh). The manifest says which kernels do; others are launched when all before them is done.
 //
 // # Kernels
 //
 // src/ holds the sources, images/ what build.sh made of them, manifest.json the hashes that tie the two together. One product kernel serves
 // linear layers and convolutions of any geometry; channel counts that are not multiples of 8 are padded in front of it. There are two families: sm_80
 // runs on every card from capability 8.0 on with at most 99 KB of shared memory a block; sm_90a, for Hopper, replaces the product (by tgemm or agemm where the
-// copy engine can gather the operands, else by wgemm) and the attention of heads of 64, and takes everything else from the first. Images named
-// _sm90 hold kernels of the first family again, compiled so that they may be launched ahead of time. Sizes of tiles are chosen by chooseTile. Where
+// copy engine can gather the operands, else by wgemm) and the attention of heads of 64, and takes everything else from the first. Sizes of tiles are chosen by chooseTile. Where
 // no tuned kernel takes an operation's shapes a general one does, and Options.Tell is told if the model is of full size. No
 // kernel has local memory in its PTX; TestImages and TestSharedMemory hold all this against the images.
 //

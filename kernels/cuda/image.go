@@ -26,7 +26,6 @@ type manifest struct {
 	Images    map[string]struct {
 		SHA256  string         `json:"sha256"`  // of the text
 		Kernels map[string]int `json:"kernels"` // bytes of static shared memory, at most
-		Waits   bool           `json:"waits"`   // every kernel waits for the one before it
 	} `json:"images"`
 }
 
@@ -63,19 +62,18 @@ func readImage(path string) ([]byte, error) {
 type library struct {
 	context   *driver.Context
 	suffix    string // of the images: ".f16.ptx.gz"
-	hopper    bool   // of a kernel's images the one for capability 9.0
 	carve     bool   // all kernels divide the multiprocessors' memory alike
 	mu        sync.Mutex
 	modules   map[string]*driver.Module
 	functions map[string]*driver.Function
 }
 
-func newLibrary(c *driver.Context, precision kernels.DType, hopper bool) *library {
+func newLibrary(c *driver.Context, precision kernels.DType, carve bool) *library {
 	suffix := ".f16.ptx.gz"
 	if precision == kernels.BF16 {
 		suffix = ".bf16.ptx.gz"
 	}
-	return &library{context: c, suffix: suffix, hopper: hopper, carve: hopper, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
+	return &library{context: c, suffix: suffix, carve: carve, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
 }
 
 // function returns a kernel that may use as much shared memory as the engine ever asks for.
@@ -131,9 +129,7 @@ func (l *library) image(name string) (found string, err error) {
 		return "", err
 	}
 	for path, image := range m.Images {
-		_, has := image.Kernels[name]
-		again := strings.Contains(path, againImage)
-		if has && strings.HasSuffix(path, l.suffix) && (found == "" || again) && (l.hopper || !again) {
+		if _, has := image.Kernels[name]; has && strings.HasSuffix(path, l.suffix) {
 			found = path
 		}
 	}
@@ -143,27 +139,14 @@ func (l *library) image(name string) (found string, err error) {
 	return found, nil
 }
 
-// waits reports whether a kernel may be launched while the one before it runs.
-func (l *library) waits(name string) bool {
-	path, err := l.image(name)
-	if err != nil {
-		return false
-	}
-	m, err := readManifest()
-	return err == nil && m.Images[path].Waits
-}
-
 // The shared memory that a block may have: 99 KB on every card of the family sm_80, 227 KB on Hopper.
 const (
 	mostShared   = 99 << 10
 	hopperShared = 227 << 10
 )
 
-// hopperImage is in the names of images for capability 9.0 alone, againImage in those of kernels that an image for every card has too.
-const (
-	hopperImage = "_sm90a."
-	againImage  = "_sm90."
-)
+// hopperImage is in the names of images for capability 9.0 alone.
+const hopperImage = "_sm90a."
 
 func (l *library) close() error {
 	l.mu.Lock()

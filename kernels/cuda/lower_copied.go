@@ -57,9 +57,6 @@ func (l *lowering) copied(p product, t tile) {
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
 		made.Taps = 0
 	}
-	if p.w.kind == atWeight {
-		made.Weights = 1
-	}
 	if l.norm != nil {
 		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
 	}

@@ -47,7 +47,7 @@ func TestModelSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the models")
 	}
-	d := card(t, Options{Variant: *speedVariant, Overlap: true})
+	d := card(t, Options{Variant: *speedVariant})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}
@@ -63,12 +63,10 @@ func TestModelSpeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		best := d.overlap
-		for i, how := range []struct{ overlap, apart bool }{{false, false}, {true, false}, {false, true}} {
-			if i > 0 && *speedOnly {
+		for _, d.apart = range []bool{false, true} {
+			if d.apart && *speedOnly {
 				break
 			}
-			d.overlap, d.apart = how.overlap && best, how.apart
 			compiled, err := d.Compile(c.plan.plan, w, kernels.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -79,18 +77,16 @@ func TestModelSpeed(t *testing.T) {
 				t.Fatal(err)
 			}
 			each, once := p.count()
-			fmt.Printf("%s: %.3f ms, kernels overlap: %t, every operation by itself: %t, %d launches a run, %d a request, arena %d MB\n",
-				c.name, took.Seconds()*1e3, d.overlap, d.apart, total(each), total(once), p.need>>20)
-			if !how.overlap {
-				if err := p.timeKinds(); err != nil {
-					t.Fatal(err)
-				}
+			fmt.Printf("%s: %.3f ms, every operation by itself: %t, %d launches a run, %d a request, arena %d MB\n",
+				c.name, took.Seconds()*1e3, d.apart, total(each), total(once), p.need>>20)
+			if err := p.timeKinds(); err != nil {
+				t.Fatal(err)
 			}
 			if err := p.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		d.overlap, d.apart = best, false
+		d.apart = false
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -32,8 +32,7 @@ type (
 		Tiles, TilesM, TilesN                   int32
 		Parts                                   int32
 		Eps                                     float32
-		Weights                                 int32
-		_                                       [6]int32 // a multiple of 64 bytes
+		_                                       [7]int32 // a multiple of 64 bytes
 	}
 	attentionParams struct {
 		Q, K, V, Out                        driver.Ptr

@@ -167,7 +167,6 @@ func (p *program) bind(l launch) (*driver.Launch, error) {
 		return nil, err
 	}
 	config := driver.Config{Grid: l.grid, Block: driver.Dim{X: l.block, Y: 1, Z: 1}, DynamicShared: l.shared}
-	config.Programmatic = p.device.overlap && 2*int(l.shared) > p.device.sharedPerSM && p.device.libraries[p.precision].waits(l.kernel)
 	params := l.params(p.address)
 	if m, ok := params.(mapped); ok {
 		if params, err = m.encode(p.device.context); err != nil {

@@ -19,9 +19,8 @@ var (
 	speed        = flag.Bool("cuda.speed", false, "TestSpeed: time the shapes that matter")
 	speedFilter  = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
 	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
-	speedOverlap = flag.Bool("cuda.overlap", false, "TestSpeed: a kernel may be launched while the one before it ends")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
-	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also with kernels that overlap, and every operation by itself")
+	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also with every operation by itself")
 	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
 	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
 )
@@ -220,7 +219,7 @@ func TestSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the kernels")
 	}
-	d := card(t, Options{Variant: *speedVariant, Overlap: *speedOverlap})
+	d := card(t, Options{Variant: *speedVariant})
 	for _, l := range d.libraries {
 		l.carve = l.carve && *speedCarve
 	}

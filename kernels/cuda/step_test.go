@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn"
@@ -172,26 +171,5 @@ func TestLaunchesOfAStep(t *testing.T) {
 		if total(each) > c.each || total(once) > c.once {
 			t.Errorf("%s: %d launches a run and %d a request, want at most %d and %d", c.name, total(each), total(once), c.each, c.once)
 		}
-	}
-}
-
-// TestWeightsAhead: the copying kernels may fetch weights before the kernel ahead is done, and nothing else. Both products of attention with large heads have
-// activations in their place.
-func TestWeightsAhead(t *testing.T) {
-	d := onHopper(t)
-	p := decode(t, d).program(t, d)
-	counts := map[string][2]int{}
-	for i, n := range p.nodes {
-		for _, l := range n.launches {
-			if made, ok := l.params(func(ref) driver.Ptr { return 0 }).(productLaunch); ok {
-				kind := kindOf(p.plan.Nodes[i].Spec)
-				count := counts[kind]
-				count[made.Weights]++
-				counts[kind] = count
-			}
-		}
-	}
-	if counts["Attention"][0] == 0 || counts["Attention"][1] > 0 || counts["Conv2d"][0] > 0 || counts["Conv2d"][1] == 0 {
-		t.Errorf("products without and with weights, by operation: %v", counts)
 	}
 }

@@ -47,8 +47,6 @@ DEVICE int blocksX() { return emulatedGrid[0]; }
 DEVICE void trap() { __builtin_trap(); }
 DEVICE void barrier() { meetBlock(); }
 DEVICE void meet() { meetWarp(); }
-DEVICE void awaitPrevious() {}
-DEVICE void allowNext() {}
 
 DEVICE float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 

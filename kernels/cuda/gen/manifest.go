@@ -23,7 +23,6 @@ import (
 type image struct {
 	SHA256  string         `json:"sha256"` // of the text: compressors differ, what the driver is given must not
 	Kernels map[string]int `json:"kernels"`
-	Waits   bool           `json:"waits,omitempty"` // every kernel waits for the one before it, so that it may be launched ahead of time
 }
 
 var (
@@ -59,19 +58,9 @@ func main() {
 			bytes += n
 		}
 		i := image{SHA256: digest(text), Kernels: map[string]int{}}
-		entries := entry.FindAllSubmatchIndex(text, -1)
-		waits := 0
-		for k, m := range entries {
-			end := len(text)
-			if k+1 < len(entries) {
-				end = entries[k+1][0]
-			}
-			i.Kernels[string(text[m[2]:m[3]])] = bytes
-			if regexp.MustCompile(`\sgriddepcontrol\.wait;`).Match(text[m[0]:end]) {
-				waits++
-			}
+		for _, m := range entry.FindAllSubmatch(text, -1) {
+			i.Kernels[string(m[1])] = bytes
 		}
-		i.Waits = waits == len(entries)
 		out.Images["images/"+filepath.Base(path)] = i
 	}
 	e := json.NewEncoder(os.Stdout)

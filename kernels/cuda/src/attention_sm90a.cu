@@ -51,7 +51,6 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   u32 shared = (sharedAddress(dynamicShared) + 1023) & ~1023u, tiles = shared + SLOTS * QUERIES * 128, full = tiles + 2 * STAGES * TILE;
   u32 free = full + 8 * STAGES, queryFull = free + 8 * STAGES, queryFree = queryFull + 8 * SLOTS;
   int l = lane(), w = uniform(warp()), group = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
-  allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
       counterBegins(full + 8 * i, 1);
@@ -64,7 +63,6 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
     countersBegun();
   }
   barrier();
-  awaitPrevious();
   if (group == GROUPS) {
     giveRegisters<FEW>();
     if (w != 4 * GROUPS || !elected()) return;

@@ -23,12 +23,6 @@ enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
 #include "primitives.cuh"
 #endif
 
-// begin is how a kernel starts that reads nothing before the kernel ahead of it is done.
-DEVICE void begin() {
-  allowNext();
-  awaitPrevious();
-}
-
 DEVICE i64 globalThread() { return (i64)blockX() * threads() + thread(); }
 DEVICE i64 globalThreads() { return (i64)blocksX() * threads(); }
 

@@ -21,7 +21,6 @@ DEVICE float circle(float angle, bool cosine) {
 }
 
 GLOBAL void THREADS(256, 1) sinusoid(const Sinusoid p) {
-  begin();
   for (i64 i = globalThread(); i < (i64)p.n * p.dim; i += globalThreads()) {
     int row = (int)(i / p.dim), at = (int)(i - (i64)row * p.dim), half = p.dim / 2;
     float y = 0.f;
@@ -43,10 +42,9 @@ struct Project {
 };
 
 // project is linear layers side by side of at most 8 rows: w [N][K] has one layer's rows after another's; out is [M][columns] of one part after another. A
-// warp takes a column, and begins with its weights before the kernel ahead has ended.
+// warp takes a column.
 GLOBAL void THREADS(256, 4) project(const Project p) {
   constexpr int ROWS = 8, FLIGHT = 5;
-  allowNext();
   int n = blockX() * 8 + warp();
   bool inside = n < p.N;
   const u16 *w = p.w + (i64)(inside ? n : 0) * p.K;
@@ -56,7 +54,6 @@ GLOBAL void THREADS(256, 4) project(const Project p) {
     int k = (i * 32 + lane()) * 8;
     ahead[i] = k < p.K ? *(const Vec4 *)(w + k) : Vec4{0, 0, 0, 0};
   }
-  awaitPrevious();
   if (!inside) return;
   float sums[ROWS] = {};
   auto add = [&](Vec4 v, int k) __attribute__((always_inline)) {
@@ -92,7 +89,6 @@ struct ScaleRepeat {
 };
 
 GLOBAL void THREADS(256, 1) scale_repeat(const ScaleRepeat p) {
-  begin();
   float f = load(p.scale, 0, p.scaleType);
   for (i64 i = globalThread(); i < p.total; i += globalThreads()) store(p.out, i, p.outType, f * load(p.x, i % p.n, p.xType));
 }
@@ -107,7 +103,6 @@ struct Guidance {
 
 // guidance is a block of 1024 threads for each sample if it is rescaled, else a grid of any width for each.
 GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
-  begin();
   SHARED static float part[4][32];
   i64 u = (i64)blockY() * p.n, c = ((i64)p.batch + blockY()) * p.n;
   float scale = load(p.scale, 0, p.scaleType), factor = 1.f;
@@ -152,7 +147,6 @@ struct Solver {
 // solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves its operand unread;
 // NaN passes the clamp.
 GLOBAL void THREADS(256, 1) solver(const Solver p) {
-  begin();
   const float *f = p.coefficients;
   float a = f[0], b = f[1], clip = f[2];
   int width = 4 + p.K;

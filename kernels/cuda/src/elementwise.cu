@@ -44,11 +44,9 @@ template <int V> DEVICE void activateAll(const Map &p) {
   }
 }
 GLOBAL void THREADS(256, 1) activate_1(const Map p) {
-  begin();
   activateAll<1>(p);
 }
 GLOBAL void THREADS(256, 1) activate_8(const Map p) {
-  begin();
   activateAll<8>(p);
 }
 
@@ -69,11 +67,9 @@ template <int V> DEVICE void addAll(const Map &p) {
   }
 }
 GLOBAL void THREADS(256, 1) add_1(const Map p) {
-  begin();
   addAll<1>(p);
 }
 GLOBAL void THREADS(256, 1) add_8(const Map p) {
-  begin();
   addAll<8>(p);
 }
 
@@ -91,17 +87,14 @@ template <int V> DEVICE void joinAll(const Map &p) {
   }
 }
 GLOBAL void THREADS(256, 1) concat_1(const Map p) {
-  begin();
   joinAll<1>(p);
 }
 GLOBAL void THREADS(256, 1) concat_8(const Map p) {
-  begin();
   joinAll<8>(p);
 }
 
 // pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes at a time.
 GLOBAL void THREADS(256, 1) pad(const Map p) {
-  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 row = i / p.C2;
     int c = (int)(i - row * p.C2);
@@ -127,11 +120,9 @@ template <int V> DEVICE void resizeAll(const Resize &p) {
   }
 }
 GLOBAL void THREADS(256, 1) resize_1(const Resize p) {
-  begin();
   resizeAll<1>(p);
 }
 GLOBAL void THREADS(256, 1) resize_8(const Resize p) {
-  begin();
   resizeAll<8>(p);
 }
 
@@ -145,7 +136,6 @@ struct Rows {
 };
 
 GLOBAL void THREADS(256, 1) embedding(const Rows p) {
-  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 token = i / p.C;
     int c = (int)(i - token * p.C), id = maximum(0, minimum(p.ids[token], p.rows - 1));
@@ -154,7 +144,6 @@ GLOBAL void THREADS(256, 1) embedding(const Rows p) {
 }
 
 GLOBAL void THREADS(256, 1) gather(const Rows p) {
-  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
     i64 b = i / p.C;
     int c = (int)(i - b * p.C), row = maximum(0, minimum(p.ids[b], p.T - 1));
@@ -171,7 +160,6 @@ struct Finite {
 };
 
 GLOBAL void THREADS(256, 1) finite(const Finite p) {
-  begin();
   for (i64 i = globalThread(); i < p.n; i += globalThreads())
     if (!(__builtin_fabsf(load(p.x, i, p.type)) < __builtin_inff())) p.flags[0] = p.flags[1] = 1;
 }

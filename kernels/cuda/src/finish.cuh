@@ -20,7 +20,6 @@ struct Product {
   int tiles, tilesM, tilesN;
   int parts;
   float eps;
-  int weights;  // w is of the checkpoint, and no kernel of a run writes it
 };
 
 // Rows is what the sums of the two rows of a thread are corrected by. fetch begins to load it, for rows m and m+8, which a quad shares; settle ends that.

@@ -16,7 +16,6 @@ template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int gro
 GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
   float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
   Walk w(p);
-  awaitPrevious();
   Vec4 v[Walk::FLIGHT];
 #pragma unroll
   for (int i = 0; i < Walk::FLIGHT; i++)
@@ -31,7 +30,6 @@ GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
       if (at < w.to) sums.add(now);
     }
   }
-  allowNext();
   groupTotals(p, w, sums, area, totals);
   int groups = w.groups(p);
   for (int g = thread(); g < groups; g += threads()) {
@@ -43,7 +41,6 @@ GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
 
 // group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid (chunk, group, sample).
 GLOBAL void THREADS(128, 8) group_gather(const GroupNorm p) {
-  begin();
   int sample = blockZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockY() * pairs, rows = p.pixels / 64;
   int each = (rows + blocksX() - 1) / blocksX(), from = blockX() * each, to = minimum(from + each, rows);
   float s = 0.f, q = 0.f;
@@ -76,7 +73,6 @@ GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
   float *mean = (float *)dynamicShared, *inverse = mean + groups;
   Factors factors;
   factors.read(p, w.c);
-  awaitPrevious();
   Vec4 v[Walk::FLIGHT];
   int last = w.to - 1 - w.row;
 #pragma unroll
@@ -99,7 +95,6 @@ GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
       if (at >= w.from) factors.write(p, w, now, at);
     }
   }
-  allowNext();
 }
 
 // groupNormWhole has all pixels of a slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
@@ -109,7 +104,6 @@ template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   Walk w(p);
   Factors factors;
   factors.read(p, w.c);
-  awaitPrevious();
   Vec4 v[V];
 #pragma unroll
   for (int i = 0; i < V; i++)
@@ -123,7 +117,6 @@ template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   float *mean = area, *inverse = mean + groups;
   for (int g = thread(); g < groups; g += threads()) momentsOf(p, pivotOf(p, w, g), totals[2 * g], totals[2 * g + 1], mean + g, inverse + g);
   barrier();
-  allowNext();
   factors.scale(w, mean, inverse);
 #pragma unroll
   for (int i = 0; i < V; i++) {
@@ -137,7 +130,6 @@ GLOBAL void THREADS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14
 
 // group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk, groups/8, sample).
 GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
-  begin();
   int group = blockY() * 8 + warp(), sample = blockZ(), l = lane(), from, to;
   if (group >= p.groups) return;
   int size = (p.C1 + p.C2) / p.groups, c0 = group * size;
@@ -164,7 +156,6 @@ GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
 
 // group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and 1/σ of every group.
 GLOBAL void THREADS(256, 1) group_apply(const GroupNorm p) {
-  begin();
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
   int t = thread(), sample = blockZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
   for (int group = warp(); group < p.groups; group += 8) {
@@ -196,7 +187,6 @@ struct LayerNorm {
 
 // layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them from the first-level cache.
 GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
-  begin();
   int row = blockX() * 8 + warp();
   if (row >= p.rows) return;
   i64 first = (i64)row * p.C;
@@ -214,7 +204,7 @@ GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
 }
 
 // layerNormRows keeps ROWS 16-bit rows of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are loaded
-// once for all of them and before the kernel ahead has ended; four warps a block.
+// once for all of them; four warps a block.
 template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
   int row = (blockX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
@@ -224,7 +214,6 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
     load8(p.weight, c, F32, weight[i]);
     load8(p.bias, c, F32, bias[i]);
   }
-  awaitPrevious();
   if (row >= p.rows) return;
   Vec4 raw[ROWS][V];
 #pragma unroll
@@ -246,7 +235,6 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
     }
     mean[r] = warpSum(sum) / (float)p.C;
   }
-  allowNext();
 #pragma unroll
   for (int r = 0; r < ROWS; r++) {
     float sum = 0.f, f[8];
@@ -284,7 +272,6 @@ struct Fold {
 
 // fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias adds to its result: a warp a row.
 GLOBAL void THREADS(256, 1) fold(const Fold p) {
-  begin();
   int n = blockX() * 8 + warp();
   if (n >= p.rows) return;
   float sum = 0.f, shift = 0.f;

@@ -21,20 +21,6 @@ DEVICE void barrier() { asm volatile("bar.sync 0;" ::: "memory"); }
 // meet is a barrier of a warp's lanes: what they wrote to shared memory before it, all of them read after it.
 DEVICE void meet() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
-// Kernels of capability 9.0 may be launched while the one before them still runs (programmatic serialization): awaitPrevious returns when all that it
-// wrote can be read, and nothing but weights may be touched ahead of it; allowNext lets the blocks of the next kernel take free places. Every thread of a
-// kernel that is launched so calls awaitPrevious, or it would end before kernels whose results the ones after it read.
-DEVICE void awaitPrevious() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-DEVICE void allowNext() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
 DEVICE float maximum(float a, float b) {
   float r;
   asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));

@@ -26,11 +26,10 @@ struct Slice {
   DEVICE_MEMBER int channel(const Product &p) const { return s < p.slices1 ? s * 64 : p.channels1 + (s - p.slices1) * 64; }
 };
 
-// copyColumns copies what tiles need of w: one thread. Where that is weights it begins before the kernel ahead is done.
+// copyColumns copies what tiles need of w: one thread.
 template <int BM, int BN, int STAGES> DEVICE void copyColumns(const Product &p, u64 map, u32 base, u32 full, u32 free) {
   int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
   Ring<STAGES> stage(1);
-  if (!p.weights) awaitPrevious();
   for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int m0, n0;
     corner(p, tile, BM, BN, m0, n0);
@@ -41,14 +40,12 @@ template <int BM, int BN, int STAGES> DEVICE void copyColumns(const Product &p, 
       copyBox(base + stage.at * (BM + BN) * 128 + BM * 128, map, at.tap * p.channels + at.channel(p), n0, 0, full + 8 * stage.at);
     }
   }
-  if (p.weights) awaitPrevious();
 }
 
 // copyRows copies what they need of x and x2: another thread.
 template <int BM, int BN, int STAGES> DEVICE void copyRows(const Product &p, u64 maps, u32 base, u32 full, u32 free) {
   int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
   Ring<STAGES> stage(1);
-  awaitPrevious();
   for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int m0, n0;
     corner(p, tile, BM, BN, m0, n0);
@@ -83,7 +80,6 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
   int group = uniform(warp() >> 2);
-  allowNext();
   if (thread() == 0) {
     for (int i = 0; i < STAGES; i++) {
       counterBegins(full + 8 * i, 2);
@@ -100,11 +96,8 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       copyColumns<BM, BN, STAGES>(p, maps + 2 * sizeof(TensorMap), base, full, free);
     else if (w == 9 && elected())
       copyRows<BM, BN, STAGES>(p, maps, base, full, free);
-    else
-      awaitPrevious();
     return;
   }
-  awaitPrevious();
   takeRegisters<232>();
   int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
   u32 parity = 0, turn = group ^ 1;

@@ -17,7 +17,6 @@ struct __attribute__((aligned(8))) Two { u32 x, y; };
 GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
   SHARED static float part[8];
   constexpr int VECTORS = 16, CHUNK = VECTORS * 1024;
-  begin();
   int t = thread();
   const float *s = a.s + (i64)blockX() * a.pitchS;
   u16 *p = a.p + (i64)blockX() * a.pitch;
@@ -83,7 +82,6 @@ struct Transpose {
 
 GLOBAL void THREADS(256, 1) transpose(const Transpose a) {
   SHARED static u16 tile[32][33];
-  begin();
   int t = thread(), x = t & 31, y = t >> 5, r0 = blockX() * 32, c0 = blockY() * 32;
   for (int i = y; i < 32; i += 8) tile[i][x] = r0 + i < a.rows && c0 + x < a.columns ? a.x[(i64)(r0 + i) * a.pitch + c0 + x] : 0;
   barrier();
