@@ -87,9 +87,6 @@ func (d *Driver) Version() Version { return d.version }
 // Devices is how many devices there are, at least 1.
 func (d *Driver) Devices() int { return d.devices }
 
-// HasLaunchAttributes reports whether the driver can launch with clusters and programmatic serialization (CUDA 11.8).
-func (d *Driver) HasLaunchAttributes() bool { return d.functions[cuLaunchKernelEx] != 0 }
-
 // HasTensorMaps reports whether the driver can encode tensor maps (CUDA 12.0).
 func (d *Driver) HasTensorMaps() bool { return d.functions[cuTensorMapEncodeTiled] != 0 }
 

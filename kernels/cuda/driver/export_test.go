@@ -17,18 +17,9 @@ func OptionalNames() (names []string) {
 	return names
 }
 
-// Layout is where this package puts the fields of CUlaunchConfig, CUlaunchAttribute and CUtensorMap.
+// Layout is what this package makes of cuda.h's structures.
 func Layout() map[string]uintptr {
-	var c launchConfig
-	var a launchAttribute
 	return map[string]uintptr{
-		"sizeof CUlaunchConfig":         unsafe.Sizeof(c),
-		"CUlaunchConfig.sharedMemBytes": unsafe.Offsetof(c.dynamicShared),
-		"CUlaunchConfig.hStream":        unsafe.Offsetof(c.stream),
-		"CUlaunchConfig.attrs":          unsafe.Offsetof(c.attributes),
-		"CUlaunchConfig.numAttrs":       unsafe.Offsetof(c.count),
-		"sizeof CUlaunchAttribute":      unsafe.Sizeof(a),
-		"CUlaunchAttribute.value":       unsafe.Offsetof(a.value),
-		"sizeof CUtensorMap":            unsafe.Sizeof(TensorMap{}),
+		"sizeof CUtensorMap": unsafe.Sizeof(TensorMap{}),
 	}
 }

@@ -29,29 +29,27 @@ func TestLaunch(t *testing.T) {
 	got := f.Launches()
 	base := drivertest.Launch{Kernel: "add", Grid: shape.Grid, Block: shape.Block, Stream: got[0].Stream,
 		Arguments: [][]byte{little64(uint64(p.memory)), little32(7)}}
-	clustered, changed := base, base
-	clustered.Cluster, clustered.Programmatic = driver.Dim{X: 2, Y: 1, Z: 1}, true
-	clustered.Arguments = [][]byte{base.Arguments[0], little32(8)}
+	changed := base
 	changed.Arguments = [][]byte{base.Arguments[0], little32(1<<32 - 2)}
-	if d := cmp.Diff([]drivertest.Launch{base, clustered, changed}, got); d != "" {
+	if d := cmp.Diff([]drivertest.Launch{base, changed}, got); d != "" {
 		t.Errorf("launches (-want +got):\n%s", d)
 	}
 }
 
 func (p *parts) launchAll(t testing.TB) {
 	t.Helper()
-	if err := errors.Join(p.stream.Launch(p.launch), p.stream.Launch(p.clustered)); err != nil {
+	if err := p.stream.Launch(p.launch); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestLaunchAllocates holds launches, plain and extended, and changes of an argument to no allocation.
+// TestLaunchAllocates holds launches and changes of an argument to no allocation.
 func TestLaunchAllocates(t *testing.T) {
 	f := drivertest.New(drivertest.H100)
 	p := newParts(t, f)
 	f.Quiet = true
 	if n := testing.AllocsPerRun(100, func() { p.launchAll(t) }); n != 0 {
-		t.Errorf("two launches make %v allocations", n)
+		t.Errorf("a launch makes %v allocations", n)
 	}
 	i := int32(0)
 	if n := testing.AllocsPerRun(100, func() {
@@ -97,17 +95,14 @@ func TestPrepareRefuses(t *testing.T) {
 		"overflowed block": {driver.Config{Grid: one, Block: dim(1<<31, 2, 1)}, []any{driver.Ptr(0), int32(0)}, "want at most 1024"},
 		"shared memory": {driver.Config{Grid: one, Block: one, DynamicShared: 49153}, []any{driver.Ptr(0), int32(0)},
 			"49153 bytes, want 0 to 49152"},
-		"cluster": {driver.Config{Grid: dim(4, 1, 1), Block: one, Cluster: dim(3, 1, 1)}, []any{driver.Ptr(0), int32(0)},
-			"cluster is 3x1x1"},
-		"cluster of none": {driver.Config{Grid: one, Block: one, Cluster: dim(1, 0, 1)}, []any{driver.Ptr(0), int32(0)}, "cluster is 1x0x1"},
-		"int":             {shape, []any{driver.Ptr(0), 7}, "type is int,"},
-		"nil":             {shape, []any{nil, int32(7)}, "value is nil"},
-		"Go pointer":      {shape, []any{new(int32), int32(7)}, "type is *int32"},
-		"string inside":   {shape, []any{struct{ S string }{}, int32(7)}, "field S: type is string"},
-		"too few":         {shape, []any{driver.Ptr(0)}, "1 arguments, want more"},
-		"too many":        {shape, []any{driver.Ptr(0), int32(0), int32(0)}, "3 arguments, want 2"},
-		"wrong size":      {shape, []any{driver.Ptr(0), int64(0)}, "argument 1 (int64) has 8 bytes, want 4"},
-		"4 KB":            {shape, []any{[4096]byte{}, int32(0)}, "want at most 4096"},
+		"int":           {shape, []any{driver.Ptr(0), 7}, "type is int,"},
+		"nil":           {shape, []any{nil, int32(7)}, "value is nil"},
+		"Go pointer":    {shape, []any{new(int32), int32(7)}, "type is *int32"},
+		"string inside": {shape, []any{struct{ S string }{}, int32(7)}, "field S: type is string"},
+		"too few":       {shape, []any{driver.Ptr(0)}, "1 arguments, want more"},
+		"too many":      {shape, []any{driver.Ptr(0), int32(0), int32(0)}, "3 arguments, want 2"},
+		"wrong size":    {shape, []any{driver.Ptr(0), int64(0)}, "argument 1 (int64) has 8 bytes, want 4"},
+		"4 KB":          {shape, []any{[4096]byte{}, int32(0)}, "want at most 4096"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newParts(t, drivertest.New(drivertest.H100))
@@ -151,31 +146,21 @@ func TestOldDriver(t *testing.T) {
 	m := must(c.LoadModule([]byte(".version 7.0")))(t)
 	fn := must(m.Function("any"))(t)
 	must(fn.Prepare(shape, int32(1)))(t)
-	_, launchErr := fn.Prepare(driver.Config{Grid: shape.Grid, Block: shape.Block, Programmatic: true})
-	_, mapErr := c.EncodeTiled(tiled(1 << 20))
-	for _, x := range []struct {
-		err  error
-		need driver.Version
-	}{{launchErr, 11080}, {mapErr, 12000}} {
-		var e *driver.VersionError
-		if !errors.As(x.err, &e) || e.Have != 11040 || e.Need != x.need {
-			t.Errorf("error is %v", x.err)
-		}
+	_, err := c.EncodeTiled(tiled(1 << 20))
+	var e *driver.VersionError
+	if !errors.As(err, &e) || e.Have != 11040 || e.Need != 12000 {
+		t.Errorf("error is %v", err)
 	}
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestOldDevice has no clusters.
+// TestOldDevice has less shared memory.
 func TestOldDevice(t *testing.T) {
 	c := newContext(t, drivertest.New(drivertest.RTX3060))
 	m := must(c.LoadModule([]byte(".version 7.0")))(t)
 	fn := must(m.Function("any"))(t)
-	_, err := fn.Prepare(driver.Config{Grid: shape.Grid, Block: shape.Block, Programmatic: true})
-	if err == nil || !strings.Contains(err.Error(), "8.6") {
-		t.Errorf("error is %v", err)
-	}
 	if err := fn.SetMaxDynamicShared(101377); err == nil || !strings.Contains(err.Error(), "101376") {
 		t.Errorf("error is %v", err)
 	}

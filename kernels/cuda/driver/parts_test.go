@@ -18,7 +18,6 @@ type parts struct {
 	module     *driver.Module
 	function   *driver.Function
 	launch     *driver.Launch
-	clustered  *driver.Launch
 	graph      *driver.Graph
 	exec       *driver.GraphExec
 }
@@ -36,9 +35,6 @@ func newParts(t testing.TB, f *drivertest.Fake) *parts {
 	p.module = must(p.context.LoadModule([]byte(".version 7.0")))(t)
 	p.function = must(p.module.Function("add"))(t)
 	p.launch = must(p.function.Prepare(shape, p.memory, int32(7)))(t)
-	clustered := shape
-	clustered.Cluster, clustered.Programmatic = driver.Dim{X: 2, Y: 1, Z: 1}, true
-	p.clustered = must(p.function.Prepare(clustered, p.memory, int32(8)))(t)
 	p.graph = must(p.stream.Capture(func() error { return p.stream.Launch(p.launch) }))(t)
 	p.exec = must(p.graph.Instantiate())(t)
 	if err := errors.Join(p.stream.Record(p.start), p.stream.Record(p.end)); err != nil {
@@ -100,7 +96,6 @@ func uses(t testing.TB) map[string]func(*parts) error {
 		"cuEventQuery":               func(p *parts) error { return second(p.end.Query()) },
 		"cuEventElapsedTime":         func(p *parts) error { return second(p.end.Since(p.start)) },
 		"cuLaunchKernel":             func(p *parts) error { return p.stream.Launch(p.launch) },
-		"cuLaunchKernelEx":           func(p *parts) error { return p.stream.Launch(p.clustered) },
 		"cuStreamBeginCapture_v2":    func(p *parts) error { return second(p.stream.Capture(func() error { return nil })) },
 		"cuStreamEndCapture":         func(p *parts) error { return second(p.stream.Capture(func() error { return nil })) },
 		"cuGraphInstantiate_v2":      func(p *parts) error { return second(p.graph.Instantiate()) },

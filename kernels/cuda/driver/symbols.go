@@ -56,7 +56,6 @@ const (
 	cuGraphDestroy
 	cuGraphExecDestroy
 
-	cuLaunchKernelEx
 	cuTensorMapEncodeTiled
 	cuTensorMapEncodeIm2col
 	cuFuncGetParamInfo
@@ -125,7 +124,6 @@ var optional = map[symbol]struct {
 	name  string
 	since Version
 }{
-	cuLaunchKernelEx:        {"cuLaunchKernelEx", 11080},
 	cuTensorMapEncodeTiled:  {"cuTensorMapEncodeTiled", 12000},
 	cuTensorMapEncodeIm2col: {"cuTensorMapEncodeIm2col", 12000},
 	cuFuncGetParamInfo:      {"cuFuncGetParamInfo", 12040},

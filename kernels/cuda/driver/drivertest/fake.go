@@ -42,8 +42,6 @@ type Launch struct {
 	Kernel        string
 	Grid, Block   driver.Dim
 	DynamicShared int
-	Cluster       driver.Dim
-	Programmatic  bool
 	Stream        uintptr
 	Arguments     [][]byte // if Kernels tells their sizes
 }

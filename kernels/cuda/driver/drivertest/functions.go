@@ -74,7 +74,6 @@ func init() {
 		{"cuEventQuery", 1, true, useEvent},
 		{"cuEventElapsedTime", 3, true, elapsed},
 		{"cuLaunchKernel", 11, true, launchKernel},
-		{"cuLaunchKernelEx", 4, true, launchKernelEx},
 		{"cuStreamBeginCapture_v2", 2, true, beginCapture},
 		{"cuStreamEndCapture", 2, true, endCapture},
 		{"cuGraphInstantiate_v2", 5, true, instantiate},

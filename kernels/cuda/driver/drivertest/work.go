@@ -128,38 +128,12 @@ func launchKernel(f *Fake, i *invocation) driver.Result {
 	dim := func(a int) driver.Dim {
 		return driver.Dim{X: uint32(i.args[a]), Y: uint32(i.args[a+1]), Z: uint32(i.args[a+2])}
 	}
-	return f.launch(i, 0, i.args[9], Launch{Grid: dim(1), Block: dim(4), DynamicShared: int(i.args[7]), Stream: i.args[8]})
+	return f.launch(i, i.args[9], Launch{Grid: dim(1), Block: dim(4), DynamicShared: int(i.args[7]), Stream: i.args[8]})
 }
 
-// extended is CUlaunchConfig; an attribute is 72 bytes, 8 of them for the id.
-type extended struct {
-	grid, block   driver.Dim
-	dynamicShared uint32
-	stream        uintptr
-	attributes    uintptr
-	count         uint32
-}
-
-func launchKernelEx(f *Fake, i *invocation) driver.Result {
-	c := at[extended](i.args[0])
-	l := Launch{Grid: c.grid, Block: c.block, DynamicShared: int(c.dynamicShared), Stream: c.stream}
-	for n := range uintptr(c.count) {
-		a := at[struct{ id, _, x, y, z uint32 }](c.attributes + 72*n)
-		switch a.id {
-		case 4:
-			l.Cluster = driver.Dim{X: a.x, Y: a.y, Z: a.z}
-		case 6:
-			l.Programmatic = a.x != 0
-		default:
-			return f.problem(i.name, driver.InvalidValue, "launch attribute %d is unknown to the fake", a.id)
-		}
-	}
-	return f.launch(i, 1, i.args[2], l)
-}
-
-// launch gives a kernel, argument a of the call, to its stream. The driver copies the arguments now, and so does the fake.
-func (f *Fake) launch(i *invocation, a int, arguments uintptr, l Launch) driver.Result {
-	o, r := f.get(i, a, function)
+// launch gives a kernel to its stream. The driver copies the arguments now, and so does the fake.
+func (f *Fake) launch(i *invocation, arguments uintptr, l Launch) driver.Result {
+	o, r := f.get(i, 0, function)
 	if r != driver.Success {
 		return r
 	}
