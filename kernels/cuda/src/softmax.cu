@@ -25,13 +25,13 @@ GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
 #pragma unroll
     for (int k = 0; k < VECTORS; k++) {
       int i = from + k * 1024 + t * 4;
-      if (i < a.keys) {
+      if (i + 4 <= a.keys) {
         Float4 f = *(const Float4 *)(s + i);
         v[k][0] = f.x, v[k][1] = f.y, v[k][2] = f.z, v[k][3] = f.w;
+        continue;
       }
 #pragma unroll
-      for (int e = 0; e < 4; e++)
-        if (i + e >= a.keys) v[k][e] = -__builtin_inff();
+      for (int e = 0; e < 4; e++) v[k][e] = i + e < a.keys ? s[i + e] : -__builtin_inff();
     }
   };
   for (int from = 0; from < a.keys; from += CHUNK) {
