@@ -9,34 +9,41 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// A plan of one operation and one of many differ by the operation alone, not by what surrounds it: launches of the host, copies to the device's types and back.
-// There are as many operations in the long one as last manyTime, within bounds.
+// A plan of many operations and one of half as many differ by operations alone, not by what surrounds them: copies to the device's types and back. There are as many
+// as last manyTime, within bounds: while a device computes less than a host takes to queue the next run and to notice the end of one, the host alone is timed. For
+// the same reason, groups of runs last manyGroup.
 const (
-	manyTime = 4 * time.Millisecond
-	fewest   = 8
-	most     = 128
+	manyTime  = 5 * time.Millisecond
+	manyGroup = 20 * time.Millisecond
+	fewest    = 8
+	most      = 1024
 )
 
 // timeAmongMany times the operation between temporaries, as models have it, on a device that computes what is queued.
 func (c Case) timeAmongMany(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte) (Figure, error) {
-	one, _, err := c.timeCopies(ctx, d, precision, data, 1)
-	if err != nil {
-		return Figure{}, err
-	}
-	around := one[len(one)/2]
-	copies := min(max(int(manyTime/max(around, time.Microsecond)), fewest), most)
+	copies := fewest
 	many, runs, err := c.timeCopies(ctx, d, precision, data, copies)
+	for err == nil && copies < most && many[len(many)/2] < manyTime {
+		need := int(int64(copies) * int64(manyTime) * 5 / 4 / int64(many[len(many)/2]))
+		copies = min(max(need, 2*copies), most)
+		many, runs, err = c.timeCopies(ctx, d, precision, data, copies)
+	}
 	if err != nil {
 		return Figure{}, err
 	}
+	half, _, err := c.timeCopies(ctx, d, precision, data, copies/2)
+	if err != nil {
+		return Figure{}, err
+	}
+	more := copies - copies/2
 	for i := range many {
-		many[i] = max(many[i]-around, 0) / time.Duration(copies-1)
+		many[i] = max(many[i]-half[len(half)/2], 0) / time.Duration(more)
 	}
 	width := int64(precision.Size())
 	if _, stays := c.Spec.(kernels.Solver); stays {
 		width = 0
 	}
-	return c.figure(d, many, runs*len(many)*(copies-1), width)
+	return c.figure(d, many, runs*len(many)*more, width)
 }
 
 // timeCopies returns sorted times of a plan that has so many copies of the operation, all with the same operands.
@@ -50,7 +57,7 @@ func (c Case) timeCopies(ctx context.Context, d kernels.Device, precision kernel
 			err = e
 		}
 	}()
-	times, runs, err = b.times(ctx, enoughTime/3)
+	times, runs, err = b.times(ctx, manyGroup, enoughTime/3)
 	slices.Sort(times)
 	return times, runs, err
 }

@@ -22,7 +22,7 @@ type BenchOptions struct {
 type Figure struct {
 	Name   string  `json:"name"`
 	Shape  string  `json:"shape"` // of the inputs
-	Runs   int     `json:"runs"`  // timed, in groups that last at least two milliseconds
+	Runs   int     `json:"runs"`  // timed, in groups that last at least two milliseconds, on a device that computes what is queued twenty
 	MinMS  float64 `json:"min_ms"`
 	MS     float64 `json:"ms"` // median
 	GFLOPS float64 `json:"gflops"`
@@ -94,15 +94,15 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 			err = e
 		}
 	}()
-	times, runs, err := b.times(ctx, enoughTime)
+	times, runs, err := b.times(ctx, groupTime, enoughTime)
 	if err != nil {
 		return f, err
 	}
 	return c.figure(d, times, runs*len(times), 0)
 }
 
-// times returns what a run takes, the mean of each group of so many runs, for as long as is enough.
-func (b *fixture) times(ctx context.Context, enough time.Duration) (times []time.Duration, runs int, err error) {
+// times returns what a run takes, the mean of each group of so many runs, which lasts at least long, for as long as is enough.
+func (b *fixture) times(ctx context.Context, long, enough time.Duration) (times []time.Duration, runs int, err error) {
 	group := func() (time.Duration, error) {
 		start := time.Now()
 		for range runs {
@@ -119,10 +119,10 @@ func (b *fixture) times(ctx context.Context, enough time.Duration) (times []time
 		if err != nil {
 			return nil, 0, err
 		}
-		if t >= groupTime && warm > 0 {
+		if t >= long && warm > 0 {
 			break
 		}
-		if t < groupTime {
+		if t < long {
 			runs = min(4*runs, 1024)
 		}
 	}
