@@ -221,10 +221,10 @@ type overlappingProgram struct {
 }
 
 func (p *overlappingProgram) Run(context.Context) error {
-	time.Sleep(p.d.launching)
 	if now := time.Now(); p.done.Before(now) {
 		p.done = now
 	}
+	time.Sleep(p.d.launching)
 	for _, n := range p.plan.Nodes {
 		if _, ok := n.Spec.(kernels.LayerNorm); ok {
 			p.done = p.done.Add(p.d.computing)
