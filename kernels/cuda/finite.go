@@ -143,8 +143,9 @@ func (p *program) Finite(ctx context.Context) (err error) {
 			return err
 		}
 		out := n.Out
-		if _, ok := n.Spec.(summing); ok {
-			out = out[:1] // not all of the sums are written
+		switch n.Spec.(type) {
+		case summing, totalling: // not all of the sums are written
+			out = out[:1]
 		}
 		checks, err := p.lookAt(out)
 		if err != nil {

@@ -40,7 +40,10 @@ func fuseGroups(plan *kernels.Plan) *kernels.Plan {
 			ok = ok && c%8 == 0 && plan.Tensors[v].Role == kernels.Temp && writer[v] >= 0 && totals(plan.Nodes[writer[v]])
 		}
 		pixels, size := shape[1]*shape[2], channels/s.Groups
-		if _, each := wholeSlab(channels/8, size, pixels); !ok || pixels%totalRows != 0 || size%2 != 0 || size < 8 && size != 4 || each > 0 {
+		if !ok || pixels%totalRows != 0 || size%2 != 0 || size < 8 && size != 4 {
+			continue
+		}
+		if _, each := wholeSlab(channels/8, size, pixels); each > 0 {
 			continue
 		}
 		in := slices.Clone(n.In)

@@ -75,13 +75,14 @@ func TestFuseGroupsNot(t *testing.T) {
 		fused            bool
 		gathers          int
 	}{
-		"an activation behind the product": {34, 80, kernels.SiLU, 0, false, 0},
-		"a small image":                    {4, 80, kernels.Identity, 0, false, 0},
-		"pixels that fill no total":        {35, 80, kernels.Identity, 0, false, 0},
-		"columns that fill no tile":        {34, 88, kernels.Identity, 0, true, 0},
-		"such columns of a second source":  {34, 80, kernels.Identity, 88, true, 0},
-		"none of it":                       {34, 80, kernels.Identity, 0, true, 1},
-		"none of it, of two sources":       {34, 80, kernels.Identity, 80, true, 1},
+		"an activation behind the product":    {34, 80, kernels.SiLU, 0, false, 0},
+		"a small image":                       {4, 80, kernels.Identity, 0, false, 0},
+		"pixels that fill no total":           {35, 80, kernels.Identity, 0, false, 0},
+		"columns that fill no tile":           {34, 88, kernels.Identity, 0, true, 0},
+		"such columns of a second source":     {34, 80, kernels.Identity, 88, true, 0},
+		"channels that are not whole vectors": {34, 12, kernels.Identity, 0, false, 0},
+		"none of it":                          {34, 80, kernels.Identity, 0, true, 1},
+		"none of it, of two sources":          {34, 80, kernels.Identity, 80, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := onHopper(t)
