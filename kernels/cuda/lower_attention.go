@@ -71,7 +71,7 @@ func (l *lowering) attention(s kernels.Attention) error {
 func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in [3]ref, out operand) {
 	heads := int(p.Heads) * batch
 	width := ceil(int(p.Queries), f.queries)
-	made := flashLaunch{tile: f, pitches: [4]int32{p.PitchQ, p.PitchK, p.PitchV, p.PitchOut}, batch: batch, element: driver.Float16}
+	made := flashLaunch{tile: f, pitches: [3]int32{p.PitchQ, p.PitchK, p.PitchV}, batch: batch, element: driver.Float16}
 	if l.precision == kernels.BF16 {
 		made.element = driver.BFloat16
 	}
@@ -83,31 +83,27 @@ func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in 
 	l.launch(f.kernel(), grid, uint32(f.threads()), f.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out = at(out.ref)
-		made.at = [4]driver.Ptr{at(in[0]), at(in[1]), at(in[2]), made.Out}
+		made.at = [3]driver.Ptr{at(in[0]), at(in[1]), at(in[2])}
 		return made
 	})
 }
 
-// flashLaunch is what the parameters of Hopper's flash kernel are made of: operands q, k, v and the output of [batch, tokens, pitch].
+// flashLaunch is what the parameters of Hopper's flash kernel are made of: operands q, k and v of [batch, tokens, pitch].
 type flashLaunch struct {
 	flashParams
 	tile    flashTile
 	batch   int
 	element driver.ElementType
-	pitches [4]int32
-	at      [4]driver.Ptr
+	pitches [3]int32
+	at      [3]driver.Ptr
 }
 
 // encode implements mapped.
 func (f flashLaunch) encode(e encoder) (any, error) {
 	p := f.flashParams
-	maps := [4]*driver.TensorMap{&p.Q, &p.K, &p.V, &p.OutMap}
-	for i, m := range maps {
-		if i == 3 && p.OutType == wide {
-			continue // the kernel writes float32 by itself
-		}
+	for i, m := range [3]*driver.TensorMap{&p.Q, &p.K, &p.V} {
 		tokens, rows := p.Queries, 64
-		if i == 1 || i == 2 {
+		if i > 0 {
 			tokens, rows = p.Keys, f.tile.keys
 		}
 		pitch := 2 * int64(f.pitches[i])

@@ -42,7 +42,7 @@ type (
 		Scale                               float32
 	}
 	flashParams struct {
-		Q, K, V, OutMap                    driver.TensorMap
+		Q, K, V                            driver.TensorMap
 		Out                                driver.Ptr
 		Queries, Keys, Heads, Tiles, Width int32
 		PitchOut, Causal, OutType          int32

@@ -91,7 +91,7 @@ static void walkPixels(const PixelMap &m, const int *at, u32 shared) {
 
 static int boxBytes(const Map &m) { return m.box[0] * m.box[1] * m.box[2] * 2; }
 
-template <class Move> static void walk(const Map &m, const int *at, u32 shared, Move move) {
+static void walk(const Map &m, const int *at, u32 shared) {
   for (u32 z = 0; z < m.box[2]; z++)
     for (u32 y = 0; y < m.box[1]; y++)
       for (u32 x = 0; x < m.box[0]; x++) {
@@ -99,7 +99,7 @@ template <class Move> static void walk(const Map &m, const int *at, u32 shared, 
         bool inside = i >= 0 && i < (i64)m.size[0] && j >= 0 && j < (i64)m.size[1] && k >= 0 && k < (i64)m.size[2];
         u32 to = shared + ((z * m.box[1] + y) * m.box[0] + x) * 2;
         if (m.swizzle == 3) to ^= (to >> 7 & 7) << 4;
-        move((u16 *)(dynamicShared + to), inside ? (u16 *)(m.address + i * 2 + j * m.stride[0] + k * m.stride[1]) : nullptr);
+        *(u16 *)(dynamicShared + to) = inside ? *(u16 *)(m.address + i * 2 + j * m.stride[0] + k * m.stride[1]) : 0;
       }
 }
 
@@ -132,7 +132,7 @@ static void arriveBoxes(u32 counter) {
       c.bytes -= pixelBytes(m);
     } else {
       const Map &m = *(const Map *)b.map;
-      walk(m, b.at, b.dst, [](u16 *shared, u16 *global) { *shared = global ? *global : 0; });
+      walk(m, b.at, b.dst);
       c.bytes -= boxBytes(m);
     }
     settle(c);
@@ -146,14 +146,6 @@ extern "C" void awaitPhase(u32 counter, u32 parity) {
     if (counterAt(counter).phase == (parity & 1)) giveWay();
   }
   moved();
-}
-
-extern "C" void storeBox(u64 map, int x, int y, int z, u32 src) {
-  if (src % 1024 || map % 64) complain("box or map not aligned", src);
-  int at[3] = {x, y, z};
-  walk(*(const Map *)map, at, src, [](u16 *shared, u16 *global) {
-    if (global) *global = *shared;
-  });
 }
 
 static struct { int arrived, generation; } barriers[16];

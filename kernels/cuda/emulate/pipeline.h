@@ -11,13 +11,11 @@ void arriveExpecting(u32 counter, int bytes);
 void awaitPhase(u32 counter, u32 parity);
 void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter);
 void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx, int dy, u32 counter);
-void storeBox(u64 map, int x, int y, int z, u32 src);
 void barrierOf(int number, int threads);
 }
 
 DEVICE void countersBegun() {}
 DEVICE bool elected() { return lane() == 31; }
-DEVICE void awaitStores() {}
 template <int N> DEVICE void giveRegisters() {}
 template <int N> DEVICE void takeRegisters() {}
 

@@ -7,8 +7,8 @@
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
 struct Flash {
-  TensorMap qMap, kMap, vMap, outMap;      // [samples][tokens][heads·64]; boxes of 64 queries, or a tile of keys
-  void *out;                               // where it is float32
+  TensorMap qMap, kMap, vMap;              // [samples][tokens][heads·64]; boxes of 64 queries, or a tile of keys
+  void *out;
   int queries, keys, heads, tiles, width;  // tiles: of queries, of all heads and samples, width of them a head
   int pitchOut, causal, outType;
   float scale;                             // log2(e)/√64
@@ -58,7 +58,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
     }
     for (int i = 0; i < SLOTS; i++) {
       counterBegins(queryFull + 8 * i, 1);
-      counterBegins(queryFree + 8 * i, GROUPS);
+      counterBegins(queryFree + 8 * i, 4 * GROUPS);
     }
     countersBegun();
   }
@@ -265,25 +265,26 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
 #pragma unroll
         for (int j = 0; j < 8; j++) out[j * 8] = o[4 * j + 2 * h], out[j * 8 + 1] = o[4 * j + 2 * h + 1];
       }
-      barrierOf(1 + group, 128);
     } else {
-      // The results leave through the place of the group's queries.
+      // The results become whole rows in the place of the group's queries.
       barrierOf(1 + group, 128);
 #pragma unroll
       for (int h = 0; h < 2; h++)
 #pragma unroll
         for (int j = 0; j < 8; j++)
           storeShared(q + (row + h * 8) * 128 + ((j ^ (row & 7)) << 4) + (l & 3) * 4, narrow2(o[4 * j + 2 * h], o[4 * j + 2 * h + 1]));
-      fenceShared();
-      barrierOf(1 + group, 128);
-    }
-    if ((thread() & 127) == 0) {
-      if (p.outType != F32) {
-        storeBox(maps + 3 * MAP, at.head * 64, q0, at.sample, q);
-        awaitStores();
+      meet();
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        int r = (w & 3) * 16 + i * 4 + (l >> 3), query = q0 + r;
+        u16 *out = (u16 *)p.out + ((i64)at.sample * p.queries + query) * p.pitchOut + at.head * 64 + (l & 7) * 8;
+        Vec4 v = loadShared(q + r * 128 + (((l ^ r) & 7) << 4));
+        if (query < p.queries) *(Vec4 *)out = v;
       }
-      arrive(queryFree + 8 * slot.at);
+      fenceShared();  // the copy engine fills the place again
+      meet();
     }
+    if (l == 0) arrive(queryFree + 8 * slot.at);
     slot.next();
   }
 }

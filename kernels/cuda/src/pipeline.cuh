@@ -37,7 +37,7 @@ DEVICE void awaitPhase(u32 counter, u32 parity) {
                : "memory");
 }
 
-// copyBox begins to fill shared memory with the box at x, y, z of a tensor; the counter gets the bytes. storeBox begins the reverse.
+// copyBox begins to fill shared memory with the box at x, y, z of a tensor; the counter gets the bytes.
 DEVICE void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(dst), "l"(map), "r"(x),
                "r"(y), "r"(z), "r"(counter)
@@ -49,13 +49,6 @@ DEVICE void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx,
                "l"(map), "r"(c), "r"(x), "r"(y), "r"(image), "r"(counter), "h"((u16)dx), "h"((u16)dy)
                : "memory");
 }
-DEVICE void storeBox(u64 map, int x, int y, int z, u32 src) {
-  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4]; cp.async.bulk.commit_group;" ::"l"(map), "r"(x), "r"(y),
-               "r"(z), "r"(src)
-               : "memory");
-}
-// awaitStores waits until this thread's stores have read shared memory.
-DEVICE void awaitStores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 // barrierOf is a barrier of some warps, with a number from 1 to 15.
 DEVICE void barrierOf(int number, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
