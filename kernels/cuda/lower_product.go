@@ -169,8 +169,23 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 		}
 	}
 	p.out = out
+	if o <= fewColumns && b <= 65535 && kh == 3 && kw == 3 && s == (kernels.Conv2d{Stride: 1, Pad: kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}, Bias: s.Bias}) {
+		l.convFew(p, b)
+		return nil
+	}
 	l.product(p)
 	return nil
+}
+
+// fewColumns is the most channels that conv_few makes.
+const fewColumns = 8
+
+// convFew adds the launch of a convolution of 3×3 to few channels, of which nothing but a bias is asked: tiles of 16 by 8 pixels.
+func (l *lowering) convFew(p product, batch int) {
+	grid := driver.Dim{X: uint32(ceil(int(p.OW), 16)), Y: uint32(ceil(int(p.OH), 8)), Z: uint32(batch)}
+	l.launch("conv_few", grid, 128, 2*(18*10+9*8)*(64*2+16), func(at func(ref) driver.Ptr) any {
+		return convFewParams{X: at(p.x), W: at(p.w), Bias: at(p.bias), Out: at(p.out.ref), H: p.OH, Width: p.OW, C: p.C1, Columns: p.Columns, OutType: p.out.storage}
+	})
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }

@@ -34,6 +34,11 @@ type (
 		Eps                                     float32
 		_                                       [7]int32 // a multiple of 64 bytes
 	}
+	convFewParams struct {
+		X, W, Bias, Out  driver.Ptr
+		H, Width, C      int32
+		Columns, OutType int32
+	}
 	attentionParams struct {
 		Q, K, V, Out                        driver.Ptr
 		Queries, Keys, Heads, Size          int32

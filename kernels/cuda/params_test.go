@@ -17,6 +17,7 @@ var parameterSize = map[string]uintptr{
 	"gemm":             unsafe.Sizeof(gemmParams{}),
 	"wflash":           unsafe.Sizeof(flashParams{}),
 	"flash":            unsafe.Sizeof(attentionParams{}),
+	"conv_few":         unsafe.Sizeof(convFewParams{}),
 	"attention_plain":  unsafe.Sizeof(attentionParams{}),
 	"softmax":          unsafe.Sizeof(softmaxParams{}),
 	"transpose":        unsafe.Sizeof(transposeParams{}),

@@ -49,6 +49,7 @@ func newQuestions() *questions {
 	pad := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}
 	q.ask("3×3 convolution", kernels.Conv2d{Stride: 1, Pad: pad, Bias: true}, []int{1, height, width, o}, image, filter, bias)
 	q.ask("3×3 convolution with stride 2", kernels.Conv2d{Stride: 2, Pad: pad, Bias: true}, []int{1, (height + 1) / 2, (width + 1) / 2, o}, image, filter, bias)
+	q.ask("3×3 convolution to few channels", kernels.Conv2d{Stride: 1, Pad: pad, Bias: true}, []int{1, height, width, fewColumns}, image, weight(1./16, fewColumns, c, 3, 3), weight(1, fewColumns))
 	return q
 }
 

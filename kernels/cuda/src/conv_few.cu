@@ -1,0 +1,78 @@
+// 3×3 convolutions to at most eight channels, with which models end. A product would gather every pixel nine times, for tiles of which hardly a column is used;
+// here it comes to shared memory once, with its neighbours, and each tap multiplies it from another place.
+#include "common.cuh"
+
+struct ConvFew {
+  const u16 *x, *w;  // images of C channels; w is [columns][9][C]
+  const float *bias;
+  void *out;
+  int H, W, C;  // C is a multiple of 8
+  int columns, outType;
+};
+
+extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
+
+// conv_few: a block has 8 rows of 16 pixels of the output, of all channels; each of four warps has two rows. Slices of 64 channels, of the pixels with those around
+// them and of w, are two at a time in shared memory. Grid (tiles across, tiles down, image).
+GLOBAL void THREADS(128, 3) conv_few(const ConvFew p) {
+  constexpr int ACROSS = 16, DOWN = 8, WIDE = ACROSS + 2, PIXELS = WIDE * (DOWN + 2), ROWS = 9 * 8;  // of w in a slice: eight columns of each tap
+  constexpr int PITCH = 64 * 2 + 16, STAGE = (PIXELS + ROWS) * PITCH;                                  // padded: matrix loads are free of conflicts
+  int x0 = blockX() * ACROSS, y0 = blockY() * DOWN, t = thread(), l = lane(), slices = (p.C + 63) / 64;
+  i64 image = (i64)blockZ() * p.H * p.W;
+  u32 shared = sharedAddress(dynamicShared);
+  auto copy = [&](int slice) {
+    u32 to = shared + (slice & 1) * STAGE;
+    for (int i = t; i < (PIXELS + ROWS) * 8 && slice < slices; i += 128) {
+      int row = i >> 3, c = slice * 64 + (i & 7) * 8;
+      bool inside = c < p.C;
+      const u16 *from = p.x;
+      if (row < PIXELS) {
+        int y = y0 + row / WIDE - 1, x = x0 + row % WIDE - 1;
+        inside = inside && y >= 0 && y < p.H && x >= 0 && x < p.W;
+        if (inside) from += (image + (i64)y * p.W + x) * p.C + c;
+      } else {
+        int tap = (row - PIXELS) >> 3, n = (row - PIXELS) & 7;
+        inside = inside && n < p.columns;
+        if (inside) from = p.w + ((i64)n * 9 + tap) * p.C + c;
+      }
+      copyAsync(to + row * PITCH + (i & 7) * 16, from, inside);
+    }
+    copiesBegun();
+  };
+  copy(0);
+  float sums[2][4] = {};
+  for (int slice = 0; slice < slices; slice++) {
+    copy(slice + 1);
+    awaitCopies<1>();
+    barrier();
+    // A lane gives pixel l%16 of a row and half l/16 of a depth of 16 of the left factor; of the right one, column l%8 and quarter l/8 of a depth of 32.
+    u32 stage = shared + (slice & 1) * STAGE, left = stage + (warp() * 2 * WIDE + (l & 15)) * PITCH + (l >> 4) * 16;
+    u32 right = stage + (PIXELS + (l & 7)) * PITCH + (l >> 3) * 16;
+#pragma clang loop unroll(disable)
+    for (int ky = 0; ky < 3; ky++) {
+#pragma unroll
+      for (int kx = 0; kx < 3; kx++)
+#pragma unroll
+        for (int k = 0; k < 4; k += 2) {
+          u32 a[4], b[4];
+          loadMatrices(b, right + (ky * 3 + kx) * 8 * PITCH + k * 32);
+#pragma unroll
+          for (int half = 0; half < 2; half++)
+#pragma unroll
+            for (int row = 0; row < 2; row++) {
+              loadMatrices(a, left + ((row + ky) * WIDE + kx) * PITCH + (k + half) * 32);
+              multiply(sums[row], a, b[2 * half], b[2 * half + 1]);
+            }
+        }
+    }
+    barrier();
+  }
+#pragma unroll
+  for (int row = 0; row < 2; row++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      int y = y0 + warp() * 2 + row, x = x0 + (l >> 2) + (e >> 1) * 8, n = (l & 3) * 2 + (e & 1);
+      if (y >= p.H || x >= p.W || n >= p.columns) continue;
+      store(p.out, (image + (i64)y * p.W + x) * p.columns + n, p.outType, sums[row][e] + (p.bias ? p.bias[n] : 0.f));
+    }
+}
