@@ -7,7 +7,8 @@ import (
 )
 
 // A group norm behind products needs no pass over their results to know its moments: the products add up every channel over 64 pixels at a time on the way
-// (totalling), and the norm gathers what came of that (totalled).
+// (totalling), and the norm gathers what came of that (totalled). Totals are not about a value of the group, as group_sums' are: where a mean is r times the deviation, sums
+// of squares in float32 lose r²·2⁻²⁴ of the variance, and results of 16 bits have lost r·2⁻¹² of the deviation each by then, which is more for all r below 4096.
 
 // totalRows is how many rows of a product's result a total is over.
 const totalRows = 64
