@@ -11,11 +11,12 @@ import (
 // Encode returns an opaque image as PNG with the texts in their order, directly after the header, where readers find them without the pixels.
 // A key that is not a PNG keyword is an error, and so is an image without pixels; a value may be any string (see [Text]).
 func Encode(img *image.NRGBA, texts []Text) ([]byte, error) {
-	header, rest, err := encodePixels(img)
+	header, data, err := encodePixels(img)
 	if err != nil {
 		return nil, err
 	}
-	out := append([]byte(signature), header...)
+	out := make([]byte, 0, len(signature)+len(header)+len(data)+1024)
+	out = append(append(out, signature...), header...)
 	for _, t := range texts {
 		chunk, err := t.chunk()
 		if err != nil {
@@ -23,7 +24,7 @@ func Encode(img *image.NRGBA, texts []Text) ([]byte, error) {
 		}
 		out = append(out, chunk...)
 	}
-	return append(out, rest...), nil
+	return append(append(out, data...), frame("IEND")...), nil
 }
 
 // Decode reads a PNG and its texts. A picture with a side of more than maxSide pixels is refused before its pixels get memory.

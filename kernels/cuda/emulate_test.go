@@ -111,7 +111,7 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 	case "cuDeviceGetName":
 		copy(bytesAt(a[0], a[1]), "emulated\x00")
 	case "cuDeviceGetAttribute":
-		set(a[0], map[uintptr]int32{16: 4, 38: 1 << 20, 75: 9, 76: 0, 81: 233472, 97: 232448, 113: 0}[a[1]])
+		set(a[0], map[uintptr]int32{16: 4, 38: 1 << 20, 75: 9, 76: 0, 97: 232448, 113: 0}[a[1]])
 	case "cuDeviceTotalMem_v2":
 		set(a[0], int64(8<<30))
 	case "cuCtxCreate_v2", "cuStreamCreateWithPriority", "cuEventCreate":

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
@@ -43,26 +44,12 @@ func TestFuseGroups(t *testing.T) {
 			counts["totalled"]++
 		}
 	}
-	w, err := d.NewWeights(sourceOf(&p.Plan))
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := d.plan(&p.Plan, w.(*weights), kernels.F16, d.view())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range made.nodes {
-		for _, l := range n.launches {
-			counts[l.kernel]++
-		}
-	}
-	for what, want := range map[string]int{"totalling": 3, "totalled": 3, "group_gather": 3, "group_scale": 3, "group_sums": 0} {
+	each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
+	maps.Copy(counts, each)
+	for what, want := range map[string]int{"totalling": 3, "totalled": 3, "GroupNorm group_gather": 3, "GroupNorm group_scale": 3, "GroupNorm group_sums": 0} {
 		if counts[what] != want {
 			t.Errorf("%d %s, want %d", counts[what], what, want)
 		}
-	}
-	if err := w.Close(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -99,27 +86,9 @@ func TestFuseGroupsNot(t *testing.T) {
 			out := p.do(t, "norm", kernels.GroupNorm{Groups: 4, Eps: 1e-5, Concat: c.second > 0}, append(in, p.put("norm.weight", kernels.Weight, all), p.put("norm.bias", kernels.Weight, all))...)
 			p.Tensors[out].Role = kernels.Result
 			_, fused := fuseGroups(&p.Plan).Nodes[len(in)].Spec.(totalled)
-			w, err := d.NewWeights(sourceOf(&p.Plan))
-			if err != nil {
-				t.Fatal(err)
-			}
-			made, err := d.plan(&p.Plan, w.(*weights), kernels.F16, d.view())
-			if err != nil {
-				t.Fatal(err)
-			}
-			gathers := 0
-			for _, n := range made.nodes {
-				for _, l := range n.launches {
-					if l.kernel == "group_gather" {
-						gathers++
-					}
-				}
-			}
-			if fused != c.fused || gathers != c.gathers {
+			each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
+			if gathers := each["GroupNorm group_gather"]; fused != c.fused || gathers != c.gathers {
 				t.Errorf("rewritten: %t, %d norms gather; want %t and %d", fused, gathers, c.fused, c.gathers)
-			}
-			if err := w.Close(); err != nil {
-				t.Error(err)
 			}
 		})
 	}

@@ -179,16 +179,8 @@ func TestJoinedNorms(t *testing.T) {
 		n := p.norm(t, "norm", h)
 		y := p.do(t, "self", kernels.Attention{Heads: width / 32}, p.linear(t, "q", n, width, false), p.linear(t, "k", n, width, false), p.linear(t, "v", n, width, false))
 		p.Tensors[y].Role = kernels.Result
-		w, err := d.NewWeights(sourceOf(&p.Plan))
-		if err != nil {
-			t.Fatal(err)
-		}
-		prog, err := d.plan(&p.Plan, w.(*weights), kernels.F16, d.view())
-		if err != nil {
-			t.Fatal(err)
-		}
 		count := map[packKind]int{}
-		for _, one := range prog.uses {
+		for _, one := range (modelPlan{&p.Plan, sourceOf(&p.Plan)}).program(t, d).uses {
 			if one.packing.join == "" {
 				continue
 			}
@@ -199,9 +191,6 @@ func TestJoinedNorms(t *testing.T) {
 		}
 		if count[packMatrix] != 3 || count[packSums] != normed || count[packShifts] != normed {
 			t.Errorf("width %d: joined weights by kind %v, want 3 matrices and %d of either vector", width, count, normed)
-		}
-		if err := w.Close(); err != nil {
-			t.Error(err)
 		}
 	}
 }

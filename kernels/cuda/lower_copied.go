@@ -64,15 +64,14 @@ func (l *lowering) copied(p product, t tile) {
 	if l.totals != nil {
 		l.totals.written = p.addsUp(t)
 	}
-	totals := l.totals
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
 		if l.sums != nil {
 			made.RowSums = at(l.sums.at)
 		}
-		if totals != nil && totals.written {
-			made.Totals = at(totals.at)
+		if l.totals != nil && l.totals.written {
+			made.Totals = at(l.totals.at)
 		}
 		if l.norm != nil {
 			made.Moments, made.ColumnSums = at(l.norm.at), at(p.columnSums)

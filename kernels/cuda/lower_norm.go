@@ -39,12 +39,11 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	}
 	c, size := int(p.C1+p.C2), int(p.C1+p.C2)/s.Groups
 	var partial ref
-	totals := l.channelTotals
 	params := func(at func(ref) driver.Ptr) any {
 		p := p
 		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.ref), at(x2.ref), at(weight), at(bias), at(partial), at(out.ref)
-		for k, to := range []*driver.Ptr{&p.Totals, &p.Totals2}[:len(totals)] {
-			*to = at(totals[k])
+		for k, to := range []*driver.Ptr{&p.Totals, &p.Totals2}[:len(l.channelTotals)] {
+			*to = at(l.channelTotals[k])
 		}
 		return p
 	}
@@ -64,8 +63,7 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 {
 		p.Across = int32(narrowest)
 		block := roundUp(wholeWalkers/narrowest*narrowest, 32)
-		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * narrowest)), Z: uint32(batch)}, uint32(block),
-			16*(block+narrowest)+8*(8*narrowest/size), params)
+		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * narrowest)), Z: uint32(batch)}, uint32(block), totalsShared(block, narrowest, size), params)
 		return nil
 	}
 	// Enough blocks to fill the card once, and no more: each of the last kernel's reads what all of the first's wrote.
@@ -80,12 +78,15 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		p.Chunks = int32(max(1, min(8*l.sms/(s.Groups*batch), rows/32)))
 		l.launch("group_gather", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
 	} else {
-		l.launch("group_sums", grid, uint32(block), 16*(block+across)+8*(8*across/size), params) // the area and totals of groupTotals
+		l.launch("group_sums", grid, uint32(block), totalsShared(block, across, size), params)
 	}
 	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
 	l.launch("group_scale", grid, uint32(block), shared, params)
 	return nil
 }
+
+// totalsShared is the shared memory of so many threads that add up a slab: area and totals of groupTotals.
+func totalsShared(block, across, size int) int { return 16*(block+across) + 8*(8*across/size) }
 
 // The most threads of the blocks of group_sums and group_scale, and of group_norm_14 and its like, whose threads need more registers.
 const (

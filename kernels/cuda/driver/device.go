@@ -18,16 +18,15 @@ func (c Capability) AtLeast(major, minor int) bool {
 
 // Device describes one device. Sizes in bytes.
 type Device struct {
-	Ordinal                 int // from 0, as CUDA_VISIBLE_DEVICES orders them
-	Name                    string
-	Capability              Capability
-	Memory                  int64
-	Multiprocessors         int
-	SharedPerBlock          int // most that a block can have, static and dynamic, after SetMaxDynamicShared
-	SharedPerMultiprocessor int
-	L2                      int
-	Driver                  Version
-	ReadOnlyRegister        bool // RegisterHost takes read-only memory
+	Ordinal          int // from 0, as CUDA_VISIBLE_DEVICES orders them
+	Name             string
+	Capability       Capability
+	Memory           int64
+	Multiprocessors  int
+	SharedPerBlock   int // most that a block can have, static and dynamic, after SetMaxDynamicShared
+	L2               int
+	Driver           Version
+	ReadOnlyRegister bool // RegisterHost takes read-only memory
 
 	driver *Driver
 	handle int32
@@ -35,13 +34,12 @@ type Device struct {
 
 // CUdevice_attribute of cuda.h.
 const (
-	attributeMultiprocessors         = 16
-	attributeL2                      = 38
-	attributeMajor                   = 75
-	attributeMinor                   = 76
-	attributeSharedPerMultiprocessor = 81
-	attributeSharedPerBlock          = 97
-	attributeReadOnlyRegister        = 113
+	attributeMultiprocessors  = 16
+	attributeL2               = 38
+	attributeMajor            = 75
+	attributeMinor            = 76
+	attributeSharedPerBlock   = 97
+	attributeReadOnlyRegister = 113
 )
 
 // Device returns device i, 0 ≤ i < Devices().
@@ -70,7 +68,6 @@ func (d *Driver) Device(i int) (*Device, error) {
 		{attributeMinor, &v.Capability.Minor},
 		{attributeMultiprocessors, &v.Multiprocessors},
 		{attributeSharedPerBlock, &v.SharedPerBlock},
-		{attributeSharedPerMultiprocessor, &v.SharedPerMultiprocessor},
 		{attributeL2, &v.L2},
 	} {
 		n, err := v.attribute(a.attribute)

@@ -105,7 +105,7 @@ func deviceName(f *Fake, i *invocation) driver.Result {
 func deviceAttribute(f *Fake, i *invocation) driver.Result {
 	d := f.Devices[i.args[2]]
 	values := map[uintptr]int{16: d.Multiprocessors, 38: d.L2, 75: d.Capability.Major, 76: d.Capability.Minor,
-		81: d.SharedPerBlock + 1024, 97: d.SharedPerBlock, 113: 1}
+		97: d.SharedPerBlock, 113: 1}
 	v, ok := values[i.args[1]]
 	if !ok {
 		return f.problem(i.name, driver.InvalidValue, "attribute %d is unknown to the fake", i.args[1])
