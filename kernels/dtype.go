@@ -8,18 +8,19 @@ import (
 // DType is the element type of a tensor.
 type DType uint8
 
-// The element types. Token ids and row indices are I32; weights are F32, F16 or BF16.
+// The element types. Token ids and row indices are I32, pictures' pixels U8; weights are F32, F16 or BF16.
 const (
 	F32 DType = iota + 1
 	F16
 	BF16
 	I32
+	U8
 )
 
 var dtypes = map[DType]struct {
 	name string
 	size int
-}{F32: {"fp32", 4}, F16: {"fp16", 2}, BF16: {"bf16", 2}, I32: {"int32", 4}}
+}{F32: {"fp32", 4}, F16: {"fp16", 2}, BF16: {"bf16", 2}, I32: {"int32", 4}, U8: {"uint8", 1}}
 
 // Size returns the bytes of one element.
 func (d DType) Size() int { return dtypes[d].size }

@@ -113,7 +113,7 @@ func TestDTypeNames(t *testing.T) {
 	for d, want := range map[DType]struct {
 		name string
 		size int
-	}{F32: {"fp32", 4}, F16: {"fp16", 2}, BF16: {"bf16", 2}, I32: {"int32", 4}, 0: {"DType(0)", 0}, 9: {"DType(9)", 0}} {
+	}{F32: {"fp32", 4}, F16: {"fp16", 2}, BF16: {"bf16", 2}, I32: {"int32", 4}, U8: {"uint8", 1}, 0: {"DType(0)", 0}, 9: {"DType(9)", 0}} {
 		if d.String() != want.name || d.Size() != want.size {
 			t.Errorf("%d is %s of %d bytes, want %s of %d", uint8(d), d, d.Size(), want.name, want.size)
 		}

@@ -126,12 +126,19 @@ func (b *Builder) add(t kernels.Tensor, node *gorgonia.Node) *Value {
 
 // leaf adds a value that the graph does not compute.
 func (b *Builder) leaf(t kernels.Tensor) *Value {
-	dt := tensor.Float32
-	if t.DType == kernels.I32 {
-		dt = tensor.Int32
-	}
-	node := gorgonia.NewTensor(b.graph, dt, len(t.Shape), gorgonia.WithShape(t.Shape...), gorgonia.WithName(t.Role.String()+" "+t.Name))
+	node := gorgonia.NewTensor(b.graph, gorgoniaType(t.DType), len(t.Shape), gorgonia.WithShape(t.Shape...), gorgonia.WithName(t.Role.String()+" "+t.Name))
 	return b.add(t, node)
+}
+
+// gorgoniaType is the type that numbers of a tensor have in the expression graph, where weights are wide.
+func gorgoniaType(d kernels.DType) tensor.Dtype {
+	switch d {
+	case kernels.I32:
+		return tensor.Int32
+	case kernels.U8:
+		return tensor.Uint8
+	}
+	return tensor.Float32
 }
 
 // Input declares a value that the caller writes under this name: a Request, a Step or a State.
@@ -210,7 +217,7 @@ func (b *Builder) apply(s kernels.Spec, in ...*Value) []*Value {
 		for _, c := range children {
 			types = append(types, c.Type())
 		}
-		types = append(types, gorgonia.TensorType{Dims: len(t.Shape), Of: tensor.Float32})
+		types = append(types, gorgonia.TensorType{Dims: len(t.Shape), Of: gorgoniaType(t.DType)})
 		o := &op{id: uint32(len(b.applied)), spec: s, out: k, in: tensors, typ: hm.NewFnType(types...), want: t.Shape}
 		n, err := gorgonia.ApplyOp(o, children...)
 		if err != nil {

@@ -24,6 +24,12 @@ func (b *Builder) Gather(x, rows *Value) *Value { return b.apply1(kernels.Gather
 // Sinusoid embeds [B, N] numbers to [B, N·dim]; see kernels.Sinusoid.
 func (b *Builder) Sinusoid(t *Value, s kernels.Sinusoid) *Value { return b.apply1(s, t) }
 
+// ToPixels rounds values, −1…1, to bytes: [B, H, W, 3] to [B, H, W, 4]; see kernels.ToPixels.
+func (b *Builder) ToPixels(x *Value) *Value { return b.apply1(kernels.ToPixels{}, x) }
+
+// FromPixels undoes ToPixels, whose alpha it drops.
+func (b *Builder) FromPixels(v *Value) *Value { return b.apply1(kernels.FromPixels{}, v) }
+
 // ScaleRepeat is scale·x, times times along the batch axis.
 func (b *Builder) ScaleRepeat(x, scale *Value, times int) *Value {
 	return b.apply1(kernels.ScaleRepeat{Times: times}, x, scale)

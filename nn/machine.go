@@ -12,7 +12,8 @@ import (
 )
 
 // RunOnGorgonia computes the graph on gorgonia's TapeMachine, each operation through kernels/ref: slow, and every intermediate stays in memory, but it is
-// the machine that other gorgonia tools know. inputs gives each named input its []float32 or []int32; the outputs come back by name. States that the graph
+// the machine that other gorgonia tools know. inputs gives each named input its []float32, []int32 or []uint8; the outputs come back by name, pixels as their
+// bytes' values. States that the graph
 // assigns are not returned. Gradients are not there yet: the operations have no derivative.
 func (g *Graph) RunOnGorgonia(src kernels.Source, inputs map[string]any) (map[string][]float32, error) {
 	for v, t := range g.Plan.Tensors {
@@ -48,7 +49,14 @@ func (g *Graph) RunOnGorgonia(src kernels.Source, inputs map[string]any) (map[st
 	out := map[string][]float32{}
 	for name, v := range g.Named {
 		if g.Plan.Tensors[v].Role == kernels.Result {
-			out[name] = g.nodes[v].Value().Data().([]float32)
+			switch data := g.nodes[v].Value().Data().(type) {
+			case []float32:
+				out[name] = data
+			case []uint8:
+				for _, b := range data {
+					out[name] = append(out[name], float32(b))
+				}
+			}
 		}
 	}
 	return out, nil
@@ -61,6 +69,8 @@ func fits(data any, t kernels.Tensor) bool {
 		return t.DType == kernels.F32 && len(data) == t.Len()
 	case []int32:
 		return t.DType == kernels.I32 && len(data) == t.Len()
+	case []uint8:
+		return t.DType == kernels.U8 && len(data) == t.Len()
 	}
 	return false
 }

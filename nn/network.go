@@ -209,6 +209,24 @@ func (p *Program) SetInts(name string, x ...int32) error {
 	return p.Write(v, bytesOf(x))
 }
 
+// SetPixels writes an input of pixels.
+func (p *Program) SetPixels(name string, x ...uint8) error {
+	v, err := p.value(name, kernels.U8, len(x))
+	if err != nil {
+		return err
+	}
+	return p.Write(v, x)
+}
+
+// Pixels reads an output of pixels.
+func (p *Program) Pixels(ctx context.Context, name string, dst []uint8) error {
+	v, err := p.value(name, kernels.U8, len(dst))
+	if err != nil {
+		return err
+	}
+	return p.Read(ctx, v, dst)
+}
+
 // Floats reads an output or a state.
 func (p *Program) Floats(ctx context.Context, name string, dst []float32) error {
 	v, err := p.value(name, kernels.F32, len(dst))

@@ -45,15 +45,21 @@ func (o *op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 			in[i].F = data
 		case []int32:
 			in[i].I = data
+		case []uint8:
+			in[i].B = data
 		default:
-			return nil, fmt.Errorf("%v: value %d holds %T, want []float32 or []int32", o, i, data)
+			return nil, fmt.Errorf("%v: value %d holds %T, want []float32, []int32 or []uint8", o, i, data)
 		}
 	}
 	out, err := ref.Run(o.spec, in)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", o, err)
 	}
-	return tensor.New(tensor.WithShape(o.want...), tensor.WithBacking(out[o.out].F)), nil
+	var backing any = out[o.out].F
+	if b := out[o.out].B; b != nil {
+		backing = b
+	}
+	return tensor.New(tensor.WithShape(o.want...), tensor.WithBacking(backing)), nil
 }
 
 func (o *op) ReturnsPtr() bool     { return false }

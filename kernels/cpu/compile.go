@@ -37,6 +37,10 @@ func newKernel(s kernels.Spec, in, out []kernels.Tensor, v *variant) (kernel, er
 		return newGather(in), nil
 	case kernels.Sinusoid:
 		return newSinusoid(s, in), nil
+	case kernels.ToPixels:
+		return newToPixels(in), nil
+	case kernels.FromPixels:
+		return newFromPixels(in), nil
 	case kernels.ScaleRepeat:
 		return newScaleRepeat(s, in, v), nil
 	case kernels.Guidance:
@@ -94,8 +98,8 @@ func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
 	var failed []error
 	for v, t := range stored {
 		if t.Role != kernels.Weight {
-			if t.DType != kernels.F32 && t.DType != kernels.I32 {
-				return nil, fmt.Errorf("cpu: %s value %v: must be %v or %v", t.Role, t, kernels.F32, kernels.I32)
+			if t.DType != kernels.F32 && t.DType != kernels.I32 && t.DType != kernels.U8 {
+				return nil, fmt.Errorf("cpu: %s value %v: must be %v, %v or %v", t.Role, t, kernels.F32, kernels.I32, kernels.U8)
 			}
 			continue
 		}
@@ -141,7 +145,7 @@ func (p *program) makeNodes(stored []kernels.Tensor) error {
 	return nil
 }
 
-// span is where a value lies in the program's own memory, or in the arena: n float32 from at; n is 0 for a weight.
+// span is where a value lies in the program's own memory, or in the arena: n float32, or what takes as many bytes or up to three fewer, from at; n is 0 for a weight.
 type span struct {
 	at, n int
 	arena bool
@@ -151,7 +155,8 @@ type span struct {
 // the start of a run can be kept with one copy; results and what hoisted nodes hand to later runs follow. An arena begins
 // with scratch.
 func (p *program) layout() {
-	size := func(v kernels.Value) int64 { return 4 * int64(p.plan.Tensors[v].Len()) }
+	words := func(t kernels.Tensor) int { return int((t.Bytes() + 3) / 4) }
+	size := func(v kernels.Value) int64 { return 4 * int64(words(p.plan.Tensors[v])) }
 	blocks := p.plan.Lifetimes(size)
 	offsets, total := kernels.Arena(blocks, alignBytes)
 	p.scratch.worker = make([][]float32, p.device.pool.workers())
@@ -170,8 +175,8 @@ func (p *program) layout() {
 				if t.Role != r || r == kernels.Temp && (blocks[v].Bytes > 0 || !used[v]) {
 					continue
 				}
-				p.owned[v] = span{at: at, n: t.Len()}
-				at += roundUp(t.Len(), alignFloats)
+				p.owned[v] = span{at: at, n: words(t)}
+				at += roundUp(words(t), alignFloats)
 			}
 		}
 	}
@@ -199,9 +204,12 @@ func (p *program) point(v kernels.Value, memory []float32) {
 	s, t := p.owned[v], p.plan.Tensors[v]
 	data := memory[s.at : s.at+s.n : s.at+s.n]
 	p.values[v] = view{shape: t.Shape, dtype: t.DType}
-	if t.DType == kernels.I32 {
-		p.values[v].i32 = unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(data))), s.n)
-		return
+	switch first := unsafe.Pointer(unsafe.SliceData(data)); t.DType {
+	case kernels.I32:
+		p.values[v].i32 = unsafe.Slice((*int32)(first), s.n)
+	case kernels.U8:
+		p.values[v].u8 = unsafe.Slice((*uint8)(first), t.Len())
+	default:
+		p.values[v].f32 = data
 	}
-	p.values[v].f32 = data
 }

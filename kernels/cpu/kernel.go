@@ -2,13 +2,14 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// view is one operand of a kernel while it runs: dense, in exactly one of the three slices.
+// view is one operand of a kernel while it runs: dense, in exactly one of the four slices.
 type view struct {
 	shape []int
 	dtype kernels.DType
 	f32   []float32
 	u16   []uint16 // F16 and BF16 weights, as they lie in the file
 	i32   []int32
+	u8    []uint8
 }
 
 // kernel computes one node of a plan. It is made for a fixed spec and fixed shapes, and its run allocates nothing.

@@ -108,8 +108,7 @@ func (p *program) access(v kernels.Value, how string, roles ...kernels.Role) ([]
 	t := p.plan.Tensors[v]
 	for _, r := range roles {
 		if t.Role == r {
-			s := p.owned[v]
-			return unsafe.Slice((*byte)(unsafe.Pointer(&p.memory[s.at])), 4*s.n), nil
+			return unsafe.Slice((*byte)(unsafe.Pointer(&p.memory[p.owned[v].at])), t.Bytes()), nil
 		}
 	}
 	return nil, fmt.Errorf("cpu: value %v is a %s and cannot be %s", t, t.Role, how)

@@ -94,14 +94,17 @@ func (p *program) store() error {
 		}
 	}
 	for v, t := range p.plan.Tensors {
-		if t.Role != kernels.Weight && t.DType != kernels.F32 && t.DType != kernels.I32 {
-			return fmt.Errorf("cuda: %s value %v: must be %v or %v", t.Role, t, kernels.F32, kernels.I32)
+		if t.Role != kernels.Weight && t.DType != kernels.F32 && t.DType != kernels.I32 && t.DType != kernels.U8 {
+			return fmt.Errorf("cuda: %s value %v: must be %v, %v or %v", t.Role, t, kernels.F32, kernels.I32, kernels.U8)
 		}
 		if t.Role == kernels.Weight && p.weights == nil {
 			return fmt.Errorf("cuda: the plan uses weight %s, and there are no weights", t.Name)
 		}
 		if t.Role == kernels.Temp && t.DType == kernels.F32 && (outside[v] || !read[v]) {
 			p.storage[v] = narrow
+		}
+		if t.DType == kernels.U8 {
+			p.storage[v] = octets
 		}
 	}
 	for _, n := range p.plan.Nodes {

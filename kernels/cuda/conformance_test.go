@@ -90,11 +90,16 @@ func (d temporaries) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Optio
 			inner.In = append(inner.In, v)
 		}
 		for _, v := range n.Out {
-			inner.Out = append(inner.Out, temporary(p.Tensors[v]))
+			if t := p.Tensors[v]; t.DType == kernels.F32 {
+				v = temporary(t)
+			}
+			inner.Out = append(inner.Out, v)
 		}
 		out.Nodes = append(out.Nodes, inner)
 		for k, v := range n.Out {
-			copyTo("behind", inner.Out[k], v)
+			if inner.Out[k] != v {
+				copyTo("behind", inner.Out[k], v)
+			}
 		}
 	}
 	return d.Device.Compile(out, w, o)

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -77,7 +78,21 @@ func TestEmulatedOverflow(t *testing.T) {
 		var told []error
 		a.OnOverflow(func(err error) { told = append(told, err) })
 		out, err := a.Decode(context.Background(), z)
-		return out, told, err
+		before := len(told)
+		picture, pictureErr := a.DecodeImage(context.Background(), z)
+		if (err == nil) != (pictureErr == nil) || before != len(told)-before {
+			t.Errorf("2^%d: values overflowed %v, %v; pixels %v, %v", by, told[:before], err, told[before:], pictureErr)
+		}
+		if err == nil {
+			want, err := a.Pixels(context.Background(), out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(picture.Pix, want.Pix) {
+				t.Errorf("2^%d: pixels are not those of the values", by)
+			}
+		}
+		return out, told[:before], err
 	}
 	for _, test := range []struct {
 		by    int

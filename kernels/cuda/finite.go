@@ -30,6 +30,9 @@ func (p *program) checks(node int) ([]*driver.Launch, error) {
 func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 	var all []*driver.Launch
 	for _, v := range values {
+		if p.plan.Tensors[v].DType != kernels.F32 {
+			continue // what bytes were made of was looked at
+		}
 		l := &lowering{view: p.as}
 		n := int64(p.plan.Tensors[v].Len())
 		l.each("finite", n, 4, func(at func(ref) driver.Ptr) any {

@@ -7,19 +7,23 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// storage is how the elements of a float operand lie in memory, numbered as in src/common.cuh.
+// storage is how the elements of an operand lie in memory; those of float operands are numbered as in src/common.cuh, and integers of 32 bits are wide.
 type storage = int32
 
 const (
 	wide   storage = 0 // float32
 	narrow storage = 1 // the program's precision
+	octets storage = 2 // bytes: pixels
 )
 
 func bytesOf(s storage) int64 {
-	if s == wide {
+	switch s {
+	case wide:
 		return 4
+	case narrow:
+		return 2
 	}
-	return 2
+	return 1
 }
 
 // ref is memory that has no address yet: a value of the plan, scratch of one node, a packed weight or a constant, and bytes from its start.
@@ -141,6 +145,10 @@ func (l *lowering) lower(s kernels.Spec) error {
 		return l.gather()
 	case kernels.Sinusoid:
 		return l.sinusoid(s)
+	case kernels.ToPixels:
+		return l.toPixels()
+	case kernels.FromPixels:
+		return l.fromPixels()
 	case kernels.ScaleRepeat:
 		return l.scaleRepeat(s)
 	case kernels.Guidance:

@@ -80,6 +80,29 @@ func (l *lowering) resize() error {
 	return nil
 }
 
+// toPixels is a thread a pixel, as fromPixels is.
+func (l *lowering) toPixels() error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	n := int64(out.Len() / 4)
+	l.each("to_pixels", n, 1, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, XType: x.storage}
+	})
+	return nil
+}
+
+func (l *lowering) fromPixels() error {
+	x, out := l.in[0], l.out[0]
+	n := int64(x.Len() / 4)
+	l.each("from_pixels", n, 1, func(at func(ref) driver.Ptr) any {
+		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, OutType: out.storage}
+	})
+	return nil
+}
+
 func (l *lowering) embedding() error {
 	ids, tokens, out := l.in[0], l.in[1], l.out[0]
 	c := tokens.Shape[1]

@@ -35,6 +35,8 @@ var parameterSize = map[string]uintptr{
 	"concat":           unsafe.Sizeof(mapParams{}),
 	"pad":              unsafe.Sizeof(mapParams{}),
 	"resize":           unsafe.Sizeof(resizeParams{}),
+	"to_pixels":        unsafe.Sizeof(mapParams{}),
+	"from_pixels":      unsafe.Sizeof(mapParams{}),
 	"embedding":        unsafe.Sizeof(rowsParams{}),
 	"gather":           unsafe.Sizeof(rowsParams{}),
 	"finite":           unsafe.Sizeof(finiteParams{}),

@@ -107,7 +107,7 @@ func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]
 		written := make([]kernels.Value, len(outs))
 		for k, t := range outs {
 			role := kernels.Temp
-			if stays {
+			if stays || i == copies-1 && t.DType != kernels.F32 {
 				role = kernels.Result
 			}
 			written[k] = put(fmt.Sprintf("output %d of copy %d", k, i), role, t)
@@ -115,6 +115,9 @@ func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]
 		node(fmt.Sprintf("%s, copy %d", c.Name, i), c.Spec, operands, written)
 		if i == copies-1 && !stays {
 			for k, v := range written {
+				if outs[k].DType != kernels.F32 {
+					continue
+				}
 				node("behind", kernels.Activate{}, []kernels.Value{v}, []kernels.Value{put(fmt.Sprintf("result %d", k), kernels.Result, outs[k])})
 			}
 		}

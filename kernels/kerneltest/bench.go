@@ -144,7 +144,7 @@ func (c Case) figure(d kernels.Device, times []time.Duration, runs int, width in
 	}
 	size := func(tensors []kernels.Tensor) (n int64) {
 		for _, t := range tensors {
-			if width > 0 && t.DType != kernels.I32 {
+			if width > 0 && t.DType == kernels.F32 {
 				n += width * int64(t.Len())
 				continue
 			}

@@ -16,7 +16,7 @@ import (
 type Fill struct {
 	Mean, Scale float32
 	Values      []float32
-	IDs         []int32 // for I32
+	IDs         []int32 // for I32 and, where they are bytes, U8
 }
 
 // Case is one operation with its inputs.
@@ -83,6 +83,15 @@ func ids(name string, shape []int, v ...int32) operand {
 	return operand{kernels.Tensor{Name: name, Role: kernels.Request, DType: kernels.I32, Shape: shape}, Fill{IDs: v}}
 }
 
+// pixels are a picture's bytes, every one of them somewhere.
+func pixels(name string, shape ...int) operand {
+	v := make([]int32, 257)
+	for i := range v {
+		v[i] = int32(i * 101 % 256)
+	}
+	return operand{kernels.Tensor{Name: name, Role: kernels.Step, DType: kernels.U8, Shape: shape}, Fill{IDs: v}}
+}
+
 // big turns a case into one at a real shape: its activations are Steps, which a device keeps no second copy of.
 func big(c Case) Case {
 	c.Big = true
@@ -109,6 +118,14 @@ func (c Case) operands(precision kernels.DType) ([][]byte, []ref.Tensor) {
 				v[i] = fill.IDs[i%len(fill.IDs)]
 			}
 			tensors[k].I, data[k] = v, bytesOf(v)
+			continue
+		}
+		if t.DType == kernels.U8 {
+			v := make([]uint8, t.Len())
+			for i := range v {
+				v[i] = uint8(fill.IDs[i%len(fill.IDs)])
+			}
+			tensors[k].B, data[k] = v, v
 			continue
 		}
 		h := fnv.New64a()

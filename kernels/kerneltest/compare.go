@@ -93,7 +93,7 @@ func firstBad(v []float32) int {
 // floor is derived in the package comment.
 func floor(s kernels.Spec, precision kernels.DType) float64 {
 	switch s.(type) {
-	case kernels.Concat, kernels.Resize, kernels.Gather:
+	case kernels.Concat, kernels.Resize, kernels.Gather, kernels.ToPixels:
 		return 0
 	}
 	f := 4 * 0x1p-23

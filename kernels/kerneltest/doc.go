@@ -12,7 +12,8 @@
 // The floor is four units in the last place, 4·2⁻²³. It is there for short sums, where the yardstick may be exact by luck: a product
 // rounded before it is added, a reordered sum of three, and an exponential or a quotient that is one unit off make an ulp or two together.
 // For long sums the yardstick dominates: sequential summation of K terms errs by about 2⁻²⁵·√K of s, so that a device may err as
-// plain code does, twice over, and no more. Operations that only move data have to be exact.
+// plain code does, twice over, and no more. Operations that only move data have to be exact, and
+// so has rounding to pixels, wherever float32's arithmetic gives the byte that float64's does.
 //
 // In a 16-bit precision every input is representable in it; the yardstick rounds weights, and its results, to that precision, and the floor grows by
 // half a unit of it, the rounding of one result.

@@ -61,9 +61,12 @@ func (d *fake) Compile(p *kernels.Plan, w kernels.Weights, _ kernels.Options) (k
 	f := &fakeProgram{d: d, plan: p}
 	for _, t := range p.Tensors {
 		v := ref.Tensor{Shape: t.Shape}
-		if t.DType == kernels.I32 {
+		switch t.DType {
+		case kernels.I32:
 			v.I = make([]int32, t.Len())
-		} else {
+		case kernels.U8:
+			v.B = make([]uint8, t.Len())
+		default:
 			v.F = make([]float32, t.Len())
 		}
 		if t.Role == kernels.Weight {
@@ -94,8 +97,11 @@ func widen(dst []float32, dtype kernels.DType, data []byte) {
 
 // memory is the dense content of a value.
 func (p *fakeProgram) memory(v kernels.Value) []byte {
-	if p.values[v].I != nil {
-		return bytesOf(p.values[v].I)
+	switch x := p.values[v]; {
+	case x.I != nil:
+		return bytesOf(x.I)
+	case x.B != nil:
+		return x.B
 	}
 	return bytesOf(p.values[v].F)
 }
@@ -130,6 +136,9 @@ func (p *fakeProgram) Run(context.Context) error {
 		}
 		for k, v := range n.Out {
 			copy(p.values[v].F, outs[k])
+			for i := range p.values[v].B {
+				p.values[v].B[i] = uint8(outs[k][i])
+			}
 		}
 	}
 	if p.d.spoil != nil {
@@ -158,6 +167,9 @@ func (p *fakeProgram) evaluate(n kernels.Node, in []ref.Tensor) ([][]float32, er
 	tensors, err := ref.Run(n.Spec, in)
 	for k, t := range tensors {
 		outs[k] = t.F
+		for _, b := range t.B {
+			outs[k] = append(outs[k], float32(b))
+		}
 	}
 	return outs, err
 }

@@ -62,9 +62,16 @@ func oddDenoise() []Case {
 		cases = append(cases,
 			Case{Name: fmt.Sprintf("scale/odd %d", n), Spec: kernels.ScaleRepeat{Times: 1 + i%3}}.
 				with(true, x("x", 1+i%2, n, 3)).with(true, numbers("scale", -0.37)),
+			Case{Name: fmt.Sprintf("pixels/odd %d", n), Spec: kernels.ToPixels{}}.with(true, x("x", 1+i%2, n, 5, 3)),
+			Case{Name: fmt.Sprintf("pixels/from odd %d", n), Spec: kernels.FromPixels{}}.with(true, pixels("v", 1+i%2, n, 5, 4)),
 			guidance(fmt.Sprintf("odd %d", n), kernels.Guidance{}, 0, 2+2*(i%3), n, 3),
 			guidance(fmt.Sprintf("odd rescaled %d", n), kernels.Guidance{Rescale: true}, 0.7, 2+2*(i%3), n, 3))
 	}
+	levels := make([]float32, 0, 3*257) // every byte's value, the middles between two, and beyond the ends
+	for i := range 257 {
+		levels = append(levels, float32(2*i)/255-1, float32(2*i+1)/255-1, float32(i-128))
+	}
+	cases = append(cases, Case{Name: "pixels/levels", Spec: kernels.ToPixels{}}.with(true, x("x", 1, 1, 257, 3)).fill(0, Fill{Values: levels}))
 	cases = append(cases, guidance("off", kernels.Guidance{Rescale: true}, 0, 4, 5, 5, 4))
 	for history := range 5 {
 		for _, clip := range []float32{0, 0.8} {

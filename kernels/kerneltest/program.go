@@ -135,6 +135,9 @@ const margin = 64
 // read returns a value's content, and an error if Read wrote outside its destination.
 func (b *fixture) read(ctx context.Context, v kernels.Value) ([]float32, error) {
 	t := b.plan.Tensors[v]
+	if t.DType == kernels.U8 {
+		return b.readBytes(ctx, v)
+	}
 	room := make([]float32, t.Len()+2*margin)
 	const canary = -1.2345678e-21
 	for i := range margin {
@@ -148,6 +151,25 @@ func (b *fixture) read(ctx context.Context, v kernels.Value) ([]float32, error) 
 		if room[i] != canary || room[len(room)-1-i] != canary {
 			return nil, fmt.Errorf("reading %v wrote outside of its %d bytes", t, t.Bytes())
 		}
+	}
+	return values, nil
+}
+
+// readBytes is read for pixels.
+func (b *fixture) readBytes(ctx context.Context, v kernels.Value) ([]float32, error) {
+	t := b.plan.Tensors[v]
+	room := bytes.Repeat([]byte{0xa5}, t.Len()+2*margin)
+	if err := b.program.Read(ctx, v, room[margin:margin+t.Len()]); err != nil {
+		return nil, fmt.Errorf("read %v: %w", t, err)
+	}
+	for i := range margin {
+		if room[i] != 0xa5 || room[len(room)-1-i] != 0xa5 {
+			return nil, fmt.Errorf("reading %v wrote outside of its %d bytes", t, t.Bytes())
+		}
+	}
+	values := make([]float32, t.Len())
+	for i, x := range room[margin : margin+t.Len()] {
+		values[i] = float32(x)
 	}
 	return values, nil
 }

@@ -87,6 +87,8 @@ func unetCases() []Case {
 		solver("1024", 1, coefficients(1, nil, 0), 1, 128, 128, 4),
 		Case{Name: "scale/1024", Spec: kernels.ScaleRepeat{Times: 2}}.
 			with(true, x("x", 1, 128, 128, 4)).with(true, numbers("scale", 0.0682)),
+		Case{Name: "pixels/1024", Spec: kernels.ToPixels{}}.with(true, x("x", 1, 1024, 1024, 3)),
+		Case{Name: "pixels/from 1024", Spec: kernels.FromPixels{}}.with(true, pixels("v", 1, 1024, 1024, 4)),
 		Case{Name: "add/1024 level 1", Spec: kernels.Add{}}.with(true, x("x", 2, 4096, 640)).with(true, x("y", 2, 4096, 640)),
 		Case{Name: "add/1024 level 0 rows", Spec: kernels.Add{Rows: true}}.with(true, x("x", 2, 128, 128, 320)).with(true, x("y", 2, 320)),
 		Case{Name: "concat/1024 level 0", Spec: kernels.Concat{}}.with(true, x("x", 2, 128, 128, 640)).with(true, x("y", 2, 128, 128, 320)),

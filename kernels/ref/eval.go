@@ -7,12 +7,13 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Tensor is a dense tensor. Exactly one of F and I is set and holds kernels.Elements(Shape) elements; 16-bit weights are widened
+// Tensor is a dense tensor. Exactly one of F, I and B is set and holds kernels.Elements(Shape) elements; 16-bit weights are widened
 // to F by the caller.
 type Tensor struct {
 	Shape []int
 	F     []float32
 	I     []int32
+	B     []uint8
 }
 
 // desc describes t as a weight, the role that admits every type.
@@ -20,6 +21,9 @@ func (t Tensor) desc() kernels.Tensor {
 	d := kernels.Tensor{Role: kernels.Weight, DType: kernels.F32, Shape: t.Shape}
 	if t.I != nil {
 		d.DType = kernels.I32
+	}
+	if t.B != nil {
+		d.DType = kernels.U8
 	}
 	return d
 }
@@ -41,7 +45,7 @@ func Eval32(s kernels.Spec, in []Tensor, out int, elems []int) ([]float32, error
 	return eval[float32](s, in, out, elems)
 }
 
-// Run computes every output of s in float64 and rounds it to float32.
+// Run computes every output of s in float64 and rounds it to float32; pixels are the bytes of float32's arithmetic, which defines them.
 func Run(s kernels.Spec, in []Tensor) ([]Tensor, error) {
 	shapes, err := infer(s, in)
 	if err != nil {
@@ -49,6 +53,17 @@ func Run(s kernels.Spec, in []Tensor) ([]Tensor, error) {
 	}
 	outs := make([]Tensor, len(shapes))
 	for k, t := range shapes {
+		if t.DType == kernels.U8 {
+			y, err := Eval32(s, in, k, nil)
+			if err != nil {
+				return nil, err
+			}
+			outs[k] = Tensor{Shape: t.Shape, B: make([]uint8, len(y))}
+			for i, v := range y {
+				outs[k].B[i] = uint8(v)
+			}
+			continue
+		}
 		y, err := Eval(s, in, k, nil)
 		if err != nil {
 			return nil, err
@@ -73,9 +88,15 @@ func infer(s kernels.Spec, in []Tensor) ([]kernels.Tensor, error) {
 				return nil, fmt.Errorf("ref: input %d has shape %v, dimensions must be positive", k, t.Shape)
 			}
 		}
-		if n := kernels.Elements(t.Shape); (t.F == nil) == (t.I == nil) || len(t.F)+len(t.I) != n {
-			return nil, fmt.Errorf("ref: input %d of shape %v holds %d floats and %d integers, want %d of one of them",
-				k, t.Shape, len(t.F), len(t.I), n)
+		kinds := 0
+		for _, there := range []bool{t.F != nil, t.I != nil, t.B != nil} {
+			if there {
+				kinds++
+			}
+		}
+		if n := kernels.Elements(t.Shape); kinds != 1 || len(t.F)+len(t.I)+len(t.B) != n {
+			return nil, fmt.Errorf("ref: input %d of shape %v holds %d floats, %d integers and %d bytes, want %d of one of them",
+				k, t.Shape, len(t.F), len(t.I), len(t.B), n)
 		}
 		descs[k] = t.desc()
 	}
@@ -133,6 +154,10 @@ func formula[T float](s kernels.Spec, in []Tensor, out int) (element[T], error) 
 		return concat[T](in), nil
 	case kernels.Resize:
 		return resize[T](s, in), nil
+	case kernels.ToPixels:
+		return toPixels[T](in), nil
+	case kernels.FromPixels:
+		return fromPixels[T](in), nil
 	case kernels.Embedding:
 		return embedding[T](in)
 	case kernels.Gather:

@@ -79,6 +79,8 @@ func TestByHand(t *testing.T) {
 		{"embedding", kernels.Embedding{}, []Tensor{ints(dims{2, 2}, 2, 0, 1, 1), sequence(1, 3, 1), f(dims{3, 1}, 10, 20, 30)}, 0,
 			[]float64{13, 21, 12, 22}},
 		{"gather", kernels.Gather{}, []Tensor{sequence(1, 2, 2, 2), ints(dims{2}, 1, 0)}, 0, []float64{3, 4, 5, 6}},
+		{"to pixels", kernels.ToPixels{}, []Tensor{f(dims{1, 1, 2, 3}, -1, 0, 1, -7, 0.25, 1.5)}, 0, []float64{0, 128, 255, 255, 0, 159, 255, 255}}, // 127.5 to even
+		{"from pixels", kernels.FromPixels{}, []Tensor{{Shape: dims{1, 1, 1, 4}, B: []uint8{0, 255, 51, 7}}}, 0, []float64{-1, 1, -0.6}},
 		{"scale and repeat", kernels.ScaleRepeat{Times: 2}, []Tensor{f(dims{1, 2}, 1, 2), f(dims{1}, 3)}, 0, []float64{3, 6, 3, 6}},
 		{"guidance", kernels.Guidance{}, []Tensor{f(dims{2, 2}, 1, 2, 3, 5), f(dims{1}, 10)}, 0, []float64{21, 32}},
 		{"guidance rescaled", kernels.Guidance{Rescale: true}, // guided 21, 33: deviation 12/√2; conditional 3, 5: 2/√2

@@ -58,7 +58,7 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 		if err := r.p.tile(false, Size{b.Dy(), b.Dx()}); err != nil {
 			return nil, err
 		}
-		moments, err := r.p.vae.Encode(ctx, planes(q.Image))
+		moments, err := r.p.vae.EncodeImage(ctx, toNRGBA(q.Image))
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package vae
 import (
 	"context"
 	"fmt"
+	"image"
 	"math"
 	"strings"
 
@@ -69,47 +70,133 @@ func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, s
 }
 
 // Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log variances.
-func (a *Autoencoder) Encode(ctx context.Context, image Planes) (Planes, error) {
-	c := a.Config
-	f := c.ScaleFactor()
-	encode := func(x Planes) (Planes, error) {
-		return a.run(ctx, "encode", x, NewPlanes(x.Height/f, x.Width/f, 2*c.LatentChannels), a.model.Encode)
+func (a *Autoencoder) Encode(ctx context.Context, x Planes) (Planes, error) {
+	return a.encode(x.Height, x.Width, func(part image.Rectangle, moments Planes) error {
+		x := x.crop(part)
+		key := fmt.Sprintf("vae encode values %d×%d", x.Height, x.Width)
+		return a.Evaluate(ctx, key,
+			func(b *nn.Builder) {
+				b.Output("moments", a.model.Encode(b, b.Input("values", kernels.Step, kernels.F32, 1, x.Height, x.Width, x.Channels)))
+			},
+			func(p *nn.Program) error { return p.SetFloats("values", x.Data...) },
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) })
+	})
+}
+
+// EncodeImage is Encode of a picture, whose pixels become values on the device. Transparency is dropped.
+func (a *Autoencoder) EncodeImage(ctx context.Context, picture *image.NRGBA) (Planes, error) {
+	return a.encode(picture.Rect.Dy(), picture.Rect.Dx(), func(part image.Rectangle, moments Planes) error {
+		key, build := a.encoding(part.Dy(), part.Dx())
+		return a.Evaluate(ctx, key, build,
+			func(p *nn.Program) error { return p.SetPixels("picture", pixelsOf(picture, part)...) },
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) })
+	})
+}
+
+// encode has one fill in the moments of the image, or of every tile of it.
+func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, moments Planes) error) (Planes, error) {
+	f := a.Config.ScaleFactor()
+	encode := func(part image.Rectangle) (Planes, error) {
+		moments := NewPlanes(part.Dy()/f, part.Dx()/f, 2*a.Config.LatentChannels)
+		return moments, one(part, moments)
 	}
-	size := a.Tile
-	if size == 0 || image.Height <= size && image.Width <= size {
-		return encode(image)
+	if size := a.Tile; size > 0 && (height > size || width > size) {
+		latent := size / f
+		return tiled(height, width, size, blend(latent), latent-blend(latent), encode)
 	}
-	latent := size / f
-	return tiled(image, size, stride(size), blend(latent), latent-blend(latent), encode)
+	return encode(image.Rect(0, 0, width, height))
 }
 
 // Decode draws the image of unscaled latents: values about −1…1.
 func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
-	c := a.Config
-	f := c.ScaleFactor()
-	decode := func(z Planes) (Planes, error) {
-		return a.run(ctx, "decode", z, NewPlanes(z.Height*f, z.Width*f, c.OutChannels), a.model.Decode)
+	if !a.tiles(z) {
+		return a.decode(ctx, z, nil)
 	}
-	size := a.Tile / f
-	if size == 0 || z.Height <= size && z.Width <= size {
-		return decode(z)
-	}
-	return tiled(z, size, stride(size), blend(a.Tile), a.Tile-blend(a.Tile), decode)
+	size := a.Tile / a.Config.ScaleFactor()
+	return tiled(z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
+		return a.decode(ctx, z.crop(part), nil)
+	})
 }
 
-// plan states one half of the model for one size, under the key that tells it from others.
-func plan(what string, height, width, channels int, forward func(*nn.Builder, *nn.Value) *nn.Value) (key string, build func(*nn.Builder)) {
-	return fmt.Sprintf("vae %s %d×%d", what, height, width), func(b *nn.Builder) {
-		x := b.Input("in", kernels.Step, kernels.F32, 1, height, width, channels)
-		b.Output("out", forward(b, x))
+// DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be joined.
+func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, error) {
+	if a.tiles(z) {
+		x, err := a.Decode(ctx, z)
+		if err != nil {
+			return nil, err
+		}
+		return a.Pixels(ctx, x)
+	}
+	f := a.Config.ScaleFactor()
+	picture := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
+	_, err := a.decode(ctx, z, picture)
+	return picture, err
+}
+
+// Pixels rounds an image of values in −1…1 to bytes; see kernels.ToPixels.
+func (a *Autoencoder) Pixels(ctx context.Context, x Planes) (*image.NRGBA, error) {
+	picture := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
+	return picture, a.Evaluate(ctx, fmt.Sprintf("vae pixels %d×%d", x.Height, x.Width),
+		func(b *nn.Builder) {
+			b.Output("picture", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, x.Height, x.Width, x.Channels)))
+		},
+		func(p *nn.Program) error { return p.SetFloats("values", x.Data...) },
+		func(p *nn.Program) ([]float32, error) { return x.Data, p.Pixels(ctx, "picture", picture.Pix) })
+}
+
+// tiles reports whether an image of the latents is decoded in parts.
+func (a *Autoencoder) tiles(z Planes) bool {
+	size := a.Tile / a.Config.ScaleFactor()
+	return size > 0 && (z.Height > size || z.Width > size)
+}
+
+// decode runs the decoder. Where picture is given its pixels are filled in, and a device that has looked at the values by itself keeps them.
+func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA) (x Planes, err error) {
+	f := a.Config.ScaleFactor()
+	key, build := a.decoding(z.Height, z.Width)
+	err = a.Evaluate(ctx, key, build,
+		func(p *nn.Program) error { return p.SetFloats("latents", z.Data...) },
+		func(p *nn.Program) ([]float32, error) {
+			if picture != nil {
+				if err := p.Pixels(ctx, "picture", picture.Pix); err != nil || p.Watched() {
+					return nil, err
+				}
+			}
+			x = NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
+			return x.Data, p.Floats(ctx, "values", x.Data)
+		})
+	return x, err
+}
+
+// encoding states the encoder for pictures of one size, under the key that tells it from others; decoding states the decoder, by the size of the latents.
+func (a *Autoencoder) encoding(height, width int) (key string, build func(*nn.Builder)) {
+	return fmt.Sprintf("vae encode %d×%d", height, width), func(b *nn.Builder) {
+		picture := b.Input("picture", kernels.Step, kernels.U8, 1, height, width, 4)
+		b.Output("moments", a.model.Encode(b, b.FromPixels(picture)))
 	}
 }
 
-func (a *Autoencoder) run(ctx context.Context, what string, in, out Planes, forward func(*nn.Builder, *nn.Value) *nn.Value) (Planes, error) {
-	key, build := plan(what, in.Height, in.Width, in.Channels, forward)
-	return out, a.Evaluate(ctx, key, build,
-		func(p *nn.Program) error { return p.SetFloats("in", in.Data...) },
-		func(p *nn.Program) ([]float32, error) { return out.Data, p.Floats(ctx, "out", out.Data) })
+func (a *Autoencoder) decoding(height, width int) (key string, build func(*nn.Builder)) {
+	return fmt.Sprintf("vae decode %d×%d", height, width), func(b *nn.Builder) {
+		x := a.model.Decode(b, b.Input("latents", kernels.Step, kernels.F32, 1, height, width, a.Config.LatentChannels))
+		picture := b.ToPixels(x)
+		b.Output("values", x)
+		b.Output("picture", picture)
+	}
+}
+
+// pixelsOf are those of a part of a picture, row after row.
+func pixelsOf(picture *image.NRGBA, part image.Rectangle) []uint8 {
+	part = part.Add(picture.Rect.Min)
+	from, n := picture.PixOffset(part.Min.X, part.Min.Y), 4*part.Dx()
+	if picture.Stride == n {
+		return picture.Pix[from : from+n*part.Dy()]
+	}
+	pixels := make([]uint8, 0, n*part.Dy())
+	for y := range part.Dy() {
+		pixels = append(pixels, picture.Pix[from+y*picture.Stride:][:n]...)
+	}
+	return pixels
 }
 
 // Sample draws latents, still unscaled, from the posterior that Encode gave: mean + exp(logvar/2)·noise, with the log variance clamped to [−30, 20].

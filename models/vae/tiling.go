@@ -1,6 +1,10 @@
 package vae
 
-import "github.com/goxl/goxl/nn"
+import (
+	"image"
+
+	"github.com/goxl/goxl/nn"
+)
 
 // Tiles overlap by a quarter. Source: diffusers models/autoencoders/autoencoder_kl.py, tile_overlap_factor, _tiled_encode and tiled_decode.
 const overlap = 0.25
@@ -11,26 +15,27 @@ func stride(size int) int { return int(float64(size) * (1 - overlap)) }
 // blend is the width of the strip in which neighbours of a size are mixed.
 func blend(size int) int { return int(float64(size) * overlap) }
 
-// Program compiles what Decode, or Encode, runs on its largest tile for an image of height×width pixels, so that its footprint can be asked for.
+// Program compiles what DecodeImage, or EncodeImage, runs on its largest tile for an image of height×width pixels, so that its footprint can be asked for.
 func (a *Autoencoder) Program(decode bool, height, width int) (*nn.Program, error) {
 	if a.Tile > 0 {
 		height, width = min(height, a.Tile), min(width, a.Tile)
 	}
-	if c := a.Config; decode {
-		return a.Network.Program(plan("decode", height/c.ScaleFactor(), width/c.ScaleFactor(), c.LatentChannels, a.model.Decode))
+	if decode {
+		f := a.Config.ScaleFactor()
+		return a.Network.Program(a.decoding(height/f, width/f))
 	}
-	return a.Network.Program(plan("encode", height, width, a.Config.InChannels, a.model.Encode))
+	return a.Network.Program(a.encoding(height, width))
 }
 
-// tiled maps tiles of in, size a side and one every stride, and joins the results: each is mixed over extent with the one above, then with the one to the left,
+// tiled maps tiles of an image, of size a side, and joins the results: each is mixed over extent with the one above, then with the one to the left,
 // which are mixed already, and limit rows and columns of it are kept.
-func tiled(in Planes, size, stride, extent, limit int, f func(Planes) (Planes, error)) (Planes, error) {
+func tiled(height, width, size, extent, limit int, f func(tile image.Rectangle) (Planes, error)) (Planes, error) {
 	var above []Planes
 	var rows []Planes // strips of the result
-	for y := 0; y < in.Height; y += stride {
+	for y := 0; y < height; y += stride(size) {
 		var row []Planes
-		for x := 0; x < in.Width; x += stride {
-			tile, err := f(in.crop(y, x, size, size))
+		for x := 0; x < width; x += stride(size) {
+			tile, err := f(image.Rect(x, y, min(x+size, width), min(y+size, height)))
 			if err != nil {
 				return Planes{}, err
 			}
@@ -45,23 +50,23 @@ func tiled(in Planes, size, stride, extent, limit int, f func(Planes) (Planes, e
 		rows = append(rows, beside(row, limit))
 		above = row
 	}
-	height := 0
+	out := Planes{Width: rows[0].Width, Channels: rows[0].Channels}
 	for _, r := range rows {
-		height += r.Height
-	}
-	out := Planes{height, rows[0].Width, rows[0].Channels, make([]float32, 0, height*rows[0].Width*rows[0].Channels)}
-	for _, r := range rows {
+		out.Height += r.Height
 		out.Data = append(out.Data, r.Data...)
 	}
 	return out, nil
 }
 
-// crop copies at most height×width from row y and column x on.
-func (p Planes) crop(y, x, height, width int) Planes {
-	out := NewPlanes(min(height, p.Height-y), min(width, p.Width-x), p.Channels)
+// crop is a part of p: p itself if that is all of it, else a copy.
+func (p Planes) crop(part image.Rectangle) Planes {
+	if part == image.Rect(0, 0, p.Width, p.Height) {
+		return p
+	}
+	out := NewPlanes(part.Dy(), part.Dx(), p.Channels)
 	n := out.Width * p.Channels
 	for r := range out.Height {
-		copy(out.Data[r*n:(r+1)*n], p.Data[((y+r)*p.Width+x)*p.Channels:])
+		copy(out.Data[r*n:(r+1)*n], p.Data[((part.Min.Y+r)*p.Width+part.Min.X)*p.Channels:])
 	}
 	return out
 }
@@ -75,7 +80,7 @@ func beside(tiles []Planes, limit int) Planes {
 	out := NewPlanes(min(tiles[0].Height, limit), width, tiles[0].Channels)
 	at := 0
 	for _, t := range tiles {
-		part := t.crop(0, 0, limit, limit)
+		part := t.crop(image.Rect(0, 0, min(t.Width, limit), min(t.Height, limit)))
 		for r := range part.Height {
 			copy(out.Data[(r*width+at)*out.Channels:], part.Data[r*part.Width*part.Channels:(r+1)*part.Width*part.Channels])
 		}

@@ -1,4 +1,4 @@
-// Element by element: activations, sums, joins, resizing, rows chosen by number, and moves between storage types. Kernels that end in 8 take eight
+// Element by element: activations, sums, joins, pixels, resizing, rows chosen by number, and moves between storage types. Kernels that end in 8 take eight
 // channels a thread, for channel counts that are multiples of 8. Each walks its elements with a stride of the whole grid.
 #include "common.cuh"
 
@@ -99,6 +99,28 @@ GLOBAL void THREADS(256, 1) pad(const Map p) {
     i64 row = i / p.C2;
     int c = (int)(i - row * p.C2);
     ((u16 *)p.out)[i] = c < p.C ? narrow(load(p.x, row * p.C + c, p.xType)) : 0;
+  }
+}
+
+// A picture's values to bytes, and back: a thread a pixel, red, green and blue of three channels, alpha beside them in the bytes. Every operation rounds as
+// float32 does, fused or not: halves and doubles are exact.
+GLOBAL void THREADS(256, 1) to_pixels(const Map p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    u32 pixel = 255u << 24;
+#pragma unroll
+    for (int c = 0; c < 3; c++) {
+      float v = __builtin_fminf(__builtin_fmaxf(load(p.x, 3 * i + c, p.xType) * 0.5f + 0.5f, 0), 1);
+      pixel |= (u32)__builtin_rintf(v * 255) << (8 * c);
+    }
+    ((u32 *)p.out)[i] = pixel;
+  }
+}
+
+GLOBAL void THREADS(256, 1) from_pixels(const Map p) {
+  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+    u32 pixel = ((const u32 *)p.x)[i];
+#pragma unroll
+    for (int c = 0; c < 3; c++) store(p.out, 3 * i + c, p.outType, 2 * ((float)(pixel >> (8 * c) & 255) / 255) - 1);
   }
 }
 
