@@ -21,10 +21,10 @@ type tile struct {
 var (
 	tiles = []tile{
 		{m: 128, n: 128, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 1},
-		{m: 128, n: 160, depth: 32, stages: 5, threads: 256, perSM: 1, rate: 0.65},
-		{m: 128, n: 64, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 0.73},
-		{m: 64, n: 160, depth: 32, stages: 5, threads: 128, perSM: 2, rate: 0.62},
-		{m: 64, n: 64, depth: 64, stages: 3, threads: 128, perSM: 3, rate: 0.6},
+		{m: 128, n: 160, depth: 32, stages: 5, threads: 256, perSM: 1, rate: 0.88},
+		{m: 128, n: 64, depth: 64, stages: 3, threads: 128, perSM: 2, rate: 0.76},
+		{m: 64, n: 160, depth: 32, stages: 5, threads: 128, perSM: 2, rate: 0.64},
+		{m: 64, n: 64, depth: 64, stages: 3, threads: 128, perSM: 3, rate: 0.72},
 	}
 	hopperTiles = []tile{
 		{m: 128, n: 256, depth: 64, stages: 4, threads: 256, perSM: 1, hopper: true, rate: 1},

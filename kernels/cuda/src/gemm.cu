@@ -26,30 +26,46 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
     if (s < slices) loader.load(s);
     copiesBegun();
   }
+  // What of the next depth of 16 is multiplied first is on its way to registers while this one is multiplied, from one slice to the next too.
+  u32 fa[2][MT][4], fb[NP][4];
+  auto fetchA = [&](int into, int stage, int kk) {
+#pragma unroll
+    for (int i = 0; i < MT; i++) loadMatrices(fa[into][i], base + stage * STAGE + at<BK>(wm * TM + i * 16 + (l & 15), kk * 2 + (l >> 4)));
+  };
+  auto fetchB = [&](int j, int stage, int kk) {
+    loadMatrices(fb[j], base + stage * STAGE + BM * BK * 2 + at<BK>(wn * TN + j * 16 + (l & 7) + (l >> 4) * 8, kk * 2 + ((l >> 3) & 1)));
+  };
+  awaitCopies<STAGES - 2>();
+  barrier();
+  fetchA(0, 0, 0);
+#pragma unroll
+  for (int j = 0; j < NP; j++) fetchB(j, 0, 0);
+  constexpr int DEPTHS = BK / 16;
   int now = 0, next = STAGES - 1;
   for (int s = 0; s < slices; s++) {
-    awaitCopies<STAGES - 2>();
-    barrier();  // the slice has arrived for every thread, and every thread is done with the one that is loaded over next
-    if (s + STAGES - 1 < slices) loader.load(next);
-    copiesBegun();
-    u32 a = base + now * STAGE, b = a + BM * BK * 2;
 #pragma unroll
-    for (int kk = 0; kk < BK / 16; kk++) {
-      u32 fa[MT][4], fb[NP][4];
+    for (int kk = 0; kk < DEPTHS; kk++) {
+      if (kk == DEPTHS - 1) {
+        now = now + 1 == STAGES ? 0 : now + 1;
+        awaitCopies<STAGES - 2>();
+        barrier();  // the next slice has arrived for every thread, and every thread has fetched all of this one
+      }
+      fetchA((kk + 1) & 1, now, (kk + 1) % DEPTHS);
+      if (kk == 0) {
+        if (s + STAGES - 1 < slices) loader.load(next);
+        copiesBegun();
+        next = next + 1 == STAGES ? 0 : next + 1;
+      }
 #pragma unroll
-      for (int i = 0; i < MT; i++) loadMatrices(fa[i], a + at<BK>(wm * TM + i * 16 + (l & 15), kk * 2 + (l >> 4)));
+      for (int j = 0; j < NP; j++) {
 #pragma unroll
-      for (int j = 0; j < NP; j++) loadMatrices(fb[j], b + at<BK>(wn * TN + j * 16 + (l & 7) + (l >> 4) * 8, kk * 2 + ((l >> 3) & 1)));
-#pragma unroll
-      for (int i = 0; i < MT; i++)
-#pragma unroll
-        for (int j = 0; j < NP; j++) {
-          multiply(acc[i][2 * j], fa[i], fb[j][0], fb[j][1]);
-          multiply(acc[i][2 * j + 1], fa[i], fb[j][2], fb[j][3]);
+        for (int i = 0; i < MT; i++) {
+          multiply(acc[i][2 * j], fa[kk & 1][i], fb[j][0], fb[j][1]);
+          multiply(acc[i][2 * j + 1], fa[kk & 1][i], fb[j][2], fb[j][3]);
         }
+        fetchB(j, now, (kk + 1) % DEPTHS);
+      }
     }
-    now = now + 1 == STAGES ? 0 : now + 1;
-    next = next + 1 == STAGES ? 0 : next + 1;
   }
   awaitCopies<0>();
   barrier();

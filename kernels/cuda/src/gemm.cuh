@@ -94,7 +94,8 @@ template <int BM, int BN, int BK, int NT> struct Loader {
   u32 base;
   int n0, chunk, first, channels, height, width;
   int k, c, ky, kx;  // of the next slice that this thread loads
-  const u16 *from[PA], *weights;  // channel 0 of the rows' pixels, in the tensor that c is of; the first row of w, at k
+  const u16 *source, *weights;  // channel 0 of the tensor that c is of; the first row of w, at k
+  u32 from[PA];                   // where the rows' pixels begin there, in eights of channels
   u32 inside, columns;            // bits: of rows whose pixel lies in the image, of rows of w that there are
   bool moved, second;
 
@@ -130,8 +131,8 @@ template <int BM, int BN, int BK, int NT> struct Loader {
     if (moved) {
       moved = false;
       second = c >= p.C1;
-      const u16 *source = second ? p.x2 - p.C1 : p.x;
-      i64 pitch = second ? p.pitch2 : p.pitch1;
+      source = second ? p.x2 - p.C1 : p.x;
+      u32 eights = (second ? p.pitch2 : p.pitch1) / 8;
       inside = 0;
 #pragma unroll
       for (int i = 0; i < PA; i++) {
@@ -142,13 +143,13 @@ template <int BM, int BN, int BK, int NT> struct Loader {
           y >>= 1, x >>= 1;
         else if (p.up == 2)
           y = ok ? (int)((i64)y * p.H / p.upH) : 0, x = ok ? (int)((i64)x * p.W / p.upW) : 0;
-        from[i] = source + (ok ? r.image + y * p.W + x : 0) * pitch;  // what is not in the image is not read
+        from[i] = (ok ? r.image + y * p.W + x : 0) * eights;  // what is not in the image is not read
         inside |= (u32)ok << i;
       }
     }
     u32 a = base + stage * STAGE, b = a + BM * BK * 2, rowsThere = k < p.K ? inside : 0, columnsThere = k < p.K ? columns : 0;
 #pragma unroll
-    for (int i = 0; i < PA; i++) copyAsync(a + at<BK>(first + i * PASS, chunk), from[i] + c, rowsThere >> i & 1);
+    for (int i = 0; i < PA; i++) copyAsync(a + at<BK>(first + i * PASS, chunk), source + (i64)from[i] * 8 + c, rowsThere >> i & 1);
     const u16 *w = weights;
 #pragma unroll
     for (int i = 0; i < PB; i++) {

@@ -13,6 +13,11 @@ template <int SIZE> struct Ring {
   DEVICE_MEMBER void next() {
     if (++at == SIZE) at = 0, parity ^= 1;
   }
+  DEVICE_MEMBER void skip(u32 stages) {
+    at += stages;
+    parity ^= at / SIZE & 1;
+    at %= SIZE;
+  }
 };
 
 #ifdef EMULATE

@@ -99,26 +99,23 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     return;
   }
   takeRegisters<232>();
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), stage = 0, tile = blockX(), step = blocksX();
-  u32 parity = 0, turn = group ^ 1;
-  auto skip = [&] {  // the stages of a tile that is the other's
-    stage += slices;
-    parity ^= stage / STAGES & 1;
-    stage %= STAGES;
-  };
+  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), tile = blockX(), step = blocksX();
+  u32 turn = group ^ 1;
+  Ring<STAGES> stage(0);
   if (ALTERNATE) {
-    if (group) tile += step, skip();
+    if (group) tile += step, stage.skip(slices);
     step *= 2;
   }
   bool speaks = lane() == 0;
-  auto release = [&](int stage) {
+  auto release = [&](u32 stage) {
     if (speaks) arrive(free + 8 * stage);
   };
   float acc[SUMS];
 #pragma unroll
   for (int i = 0; i < SUMS; i++) acc[i] = 0.f;
   for (; tile < p.tiles; tile += step) {
-    int m0, n0, before = 0;
+    int m0, n0;
+    u32 before = 0;
     corner(p, tile, BM, BN, m0, n0);
     if (!ALTERNATE) m0 += group * OWN;
     staged.warm(p, n0);
@@ -140,8 +137,8 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       turn ^= 1;
     }
     for (int s = 0; s < slices; s++) {
-      awaitPhase(full + 8 * stage, parity);
-      u32 a = base + stage * STAGE + (ALTERNATE ? 0 : group * ROWS * 8192), b = base + stage * STAGE + BM * 128;
+      awaitPhase(full + 8 * stage.at, stage.parity);
+      u32 a = base + stage.at * STAGE + (ALTERNATE ? 0 : group * ROWS * 8192), b = base + stage.at * STAGE + BM * 128;
       groupBegins(acc);
 #pragma unroll
       for (int r = 0; r < ROWS; r++)
@@ -152,14 +149,14 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
       if (ALTERNATE && s == slices - 1 && speaks) arrive(turns + 8 * (group ^ 1));
       awaitGroups<1>();
       if (s > 0) release(before);
-      before = stage;
-      if (++stage == STAGES) stage = 0, parity ^= 1;
+      before = stage.at;
+      stage.next();
     }
     awaitGroups<0>();
     settled(acc);
     release(before);
     if (ALTERNATE)
-      skip();
+      stage.skip(slices);  // those of a tile that is the other's
     else
       settleRows();
     Sums sums;
