@@ -58,13 +58,39 @@ func readImage(path string) ([]byte, error) {
 	return text, nil
 }
 
-// library holds the kernels of one precision. An image is loaded when the first of its kernels is asked for.
+// excerpt is the text of an image without all of its kernels but one.
+func excerpt(image []byte, kernel string) ([]byte, error) {
+	const entry = ".visible .entry "
+	var text []byte
+	found, kept := false, true
+	for line := range bytes.Lines(image) {
+		if name, ok := bytes.CutPrefix(line, []byte(entry)); ok {
+			name, _, _ = bytes.Cut(name, []byte("("))
+			kept = string(name) == kernel
+			found = found || kept
+		}
+		if kept {
+			text = append(text, line...)
+		}
+		if bytes.Equal(line, []byte("}\n")) {
+			kept = true
+		}
+	}
+	if !found {
+		return nil, fmt.Errorf("cuda: the image has no kernel %s", kernel)
+	}
+	return text, nil
+}
+
+// library holds the kernels of one precision. Each is a module of its own, loaded when it is asked for: the driver's compiler takes up to 1.5 seconds for one kernel
+// that it has not seen, and 20 for all.
 type library struct {
 	context   *driver.Context
 	suffix    string // of the images: ".f16.ptx.gz"
 	carve     bool   // all kernels divide the multiprocessors' memory alike
 	mu        sync.Mutex
-	modules   map[string]*driver.Module
+	images    map[string][]byte // by path
+	modules   []*driver.Module
 	functions map[string]*driver.Function
 }
 
@@ -73,7 +99,7 @@ func newLibrary(c *driver.Context, precision kernels.DType, carve bool) *library
 	if precision == kernels.BF16 {
 		suffix = ".bf16.ptx.gz"
 	}
-	return &library{context: c, suffix: suffix, carve: carve, modules: map[string]*driver.Module{}, functions: map[string]*driver.Function{}}
+	return &library{context: c, suffix: suffix, carve: carve, images: map[string][]byte{}, functions: map[string]*driver.Function{}}
 }
 
 // function returns a kernel that may use as much shared memory as the engine ever asks for.
@@ -87,18 +113,21 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.modules[path] == nil {
-		text, err := readImage(path)
-		if err != nil {
+	if l.images[path] == nil {
+		if l.images[path], err = readImage(path); err != nil {
 			return nil, err
 		}
-		m, err := l.context.LoadModule(text)
-		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", path, full(err))
-		}
-		l.modules[path] = m
 	}
-	f, err := l.modules[path].Function(name)
+	text, err := excerpt(l.images[path], name)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", path, err)
+	}
+	module, err := l.context.LoadModule(text)
+	if err != nil {
+		return nil, fmt.Errorf("image %s, kernel %s: %w", path, name, full(err))
+	}
+	l.modules = append(l.modules, module)
+	f, err := module.Function(name)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +186,7 @@ func (l *library) close() error {
 			first = err
 		}
 	}
-	clear(l.modules)
+	l.modules = nil
 	clear(l.functions)
 	return first
 }

@@ -1,8 +1,10 @@
 package cuda
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -149,6 +151,42 @@ func TestSharedMemory(t *testing.T) {
 	}
 }
 
+// checkExcerpts cuts an image into its kernels, which together are all of it.
+func checkExcerpts(t *testing.T, path string, text []byte, kernels map[string]int) {
+	t.Helper()
+	head, _, _ := bytes.Cut(text, []byte(".visible .entry "))
+	total, shared := 0, -1
+	for name := range kernels {
+		one, err := excerpt(text, name)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		begins := fmt.Sprintf("\n.visible .entry %s(", name)
+		if n := strings.Count(string(one), "\n.visible .entry "); n != 1 || !strings.Contains(string(one), begins) || !bytes.HasPrefix(one, head) {
+			t.Errorf("%s: what is cut out for %s has %d kernels, or not that one, or not the image's head", path, name, n)
+		}
+		body := one[strings.Index(string(one), begins)+1:]
+		end := strings.Index(string(body), "\n}\n")
+		if end < 0 {
+			t.Errorf("%s: what is cut out for %s does not end", path, name)
+			continue
+		}
+		total += end + 3
+		if rest := len(one) - (end + 3); shared >= 0 && rest != shared {
+			t.Errorf("%s: %d bytes around %s, %d around others", path, rest, name, shared)
+		} else {
+			shared = rest
+		}
+	}
+	if total+shared != len(text) {
+		t.Errorf("%s: %d bytes, its kernels and what is around them %d", path, len(text), total+shared)
+	}
+	if _, err := excerpt(text, "nothing"); err == nil {
+		t.Errorf("%s has a kernel that is called nothing", path)
+	}
+}
+
 // TestImages holds the images against what the oldest card and driver take.
 func TestImages(t *testing.T) {
 	m, err := readManifest()
@@ -171,6 +209,7 @@ func TestImages(t *testing.T) {
 				t.Errorf("%s does not say %q", path, strings.TrimSpace(want))
 			}
 		}
+		checkExcerpts(t, path, text, image.Kernels)
 		for name, static := range image.Kernels {
 			entries[name] = append(entries[name], path)
 			if static > most/2 {
