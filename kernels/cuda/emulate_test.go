@@ -91,6 +91,33 @@ func (e *emulator) give(do func() driver.Result) driver.Result {
 	return do()
 }
 
+// emulatedTypes is the set of kernels, by the texts that the library cuts out for them, and of those 1 for bfloat16.
+var emulatedTypes = sync.OnceValue(func() map[string]int {
+	m, err := readManifest()
+	if err != nil {
+		panic(err)
+	}
+	types := map[string]int{}
+	for path, image := range m.Images {
+		text, err := readImage(path)
+		if err != nil {
+			panic(err)
+		}
+		for name := range image.Kernels {
+			one, err := excerpt(text, name)
+			if err != nil {
+				panic(err)
+			}
+			which := 0
+			if strings.Contains(path, ".bf16.") {
+				which = 1
+			}
+			types[string(one)] = which
+		}
+	}
+	return types
+})
+
 // page is between every two allocations, and nobody may touch it.
 const page = 4096
 
@@ -156,11 +183,7 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		}
 		return e.give(func() driver.Result { clear(bytesAt(dst, n)); return driver.Success })
 	case "cuModuleLoadDataEx":
-		which := 0
-		if strings.Contains(cString(a[1]), "bf16") {
-			which = 1
-		}
-		return e.add(a[0], which)
+		return e.add(a[0], emulatedTypes()[cString(a[1])])
 	case "cuModuleGetFunction":
 		which := e.objects[a[1]].(int)
 		kernel := cString(a[2])

@@ -9,41 +9,34 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// A plan of many operations and one of half as many differ by operations alone, not by what surrounds them: copies to the device's types and back. There are as many
-// as last manyTime, within bounds: while a device computes less than a host takes to queue the next run and to notice the end of one, the host alone is timed. For
-// the same reason, groups of runs last manyGroup.
+// A plan has as many operations as take manyTime, within bounds: beside them, what surrounds them (copies to the device's types and back, the host that queues a run and
+// notices its end) is nothing, and a card's clocks settle at what it can keep up. tools/peers times other libraries for as long.
 const (
-	manyTime  = 5 * time.Millisecond
-	manyGroup = 20 * time.Millisecond
-	fewest    = 8
-	most      = 1024
+	manyTime = 20 * time.Millisecond
+	fewest   = 8
+	most     = 1024
 )
 
 // timeAmongMany times the operation between temporaries, as models have it, on a device that computes what is queued.
 func (c Case) timeAmongMany(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte) (Figure, error) {
 	copies := fewest
-	many, runs, err := c.timeCopies(ctx, d, precision, data, copies)
-	for err == nil && copies < most && many[len(many)/2] < manyTime {
-		need := int(int64(copies) * int64(manyTime) * 5 / 4 / int64(many[len(many)/2]))
+	times, runs, err := c.timeCopies(ctx, d, precision, data, copies)
+	for err == nil && copies < most && times[len(times)/2] < manyTime {
+		need := int(int64(copies) * int64(manyTime) * 5 / 4 / int64(times[len(times)/2]))
 		copies = min(max(need, 2*copies), most)
-		many, runs, err = c.timeCopies(ctx, d, precision, data, copies)
+		times, runs, err = c.timeCopies(ctx, d, precision, data, copies)
 	}
 	if err != nil {
 		return Figure{}, err
 	}
-	half, _, err := c.timeCopies(ctx, d, precision, data, copies/2)
-	if err != nil {
-		return Figure{}, err
-	}
-	more := copies - copies/2
-	for i := range many {
-		many[i] = max(many[i]-half[len(half)/2], 0) / time.Duration(more)
+	for i := range times {
+		times[i] /= time.Duration(copies)
 	}
 	width := int64(precision.Size())
 	if _, stays := c.Spec.(kernels.Solver); stays {
 		width = 0
 	}
-	return c.figure(d, many, runs*len(many)*more, width)
+	return c.figure(d, times, runs*len(times)*copies, width)
 }
 
 // timeCopies returns sorted times of a plan that has so many copies of the operation, all with the same operands.
@@ -57,7 +50,7 @@ func (c Case) timeCopies(ctx context.Context, d kernels.Device, precision kernel
 			err = e
 		}
 	}()
-	times, runs, err = b.times(ctx, manyGroup, enoughTime/3)
+	times, runs, err = b.times(ctx, manyTime, 0)
 	slices.Sort(times)
 	return times, runs, err
 }

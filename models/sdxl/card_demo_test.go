@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -116,9 +117,25 @@ func (x trace) distances(want trace) string {
 	return s
 }
 
+// diffusersHalf is how near diffusers' pictures in bfloat16 are to those in float32, in dB by request.
+func diffusersHalf(t *testing.T) map[string][]float64 {
+	t.Helper()
+	var file struct{ PSNR map[string][]float64 }
+	data, err := os.ReadFile(testdata + "/demo_bfloat16.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file.PSNR
+}
+
 // TestCardDemo draws the embedded model's pictures on the card in both precisions by every kernel family, and compares them with the processor's in float32, whose
-// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. A second run must give the same bits.
+// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. bfloat16, which has an eighth of float16's accuracy, may err twice as
+// much as diffusers does in it where that is more. A second run must give the same bits.
 func TestCardDemo(t *testing.T) {
+	half := diffusersHalf(t)
 	first := card(t, cuda.Options{})
 	exact := openDemoFolder(t, processor(t), kernels.F32)
 	requests := cardRequests(exact)
@@ -137,10 +154,15 @@ func TestCardDemo(t *testing.T) {
 					got := traced(t, p, r.Request)
 					t.Logf("%s: distances of the latents from float32's after each step:%s", r.name, got.distances(want[i]))
 					for k, img := range got.Images {
-						if d := psnr(img, want[i].Images[k]); !(d >= 40) {
-							t.Errorf("%s, picture %d: %.1f dB to float32, want 40", r.name, k, d)
+						least, own := 40.0, ""
+						if precision == kernels.BF16 {
+							least = min(least, half[r.name][k]-20*math.Log10(2))
+							own = fmt.Sprintf(", diffusers %.1f", half[r.name][k])
+						}
+						if d := psnr(img, want[i].Images[k]); !(d >= least) {
+							t.Errorf("%s, picture %d: %.1f dB to float32%s, want %.1f", r.name, k, d, own, least)
 						} else {
-							t.Logf("%s, picture %d: %.1f dB to float32", r.name, k, d)
+							t.Logf("%s, picture %d: %.1f dB to float32%s", r.name, k, d, own)
 						}
 					}
 					again := traced(t, p, r.Request)
