@@ -17,6 +17,7 @@ import (
 
 var (
 	speed        = flag.Bool("cuda.speed", false, "TestSpeed: time the shapes that matter")
+	speedReps    = flag.Int("cuda.reps", 0, "TestSpeed: how often an operation is in the graph that is timed; 0 is 20 ms of it, in which a card's clocks fall")
 	speedFilter  = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
 	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
@@ -217,7 +218,11 @@ func (c speedCase) measure(d *Device, table *tabwriter.Writer) error {
 	if err != nil {
 		return err
 	}
-	took, err := p.time(node, max(3, min(1000, int(20*time.Millisecond/max(first, time.Microsecond)))))
+	reps := *speedReps
+	if reps == 0 {
+		reps = max(3, min(1000, int(20*time.Millisecond/max(first, time.Microsecond))))
+	}
+	took, err := p.time(node, reps)
 	if err != nil {
 		return err
 	}

@@ -23,4 +23,3 @@ DEVICE u32 loadSharedWord(u32 at) { return *(u32 *)(dynamicShared + at); }
 DEVICE void storeSharedVec(u32 at, const float *f) {
   for (int i = 0; i < 4; i++) *(float *)(dynamicShared + at + 4 * i) = f[i];
 }
-DEVICE void storeShared(u32 at, u32 x) { *(u32 *)(dynamicShared + at) = x; }

@@ -245,6 +245,8 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       step(odd, even);
     }
     last(even);
+    if (l == 0) arrive(queryFree + 8 * slot.at);
+    slot.next();
 
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -266,26 +268,20 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
         for (int j = 0; j < 8; j++) out[j * 8] = o[4 * j + 2 * h], out[j * 8 + 1] = o[4 * j + 2 * h + 1];
       }
     } else {
-      // The results become whole rows in the place of the group's queries.
-      barrierOf(1 + group, 128);
 #pragma unroll
-      for (int h = 0; h < 2; h++)
+      for (int h = 0; h < 2; h++) {
+        int query = q0 + row + h * 8;
+        u16 *out = (u16 *)p.out + ((i64)at.sample * p.queries + query) * p.pitchOut + at.head * 64 + (l & 3) * 8;
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-          storeShared(q + (row + h * 8) * 128 + ((j ^ (row & 7)) << 4) + (l & 3) * 4, narrow2(o[4 * j + 2 * h], o[4 * j + 2 * h + 1]));
-      meet();
+        for (int half = 0; half < 2; half++) {
+          u32 pairs[4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        int r = (w & 3) * 16 + i * 4 + (l >> 3), query = q0 + r;
-        u16 *out = (u16 *)p.out + ((i64)at.sample * p.queries + query) * p.pitchOut + at.head * 64 + (l & 7) * 8;
-        Vec4 v = loadShared(q + r * 128 + (((l ^ r) & 7) << 4));
-        if (query < p.queries) *(Vec4 *)out = v;
+          for (int j = 0; j < 4; j++) pairs[j] = narrow2(o[16 * half + 4 * j + 2 * h], o[16 * half + 4 * j + 2 * h + 1]);
+          turn(pairs);
+          if (query < p.queries) *(Vec4 *)(out + half * 32) = Vec4{pairs[0], pairs[1], pairs[2], pairs[3]};
+        }
       }
-      fenceShared();  // the copy engine fills the place again
-      meet();
     }
-    if (l == 0) arrive(queryFree + 8 * slot.at);
-    slot.next();
   }
 }
 

@@ -86,6 +86,20 @@ DEVICE float warpMax(float f) {
   return f;
 }
 
+// turn transposes four words of each of the four lanes of a quad: of the columns of four groups of eight, two of which lane q has of each, those of group q
+// become its own.
+template <class T> DEVICE void turn(T (&w)[4]) {
+#pragma unroll
+  for (int mask = 1; mask < 4; mask *= 2)
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (i & mask) continue;
+      bool upper = lane() & mask;
+      T low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
+      w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
+    }
+}
+
 DEVICE float expFast(float x) { return exp2Fast(x * 1.4426950408889634f); }
 // sigmoid is 0 where the exponential overflows.
 DEVICE float sigmoid(float x) {

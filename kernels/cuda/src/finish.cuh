@@ -57,20 +57,6 @@ struct Rows {
   }
 };
 
-// turn transposes four numbers of each of the four lanes of a quad: of the columns of four groups of eight, two of which lane q has of each, those of group q
-// become its own.
-DEVICE void turn(float (&w)[4]) {
-#pragma unroll
-  for (int mask = 1; mask < 4; mask *= 2)
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if (i & mask) continue;
-      bool upper = lane() & mask;
-      float low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
-      w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
-    }
-}
-
 // Sums are the sum and the sum of squares of the outputs of a thread's two rows.
 struct Sums {
   float sum[2] = {0.f, 0.f}, squares[2] = {0.f, 0.f};
