@@ -99,20 +99,14 @@ var emulatedTypes = sync.OnceValue(func() map[string]int {
 	}
 	types := map[string]int{}
 	for path, image := range m.Images {
-		text, err := readImage(path)
-		if err != nil {
-			panic(err)
-		}
 		for name := range image.Kernels {
-			one, err := excerpt(text, name)
+			text, err := readKernel(path, name)
 			if err != nil {
 				panic(err)
 			}
-			which := 0
-			if strings.Contains(path, ".bf16.") {
-				which = 1
+			if types[string(text)] = 0; strings.Contains(path, ".bf16.") {
+				types[string(text)] = 1
 			}
-			types[string(one)] = which
 		}
 	}
 	return types

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -58,28 +59,55 @@ func readImage(path string) ([]byte, error) {
 	return text, nil
 }
 
-// excerpt is the text of an image without all of its kernels but one.
-func excerpt(image []byte, kernel string) ([]byte, error) {
+// cut are the kernels of an image by name, each a text with all that the image has around kernels.
+func cut(image []byte) map[string][]byte {
 	const entry = ".visible .entry "
-	var text []byte
-	found, kept := false, true
+	var around []byte
+	kernels, name := map[string][]byte{}, ""
 	for line := range bytes.Lines(image) {
-		if name, ok := bytes.CutPrefix(line, []byte(entry)); ok {
-			name, _, _ = bytes.Cut(name, []byte("("))
-			kept = string(name) == kernel
-			found = found || kept
+		if begins, ok := bytes.CutPrefix(line, []byte(entry)); ok {
+			begins, _, _ = bytes.Cut(begins, []byte("("))
+			name = string(begins)
 		}
-		if kept {
-			text = append(text, line...)
+		if name == "" {
+			around = append(around, line...)
+			continue
 		}
-		if bytes.Equal(line, []byte("}\n")) {
-			kept = true
+		kernels[name] = append(kernels[name], line...)
+		if string(line) == "}\n" {
+			name = ""
 		}
 	}
-	if !found {
-		return nil, fmt.Errorf("cuda: the image has no kernel %s", kernel)
+	for name, text := range kernels {
+		kernels[name] = slices.Concat(around, text)
 	}
-	return text, nil
+	return kernels
+}
+
+// texts are the kernels of the images that were asked for, by path and name.
+var texts struct {
+	sync.Mutex
+	images map[string]map[string][]byte
+}
+
+// readKernel returns the PTX of one kernel of an image.
+func readKernel(path, name string) ([]byte, error) {
+	texts.Lock()
+	defer texts.Unlock()
+	if texts.images[path] == nil {
+		image, err := readImage(path)
+		if err != nil {
+			return nil, err
+		}
+		if texts.images == nil {
+			texts.images = map[string]map[string][]byte{}
+		}
+		texts.images[path] = cut(image)
+	}
+	if text, ok := texts.images[path][name]; ok {
+		return text, nil
+	}
+	return nil, fmt.Errorf("cuda: image %s has no kernel %s", path, name)
 }
 
 // library holds the kernels of one precision. Each is a module of its own, loaded when it is asked for: the driver's compiler takes up to 1.5 seconds for one kernel
@@ -89,7 +117,6 @@ type library struct {
 	suffix    string // of the images: ".f16.ptx.gz"
 	carve     bool   // all kernels divide the multiprocessors' memory alike
 	mu        sync.Mutex
-	images    map[string][]byte // by path
 	modules   []*driver.Module
 	functions map[string]*driver.Function
 }
@@ -99,7 +126,7 @@ func newLibrary(c *driver.Context, precision kernels.DType, carve bool) *library
 	if precision == kernels.BF16 {
 		suffix = ".bf16.ptx.gz"
 	}
-	return &library{context: c, suffix: suffix, carve: carve, images: map[string][]byte{}, functions: map[string]*driver.Function{}}
+	return &library{context: c, suffix: suffix, carve: carve, functions: map[string]*driver.Function{}}
 }
 
 // function returns a kernel that may use as much shared memory as the engine ever asks for.
@@ -113,14 +140,9 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.images[path] == nil {
-		if l.images[path], err = readImage(path); err != nil {
-			return nil, err
-		}
-	}
-	text, err := excerpt(l.images[path], name)
+	text, err := readKernel(path, name)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", path, err)
+		return nil, err
 	}
 	module, err := l.context.LoadModule(text)
 	if err != nil {

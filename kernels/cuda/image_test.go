@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -151,38 +150,31 @@ func TestSharedMemory(t *testing.T) {
 	}
 }
 
-// checkExcerpts cuts an image into its kernels, which together are all of it.
-func checkExcerpts(t *testing.T, path string, text []byte, kernels map[string]int) {
+// checkCut cuts an image into its kernels, which together are all of it: what is in front of the first of them is all that is around them.
+func checkCut(t *testing.T, path string, text []byte, kernels map[string]int) {
 	t.Helper()
-	head, _, _ := bytes.Cut(text, []byte(".visible .entry "))
-	total, shared := 0, -1
-	for name := range kernels {
-		one, err := excerpt(text, name)
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
+	const entry = ".visible .entry "
+	parts := cut(text)
+	if !slices.Equal(slices.Sorted(maps.Keys(parts)), slices.Sorted(maps.Keys(kernels))) {
+		t.Errorf("%s: cut into %v, the manifest has %v", path, slices.Sorted(maps.Keys(parts)), slices.Sorted(maps.Keys(kernels)))
+	}
+	total, around := 0, -1
+	for name, one := range parts {
+		at := bytes.Index(one, []byte("\n"+entry+name+"(")) + 1
+		if n := bytes.Count(one, []byte("\n"+entry)); n != 1 || at == 0 || !bytes.HasSuffix(one, []byte("\n}\n")) {
+			t.Errorf("%s: what is cut out for %s has %d kernels, or not that one, or does not end", path, name, n)
 			continue
 		}
-		begins := fmt.Sprintf("\n.visible .entry %s(", name)
-		if n := strings.Count(string(one), "\n.visible .entry "); n != 1 || !strings.Contains(string(one), begins) || !bytes.HasPrefix(one, head) {
-			t.Errorf("%s: what is cut out for %s has %d kernels, or not that one, or not the image's head", path, name, n)
+		if around >= 0 && at != around {
+			t.Errorf("%s: %d bytes around %s, %d around others", path, at, name, around)
 		}
-		body := one[strings.Index(string(one), begins)+1:]
-		end := strings.Index(string(body), "\n}\n")
-		if end < 0 {
-			t.Errorf("%s: what is cut out for %s does not end", path, name)
-			continue
-		}
-		total += end + 3
-		if rest := len(one) - (end + 3); shared >= 0 && rest != shared {
-			t.Errorf("%s: %d bytes around %s, %d around others", path, rest, name, shared)
-		} else {
-			shared = rest
-		}
+		around = at
+		total += len(one) - at
 	}
-	if total+shared != len(text) {
-		t.Errorf("%s: %d bytes, its kernels and what is around them %d", path, len(text), total+shared)
+	if total+around != len(text) {
+		t.Errorf("%s: %d bytes, its kernels and what is around them %d", path, len(text), total+around)
 	}
-	if _, err := excerpt(text, "nothing"); err == nil {
+	if _, err := readKernel(path, "nothing"); err == nil {
 		t.Errorf("%s has a kernel that is called nothing", path)
 	}
 }
@@ -209,7 +201,7 @@ func TestImages(t *testing.T) {
 				t.Errorf("%s does not say %q", path, strings.TrimSpace(want))
 			}
 		}
-		checkExcerpts(t, path, text, image.Kernels)
+		checkCut(t, path, text, image.Kernels)
 		for name, static := range image.Kernels {
 			entries[name] = append(entries[name], path)
 			if static > most/2 {

@@ -17,7 +17,7 @@ Written by `tools/peers/hardware.py`: every figure is copied from the record of 
     make test-gpu   # driver, conformance, models
     make sanitize   # compute-sanitizer over the small and odd cases
 
-How to read it. Everything is fp16 on random data, two samples at a time where guidance makes pairs. goxl's kernels are timed one among many in a graph, between temporaries; "library" is the product,
+How to read it. Everything is fp16 on random data, two samples at a time where guidance makes pairs. goxl's kernels are timed one among many in a graph, between temporaries, 20 ms of them; "library" is the product,
 convolution or attention with its bias alone, in the fastest of PyTorch's libraries, also in a graph; "whole" is all that goxl's kernel does (residual, activation), as eager PyTorch computes it. A ratio is the peer's time over
 goxl's: above 1 goxl is faster. goxl's step is the model with guidance and the solver, ten right behind one another as in a picture, latents read back after them; PyTorch's is the UNet alone, likewise. goxl's decoding ends with the picture in the
 host's memory, PyTorch's on the card.
