@@ -132,8 +132,8 @@ func diffusersHalf(t *testing.T) map[string][]float64 {
 }
 
 // TestCardDemo draws the embedded model's pictures on the card in both precisions by every kernel family, and compares them with the processor's in float32, whose
-// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. bfloat16, which has an eighth of float16's accuracy, may err twice as
-// much as diffusers does in it where that is more. A second run must give the same bits.
+// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. Beside bfloat16's stand diffusers' in it.
+// A second run must give the same bits.
 func TestCardDemo(t *testing.T) {
 	half := diffusersHalf(t)
 	first := card(t, cuda.Options{})
@@ -154,13 +154,12 @@ func TestCardDemo(t *testing.T) {
 					got := traced(t, p, r.Request)
 					t.Logf("%s: distances of the latents from float32's after each step:%s", r.name, got.distances(want[i]))
 					for k, img := range got.Images {
-						least, own := 40.0, ""
+						own := ""
 						if precision == kernels.BF16 {
-							least = min(least, half[r.name][k]-20*math.Log10(2))
 							own = fmt.Sprintf(", diffusers %.1f", half[r.name][k])
 						}
-						if d := psnr(img, want[i].Images[k]); !(d >= least) {
-							t.Errorf("%s, picture %d: %.1f dB to float32%s, want %.1f", r.name, k, d, own, least)
+						if d := psnr(img, want[i].Images[k]); !(d >= 40) {
+							t.Errorf("%s, picture %d: %.1f dB to float32%s, want 40", r.name, k, d, own)
 						} else {
 							t.Logf("%s, picture %d: %.1f dB to float32%s", r.name, k, d, own)
 						}
