@@ -100,19 +100,20 @@ func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, m
 		moments := NewPlanes(part.Dy()/f, part.Dx()/f, 2*a.Config.LatentChannels)
 		return moments, one(part, moments)
 	}
-	if size := a.Tile; size > 0 && (height > size || width > size) {
-		latent := size / f
-		return tiled(height, width, size, blend(latent), latent-blend(latent), encode)
+	if a.tiles(height, width) {
+		latent := a.Tile / f
+		return tiled(height, width, a.Tile, blend(latent), latent-blend(latent), encode)
 	}
 	return encode(image.Rect(0, 0, width, height))
 }
 
 // Decode draws the image of unscaled latents: values about −1…1.
 func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
-	if !a.tiles(z) {
+	f := a.Config.ScaleFactor()
+	if !a.tiles(f*z.Height, f*z.Width) {
 		return a.decode(ctx, z, nil)
 	}
-	size := a.Tile / a.Config.ScaleFactor()
+	size := a.Tile / f
 	return tiled(z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
 		return a.decode(ctx, z.crop(part), nil)
 	})
@@ -120,14 +121,14 @@ func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
 
 // DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be joined.
 func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, error) {
-	if a.tiles(z) {
+	f := a.Config.ScaleFactor()
+	if a.tiles(f*z.Height, f*z.Width) {
 		x, err := a.Decode(ctx, z)
 		if err != nil {
 			return nil, err
 		}
 		return a.Pixels(ctx, x)
 	}
-	f := a.Config.ScaleFactor()
 	picture := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
 	_, err := a.decode(ctx, z, picture)
 	return picture, err
@@ -144,10 +145,9 @@ func (a *Autoencoder) Pixels(ctx context.Context, x Planes) (*image.NRGBA, error
 		func(p *nn.Program) ([]float32, error) { return x.Data, p.Pixels(ctx, "picture", picture.Pix) })
 }
 
-// tiles reports whether an image of the latents is decoded in parts.
-func (a *Autoencoder) tiles(z Planes) bool {
-	size := a.Tile / a.Config.ScaleFactor()
-	return size > 0 && (z.Height > size || z.Width > size)
+// tiles reports whether an image of so many pixels is encoded and decoded in parts.
+func (a *Autoencoder) tiles(height, width int) bool {
+	return a.Tile > 0 && (height > a.Tile || width > a.Tile)
 }
 
 // decode runs the decoder. Where picture is given its pixels are filled in, and a device that has looked at the values by itself keeps them.
