@@ -48,9 +48,12 @@ func TestTellGeneral(t *testing.T) {
 		if !slices.Equal(told, want) {
 			t.Errorf("%s: told %q, want %q", card.Name, told, want)
 		}
-		for _, m := range []modelPlan{step(t, d), decode(t, d)} {
-			if lines := m.program(t, d).generalUses(); len(lines) > 0 {
-				t.Errorf("%s, SDXL: %q", card.Name, lines)
+		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
+			d := onModel(t, card, Options{Precision: precision})
+			for _, m := range []modelPlan{step(t, d), decode(t, d)} {
+				if lines := m.program(t, d).generalUses(); len(lines) > 0 {
+					t.Errorf("%s, SDXL in %v: %q", card.Name, precision, lines)
+				}
 			}
 		}
 	}

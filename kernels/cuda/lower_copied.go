@@ -13,7 +13,7 @@ const leastCopied = 64
 // copying returns the tiles that can compute a product: those that the copy engine fills only where rows of all operands are aligned. It gives such a
 // product an image of its full size where the image is to be resized on the way: that costs less than not using the engine.
 func (l *lowering) copying(p *product) []tile {
-	if !slices.ContainsFunc(l.tiles, func(t tile) bool { return t.copied }) {
+	if !l.copies() {
 		return l.tiles
 	}
 	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.rowBias.offset%16 == 0

@@ -47,10 +47,7 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		}
 		return p
 	}
-	across := 0
-	if x.storage == narrow && (!s.Concat || x2.storage == narrow) {
-		across = slab(int(p.C1), int(p.C2), s.Groups)
-	}
+	across := slab(int(p.C1), int(p.C2), s.Groups)
 	if across == 0 {
 		slabs := ceil(s.Groups, 8)
 		p.Chunks = int32(max(1, min(4*l.sms/(slabs*batch), int(p.Pixels)/32, 256)))
@@ -60,7 +57,11 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		l.launch("group_apply", driver.Dim{X: uint32(chunks), Y: uint32(ceil(c, 256)), Z: uint32(batch)}, 256, shared, params)
 		return nil
 	}
-	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 {
+	kind := ""
+	if x.storage == wide || s.Concat && x2.storage == wide {
+		kind = "_wide"
+	}
+	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 && kind == "" {
 		p.Across = int32(narrowest)
 		block := roundUp(wholeWalkers/narrowest*narrowest, 32)
 		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * narrowest)), Z: uint32(batch)}, uint32(block), totalsShared(block, narrowest, size), params)
@@ -78,10 +79,10 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		p.Chunks = int32(max(1, min(8*l.sms/(s.Groups*batch), rows/32)))
 		l.launch("group_gather", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
 	} else {
-		l.launch("group_sums", grid, uint32(block), totalsShared(block, across, size), params)
+		l.launch("group_sums"+kind, grid, uint32(block), totalsShared(block, across, size), params)
 	}
 	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
-	l.launch("group_scale", grid, uint32(block), shared, params)
+	l.launch("group_scale"+kind, grid, uint32(block), shared, params)
 	return nil
 }
 
@@ -161,14 +162,19 @@ func (l *lowering) layerNorm(s kernels.LayerNorm) error {
 	c, out := x.Shape[len(x.Shape)-1], l.out[0]
 	rows := x.Len() / c
 	name, block, each := "layer_norm", 256, 8
-	if x.storage == narrow && c%8 == 0 && c <= 2048 {
+	if c%8 == 0 && c <= 2048 {
 		switch block, each = 128, 4; {
 		case c <= 768:
-			name, each = "layer_norm_768", 8
+			name = "layer_norm_768"
 		case c <= 1280:
 			name = "layer_norm_1280"
 		default:
 			name = "layer_norm_2048"
+		}
+		if x.storage == wide {
+			name += "_wide"
+		} else if c <= 768 {
+			each = 8
 		}
 	}
 	l.launch(name, driver.Dim{X: uint32(ceil(rows, each)), Y: 1, Z: 1}, uint32(block), 0, func(at func(ref) driver.Ptr) any {

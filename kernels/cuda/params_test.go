@@ -50,9 +50,9 @@ var parameterSize = map[string]uintptr{
 	"pack":             unsafe.Sizeof(packParams{}),
 }
 
-// kernelFamily is a kernel's name without the size it is made for.
+// kernelFamily is a kernel's name without the size and the storage type it is made for.
 func kernelFamily(name string) string {
-	return regexp.MustCompile(`_\d+(x\d+)*$`).ReplaceAllString(name, "")
+	return regexp.MustCompile(`(_\d+(x\d+)*)?(_wide)?$`).ReplaceAllString(name, "")
 }
 
 // TestParameters holds the structs of the engine against what the compiler made of those in src/.

@@ -17,7 +17,7 @@ import (
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
 	devices := []kernels.Device{d, crowded{d, false}}
-	if slices.ContainsFunc(d.tiles, func(t tile) bool { return t.copied }) {
+	if d.view().copies() {
 		devices = append(devices, crowded{d, true})
 	}
 	for _, device := range devices {

@@ -66,6 +66,20 @@ DEVICE void store8(void *p, i64 i, int type, const float *f) {
   }
   *(Vec4 *)((u16 *)p + i) = Vec4{narrow2(f[0], f[1]), narrow2(f[2], f[3]), narrow2(f[4], f[5]), narrow2(f[6], f[7])};
 }
+// Eight are eight elements of an operand on their way: of 16 bits as they lie in memory, or, if WIDE, of either storage type in float32.
+template <bool WIDE> struct Eight {
+  Vec4 v;
+  DEVICE_MEMBER void read(const void *p, i64 i, int) { v = *(const Vec4 *)((const u16 *)p + i); }
+  DEVICE_MEMBER void values(float *f) const { widen8(v, f); }
+};
+template <> struct Eight<true> {
+  float v[8];
+  DEVICE_MEMBER void read(const void *p, i64 i, int type) { load8(p, i, type, v); }
+  DEVICE_MEMBER void values(float *f) const {
+#pragma unroll
+    for (int k = 0; k < 8; k++) f[k] = v[k];
+  }
+};
 // add8 adds eight elements from i on.
 DEVICE void add8(const void *p, i64 i, int type, float *f) {
   float w[8];

@@ -12,20 +12,21 @@ template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int gro
   momentsOf(p, pivot, s, q, mean, inverse);
 }
 
-// group_sums: dynamic shared memory is groupTotals' area and totals.
-GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
+// groupSums: dynamic shared memory is groupTotals' area and totals.
+template <bool WIDE> DEVICE void groupSums(const GroupNorm &p) {
+  constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
   float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
-  Walk w(p);
-  Vec4 v[Walk::FLIGHT];
+  Walk<WIDE> w(p);
+  Eight<WIDE> v[FLIGHT];
 #pragma unroll
-  for (int i = 0; i < Walk::FLIGHT; i++)
+  for (int i = 0; i < FLIGHT; i++)
     if (w.from + w.row + i * w.down < w.to) v[i] = w.at(w.from + w.row + i * w.down);
   Sums sums(p, w);
-  for (int pixel = w.from + w.row; pixel < w.to; pixel += Walk::FLIGHT * w.down) {
+  for (int pixel = w.from + w.row; pixel < w.to; pixel += FLIGHT * w.down) {
 #pragma unroll
-    for (int i = 0; i < Walk::FLIGHT; i++) {
-      int at = pixel + i * w.down, next = at + Walk::FLIGHT * w.down;
-      Vec4 now = v[i];
+    for (int i = 0; i < FLIGHT; i++) {
+      int at = pixel + i * w.down, next = at + FLIGHT * w.down;
+      Eight<WIDE> now = v[i];
       if (next < w.to) v[i] = w.at(next);
       if (at < w.to) sums.add(now);
     }
@@ -38,6 +39,8 @@ GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) {
     out[1] = totals[2 * g + 1];
   }
 }
+GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
+GLOBAL void THREADS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
 
 // group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid (chunk, group, sample).
 GLOBAL void THREADS(128, 8) group_gather(const GroupNorm p) {
@@ -65,18 +68,19 @@ GLOBAL void THREADS(128, 8) group_gather(const GroupNorm p) {
   }
 }
 
-// group_scale goes up the pixels that group_sums went down, for what is left of them in the second-level cache. Dynamic shared memory holds mean
+// groupScale goes up the pixels that groupSums went down, for what is left of them in the second-level cache. Dynamic shared memory holds mean
 // and 1/σ of the slab's groups.
-GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
-  Walk w(p);
+template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
+  constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
+  Walk<WIDE> w(p);
   int groups = w.groups(p);
   float *mean = (float *)dynamicShared, *inverse = mean + groups;
-  Factors factors;
+  Factors<WIDE> factors;
   factors.read(p, w.c);
-  Vec4 v[Walk::FLIGHT];
+  Eight<WIDE> v[FLIGHT];
   int last = w.to - 1 - w.row;
 #pragma unroll
-  for (int i = 0; i < Walk::FLIGHT; i++)
+  for (int i = 0; i < FLIGHT; i++)
     if (last - i * w.down >= w.from) v[i] = w.at(last - i * w.down);
   constexpr int LANES = 16;
   for (int g = thread() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += threads() / LANES) {
@@ -86,25 +90,27 @@ GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) {
   }
   barrier();
   factors.scale(w, mean, inverse);
-  for (int pixel = last; pixel >= w.from; pixel -= Walk::FLIGHT * w.down) {
+  for (int pixel = last; pixel >= w.from; pixel -= FLIGHT * w.down) {
 #pragma unroll
-    for (int i = 0; i < Walk::FLIGHT; i++) {
-      int at = pixel - i * w.down, next = at - Walk::FLIGHT * w.down;
-      Vec4 now = v[i];
+    for (int i = 0; i < FLIGHT; i++) {
+      int at = pixel - i * w.down, next = at - FLIGHT * w.down;
+      Eight<WIDE> now = v[i];
       if (next >= w.from) v[i] = w.at(next);
       if (at >= w.from) factors.write(p, w, now, at);
     }
   }
 }
+GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
+GLOBAL void THREADS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
 
-// groupNormWhole has all pixels of a slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
+// groupNormWhole has all pixels of a 16-bit slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
 // is groupTotals' area and totals.
 template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
-  Walk w(p);
-  Factors factors;
+  Walk<false> w(p);
+  Factors<false> factors;
   factors.read(p, w.c);
-  Vec4 v[V];
+  Eight<false> v[V];
 #pragma unroll
   for (int i = 0; i < V; i++)
     if (w.row + i * w.down < w.to) v[i] = w.at(w.row + i * w.down);
@@ -120,7 +126,7 @@ template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   factors.scale(w, mean, inverse);
 #pragma unroll
   for (int i = 0; i < V; i++) {
-    asm volatile("" : "+r"(v[i].x), "+r"(v[i].y), "+r"(v[i].z), "+r"(v[i].w));  // or bfloat16s would be kept widened, in twice the registers
+    asm volatile("" : "+r"(v[i].v.x), "+r"(v[i].v.y), "+r"(v[i].v.z), "+r"(v[i].v.w));  // or bfloat16s would be kept widened, in twice the registers
     if (w.row + i * w.down < w.to) factors.write(p, w, v[i], w.row + i * w.down);
   }
 }
@@ -203,9 +209,9 @@ GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
     store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
 }
 
-// layerNormRows keeps ROWS 16-bit rows of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are loaded
-// once for all of them; four warps a block.
-template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
+// layerNormRows keeps ROWS rows, of 16 bits or WIDE, of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are
+// loaded once for all of them; four warps a block.
+template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm &p) {
   int row = (blockX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
 #pragma unroll
@@ -215,13 +221,13 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
     load8(p.bias, c, F32, bias[i]);
   }
   if (row >= p.rows) return;
-  Vec4 raw[ROWS][V];
+  Eight<WIDE> raw[ROWS][V];
 #pragma unroll
   for (int r = 0; r < ROWS; r++)
 #pragma unroll
     for (int i = 0; i < V; i++) {
-      raw[r][i] = Vec4{0, 0, 0, 0};
-      if (i * 32 + l < vectors) raw[r][i] = *(const Vec4 *)((const u16 *)p.x + (i64)minimum(row + r, p.rows - 1) * p.C + (i * 32 + l) * 8);
+      raw[r][i] = {};
+      if (i * 32 + l < vectors) raw[r][i].read(p.x, (i64)minimum(row + r, p.rows - 1) * p.C + (i * 32 + l) * 8, F32);
     }
   float mean[ROWS], inverse[ROWS];
 #pragma unroll
@@ -229,7 +235,7 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
     float sum = 0.f, f[8];
 #pragma unroll
     for (int i = 0; i < V; i++) {
-      widen8(raw[r][i], f);
+      raw[r][i].values(f);
 #pragma unroll
       for (int k = 0; k < 8; k++) sum += f[k];
     }
@@ -241,7 +247,7 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
 #pragma unroll
     for (int i = 0; i < V; i++)
       if (i * 32 + l < vectors) {
-        widen8(raw[r][i], f);
+        raw[r][i].values(f);
 #pragma unroll
         for (int k = 0; k < 8; k++) sum += (f[k] - mean[r]) * (f[k] - mean[r]);
       }
@@ -253,15 +259,18 @@ template <int V, int ROWS> DEVICE void layerNormRows(const LayerNorm &p) {
     for (int i = 0; i < V; i++) {
       float f[8];
       if (i * 32 + l >= vectors || row + r >= p.rows) continue;
-      widen8(raw[r][i], f);
+      raw[r][i].values(f);
 #pragma unroll
       for (int k = 0; k < 8; k++) f[k] = (f[k] - mean[r]) * inverse[r] * weight[i][k] + bias[i][k];
       store8(p.out, (i64)(row + r) * p.C + (i * 32 + l) * 8, p.outType, f);
     }
 }
-GLOBAL void THREADS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2>(p); }
-GLOBAL void THREADS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1>(p); }
-GLOBAL void THREADS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1>(p); }
+GLOBAL void THREADS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2, false>(p); }
+GLOBAL void THREADS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1, false>(p); }
+GLOBAL void THREADS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1, false>(p); }
+GLOBAL void THREADS(128, 4) layer_norm_768_wide(const LayerNorm p) { layerNormRows<3, 1, true>(p); }
+GLOBAL void THREADS(128, 2) layer_norm_1280_wide(const LayerNorm p) { layerNormRows<5, 1, true>(p); }
+GLOBAL void THREADS(128, 2) layer_norm_2048_wide(const LayerNorm p) { layerNormRows<8, 1, true>(p); }
 
 struct Fold {
   u16 *w;                            // [rows][K]

@@ -29,34 +29,40 @@ DEVICE void pixelsOf(const GroupNorm &p, int *from, int *to) {
   *to = *from + each + (blockX() < more ? 1 : 0);
 }
 
-// Walk is how all but the general kernels go over 16-bit images: a thread keeps to eight channels, which are of one group or of two, and steps over the
-// pixels of its block, FLIGHT loads on their way at any time, since nothing else hides how long they take. Grid (chunk of pixels, slab of channels, sample).
-struct Walk {
-  static constexpr int FLIGHT = 8;
+// Walk is how all but the general kernels go over images, of 16 bits or, if WIDE, of either storage type: a thread keeps to eight channels, which are of one
+// group or of two, and steps over the pixels of its block, FLIGHT loads on their way at any time, since nothing else hides how long they take. Grid (chunk
+// of pixels, slab of channels, sample).
+template <bool WIDE> struct Walk {
+  static constexpr int FLIGHT = WIDE ? 4 : 8;
   int column, row, down, c;  // of the slab's vectors; c is the first channel
   int size, group, split;    // of a group; the first channel's, counted from the slab's; channels before the next one begins
   int from, to;              // pixels
-  const u16 *x;              // of the sample's first pixel
-  int pitch;
+  const void *x;             // of the sample's first pixel
+  int pitch, type;
   DEVICE_MEMBER Walk(const GroupNorm &p) {
     row = thread() / p.across, column = thread() - row * p.across, down = threads() / p.across, size = (p.C1 + p.C2) / p.groups;
     c = (blockY() * p.across + column) * 8;
     group = column * 8 / size, split = (group + 1) * size - column * 8;
     bool second = c >= p.C1;
-    pitch = second ? p.C2 : p.C1;
-    x = (second ? (const u16 *)p.x2 + (c - p.C1) : (const u16 *)p.x + c) + (i64)blockZ() * p.pixels * pitch;
+    pitch = second ? p.C2 : p.C1, type = WIDE ? second ? p.x2Type : p.xType : T16;
+    x = (const char *)(second ? p.x2 : p.x) + ((second ? c - p.C1 : c) + (i64)blockZ() * p.pixels * pitch) * (type == F32 ? 4 : 2);
     pixelsOf(p, &from, &to);
     if (row >= down) to = from;  // left over
   }
-  DEVICE_MEMBER Vec4 at(int pixel) const { return *(const Vec4 *)(x + (i64)pixel * pitch); }
+  DEVICE_MEMBER Eight<WIDE> at(int pixel) const {
+    Eight<WIDE> v;
+    v.read(x, (i64)pixel * pitch, type);
+    return v;
+  }
   // pick is of the first group's number and the next one's that of channel k.
   DEVICE_MEMBER float pick(int k, float first, float next) const { return k < split ? first : next; }
   DEVICE_MEMBER int groups(const GroupNorm &p) const { return p.across * 8 / size; }
 };
 
 // pivotOf is the first element of a group of the slab in the sample.
-DEVICE float pivotOf(const GroupNorm &p, const Walk &w, int group) {
+template <bool WIDE> DEVICE float pivotOf(const GroupNorm &p, const Walk<WIDE> &w, int group) {
   int c = blockY() * p.across * 8 + group * w.size;
+  if (WIDE) return groupElement(p, (i64)blockZ() * p.pixels, c);
   bool second = c >= p.C1;
   return widen(*((const u16 *)(second ? p.x2 : p.x) + (i64)blockZ() * p.pixels * (second ? p.C2 : p.C1) + (second ? c - p.C1 : c)));
 }
@@ -64,14 +70,14 @@ DEVICE float pivotOf(const GroupNorm &p, const Walk &w, int group) {
 // Sums are a thread's, of each of its channels and of the squares, about the pivots.
 struct Sums {
   float pivot[8], s[8], q[8];
-  DEVICE_MEMBER Sums(const GroupNorm &p, const Walk &w) {
+  template <bool WIDE> DEVICE_MEMBER Sums(const GroupNorm &p, const Walk<WIDE> &w) {
     float first = pivotOf(p, w, w.group), next = w.split < 8 ? pivotOf(p, w, w.group + 1) : 0.f;
 #pragma unroll
     for (int k = 0; k < 8; k++) pivot[k] = w.pick(k, first, next), s[k] = q[k] = 0.f;
   }
-  DEVICE_MEMBER void add(Vec4 v) {
+  template <bool WIDE> DEVICE_MEMBER void add(const Eight<WIDE> &v) {
     float f[8];
-    widen8(v, f);
+    v.values(f);
 #pragma unroll
     for (int k = 0; k < 8; k++) {
       float d = f[k] - pivot[k];
@@ -83,7 +89,7 @@ struct Sums {
 
 // groupTotals adds up the sums of a block by group: out [group of the slab][2], which all threads may read after it. area has room for 4 numbers of each
 // thread and 4 of each column.
-DEVICE void groupTotals(const GroupNorm &p, const Walk &w, const Sums &sums, float *area, float *out) {
+template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE> &w, const Sums &sums, float *area, float *out) {
   int T = threads();
   float *columns = area + 4 * T;
   float part[4] = {0.f, 0.f, 0.f, 0.f};
@@ -115,29 +121,30 @@ DEVICE void groupTotals(const GroupNorm &p, const Walk &w, const Sums &sums, flo
   barrier();
 }
 
-// Factors make eight normalised channels of a thread: one multiplication and one addition, since 16-bit operands have no digits to lose by it.
-struct Factors {
-  float f[8], b[8];
+// Factors make eight normalised channels of a thread: of 16-bit operands, which have no digits to lose by it, by one multiplication and one addition.
+template <bool WIDE> struct Factors {
+  float f[8], b[8], m[2];  // m: the means of both groups
   DEVICE_MEMBER void read(const GroupNorm &p, int c) {
     load8(p.weight, c, F32, f);
     load8(p.bias, c, F32, b);
   }
   // scale takes mean and 1/σ of the slab's groups.
-  DEVICE_MEMBER void scale(const Walk &w, const float *mean, const float *inverse) {
+  DEVICE_MEMBER void scale(const Walk<WIDE> &w, const float *mean, const float *inverse) {
     int next = w.split < 8 ? w.group + 1 : w.group;
-    float m[2] = {mean[w.group], mean[next]}, i[2] = {inverse[w.group], inverse[next]};
+    float i[2] = {inverse[w.group], inverse[next]};
+    m[0] = mean[w.group], m[1] = mean[next];
 #pragma unroll
     for (int k = 0; k < 8; k++) {
       f[k] *= w.pick(k, i[0], i[1]);
-      b[k] -= w.pick(k, m[0], m[1]) * f[k];
+      if (!WIDE) b[k] -= w.pick(k, m[0], m[1]) * f[k];
     }
   }
-  DEVICE_MEMBER void write(const GroupNorm &p, const Walk &w, Vec4 v, int pixel) const {
+  DEVICE_MEMBER void write(const GroupNorm &p, const Walk<WIDE> &w, const Eight<WIDE> &v, int pixel) const {
     float y[8];
-    widen8(v, y);
+    v.values(y);
 #pragma unroll
     for (int k = 0; k < 8; k++) {
-      y[k] = y[k] * f[k] + b[k];
+      y[k] = (WIDE ? y[k] - w.pick(k, m[0], m[1]) : y[k]) * f[k] + b[k];
       if (p.act == SILU) y[k] *= sigmoid(y[k]);
     }
     store8(p.out, ((i64)blockZ() * p.pixels + pixel) * (p.C1 + p.C2) + w.c, p.outType, y);

@@ -1,0 +1,61 @@
+package cuda
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
+)
+
+// In bfloat16 the kernels for every card keep SDXL's residual stream in float32, from the first convolution to the last norm, and what products multiply in 16 bits;
+// in float16, and where the copy engine loads, all of it has 16.
+func TestStoredSums(t *testing.T) {
+	for _, c := range []struct {
+		card      drivertest.Device
+		precision kernels.DType
+		sums      storage
+		norms     map[string]int // kernels of the base model's layer norms
+	}{
+		{drivertest.RTX3060, kernels.F16, narrow, map[string]int{"layer_norm_1280": 180, "layer_norm_768": 30}},
+		{drivertest.RTX3060, kernels.BF16, wide, map[string]int{"layer_norm_1280_wide": 180, "layer_norm_768_wide": 30}},
+		{drivertest.H100, kernels.BF16, narrow, map[string]int{"layer_norm_1280": 60, "layer_norm_768": 10}},
+	} {
+		d := onModel(t, c.card, Options{Precision: c.precision})
+		p := step(t, d).program(t, d)
+		what := fmt.Sprintf("%s %v", c.card.Name, c.precision)
+		residuals, norms := 0, map[string]int{}
+		for i, n := range p.plan.Nodes {
+			for _, l := range p.nodes[i].launches {
+				if strings.HasPrefix(l.kernel, "layer_norm") {
+					norms[l.kernel]++
+				}
+			}
+			residual := false
+			switch s := operation(n.Spec).(type) {
+			case kernels.Linear:
+				residual = s.Residual
+			case kernels.Conv2d:
+				residual = s.Residual
+			case kernels.Attention:
+				for _, v := range n.In {
+					if p.storage[v] != narrow {
+						t.Errorf("%s, %s: reads storage %d", what, n.Path, p.storage[v])
+					}
+				}
+			}
+			if !residual {
+				continue
+			}
+			residuals++
+			if in := n.In[len(n.In)-1]; len(n.Out) == 1 && p.storage[in] != c.sums || p.storage[n.Out[0]] != c.sums {
+				t.Errorf("%s, %s: adds to storage %d, makes %d, want %d", what, n.Path, p.storage[in], p.storage[n.Out[0]], c.sums)
+			}
+		}
+		if residuals < 200 || !maps.Equal(norms, c.norms) {
+			t.Errorf("%s: %d residuals, layer norms by %v, want %v", what, residuals, norms, c.norms)
+		}
+	}
+}
