@@ -143,6 +143,13 @@ func oddAttention() []Case {
 		ramp[i] = float32(i/8) / 16
 	}
 	rising = rising.fill(1, Fill{Values: ramp})
+	// The largest score of a row rises by 6 powers of two over 128 keys.
+	climbing := attention("climbing scores", kernels.Attention{Heads: 1}, 1, 70, 700, 64).fill(0, Fill{Mean: 1, Scale: 0.1})
+	slope := make([]float32, 700*64)
+	for i := range slope {
+		slope[i] = float32(i/64) * 0.004
+	}
+	climbing = climbing.fill(1, Fill{Values: slope})
 	huge := attention("huge values", kernels.Attention{Heads: 1}, 1, 3, 65, 40).fill(2, Fill{Scale: 1e30})
 	huge.Wide = true
 	pixels := attention("image queries", kernels.Attention{Heads: 2}, 2, 35, 17, 40)
@@ -151,7 +158,7 @@ func oddAttention() []Case {
 	for i := range whole.In {
 		whole.In[i].Shape = []int{2, 3, 11, 64}
 	}
-	return append(cases, twins, pixels, whole, sharp, below, rising, huge,
+	return append(cases, twins, pixels, whole, sharp, below, rising, climbing, huge,
 		attention("one key", kernels.Attention{Heads: 3}, 3, 7, 1, 64),
 		attention("long rows", kernels.Attention{Heads: 1}, 1, 2, 1031, 64))
 }

@@ -150,14 +150,17 @@ extern "C" void awaitPhase(u32 counter, u32 parity) {
 
 static struct { int arrived, generation; } barriers[16];
 
-extern "C" void barrierOf(int number, int threads) {
+extern "C" void arriveAt(int number, int threads) {
   if (number < 1 || number > 15 || threads % 32) complain("no such barrier", number);
   moved();
-  int g = barriers[number].generation;
   if (++barriers[number].arrived == threads) {
     barriers[number].arrived = 0;
     barriers[number].generation++;
   }
+}
+extern "C" void barrierOf(int number, int threads) {
+  int g = barriers[number].generation;
+  arriveAt(number, threads);
   while (barriers[number].generation == g) giveWay();
 }
 

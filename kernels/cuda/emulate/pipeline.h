@@ -12,6 +12,7 @@ void awaitPhase(u32 counter, u32 parity);
 void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter);
 void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx, int dy, u32 counter);
 void barrierOf(int number, int threads);
+void arriveAt(int number, int threads);
 }
 
 DEVICE void countersBegun() {}

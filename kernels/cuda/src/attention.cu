@@ -30,15 +30,13 @@ template <int D> DEVICE void flash(const Attention &p) {
   copiesBegun();
 
   u32 fq[2][KD][4];
-  float o[2][D / 8][4], top[2][2], base[2][2], sum[2][2];
-  bool far = false;
+  float o[2][D / 8][4], base[2][2], sum[2][2];
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
     for (int j = 0; j < D / 8; j++)
 #pragma unroll
       for (int e = 0; e < 4; e++) o[i][j][e] = 0.f;
-    top[i][0] = top[i][1] = -1e30f;
     base[i][0] = base[i][1] = 0.f;
     sum[i][0] = sum[i][1] = 0.f;
   }
@@ -91,45 +89,42 @@ template <int D> DEVICE void flash(const Attention &p) {
     }
     // The exponentials and their sum; the four lanes of a quad share a row.
     float most[2][2];
-    bool grown = false;
+    bool grown = n == 0;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        float m = maximum(s[i][0][2 * h], s[i][0][2 * h + 1]);
+        float m = -__builtin_inff();
 #pragma unroll
-        for (int j = 1; j < KEYS / 8; j++) m = maximum(m, maximum(s[i][j][2 * h], s[i][j][2 * h + 1]));
+        for (int j = 0; j < KEYS / 8; j++) {
+          float *x = s[i][j] + 2 * h;
+          x[0] = __builtin_fmaf(x[0], p.scale, -base[i][h]);
+          x[1] = __builtin_fmaf(x[1], p.scale, -base[i][h]);
+          m = maximum(m, maximum(x[0], x[1]));
+        }
         m = maximum(m, shuffleXor(m, 1));
         most[i][h] = maximum(m, shuffleXor(m, 2));
-        grown |= most[i][h] > top[i][h];
+        grown |= !(most[i][h] <= LAZY);
       }
     if (anyLane(grown)) {
-      bool beyond = false;
 #pragma unroll
       for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float m = maximum(top[i][h], most[i][h]), shrink = exp2Fast((top[i][h] - m) * p.scale);
-          top[i][h] = m;
-          base[i][h] = m * p.scale;
-          beyond |= __builtin_fabsf(base[i][h]) > FAR;
+          float by = n == 0 ? most[i][h] : maximum(most[i][h], 0.f), shrink = n == 0 ? 1.f : exp2Fast(-by);
+          base[i][h] += by;
           sum[i][h] *= shrink;
 #pragma unroll
           for (int j = 0; j < D / 8; j++) {
             o[i][j][2 * h] *= shrink;
             o[i][j][2 * h + 1] *= shrink;
           }
+#pragma unroll
+          for (int j = 0; j < KEYS / 8; j++) {
+            s[i][j][2 * h] -= by;
+            s[i][j][2 * h + 1] -= by;
+          }
         }
-      far = anyLane(beyond);
-      if (far) base[0][0] = base[0][1] = base[1][0] = base[1][1] = 0.f;
-    }
-    if (far) {
-#pragma unroll
-      for (int i = 0; i < 2; i++)
-#pragma unroll
-        for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-          for (int e = 0; e < 4; e++) s[i][j][e] -= top[i][e >> 1];
     }
 #pragma unroll
     for (int i = 0; i < 2; i++)
@@ -140,7 +135,7 @@ template <int D> DEVICE void flash(const Attention &p) {
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
           for (int e = 0; e < 2; e++) {
-            float f = exp2Fast(__builtin_fmaf(s[i][j][2 * h + e], p.scale, -base[i][h]));
+            float f = exp2Fast(s[i][j][2 * h + e]);
             s[i][j][2 * h + e] = f;
             total += f;
           }

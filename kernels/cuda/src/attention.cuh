@@ -13,6 +13,7 @@ struct Attention {
   float scale;                                 // log2(e)/√size
 };
 
-// Exponentials are 2^(scale·s − scale·top), top the largest score of a row so far, in one multiplication and addition. Where scale·top is beyond FAR, its
-// rounding would show in a weight that should be 1, and top is subtracted first.
-constexpr float FAR = 256.f;
+// Exponentials are 2^(scale·s − base) in one multiplication and addition, base the largest scaled score of a row in its first tile. It follows larger ones of
+// later tiles only when they have left it behind by LAZY powers of two: in floating point exponentials have as many digits whatever the base, sums of
+// them are far from overflowing, and what was summed up before need not be multiplied in nearly every tile.
+constexpr float LAZY = 8.f;

@@ -87,6 +87,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
     return;
   }
   takeRegisters<(REST < 240 ? REST : 240)>();
+  if (!ONE && group == 1) arriveAt(1, 256);
   Ring<STAGES> stage(0);
   Ring<SLOTS> slot(0);
   float o[32], even[KEYS / 2], odd[KEYS / 2];
@@ -98,8 +99,8 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
     int n = 0;
     u32 q = shared + (slot.at * GROUPS + group) * 8192;
-    float top[2] = {-1e30f, -1e30f}, base[2] = {0.f, 0.f}, sum[2] = {0.f, 0.f}, shrink[2];
-    bool grown, far = false;
+    float base[2] = {0.f, 0.f}, sum[2] = {0.f, 0.f}, shrink[2];
+    bool grown;
 
     auto awaitStage = [&](int ahead) __attribute__((always_inline)) {
       Ring<STAGES> next = stage;
@@ -121,7 +122,8 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
 #pragma unroll
       for (int j = 0; j < KEYS / 16; j++) Wgmma<64>::template multiplyRows<1>(o, a[j], rows(right + j * 128), j ? 1 : keep);
     };
-    // exponentials puts those of tile n in the place of its scores; the four lanes of a quad share a row.
+    // exponentials puts those of tile n in the place of its scores; the four lanes of a quad share a row. The two warpgroups take turns at it, after barriers 1
+    // and 2: side by side they would wait for the unit that computes exponentials, and then both have nothing for it.
     auto exponentials = [&](float(&s)[KEYS / 2], bool last) __attribute__((always_inline)) {
       int k0 = n * KEYS;
       if (last && (k0 + KEYS > p.keys || p.causal)) {
@@ -136,44 +138,39 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
               if (j * 8 + e >= left) s[4 * j + 2 * h + e] = -__builtin_inff();
         }
       }
+#pragma unroll
+      for (int i = 0; i < KEYS / 2; i++) s[i] = __builtin_fmaf(s[i], p.scale, -base[i >> 1 & 1]);
       float most[2];
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         float m = best<KEYS / 2>(s + 2 * h);
         m = maximum(m, shuffleXor(m, 1));
         most[h] = maximum(m, shuffleXor(m, 2));
-        shrink[h] = 1.f;
       }
-      grown = anyLane(most[0] > top[0] || most[1] > top[1]);
+      grown = n == 0 || anyLane(!(maximum(most[0], most[1]) <= LAZY));
       if (grown) {
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float m = maximum(top[h], most[h]);
-          shrink[h] = exp2Fast((top[h] - m) * p.scale);
-          top[h] = m;
+          float by = n == 0 ? most[h] : maximum(most[h], 0.f);
+          base[h] += by;
+          shrink[h] = n == 0 ? 1.f : exp2Fast(-by);
           sum[h] *= shrink[h];
-          base[h] = m * p.scale;
-        }
-        far = anyLane(__builtin_fabsf(base[0]) > FAR || __builtin_fabsf(base[1]) > FAR);
-        if (far) base[0] = base[1] = 0.f;
-      }
-      if (far) {
 #pragma unroll
-        for (int i = 0; i < KEYS / 2; i++) s[i] -= top[i >> 1 & 1];
+          for (int i = 2 * h; i < KEYS / 2; i += 4) s[i] -= by, s[i + 1] -= by;
+        }
       }
+      if (!ONE) barrierOf(1 + group, 256);
       float part[2][2] = {{0.f, 0.f}, {0.f, 0.f}};
 #pragma unroll
-      for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          float &x = s[4 * j + e];
-          x = exp2Fast(__builtin_fmaf(x, p.scale, -base[e >> 1]));
-          part[e >> 1][e & 1] += x;
-        }
+      for (int i = 0; i < KEYS / 2; i++) {
+        s[i] = exp2Fast(s[i]);
+        part[i >> 1 & 1][i & 1] += s[i];
+      }
       sum[0] += part[0][0] + part[0][1];
       sum[1] += part[1][0] + part[1][1];
       // Its branch keeps ptxas from moving most exponentials behind the wait for products, where the matrix units would have nothing to do.
       if (!ONE) awaitStage(1);
+      if (!ONE) arriveAt(2 - group, 256);
     };
     // rounded are the exponentials of tile n as a factor, and o relative to the same base.
     auto rounded = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
@@ -283,6 +280,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       }
     }
   }
+  if (!ONE && group == 0) barrierOf(1, 256);  // the other's last turn has ended
 }
 
 #define FLASH(QUERIES, KEYS, STAGES, SLOTS, BLOCKS, ONE)                                                    \

@@ -55,8 +55,9 @@ DEVICE void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx,
                : "memory");
 }
 
-// barrierOf is a barrier of some warps, with a number from 1 to 15.
+// barrierOf is a barrier of some warps, with a number from 1 to 15. Those that arriveAt it are counted and go on.
 DEVICE void barrierOf(int number, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
+DEVICE void arriveAt(int number, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
 
 // elected is true in one lane of a warp. Of what that lane alone does the assembler knows that a warp does it once.
 DEVICE bool elected() {
