@@ -129,19 +129,20 @@ func (p *program) store() error {
 // the copy engine fills are left as they are: what is folded into them needs 16 bits, and a step without it would take 17 % longer.
 func (p *program) storeSums() {
 	for _, n := range p.plan.Nodes {
-		added := n.In[len(n.In)-1:] // where a residual is
+		var added []kernels.Value
+		residual := false
 		switch s := operation(n.Spec).(type) {
 		case kernels.Linear:
-			if !s.Residual {
-				continue
-			}
+			residual = s.Residual
 		case kernels.Conv2d:
-			if !s.Residual {
-				continue
-			}
+			residual = s.Residual
 		case kernels.Add:
 			added = n.In
-		default:
+		}
+		if residual {
+			added = n.In[len(n.In)-1:]
+		}
+		if len(added) == 0 {
 			continue
 		}
 		for _, v := range append(slices.Clone(added), n.Out[0]) {

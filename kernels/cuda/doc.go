@@ -4,8 +4,9 @@
 // # Values
 //
 // Request, Step, State and Result values are kept in float32, token ids in int32, pixels in bytes; temporaries are kept in the program's precision, float16 or
-// bfloat16, but for those that only guidance and the solver read. Products accumulate in float32, norms, softmax and everything around the model
-// compute in it. Kernels take either storage type where that is free; where it is not, a converted copy goes in front.
+// bfloat16, but for those that only guidance and the solver read and, in bfloat16 on other cards than Hopper's, sums that residual connections go on
+// adding to. Products accumulate in float32, norms, softmax and everything around the model compute in it. Kernels take either storage type where that
+// is free; where it is not, a converted copy goes in front.
 //
 // # The way of a plan
 //
