@@ -129,19 +129,7 @@ func (p *program) store() error {
 // the copy engine fills are left as they are: what is folded into them needs 16 bits, and a step without it would take 17 % longer.
 func (p *program) storeSums() {
 	for _, n := range p.plan.Nodes {
-		var added []kernels.Value
-		residual := false
-		switch s := operation(n.Spec).(type) {
-		case kernels.Linear:
-			residual = s.Residual
-		case kernels.Conv2d:
-			residual = s.Residual
-		case kernels.Add:
-			added = n.In
-		}
-		if residual {
-			added = n.In[len(n.In)-1:]
-		}
+		added := addends(n)
 		if len(added) == 0 {
 			continue
 		}
@@ -151,6 +139,23 @@ func (p *program) storeSums() {
 			}
 		}
 	}
+}
+
+// addends are the inputs that a node adds as they are: both of an addition, the residual of a product, which is its last, and none of any other.
+func addends(n kernels.Node) []kernels.Value {
+	residual := false
+	switch s := operation(n.Spec).(type) {
+	case kernels.Add:
+		return n.In
+	case kernels.Linear:
+		residual = s.Residual
+	case kernels.Conv2d:
+		residual = s.Residual
+	}
+	if !residual {
+		return nil
+	}
+	return n.In[len(n.In)-1:]
 }
 
 // lowerAll makes the launches of every node.

@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,36 +27,33 @@ func TestStoredSums(t *testing.T) {
 		d := onModel(t, c.card, Options{Precision: c.precision})
 		p := step(t, d).program(t, d)
 		what := fmt.Sprintf("%s %v", c.card.Name, c.precision)
-		residuals, norms := 0, map[string]int{}
+		sums, norms := 0, map[string]int{}
 		for i, n := range p.plan.Nodes {
 			for _, l := range p.nodes[i].launches {
 				if strings.HasPrefix(l.kernel, "layer_norm") {
 					norms[l.kernel]++
 				}
 			}
-			residual := false
-			switch s := operation(n.Spec).(type) {
-			case kernels.Linear:
-				residual = s.Residual
-			case kernels.Conv2d:
-				residual = s.Residual
-			case kernels.Attention:
+			if _, ok := operation(n.Spec).(kernels.Attention); ok {
 				for _, v := range n.In {
 					if p.storage[v] != narrow {
 						t.Errorf("%s, %s: reads storage %d", what, n.Path, p.storage[v])
 					}
 				}
 			}
-			if !residual {
+			added := addends(n)
+			if len(added) == 0 {
 				continue
 			}
-			residuals++
-			if in := n.In[len(n.In)-1]; len(n.Out) == 1 && p.storage[in] != c.sums || p.storage[n.Out[0]] != c.sums {
-				t.Errorf("%s, %s: adds to storage %d, makes %d, want %d", what, n.Path, p.storage[in], p.storage[n.Out[0]], c.sums)
+			sums++
+			for _, v := range append(slices.Clone(added), n.Out[0]) {
+				if p.storage[v] != c.sums {
+					t.Errorf("%s, %s: adds up in storage %d, want %d", what, n.Path, p.storage[v], c.sums)
+				}
 			}
 		}
-		if residuals < 200 || !maps.Equal(norms, c.norms) {
-			t.Errorf("%s: %d residuals, layer norms by %v, want %v", what, residuals, norms, c.norms)
+		if sums != 70*3+11+17+1 || !maps.Equal(norms, c.norms) {
+			t.Errorf("%s: %d sums, layer norms by %v, want one in each third of 70 blocks, 11 transformers, 17 residual blocks and the embeddings, and %v", what, sums, norms, c.norms)
 		}
 	}
 }

@@ -138,18 +138,10 @@ func oddAttention() []Case {
 	sharp := attention("sharp", kernels.Attention{Heads: 2}, 1, 9, 130, 64).fill(0, Fill{Scale: 100}).fill(1, Fill{Scale: 30})
 	below := attention("all scores far below zero", kernels.Attention{Heads: 1}, 1, 9, 65, 64).fill(0, Fill{Mean: 100}).fill(1, Fill{Mean: -10, Scale: 1})
 	rising := attention("rising scores", kernels.Attention{Heads: 1}, 1, 3, 257, 8).fill(0, Fill{Mean: 4})
-	ramp := make([]float32, 257*8)
-	for i := range ramp {
-		ramp[i] = float32(i/8) / 16
-	}
-	rising = rising.fill(1, Fill{Values: ramp})
+	rising = rising.fill(1, Fill{Values: ramp(257, 8, 1./16)})
 	// The largest score of a row rises by 6 powers of two over 128 keys.
 	climbing := attention("climbing scores", kernels.Attention{Heads: 1}, 1, 70, 700, 64).fill(0, Fill{Mean: 1, Scale: 0.1})
-	slope := make([]float32, 700*64)
-	for i := range slope {
-		slope[i] = float32(i/64) * 0.004
-	}
-	climbing = climbing.fill(1, Fill{Values: slope})
+	climbing = climbing.fill(1, Fill{Values: ramp(700, 64, 0.004)})
 	huge := attention("huge values", kernels.Attention{Heads: 1}, 1, 3, 65, 40).fill(2, Fill{Scale: 1e30})
 	huge.Wide = true
 	pixels := attention("image queries", kernels.Attention{Heads: 2}, 2, 35, 17, 40)
@@ -161,6 +153,15 @@ func oddAttention() []Case {
 	return append(cases, twins, pixels, whole, sharp, below, rising, climbing, huge,
 		attention("one key", kernels.Attention{Heads: 3}, 3, 7, 1, 64),
 		attention("long rows", kernels.Attention{Heads: 1}, 1, 2, 1031, 64))
+}
+
+// ramp are rows of equal numbers, each row's larger by step than the one before.
+func ramp(rows, columns int, step float32) []float32 {
+	values := make([]float32, rows*columns)
+	for i := range values {
+		values[i] = float32(i/columns) * step
+	}
+	return values
 }
 
 func oddNorms() []Case {

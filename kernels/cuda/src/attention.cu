@@ -111,8 +111,7 @@ template <int D> DEVICE void flash(const Attention &p) {
       for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float by = n == 0 ? most[i][h] : maximum(most[i][h], 0.f), shrink = n == 0 ? 1.f : exp2Fast(-by);
-          base[i][h] += by;
+          float shrink, by = follow(most[i][h], n == 0, base[i][h], shrink);
           sum[i][h] *= shrink;
 #pragma unroll
           for (int j = 0; j < D / 8; j++) {

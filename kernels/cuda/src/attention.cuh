@@ -17,3 +17,12 @@ struct Attention {
 // later tiles only when they have left it behind by LAZY powers of two: in floating point exponentials have as many digits whatever the base, sums of
 // them are far from overflowing, and what was summed up before need not be multiplied in nearly every tile.
 constexpr float LAZY = 8.f;
+
+// follow has the base of a row follow the largest score of a tile, most above it, and returns by how much; what was summed up before is to be multiplied by
+// shrink.
+DEVICE float follow(float most, bool first, float &base, float &shrink) {
+  float by = first ? most : maximum(most, 0.f);
+  base += by;
+  shrink = first ? 1.f : exp2Fast(-by);
+  return by;
+}

@@ -151,9 +151,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       if (grown) {
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float by = n == 0 ? most[h] : maximum(most[h], 0.f);
-          base[h] += by;
-          shrink[h] = n == 0 ? 1.f : exp2Fast(-by);
+          float by = follow(most[h], n == 0, base[h], shrink[h]);
           sum[h] *= shrink[h];
 #pragma unroll
           for (int i = 2 * h; i < KEYS / 2; i += 4) s[i] -= by, s[i + 1] -= by;
