@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goxl/goxl/kernels"
@@ -134,32 +135,38 @@ func TestMayDecline(t *testing.T) {
 	}
 }
 
+// sleeping is a device whose nodes take as long as is said, on the clock of a synctest bubble, where arithmetic takes no time: figures of it are exact on any machine.
+func sleeping(took func(kernels.Spec) time.Duration) *fake {
+	return &fake{peak: 1e12, result: func(_ int, s kernels.Spec, _ [][]float32) { time.Sleep(took(s)) }}
+}
+
 // TestBench times a case and checks the arithmetic of the figure.
 func TestBench(t *testing.T) {
-	var reported int
-	figures, err := Bench(context.Background(), &fake{peak: 1e12}, BenchOptions{Filter: "gather/clip G|linear/base time", Report: func(Figure) { reported++ }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(figures) != 2 || reported != 2 {
-		t.Fatalf("%d figures, %d reported, want 2", len(figures), reported)
-	}
-	f := figures[0] // 2·2·320·1280 operations
-	if f.Name != "linear/base time" || f.Shape != "2x320 1280x320 1280" || f.MinMS <= 0 || f.MS < f.MinMS || f.Runs < minGroups {
-		t.Errorf("figure %+v", f)
-	}
-	if want := 2 * 2 * 320 * 1280 / f.MS / 1e6; math.Abs(f.GFLOPS-want) > 1e-9*want || math.Abs(f.Peak-f.GFLOPS/1e3) > 1e-12 {
-		t.Errorf("%v GFLOP/s and %v of the peak, want %v", f.GFLOPS, f.Peak, want)
-	}
-	if want := (2*320*4 + 1280*320*2 + 1280*2 + 2*1280*4) / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
-		t.Errorf("%v GB/s, want %v", f.GBs, want)
-	}
-	if figures, err := Bench(context.Background(), &fake{peak: 1}, BenchOptions{Filter: "linear/base time"}); err != nil || len(figures) != 0 {
+	synctest.Test(t, func(t *testing.T) {
+		d := sleeping(func(kernels.Spec) time.Duration { return 500 * time.Microsecond })
+		var reported int
+		figures, err := Bench(t.Context(), d, BenchOptions{Filter: "gather/clip G|linear/base time", Report: func(Figure) { reported++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(figures) != 2 || reported != 2 {
+			t.Fatalf("%d figures, %d reported, want 2", len(figures), reported)
+		}
+		f := figures[0] // four runs make a group, 50 groups are more than enough; 2·2·320·1280 operations
+		if f.Name != "linear/base time" || f.Shape != "2x320 1280x320 1280" || f.MinMS != 0.5 || f.MS != 0.5 || f.Runs != 4*maxGroups {
+			t.Errorf("figure %+v", f)
+		}
+		if want := 2 * 2 * 320 * 1280 / f.MS / 1e6; math.Abs(f.GFLOPS-want) > 1e-9*want || math.Abs(f.Peak-f.GFLOPS/1e3) > 1e-12 {
+			t.Errorf("%v GFLOP/s and %v of the peak, want %v", f.GFLOPS, f.Peak, want)
+		}
+		if want := (2*320*4 + 1280*320*2 + 1280*2 + 2*1280*4) / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
+			t.Errorf("%v GB/s, want %v", f.GBs, want)
+		}
+	})
+	if figures, err := Bench(t.Context(), &fake{peak: 1}, BenchOptions{Filter: "linear/base time"}); err != nil || len(figures) != 0 {
 		t.Errorf("a run that takes %v was timed: %v, %v", longestRun, figures, err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := Bench(ctx, &fake{}, BenchOptions{Filter: "no such"}); err == nil {
+	if _, err := Bench(t.Context(), &fake{}, BenchOptions{Filter: "no such"}); err == nil {
 		t.Error("no error for a filter that matches nothing")
 	}
 }
@@ -169,35 +176,53 @@ type queueing struct{ *fake }
 
 func (queueing) Memory() (kernels.Memory, error) { return kernels.Memory{}, nil }
 
-// TestBenchAmongMany lets the copies around an operation take three times as long as the operation, of which there must be enough for that not to show, and counts numbers at their width.
+// TestBenchAmongMany lets the copies around an operation take three times as long as the operation, of which there must be enough for that to show little, and counts numbers at their width.
 func TestBenchAmongMany(t *testing.T) {
-	const own = time.Millisecond
-	d := &fake{result: func(_ int, s kernels.Spec, _ [][]float32) {
-		switch s.(type) {
-		case kernels.Activate:
-			time.Sleep(3 * own)
-		case kernels.LayerNorm:
-			time.Sleep(own)
+	synctest.Test(t, func(t *testing.T) {
+		const own = time.Millisecond
+		d := sleeping(func(s kernels.Spec) time.Duration {
+			switch s.(type) {
+			case kernels.Activate:
+				return 3 * own
+			case kernels.LayerNorm:
+				return own
+			}
+			return 0
+		})
+		figures, err := Bench(t.Context(), queueing{d}, BenchOptions{Filter: "^layernorm/clip L$", Precision: kernels.F16})
+		if err != nil || len(figures) != 1 {
+			t.Fatalf("%d figures, %v, want 1", len(figures), err)
 		}
-	}}
-	figures, err := Bench(context.Background(), queueing{d}, BenchOptions{Filter: "^layernorm/clip L$", Precision: kernels.F16})
-	if err != nil || len(figures) != 1 {
-		t.Fatalf("%d figures, %v, want 1", len(figures), err)
-	}
-	f := figures[0]
-	if f.MS < 0.5 || f.MS > 6 {
-		t.Errorf("%v ms, want about %v and what the arithmetic takes", f.MS, own)
-	}
-	if want := (2*2*77*768 + 2*768) * 2 / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
-		t.Errorf("%v GB/s, want %v", f.GBs, want)
-	}
-	if d.open != 0 {
-		t.Errorf("%d programs and weights are open", d.open)
-	}
-	figures, err = Bench(context.Background(), queueing{d}, BenchOptions{Filter: "^solver/1024$|^embedding/clip L$", Precision: kernels.F16})
-	if err != nil || len(figures) != 2 || figures[0].MS <= 0 {
-		t.Errorf("figures %v, %v", figures, err)
-	}
+		f := figures[0] // 8 take 6 + 8 ms, too little; 16 take 6 + 16
+		if f.MS != 22./16 || f.MinMS != f.MS || f.Runs != 16*minGroups {
+			t.Errorf("figure %+v, want %v ms of %d runs", f, 22./16, 16*minGroups)
+		}
+		if want := (2*2*77*768 + 2*768) * 2 / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
+			t.Errorf("%v GB/s, want %v", f.GBs, want)
+		}
+		if d.open != 0 {
+			t.Errorf("%d programs and weights are open", d.open)
+		}
+	})
+}
+
+// TestBenchAmongManyKinds times operations that have no temporaries around them: a solver, whose operands are states, and one that reads ids.
+func TestBenchAmongManyKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := sleeping(func(s kernels.Spec) time.Duration {
+			switch s.(type) {
+			case kernels.Solver:
+				return 4 * time.Millisecond
+			case kernels.Embedding:
+				return 5 * time.Millisecond
+			}
+			return 0
+		})
+		figures, err := Bench(t.Context(), queueing{d}, BenchOptions{Filter: "^solver/1024$|^embedding/clip L$", Precision: kernels.F16})
+		if err != nil || len(figures) != 2 || figures[0].MS != 4 || figures[1].MS != 5 {
+			t.Errorf("figures %+v, %v, want 4 and 5 ms", figures, err)
+		}
+	})
 }
 
 // overlapping is a device that computes while its host queues: a run takes the host launching, and the device computing for every layer norm.
@@ -240,12 +265,15 @@ func (p *overlappingProgram) Read(ctx context.Context, v kernels.Value, dst []by
 
 // TestBenchHidden lets the host take longer than several of the operations, which must show in no figure.
 func TestBenchHidden(t *testing.T) {
-	d := overlapping{queueing{&fake{}}, 2 * time.Millisecond, 200 * time.Microsecond}
-	figures, err := Bench(context.Background(), d, BenchOptions{Filter: "^layernorm/clip L$"})
-	if err != nil || len(figures) != 1 {
-		t.Fatalf("%d figures, %v, want 1", len(figures), err)
-	}
-	if f := figures[0]; f.MS < 0.1 || f.MS > 0.4 {
-		t.Errorf("%v ms, want about 0.2", f.MS)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := overlapping{queueing{&fake{}}, 2 * time.Millisecond, 200 * time.Microsecond}
+		figures, err := Bench(t.Context(), d, BenchOptions{Filter: "^layernorm/clip L$"})
+		if err != nil || len(figures) != 1 {
+			t.Fatalf("%d figures, %v, want 1", len(figures), err)
+		}
+		// Eight take the host 2 ms; of as many as take the device 20 ms, or more, one group begins with the host alone.
+		if f := figures[0]; f.MS < 0.2 || f.MS > 0.23 {
+			t.Errorf("%v ms, want 0.2 and a little of the host's first run", f.MS)
+		}
+	})
 }
