@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/process"
@@ -74,10 +75,7 @@ func onCard(t *testing.T) *apart {
 	m.device.Device, m.device.Precision = "cuda", "auto"
 	cards, err := m.device.Cards(nil)
 	if err != nil {
-		if strings.Contains(os.Getenv("GOXL_REQUIRE"), "cuda") {
-			t.Fatalf("GOXL_REQUIRE wants a card: %v", err)
-		}
-		t.Skipf("no card, and GOXL_REQUIRE does not want one: %v", err)
+		require.Lacks(t, "cuda", err)
 	}
 	t.Logf("%s: %s", cards[0].Name, cards[0].Detail)
 	t.Setenv(watchEngine, "1")

@@ -42,7 +42,7 @@ func names(t *testing.T) []string {
 			return err
 		case d.IsDir() && (name == ".git" || name == "build" || name == "images" || d.Name() == "__pycache__"):
 			return fs.SkipDir
-		case d.Type().IsRegular():
+		case d.Type().IsRegular() && name != ".git": // which is a file in a second working tree
 			all = append(all, name)
 		}
 		return nil

@@ -121,6 +121,7 @@ var table = map[string]rule{
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
 	"internal/picture": {},
+	"internal/require": {},
 }
 
 // testOutside is what tests may import of other modules, beyond what their package may.
@@ -137,6 +138,7 @@ var only = map[string][]string{
 	modulePath + "/server/process":     {"cmd/server"},
 	"github.com/google/uuid":           {"server"},
 	modulePath + "/internal/golden":    {},
+	modulePath + "/internal/require":   {},
 	modulePath + "/kernels/kerneltest": {"cmd/goxl"},
 }
 

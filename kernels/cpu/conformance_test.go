@@ -1,32 +1,35 @@
 package cpu
 
 import (
+	"runtime"
+	"slices"
 	"testing"
 
+	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels/kerneltest"
 )
 
-// TestConformance runs the table of kernels/kerneltest: all of it on the best variant, the small and odd shapes on every other that this machine has.
-func TestConformance(t *testing.T) {
-	best := chooseBest(t)
-	for _, name := range best.Info().Variants {
+// everyVariant lists what the package has for any machine, the best first.
+var everyVariant = []string{"avx512", "avx2", "portable"}
+
+// eachDevice runs the test on a device of every variant; those that this machine or build lacks say so, or fail as internal/require has it.
+func eachDevice(t *testing.T, f func(t *testing.T, d *Device)) {
+	for _, name := range variantNames() {
+		if !slices.Contains(everyVariant, name) {
+			t.Errorf("variant %s is not in the tests' list", name)
+		}
+	}
+	for _, name := range everyVariant {
 		t.Run(name, func(t *testing.T) {
-			dev, err := New(Options{Variant: name})
-			if err != nil {
-				t.Fatal(err)
+			if !slices.Contains(variantNames(), name) {
+				require.Lacks(t, name, "these kernels are not in this "+runtime.GOARCH+" build, or not for this processor")
 			}
-			defer dev.Close()
-			second := name != best.Info().Variant
-			kerneltest.Run(t, dev, kerneltest.RunOptions{SmallOnly: second || testing.Short()})
+			f(t, newTestDevice(t, Options{Variant: name}))
 		})
 	}
 }
 
-func chooseBest(t *testing.T) *Device {
-	dev, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
-	return dev
+// TestConformance runs the small and odd shapes of kernels/kerneltest's table on every variant. The real shapes take minutes: make conformance.
+func TestConformance(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *Device) { kerneltest.Run(t, d, kerneltest.RunOptions{Only: kerneltest.Small}) })
 }

@@ -2,10 +2,9 @@ package cuda
 
 import (
 	"flag"
-	"os"
-	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/kerneltest"
 )
@@ -16,7 +15,7 @@ var (
 	thorough   = flag.Bool("cuda.thorough", false, "run every case twice and compare bit by bit, the slow ones too")
 )
 
-// card opens the machine's first card, or skips the test. Where the environment's GOXL_REQUIRE names cuda, a missing card is a failure.
+// card opens the machine's first card, or ends the test as internal/require has it.
 func card(t testing.TB, o Options) *Device {
 	t.Helper()
 	d, err := Open(o)
@@ -29,10 +28,7 @@ func card(t testing.TB, o Options) *Device {
 		t.Logf("%s: %s", d.Info().Name, d.Info().Detail)
 		return d
 	}
-	if strings.Contains(os.Getenv("GOXL_REQUIRE"), "cuda") {
-		t.Fatalf("GOXL_REQUIRE wants a card: %v", err)
-	}
-	t.Skipf("no card, and GOXL_REQUIRE does not want one: %v", err)
+	require.Lacks(t, "cuda", err)
 	return nil
 }
 
@@ -51,12 +47,15 @@ func TestConformance(t *testing.T) {
 func conformance(t *testing.T, o Options) {
 	t.Run(o.Variant+" "+o.Precision.String(), func(t *testing.T) {
 		d := card(t, o)
-		second := *small || testing.Short() || o.Precision != kernels.F16
+		part := kerneltest.Whole
+		if *small || testing.Short() || o.Precision != kernels.F16 {
+			part = kerneltest.Small
+		}
 		t.Run("float32 around", func(t *testing.T) {
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *caseFilter, SmallOnly: second, Thorough: *thorough})
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: *caseFilter, Only: part, Thorough: *thorough})
 		})
 		t.Run("16 bits around", func(t *testing.T) {
-			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: *caseFilter, SmallOnly: second})
+			kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: *caseFilter, Only: part})
 		})
 	})
 }

@@ -53,7 +53,7 @@ func TestEmulated(t *testing.T) {
 				if edges {
 					device = temporaries{d}
 				}
-				kerneltest.Run(t, device, kerneltest.RunOptions{Filter: *emulateFilter, SmallOnly: true})
+				kerneltest.Run(t, device, kerneltest.RunOptions{Filter: *emulateFilter, Only: kerneltest.Small})
 				if err := d.Close(); err != nil {
 					t.Error(err)
 				}
@@ -70,10 +70,10 @@ func TestEmulated(t *testing.T) {
 			filter := "^(linear|conv)/|^attention/.* 512"
 			if only.copied { // what it computes at all; others stand in for it elsewhere
 				filter = "^(linear|conv)/.*(many|rows 64|x8 to |nine channels)|^attention/odd.* 512"
-				kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: "^(linear|conv)/.*many", SmallOnly: true})
+				kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: "^(linear|conv)/.*many", Only: kerneltest.Small})
 				checkFused(t, d)
 			}
-			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, filter), SmallOnly: true})
+			kerneltest.Run(t, d, kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, filter), Only: kerneltest.Small})
 			if err := d.Close(); err != nil {
 				t.Error(err)
 			}
@@ -86,7 +86,7 @@ func TestEmulated(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.flash = []flashTile{only}
-			o := kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, "^attention/"), SmallOnly: true}
+			o := kerneltest.RunOptions{Filter: cmp.Or(*emulateFilter, "^attention/"), Only: kerneltest.Small}
 			kerneltest.Run(t, d, o)
 			kerneltest.Run(t, temporaries{d}, o)
 			if err := d.Close(); err != nil {

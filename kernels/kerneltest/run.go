@@ -18,11 +18,21 @@ import (
 // Cases returns the whole table. Names are unique.
 func Cases() []Case { return append(oddCases(), realCases()...) }
 
+// Part is a part of the table.
+type Part int
+
+// The small cases, whose shapes are odd and which are judged whole, and the real ones, which are those of the published models and take minutes.
+const (
+	Whole Part = iota
+	Small
+	Real
+)
+
 // RunOptions narrows Run. The zero value is everything, in the device's default precision.
 type RunOptions struct {
 	Filter    string        // a regular expression over names; empty is all
 	Precision kernels.DType // 0 is the device's default
-	SmallOnly bool          // leave out the real shapes, for the second-best variants of a device
+	Only      Part          // the zero value is the whole table
 	// Thorough runs every case twice to see that the results are equal bit by bit, the slow ones too; otherwise real shapes above
 	// 2·10¹⁰ operations run once and slow ones not at all.
 	Thorough bool
@@ -44,7 +54,7 @@ func Run(t testing.TB, d kernels.Device, o RunOptions) {
 		precision = defaultPrecision(d)
 	}
 	cases, err := choice(Cases(), o.Filter, func(c Case) bool {
-		return !(o.SmallOnly && c.Big) && !(c.Slow && !o.Thorough) && !(precision == kernels.F16 && c.Wide) // whose inputs are infinite in float16
+		return !(o.Only == Small && c.Big) && !(o.Only == Real && !c.Big) && !(c.Slow && !o.Thorough) && !(precision == kernels.F16 && c.Wide) // whose inputs are infinite in float16
 	})
 	if err != nil {
 		t.Fatal(err)

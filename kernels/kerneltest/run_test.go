@@ -17,7 +17,7 @@ func TestFaithful(t *testing.T) {
 	for name, d := range map[string]*fake{"float64": {}, "float32": {plain: true}} {
 		for _, precision := range []kernels.DType{kernels.F32, kernels.F16, kernels.BF16} {
 			r := &recorder{TB: t}
-			Run(r, d, RunOptions{SmallOnly: true, Precision: precision})
+			Run(r, d, RunOptions{Only: Small, Precision: precision})
 			for _, e := range r.errors {
 				t.Errorf("%s in %v: %s", name, precision, e)
 			}

@@ -3,14 +3,13 @@ package sdxl
 import (
 	"image"
 	"math"
-	"os"
-	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels/cuda"
 )
 
-// card opens the machine's first NVIDIA card, or skips the test. Where the environment's GOXL_REQUIRE names cuda, a missing card is a failure.
+// card opens the machine's first NVIDIA card, or ends the test as internal/require has it.
 func card(t *testing.T, o cuda.Options) *cuda.Device {
 	t.Helper()
 	d, err := cuda.Open(o)
@@ -22,10 +21,7 @@ func card(t *testing.T, o cuda.Options) *cuda.Device {
 		})
 		return d
 	}
-	if strings.Contains(os.Getenv("GOXL_REQUIRE"), "cuda") {
-		t.Fatalf("GOXL_REQUIRE wants a card: %v", err)
-	}
-	t.Skipf("no card, and GOXL_REQUIRE does not want one: %v", err)
+	require.Lacks(t, "cuda", err)
 	return nil
 }
 

@@ -10,11 +10,11 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda"
 	"github.com/goxl/goxl/models/clip"
@@ -35,7 +35,7 @@ type parity struct {
 // TestParityCard does on a card, by every kernel family, what TestParityFull does on the processor: the error in fp16 and in bf16 is at most twice that of diffusers in the
 // same precision on a card, as tools/reference/half.py wrote it down. It takes a minute and 10 GB, and runs where GOXL_REQUIRE wants a card.
 func TestParityCard(t *testing.T) {
-	if !strings.Contains(os.Getenv("GOXL_REQUIRE"), "cuda") {
+	if !require.Wants(t, "cuda") {
 		t.Skip("GOXL_REQUIRE does not want a card")
 	}
 	first := card(t, cuda.Options{})
