@@ -47,7 +47,7 @@ func TestBenchStep(t *testing.T) {
 			t.Errorf("%s comes after the shorter %s", op.Op, f.Ops[i-1].Op)
 		}
 	}
-	if share <= 0.5 || share > 1 || gflop < 0.999*f.GFLOP || gflop > 1.001*f.GFLOP {
+	if share <= 0 || share > 1 || gflop < 0.999*f.GFLOP || gflop > 1.001*f.GFLOP {
 		t.Errorf("the operations take %v of the time and %v of %v GFLOP", share, gflop, f.GFLOP)
 	}
 }
@@ -64,8 +64,8 @@ func TestBenchImage(t *testing.T) {
 			}
 			total += f.Stages[i].Seconds
 		}
-		if f.Steps != 2 || f.Picture < total || f.Picture > 1.5*total || f.PNG < 100 || len(f.Pictures) != runs-1 {
-			t.Errorf("%d steps, %v s of which %v by stages, %d bytes, %d pictures, want 2, the same, some and %d", f.Steps, f.Picture, total, f.PNG, len(f.Pictures), runs-1)
+		if f.Steps != 2 || f.Picture < total || f.Picture > f.Total || f.PNG < 100 || len(f.Pictures) != runs-1 {
+			t.Errorf("%d steps, %v s of which %v by stages, %d bytes, %d pictures, want 2, no less, some and %d", f.Steps, f.Picture, total, f.PNG, len(f.Pictures), runs-1)
 		}
 		if f.Total < f.First+f.Opened || runs == 1 && f.First != f.Picture || runs == 3 && !slices.Contains(f.Pictures, f.Picture) {
 			t.Errorf("first %v, then %v, of which %v counts; in all %v", f.First, f.Pictures, f.Picture, f.Total)

@@ -278,23 +278,41 @@ func TestInterrupt(t *testing.T) {
 	dir := t.TempDir()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	midst, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	time.AfterFunc(300*time.Millisecond, cancel)
+	midst, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	long := slices.DeleteFunc(tiny(dir, "-steps", "1000", "-n", "16"), func(s string) bool { return s == "-quiet" })
 	for _, c := range []struct {
 		ctx  context.Context
 		args []string
 	}{
 		{gone, tiny(dir)},
 		{gone, tiny(dir, "-refiner", "synth:tiny-refiner", "-steps", "5")},
-		{midst, tiny(dir, "-steps", "1000", "-n", "4")},
+		{midst, long},
 		{gone, []string{"synth", "-size", "tiny", "-kind", "base", "-o", filepath.Join(dir, "model")}},
 		{gone, []string{"bench", "step", "-model", "synth:tiny"}},
 	} {
-		a := goxlWith(c.ctx, c.args...)
-		if a.status != 1 || !strings.Contains(a.err, "interrupted; nothing was written") || a.out != "" {
-			t.Errorf("goxl %q: status %d, said %q, %q", c.args, a.status, a.out, a.err)
+		var out bytes.Buffer
+		said := notes{step: interrupt}
+		status := run(c.ctx, c.args, &out, &said)
+		if status != 1 || !strings.Contains(said.String(), "interrupted; nothing was written") || out.Len() > 0 {
+			t.Errorf("goxl %q: status %d, said %q, %q", c.args, status, &out, &said.Buffer)
 		}
 	}
+	if midst.Err() == nil {
+		t.Error("no step was told of")
+	}
 	empty(t, dir)
+}
+
+// notes are what a run says; step is called when it tells of a step.
+type notes struct {
+	bytes.Buffer
+	step func()
+}
+
+func (n *notes) Write(p []byte) (int, error) {
+	if bytes.HasPrefix(p, []byte("step ")) {
+		n.step()
+	}
+	return n.Buffer.Write(p)
 }

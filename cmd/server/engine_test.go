@@ -148,16 +148,15 @@ func TestEngineApart(t *testing.T) {
 		code, answer := a.do("POST", "/generate", `{"prompt":"a","width":1024,"height":1024,"num_inference_steps":200}`)
 		long <- strconv.Itoa(code) + " " + answer
 	}()
+	a.busy()
 	waiting := make(chan string, 2)
 	for range 2 {
 		go func() {
-			a.busy()
 			code, answer := a.do("POST", "/generate", small)
 			waiting <- strconv.Itoa(code) + " " + answer
 		}()
 	}
-	a.busy()
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond) // time to queue, or they come while the engine is started again
 	if err := syscall.Kill(first.Pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -243,11 +243,13 @@ func TestSecondSignal(t *testing.T) {
 	if got := <-answers; got != `503 {"detail":"The queue is full"}` { // so the other is inside
 		t.Errorf("one of two was answered %s", got)
 	}
-	for range 2 {
+	for i := range 2 {
+		for strings.Count(stderr.String(), "msg=signal") < i { // two that are pending at once would be one
+			time.Sleep(time.Millisecond)
+		}
 		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond) // two that are pending at once would be one
 	}
 	select {
 	case status := <-ended:

@@ -31,7 +31,7 @@ func TestNewRefuses(t *testing.T) {
 		t.Errorf("fp16: %v", err)
 	}
 	peak, err := d.PeakFLOPS(t.Context())
-	if err != nil || peak < 1e8 || d.Info().PeakFLOPS != peak {
+	if err != nil || peak <= 0 || d.Info().PeakFLOPS != peak {
 		t.Errorf("peak %g, %v; info says %g", peak, err, d.Info().PeakFLOPS)
 	}
 }
