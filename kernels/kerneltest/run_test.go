@@ -14,17 +14,20 @@ import (
 
 // TestFaithful runs the small table on devices without a fault.
 func TestFaithful(t *testing.T) {
-	for name, d := range map[string]*fake{"float64": {}, "float32": {plain: true}} {
+	for name, plain := range map[string]bool{"float64": false, "float32": true} {
 		for _, precision := range []kernels.DType{kernels.F32, kernels.F16, kernels.BF16} {
-			r := &recorder{TB: t}
-			Run(r, d, RunOptions{Only: Small, Precision: precision})
-			for _, e := range r.errors {
-				t.Errorf("%s in %v: %s", name, precision, e)
-			}
-			t.Log(name, r.logs[len(r.logs)-1])
-			if d.open != 0 {
-				t.Errorf("%s: %d programs and weights left open", name, d.open)
-			}
+			t.Run(name+" "+precision.String(), func(t *testing.T) {
+				t.Parallel()
+				d, r := &fake{plain: plain}, &recorder{TB: t}
+				Run(r, d, RunOptions{Only: Small, Precision: precision})
+				for _, e := range r.errors {
+					t.Error(e)
+				}
+				t.Log(r.logs[len(r.logs)-1])
+				if d.open != 0 {
+					t.Errorf("%d programs and weights left open", d.open)
+				}
+			})
 		}
 	}
 }

@@ -185,7 +185,7 @@ func TestDemoMicroConditioning(t *testing.T) {
 	p := openDemo(t, processor(t), kernels.F32)
 	draw := func(prompt string, change func(*Request)) *image.NRGBA {
 		return demoPicture(t, p, prompt, func(r *Request) {
-			r.Width, r.Height, r.Steps = 256, 256, 10
+			r.Width, r.Height, r.Steps = 256, 256, 5
 			change(r)
 		}).Images[0]
 	}
