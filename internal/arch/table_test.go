@@ -49,8 +49,7 @@ var table = map[string]rule{
 	"nn/weights": {
 		own: map[string]string{"kernels": contract},
 		outside: map[string]string{
-			"github.com/nlpodyssey/safetensors": "reads the header behind our guard",
-			"golang.org/x/sys/unix":             "maps files",
+			"golang.org/x/sys/unix": "maps files",
 		},
 	},
 

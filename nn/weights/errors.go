@@ -46,7 +46,7 @@ type DTypeError struct {
 }
 
 func (e *DTypeError) Error() string {
-	return fmt.Sprintf("%s: tensor %s: element type %s; allowed: F32, F16, BF16", e.File, quote(e.Tensor), e.DType)
+	return fmt.Sprintf("%s: tensor %s: element type %s; allowed: %s", e.File, quote(e.Tensor), e.DType, usableTypes)
 }
 
 // NameError is a tensor that a source does not have.

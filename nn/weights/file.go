@@ -8,8 +8,6 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/nlpodyssey/safetensors"
-
 	"github.com/goxl/goxl/kernels"
 )
 
@@ -29,17 +27,13 @@ type File struct {
 
 // entry is a tensor of a file.
 type entry struct {
-	dtype      kernels.DType // 0 if no model takes it
-	storedAs   safetensors.DType
+	dtype      kernels.DType // what Tensor gives, 0 if no model takes it
+	stored     string        // the file's name of its type
 	shape      []int
 	begin, end int // in the whole file
 
-	once    sync.Once
-	aligned []byte // the copy of data that does not lie on a multiple of its element's size
-}
-
-var elementTypes = map[safetensors.DType]kernels.DType{
-	safetensors.F32: kernels.F32, safetensors.F16: kernels.F16, safetensors.BF16: kernels.BF16,
+	once sync.Once
+	copy []byte // what Tensor gives instead of the file's bytes: float64 rounded, or data moved to a multiple of its element's size
 }
 
 // Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the content
@@ -78,26 +72,12 @@ func Open(path string) (*File, error) {
 
 // Parse reads a safetensors file that is in memory, an embedded one say; name stands for it in errors. The data is aliased, not copied.
 func Parse(name string, data []byte) (*File, error) {
-	if err := checkHeader(data); err != nil {
+	h, err := parseHeader(data)
+	if err != nil {
 		err.File = name
 		return nil, err
 	}
-	headerLen, meta, err := safetensors.ReadMetadata(data)
-	if err != nil {
-		return nil, &FileError{File: name, What: fmt.Sprintf("tensors do not fill the %d bytes of data exactly once, the file is damaged or incomplete", len(data)), Err: err}
-	}
-	base := 8 + int(headerLen)
-	f := &File{path: name, data: data, metadata: meta.Metadata(), entries: map[string]*entry{}}
-	for tensor, info := range meta.Tensors() {
-		e := &entry{dtype: elementTypes[info.DType], storedAs: info.DType, shape: make([]int, len(info.Shape)),
-			begin: base + int(info.DataOffsets[0]), end: base + int(info.DataOffsets[1])}
-		for i, d := range info.Shape {
-			e.shape[i] = int(d)
-		}
-		f.entries[tensor] = e
-	}
-	f.names = slices.Sorted(maps.Keys(f.entries))
-	return f, nil
+	return &File{path: name, data: data, metadata: h.metadata, entries: h.entries, names: slices.Sorted(maps.Keys(h.entries))}, nil
 }
 
 // Path is the file's path, or the name given to [Parse].
@@ -109,8 +89,8 @@ func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 // Names lists every tensor, sorted, those of element types that no model takes included.
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
-// Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Data that the file
-// holds at an address its element type cannot have is copied, once. Errors are [*NameError], [*DTypeError] or [ErrClosed].
+// Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is rounded to float32,
+// to nearest even, and data that the file holds at an address its element type cannot have is copied, once each. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, err := f.Describe(name)
 	if err != nil {
@@ -123,9 +103,13 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 		return 0, nil, nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
 	}
 	data := f.data[e.begin:e.end:e.end]
-	if len(data) > 0 && uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) != 0 {
-		e.once.Do(func() { e.aligned = slices.Clone(data) })
-		data = e.aligned
+	switch {
+	case e.stored == float64Type:
+		e.once.Do(func() { e.copy = narrow(data) })
+		return dtype, shape, e.copy, nil
+	case len(data) > 0 && uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) != 0:
+		e.once.Do(func() { e.copy = slices.Clone(data) })
+		return dtype, shape, e.copy, nil
 	}
 	return dtype, shape, data, nil
 }
@@ -137,7 +121,7 @@ func (f *File) Describe(name string) (kernels.DType, []int, error) {
 		return 0, nil, &NameError{Source: f.path, Tensor: name}
 	}
 	if e.dtype == 0 {
-		return 0, nil, &DTypeError{File: f.path, Tensor: name, DType: e.storedAs.String()}
+		return 0, nil, &DTypeError{File: f.path, Tensor: name, DType: e.stored}
 	}
 	return e.dtype, slices.Clone(e.shape), nil
 }
@@ -148,7 +132,7 @@ func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err 
 	if !ok {
 		return "", nil, 0, &NameError{Source: f.path, Tensor: name}
 	}
-	return e.storedAs.String(), slices.Clone(e.shape), int64(e.end - e.begin), nil
+	return e.stored, slices.Clone(e.shape), int64(e.end - e.begin), nil
 }
 
 // Release gives the memory of the pages read so far back to the system; tensors stay valid and are read again from the file.

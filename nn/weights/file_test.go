@@ -34,16 +34,15 @@ var damaged = []struct {
 }{
 	{"empty", "too short", nil},
 	{"seven bytes", "too short", make([]byte, 7)},
-	{"zero header", "not a JSON object", make([]byte, 8)},
+	{"zero header", "not valid JSON", make([]byte, 8)},
 	{"header too long", "header of 33554433 bytes; allowed: at most", binary.LittleEndian.AppendUint64(nil, maxHeader+1)},
 	{"header length overflows", "header of 18446744073709551615", bytes.Repeat([]byte{255}, 16)},
 	{"truncated header", "truncated", raw(oneTensor, 4)[:20]},
 	{"truncated data", "damaged or incomplete", raw(oneTensor, 3)},
 	{"no data", "damaged or incomplete", raw(oneTensor, 0)},
 	{"trailing data", "damaged or incomplete", raw(oneTensor, 5)},
-	{"leading space", "starts with its first byte", raw(" "+oneTensor, 4)},
-	{"null", "not a JSON object", raw("null", 0)},
-	{"trailing newline", "goes on", raw(oneTensor+"\n", 4)},
+	{"null", "header is not an object", raw("null", 0)},
+	{"trailing NUL", "goes on", raw(oneTensor+"\x00", 4)},
 	{"second object", "goes on", raw(oneTensor+"{}", 4)},
 	{"cut JSON", "not valid JSON", raw(oneTensor[:30], 4)},
 	{"missing comma", "not valid JSON", raw(`{"a":{"dtype":"F16" "shape":[2]}}`, 4)},
@@ -66,7 +65,7 @@ var damaged = []struct {
 	{"one offset", "data_offsets are missing or not two", raw(`{"a":{"dtype":"F16","shape":[2],"data_offsets":[4]}}`, 4)},
 	{"three offsets", "more than 2", raw(`{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4,8]}}`, 4)},
 	{"backward offsets", "backwards", raw(`{"a":{"dtype":"F16","shape":[2],"data_offsets":[4,0]}}`, 4)},
-	{"fp8", `tensor "a": unknown element type "F8_E4M3"; allowed: F32, F16, BF16`, raw(`{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}`, 4)},
+	{"unknown type", `tensor "a": unknown element type "F8_E4M3FN"; allowed: F32, F16, BF16`, raw(`{"a":{"dtype":"F8_E4M3FN","shape":[4],"data_offsets":[0,4]}}`, 4)},
 	{"dtype not a string", "not a string", raw(`{"a":{"dtype":16,"shape":[2],"data_offsets":[0,4]}}`, 4)},
 	{"shape mismatch", `tensor "a": 4 bytes of data, but shape [3] of F16 takes 6`, raw(`{"a":{"dtype":"F16","shape":[3],"data_offsets":[0,4]}}`, 4)},
 	{"shape overflow", "larger than any file", raw(`{"a":{"dtype":"F16","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`, 4)},
@@ -239,6 +238,12 @@ func FuzzOpen(f *testing.F) {
 			n := dtype.Size()
 			for _, d := range shape {
 				n *= d
+			}
+			if storedType, _, _, _ := m.Stored(name); storedType == float64Type {
+				if err != nil || len(data) != n || int(stored) != 2*n {
+					t.Fatalf("%q %v %v: %d bytes of %d, error %v", name, dtype, shape, len(data), stored, err)
+				}
+				continue
 			}
 			if err != nil || len(data) != n || len(data) != cap(data) || n > len(file) {
 				t.Fatalf("%q %v %v: %d bytes, error %v", name, dtype, shape, len(data), err)

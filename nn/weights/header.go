@@ -2,16 +2,17 @@ package weights
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/nlpodyssey/safetensors"
 )
 
 // Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; the limits keep a hostile file from
@@ -26,42 +27,50 @@ const (
 
 const metadataKey = "__metadata__"
 
-// checkHeader refuses what the safetensors format forbids and the parser behind it accepts or chokes on: a first byte that is not
-// '{', bytes other than spaces after the object, duplicate keys, names that are not UTF-8, and headers, names and ranks beyond the
-// limits. Errors come without the file's name. Offsets against each other and against the file's length are left to the parser.
-func checkHeader(file []byte) *FileError {
+// header is what a safetensors file says of itself.
+type header struct {
+	metadata map[string]string
+	entries  map[string]*entry // offsets count from the file's start
+}
+
+// parseHeader reads the header of a whole file. It refuses what the format forbids: duplicate keys, names that are not UTF-8, element types
+// that it does not know, tensors that do not fill the rest of the file exactly once; and headers, names and ranks beyond the limits. White
+// space is allowed wherever JSON allows it. Errors come without the file's name.
+func parseHeader(file []byte) (header, *FileError) {
 	if len(file) < 8 {
-		return &FileError{What: fmt.Sprintf("%d bytes are too short for a safetensors file", len(file))}
+		return header{}, &FileError{What: fmt.Sprintf("%d bytes are too short for a safetensors file", len(file))}
 	}
 	n := binary.LittleEndian.Uint64(file)
 	if n > maxHeader {
-		return &FileError{What: fmt.Sprintf("header of %d bytes", n), Allowed: fmt.Sprintf("at most %d", maxHeader)}
+		return header{}, &FileError{What: fmt.Sprintf("header of %d bytes", n), Allowed: fmt.Sprintf("at most %d", maxHeader)}
 	}
 	if n > uint64(len(file)-8) {
-		return &FileError{What: fmt.Sprintf("header of %d bytes, but the file ends after %d: it is truncated", n, len(file)-8)}
+		return header{}, &FileError{What: fmt.Sprintf("header of %d bytes, but the file ends after %d: it is truncated", n, len(file)-8)}
 	}
 	text := file[8 : 8+n]
-	if len(text) == 0 || text[0] != '{' {
-		return &FileError{What: "header is not a JSON object that starts with its first byte"}
-	}
 	if !utf8.Valid(text) {
-		return &FileError{What: "header is not valid UTF-8"}
+		return header{}, &FileError{What: "header is not valid UTF-8"}
 	}
-	s := headerScanner{dec: json.NewDecoder(bytes.NewReader(text))}
+	s := headerScanner{dec: json.NewDecoder(bytes.NewReader(text)), header: header{entries: map[string]*entry{}}, base: 8 + int(n)}
 	s.dec.UseNumber()
-	if err := s.header(); err != nil {
-		return err
+	if err := s.read(); err != nil {
+		return header{}, err
 	}
-	if rest := text[s.dec.InputOffset():]; len(bytes.Trim(rest, " ")) > 0 {
-		return &FileError{What: fmt.Sprintf("header goes on after its JSON object with %.40q", rest), Allowed: "spaces"}
+	if rest := text[s.dec.InputOffset():]; len(bytes.Trim(rest, jsonSpace)) > 0 {
+		return header{}, &FileError{What: fmt.Sprintf("header goes on after its JSON object with %.40q", rest), Allowed: "white space"}
 	}
-	return nil
+	return s.header, s.covered(len(file))
 }
+
+// jsonSpace is what JSON allows between its tokens.
+const jsonSpace = " \t\r\n"
 
 // headerScanner walks the header token by token, so that it holds no more of it than one token.
 type headerScanner struct {
+	header
 	dec    *json.Decoder
-	tensor string
+	base   int    // where the data starts in the file
+	tensor string // whose entry is being read
 }
 
 func (s *headerScanner) errorf(format string, a ...any) *FileError {
@@ -79,28 +88,51 @@ func (s *headerScanner) token() (json.Token, *FileError) {
 	return t, nil
 }
 
-func (s *headerScanner) header() *FileError {
+func (s *headerScanner) read() *FileError {
 	return s.object("header", func(name string) *FileError {
 		if strings.ContainsRune(name, utf8.RuneError) { // a lone surrogate, or an encoder's mark for broken UTF-8
 			return s.errorf("tensor name %s is not valid UTF-8", quote(name))
 		}
 		if name == metadataKey {
+			s.metadata = map[string]string{}
 			return s.object(metadataKey, func(key string) *FileError {
 				v, err := s.token()
 				if err != nil {
 					return err
 				}
-				if _, ok := v.(string); !ok {
+				text, ok := v.(string)
+				if !ok {
 					return s.errorf("%s key %s is not a string", metadataKey, quote(key))
 				}
+				s.metadata[key] = text
 				return nil
 			})
 		}
 		s.tensor = name
-		err := s.info()
+		e, err := s.info()
 		s.tensor = ""
+		s.entries[name] = e
 		return err
 	})
+}
+
+// covered checks that the tensors lie one behind the other from the header to the file's end.
+func (s *headerScanner) covered(end int) *FileError {
+	at := s.base
+	for _, name := range slices.SortedFunc(maps.Keys(s.entries), func(a, b string) int {
+		x, y := s.entries[a], s.entries[b]
+		return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.end, y.end), cmp.Compare(a, b))
+	}) {
+		e := s.entries[name]
+		if e.begin != at {
+			return &FileError{Tensor: name, What: fmt.Sprintf("its data starts at byte %d, but that of the tensors before it ends at %d: the file is damaged", e.begin-s.base, at-s.base)}
+		}
+		at = e.end
+	}
+	if at != end {
+		return &FileError{What: fmt.Sprintf("the tensors take %d bytes, but %d follow the header: the file is damaged or incomplete", at-s.base, end-s.base)}
+	}
+	return nil
 }
 
 // object reads an object whose values member reads.
@@ -139,8 +171,8 @@ func (s *headerScanner) object(what string, member func(key string) *FileError) 
 }
 
 // info reads a tensor's entry and checks that its bytes are its shape times its element size.
-func (s *headerScanner) info() *FileError {
-	var dtype *safetensors.DType
+func (s *headerScanner) info() (*entry, *FileError) {
+	var element elementType
 	var shape, offsets []uint64
 	err := s.object("entry", func(key string) (err *FileError) {
 		switch key {
@@ -153,12 +185,10 @@ func (s *headerScanner) info() *FileError {
 			if !ok {
 				return s.errorf("dtype %v is not a string", t)
 			}
-			d, bad := safetensors.ParseDType(name)
-			if bad != nil {
+			if element, ok = elementTypeNamed(name); !ok {
 				return &FileError{Tensor: s.tensor, What: "unknown element type " + quote(name),
-					Allowed: "F32, F16, BF16 (and F64, BOOL, U8 to I64 where the tensor is not used)"}
+					Allowed: usableTypes + " (and the other types of the safetensors format where the tensor is not used)"}
 			}
-			dtype = &d
 		case "shape":
 			shape, err = s.numbers(key, maxRank, maxDim)
 		case "data_offsets":
@@ -170,27 +200,34 @@ func (s *headerScanner) info() *FileError {
 	})
 	switch {
 	case err != nil:
-		return err
-	case dtype == nil:
-		return s.errorf("dtype is missing")
+		return nil, err
+	case element.name == "":
+		return nil, s.errorf("dtype is missing")
 	case shape == nil:
-		return s.errorf("shape is missing")
+		return nil, s.errorf("shape is missing")
 	case len(offsets) != 2:
-		return s.errorf("data_offsets are missing or not two")
+		return nil, s.errorf("data_offsets are missing or not two")
 	case offsets[0] > offsets[1]:
-		return s.errorf("data_offsets %v run backwards", offsets)
+		return nil, s.errorf("data_offsets %v run backwards", offsets)
+	case offsets[1] > uint64(math.MaxInt-s.base):
+		return nil, s.errorf("data_offsets %v are larger than any file; the file is damaged", offsets)
 	}
-	size := dtype.Size()
-	for _, d := range shape {
-		if d > 0 && size > math.MaxInt64/d {
-			return s.errorf("shape %v is larger than any file", shape)
+	e := &entry{dtype: element.reads, stored: element.name, shape: make([]int, len(shape)), begin: s.base + int(offsets[0]), end: s.base + int(offsets[1])}
+	bits := element.bits
+	for i, d := range shape {
+		if d > 0 && bits > math.MaxInt64/d {
+			return nil, s.errorf("shape %v is larger than any file", shape)
 		}
-		size *= d
+		bits *= d
+		e.shape[i] = int(d)
 	}
-	if have := offsets[1] - offsets[0]; have != size {
-		return s.errorf("%d bytes of data, but shape %v of %s takes %d", have, shape, dtype, size)
+	if bits%8 != 0 {
+		return nil, s.errorf("shape %v of %s does not end at whole bytes", shape, element.name)
 	}
-	return nil
+	if have := offsets[1] - offsets[0]; have != bits/8 {
+		return nil, s.errorf("%d bytes of data, but shape %v of %s takes %d", have, shape, element.name, bits/8)
+	}
+	return e, nil
 }
 
 // numbers reads a list of at most n natural numbers up to most.

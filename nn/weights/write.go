@@ -14,8 +14,6 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/nlpodyssey/safetensors"
-
 	"github.com/goxl/goxl/kernels"
 )
 
@@ -53,7 +51,7 @@ func Tensors(src kernels.Source) ([]Tensor, error) {
 
 // bytes is the length of the data by type and shape.
 func (t Tensor) bytes() (int64, error) {
-	if storedTypes[t.DType] == 0 {
+	if storedAs(t.DType) < 0 {
 		return 0, fmt.Errorf("tensor %s: element type %v; allowed: fp32, fp16, bf16", quote(t.Name), t.DType)
 	}
 	if len(t.Shape) > maxRank {
@@ -85,17 +83,13 @@ func (t Tensor) read() ([]byte, error) {
 	return data, nil
 }
 
-var storedTypes = map[kernels.DType]safetensors.DType{
-	kernels.F32: safetensors.F32, kernels.F16: safetensors.F16, kernels.BF16: safetensors.BF16,
-}
-
 // Write writes tensors to a safetensors file in the order of the reference implementation, by element type, the widest first, then by
 // name, so that the bytes are the same. Data is made one tensor at a time. The file appears under its name when it is complete
 // and on disk; an existing one is replaced.
 func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int {
-		return cmp.Or(cmp.Compare(storedTypes[b.DType], storedTypes[a.DType]), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(storedAs(b.DType), storedAs(a.DType)), cmp.Compare(a.Name, b.Name))
 	})
 	header, err := makeHeader(tensors, metadata)
 	if err != nil {
@@ -176,10 +170,10 @@ func makeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 			return nil, err
 		}
 		err = put(sep, t.Name, struct {
-			DType   safetensors.DType `json:"dtype"`
-			Shape   []int             `json:"shape"`
-			Offsets [2]int64          `json:"data_offsets"`
-		}{storedTypes[t.DType], append([]int{}, t.Shape...), [2]int64{at, at + n}})
+			DType   string   `json:"dtype"`
+			Shape   []int    `json:"shape"`
+			Offsets [2]int64 `json:"data_offsets"`
+		}{elementTypes[storedAs(t.DType)].name, append([]int{}, t.Shape...), [2]int64{at, at + n}})
 		if err != nil {
 			return nil, err
 		}
