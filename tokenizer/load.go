@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/goxl/goxl/internal/standin"
 )
 
 // maxFileSize bounds every file read: the published vocabulary.json has 1 MB.
@@ -155,6 +157,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	data, err := fs.ReadFile(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if what := standin.Describe(data); what != "" {
+		return nil, fmt.Errorf("%s: this is %s", name, what)
 	}
 	if offset := invalidUTF8(string(data)); offset >= 0 {
 		return nil, fmt.Errorf("%s: not valid UTF-8 at byte %d", name, offset)

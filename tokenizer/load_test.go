@@ -235,3 +235,27 @@ func TestLoadMissingFolder(t *testing.T) {
 		t.Errorf("error %v, want one about <pad>", err)
 	}
 }
+
+// TestStandIns puts what a download leaves in place of a file where the tokenizer's files belong.
+func TestStandIns(t *testing.T) {
+	for content, want := range map[string][]string{
+		"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1059962\n": {"a Git LFS pointer to 1059962 bytes", "git lfs pull"},
+		"\n<!DOCTYPE html><html><body>Sign in</body></html>":                        {"an HTML page", "download the file itself"},
+	} {
+		for folder, names := range map[string][]string{
+			"legacy": {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"},
+			"small":  {"tokenizer.json", "tokenizer_config.json"},
+		} {
+			for _, name := range names {
+				files := copyFolder(t, folder)
+				files["tokenizer/"+name] = &fstest.MapFile{Data: []byte(content)}
+				_, err := tokenizer.Load(files, "tokenizer")
+				for _, w := range append(want, "tokenizer/"+name) {
+					if err == nil || !strings.Contains(err.Error(), w) {
+						t.Errorf("%s %s: error %v, want %q", folder, name, err, w)
+					}
+				}
+			}
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goxl/goxl/internal/standin"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/tokenizer"
@@ -81,9 +82,9 @@ func openFSStore(fsys fs.FS, name string) (*store, error) {
 	s := &store{path: name, fsys: fsys, join: path.Join}
 	s.weights = func(component string, _ map[string][]int) (kernels.Source, io.Closer, error) {
 		file := weightsFile(component)
-		data, err := s.read(file)
+		data, err := fs.ReadFile(s.fsys, file)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, s.missing(file, err)
 		}
 		f, err := weights.Parse(s.name(file), data)
 		if err != nil {
@@ -122,13 +123,35 @@ func syntheticDType(name string) kernels.DType {
 // name is what errors call a file.
 func (s *store) name(file string) string { return s.join(s.path, file) }
 
+// maxConfig bounds the files that read takes; the largest of a model, a tokenizer's, has 3 MB.
+const maxConfig = 32 << 20
+
+// read reads a configuration.
 func (s *store) read(file string) ([]byte, error) {
-	data, err := fs.ReadFile(s.fsys, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		component, _ := path.Split(file)
-		return nil, fmt.Errorf("%s is missing: the model needs the component %s", s.name(file), strings.TrimSuffix(component, "/"))
+	info, err := fs.Stat(s.fsys, file)
+	if err != nil {
+		return nil, s.missing(file, err)
 	}
-	return data, err
+	if !info.Mode().IsRegular() || info.Size() > maxConfig {
+		return nil, &weights.ConfigError{File: s.name(file), Allowed: fmt.Sprintf("not a regular file of at most %d bytes", maxConfig)}
+	}
+	data, err := fs.ReadFile(s.fsys, file)
+	if err != nil {
+		return nil, err
+	}
+	if what := standin.Describe(data); what != "" {
+		return nil, &weights.ConfigError{File: s.name(file), Allowed: "this is " + what}
+	}
+	return data, nil
+}
+
+// missing names the component that lacks a file, where that is why it could not be read.
+func (s *store) missing(file string, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	component, _ := path.Split(file)
+	return fmt.Errorf("%s is missing: the model needs the component %s", s.name(file), strings.TrimSuffix(component, "/"))
 }
 
 // has reports whether the model's index and files name a component.

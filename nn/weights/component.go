@@ -92,6 +92,9 @@ func readIndex(path string) (map[string]string, error) {
 		return nil, &ConfigError{File: path, Key: "weight_map", Value: shortJSON(members[i].value), Allowed: "an object of at least one tensor name and its file name"}
 	}
 	for _, shard := range weightMap {
+		if isPickleName(shard) {
+			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "safetensors files; this is a pickle, " + convert}
+		}
 		if !plainName(shard) || !strings.HasSuffix(shard, ".safetensors") {
 			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "the name of a .safetensors file in the same folder"}
 		}

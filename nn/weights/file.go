@@ -51,8 +51,8 @@ func Open(path string) (*File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &FileError{File: path, What: "not a regular file", Allowed: "a safetensors file"}
 	}
-	if info.Size() < 8 { // an empty file cannot be mapped
-		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are too short for a safetensors file", info.Size())}
+	if info.Size() == 0 { // an empty file cannot be mapped
+		return nil, &FileError{File: path, What: "0 bytes are too short for a safetensors file"}
 	}
 	if int64(int(info.Size())) != info.Size() {
 		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are more than this machine's addresses reach", info.Size())}
@@ -74,6 +74,9 @@ func Open(path string) (*File, error) {
 func Parse(name string, data []byte) (*File, error) {
 	h, err := parseHeader(data)
 	if err != nil {
+		if what := foreign(data); len(data) > 0 && what != "" {
+			err = &FileError{What: "this is " + what, Allowed: "a safetensors file"}
+		}
 		err.File = name
 		return nil, err
 	}

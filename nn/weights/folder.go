@@ -266,14 +266,19 @@ func isPickleName(name string) bool {
 	return slices.Contains(pickleSuffixes, strings.ToLower(filepath.Ext(name)))
 }
 
+// isPickleIndex tells whether a name is that of an index of shards that are pickles, with or without a variant.
+func isPickleIndex(name string) bool {
+	return strings.Contains(name, ".bin.") && strings.HasSuffix(name, ".json")
+}
+
 // noWeights says what a component's folder holds instead of weights.
 func noWeights(dir, component string, entries []fs.DirEntry) error {
 	var pickles, others []string
 	for _, e := range entries {
 		switch {
-		case isPickleName(e.Name()):
+		case isPickleName(e.Name()), isPickleIndex(e.Name()):
 			pickles = append(pickles, e.Name())
-		case strings.HasSuffix(e.Name(), ".safetensors"), strings.HasSuffix(e.Name(), ".index.json"):
+		case strings.HasSuffix(e.Name(), ".safetensors"), strings.Contains(e.Name(), ".safetensors.") && strings.HasSuffix(e.Name(), ".json"):
 			others = append(others, e.Name())
 		}
 	}
@@ -282,7 +287,7 @@ func noWeights(dir, component string, entries []fs.DirEntry) error {
 	case len(others) > 0:
 		return &FileError{File: dir, What: "no weights; there are: " + shorten(strings.Join(others, ", ")), Allowed: want + " or its shard index"}
 	case len(pickles) > 0:
-		return &FileError{File: dir, What: fmt.Sprintf("weights only as a pickle (%s), which could run any code; convert them to safetensors", shorten(strings.Join(pickles, ", "))), Allowed: want}
+		return &FileError{File: dir, What: fmt.Sprintf("weights only as a pickle (%s), %s", shorten(strings.Join(pickles, ", ")), convert), Allowed: want}
 	}
 	return &FileError{File: dir, What: "no weights", Allowed: want + " or its shard index"}
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
+
+	"github.com/goxl/goxl/internal/standin"
 )
 
 // maxJSON bounds configuration and index files; the largest index of an SDXL model has 200 KB.
@@ -25,6 +27,9 @@ func parseObject(data []byte, file string) ([]member, error) {
 	}
 	if len(data) > maxJSON {
 		return nil, bad("%d bytes; allowed: at most %d", len(data), maxJSON)
+	}
+	if what := standin.Describe(data); what != "" {
+		return nil, bad("this is %s", what)
 	}
 	if !utf8.Valid(data) {
 		return nil, bad("not valid UTF-8")

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/goxl/goxl/internal/standin"
 )
 
 // Form is the way in which weights are stored.
@@ -110,7 +112,7 @@ func recogniseFile(path string) (Kind, error) {
 	if err != nil {
 		return Kind{}, err
 	}
-	head := make([]byte, 9)
+	head := make([]byte, standin.Head)
 	n, err := io.ReadFull(f, head)
 	f.Close()
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
@@ -118,15 +120,18 @@ func recogniseFile(path string) (Kind, error) {
 	}
 	head = head[:n]
 	ext := strings.ToLower(filepath.Ext(path))
+	if what := standin.Describe(head); what != "" {
+		return Kind{Detail: what}, nil
+	}
 	switch {
 	case ext == ".safetensors":
 	case bytes.HasPrefix(head, []byte("GGUF")):
 		return Kind{Detail: "a GGUF file"}, nil
-	case isPickleName(path), n > 1 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && (n < 9 || head[8] != '{'):
+	case isPickleName(path), isPickle(head):
 		return Kind{Form: Pickle}, nil
 	case ext == ".onnx":
 		return Kind{Detail: "an ONNX file"}, nil
-	case n < 9 || head[8] != '{': // a safetensors file has eight bytes of length and then its header
+	case !startsObject(head):
 		return Kind{Detail: "not a safetensors file"}, nil
 	}
 	file, err := Open(path)

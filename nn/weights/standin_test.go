@@ -1,0 +1,103 @@
+package weights
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// standins are what lies in place of a file, and what errors have to say of it.
+var standins = map[string][]string{
+	"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1680\n":      {"a Git LFS pointer to 1680 bytes", "git lfs pull"},
+	"<!doctype html>\n<html><head><title>Access to model</title></head></html>\n": {"an HTML page", "download the file itself"},
+}
+
+// TestStandIns puts pointers and pages where JSON and weights belong.
+func TestStandIns(t *testing.T) {
+	for content, want := range standins {
+		dir := layout(t, map[string]string{
+			"index/" + indexFile:                  content,
+			"config/config.json":                  content,
+			"weights/model.safetensors":           content,
+			"weights/download.part":               content,
+			"weights/pytorch_model.bin":           content,
+			"shards/model.safetensors.index.json": content,
+			"shard/model.safetensors.index.json":  `{"weight_map":{"a":"s1.safetensors"}}`,
+			"shard/s1.safetensors":                content,
+		})
+		path := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+		component := func(name string) func() error {
+			return func() error { _, err := OpenComponent(path(name)); return err }
+		}
+		for name, open := range map[string]func() error{
+			"index/" + indexFile:                  func() error { _, err := OpenFolder(path("index")); return err },
+			"config/config.json":                  func() error { _, err := Recognise(path("config")); return err },
+			"index/model_index.json ":             func() error { _, err := Recognise(path("index")); return err },
+			"weights/model.safetensors":           component("weights/model.safetensors"),
+			"shards/model.safetensors.index.json": component("shards/model.safetensors.index.json"),
+			"shard/s1.safetensors":                component("shard/model.safetensors.index.json"),
+			"parsed":                              func() error { return ParseConfig([]byte(content), "parsed", &struct{}{}) },
+			"fixed":                               func() error { return RequireFixed([]byte(content), "fixed", "", nil) },
+		} {
+			err := open()
+			for _, w := range append(want, filepath.FromSlash(strings.TrimSpace(name))) {
+				if err == nil || !strings.Contains(err.Error(), w) {
+					t.Errorf("%s: error %v, want %q", name, err, w)
+				}
+			}
+		}
+		for _, name := range []string{"weights/download.part", "weights/pytorch_model.bin"} {
+			if kind, err := Recognise(path(name)); err != nil || !strings.Contains(kind.String(), want[0]) {
+				t.Errorf("%s is %v, error %v, want %q", name, kind, err, want[0])
+			}
+		}
+	}
+}
+
+// TestForeignFiles gives files of other kinds the name of weights.
+func TestForeignFiles(t *testing.T) {
+	for content, want := range map[string]string{
+		"PK\x03\x04\x14\x00\x00\x00\x08\x00archive/data.pkl": "a zip archive, as PyTorch writes pickles",
+		"\x80\x02}q\x00(X\x05\x00\x00\x00":                   "a Python pickle",
+		"GGUF\x03\x00\x00\x00\x00\x00\x00\x00":               "a GGUF file",
+		`{"error":"Repository not found"}`:                   `a text that starts with "{\"error\"`,
+		"Entry not found":                                    `a text that starts with "Entry not found"`,
+		"Invalid username or password.\n":                    `a text that starts with "Invalid username`,
+	} {
+		dir := layout(t, map[string]string{"model.safetensors": content})
+		_, err := OpenComponent(filepath.Join(dir, "model.safetensors"))
+		var fe *FileError
+		if !errors.As(err, &fe) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%q: error %v, want %q", content, err, want)
+		}
+	}
+}
+
+// TestPickledShards has weights, whole and in shards, that are pickles alone.
+func TestPickledShards(t *testing.T) {
+	for _, files := range [][]string{
+		{"diffusion_pytorch_model.bin"},
+		{"diffusion_pytorch_model.bin.index.json", "diffusion_pytorch_model-00001-of-00002.bin"},
+		{"diffusion_pytorch_model.bin.index.fp16.json", "diffusion_pytorch_model.fp16-00001-of-00002.bin"},
+		{"diffusion_pytorch_model.bin.index.json"},
+	} {
+		content := map[string]string{indexFile: baseIndex}
+		for _, f := range files {
+			content["unet/"+f] = `{"weight_map":{}}`
+		}
+		folder, err := OpenFolder(layout(t, content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = folder.Component("unet", Variant{})
+		if err == nil || !strings.Contains(err.Error(), "weights only as a pickle") || !strings.Contains(err.Error(), "convert") || !strings.Contains(err.Error(), files[0]) {
+			t.Errorf("%v: error %v", files, err)
+		}
+	}
+	dir := layout(t, map[string]string{"model.safetensors.index.json": `{"weight_map":{"a":"pytorch_model-00001-of-00001.bin"}}`})
+	_, err := OpenComponent(filepath.Join(dir, "model.safetensors.index.json"))
+	if err == nil || !strings.Contains(err.Error(), "pickle") || !strings.Contains(err.Error(), "convert") {
+		t.Errorf("an index of pickles: error %v", err)
+	}
+}
