@@ -38,6 +38,9 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	m := &modelFolder{inspection: i, Folder: opened, refiner: kind.Family == weights.SDXLRefiner,
 		variant: weights.Variant{Name: i.variant, Precision: i.device.Info().Precisions[0]}}
 	var facts [][2]string
+	if m.Dir() != dir {
+		facts = append(facts, [2]string{"snapshot", m.Dir()})
+	}
 	var variants []string
 	for _, v := range m.Variants() {
 		if v == "" {
@@ -62,7 +65,7 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 			borrowed = true
 			m.notes = append(m.notes, name+" is not here: use the refiner with a base model, which has it (generate -refiner, refine -base)")
 		default:
-			m.problem(fmt.Errorf("%s is missing", filepath.Join(dir, name)))
+			m.problem(fmt.Errorf("%s is missing", filepath.Join(m.Dir(), name)))
 		}
 	}
 	if !known {

@@ -123,6 +123,22 @@ func TestInspectRefinerThatBorrows(t *testing.T) {
 	must(t, tiny(t.TempDir(), "-refiner", dir, "-steps", "5")...)
 }
 
+// TestInspectHubCacheEntry looks at a model by the hub cache entry that holds it.
+func TestInspectHubCacheEntry(t *testing.T) {
+	entry := filepath.Join(t.TempDir(), "models--org--tiny")
+	write(t, filepath.Join(entry, "refs", "main"), "0123abcd\n")
+	snapshot := filepath.Join(entry, "snapshots", "0123abcd")
+	if err := os.MkdirAll(filepath.Dir(snapshot), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(synthesised(t, "base"), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if a := must(t, "inspect", entry); !strings.Contains(a.out, "an SDXL base model folder") || !strings.Contains(a.out, snapshot) {
+		t.Errorf("inspect says\n%s", a.out)
+	}
+}
+
 func TestInspectOthers(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, "old")

@@ -60,3 +60,32 @@ func TestStandIns(t *testing.T) {
 	}
 	p.Close()
 }
+
+// TestHubCacheEntry opens a model by the hub cache entry that holds it.
+func TestHubCacheEntry(t *testing.T) {
+	entry := filepath.Join(t.TempDir(), "models--org--tiny")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, filepath.Join(entry, "snapshots", "0123abcd")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(entry, "refs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(entry, "refs", "main"), []byte("0123abcd"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dev := newModels(t).dev
+	p, err := Open(entry, Options{Device: dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Info().Path != entry {
+		t.Errorf("the model is called %s", p.Info().Path)
+	}
+	p.Close()
+	if err := os.Remove(filepath.Join(entry, "snapshots", "0123abcd", "vae", "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(entry, Options{Device: dev}); err == nil || !strings.Contains(err.Error(), filepath.Join("snapshots", "0123abcd", "vae")) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -58,7 +58,10 @@ func openStore(name string, o Options) (*store, error) {
 		}
 		return c, c, nil
 	}
-	return &store{path: name, fsys: folder.FS(), index: folder.Index(), weights: open, join: filepath.Join}, nil
+	if folder.Dir() != name {
+		o.Log.Info("opening a snapshot of the hub cache entry", "model", name, "snapshot", folder.Dir())
+	}
+	return &store{path: folder.Dir(), fsys: folder.FS(), index: folder.Index(), weights: open, join: filepath.Join}, nil
 }
 
 // openSynthetic opens one of SyntheticNames.

@@ -1,11 +1,8 @@
 package weights
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +16,7 @@ import (
 type Component struct {
 	path  string // the file or the index
 	files []*File
-	owner map[string]*File // tensor → shard
+	owner map[string]*File // by tensor
 	names []string
 }
 
@@ -37,69 +34,6 @@ func OpenComponent(path string) (*Component, error) {
 		c.owner[name] = f
 	}
 	return c, nil
-}
-
-// openShards opens the shards that an index names. Tensors that the index does not name are left out, as diffusers does.
-func openShards(index string) (_ *Component, err error) {
-	weightMap, err := readIndex(index)
-	if err != nil {
-		return nil, err
-	}
-	opened := &Component{path: index, owner: map[string]*File{}, names: slices.Sorted(maps.Keys(weightMap))}
-	defer func() {
-		if err != nil {
-			opened.Close()
-		}
-	}()
-	shards := map[string]*File{}
-	for _, shard := range slices.Compact(slices.Sorted(maps.Values(weightMap))) {
-		f, err := Open(filepath.Join(filepath.Dir(index), shard))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &FileError{File: index, What: fmt.Sprintf("shard %s is missing", quote(shard)), Err: fs.ErrNotExist}
-		}
-		if err != nil {
-			return nil, err
-		}
-		shards[shard] = f
-		opened.files = append(opened.files, f)
-	}
-	for name, shard := range weightMap {
-		f := shards[shard]
-		if _, _, _, err := f.Stored(name); err != nil {
-			return nil, &FileError{File: index, Tensor: name, What: fmt.Sprintf("shard %s does not have it", quote(shard)), Err: err}
-		}
-		opened.owner[name] = f
-	}
-	return opened, nil
-}
-
-// readIndex reads the weight_map of a shard index: tensor → file beside the index.
-func readIndex(path string) (map[string]string, error) {
-	data, err := readSmall(path)
-	if err != nil {
-		return nil, err
-	}
-	members, err := parseObject(data, path)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(members, func(m member) bool { return m.key == "weight_map" })
-	if i < 0 {
-		return nil, &ConfigError{File: path, Key: "weight_map", Allowed: "missing; an index needs it"}
-	}
-	var weightMap map[string]string
-	if err := json.Unmarshal(members[i].value, &weightMap); err != nil || len(weightMap) == 0 {
-		return nil, &ConfigError{File: path, Key: "weight_map", Value: shortJSON(members[i].value), Allowed: "an object of at least one tensor name and its file name"}
-	}
-	for _, shard := range weightMap {
-		if isPickleName(shard) {
-			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "safetensors files; this is a pickle, " + convert}
-		}
-		if !plainName(shard) || !strings.HasSuffix(shard, ".safetensors") {
-			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "the name of a .safetensors file in the same folder"}
-		}
-	}
-	return weightMap, nil
 }
 
 // plainName tells whether a name stays in its folder on every system.

@@ -1,7 +1,9 @@
 package weights
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -40,6 +42,9 @@ type entry struct {
 // are a [*FileError].
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
+	if _, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
+		return nil, &FileError{File: path, What: "a link to a file that is not there, the download is incomplete", Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return nil, err
 	}

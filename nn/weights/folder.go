@@ -32,10 +32,15 @@ type Class struct{ Library, Name string }
 
 const indexFile = "model_index.json"
 
-// OpenFolder opens a model folder. Of a path that is something else, the error says what.
+// OpenFolder opens a model folder; of a hub cache entry (models--organisation--name) it opens a snapshot, the one that refs/main names or else
+// the newest. Of a path that is something else, the error says what.
 func OpenFolder(dir string) (*Folder, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, notAFolder(dir)
+	}
+	dir, err := snapshot(dir)
+	if err != nil {
+		return nil, err
 	}
 	data, err := readSmall(filepath.Join(dir, indexFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +98,7 @@ func ParseIndex(data []byte, file string) (Index, error) {
 	return index, nil
 }
 
-// Dir is the folder's path.
+// Dir is the folder's path, a snapshot's of a hub cache entry.
 func (f *Folder) Dir() string { return f.dir }
 
 // Index returns what model_index.json says. It is shared and must not be changed.
@@ -163,7 +168,7 @@ func (f *Folder) weightFile(name string, variant Variant) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("%s: component %s: %w", f.dir, name, err)
 	}
-	found := variants(name, entries)
+	found := variants(dir, name, entries)
 	if len(found) == 0 {
 		return "", noWeights(dir, name, entries)
 	}
@@ -199,7 +204,7 @@ func (f *Folder) Variants() []string {
 		if err != nil {
 			continue // Component reports it
 		}
-		for v := range variants(name, entries) {
+		for v := range variants(filepath.Join(f.dir, name), name, entries) {
 			all = append(all, v)
 		}
 	}
@@ -228,9 +233,12 @@ func baseName(component string) string {
 
 var shardCounter = regexp.MustCompile(`-\d+-of-\d+$`)
 
-// variants finds a component's weight files and shard indexes, by variant. A whole file wins over an index, and the newer spelling of
-// an index (base.safetensors.index.fp16.json) over the older (base.safetensors.fp16.index.json).
-func variants(component string, entries []fs.DirEntry) map[string]string {
+// weightForms are what may follow a component's base name and a dot, by preference: an index wins over a whole file, as in diffusers, and
+// the newer spelling of an index (base.safetensors.index.fp16.json) over the older (base.safetensors.fp16.index.json).
+var weightForms = []struct{ before, after string }{{"safetensors.index.", "json"}, {"safetensors.", "index.json"}, {"", "safetensors"}}
+
+// variants finds a component's weight files and shard indexes in its folder, by variant. An index of which no shard is there is the last choice.
+func variants(dir, component string, entries []fs.DirEntry) map[string]string {
 	base := baseName(component) + "."
 	found, rank := map[string]string{}, map[string]int{}
 	for _, e := range entries {
@@ -238,10 +246,13 @@ func variants(component string, entries []fs.DirEntry) map[string]string {
 		if !ok || e.IsDir() {
 			continue
 		}
-		for i, form := range []struct{ before, after string }{{"", "safetensors"}, {"safetensors.index.", "json"}, {"safetensors.", "index.json"}} {
+		for i, form := range weightForms {
 			v, ok := strings.CutPrefix(rest, form.before)
 			if v, ok = cutLast(v, form.after, ok); !ok || strings.Contains(v, ".") || shardCounter.MatchString(v) {
 				continue
+			}
+			if form.before != "" && !hasShards(filepath.Join(dir, e.Name())) {
+				i += len(weightForms)
 			}
 			if found[v] == "" || i < rank[v] {
 				found[v], rank[v] = e.Name(), i

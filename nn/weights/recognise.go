@@ -100,7 +100,11 @@ func Recognise(path string) (Kind, error) {
 	case err != nil:
 		return Kind{}, err
 	case info.IsDir():
-		return recogniseFolder(path)
+		dir, err := snapshot(path)
+		if err != nil {
+			return Kind{}, err
+		}
+		return recogniseFolder(dir)
 	case !info.Mode().IsRegular():
 		return Kind{Detail: "not a regular file"}, nil
 	}
