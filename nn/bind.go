@@ -23,23 +23,30 @@ func NewParam(shape ...int) *Param { return &Param{Shape: shape} }
 // Shapes returns every tensor of a module tree by its checkpoint name.
 func Shapes(module any) map[string][]int {
 	shapes := map[string][]int{}
-	walk(reflect.ValueOf(module), "", func(name string, p *Param) { shapes[name] = p.Shape })
+	walk(reflect.ValueOf(module), "", visitor{param: func(name string, p *Param) { shapes[name] = p.Shape }})
 	return shapes
 }
 
 // Parameters counts the numbers in a module tree.
 func Parameters(module any) int64 {
 	var n int64
-	walk(reflect.ValueOf(module), "", func(_ string, p *Param) { n += int64(kernels.Elements(p.Shape)) })
+	walk(reflect.ValueOf(module), "", visitor{param: func(_ string, p *Param) { n += int64(kernels.Elements(p.Shape)) }})
 	return n
+}
+
+// visitor is told of what walk finds; a nil function is not called.
+type visitor struct {
+	param   func(name string, p *Param)
+	leftOut func(path string)            // a module that this configuration lacks
+	list    func(path string, count int) // a list of modules, those with an index from count on are lacking
 }
 
 // walk visits the parameters of a module. Grammar: a struct field tagged `weight:"name"` is a *Param, a module or a slice of modules (whose index
 // joins the path); a nil one is a part that this configuration lacks; fields without a tag are not visited.
-func walk(v reflect.Value, path string, visit func(name string, p *Param)) {
+func walk(v reflect.Value, path string, visit visitor) {
 	if p, ok := v.Interface().(*Param); ok {
 		if p != nil {
-			visit(path, p)
+			visit.param(path, p)
 		}
 		return
 	}
@@ -47,10 +54,15 @@ func walk(v reflect.Value, path string, visit func(name string, p *Param)) {
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
 			walk(v.Elem(), path, visit)
+		} else if visit.leftOut != nil {
+			visit.leftOut(path)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			walk(v.Index(i), join(path, strconv.Itoa(i)), visit)
+		}
+		if visit.list != nil {
+			visit.list(path, v.Len())
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -72,78 +84,132 @@ func join(path, name string) string {
 type BindError struct {
 	Missing   []string // "name [shape]"
 	Wrong     []string // "name [got], want [shape]", or what is wrong with its type
-	Unclaimed []string // tensors that no module has
+	LeftOut   []string // tensors of modules that the module's configuration leaves out
+	Unclaimed []string // other tensors that no module has; alone an error where they are more than Claimed
+	Claimed   int      // tensors that modules have
 }
 
 func (e *BindError) Error() string {
 	var s strings.Builder
+	unknown := "unknown tensors"
+	if len(e.Unclaimed) > e.Claimed {
+		unknown += fmt.Sprintf(", more than the %d that fit", e.Claimed)
+	}
 	for _, part := range []struct {
 		what string
 		list []string
-	}{{"missing", e.Missing}, {"wrong", e.Wrong}, {"unknown", e.Unclaimed}} {
+	}{{"missing tensors", e.Missing}, {"wrong tensors", e.Wrong}, {"tensors of modules that the configuration leaves out", e.LeftOut}, {unknown, e.Unclaimed}} {
 		if len(part.list) == 0 {
 			continue
 		}
 		if s.Len() > 0 {
 			s.WriteString("; ")
 		}
-		fmt.Fprintf(&s, "%d %s tensors: ", len(part.list), part.what)
-		const most = 8 // enough to see what kind of model it is; a UNet has 1680
-		s.WriteString(strings.Join(part.list[:min(most, len(part.list))], ", "))
-		if len(part.list) > most {
-			s.WriteString(", …")
-		}
+		fmt.Fprintf(&s, "%d %s: %s", len(part.list), part.what, Shorten(part.list))
 	}
 	return s.String()
 }
 
-// Bind gives every parameter of the module its tensor in src and returns the source to compile with. It is strict both ways: missing and misshaped tensors,
-// types other than F32, F16 and BF16, and tensors that no parameter claims come back as one *BindError. Names in ignore may be there unclaimed.
+// Shorten lists the first of many names, enough to see what kind of model they are of: a UNet has 1680. A name that is too long is cut.
+func Shorten(names []string) string {
+	const most, longest = 8, 120
+	var s strings.Builder
+	for i, name := range names[:min(most, len(names))] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		if len(name) > longest {
+			name = strings.ToValidUTF8(name[:longest], "") + "…"
+		}
+		s.WriteString(name)
+	}
+	if len(names) > most {
+		s.WriteString(", …")
+	}
+	return s.String()
+}
+
+// Bind gives every parameter of the module its tensor in src and returns the source to compile with. Missing and misshaped tensors, types other
+// than those that a source gives, and tensors of modules that the configuration leaves out come back as one *BindError. Other tensors that no parameter
+// claims are Bound.Unclaimed, unless they are more than those claimed: then the checkpoint is of another model. Names in ignore may be there unclaimed.
 // A linear layer's weight stored as a 1×1 convolution is taken as the matrix it is.
-func Bind(module any, src kernels.Source, ignore ...string) (kernels.Source, error) {
-	bound := &boundSource{Source: src, shapes: map[string][]int{}}
+func Bind(module any, src kernels.Source, ignore ...string) (*Bound, error) {
+	bound := &Bound{Source: src, shapes: map[string][]int{}}
 	var e BindError
 	names := src.Names()
-	claimed := map[string]bool{}
-	walk(reflect.ValueOf(module), "", func(name string, p *Param) {
-		claimed[name] = true
-		if _, found := slices.BinarySearch(names, name); !found {
-			e.Missing = append(e.Missing, fmt.Sprintf("%s %v", name, p.Shape))
-			return
-		}
-		dtype, shape, err := kernels.Describe(src, name)
-		switch {
-		case err != nil:
-			e.Wrong = append(e.Wrong, err.Error())
-		case len(p.Shape) == 2 && slices.Equal(shape, []int{p.Shape[0], p.Shape[1], 1, 1}):
-			bound.shapes[name] = p.Shape
-		case len(p.Shape) == 4 && p.Shape[2] == 1 && p.Shape[3] == 1 && slices.Equal(shape, p.Shape[:2]):
-			bound.shapes[name] = p.Shape
-		case !slices.Equal(shape, p.Shape):
-			e.Wrong = append(e.Wrong, fmt.Sprintf("%s %v, want %v", name, shape, p.Shape))
-		}
-		p.name, p.dtype = name, dtype
+	claimed, leftOut := map[string]bool{}, map[string]int{}
+	walk(reflect.ValueOf(module), "", visitor{
+		param: func(name string, p *Param) {
+			claimed[name] = true
+			if _, found := slices.BinarySearch(names, name); !found {
+				e.Missing = append(e.Missing, fmt.Sprintf("%s %v", name, p.Shape))
+				return
+			}
+			e.Claimed++
+			dtype, shape, err := kernels.Describe(src, name)
+			switch {
+			case err != nil:
+				e.Wrong = append(e.Wrong, err.Error())
+			case len(p.Shape) == 2 && slices.Equal(shape, []int{p.Shape[0], p.Shape[1], 1, 1}):
+				bound.shapes[name] = p.Shape
+			case len(p.Shape) == 4 && p.Shape[2] == 1 && p.Shape[3] == 1 && slices.Equal(shape, p.Shape[:2]):
+				bound.shapes[name] = p.Shape
+			case !slices.Equal(shape, p.Shape):
+				e.Wrong = append(e.Wrong, fmt.Sprintf("%s %v, want %v", name, shape, p.Shape))
+			}
+			p.name, p.dtype = name, dtype
+		},
+		leftOut: func(path string) { leftOut[path] = -1 },
+		list:    func(path string, count int) { leftOut[path] = count },
 	})
 	for _, name := range names {
-		if !claimed[name] && !slices.Contains(ignore, name) {
+		switch {
+		case claimed[name], slices.Contains(ignore, name):
+		case isLeftOut(name, leftOut):
+			e.LeftOut = append(e.LeftOut, name)
+		default:
 			e.Unclaimed = append(e.Unclaimed, name)
 		}
 	}
-	if len(e.Missing)+len(e.Wrong)+len(e.Unclaimed) > 0 {
+	if len(e.Missing)+len(e.Wrong)+len(e.LeftOut) > 0 || len(e.Unclaimed) > e.Claimed {
 		slices.Sort(e.Missing)
 		slices.Sort(e.Wrong)
 		return nil, &e
 	}
+	bound.Unclaimed = e.Unclaimed
 	return bound, nil
 }
 
-// boundSource gives some tensors the shape that the module declares.
-type boundSource struct {
-	kernels.Source
-	shapes map[string][]int
+// isLeftOut tells whether a tensor belongs to one of the modules that are left out: −1 for all of a path, or the first index of a list.
+func isLeftOut(name string, leftOut map[string]int) bool {
+	for i, c := range name {
+		if c != '.' {
+			continue
+		}
+		first, ok := leftOut[name[:i]]
+		if !ok {
+			continue
+		}
+		if first < 0 {
+			return true
+		}
+		index, _, _ := strings.Cut(name[i+1:], ".")
+		if n, err := strconv.ParseUint(index, 10, 64); err == nil && n >= uint64(first) {
+			return true
+		}
+	}
+	return false
 }
 
-func (s *boundSource) Tensor(name string) (kernels.DType, []int, []byte, error) {
+// Bound is a checkpoint whose tensors fit a module; some have the shape that the module declares instead of their own.
+type Bound struct {
+	kernels.Source
+	Unclaimed []string // tensors that the module does not have, sorted
+	shapes    map[string][]int
+}
+
+// Tensor implements kernels.Source.
+func (s *Bound) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, data, err := s.Source.Tensor(name)
 	if want, ok := s.shapes[name]; ok {
 		shape = want
@@ -152,7 +218,7 @@ func (s *boundSource) Tensor(name string) (kernels.DType, []int, []byte, error) 
 }
 
 // Describe implements kernels.Describer.
-func (s *boundSource) Describe(name string) (kernels.DType, []int, error) {
+func (s *Bound) Describe(name string) (kernels.DType, []int, error) {
 	dtype, shape, err := kernels.Describe(s.Source, name)
 	if want, ok := s.shapes[name]; ok {
 		shape = want
@@ -161,7 +227,7 @@ func (s *boundSource) Describe(name string) (kernels.DType, []int, error) {
 }
 
 // Release implements kernels.Releaser where the underlying source does.
-func (s *boundSource) Release() error {
+func (s *Bound) Release() error {
 	if r, ok := s.Source.(kernels.Releaser); ok {
 		return r.Release()
 	}

@@ -162,9 +162,9 @@ func (m *modelFolder) misfits(name string, err error) {
 	for _, part := range []struct {
 		what string
 		list []string
-	}{{"missing", all.Missing}, {"wrong", all.Wrong}, {"unknown", all.Unclaimed}} {
+	}{{"missing tensor", all.Missing}, {"wrong tensor", all.Wrong}, {"tensor of a module that the configuration leaves out", all.LeftOut}, {"unknown tensor", all.Unclaimed}} {
 		for _, t := range part.list {
-			m.problem(fmt.Errorf("%s: %s tensor %s", name, part.what, t))
+			m.problem(fmt.Errorf("%s: %s %s", name, part.what, t))
 		}
 	}
 }

@@ -14,8 +14,9 @@ import (
 // Encoder is a text encoder on a device. It is used by one goroutine at a time.
 type Encoder struct {
 	*nn.Network
-	Config Config
-	model  *Model
+	Config    Config
+	Unclaimed []string // tensors of the checkpoint that the model does not have
+	model     *Model
 }
 
 // Open binds a checkpoint and puts it on the device. Names without the prefix "text_model.", as transformers from 5.6 on writes
@@ -43,7 +44,7 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 	if err != nil {
 		return nil, err
 	}
-	return &Encoder{Network: n, Config: c, model: m}, nil
+	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
 }
 
 // Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the last; pooled is

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"image"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,7 +117,8 @@ func rewrite(t *testing.T, file string, change func(map[string]weights.Tensor)) 
 	}
 	change(tensors)
 	list = list[:0]
-	for _, tt := range tensors {
+	for name, tt := range tensors {
+		tt.Name = name
 		list = append(list, tt)
 	}
 	if err := weights.Write(file, list, nil); err != nil {
@@ -153,13 +156,32 @@ func TestModelErrors(t *testing.T) {
 		"missing tensor": {func(d string) {
 			rewrite(t, d+"/"+unetFile, func(m map[string]weights.Tensor) { delete(m, "conv_in.bias") })
 		}, []string{"unet", "1 missing tensors: conv_in.bias"}},
-		"extra tensor": {func(d string) {
+		"tensors of a module that is left out": {func(d string) {
 			rewrite(t, d+"/"+unetFile, func(m map[string]weights.Tensor) {
-				x := m["conv_in.bias"]
-				x.Name = "lora"
-				m["lora"] = x
+				m["time_embedding.cond_proj.weight"] = m["conv_in.bias"]
 			})
-		}, []string{"1 unknown tensors: lora"}},
+		}, []string{"unet", "1 tensors of modules that the configuration leaves out: time_embedding.cond_proj.weight"}},
+		"tensors of a class embedding": {func(d string) {
+			rewrite(t, d+"/"+unetFile, func(m map[string]weights.Tensor) {
+				m["class_embedding.linear_1.weight"], m["encoder_hid_proj.weight"], m["position_net.linears.0.weight"] = m["conv_in.bias"], m["conv_in.bias"], m["conv_in.bias"]
+			})
+		}, []string{"unet", "leaves out: class_embedding.linear_1.weight, encoder_hid_proj.weight, position_net.linears.0.weight"}},
+		"tensors of a layer more": {func(d string) {
+			rewrite(t, d+"/text_encoder/model.safetensors", func(m map[string]weights.Tensor) {
+				m["text_model.encoder.layers.77.mlp.fc1.bias"] = m["text_model.final_layer_norm.bias"]
+			})
+		}, []string{"text_encoder", "leaves out: text_model.encoder.layers.77.mlp.fc1.bias"}},
+		"tensors of a VAE without its attention": {func(d string) {
+			edit(t, d+"/vae/config.json", set("mid_block_add_attention", false))
+		}, []string{"vae", "modules that the configuration leaves out: decoder.mid_block.attentions.0."}},
+		"mostly another model": {func(d string) {
+			rewrite(t, d+"/vae/diffusion_pytorch_model.safetensors", func(m map[string]weights.Tensor) {
+				for _, x := range slices.Collect(maps.Keys(m)) {
+					m["vision_model."+x] = m["quant_conv.bias"]
+				}
+				m["vision_model.more"] = m["quant_conv.bias"]
+			})
+		}, []string{"vae", "unknown tensors, more than the", "vision_model."}},
 		"misshaped tensor": {func(d string) {
 			rewrite(t, d+"/"+unetFile, func(m map[string]weights.Tensor) {
 				x := m["conv_in.bias"]

@@ -175,6 +175,7 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 		return nil, fmt.Errorf("%s: %w", files.name(name), err)
 	}
 	p.manage(name, e.Network)
+	p.unclaimed(name, e.Unclaimed)
 	return e, nil
 }
 
@@ -202,6 +203,7 @@ func (p *Pipeline) openUNet(files *store) error {
 		return err
 	}
 	p.manage("unet", network)
+	p.unclaimed("unet", bound.Unclaimed)
 	p.unet = &denoiser{Network: network, config: config, model: model}
 	return nil
 }
@@ -242,8 +244,16 @@ func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
 		return fmt.Errorf("%s: %w", files.name(name), err)
 	}
 	p.manage(name, opened.Network)
+	p.unclaimed(name, opened.Unclaimed)
 	p.vae = &autoencoder{Autoencoder: opened, source: src}
 	return nil
+}
+
+// unclaimed warns of a component's tensors that nothing uses, as diffusers does.
+func (p *Pipeline) unclaimed(component string, names []string) {
+	if len(names) > 0 {
+		p.options.Log.Warn("tensors that the model does not have are not used", "component", component, "count", len(names), "tensors", nn.Shorten(names))
+	}
 }
 
 // source opens a component's tensors; Close closes them.

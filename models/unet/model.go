@@ -21,6 +21,11 @@ type Model struct {
 	UpBlocks      []*Level           `weight:"up_blocks"`
 	ConvNormOut   *nn.GroupNorm      `weight:"conv_norm_out"`
 	ConvOut       *nn.Conv2d         `weight:"conv_out"`
+
+	// Modules of the class that no configuration which ParseConfig takes has: tensors of theirs mean that it is not the checkpoint's own.
+	ClassEmbedding *nn.Linear `weight:"class_embedding"`
+	EncoderHidProj *nn.Linear `weight:"encoder_hid_proj"`
+	PositionNet    *nn.Linear `weight:"position_net"`
 }
 
 // New declares the model of a configuration.

@@ -26,8 +26,9 @@ func NewPlanes(height, width, channels int) Planes {
 // Autoencoder is the model on a device. It is used by one goroutine at a time.
 type Autoencoder struct {
 	*nn.Network
-	Config Config
-	model  *Model
+	Config    Config
+	Unclaimed []string // tensors of the checkpoint that the model does not have
+	model     *Model
 	// Tile, if it is not 0, makes Encode and Decode work on overlapping tiles of so many pixels a side, a multiple of 4 scale factors, which bounds
 	// memory; images larger than a tile then differ a little. diffusers' tiles have Config.SampleSize.
 	Tile int
@@ -66,7 +67,7 @@ func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, s
 	if err != nil {
 		return nil, err
 	}
-	return &Autoencoder{Network: n, Config: c, model: m}, nil
+	return &Autoencoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
 }
 
 // Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log variances.
