@@ -19,20 +19,19 @@ type Encoder struct {
 	model     *Model
 }
 
-// Open binds a checkpoint and puts it on the device. Names without the prefix "text_model.", as transformers from 5.6 on writes
+// Open binds a checkpoint, which the configuration fits, and puts it on the device. Names without the prefix "text_model.", as transformers from 5.6 on writes
 // CLIPTextModel, are accepted.
 func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (*Encoder, error) {
 	m := New(c)
-	hasPrefix := func(name string) bool { return strings.HasPrefix(name, "text_model.") }
 	if !slices.ContainsFunc(src.Names(), hasPrefix) {
 		src = weights.Rename(src, func(name string) string {
 			if strings.HasPrefix(name, "text_projection.") {
 				return name
 			}
-			return "text_model." + name
+			return prefix + name
 		})
 	}
-	ignore := []string{"text_model.embeddings.position_ids"}
+	ignore := []string{prefix + "embeddings.position_ids"}
 	if !c.WithProjection {
 		ignore = append(ignore, "text_projection.weight")
 	}

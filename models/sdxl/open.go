@@ -147,8 +147,11 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 	if err != nil {
 		return nil, err
 	}
-	src, err := p.source(files, name, nn.Shapes(clip.New(config)))
+	src, err := p.source(files, name, func() map[string][]int { return nn.Shapes(clip.New(config)) })
 	if err != nil {
+		return nil, err
+	}
+	if err := config.Fits(src, files.name(file)); err != nil {
 		return nil, err
 	}
 	if shared != nil && reflect.DeepEqual(config, shared.Config) {
@@ -189,11 +192,14 @@ func (p *Pipeline) openUNet(files *store) error {
 	if err != nil {
 		return err
 	}
-	model := unet.New(config)
-	src, err := p.source(files, "unet", nn.Shapes(model))
+	src, err := p.source(files, "unet", func() map[string][]int { return nn.Shapes(unet.New(config)) })
 	if err != nil {
 		return err
 	}
+	if err := config.Fits(src, files.name(file)); err != nil {
+		return err
+	}
+	model := unet.New(config)
 	bound, err := nn.Bind(model, src)
 	if err != nil {
 		return fmt.Errorf("%s: %w", files.name("unet"), err)
@@ -224,8 +230,11 @@ func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
 	if err != nil {
 		return err
 	}
-	src, err := p.source(files, name, nn.Shapes(vae.New(config)))
+	src, err := p.source(files, name, func() map[string][]int { return nn.Shapes(vae.New(config)) })
 	if err != nil {
+		return err
+	}
+	if err := config.Fits(src, files.name(file)); err != nil {
 		return err
 	}
 	if base != nil && reflect.DeepEqual(config, base.vae.Config) {
@@ -257,7 +266,7 @@ func (p *Pipeline) unclaimed(component string, names []string) {
 }
 
 // source opens a component's tensors; Close closes them.
-func (p *Pipeline) source(files *store, component string, shapes map[string][]int) (kernels.Source, error) {
+func (p *Pipeline) source(files *store, component string, shapes func() map[string][]int) (kernels.Source, error) {
 	src, closer, err := files.weights(component, shapes)
 	if err != nil {
 		return nil, err
@@ -270,6 +279,9 @@ func (p *Pipeline) source(files *store, component string, shapes map[string][]in
 
 // fit checks that the parts belong together.
 func (p *Pipeline) fit() error {
+	if err := p.defaultSizeFits(); err != nil {
+		return err
+	}
 	states := p.encoder2.Config.HiddenSize
 	if p.encoder1 != nil {
 		states += p.encoder1.Config.HiddenSize

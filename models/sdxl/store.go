@@ -34,8 +34,8 @@ type store struct {
 	path  string
 	fsys  fs.FS
 	index weights.Index
-	// weights opens the tensors of a component; the shapes are those that a synthetic one gets. The closer may be nil.
-	weights func(component string, shapes map[string][]int) (kernels.Source, io.Closer, error)
+	// weights opens the tensors of a component; shapes gives those that a synthetic one gets. The closer may be nil.
+	weights func(component string, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
 	join    func(elem ...string) string // how path and file are joined
 }
 
@@ -51,7 +51,7 @@ func openStore(name string, o Options) (*store, error) {
 	if variant.Precision == 0 {
 		variant.Precision = o.Device.Info().Precisions[0]
 	}
-	open := func(component string, _ map[string][]int) (kernels.Source, io.Closer, error) {
+	open := func(component string, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
 		c, err := folder.Component(component, variant)
 		if err != nil {
 			return nil, nil, err
@@ -74,8 +74,8 @@ func openSynthetic(name, model string) (*store, error) {
 		return nil, err
 	}
 	s := &store{path: name, fsys: fsys, join: path.Join}
-	s.weights = func(component string, shapes map[string][]int) (kernels.Source, io.Closer, error) {
-		return weights.Synthetic(component, shapes, syntheticDType(model)), nil, nil
+	s.weights = func(component string, shapes func() map[string][]int) (kernels.Source, io.Closer, error) {
+		return weights.Synthetic(component, shapes(), syntheticDType(model)), nil, nil
 	}
 	return s, s.readIndex()
 }
@@ -83,7 +83,7 @@ func openSynthetic(name, model string) (*store, error) {
 // openFSStore opens a model folder in a file system.
 func openFSStore(fsys fs.FS, name string) (*store, error) {
 	s := &store{path: name, fsys: fsys, join: path.Join}
-	s.weights = func(component string, _ map[string][]int) (kernels.Source, io.Closer, error) {
+	s.weights = func(component string, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
 		file := weightsFile(component)
 		data, err := fs.ReadFile(s.fsys, file)
 		if err != nil {

@@ -39,7 +39,7 @@ var attentionNames = strings.NewReplacer(
 	".attentions.0.query.", ".attentions.0.to_q.", ".attentions.0.key.", ".attentions.0.to_k.",
 	".attentions.0.value.", ".attentions.0.to_v.", ".attentions.0.proj_attn.", ".attentions.0.to_out.0.")
 
-// Open binds a checkpoint and puts it on the device.
+// Open binds a checkpoint, which the configuration fits, and puts it on the device.
 func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (*Autoencoder, error) {
 	precision := o.Precision
 	if precision == 0 {
