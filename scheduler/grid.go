@@ -39,15 +39,16 @@ func (p *plan) customTimesteps(whole bool) ([]float64, error) {
 	return list, nil
 }
 
-// customSigmas checks the caller's list: strictly descending, the last not below zero.
+// customSigmas checks the caller's list: never ascending, the last not below zero. Equal neighbours make a step that goes nowhere; final_sigmas_type
+// sigma_min ends a list so.
 func (p *plan) customSigmas() ([]float64, error) {
 	list := append([]float64(nil), p.o.Sigmas...)
 	if len(list) < 2 {
 		return nil, fmt.Errorf("scheduler: %d sigmas; allowed: at least 2, the final one included", len(list))
 	}
 	for i, s := range list {
-		if !(s >= 0) || math.IsInf(s, 1) || i > 0 && s >= list[i-1] {
-			return nil, fmt.Errorf("scheduler: sigma %d is %v; custom sigmas must descend to zero or more", i, s)
+		if !(s >= 0) || math.IsInf(s, 1) || i > 0 && s > list[i-1] {
+			return nil, fmt.Errorf("scheduler: sigma %d is %v; custom sigmas must be finite and descend to zero or more", i, s)
 		}
 	}
 	return list, nil

@@ -11,7 +11,7 @@ import (
 type Options struct {
 	Steps     int       // number of inference steps, 1 to num_train_timesteps
 	Timesteps []float64 // custom timesteps, descending; Euler, Heun, DPM-Solver, LCM, TCD
-	Sigmas    []float64 // custom sigmas, descending, the final one (0) included; Euler
+	Sigmas    []float64 // custom sigmas, descending or equal, the final one (mostly 0) included; Euler
 
 	// Strength of image to image, in (0, 1]: the share of the steps that is run, from the end. Zero for all of them.
 	Strength float64
