@@ -39,3 +39,58 @@ func TestEnsembleSplit(t *testing.T) {
 		t.Errorf("base %d, refiner %d from %d", len(base.Steps), len(refiner.Steps), refiner.First)
 	}
 }
+
+// A share in which no timestep lies leaves no step, and no error: diffusers' pipelines then pass their latents on.
+func TestShareWithoutSteps(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    Options
+	}{
+		{"dpmpp_2m", Options{Steps: 3, DenoisingStart: 0.8}},
+		{"euler", Options{Steps: 1, DenoisingEnd: 0.8}},
+		{"euler", Options{Steps: 10, DenoisingEnd: 0.05}},
+		{"heun", Options{Steps: 10, DenoisingEnd: 0.05}},
+		{"unipc_karras", Options{Steps: 4, DenoisingStart: 0.9999}},
+		{"tcd", Options{Timesteps: []float64{500, 100}, DenoisingEnd: 0.4}},
+	} {
+		cfg := sdxl(t, c.name, nil)
+		s, err := cfg.Schedule(c.o)
+		if err != nil {
+			t.Errorf("%s %+v: %v", c.name, c.o, err)
+			continue
+		}
+		uncut := c.o
+		uncut.DenoisingStart, uncut.DenoisingEnd = 0, 0
+		whole, err := cfg.Schedule(uncut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := 0
+		if c.o.DenoisingStart > 0 {
+			first = len(whole.Steps)
+		}
+		if len(s.Steps) != 0 || s.First != first || s.InitNoiseSigma != whole.InitNoiseSigma {
+			t.Errorf("%s %+v: %d steps from %d, initial sigma %v; want none from %d, %v", c.name, c.o, len(s.Steps), s.First, s.InitNoiseSigma, first, whole.InitNoiseSigma)
+		}
+	}
+}
+
+// Image to image noises its latents to the level at which its strength begins, also where denoising_end leaves no step from there.
+func TestLevelWithoutSteps(t *testing.T) {
+	for _, name := range []string{"euler", "ddim", "dpmpp_2m_karras"} {
+		cfg := sdxl(t, name, nil)
+		s, err := cfg.Schedule(Options{Steps: 10, Strength: 0.3, DenoisingEnd: 0.2})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		whole, err := cfg.Schedule(Options{Steps: 10, Strength: 0.3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		scale, sigma := s.AddNoise(0)
+		if wantScale, wantSigma := whole.AddNoise(0); len(s.Steps) != 0 || scale != wantScale || sigma != wantSigma {
+			t.Errorf("%s: %d steps, level %v, %v; want none, %v, %v", name, len(s.Steps), scale, sigma, wantScale, wantSigma)
+		}
+	}
+}

@@ -31,6 +31,8 @@ type Schedule struct {
 	InitNoiseSigma float64 // text to image starts from noise times this
 	Order          int     // model calls that count as one step in progress reports: 2 for Heun
 	First          int     // index of Steps[0] in the uncut schedule
+
+	start [2]float64 // AddNoise(0), also where the cut leaves no step
 }
 
 // Step is one call of the model and the affine map after it; see the package comment.
@@ -47,8 +49,11 @@ type Step struct {
 	Alpha, Sigma float64
 }
 
-// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise.
+// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise. AddNoise(0) is there even if Steps is empty.
 func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
+	if i == 0 {
+		return s.start[0], s.start[1]
+	}
 	return s.Steps[i].Alpha, s.Steps[i].Sigma
 }
 
@@ -56,7 +61,8 @@ func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 // Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say), diffusers'
 // text to image starts at the second and crashes at the end; here, as in its image to image, it starts at the first.
 //
-// It is an error if no step is left, and if a coefficient is not finite (epsilon prediction at a zero signal-to-noise
+// Where no timestep lies in the share that DenoisingStart and DenoisingEnd leave, Steps is empty: diffusers' pipelines then pass their latents on. It is an
+// error if Strength leaves no step, and if a coefficient is not finite (epsilon prediction at a zero signal-to-noise
 // ratio, UniPC's bh1 or lower_order_final=false with a final sigma of zero).
 func (c Config) Schedule(o Options) (*Schedule, error) {
 	if err := c.validate(); err != nil {
@@ -83,8 +89,9 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if err := p.cut(known.order); err != nil {
 		return nil, err
 	}
-	s := &Schedule{
-		Steps: known.solve(p), History: known.history(&c), InitNoiseSigma: p.initNoiseSigma(), Order: known.order, First: p.first,
+	s := &Schedule{History: known.history(&c), InitNoiseSigma: p.initNoiseSigma(), Order: known.order, First: p.first}
+	if s.Steps, s.start, err = p.solved(known.solve); err != nil {
+		return nil, fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}
 	for i := range s.Steps {
 		if err := s.Steps[i].check(); err != nil {
@@ -168,11 +175,28 @@ func (p *plan) cut(order int) error {
 			}
 		}
 	}
-	if p.first >= p.end {
-		return fmt.Errorf("scheduler: no step left of %d with strength %v, denoising start %v, denoising end %v",
-			total, p.o.Strength, p.o.DenoisingStart, p.o.DenoisingEnd)
+	if p.first == total && p.o.Strength > 0 {
+		return fmt.Errorf("scheduler: no step left of %d with strength %v", total, p.o.Strength)
 	}
 	return nil
+}
+
+// solved returns the steps that the cut leaves and the noise level at which they begin.
+func (p *plan) solved(solve func(*plan) []Step) (steps []Step, start [2]float64, err error) {
+	if p.first == len(p.timesteps) { // nothing begins here: the latents are at their last level
+		return nil, [2]float64{1, 0}, nil
+	}
+	none := p.first == p.end
+	p.end = max(p.end, p.first+1) // the level of a step that is cut off still counts
+	steps = solve(p)
+	start = [2]float64{steps[0].Alpha, steps[0].Sigma}
+	if !none {
+		return steps, start, nil
+	}
+	if math.IsNaN(start[0] + start[1]) {
+		return nil, start, errNotFinite
+	}
+	return nil, start, nil
 }
 
 // initNoiseSigma is computed in float32, as the tensor that multiplies the reference's noise is.
