@@ -137,12 +137,6 @@ var foreignKeys = []string{
 	"skip_prk_steps", "time_shift_type",
 }
 
-// foreignClasses can be parsed and turned into a supported class with As, but not run.
-var foreignClasses = []string{
-	"DDPMScheduler", "DEISMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler",
-	"KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "PNDMScheduler",
-}
-
 // knownKey says whether any scheduler of the compatible family has the key.
 func knownKey(key string) bool {
 	if slices.Contains(foreignKeys, key) {

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +53,8 @@ type Config struct {
 
 	// The keys that were given rather than defaulted: what from_config carries to another class.
 	stored map[string]json.RawMessage
+	// What keeps the class from running and does not show in the fields; nil if nothing does.
+	unsupported error
 }
 
 // Default returns the class as diffusers constructs it without arguments.
@@ -61,9 +62,11 @@ func Default(className string) (Config, error) {
 	return fromStored(className, map[string]json.RawMessage{})
 }
 
-// Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; keys that another scheduler class owns are
-// kept for As. An unknown key, a wrong type, and an option that would change the numbers and is not supported are
-// errors. A class that is known but not supported is accepted, so that As can leave it; Schedule refuses it.
+// Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; other keys that the class does not have are kept
+// for As, and Unknown lists those that no class has. As in JSON at large, 1.0 is a whole number; null and 0 are false, as
+// Python tests them. It is an error if the file is not an object that names a class. A class that is not built in, and a
+// value that would change the numbers and is not supported, are accepted, so that As can leave them: Check and Schedule
+// refuse them.
 func Parse(data []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(quoteNonFinite(data), &raw); err != nil {
@@ -83,47 +86,64 @@ func Parse(data []byte) (Config, error) {
 		}
 	}
 	maps.DeleteFunc(raw, func(key string, _ json.RawMessage) bool { return strings.HasPrefix(key, "_") })
-	return fromStored(className, raw)
+	return read(className, raw), nil
 }
 
-// fromStored builds the class from the given keys, its own defaults filling the rest.
+// Unknown lists the stored keys that no scheduler has, sorted. They change nothing.
+func (c Config) Unknown() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(c.stored)), knownKey)
+}
+
+// Check says why Schedule can't run the config; nil if it can.
+func (c Config) Check() error { return c.validate() }
+
+// fromStored is read for what a program asks for: what can't run is an error.
 func fromStored(className string, stored map[string]json.RawMessage) (Config, error) {
-	for _, key := range slices.Sorted(maps.Keys(stored)) {
-		if !knownKey(key) {
-			return Config{}, fmt.Errorf("scheduler: %s: unknown key %q", className, key)
-		}
+	cfg := read(className, stored)
+	if err := cfg.validate(); err != nil {
+		return Config{}, err
 	}
+	return cfg, nil
+}
+
+// read builds the class from the given keys, its own defaults filling the rest.
+func read(className string, stored map[string]json.RawMessage) Config {
 	cfg := Config{Class: className, stored: stored}
-	known, ok := classes[className]
-	if !ok {
-		if slices.Contains(foreignClasses, className) {
-			return cfg, nil
+	if known, ok := classes[className]; ok {
+		if err := cfg.fill(known); err != nil {
+			return Config{Class: className, stored: stored, unsupported: err}
 		}
-		return Config{}, fmt.Errorf("scheduler: _class_name: unknown %q; allowed: %s", className, strings.Join(classNames(), ", "))
+		cfg.adoptSolver()
 	}
+	return cfg
+}
+
+// fill sets the fields that a class has.
+func (c *Config) fill(known *class) error {
 	merged := maps.Clone(known.defaults)
-	for key, value := range stored {
+	for _, key := range slices.Sorted(maps.Keys(c.stored)) {
 		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and finds it there.
-		if _, own := known.defaults[key]; !own && key != "sigma_min" && key != "sigma_max" {
+		def, own := known.defaults[key]
+		if !own && key != "sigma_min" && key != "sigma_max" {
 			continue
 		}
-		if err := checkFixed(className, key, value); err != nil {
-			return Config{}, err
+		value := canonical(c.stored[key], def)
+		if err := checkFixed(c.Class, key, value); err != nil {
+			return err
 		}
 		merged[key] = value
 	}
 	encoded, err := json.Marshal(merged)
 	if err != nil {
-		return Config{}, fmt.Errorf("scheduler: %s: %w", className, err)
+		return fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}
-	if err := json.Unmarshal(encoded, &cfg); err != nil {
+	if err := json.Unmarshal(encoded, c); err != nil {
 		if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return Config{}, fmt.Errorf("scheduler: %s: %s: a JSON %s where %s is wanted", className, mistyped.Field, mistyped.Value, mistyped.Type)
+			return fmt.Errorf("scheduler: %s: %s: a JSON %s where %s is wanted", c.Class, mistyped.Field, mistyped.Value, mistyped.Type)
 		}
-		return Config{}, fmt.Errorf("scheduler: %s: %w", className, err)
+		return fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}
-	cfg.adoptSolver()
-	return cfg, cfg.validate()
+	return nil
 }
 
 // adoptSolver replaces another class's solver names by this class's, as the constructors do.
@@ -146,7 +166,10 @@ func (c *Config) adoptSolver() {
 func (c *Config) validate() error {
 	known, ok := classes[c.Class]
 	if !ok {
-		return fmt.Errorf("scheduler: _class_name: %q is not supported; allowed: %s", c.Class, strings.Join(classNames(), ", "))
+		return fmt.Errorf("scheduler: _class_name: %q is not built in; built in are %s", c.Class, strings.Join(classNames(), ", "))
+	}
+	if c.unsupported != nil {
+		return c.unsupported
 	}
 	bad := func(key string, value any, allowed string) error {
 		return fmt.Errorf("scheduler: %s: %s = %v; allowed: %s", c.Class, key, value, allowed)
@@ -232,40 +255,4 @@ func (c *Config) validate() error {
 		checks = append(checks, bad("original_inference_steps", c.OriginalInferenceSteps, "1 to num_train_timesteps"))
 	}
 	return errors.Join(checks...)
-}
-
-// quoteNonFinite puts quotes around the bare -Infinity, Infinity and NaN that Python's json writes.
-func quoteNonFinite(data []byte) []byte {
-	out := make([]byte, 0, len(data))
-	inString := false
-	for i := 0; i < len(data); {
-		if !inString {
-			if word := nonFiniteAt(data[i:]); word != "" {
-				out = append(out, '"')
-				out = append(out, word...)
-				out = append(out, '"')
-				i += len(word)
-				continue
-			}
-		}
-		switch {
-		case inString && data[i] == '\\' && i+1 < len(data):
-			out = append(out, data[i])
-			i++
-		case data[i] == '"':
-			inString = !inString
-		}
-		out = append(out, data[i])
-		i++
-	}
-	return out
-}
-
-func nonFiniteAt(data []byte) string {
-	for _, word := range []string{"-Infinity", "Infinity", "NaN"} {
-		if bytes.HasPrefix(data, []byte(word)) {
-			return word
-		}
-	}
-	return ""
 }

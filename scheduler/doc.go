@@ -19,7 +19,7 @@
 // Supported: Euler, Euler ancestral, Heun, LMS, DDIM, DPM-Solver++ multistep (also SDE), UniPC, LCM and TCD, as
 // diffusers 0.42.1 computes them. Coefficients are float64; the training schedule follows torch's float32
 // arithmetic, because its rounding is visible in the sigmas. An option that would change the numbers and is not
-// supported is an error, never ignored.
+// supported is an error, never ignored; a key that no scheduler has is, as in diffusers, and Config.Unknown lists it.
 //
 // A model's own scheduler is Parse(scheduler_config.json); another one is its As("dpmpp_2m_karras") and so on, with
 // diffusers' from_config rules for what carries over; With overrides single keys ("timestep_spacing": "trailing" for

@@ -81,6 +81,9 @@ func (c Config) As(name string) (Config, error) {
 func (c Config) With(keys map[string]any) (Config, error) {
 	stored := c.cloneStored()
 	for key, value := range keys {
+		if !knownKey(key) {
+			return Config{}, fmt.Errorf("scheduler: %s: unknown key %q", c.Class, key)
+		}
 		encoded, err := json.Marshal(value)
 		if err != nil {
 			return Config{}, fmt.Errorf("scheduler: %s: %w", key, err)
