@@ -1,7 +1,10 @@
 package clip
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/goxl/goxl/nn/weights"
 )
@@ -18,31 +21,58 @@ type Config struct {
 	LayerNormEps   float64  `json:"layer_norm_eps"`
 	ProjectionDim  int      `json:"projection_dim"`
 	EOSTokenID     int32    `json:"eos_token_id"`  // 2 selects the old pooling rule
-	Architectures  []string `json:"architectures"` // CLIPTextModel or CLIPTextModelWithProjection
-	WithProjection bool     `json:"-"`
+	Architectures  []string `json:"architectures"` // what the file was saved from; may be empty
+	WithProjection bool     `json:"-"`             // of class CLIPTextModelWithProjection; see As
+
+	Unknown []string `json:"-"` // keys of the file that transformers' CLIPTextConfig does not have; they change nothing
 }
 
-// ignored are keys that do not change inference.
+// The classes of text encoders.
+const (
+	plainClass      = "CLIPTextModel"
+	projectionClass = "CLIPTextModelWithProjection"
+)
+
+// As is the configuration of the class that loads it, CLIPTextModel or CLIPTextModelWithProjection. A model folder names it in model_index.json, and that
+// counts, whatever architectures says.
+func (c Config) As(class string) (Config, error) {
+	if class != plainClass && class != projectionClass {
+		return c, fmt.Errorf("text encoder of class %s: must be %s or %s", class, plainClass, projectionClass)
+	}
+	c.Architectures, c.WithProjection = []string{class}, class == projectionClass
+	return c, nil
+}
+
+// ignored are keys that do not change inference: this class's, then those that transformers has written for models of any kind.
 var ignored = []string{
 	"attention_dropout", "bos_token_id", "dropout", "dtype", "initializer_factor", "initializer_range", "model_type", "pad_token_id",
 	"torch_dtype", "transformers_version", "return_dict", "output_hidden_states", "use_cache", "gradient_checkpointing",
+
+	"output_attentions", "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type",
 }
 
-// ParseConfig reads config.json strictly; file is the name that errors give it.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys that
+// the class does not have are listed in Unknown. The class is the file's own architectures, CLIPTextModel where it says nothing of use; see As. Of
+// the file of a whole CLIP, transformers takes text_config alone.
 func ParseConfig(data []byte, file string) (Config, error) {
+	var whole struct {
+		Text json.RawMessage `json:"text_config"`
+	}
+	if json.Unmarshal(data, &whole) == nil && bytes.HasPrefix(whole.Text, []byte("{")) {
+		data, file = whole.Text, file+": text_config"
+	}
 	c := Config{
 		VocabSize: 49408, HiddenSize: 512, Intermediate: 2048, Layers: 12, Heads: 8, MaxPositions: 77,
 		HiddenAct: "quick_gelu", LayerNormEps: 1e-5, ProjectionDim: 512, EOSTokenID: 49407,
 	}
-	if err := weights.ParseConfig(data, file, &c, ignored...); err != nil {
+	var err error
+	if c.Unknown, err = weights.ParseConfig(data, file, &c, ignored...); err != nil {
 		return c, err
 	}
 	bad := func(key string, value any, allowed string) error {
 		return &weights.ConfigError{File: file, Key: key, Value: fmt.Sprint(value), Allowed: allowed}
 	}
 	switch {
-	case len(c.Architectures) != 1 || c.Architectures[0] != "CLIPTextModel" && c.Architectures[0] != "CLIPTextModelWithProjection":
-		return c, bad("architectures", c.Architectures, "CLIPTextModel or CLIPTextModelWithProjection")
 	case c.HiddenAct != "quick_gelu" && c.HiddenAct != "gelu":
 		return c, bad("hidden_act", c.HiddenAct, "quick_gelu or gelu")
 	case min(c.VocabSize, c.HiddenSize, c.Intermediate, c.ProjectionDim) < 1:
@@ -56,6 +86,6 @@ func ParseConfig(data []byte, file string) (Config, error) {
 	case !(c.LayerNormEps > 0):
 		return c, bad("layer_norm_eps", c.LayerNormEps, "positive")
 	}
-	c.WithProjection = c.Architectures[0] == "CLIPTextModelWithProjection"
+	c.WithProjection = slices.Contains(c.Architectures, projectionClass)
 	return c, nil
 }

@@ -21,7 +21,7 @@ type defaults struct {
 }
 
 // readDefaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
-func readDefaults(files *store) (defaults, error) {
+func (p *Pipeline) readDefaults(files *store) (defaults, error) {
 	plain := NewRequest("")
 	d := defaults{steps: plain.Steps, guidance: plain.Guidance, strength: plain.Strength}
 	data, err := fs.ReadFile(files.fsys, defaultsFile)
@@ -40,9 +40,11 @@ func readDefaults(files *store) (defaults, error) {
 		Width    int     `json:"width"`
 		Largest  int     `json:"trained_pixels"`
 	}{Steps: d.steps, Guidance: d.guidance, Strength: d.strength}
-	if err := weights.ParseConfig(data, file, &content); err != nil {
+	unknown, err := weights.ParseConfig(data, file, &content)
+	if err != nil {
 		return d, err
 	}
+	p.warnUnknown(files, defaultsFile, unknown)
 	if content.Steps < 1 {
 		return d, &weights.ConfigError{File: file, Key: "num_inference_steps", Value: fmt.Sprint(content.Steps), Allowed: "positive"}
 	}

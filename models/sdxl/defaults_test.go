@@ -49,6 +49,31 @@ func TestOpenFS(t *testing.T) {
 	}
 }
 
+// TestUnknownDefaults leaves out what goxl.json says beyond its keys, with a warning.
+func TestUnknownDefaults(t *testing.T) {
+	m := newModels(t)
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "goxl.json")
+	if err := os.WriteFile(file, []byte(`{"steps": 3, "guidance_scale": 2.0, "num_inference_steps": 4.0}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log, records := logged(t)
+	p, err := Open(dir, Options{Device: m.dev, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if r := p.NewRequest(""); r.Steps != 4 || r.Guidance != 2 {
+		t.Errorf("%d steps, guidance %v, want 4 and 2", r.Steps, r.Guidance)
+	}
+	if told := records(); len(told) != 1 || told[0].Keys != "steps" || told[0].File != file {
+		t.Errorf("warnings %+v, want one of steps in %s", told, file)
+	}
+}
+
 func TestModelDefaults(t *testing.T) {
 	m := newModels(t)
 	dir := filepath.Join(t.TempDir(), "model")
@@ -61,7 +86,6 @@ func TestModelDefaults(t *testing.T) {
 		`{"num_inference_steps": 0}`: `"num_inference_steps" is 0`,
 		`{"strength": 1.5}`:          `"strength" is 1.5`,
 		`{"trained_pixels": -1}`:     `"trained_pixels" is -1`,
-		`{"steps": 3}`:               "steps",
 		`{"width": 40}`:              "neither given",
 		`{`:                          "goxl.json",
 	} {

@@ -96,14 +96,10 @@ func (p *Pipeline) load(base *Pipeline, open func(Options) (*store, error)) erro
 	if err := p.readIndex(files); err != nil {
 		return err
 	}
-	if p.defaults, err = readDefaults(files); err != nil {
+	if p.defaults, err = p.readDefaults(files); err != nil {
 		return err
 	}
-	config, err := files.read("scheduler/scheduler_config.json")
-	if err != nil {
-		return err
-	}
-	if p.scheduler, err = scheduler.Parse(config); err != nil {
+	if err := p.readScheduler(files); err != nil {
 		return err
 	}
 	if files.has("text_encoder") {
@@ -138,12 +134,7 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 		p.options.Log.Info("sharing the base's component", "component", name, "reason", "the folder has none")
 		return shared, nil
 	}
-	file := name + "/config.json"
-	data, err := files.read(file)
-	if err != nil {
-		return nil, err
-	}
-	config, err := clip.ParseConfig(data, files.name(file))
+	config, err := p.encoderConfig(files, name)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +142,7 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 	if err != nil {
 		return nil, err
 	}
-	if err := config.Fits(src, files.name(file)); err != nil {
+	if err := config.Fits(src, files.name(name+"/config.json")); err != nil {
 		return nil, err
 	}
 	if shared != nil && reflect.DeepEqual(config, shared.Config) {
@@ -192,6 +183,7 @@ func (p *Pipeline) openUNet(files *store) error {
 	if err != nil {
 		return err
 	}
+	p.warnUnknown(files, file, config.Unknown)
 	src, err := p.source(files, "unet", func() map[string][]int { return nn.Shapes(unet.New(config)) })
 	if err != nil {
 		return err
@@ -230,6 +222,8 @@ func (p *Pipeline) openVAE(files *store, base *Pipeline) error {
 	if err != nil {
 		return err
 	}
+	p.warnUnknown(files, file, config.Unknown)
+	config.Unknown = nil // two models share a VAE whatever else their files say
 	src, err := p.source(files, name, func() map[string][]int { return nn.Shapes(vae.New(config)) })
 	if err != nil {
 		return err

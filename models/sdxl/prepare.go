@@ -139,8 +139,10 @@ func (p *Pipeline) schedule(r *Request, imageToImage bool) (*scheduler.Schedule,
 	if r.Scheduler != "" {
 		var err error
 		if config, err = config.As(r.Scheduler); err != nil {
-			return nil, &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", r.Scheduler), Allowed: "one of " + strings.Join(scheduler.Names(), ", "), Err: err}
+			return nil, &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", r.Scheduler), Allowed: "one of " + strings.Join(substitutes(p.scheduler), ", "), Err: err}
 		}
+	} else if err := p.ownScheduler(); err != nil {
+		return nil, err
 	}
 	o := scheduler.Options{Timesteps: r.Timesteps, Sigmas: r.Sigmas, DenoisingEnd: r.DenoisingEnd, Eta: r.Eta}
 	if len(r.Timesteps) == 0 && len(r.Sigmas) == 0 {

@@ -2,7 +2,6 @@ package sdxl
 
 import (
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,8 @@ import (
 var synthetic embed.FS
 
 const syntheticPrefix = "synth:"
+
+const indexFile = "model_index.json"
 
 // SyntheticNames lists the models that need no files: full and tiny, base and refiner. Their weights are a formula (weights.Synthetic), so their
 // pictures are noise; they are for tests and timing.
@@ -107,11 +108,11 @@ func weightsFile(component string) string {
 }
 
 func (s *store) readIndex() error {
-	data, err := s.read("model_index.json")
+	data, err := s.read(indexFile)
 	if err != nil {
 		return err
 	}
-	s.index, err = weights.ParseIndex(data, s.name("model_index.json"))
+	s.index, err = weights.ParseIndex(data, s.name(indexFile))
 	return err
 }
 
@@ -182,36 +183,4 @@ func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
 		pad = "!"
 	}
 	return tokenizer.CLIP(pad)
-}
-
-// readIndex takes over the pipeline's own options from model_index.json.
-func (p *Pipeline) readIndex(files *store) error {
-	known := []string{"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"}
-	if !slices.Contains(known, files.index.Class) {
-		return fmt.Errorf("model_index.json: _class_name is %s: must be %s", files.index.Class, strings.Join(known, " or "))
-	}
-	p.forceZeros, p.timeIDs = true, 6
-	flag := func(key string, def bool) (bool, error) {
-		raw, ok := files.index.Options[key]
-		if !ok {
-			return def, nil
-		}
-		var on bool
-		if err := json.Unmarshal(raw, &on); err != nil {
-			return false, &weights.ConfigError{File: files.name("model_index.json"), Key: key, Value: string(raw), Allowed: "true or false"}
-		}
-		return on, nil
-	}
-	var err error
-	if p.forceZeros, err = flag("force_zeros_for_empty_prompt", true); err != nil {
-		return err
-	}
-	aesthetics, err := flag("requires_aesthetics_score", false)
-	if err != nil {
-		return err
-	}
-	if aesthetics {
-		p.timeIDs = 5
-	}
-	return nil
 }

@@ -31,6 +31,8 @@ type Config struct {
 	ConvInKernel       int      `json:"conv_in_kernel"`
 	ConvOutKernel      int      `json:"conv_out_kernel"`
 	UseLinear          bool     `json:"use_linear_projection"` // how the projections are stored; the arithmetic is the same
+
+	Unknown []string `json:"-"` // keys of the file that UNet2DConditionModel does not have; they change nothing
 }
 
 // Optional is a positive number, or 0 for null.
@@ -77,35 +79,36 @@ func (p PerLevel) At(i int) int {
 
 // fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default.
 var fixed = map[string][]any{
-	"center_input_sample":            {false},
-	"mid_block_type":                 {"UNetMidBlock2DCrossAttn"},
-	"only_cross_attention":           {false},
-	"downsample_padding":             {1.},
-	"mid_block_scale_factor":         {1.},
-	"act_fn":                         {"silu", "swish"},
-	"encoder_hid_dim":                {nil},
-	"encoder_hid_dim_type":           {nil},
-	"num_attention_heads":            {nil},
-	"dual_cross_attention":           {false},
-	"class_embed_type":               {nil},
-	"addition_embed_type":            {"text_time"},
-	"num_class_embeds":               {nil},
-	"resnet_time_scale_shift":        {"default"},
-	"resnet_skip_time_act":           {false},
-	"resnet_out_scale_factor":        {1.},
-	"time_embedding_type":            {"positional"},
-	"time_embedding_act_fn":          {nil},
-	"timestep_post_act":              {nil},
-	"attention_type":                 {"default"},
-	"class_embeddings_concat":        {false},
-	"mid_block_only_cross_attention": {nil, false},
-	"cross_attention_norm":           {nil},
+	"center_input_sample":     {false},
+	"mid_block_type":          {"UNetMidBlock2DCrossAttn"},
+	"only_cross_attention":    {false, []any{false}},
+	"downsample_padding":      {1.},
+	"mid_block_scale_factor":  {1.},
+	"act_fn":                  {"silu", "swish"},
+	"encoder_hid_dim":         {nil},
+	"encoder_hid_dim_type":    {nil},
+	"num_attention_heads":     {nil},
+	"dual_cross_attention":    {false},
+	"class_embed_type":        {nil},
+	"addition_embed_type":     {"text_time"},
+	"num_class_embeds":        {nil},
+	"resnet_time_scale_shift": {"default"},
+	"time_embedding_type":     {"positional"},
+	"time_embedding_act_fn":   {nil},
+	"timestep_post_act":       {nil},
+	"attention_type":          {"default"},
+	"class_embeddings_concat": {false},
 }
 
-// ignored are keys that do not change inference; upcast_attention has no effect on scaled dot product attention.
-var ignored = []string{"dropout", "upcast_attention", "addition_embed_type_num_heads"}
+// ignored are keys that do not change inference: upcast_attention has no effect on scaled dot product attention, and the second line acts in block
+// types alone that ParseConfig refuses.
+var ignored = []string{
+	"dropout", "upcast_attention", "addition_embed_type_num_heads",
+	"resnet_skip_time_act", "resnet_out_scale_factor", "mid_block_only_cross_attention", "cross_attention_norm",
+}
 
-// ParseConfig reads config.json strictly; file is the name that errors give it.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys
+// that the class does not have are listed in Unknown.
 func ParseConfig(data []byte, file string) (Config, error) {
 	c := Config{
 		InChannels: 4, OutChannels: 4, LayersPerBlock: PerLevel{2}, TransformerLayers: PerLevel{1}, AttentionHeads: PerLevel{8},
@@ -121,7 +124,8 @@ func ParseConfig(data []byte, file string) (Config, error) {
 	for key := range fixed {
 		ignore = append(ignore, key)
 	}
-	if err := weights.ParseConfig(data, file, &c, ignore...); err != nil {
+	var err error
+	if c.Unknown, err = weights.ParseConfig(data, file, &c, ignore...); err != nil {
 		return c, err
 	}
 	return c, c.validate(file)

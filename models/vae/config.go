@@ -1,6 +1,7 @@
 package vae
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 
@@ -17,7 +18,7 @@ type Config struct {
 	LayersPerBlock   int       `json:"layers_per_block"`
 	LatentChannels   int       `json:"latent_channels"`
 	NormNumGroups    int       `json:"norm_num_groups"`
-	SampleSize       int       `json:"sample_size"` // pixels a side of a tile
+	SampleSize       int       `json:"-"` // pixels a side of a tile; the file's sample_size, or the first of two
 	ScalingFactor    float64   `json:"scaling_factor"`
 	LatentsMean      []float64 `json:"latents_mean"` // nil, or one a latent channel
 	LatentsStd       []float64 `json:"latents_std"`
@@ -25,29 +26,56 @@ type Config struct {
 	UsePostQuantConv bool      `json:"use_post_quant_conv"`
 	MidBlockAttn     bool      `json:"mid_block_add_attention"`
 
+	Unknown []string `json:"-"` // keys of the file that AutoencoderKL does not have; they change nothing
+
 	shift int // see rescaled
+}
+
+// sampleSize is the file's sample_size: a number, or height and width.
+type sampleSize int
+
+// UnmarshalJSON takes either form; as in diffusers, tiles are as large as the first number says.
+func (s *sampleSize) UnmarshalJSON(data []byte) error {
+	var one int
+	if json.Unmarshal(data, &one) == nil && string(data) != "null" {
+		*s = sampleSize(one)
+		return nil
+	}
+	var two []int
+	if err := json.Unmarshal(data, &two); err != nil || len(two) == 0 {
+		return fmt.Errorf("%s: must be a number or a list of two", data)
+	}
+	*s = sampleSize(two[0])
+	return nil
 }
 
 // fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default. SDXL's pipelines do not look at
 // shift_factor, so a value there would be lost.
 var fixed = map[string][]any{
 	"act_fn":       {"silu", "swish"},
-	"shift_factor": {nil},
+	"shift_factor": {nil, 0.},
 }
 
-// ParseConfig reads config.json strictly; file is the name that errors give it. force_upcast has no effect where everything is computed in float32.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys
+// that the class does not have are listed in Unknown. force_upcast has no effect where everything is computed in float32.
 func ParseConfig(data []byte, file string) (Config, error) {
 	c := Config{
 		InChannels: 3, OutChannels: 3, DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
-		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32, SampleSize: 32, ScalingFactor: 0.18215,
+		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32, ScalingFactor: 0.18215,
 		UseQuantConv: true, UsePostQuantConv: true, MidBlockAttn: true,
 	}
 	if err := weights.RequireFixed(data, file, "AutoencoderKL", fixed); err != nil {
 		return c, err
 	}
-	if err := weights.ParseConfig(data, file, &c, "act_fn", "shift_factor", "force_upcast"); err != nil {
+	content := struct {
+		*Config
+		Side sampleSize `json:"sample_size"`
+	}{&c, 32}
+	var err error
+	if c.Unknown, err = weights.ParseConfig(data, file, &content, "act_fn", "shift_factor", "force_upcast"); err != nil {
 		return c, err
 	}
+	c.SampleSize = int(content.Side)
 	return c, c.validate(file)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,18 +14,21 @@ import (
 // ParseConfig decodes the configuration of a component, the content of file, into dst, a pointer to a struct whose fields carry the
 // file's keys in `json` tags. Keys that the file lacks leave their fields as they are, so dst is filled with the defaults before.
 //
-// It is strict, because a setting that is dropped gives wrong images without a word. A key that is neither a field nor in
-// ignore is an error, one that starts with "_" aside; so are a key that occurs twice, a value of the wrong type, text after the object, and
-// null for anything but pointers, slices, maps, interfaces (nil) and booleans (false, as Python tests them). Names match exactly. Every
-// key that cannot be used is reported, each as a [*ConfigError], joined by [errors.Join].
-func ParseConfig(data []byte, file string, dst any, ignore ...string) error {
+// A value that can't be used is an error, because a setting that is dropped gives wrong images without a word: so are a key that occurs twice, a
+// value of the wrong type, text after the object, and null for anything but pointers, slices, maps, interfaces (nil) and booleans (false, as
+// Python tests them). JSON's numbers have one type: 4.0 is a whole number; and 0 and 1 are false and true. Names match exactly. Every key that
+// cannot be used is reported, each as a [*ConfigError], joined by [errors.Join].
+//
+// A key that is neither a field nor in ignore, and does not start with "_", is unknown: diffusers and transformers leave such keys out and
+// warn. They are returned, sorted, for the caller to do the same.
+func ParseConfig(data []byte, file string, dst any, ignore ...string) (unknown []string, err error) {
 	members, err := parseObject(data, file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return fmt.Errorf("ParseConfig(%s): dst is %T, not a pointer to a struct", file, dst)
+		return nil, fmt.Errorf("ParseConfig(%s): dst is %T, not a pointer to a struct", file, dst)
 	}
 	fields := map[string]reflect.Value{}
 	for _, f := range reflect.VisibleFields(v.Elem().Type()) {
@@ -43,10 +47,11 @@ func ParseConfig(data []byte, file string, dst any, ignore ...string) error {
 			}
 		case strings.HasPrefix(m.key, "_"), slices.Contains(ignore, m.key):
 		default:
-			problems = append(problems, &ConfigError{File: file, Key: m.key, Value: shortJSON(m.value), Allowed: "to leave it out, goxl does not know this setting"})
+			unknown = append(unknown, shorten(m.key))
 		}
 	}
-	return errors.Join(problems...)
+	slices.Sort(unknown)
+	return unknown, errors.Join(problems...)
 }
 
 // setField decodes a value into a field; the error says what the field takes. On error the field is as it was.
@@ -62,6 +67,10 @@ func setField(field reflect.Value, value json.RawMessage) error {
 		}
 		return errors.New(describe(t))
 	}
+	if value = wholeNumbers(value); t.Kind() == reflect.Bool && (string(value) == "0" || string(value) == "1") {
+		field.SetBool(string(value) == "1")
+		return nil
+	}
 	dec := json.NewDecoder(bytes.NewReader(value))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(fresh.Interface()); err != nil {
@@ -76,6 +85,39 @@ func setField(field reflect.Value, value json.RawMessage) error {
 	}
 	field.Set(fresh.Elem())
 	return nil
+}
+
+// wholeNumbers writes numbers without a fraction as Go's integers want them, also in lists and objects: 4.0 and 4e0 become 4.
+func wholeNumbers(value json.RawMessage) json.RawMessage {
+	var any any
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.UseNumber()
+	if dec.Decode(&any) != nil {
+		return value
+	}
+	written, err := json.Marshal(whole(any))
+	if err != nil {
+		return value
+	}
+	return written
+}
+
+func whole(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		if f, err := v.Float64(); err == nil && f == math.Trunc(f) && math.Abs(f) <= 1<<53 {
+			return int64(f)
+		}
+	case []any:
+		for i := range v {
+			v[i] = whole(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = whole(v[key])
+		}
+	}
+	return value
 }
 
 // hasNull tells whether a JSON list has the element null.

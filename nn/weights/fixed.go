@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
 // RequireFixed checks the options of a component's configuration that change its numbers and that goxl computes in one way only: each key of
-// fixed that the file has must have one of the values listed (nil for null, float64 for numbers). The file's _class_name, if it has one, must be class. Every
+// fixed that the file has must have one of the values listed: nil for null, float64 for numbers, and []any{v} for a list of any length with the entry v; null and 0 count as false, as
+// Python tests them. The file's _class_name, if it has one, must be class. Every
 // key that differs is reported, each as a [*ConfigError], joined by [errors.Join].
 func RequireFixed(data []byte, file, class string, fixed map[string][]any) error {
 	members, err := parseObject(data, file)
@@ -38,17 +40,32 @@ func RequireFixed(data []byte, file, class string, fixed map[string][]any) error
 
 func contains(values []any, value any) bool {
 	for _, v := range values {
-		if reflect.DeepEqual(v, value) {
+		if matches(v, value) {
 			return true
 		}
 	}
 	return false
 }
 
+func matches(want, value any) bool {
+	switch want := want.(type) {
+	case bool:
+		return value == want || !want && (value == nil || value == 0.)
+	case []any:
+		list, ok := value.([]any)
+		return ok && !slices.ContainsFunc(list, func(entry any) bool { return !matches(want[0], entry) })
+	}
+	return reflect.DeepEqual(want, value)
+}
+
 // list shows values as JSON has them, joined by "or".
 func list(values []any) string {
 	shown := make([]string, len(values))
 	for i, v := range values {
+		if entries, ok := v.([]any); ok {
+			shown[i] = "a list of " + list(entries)
+			continue
+		}
 		text, err := json.Marshal(v)
 		if err != nil {
 			text = fmt.Append(nil, v)

@@ -37,7 +37,7 @@ func TestStandIns(t *testing.T) {
 			"weights/model.safetensors":           component("weights/model.safetensors"),
 			"shards/model.safetensors.index.json": component("shards/model.safetensors.index.json"),
 			"shard/s1.safetensors":                component("shard/model.safetensors.index.json"),
-			"parsed":                              func() error { return ParseConfig([]byte(content), "parsed", &struct{}{}) },
+			"parsed":                              func() error { _, err := ParseConfig([]byte(content), "parsed", &struct{}{}); return err },
 			"fixed":                               func() error { return RequireFixed([]byte(content), "fixed", "", nil) },
 		} {
 			err := open()
