@@ -76,6 +76,14 @@ func (c Config) As(name string) (Config, error) {
 	return fromStored(n.class, keys)
 }
 
+// Substitutes lists the names, sorted, that As can take in place of the config's own class.
+func (c Config) Substitutes() []string {
+	return slices.DeleteFunc(Names(), func(name string) bool {
+		_, err := c.As(name)
+		return err != nil
+	})
+}
+
 // With sets stored keys by their JSON names, as keyword arguments of from_config do: cfg.With(map[string]any{
 // "timestep_spacing": "trailing"}). An unknown key or value is an error.
 func (c Config) With(keys map[string]any) (Config, error) {

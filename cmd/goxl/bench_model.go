@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"time"
@@ -47,7 +48,7 @@ func (b *bench) request(steps int) sdxl.Request {
 func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error) (err error) {
 	device, counted := counting(b.on)
 	start := time.Now()
-	p, err := sdxl.Open(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err)})
+	p, err := sdxl.Open(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
 	if err != nil {
 		return err
 	}

@@ -69,15 +69,19 @@ func checkOutput(name, path string) error {
 	return nil
 }
 
-// options are what models are opened with.
-func (d *drawing) options(device kernels.Device, precision kernels.DType, notes io.Writer) sdxl.Options {
-	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: logTo(notes)}
+// options are what models are opened with. Their warnings are told even with -quiet.
+func (d *drawing) options(device kernels.Device, precision kernels.DType, s streams) sdxl.Options {
+	level := slog.LevelInfo
+	if d.quiet {
+		level = slog.LevelWarn
+	}
+	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: logTo(s.err, level)}
 }
 
-// logTo logs for people who are watching: without times and levels.
-func logTo(notes io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(notes, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+// logTo logs for people who are watching: without times, and without the level of what is nice to know.
+func logTo(w io.Writer, least slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: least, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey && a.Value.Any() == slog.LevelInfo) {
 			return slog.Attr{}
 		}
 		return a

@@ -65,7 +65,7 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 
-	base, err := cli.OpenModel(g.model, g.options(device, precision, notes))
+	base, err := cli.OpenModel(g.model, g.options(device, precision, s))
 	if err != nil {
 		return err
 	}

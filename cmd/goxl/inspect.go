@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,7 +137,7 @@ func (i *inspection) file(path string) {
 
 // open opens the whole model as generate does, which finds what doesn't fit together.
 func (i *inspection) open(path string) [][2]string {
-	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant})
+	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New((*noteHandler)(i))})
 	if err != nil {
 		i.problem(err)
 		return nil
@@ -155,6 +156,36 @@ func (i *inspection) open(path string) [][2]string {
 		{"scheduler", info.Scheduler},
 		{"parameters", count(info.Parameters)},
 	}
+}
+
+// noteHandler makes notes of warnings.
+type noteHandler inspection
+
+// Enabled implements [slog.Handler].
+func (h *noteHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn
+}
+
+// Handle implements [slog.Handler].
+func (h *noteHandler) Handle(_ context.Context, r slog.Record) error {
+	var attrs []slog.Attr
+	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
+	h.notes = append(h.notes, note(r.Message, attrs...))
+	return nil
+}
+
+// WithAttrs implements [slog.Handler]; nothing that is inspected logs with attributes of its own.
+func (h *noteHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements [slog.Handler], as WithAttrs.
+func (h *noteHandler) WithGroup(string) slog.Handler { return h }
+
+// note is a warning as a line of the list of notes.
+func note(message string, attrs ...slog.Attr) string {
+	for _, a := range attrs {
+		message += fmt.Sprintf("; %s: %v", a.Key, a.Value)
+	}
+	return message
 }
 
 func (i *inspection) print(w io.Writer, path string, facts [][2]string) {

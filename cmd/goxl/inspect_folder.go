@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"path"
 	"path/filepath"
@@ -26,6 +27,14 @@ type modelFolder struct {
 	*weights.Folder
 	variant weights.Variant
 	refiner bool
+	left    []string // notes that opening the model gives too
+}
+
+// leftOut notes settings that a configuration has and goxl leaves out.
+func (m *modelFolder) leftOut(file string, keys []string) {
+	if len(keys) > 0 {
+		m.left = append(m.left, note("unknown settings are left out", slog.String("file", file), slog.String("keys", strings.Join(keys, ", "))))
+	}
 }
 
 // folder inspects a folder in diffusers' layout, each part for itself, so that one problem hides no other.
@@ -58,6 +67,8 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	borrowed := false
 	for _, name := range m.components(known) {
 		switch {
+		case known && !m.needs(name):
+			m.unused(name)
 		case m.Has(name):
 			m.component(name, known)
 		case !known && m.Index().Components[name] == (weights.Class{}):
@@ -76,19 +87,44 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	}
 	facts = append(facts, m.scheduler()...)
 	if len(i.problems) > 0 || borrowed {
+		i.notes = append(i.notes, m.left...)
 		return facts
 	}
 	return append(facts[:len(facts)-1], i.open(dir)...) // which tells the scheduler too
+}
+
+// needed are the parts with weights that the pipeline uses.
+func (m *modelFolder) needed() []string {
+	list := []string{"text_encoder_2", "unet", "vae"}
+	if !m.refiner {
+		list = append([]string{"text_encoder"}, list...)
+	}
+	return list
+}
+
+func (m *modelFolder) needs(name string) bool { return slices.Contains(m.needed(), name) }
+
+// unused lists a component that the pipeline does without, if there is anything to list.
+func (m *modelFolder) unused(name string) {
+	if !m.Has(name) {
+		return
+	}
+	m.notes = append(m.notes, name+" is not used by goxl")
+	src, err := m.Component(name, m.variant)
+	if err != nil {
+		return // and nobody will miss it
+	}
+	m.rows = append(m.rows, describe(name, m.Index().Components[name].Name, src))
+	if err := src.Close(); err != nil {
+		m.problem(err)
+	}
 }
 
 // components are the parts that hold weights: those that the model needs, then others that are there.
 func (m *modelFolder) components(known bool) []string {
 	var list []string
 	if known {
-		if !m.refiner {
-			list = append(list, "text_encoder")
-		}
-		list = append(list, "text_encoder_2", "unet", "vae")
+		list = m.needed()
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Index().Components)) {
 		other := strings.HasPrefix(name, "tokenizer") || name == "scheduler" || name == "feature_extractor"
@@ -129,22 +165,20 @@ func (m *modelFolder) component(name string, bind bool) {
 		m.problem(err)
 		return
 	}
-	var fits func(kernels.Source) error // nil for a component that the pipeline does not use
+	var fits func(kernels.Source) error
 	switch file := filepath.Join(m.Dir(), filepath.FromSlash(file)); name {
 	case "text_encoder", "text_encoder_2":
-		fits, err = m.encoder(config, file)
+		fits, err = m.encoder(name, config, file)
 	case "unet":
-		fits, err = bindUNet(config, file)
+		fits, err = m.unet(config, file)
 	case "vae":
 		fits, err = m.vae(config, file)
-	default:
-		m.notes = append(m.notes, name+" is not used by goxl")
 	}
 	if err != nil {
 		m.problem(err)
 		return
 	}
-	if src == nil || fits == nil {
+	if src == nil {
 		return
 	}
 	m.misfits(name, fits(src))
@@ -169,8 +203,12 @@ func (m *modelFolder) misfits(name string, err error) {
 	}
 }
 
-func (m *modelFolder) encoder(config []byte, file string) (func(kernels.Source) error, error) {
+func (m *modelFolder) encoder(name string, config []byte, file string) (func(kernels.Source) error, error) {
 	c, err := clip.ParseConfig(config, file)
+	m.leftOut(file, c.Unknown)
+	if class := m.Index().Components[name].Name; err == nil && class != "" {
+		c, err = c.As(class)
+	}
 	return func(src kernels.Source) error {
 		e, err := clip.Open(m.device, src, c, kernels.Options{})
 		if err != nil {
@@ -180,8 +218,9 @@ func (m *modelFolder) encoder(config []byte, file string) (func(kernels.Source) 
 	}, err
 }
 
-func bindUNet(config []byte, file string) (func(kernels.Source) error, error) {
+func (m *modelFolder) unet(config []byte, file string) (func(kernels.Source) error, error) {
 	c, err := unet.ParseConfig(config, file)
+	m.leftOut(file, c.Unknown)
 	return func(src kernels.Source) error {
 		_, err := nn.Bind(unet.New(c), src)
 		return err
@@ -190,6 +229,7 @@ func bindUNet(config []byte, file string) (func(kernels.Source) error, error) {
 
 func (m *modelFolder) vae(config []byte, file string) (func(kernels.Source) error, error) {
 	c, err := vae.ParseConfig(config, file)
+	m.leftOut(file, c.Unknown)
 	return func(src kernels.Source) error {
 		a, err := vae.Open(m.device, src, c, kernels.Options{})
 		if err != nil {
@@ -213,15 +253,23 @@ func (m *modelFolder) tokenizer(name string) {
 }
 
 func (m *modelFolder) scheduler() [][2]string {
-	data, err := m.ReadFile("scheduler/scheduler_config.json")
+	const file = "scheduler/scheduler_config.json"
+	data, err := m.ReadFile(file)
 	if err != nil {
 		m.problem(err)
 		return nil
 	}
 	c, err := scheduler.Parse(data)
 	if err != nil {
-		m.problem(fmt.Errorf("scheduler/scheduler_config.json: %w", err))
+		m.problem(fmt.Errorf("%s: %w", file, err))
 		return nil
+	}
+	m.leftOut(file, c.Unknown())
+	if err := c.Check(); err != nil {
+		if others := c.Substitutes(); len(others) > 0 {
+			err = fmt.Errorf("%w; goxl generate -scheduler NAME draws with another, as does \"scheduler\" in a request to the server: %s", err, strings.Join(others, ", "))
+		}
+		m.problem(fmt.Errorf("%s: %w", file, err))
 	}
 	return [][2]string{{"scheduler", c.Class}}
 }

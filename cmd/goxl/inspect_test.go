@@ -91,7 +91,7 @@ func TestBrokenFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "text_encoder_2", "config.json")
-	write(t, config, strings.Replace(string(read(t, config)), `"hidden_act"`, `"hidden_wish": 1, "hidden_act"`, 1))
+	write(t, config, strings.Replace(string(read(t, config)), `"hidden_act": "gelu"`, `"hidden_wish": 1, "hidden_act": "relu"`, 1))
 	if err := os.RemoveAll(filepath.Join(dir, "vae")); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestBrokenFolder(t *testing.T) {
 	a := goxl(t, "inspect", dir)
 	for _, w := range []string{
 		"unet: missing tensor conv_in.bias [", "unet: missing tensor conv_out.bias [", "unet: wrong tensor time_embedding.linear_1.bias [3], want [", "unet: unknown tensor extra.weight",
-		"text_encoder: weights only as a pickle", "hidden_wish", "vae is missing", "CrystalBall", "tokenizer_2",
+		"text_encoder: weights only as a pickle", "hidden_wish", `"hidden_act" is relu`, "vae is missing", "CrystalBall", "tokenizer_2",
 	} {
 		if !strings.Contains(a.out, w) {
 			t.Errorf("inspect does not say %q:\n%s", w, a.out)

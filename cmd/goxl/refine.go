@@ -67,7 +67,7 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 
-	options := f.options(device, precision, notes)
+	options := f.options(device, precision, s)
 	open := func() (*sdxl.Pipeline, error) { return cli.OpenModel(f.model, options) }
 	if f.base == "" && f.model == cli.Demo {
 		f.base = cli.Demo

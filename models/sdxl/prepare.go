@@ -139,7 +139,7 @@ func (p *Pipeline) schedule(r *Request, imageToImage bool) (*scheduler.Schedule,
 	if r.Scheduler != "" {
 		var err error
 		if config, err = config.As(r.Scheduler); err != nil {
-			return nil, &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", r.Scheduler), Allowed: "one of " + strings.Join(substitutes(p.scheduler), ", "), Err: err}
+			return nil, &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", r.Scheduler), Allowed: "one of " + strings.Join(p.scheduler.Substitutes(), ", "), Err: err}
 		}
 	} else if err := p.ownScheduler(); err != nil {
 		return nil, err

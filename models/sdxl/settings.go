@@ -107,7 +107,7 @@ func (p *Pipeline) readScheduler(files *store) error {
 	}
 	p.warnUnknown(files, file, config.Unknown())
 	if cause := config.Check(); cause != nil {
-		others := substitutes(config)
+		others := config.Substitutes()
 		if len(others) == 0 {
 			return fmt.Errorf("%s: %w", files.name(file), cause)
 		}
@@ -118,14 +118,6 @@ func (p *Pipeline) readScheduler(files *store) error {
 	return nil
 }
 
-// substitutes lists the schedulers that can run with a config's keys in place of its own.
-func substitutes(config scheduler.Config) []string {
-	return slices.DeleteFunc(scheduler.Names(), func(name string) bool {
-		_, err := config.As(name)
-		return err != nil
-	})
-}
-
 // ownScheduler tells why the model's own scheduler can't be run, and which names may take its place; nil if it can be run.
 func (p *Pipeline) ownScheduler() error {
 	cause := p.scheduler.Check()
@@ -133,5 +125,5 @@ func (p *Pipeline) ownScheduler() error {
 		return nil
 	}
 	return &RequestError{Field: "scheduler", Value: "the model's own " + p.scheduler.Class,
-		Allowed: "one of " + strings.Join(substitutes(p.scheduler), ", ") + ", given in its place", Err: cause}
+		Allowed: "one of " + strings.Join(p.scheduler.Substitutes(), ", ") + ", given in its place", Err: cause}
 }
