@@ -168,6 +168,22 @@ func (p *Pipeline) schedule(r *Request, imageToImage bool) (*scheduler.Schedule,
 	return s, nil
 }
 
+// noStepWarning tells of a run whose share of the steps holds none.
+func (p *Pipeline) noStepWarning(r *Request, imageToImage bool) string {
+	var cuts []string
+	if imageToImage && r.DenoisingStart > 0 {
+		cuts = append(cuts, fmt.Sprintf("denoising_start %v", r.DenoisingStart))
+	}
+	if r.DenoisingEnd > 0 {
+		cuts = append(cuts, fmt.Sprintf("denoising_end %v", r.DenoisingEnd))
+	}
+	model := "the base"
+	if p.encoder1 == nil {
+		model = "the refiner"
+	}
+	return fmt.Sprintf("%s has no step to do: with %s no timestep falls to it; the latents are passed on as they are", model, strings.Join(cuts, " and "))
+}
+
 // enoughSteps says which number of steps would leave one to run.
 func (p *Pipeline) enoughSteps(o scheduler.Options) string {
 	if o.Strength > 0 && int(float64(o.Steps)*o.Strength) == 0 {
