@@ -127,7 +127,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"refine", "-model", "synth:tiny-refiner", "-prompt", "p"}, 2, "missing -image"},
 		{refiner("-o", filepath.Join(dir, "out.png")), 1, "-image: open"},
 		{refiner("-width", "64"), 2, "-width"},
-		{refiner("-image", "main.go", "-o", filepath.Join(dir, "out.png")), 1, "-image main.go: must be a PNG file"},
+		{refiner("-image", "main.go", "-o", filepath.Join(dir, "out.png")), 1, "-image main.go: not a PNG, JPEG or WebP image"},
 		{[]string{"synth"}, 2, "missing -size, -kind, -o"},
 		{[]string{"synth", "-size", "big", "-kind", "base", "-o", dir}, 2, `-size "big": must be tiny or full`},
 		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base or refiner`},

@@ -29,7 +29,7 @@ here the embedded refiner, with the embedded base.
 		r := &refinement{}
 		fs.StringVar(&r.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a DIR may hold a base model, which redraws pictures too"))
 		fs.StringVar(&r.base, "base", "", "the refiner's base, demo if -model is; share text encoder and VAE with the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
-		fs.StringVar(&r.image, "image", "", "the PNG `file` to redraw")
+		fs.StringVar(&r.image, "image", "", "the PNG, JPEG or WebP `file` to redraw, turned upright as its EXIF orientation says; of an animation the first frame")
 		fs.Func("strength", fmt.Sprintf("`share` of the steps to redraw, above 0, up to 1, which keeps next to nothing; without it the model's own, or %v", sdxl.NewRequest("").Strength),
 			func(s string) error {
 				f, err := strconv.ParseFloat(s, 64)
@@ -113,7 +113,7 @@ func readImage(path string) (image.Image, error) {
 	}
 	img, _, err := picture.Decode(data, sdxl.MaxSide)
 	if err != nil {
-		return nil, fmt.Errorf("-image %s: must be a PNG file: %w", path, err)
+		return nil, fmt.Errorf("-image %s: %w", path, err)
 	}
 	return img, nil
 }

@@ -122,9 +122,9 @@ var table = map[string]rule{
 		"models/sdxl":  "opens models for both commands",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
-	"internal/picture": {},
 	"internal/require": {},
 	"internal/standin": {},
+	"internal/picture": {outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"}},
 }
 
 // testOutside is what tests may import of other modules, beyond what their package may.

@@ -2,11 +2,14 @@ package picture
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -43,11 +46,11 @@ func isKeyword(s string) bool {
 	return true
 }
 
-// toLatin1 gives s as Latin-1, if it is printable Latin-1 and line feeds alone, which is all that tEXt should hold.
+// toLatin1 gives s as Latin-1, if that has all its characters. Control characters stay in tEXt, as Pillow has them: more programs read it than iTXt.
 func toLatin1(s string) ([]byte, bool) {
 	out := make([]byte, 0, len(s))
 	for _, r := range s {
-		if r > 0xff || r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 {
+		if r > 0xff {
 			return nil, false
 		}
 		out = append(out, byte(r))
@@ -79,30 +82,61 @@ func nextChunk(data []byte) (name string, content, rest []byte, err error) {
 	return name, data[8:end], data[end+4:], nil
 }
 
-func parseLatin1(content []byte) (Text, error) {
+// Most bytes of one inflated text, as Pillow's MAX_TEXT_CHUNK, and of all texts of a file.
+const (
+	maxText  = 1 << 20
+	maxTexts = 16 << 20
+)
+
+// parseLatin1 reads the content of a tEXt chunk. It is not ok if that is damaged, as below.
+func parseLatin1(content []byte) (Text, bool) {
 	key, value, ok := bytes.Cut(content, []byte{0})
-	if !ok {
-		return Text{}, errors.New("a tEXt chunk has no keyword")
-	}
-	var s strings.Builder
-	for _, b := range value {
-		s.WriteRune(rune(b))
-	}
-	return Text{string(key), s.String()}, nil
+	return Text{fromLatin1(key), fromLatin1(value)}, ok && len(key) > 0
 }
 
-func parseUTF8(content []byte) (Text, error) {
+// parseDeflated reads the content of a zTXt chunk: Latin-1 behind a method, which must be 0.
+func parseDeflated(content []byte) (Text, bool) {
+	key, value, ok := bytes.Cut(content, []byte{0})
+	if !ok || len(key) == 0 || len(value) == 0 || value[0] != 0 {
+		return Text{}, false
+	}
+	inflated, ok := inflate(value[1:])
+	return Text{fromLatin1(key), fromLatin1(inflated)}, ok
+}
+
+// parseUTF8 reads the content of an iTXt chunk, compressed or not.
+func parseUTF8(content []byte) (Text, bool) {
 	key, rest, ok := bytes.Cut(content, []byte{0})
-	if !ok || len(rest) < 2 {
-		return Text{}, errors.New("an iTXt chunk is too short")
+	if !ok || len(key) == 0 || len(rest) < 2 {
+		return Text{}, false
 	}
-	if rest[0] != 0 {
-		return Text{}, fmt.Errorf("iTXt chunk %q is compressed", key)
-	}
+	compressed, method := rest[0] != 0, rest[1]
 	_, rest, language := bytes.Cut(rest[2:], []byte{0})
 	_, value, translated := bytes.Cut(rest, []byte{0})
-	if !language || !translated {
-		return Text{}, fmt.Errorf("iTXt chunk %q is too short", key)
+	if !language || !translated || compressed && method != 0 {
+		return Text{}, false
 	}
-	return Text{string(key), string(value)}, nil
+	if compressed {
+		if value, ok = inflate(value); !ok {
+			return Text{}, false
+		}
+	}
+	return Text{fromLatin1(key), string(value)}, utf8.Valid(value)
+}
+
+func inflate(data []byte) ([]byte, bool) {
+	r, err := zlib.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, false
+	}
+	out, err := io.ReadAll(io.LimitReader(r, maxText+1))
+	return out, err == nil && len(out) <= maxText
+}
+
+func fromLatin1(b []byte) string {
+	var s strings.Builder
+	for _, v := range b {
+		s.WriteRune(rune(v))
+	}
+	return s.String()
 }
