@@ -36,9 +36,9 @@ type fakeEngine struct {
 
 func (e *fakeEngine) Info() sdxl.Info {
 	if e.name == "fake-refiner" { // which has defaults of its own
-		return sdxl.Info{Path: "models/" + e.name, ScaleFactor: 8, Steps: 20, Guidance: 1.5, Strength: 0.2, Scheduler: "EulerDiscreteScheduler"}
+		return sdxl.Info{Path: "models/" + e.name, ScaleFactor: 8, Steps: 20, Guidance: 1.5, Strength: 0.2, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
 	}
-	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler"}
+	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
 }
 
 func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {

@@ -66,12 +66,12 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 
 // facts says how img was made, by r, from the picture source if that is not "".
 func (s *Server) facts(r sdxl.Request, img image.Image, source string, info sdxl.Info) picture.Facts {
-	scheduler := r.Scheduler
+	scheduler, sampler := r.Scheduler, ""
 	if scheduler == "" {
-		scheduler = info.Scheduler
+		scheduler, sampler = info.Scheduler, info.Sampler
 	}
 	return picture.Facts{
-		Prompt: r.Prompt, Negative: r.Negative, Seed: r.Seed, Steps: r.Steps, Guidance: r.Guidance, Scheduler: scheduler,
+		Prompt: r.Prompt, Negative: r.Negative, Seed: r.Seed, Steps: r.Steps, Guidance: r.Guidance, Scheduler: scheduler, Sampler: sampler,
 		Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: r.Strength, Source: source,
 		Model: filepath.Base(info.Path), Version: s.config.Version,
 	}

@@ -102,7 +102,8 @@ type drawn struct {
 	result  *sdxl.Result
 	info    sdxl.Info // of the model that drew, or began
 	source  string    // the picture that it began with; "" is none
-	extra   []picture.Text
+	refiner string    // the model that drew the last steps; "" is none
+	end     float64   // where the run ended or the refiner took over, a fraction of the steps; 0 is the end
 }
 
 // compute runs work with progress on the screen.
@@ -127,12 +128,12 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 		facts := picture.Facts{
 			Prompt: w.request.Prompt, Negative: w.request.Negative, Seed: w.result.Seed, Steps: w.request.Steps, Guidance: w.request.Guidance,
 			Scheduler: w.request.Scheduler, Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: w.request.Strength, Source: w.source,
-			Model: filepath.Base(w.info.Path), Version: cli.Version(),
+			Refiner: w.refiner, DenoisingEnd: w.end, Model: filepath.Base(w.info.Path), Version: cli.Version(),
 		}
 		if facts.Scheduler == "" {
-			facts.Scheduler = w.info.Scheduler
+			facts.Scheduler, facts.Sampler = w.info.Scheduler, w.info.Sampler
 		}
-		texts := append(facts.Texts(), w.extra...)
+		texts := facts.Texts()
 		if n := len(w.result.Images); n > 1 { // one of a batch can't be drawn alone
 			texts = append(texts, picture.Text{Key: "num_images_per_prompt", Value: strconv.Itoa(n)}, picture.Text{Key: "image_index", Value: strconv.Itoa(i)})
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/scheduler"
 )
 
 // texts reads what a PNG says of itself.
@@ -64,6 +65,9 @@ func TestGenerate(t *testing.T) {
 			t.Errorf("the picture says %s %q, want %q", key, said[key], want)
 		}
 	}
+	if want := "a lighthouse\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 64x64, Model: \"synth:tiny\", RNG: CPU, Version: goxl "; !strings.HasPrefix(said["parameters"], want) {
+		t.Errorf("the picture says parameters %q, want %q", said["parameters"], want)
+	}
 	drawn := [][]byte{pixels(t, filepath.Join(a, "out.png"))}
 	for _, more := range [][]string{
 		{"-seed", "8"}, {"-negative", ""}, {"-negative", "fog"}, {"-guidance", "1"}, {"-scheduler", "ddim"}, {"-denoising-end", "0.5", "-steps", "4"},
@@ -84,11 +88,21 @@ func TestGenerate(t *testing.T) {
 			}
 		}
 	}
-	if said := texts(t, filepath.Join(b, "out.png")); said["refiner"] != "synth:tiny-refiner" || said["denoising_end"] != "0.8" {
+	if said := texts(t, filepath.Join(b, "out.png")); said["refiner"] != "synth:tiny-refiner" || said["denoising_end"] != "0.8" ||
+		!strings.Contains(said["parameters"], `Refiner: "synth:tiny-refiner", Refiner switch at: 0.8, `) {
 		t.Errorf("an ensemble's picture says %v", said)
 	}
 	if _, ok := said["negative_prompt"]; ok {
 		t.Error("the picture speaks of a negative prompt that was not given")
+	}
+}
+
+// Every sampler has a name in A1111's parameters.
+func TestSamplersInParameters(t *testing.T) {
+	for _, name := range scheduler.Names() {
+		if text := (picture.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
+			t.Errorf("%s has no name of A1111's: %q", name, text)
+		}
 	}
 }
 
@@ -189,7 +203,7 @@ func TestRefine(t *testing.T) {
 		}
 		drawn = append(drawn, pixels(t, out))
 		if i == 0 {
-			if said := texts(t, out); said["image"] != "out.png" || said["strength"] != "0.3" {
+			if said := texts(t, out); said["image"] != "out.png" || said["strength"] != "0.3" || !strings.Contains(said["parameters"], "Denoising strength: 0.3, ") {
 				t.Errorf("the picture says %v", said)
 			}
 		}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/picture"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -88,9 +87,7 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 	w := drawn{info: base.Info()}
 	if refiner == nil {
 		w.result, err = g.compute(s, &r, func() (*sdxl.Result, error) { return base.Generate(ctx, r) })
-		if g.denoisingEnd != nil {
-			w.extra = []picture.Text{{Key: "denoising_end", Value: share(*g.denoisingEnd)}}
-		}
+		w.end = r.DenoisingEnd
 	} else {
 		split := defaultSplit
 		if g.denoisingEnd != nil {
@@ -98,7 +95,7 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 		}
 		r.DenoisingEnd = 0 // the refiner goes to the end
 		w.result, err = g.compute(s, &r, func() (*sdxl.Result, error) { return sdxl.Ensemble(ctx, base, refiner, r, split) })
-		w.extra = []picture.Text{{Key: "refiner", Value: filepath.Base(refiner.Info().Path)}, {Key: "denoising_end", Value: share(split)}}
+		w.refiner, w.end = filepath.Base(refiner.Info().Path), split
 	}
 	if err != nil {
 		return asUsage(err, false)
@@ -106,5 +103,3 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 	w.request = r
 	return g.write(ctx, s, w)
 }
-
-func share(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

@@ -99,10 +99,7 @@ func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
 	if w.result, err = f.compute(s, &r, func() (*sdxl.Result, error) { return model.Refine(ctx, r) }); err != nil {
 		return asUsage(err, true)
 	}
-	if f.denoisingEnd != nil {
-		w.extra = []picture.Text{{Key: "denoising_end", Value: share(*f.denoisingEnd)}}
-	}
-	w.request = r
+	w.request, w.end = r, r.DenoisingEnd
 	return f.write(ctx, s, w)
 }
 

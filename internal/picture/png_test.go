@@ -131,14 +131,14 @@ func spliced(data []byte, chunks ...[]byte) []byte {
 func TestFacts(t *testing.T) {
 	negative := ""
 	f := Facts{Prompt: "p", Negative: &negative, Seed: 1<<64 - 1, Steps: 50, Guidance: 7.5, Scheduler: "ddim", Width: 8, Height: 16, Model: "m", Version: "v"}
-	want := []Text{{"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
+	want := []Text{{"parameters", f.infotext()}, {"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
 		{"guidance_scale", "7.5"}, {"scheduler", "ddim"}, {"size", "8x16"}, {"model", "m"}, {"version", "v"}}
 	if diff := cmp.Diff(want, f.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	f = Facts{Prompt: "p", Strength: 0.3, Source: "x.png"}
-	want = []Text{{"prompt", "p"}, {"seed", "0"}, {"num_inference_steps", "0"}, {"guidance_scale", "0"}, {"scheduler", ""},
-		{"strength", "0.3"}, {"image", "x.png"}, {"size", "0x0"}, {"model", ""}, {"version", ""}}
+	f = Facts{Prompt: "p", Strength: 0.3, Source: "x.png", Refiner: "r", DenoisingEnd: 0.8}
+	want = []Text{{"parameters", f.infotext()}, {"prompt", "p"}, {"seed", "0"}, {"num_inference_steps", "0"}, {"guidance_scale", "0"}, {"scheduler", ""},
+		{"strength", "0.3"}, {"image", "x.png"}, {"refiner", "r"}, {"denoising_end", "0.8"}, {"size", "0x0"}, {"model", ""}, {"version", ""}}
 	if diff := cmp.Diff(want, f.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

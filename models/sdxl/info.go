@@ -18,7 +18,8 @@ type Info struct {
 	Guidance      float64 // default guidance scale
 	Strength      float64 // default share of the steps to redraw, of image to image
 	ScaleFactor   int     // sizes are multiples of this
-	Scheduler     string
+	Scheduler     string  // the class
+	Sampler       string  // the name that stands for it in a Request; "" if none does
 	Parameters    int64
 }
 
@@ -27,7 +28,7 @@ func (p *Pipeline) Info() Info {
 	height, width := p.defaultSize()
 	return Info{
 		Steps: p.defaults.steps, Guidance: p.defaults.guidance, Strength: p.defaults.strength,
-		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class,
+		Path: p.path, Refiner: p.encoder1 == nil, Width: width, Height: height, ScaleFactor: p.vae.Config.ScaleFactor(), Scheduler: p.scheduler.Class, Sampler: p.scheduler.Name(),
 		Parameters: p.parameters,
 	}
 }

@@ -1,0 +1,55 @@
+package picture
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The text is that of A1111's create_infotext.
+func TestInfotext(t *testing.T) {
+	negative := func(s string) *string { return &s }
+	for name, c := range map[string]struct {
+		facts Facts
+		want  string
+	}{
+		"text to image": {
+			Facts{Prompt: "a cat, (a dog:1.2)", Negative: negative("fog"), Seed: 1<<64 - 1, Steps: 20, Guidance: 7.5, Scheduler: "dpmpp_2m_sde_karras", Width: 512, Height: 768,
+				Model: "xl-base-1.0", Version: "v1.2.3"},
+			"a cat, (a dog:1.2)\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7.5, Seed: 18446744073709551615, Size: 512x768, " +
+				"Model: xl-base-1.0, RNG: CPU, Version: goxl v1.2.3",
+		},
+		"image to image": {
+			Facts{Prompt: "p", Negative: negative(""), Seed: 1, Steps: 5, Guidance: 1, Scheduler: "EulerDiscreteScheduler", Sampler: "euler", Width: 8, Height: 16, Strength: 0.3,
+				Source: "x.png", Model: "m", Version: "v"},
+			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, Denoising strength: 0.3, RNG: CPU, Version: goxl v",
+		},
+		"ensemble": {
+			Facts{Prompt: " two\nlines ", Steps: 5, Guidance: 1e21, Scheduler: "euler_a", Width: 8, Height: 8, Model: "synth:tiny", Refiner: "a, b: \"c\"\nd é", DenoisingEnd: 0.8, Version: "v"},
+			"two\nlines \nSteps: 5, Sampler: Euler a, CFG scale: 1000000000000000000000, Seed: 0, Size: 8x8, Model: \"synth:tiny\", RNG: CPU, " +
+				"Refiner: \"a, b: \\\"c\\\"\\nd é\", Refiner switch at: 0.8, Version: goxl v",
+		},
+		"nothing": {
+			Facts{Prompt: "", Steps: 1, Scheduler: "CrystalBallScheduler", Width: 8, Height: 8, Model: "<m>", DenoisingEnd: 0.5, Version: "v"},
+			"Steps: 1, Sampler: CrystalBallScheduler, CFG scale: 0, Seed: 0, Size: 8x8, Model: <m>, RNG: CPU, Version: goxl v",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, c.facts.infotext()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Every name of a sampler's own ending is known.
+func TestSamplerName(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"euler": {"Euler", ""}, "euler_karras": {"Euler", "Karras"}, "lms_exponential": {"LMS", "Exponential"}, "unipc_beta": {"UniPC", "Beta"}, "heun": {"Heun", ""},
+		"ddim": {"DDIM", ""}, "dpmpp_2m": {"DPM++ 2M", ""}, "lcm": {"LCM", ""}, "tcd": {"TCD", ""}, "other_karras": {"other_karras", ""}, "karras": {"karras", ""},
+	} {
+		if sampler, schedule := samplerName(name); sampler != want[0] || schedule != want[1] {
+			t.Errorf("%s is %q, %q, want %q", name, sampler, schedule, want)
+		}
+	}
+}
