@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
@@ -32,7 +31,7 @@ type Config struct {
 	Load        func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
 	LoadRefiner func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
 	Schedulers  []string                          // names that a request may ask for
-	Images      string                            // folder of the pictures, made if missing
+	Images      string                            // folder of the images, made if missing
 	Queue       int                               // requests that may wait while every device computes; 0 lets none wait
 	Watermark   bool                              // diffusers' invisible watermark
 	Version     string                            // for the PNG text
@@ -41,7 +40,8 @@ type Config struct {
 	Drain       time.Duration                     // for queued work once Run's context is done; 0 is a minute
 }
 
-// New checks the configuration and makes the folder of pictures. The server has no model yet: see [Server.Load] and [Server.Run].
+// New checks the configuration, makes the folder of images, removes temporary files that a killed server left there, and fails if none can be
+// written. The server has no model yet: see [Server.Load] and [Server.Run].
 func New(c Config) (*Server, error) {
 	switch {
 	case c.Load == nil:
@@ -53,9 +53,6 @@ func New(c Config) (*Server, error) {
 	case c.BodyTimeout < 0, c.Drain < 0:
 		return nil, fmt.Errorf("server: BodyTimeout is %v and Drain %v: must be 0 or more", c.BodyTimeout, c.Drain)
 	}
-	if err := os.MkdirAll(c.Images, 0o777); err != nil { // less the umask
-		return nil, fmt.Errorf("server: folder of pictures: %w", err)
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -65,5 +62,16 @@ func New(c Config) (*Server, error) {
 	if c.Drain == 0 {
 		c.Drain = time.Minute
 	}
-	return newServer(c), nil
+	s := newServer(c)
+	swept, err := s.store.sweep()
+	if err == nil {
+		err = s.store.probe()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("server: folder of images: %w", err), s.store.close())
+	}
+	if swept > 0 {
+		c.Log.Info("temporary files of a server that was killed were removed", slog.Int("files", swept))
+	}
+	return s, nil
 }

@@ -1,22 +1,15 @@
 package server
 
-import (
-	"net/http"
-	"os"
-)
+import "net/http"
 
 func (s *Server) download(x *exchange) error {
 	id := x.r.PathValue("id")
-	path, err := s.store.find(id)
-	if err != nil {
-		return err
-	}
-	x.id = id
-	f, err := os.Open(path)
+	f, err := s.store.open(id)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	x.id = id
 	info, err := f.Stat()
 	if err != nil {
 		return err

@@ -34,9 +34,8 @@ func (s *Server) generate(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return s.draw(x, func(ctx context.Context, w *worker) ([]byte, error) {
-		result, err := w.engine.Generate(ctx, r)
-		return s.encode(result, err, r, "", w.engine)
+	return s.draw(x, func(w *worker) (work, error) {
+		return work{engine: w.engine, compute: w.engine.Generate, request: r}, nil
 	})
 }
 
@@ -55,29 +54,45 @@ func (s *Server) refine(x *exchange) error {
 	if s.config.LoadRefiner == nil {
 		return &failure{kind: noRefiner}
 	}
-	path, err := s.store.find(source)
-	if err != nil {
+	if _, err := s.store.find(source); err != nil {
 		return err
 	}
-	return s.draw(x, func(ctx context.Context, w *worker) ([]byte, error) {
+	return s.draw(x, func(w *worker) (work, error) {
 		refiner, err := s.openRefiner(w)
 		if err != nil {
-			return nil, err
+			return work{}, err
 		}
-		if r.Image, err = s.store.load(path); err != nil {
-			return nil, err
+		if r.Image, err = s.store.load(source); err != nil {
+			return work{}, err
 		}
 		f.fill(&r, refiner.Info())
 		if err := refiner.Check(r, true); err != nil {
-			return nil, err
+			return work{}, err
 		}
-		result, err := refiner.Refine(ctx, r)
-		return s.encode(result, err, r, source, refiner)
+		return work{engine: refiner, compute: refiner.Refine, request: r, source: source}, nil
 	})
 }
 
-// draw waits for a worker, computes one PNG, and answers with its id when it is on disk.
-func (s *Server) draw(x *exchange, compute func(context.Context, *worker) ([]byte, error)) error {
+// work is an image to compute, its request checked.
+type work struct {
+	engine  Engine
+	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of engine
+	request sdxl.Request
+	source  string // id of the image that it is made from, "" if there is none
+}
+
+// bytes is about the most that the PNG can take: three bytes a pixel, and the texts of the longest request.
+func (w *work) bytes() int64 {
+	width, height := w.request.Width, w.request.Height
+	if w.request.Image != nil {
+		width, height = w.request.Image.Bounds().Dx(), w.request.Image.Bounds().Dy()
+	}
+	return 3*int64(width)*int64(height) + 2*maxBody
+}
+
+// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when it is on disk. Nothing is
+// computed before there is a file for it.
+func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
@@ -92,28 +107,43 @@ func (s *Server) draw(x *exchange, compute func(context.Context, *worker) ([]byt
 	}
 	w := s.workers[index]
 	defer s.leave(w)
-	data, err := compute(ctx, w)
-	if ctx.Err() != nil { // whatever came of it, nobody would learn the id
-		return context.Cause(ctx)
+	todo, err := prepare(w)
+	if err := ended(ctx, w, err); err != nil {
+		return err
 	}
+	p, err := s.store.begin(id, todo.bytes())
 	if err != nil {
-		if w.engine.Lost() != nil {
-			err = &failure{kind: deviceFailed, err: err}
-		}
+		return err
+	}
+	defer p.discard()
+	result, err := todo.compute(ctx, todo.request)
+	if err := ended(ctx, w, err); err != nil {
+		return err
+	}
+	data, err := s.encode(result, todo)
+	if err != nil {
 		return err
 	}
 	x.id = id
-	if err := s.store.write(s.store.path(id), data); err != nil {
+	if err := p.commit(data); err != nil {
 		return err
 	}
 	return x.reply(http.StatusOK, map[string]string{"id": id})
 }
 
-// encode makes the PNG of a result.
-func (s *Server) encode(result *sdxl.Result, err error, r sdxl.Request, source string, engine Engine) ([]byte, error) {
-	if err != nil {
-		return nil, err
+// ended is the error of what a worker did within ctx. Once ctx has ended, whatever came of it, nobody would learn the id.
+func ended(ctx context.Context, w *worker, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
+	if err != nil && w.engine.Lost() != nil {
+		return &failure{kind: deviceFailed, err: err}
+	}
+	return err
+}
+
+// encode makes the PNG of a result.
+func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 	for _, w := range result.Warnings {
 		s.config.Log.Warn("computing a picture", slog.String("warning", w))
 	}
@@ -121,7 +151,7 @@ func (s *Server) encode(result *sdxl.Result, err error, r sdxl.Request, source s
 		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
 	}
 	img := result.Images[0]
-	return picture.Encode(img, s.facts(r, img, source, engine.Info()).Texts())
+	return picture.Encode(img, s.facts(of.request, img, of.source, of.engine.Info()).Texts())
 }
 
 // openRefiner loads a worker's refiner at its first use. Its caller has the worker's turn, so that no two load at once; a load that

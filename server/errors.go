@@ -27,6 +27,8 @@ const (
 	noRefiner
 	queueFull
 	tooLarge
+	storeFull
+	storeBroken
 	deviceFailed
 	deviceLost
 	loading
@@ -52,6 +54,8 @@ var answers = map[kind]struct {
 	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
 	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second},
 	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one"},
+	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full"},
+	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second},
 	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this picture; it is being opened again"},
 	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second},
 	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
@@ -59,9 +63,10 @@ var answers = map[kind]struct {
 	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }
 
-// failure is an error of a known kind. The client reads its kind's words, or the problems; the log reads err, where there is one.
+// failure is an error of a known kind. The client reads its kind's words, or detail, or the problems; the log reads err, where there is one.
 type failure struct {
 	kind     kind
+	detail   string    // in place of the kind's
 	problems []problem // of an invalid request
 	retry    time.Duration
 	err      error
@@ -72,7 +77,7 @@ func (f *failure) Error() string {
 		return f.err.Error()
 	}
 	if len(f.problems) == 0 {
-		return answers[f.kind].detail
+		return f.words()
 	}
 	var all []string
 	for _, p := range f.problems { // without the input, which is the client's own
@@ -82,6 +87,14 @@ func (f *failure) Error() string {
 }
 
 func (f *failure) Unwrap() error { return f.err }
+
+// words are what the client reads where there are no problems.
+func (f *failure) words() string {
+	if f.detail != "" {
+		return f.detail
+	}
+	return answers[f.kind].detail
+}
 
 // errStopped is the cause of the end of a computation that the server itself ended.
 var errStopped = errors.New("the server was stopped")

@@ -84,7 +84,7 @@ func (x *exchange) fail(err error) {
 	if a.hangUp {
 		x.Header().Set("Connection", "close")
 	}
-	var detail any = a.detail
+	var detail any = f.words()
 	if len(f.problems) > 0 {
 		detail = f.problems
 	}

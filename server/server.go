@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/goxl/goxl/internal/picture"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -18,7 +17,7 @@ import (
 type Server struct {
 	config Config
 	routes *http.ServeMux
-	store  store
+	store  *store
 	queue  queue
 
 	newID   func() (string, error) // a fresh id for a picture
@@ -39,7 +38,7 @@ func newServer(c Config) *Server {
 	s := &Server{
 		config:  c,
 		routes:  http.NewServeMux(),
-		store:   store{folder: c.Images, write: picture.WriteFile},
+		store:   newStore(c.Images),
 		queue:   queue{places: c.Queue, workers: max(1, len(c.Devices))},
 		newID:   newID,
 		newSeed: sdxl.RandomSeed,
@@ -99,6 +98,9 @@ func (s *Server) healthz(x *exchange) error {
 func (s *Server) readyz(x *exchange) error {
 	if err := s.ready(); err != nil {
 		return err
+	}
+	if err := s.store.probe(); err != nil { // 503 whatever a request for an image would get: that is what is asked here
+		return &failure{kind: storeBroken, detail: classify(err).words(), err: err}
 	}
 	return x.reply(http.StatusOK, struct {
 		Status  string            `json:"status"`

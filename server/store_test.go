@@ -1,0 +1,367 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+const plain = `{"prompt":"a"}`
+
+// faults makes files fail, by the name of the operation; "open" is making one.
+type faults map[string]error
+
+func (f faults) create(root *os.Root, name string) (file, error) {
+	if err := f["open"]; err != nil {
+		return nil, &fs.PathError{Op: "openat", Path: name, Err: err}
+	}
+	made, err := createFile(root, name)
+	return &faultyFile{file: made, faults: f, name: name}, err
+}
+
+type faultyFile struct {
+	file
+	faults  faults
+	name    string
+	written int
+}
+
+func (f *faultyFile) fail(op string) error {
+	if err := f.faults[op]; err != nil {
+		return &fs.PathError{Op: op, Path: f.name, Err: err}
+	}
+	return nil
+}
+
+func (f *faultyFile) Write(b []byte) (int, error) {
+	op := "write"
+	if f.written == 0 {
+		op = "reserve"
+	}
+	if err := f.fail(op); err != nil {
+		n, werr := f.file.Write(b[:len(b)/2])
+		return n, errors.Join(err, werr)
+	}
+	return f.file.Write(b)
+}
+
+func (f *faultyFile) Seek(offset int64, whence int) (int64, error) {
+	f.written++
+	return f.file.Seek(offset, whence)
+}
+
+func (f *faultyFile) Truncate(n int64) error {
+	return errors.Join(f.fail("truncate"), f.file.Truncate(n))
+}
+func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.Sync()) }
+func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
+
+// What keeps an image from being written is answered before it is computed if it can be known then, /readyz tells it, and it leaves nothing
+// behind. When it has passed, images are drawn again.
+func TestStoreFaults(t *testing.T) {
+	const full, broken = "The folder of images is full", "The folder of images can't be used"
+	for _, c := range []struct {
+		op     string
+		err    error
+		status int
+		detail string
+		before bool // nothing is computed, and /readyz knows
+	}{
+		{"open", syscall.ENOSPC, 507, full, true}, // no inodes
+		{"open", syscall.EDQUOT, 507, full, true},
+		{"open", syscall.EMFILE, 503, broken, true},
+		{"open", syscall.ENFILE, 503, broken, true},
+		{"open", syscall.EROFS, 503, broken, true},
+		{"open", syscall.EACCES, 503, broken, true},
+		{"reserve", syscall.ENOSPC, 507, full, true},
+		{"reserve", syscall.EDQUOT, 507, full, true},
+		{"reserve", syscall.EFBIG, 507, full, true},
+		{"reserve", syscall.EIO, 503, broken, true},
+		{"write", syscall.ENOSPC, 507, full, false},
+		{"write", syscall.EIO, 503, broken, false},
+		{"truncate", syscall.EIO, 503, broken, false},
+		{"sync", syscall.EIO, 503, broken, false},
+		{"close", syscall.EDQUOT, 507, full, false},
+	} {
+		t.Run(c.op+" "+c.err.Error(), func(t *testing.T) {
+			b := loadedBench(t, nil)
+			made := id(t, b.do("POST", "/generate", plain))
+			b.base.calls.Store(0)
+			b.store.create = faults{c.op: c.err}.create
+			want := fmt.Sprintf(`{"detail":"%s: %v"}`, c.detail, c.err)
+			for path, body := range map[string]string{"/generate": plain, "/refine": `{"id":"` + made + `","prompt":"a"}`} {
+				w := b.do("POST", path, body)
+				if w.Code != c.status || w.Body.String() != want || (w.Header().Get("Retry-After") != "") != (c.status == 503) {
+					t.Errorf("%s: %d %s %v, want %d %s", path, w.Code, w.Body, w.Header(), c.status, want)
+				}
+			}
+			if computed := b.base.calls.Load() + b.refiner.calls.Load(); (computed == 0) != c.before {
+				t.Errorf("%d images were computed", computed)
+			}
+			if w := b.do("GET", "/readyz", ""); c.before && (w.Code != 503 || w.Body.String() != want) {
+				t.Errorf("/readyz: %d %s, want 503 %s", w.Code, w.Body, want)
+			}
+			if n := b.pictures(t); n != 1 {
+				t.Errorf("%d files: want the one of before", n)
+			}
+			if log := b.log.String(); strings.Count(log, "level=ERROR msg=request") < 2 || !strings.Contains(log, c.err.Error()) {
+				t.Errorf("log:\n%s", log)
+			}
+			b.store.create = createFile
+			id(t, b.do("POST", "/generate", plain))
+			if w := b.do("GET", "/readyz", ""); w.Code != http.StatusOK {
+				t.Errorf("/readyz: %d %s", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// The file of an image is there before the image is, with room for it and under another name, and becomes the image.
+func TestImageIsWrittenAside(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	b := loadedBench(t, nil)
+	var before fs.FileInfo
+	b.base.run = func(_ context.Context, r sdxl.Request) error {
+		entries, err := os.ReadDir(b.images)
+		if err != nil || len(entries) != 1 || !leftover.MatchString(entries[0].Name()) {
+			t.Errorf("%v, %v: want one temporary file", entries, err)
+			return err
+		}
+		before, err = entries[0].Info()
+		return err
+	}
+	made := id(t, b.do("POST", "/generate", plain))
+	after, err := os.Lstat(b.store.path(made))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(before, after) || before.Size() < 3*64*32 || after.Size() >= before.Size() {
+		t.Errorf("the file before had %d bytes, the image has %d; the same: %v", before.Size(), after.Size(), os.SameFile(before, after))
+	}
+	folder, err := os.Stat(b.images)
+	if err != nil || after.Mode() != 0o640 || folder.Mode() != 0o750|fs.ModeDir {
+		t.Errorf("file %v, folder %v, %v: want 0640 and 0750", after.Mode(), folder.Mode(), err)
+	}
+}
+
+// An image is synced before it has its name.
+func TestImageIsSynced(t *testing.T) {
+	b := loadedBench(t, nil)
+	synced := false
+	f := faults{}
+	b.store.create = func(root *os.Root, name string) (file, error) {
+		made, err := f.create(root, name)
+		return &watchedFile{made, func() {
+			synced = true
+			if entries, err := os.ReadDir(b.images); err != nil || len(entries) != 1 || entries[0].Name() != name {
+				t.Errorf("%v, %v: want %s alone", entries, err, name)
+			}
+		}}, err
+	}
+	id(t, b.do("POST", "/generate", plain))
+	if !synced {
+		t.Error("it was never synced")
+	}
+}
+
+type watchedFile struct {
+	file
+	sync func()
+}
+
+func (f *watchedFile) Sync() error {
+	f.sync()
+	return f.file.Sync()
+}
+
+// A folder that was removed, or replaced, while the server is idle or computes costs no image.
+func TestFolderIsMadeAgain(t *testing.T) {
+	remove := func(t *testing.T, b *bench) {
+		if err := os.RemoveAll(b.images); err != nil {
+			t.Error(err)
+		}
+	}
+	replace := func(t *testing.T, b *bench) {
+		moved := b.images + "-moved"
+		if err := errors.Join(os.RemoveAll(moved), os.Rename(b.images, moved), os.Mkdir(b.images, 0o700)); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, change := range map[string]func(*testing.T, *bench){"removed": remove, "replaced": replace} {
+		t.Run(name, func(t *testing.T) {
+			b := loadedBench(t, nil)
+			old := id(t, b.do("POST", "/generate", plain))
+			change(t, b)
+			if w := b.do("GET", "/download/"+old, ""); w.Code != 404 || w.Body.String() != `{"detail":"Image not found"}` {
+				t.Errorf("an image that went with the folder: %d %s", w.Code, w.Body)
+			}
+			if w := b.do("GET", "/readyz", ""); w.Code != 200 {
+				t.Errorf("/readyz: %d %s", w.Code, w.Body)
+			}
+			change(t, b)
+			idle := id(t, b.do("POST", "/generate", plain))
+			if w := b.do("GET", "/download/"+idle, ""); w.Code != 200 {
+				t.Errorf("an image after it: %d %s", w.Code, w.Body)
+			}
+			b.base.run = func(context.Context, sdxl.Request) error {
+				change(t, b)
+				return nil
+			}
+			computing := id(t, b.do("POST", "/generate", plain))
+			if w := b.do("GET", "/download/"+computing, ""); w.Code != 200 {
+				t.Errorf("an image that was computed meanwhile: %d %s", w.Code, w.Body)
+			}
+			if n := b.pictures(t); n != 1 {
+				t.Errorf("%d files, want 1", n)
+			}
+		})
+	}
+	b := loadedBench(t, nil)
+	remove(t, b)
+	if err := os.WriteFile(b.images, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if w := b.do("POST", "/generate", plain); w.Code != 503 || w.Body.String() != `{"detail":"The folder of images can't be used: not a directory"}` || b.base.calls.Load() > 0 {
+		t.Errorf("a file in the folder's place: %d %s, %d computed", w.Code, w.Body, b.base.calls.Load())
+	}
+}
+
+// A folder in which nothing can be written is told at the start. In /proc not even root can.
+func TestStartsWithWritableFolder(t *testing.T) {
+	load := func(int) (Engine, error) { return nil, errors.New("unused") }
+	if runtime.GOOS == "linux" {
+		if _, err := New(Config{Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images: ") {
+			t.Errorf("/proc/self: %v", err)
+		}
+	}
+	folder := filepath.Join(t.TempDir(), "images")
+	if err := os.Mkdir(folder, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		if _, err := New(Config{Load: load, Images: folder}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a folder without write permission: %v", err)
+		}
+	}
+}
+
+// What a killed server left is removed at the start, and nothing else is.
+func TestSweep(t *testing.T) {
+	b := loadedBench(t, nil)
+	// The server is killed while it computes: nothing that it would do afterwards is done.
+	killed, err := b.store.begin("11111111-1111-4111-8111-111111111111", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := []string{killed.temporary, ".22222222-2222-4222-8222-222222222222.png.tmp-ABCDEFGHI7", ".probe.tmp-ABCDEFGHI7"}
+	kept := []string{"11111111-1111-4111-8111-111111111111.png", ".hidden", ".notes.png.tmp-ABCDEFGHI7", ".probe.tmp-short", "x.tmp-ABCDEFGHI7"}
+	for _, name := range append(left[1:], kept...) {
+		if err := os.WriteFile(filepath.Join(b.images, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := ".33333333-3333-4333-8333-333333333333.png.tmp-ABCDEFGHI7"
+	if err := os.Mkdir(filepath.Join(b.images, folder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	later := newBench(t, func(c *Config) { c.Images = b.images })
+	for _, name := range left {
+		if _, err := os.Lstat(filepath.Join(b.images, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was not swept: %v", name, err)
+		}
+	}
+	for _, name := range append(kept, folder) {
+		if _, err := os.Lstat(filepath.Join(b.images, name)); err != nil {
+			t.Errorf("%s was swept: %v", name, err)
+		}
+		if name != kept[0] {
+			if err := os.Remove(filepath.Join(b.images, name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if log := later.log.String(); !strings.Contains(log, "files=3") {
+		t.Errorf("log:\n%s", log)
+	}
+	// The server was not killed after all: its image is written all the same.
+	if err := killed.commit([]byte("png")); err != nil {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(b.store.path("11111111-1111-4111-8111-111111111111")); err != nil || string(data) != "png" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// Only a regular file is an image, whatever its name.
+func TestOnlyRegularFiles(t *testing.T) {
+	b := loadedBench(t, nil)
+	made := id(t, b.do("POST", "/generate", plain))
+	outside := filepath.Join(t.TempDir(), "outside.png")
+	data, err := os.ReadFile(b.store.path(made))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(outside, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, place := range map[string]func(path string) error{
+		"folder":                  func(path string) error { return os.Mkdir(path, 0o700) },
+		"pipe":                    func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"link to another image":   func(path string) error { return os.Symlink(fileName(made), path) },
+		"link out of the folder":  func(path string) error { return os.Symlink(outside, path) },
+		"link that leads nowhere": func(path string) error { return os.Symlink("nowhere", path) },
+	} {
+		fresh, err := newID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := place(b.store.path(fresh)); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []struct{ method, path, body string }{
+			{"GET", "/download/" + fresh, ""}, {"HEAD", "/download/" + fresh, ""}, {"POST", "/refine", `{"id":"` + fresh + `","prompt":"a"}`},
+		} {
+			if got := b.do(w.method, w.path, w.body); got.Code != 404 || got.Body.String() != `{"detail":"Image not found"}` {
+				t.Errorf("a %s: %s %s: %d %s", what, w.method, w.path, got.Code, got.Body)
+			}
+		}
+		if err := os.Remove(b.store.path(fresh)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// An image that vanishes while its request waits for a device is not found.
+func TestSourceVanishes(t *testing.T) {
+	b := loadedBench(t, nil)
+	made := id(t, b.do("POST", "/generate", plain))
+	open := gate(b.base)
+	first := b.start(t.Context(), "/generate", plain)
+	for b.base.inside.Load() == 0 {
+		runtime.Gosched()
+	}
+	second := b.start(t.Context(), "/refine", `{"id":"`+made+`","prompt":"a"}`)
+	for waiting := 0; waiting == 0; runtime.Gosched() {
+		b.queue.mu.Lock()
+		waiting = len(b.queue.waiting)
+		b.queue.mu.Unlock()
+	}
+	if err := os.Remove(b.store.path(made)); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	id(t, <-first)
+	if w := <-second; w.Code != 404 || w.Body.String() != `{"detail":"Image not found"}` || b.refiner.calls.Load() > 0 {
+		t.Errorf("%d %s, %d computed", w.Code, w.Body, b.refiner.calls.Load())
+	}
+}
