@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/goxl/goxl/internal/picture"
 	"github.com/goxl/goxl/models/sdxl"
@@ -128,7 +129,23 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	if err := p.commit(data); err != nil {
 		return err
 	}
-	return x.reply(http.StatusOK, map[string]string{"id": id})
+	warnings := distinct(result.Warnings)
+	x.warned = len(warnings)
+	s.config.Log.Debug("image", slog.String("id", id), slog.Any("warnings", warnings))
+	return x.reply(http.StatusOK, struct {
+		ID       string   `json:"id"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{id, warnings})
+}
+
+// distinct leaves out what was said before: each text encoder says that it cut the prompt.
+func distinct(warnings []string) (list []string) {
+	for _, w := range warnings {
+		if !slices.Contains(list, w) {
+			list = append(list, w)
+		}
+	}
+	return list
 }
 
 // ended is the error of what a worker did within ctx. Once ctx has ended, whatever came of it, nobody would learn the id.
@@ -144,9 +161,6 @@ func ended(ctx context.Context, w *worker, err error) error {
 
 // encode makes the PNG of a result.
 func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
-	for _, w := range result.Warnings {
-		s.config.Log.Warn("computing a picture", slog.String("warning", w))
-	}
 	if n := len(result.Images); n != 1 {
 		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -42,8 +43,9 @@ var answers = map[kind]struct {
 	detail string        // unless the error lists problems
 	retry  time.Duration // the least Retry-After; 0 sends none
 	hangUp bool          // the rest of the request was not read
+	level  slog.Level    // of the log's record: an error is what somebody has to look after
 }{
-	internal:     {status: http.StatusInternalServerError, detail: "Internal Server Error"},
+	internal:     {status: http.StatusInternalServerError, detail: "Internal Server Error", level: slog.LevelError},
 	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},
 	notFound:     {status: http.StatusNotFound, detail: "Not Found"},
 	noImage:      {status: http.StatusNotFound, detail: "Image not found"},
@@ -52,12 +54,12 @@ var answers = map[kind]struct {
 	bodyTooSlow:  {status: http.StatusRequestTimeout, detail: "Request body did not arrive in time", hangUp: true},
 	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
 	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
-	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second},
-	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one"},
-	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full"},
-	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second},
-	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this picture; it is being opened again"},
-	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second},
+	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
+	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one", level: slog.LevelWarn},
+	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
+	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},
+	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this picture; it is being opened again", level: slog.LevelError},
+	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
 	stopping:     {status: http.StatusServiceUnavailable, detail: "The server is stopping", retry: 10 * time.Second, hangUp: true},
 	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
@@ -106,8 +108,8 @@ func classify(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.As(err, &request):
-		return &failure{kind: invalid, problems: []problem{requestProblem(request)}, err: err}
+	case errors.As(err, &request): // without err, whose words have the value, which may be a prompt
+		return &failure{kind: invalid, problems: []problem{requestProblem(request)}}
 	case errors.Is(err, kernels.ErrMemory):
 		return &failure{kind: tooLarge, err: err}
 	case errors.Is(err, errStopped):

@@ -3,10 +3,12 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -28,7 +30,9 @@ type exchange struct {
 	began  time.Time
 	log    *slog.Logger
 	status int    // 0 until answered
-	id     string // of the picture, if there is one
+	id     string // of the image, if there is one
+	warned int    // warnings that the client was given
+	level  slog.Level
 	err    error
 }
 
@@ -68,15 +72,16 @@ func (x *exchange) reply(status int, body any) error {
 
 // fail answers an error, if nothing was answered yet, and keeps it for the log.
 func (x *exchange) fail(err error) {
-	x.err = err
+	f := classify(err)
 	if x.status != 0 {
+		x.err, x.level = f, answers[f.kind].level
 		return
 	}
-	f := classify(err)
 	if f.kind == clientGone && x.r.Context().Err() == nil {
-		f = &failure{kind: internal} // something else was cancelled; the client still waits
+		f = &failure{kind: internal, err: err} // something else was cancelled; the client still waits
 	}
 	a := answers[f.kind]
+	x.err, x.level = f, a.level
 	if a.retry > 0 {
 		retry := max(a.retry, f.retry)
 		x.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
@@ -93,21 +98,28 @@ func (x *exchange) fail(err error) {
 	}
 }
 
-// record logs the request. Errors of the server's own are logged with their reason, which the client does not get.
+// longestPath is how many bytes of a path the log has; the paths that are served are shorter.
+const longestPath = 128
+
+// record logs the request: with the reason of an error of the server's own, which the client does not get, and without anything that the client
+// wrote but the path.
 func (x *exchange) record() {
-	level := slog.LevelInfo
-	if x.status >= 500 {
-		level = slog.LevelError
+	path := x.r.URL.Path
+	if len(path) > longestPath {
+		path = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(path[:longestPath], ""), len(path))
 	}
 	attrs := []slog.Attr{
-		slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path),
+		slog.String("method", x.r.Method), slog.String("path", path), slog.String("client", x.r.RemoteAddr),
 		slog.Int("status", x.status), slog.Duration("duration", time.Since(x.began)),
 	}
 	if x.id != "" {
 		attrs = append(attrs, slog.String("id", x.id))
 	}
+	if x.warned > 0 {
+		attrs = append(attrs, slog.Int("warnings", x.warned))
+	}
 	if x.err != nil {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	x.log.LogAttrs(x.r.Context(), level, "request", attrs...)
+	x.log.LogAttrs(x.r.Context(), x.level, "request", attrs...)
 }

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// last is the log's last record.
+func (b *bench) last() string {
+	lines := strings.Split(strings.TrimSpace(b.log.String()), "\n")
+	return lines[len(lines)-1]
+}
+
+// What the engine warns of reaches the client, once each, and there is no such field where it warns of nothing.
+func TestWarnings(t *testing.T) {
+	b := loadedBench(t, nil)
+	warn := func(list ...string) func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) {
+		return func(r sdxl.Request, img *image.NRGBA) (*sdxl.Result, error) {
+			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: list}, nil
+		}
+	}
+	b.newID = func() (string, error) { return "11111111-1111-4111-8111-111111111111", nil }
+	body := map[string]string{"/generate": plain, "/refine": `{"id":"11111111-1111-4111-8111-111111111111","prompt":"a"}`}
+	for _, c := range []struct {
+		warnings []string
+		want     string
+	}{
+		{nil, ""},
+		{[]string{"cut <here>", "too large", "cut <here>"}, `,"warnings":["cut <here>","too large"]`},
+	} {
+		b.base.give = warn(c.warnings...)
+		b.refiner.give = b.base.give
+		for _, path := range []string{"/generate", "/refine"} {
+			w := b.do("POST", path, body[path])
+			if want := `{"id":"11111111-1111-4111-8111-111111111111"` + c.want + `}`; w.Code != 200 || w.Body.String() != want {
+				t.Errorf("%s: %d %s, want %s", path, w.Code, w.Body, want)
+			}
+			if got := strings.Contains(b.last(), "warnings=2"); got != (c.warnings != nil) {
+				t.Errorf("%s: %s", path, b.last())
+			}
+		}
+	}
+}
+
+// Nothing that a client writes in a body is in the log, whatever becomes of it, unless the log is of level debug.
+func TestLogHasNoPrompt(t *testing.T) {
+	const secret = "Tr0ub4dor"
+	draw := func(b *bench) {
+		b.base.give = func(r sdxl.Request, img *image.NRGBA) (*sdxl.Result, error) {
+			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: []string{"the prompt was cut; left out: " + r.Prompt}}, nil
+		}
+	}
+	for name, c := range map[string]struct {
+		body    string
+		status  int
+		prepare func(*bench)
+	}{
+		"drawn":        {`{"prompt":"` + secret + `","negative_prompt":"` + secret + `"}`, 200, draw},
+		"wrong type":   {`{"prompt":["` + secret + `"]}`, 422, draw},
+		"wrong field":  {`{"prompt":"a","width":"` + secret + `","scheduler":"` + secret + `","seed":"` + secret + `","guidance_scale":"` + secret + `"}`, 422, draw},
+		"no JSON":      {secret, 422, draw},
+		"half of JSON": {`{"prompt":"` + secret, 422, draw},
+		"refused by Check": {`{"prompt":"` + secret + `"}`, 422, func(b *bench) {
+			b.base.check = func(r sdxl.Request, _ bool) error {
+				return &sdxl.RequestError{Field: "prompt", Value: fmt.Sprintf("%q", r.Prompt), Allowed: "UTF-8 text"}
+			}
+		}},
+		"refused late": {`{"prompt":"` + secret + `"}`, 422, func(b *bench) {
+			b.base.give = func(r sdxl.Request, _ *image.NRGBA) (*sdxl.Result, error) {
+				return nil, fmt.Errorf("late: %w", &sdxl.RequestError{Field: "prompt", Value: r.Prompt, Allowed: "UTF-8 text"})
+			}
+		}},
+	} {
+		b := loadedBench(t, nil)
+		c.prepare(b)
+		if w := b.do("POST", "/generate", c.body); w.Code != c.status {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if log := b.log.String(); strings.Contains(log, secret) {
+			t.Errorf("%s: log:\n%s", name, log)
+		}
+	}
+	b := loadedBench(t, nil)
+	b.config.Log = slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	draw(b)
+	id(t, b.do("POST", "/generate", `{"prompt":"`+secret+`"}`))
+	if !strings.Contains(b.log.String(), `level=DEBUG msg=image`) || !strings.Contains(b.log.String(), secret) {
+		t.Errorf("log of level debug:\n%s", b.log)
+	}
+}
+
+// A record names who asked, and of a path no more than the paths that are served have.
+func TestLogRecord(t *testing.T) {
+	b := loadedBench(t, nil)
+	for path, want := range map[string]string{
+		"/healthz":                       "path=/healthz client=192.0.2.7:4321 status=200 ",
+		"/" + strings.Repeat("é", 30000): `path="/` + strings.Repeat("é", 63) + `… (60001 bytes)" client=192.0.2.7:4321 status=404 `,
+		"/a%0Alevel=ERROR":               `path="/a\nlevel=ERROR" client=192.0.2.7:4321 status=404 `,
+	} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.RemoteAddr = "192.0.2.7:4321"
+		b.ServeHTTP(httptest.NewRecorder(), r)
+		if !strings.Contains(b.last(), want) || len(b.last()) > 400 {
+			t.Errorf("%.40s: %s", path, b.last())
+		}
+	}
+}
+
+// Only what somebody has to look after is an error in the log.
+func TestLogLevels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			prepare func(*bench)
+			status  int
+			level   string
+		}{
+			"drawn":          {func(*bench) {}, 200, "INFO"},
+			"refused":        {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return &sdxl.RequestError{Field: "x"} } }, 422, "INFO"},
+			"queue full":     {func(b *bench) { b.queue.places = 0; b.queue.free = nil }, 503, "WARN"},
+			"too large":      {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return kernels.ErrMemory } }, 507, "WARN"},
+			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},
+			"failed":         {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return errors.New("x") } }, 500, "ERROR"},
+			"folder is full": {func(b *bench) { b.store.create = faults{"open": errors.New("x")}.create }, 503, "ERROR"},
+		} {
+			b := loadedBench(t, nil)
+			c.prepare(b)
+			w := b.do("POST", "/generate", plain)
+			if w.Code != c.status || !strings.Contains(b.last(), "level="+c.level+" msg=request") {
+				t.Errorf("%s: %d, want %d, and level %s in %s", name, w.Code, c.status, c.level, b.last())
+			}
+		}
+	})
+	for k, a := range answers {
+		if (a.status == http.StatusInternalServerError) != (a.level == slog.LevelError) && k != storeFull && k != storeBroken {
+			t.Errorf("kind %d: %+v", k, a)
+		}
+	}
+}
