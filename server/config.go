@@ -27,17 +27,18 @@ type Placed interface{ DeviceName() string }
 
 // Config says what a server does. Load and Images are required.
 type Config struct {
-	Devices     []string                          // names of the devices, until an engine that is Placed tells another; each has a worker of its own; none is one device without a name
-	Load        func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
-	LoadRefiner func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
-	Schedulers  []string                          // names that a request may ask for
-	Images      string                            // folder of the images, made if missing
-	Queue       int                               // requests that may wait while every device computes; 0 lets none wait
-	Watermark   bool                              // diffusers' invisible watermark
-	Version     string                            // for the PNG text
-	Log         *slog.Logger                      // nil discards
-	BodyTimeout time.Duration                     // for a request's body to arrive; 0 is 30 s
-	Drain       time.Duration                     // for queued work once Run's context is done; 0 is a minute
+	Devices      []string                          // names of the devices, until an engine that is Placed tells another; each has a worker of its own; none is one device without a name
+	Load         func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
+	LoadRefiner  func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
+	Schedulers   []string                          // names that a request may ask for
+	Images       string                            // folder of the images, made if missing
+	Queue        int                               // requests that may wait while every device computes; 0 lets none wait
+	Watermark    bool                              // diffusers' invisible watermark
+	Version      string                            // for the PNG text
+	Log          *slog.Logger                      // nil discards
+	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
+	BodyTimeout  time.Duration                     // for a request's body to arrive; 0 is 30 s
+	Drain        time.Duration                     // for queued work once Run's context is done; 0 is a minute
 }
 
 // New checks the configuration, makes the folder of images, removes temporary files that a killed server left there, and fails if none can be
@@ -62,7 +63,12 @@ func New(c Config) (*Server, error) {
 	if c.Drain == 0 {
 		c.Drain = time.Minute
 	}
+	hosts, err := hostSet(c.AllowedHosts)
+	if err != nil {
+		return nil, fmt.Errorf("server: AllowedHosts has %w", err)
+	}
 	s := newServer(c)
+	s.hosts = hosts
 	swept, err := s.store.sweep()
 	if err == nil {
 		err = s.store.probe()

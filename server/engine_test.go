@@ -147,7 +147,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 			return b.refiner, nil
 		},
 		Schedulers: []string{"euler", "ddim", "heun"},
-		Images:     b.images, Queue: 64, Watermark: true, Version: "test", Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Images:     b.images, Queue: 64, Watermark: true, Version: "test", AllowedHosts: []string{"x", "example.com"}, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	if change != nil {
 		change(&c)

@@ -25,6 +25,7 @@ const (
 	bodyTooLarge
 	bodyTooSlow
 	badBody
+	foreignHost
 	noRefiner
 	queueFull
 	tooLarge
@@ -53,6 +54,8 @@ var answers = map[kind]struct {
 	bodyTooLarge: {status: http.StatusRequestEntityTooLarge, detail: "Request body is too large: must be at most 65536 bytes", hangUp: true},
 	bodyTooSlow:  {status: http.StatusRequestTimeout, detail: "Request body did not arrive in time", hangUp: true},
 	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
+	foreignHost: {status: http.StatusForbidden, hangUp: true,
+		detail: "The Host header is none of this server's: it listens on a loopback address and answers to localhost, loopback addresses and -allowed-hosts"},
 	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
 	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
 	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one", level: slog.LevelWarn},

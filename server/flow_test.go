@@ -266,12 +266,13 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, c := range map[string]Config{
-		"Load is nil":            {Images: "x"},
-		"Images is empty":        {Load: load},
-		"Queue is -1":            {Load: load, Images: t.TempDir(), Queue: -1},
-		"Drain -1s":              {Load: load, Images: t.TempDir(), Drain: -1e9},
-		"folder of images":       {Load: load, Images: file},
-		"BodyTimeout is -1s and": {Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
+		"Load is nil":               {Images: "x"},
+		"Images is empty":           {Load: load},
+		"Queue is -1":               {Load: load, Images: t.TempDir(), Queue: -1},
+		"Drain -1s":                 {Load: load, Images: t.TempDir(), Drain: -1e9},
+		"folder of images":          {Load: load, Images: file},
+		"AllowedHosts has \"a:80\"": {Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
+		"BodyTimeout is -1s and":    {Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

@@ -124,8 +124,10 @@ func TestLogLevels(t *testing.T) {
 			status  int
 			level   string
 		}{
-			"drawn":          {func(*bench) {}, 200, "INFO"},
-			"refused":        {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return &sdxl.RequestError{Field: "x"} } }, 422, "INFO"},
+			"drawn": {func(*bench) {}, 200, "INFO"},
+			"refused": {func(b *bench) {
+				b.base.check = func(sdxl.Request, bool) error { return &sdxl.RequestError{Field: "x"} }
+			}, 422, "INFO"},
 			"queue full":     {func(b *bench) { b.queue.places = 0; b.queue.free = nil }, 503, "WARN"},
 			"too large":      {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return kernels.ErrMemory } }, 507, "WARN"},
 			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},

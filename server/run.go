@@ -41,6 +41,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
 	}
+	s.loopback.Store(onLoopback(l))
 	served, loaded, ended := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)

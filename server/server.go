@@ -23,6 +23,9 @@ type Server struct {
 	newID   func() (string, error) // a fresh id for a picture
 	newSeed func() uint64
 
+	hosts    map[string]bool // Config.AllowedHosts
+	loopback atomic.Bool     // it listens on a loopback address
+
 	draining atomic.Bool
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
@@ -88,6 +91,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.fail(fmt.Errorf("panic: %v\n%s", p, strings.TrimSpace(string(debug.Stack()))))
 		}
 	}()
+	if err := s.checkHost(r.Host); err != nil {
+		x.fail(err)
+		return
+	}
 	s.routes.ServeHTTP(x, r)
 }
 

@@ -33,6 +33,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 type options struct {
 	models
 	address, images string
+	hosts           []string
 	queue           int
 	drain           time.Duration
 	watermark       bool
@@ -49,6 +50,10 @@ func run(args []string, stderr io.Writer) int {
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the pictures, made if missing; pictures stay there until somebody removes them")
+	fs.Func("allowed-hosts", "further host `names` and addresses, with commas between them, that requests may have in their Host header while -addr is a loopback address; others than this machine's are answered 403", func(list string) (err error) {
+		o.hosts, err = server.ParseHosts(list)
+		return err
+	})
 	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while every device computes; the next is answered 503")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once")
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into pictures; -watermark=false leaves it out")
@@ -84,7 +89,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	}
 	c := server.Config{
 		Schedulers: scheduler.Names(),
-		Images:     o.images, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		Version: cli.Version(), Log: log,
 	}
 	here := processor{models: o.models, log: log}

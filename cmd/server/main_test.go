@@ -51,6 +51,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-images", t.TempDir(), "-addr", taken.Addr().String()}, 1, "address already in use"},
 		{[]string{"-model", missing, "-images", t.TempDir(), "-addr", "127.0.0.1:0"}, 1, missing},
 		{[]string{"-model", "synth:tiny", "-device", "cpu", "-gpu-memory", "1GiB"}, 2, "-gpu-memory 1GiB: has no meaning for -device cpu"},
+		{[]string{"-model", "synth:tiny", "-allowed-hosts", "ok,http://a"}, 2, `invalid value "ok,http://a" for flag -allowed-hosts: "http://a": must be a host name or address`},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {
