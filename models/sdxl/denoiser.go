@@ -66,9 +66,14 @@ func (d *denoiser) predict(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
 	return b.Guidance(m, guidance, rescale)
 }
 
-// step compiles one sampling step in a precision, 0 is the network's: the latents x are a state that the solver advances.
+// step compiles one sampling step in a precision, 0 is the network's.
 func (d *denoiser) step(s shape, precision kernels.DType) (*nn.Program, error) {
-	return d.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), func(b *nn.Builder) {
+	return d.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), d.sampling(s))
+}
+
+// sampling states one sampling step: the latents x are a state that the solver advances.
+func (d *denoiser) sampling(s shape) func(*nn.Builder) {
+	return func(b *nn.Builder) {
 		image := []int{s.batch, s.height, s.width, d.config.InChannels}
 		x := b.Input("x", kernels.State, kernels.F32, image...)
 		noise := b.Input("noise", kernels.Step, kernels.F32, image...)
@@ -78,7 +83,7 @@ func (d *denoiser) step(s shape, precision kernels.DType) (*nn.Program, error) {
 			history[i] = b.Input(historyName(i), kernels.State, kernels.F32, image...)
 		}
 		b.Solve(x, d.predict(b, s, x), noise, coefficients, history)
-	})
+	}
 }
 
 // prediction states the model's output alone, for sampling loops of the caller's, under the key that tells it from others.

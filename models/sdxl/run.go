@@ -52,13 +52,9 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 			run.Close()
 		}
 	}()
-	u, f := p.unet.config, p.vae.Config.ScaleFactor()
-	guided := r.Guidance > 1 && u.TimeCondProjDim == 0
-	run.shape = shape{
-		batch: r.Count, height: size.Height / f, width: size.Width / f,
-		tokens: p.encoder2.tokenizer.MaxLength(), text: u.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
-		guided: guided, rescaled: guided && r.GuidanceRescale > 0, history: schedule.History,
-	}
+	guided := r.Guidance > 1 && p.unet.config.TimeCondProjDim == 0
+	run.shape = p.newShape(r.Count, size)
+	run.shape.guided, run.shape.rescaled, run.shape.history = guided, guided && r.GuidanceRescale > 0, schedule.History
 	warn := func(s string) { run.warnings = append(run.warnings, s) }
 	if w := p.sizeWarning(size); w != "" {
 		warn(w)
@@ -80,6 +76,15 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 	}
 	run.replay = replay{random: *run.random, given: []given{{0, x}}}
 	return run, run.load(ctx)
+}
+
+// newShape is that of a step without guidance and without history.
+func (p *Pipeline) newShape(batch int, size Size) shape {
+	f := p.vae.Config.ScaleFactor()
+	return shape{
+		batch: batch, height: size.Height / f, width: size.Width / f,
+		tokens: p.encoder2.tokenizer.MaxLength(), text: p.unet.config.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
+	}
 }
 
 // load compiles the step and gives it prompt, first latents and an empty history.

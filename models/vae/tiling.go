@@ -20,11 +20,21 @@ func (a *Autoencoder) Program(decode bool, height, width int) (*nn.Program, erro
 	if a.Tile > 0 {
 		height, width = min(height, a.Tile), min(width, a.Tile)
 	}
+	return a.Network.Program(a.stage(decode, height, width))
+}
+
+// Graph states the decoder, or the encoder, for a whole image of height×width pixels.
+func (a *Autoencoder) Graph(decode bool, height, width int) func(*nn.Builder) {
+	_, build := a.stage(decode, height, width)
+	return build
+}
+
+func (a *Autoencoder) stage(decode bool, height, width int) (key string, build func(*nn.Builder)) {
 	if decode {
 		f := a.Config.ScaleFactor()
-		return a.Network.Program(a.decoding(height/f, width/f))
+		return a.decoding(height/f, width/f)
 	}
-	return a.Network.Program(a.encoding(height, width))
+	return a.encoding(height, width)
 }
 
 // tiled maps tiles of an image, of size a side, and joins the results: each is mixed over extent with the one above, then with the one to the left,

@@ -1,0 +1,90 @@
+package sdxl
+
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/scheduler"
+)
+
+// Cost is about how long a model's images take on a device: seconds for one image, of its pixels. Text encoders are left out, since they take
+// less than a step does at the model's own size.
+type Cost struct {
+	Step           Polynomial // one evaluation of the UNet with guidance
+	Encode, Decode Polynomial // the autoencoder's
+}
+
+// Polynomial has the factors of 1, n and n².
+type Polynomial [3]float64
+
+// At is the value at n.
+func (p Polynomial) At(n float64) float64 { return p[0] + n*(p[1]+n*p[2]) }
+
+// Seconds is about how long a request takes. Its width, height, count, guidance, scheduler, steps and strength must be given; image to image computes the
+// strength's share of the steps.
+func (c Cost) Seconds(r Request, imageToImage bool) float64 {
+	once, step := c.parts(r, imageToImage)
+	return once + step*float64(r.Steps)
+}
+
+// Steps is the most steps that take so many seconds, the autoencoder's time included; 0 or less if there is no time for one.
+func (c Cost) Steps(r Request, imageToImage bool, seconds float64) float64 {
+	once, step := c.parts(r, imageToImage)
+	return (seconds - once) / step
+}
+
+// parts are the seconds that a request takes whatever its steps, and those of each step.
+func (c Cost) parts(r Request, imageToImage bool) (once, step float64) {
+	pixels, images := float64(r.Width)*float64(r.Height), float64(r.Count)
+	once, step = images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(r.Scheduler))
+	if r.Guidance <= 1 {
+		step /= 2
+	}
+	if imageToImage {
+		once += images * c.Encode.At(pixels)
+		step *= r.Strength
+	}
+	return once, step
+}
+
+// Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is the operations of the
+// model's plans, which are a polynomial of the pixels: convolutions take a pixel as many each, attention as many as there are pixels.
+func (p *Pipeline) Cost(flops float64) (Cost, error) {
+	if !(flops > 0) {
+		return Cost{}, fmt.Errorf("sdxl: %v operations a second: must be above 0", flops)
+	}
+	f := p.vae.Config.ScaleFactor()
+	unit := 4 * f << (len(p.unet.config.BlockOutChannels) - 1) // every level of the UNet halves it without a rest
+	var c Cost
+	for _, part := range []struct {
+		into  *Polynomial
+		build func(side int) func(*nn.Builder)
+	}{
+		{&c.Step, func(side int) func(*nn.Builder) {
+			guided := p.newShape(1, Size{side, side})
+			guided.guided = true
+			return p.unet.sampling(guided)
+		}},
+		{&c.Encode, func(side int) func(*nn.Builder) { return p.vae.Graph(false, side, side) }},
+		{&c.Decode, func(side int) func(*nn.Builder) { return p.vae.Graph(true, side, side) }},
+	} {
+		var n, y [3]float64
+		for i := range n {
+			side := unit << i
+			g, err := nn.Build(p.options.Device, part.build(side))
+			if err != nil {
+				return Cost{}, err
+			}
+			n[i], y[i] = float64(side*side), float64(g.Plan.FLOPs())/flops
+		}
+		*part.into = through(n, y)
+	}
+	return c, nil
+}
+
+// through is the polynomial with the values y at n.
+func through(n, y [3]float64) Polynomial {
+	first := (y[1] - y[0]) / (n[1] - n[0])
+	second := ((y[2]-y[1])/(n[2]-n[1]) - first) / (n[2] - n[0])
+	return Polynomial{y[0] - n[0]*first + n[0]*n[1]*second, first - (n[0]+n[1])*second, second}
+}
