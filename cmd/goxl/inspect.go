@@ -22,9 +22,9 @@ import (
 
 var inspectCommand = command{
 	name: "inspect", summary: "tell what a model, folder or file is, and what is wrong with it", synopsis: "DIR|FILE|synth:NAME [flags]",
-	notes: `Lists components with their tensors, reads every configuration and checks every tensor's name,
-shape and type against it, without computing. The exit status is 0 only if generate or refine can
-use what was inspected.`,
+	notes: `Lists components with their tensors, opens a model as generate does and draws one step of its
+smallest image, for which it reads all weights. Where that fails, it names every configuration, tensor
+and file that is wrong. The exit status is 0 only if generate or refine can use what was inspected.`,
 	operand: "DIR, FILE or synth:NAME",
 	define: func(fs *flag.FlagSet) action {
 		i := &inspection{}
@@ -36,7 +36,8 @@ use what was inspected.`,
 // inspection is the flags of inspect, and what it finds.
 type inspection struct {
 	variant  string
-	device   kernels.Device // to open with; nothing is computed on it
+	device   kernels.Device // to open with
+	try      func(*sdxl.Pipeline) error
 	rows     []row
 	notes    []string
 	problems []string
@@ -47,13 +48,14 @@ type row struct{ component, class, file, dtypes, tensors, parameters, size strin
 
 func (i *inspection) problem(err error) { i.problems = append(i.problems, err.Error()) }
 
-func (i *inspection) run(_ context.Context, s streams, path string) (err error) {
+func (i *inspection) run(ctx context.Context, s streams, path string) (err error) {
 	device, err := cpu.New(cpu.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	i.device = device
+	i.try = func(p *sdxl.Pipeline) error { return p.Trial(ctx) }
 
 	var facts [][2]string
 	if strings.HasPrefix(path, "synth:") {
@@ -61,7 +63,7 @@ func (i *inspection) run(_ context.Context, s streams, path string) (err error) 
 	} else {
 		facts, err = i.stored(path)
 	}
-	if err != nil {
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	i.print(s.out, path, facts)
@@ -137,12 +139,13 @@ func (i *inspection) file(path string) {
 
 // open opens the whole model as generate does, which finds what doesn't fit together.
 func (i *inspection) open(path string) [][2]string {
-	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New((*noteHandler)(i))})
+	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New(noteTaker{i})})
 	if err != nil {
 		i.problem(err)
 		return nil
 	}
 	info := p.Info()
+	i.trial(p)
 	if err := p.Close(); err != nil {
 		i.problem(err)
 	}
@@ -156,36 +159,6 @@ func (i *inspection) open(path string) [][2]string {
 		{"scheduler", info.Scheduler},
 		{"parameters", count(info.Parameters)},
 	}
-}
-
-// noteHandler makes notes of warnings.
-type noteHandler inspection
-
-// Enabled implements [slog.Handler].
-func (h *noteHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn
-}
-
-// Handle implements [slog.Handler].
-func (h *noteHandler) Handle(_ context.Context, r slog.Record) error {
-	var attrs []slog.Attr
-	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
-	h.notes = append(h.notes, note(r.Message, attrs...))
-	return nil
-}
-
-// WithAttrs implements [slog.Handler]; nothing that is inspected logs with attributes of its own.
-func (h *noteHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-// WithGroup implements [slog.Handler], as WithAttrs.
-func (h *noteHandler) WithGroup(string) slog.Handler { return h }
-
-// note is a warning as a line of the list of notes.
-func note(message string, attrs ...slog.Attr) string {
-	for _, a := range attrs {
-		message += fmt.Sprintf("; %s: %v", a.Key, a.Value)
-	}
-	return message
 }
 
 func (i *inspection) print(w io.Writer, path string, facts [][2]string) {

@@ -27,7 +27,7 @@ type modelFolder struct {
 	*weights.Folder
 	variant weights.Variant
 	refiner bool
-	left    []string // notes that opening the model gives too
+	left    []string // notes of the parts, which opening the model gives too
 }
 
 // leftOut notes settings that a configuration has and goxl leaves out.
@@ -37,13 +37,15 @@ func (m *modelFolder) leftOut(file string, keys []string) {
 	}
 }
 
-// folder inspects a folder in diffusers' layout, each part for itself, so that one problem hides no other.
+// folder inspects a folder in diffusers' layout: it opens and tries it as generate does. Only where that fails it checks each part for itself,
+// so that one problem hides no other.
 func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	opened, err := weights.OpenFolder(dir)
 	if err != nil {
 		i.problem(err)
 		return nil
 	}
+	known := kind.Family == weights.SDXLBase || kind.Family == weights.SDXLRefiner
 	m := &modelFolder{inspection: i, Folder: opened, refiner: kind.Family == weights.SDXLRefiner,
 		variant: weights.Variant{Name: i.variant, Precision: i.device.Info().Precisions[0]}}
 	var facts [][2]string
@@ -60,37 +62,54 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	if len(variants) > 0 {
 		facts = append(facts, [2]string{"variants", strings.Join(variants, ", ")})
 	}
-	known := kind.Family == weights.SDXLBase || kind.Family == weights.SDXLRefiner
+	var borrowed []string
+	for _, name := range []string{"text_encoder_2", "vae"} {
+		if known && m.refiner && !m.Has(name) {
+			borrowed = append(borrowed, name)
+			m.notes = append(m.notes, name+" is not here: use the refiner with a base model, which has it (generate -refiner, refine -base)")
+		}
+	}
+	for _, name := range m.components(known) {
+		m.list(name, known)
+	}
+	opens := false
+	if listed := len(i.notes); len(borrowed) == 0 {
+		more := i.open(dir)
+		if len(i.problems) == 0 {
+			return append(facts, more...)
+		}
+		if opens = more != nil; !opens {
+			i.notes = i.notes[:listed] // the parts give them all
+		}
+	}
+	first := i.problems
+	i.problems = nil
 	if !known {
 		i.problem(fmt.Errorf("goxl draws with SDXL base and refiner models, and this is %v", kind))
 	}
-	borrowed := false
 	for _, name := range m.components(known) {
 		switch {
 		case known && !m.needs(name):
-			m.unused(name)
 		case m.Has(name):
-			m.component(name, known)
-		case !known && m.Index().Components[name] == (weights.Class{}):
-		case m.refiner && (name == "text_encoder_2" || name == "vae"):
-			borrowed = true
-			m.notes = append(m.notes, name+" is not here: use the refiner with a base model, which has it (generate -refiner, refine -base)")
+			m.component(name, known, borrowed)
+		case !known && m.Index().Components[name] == (weights.Class{}), slices.Contains(borrowed, name):
 		default:
 			m.problem(fmt.Errorf("%s is missing", filepath.Join(m.Dir(), name)))
 		}
 	}
-	if !known {
-		return facts
+	if known {
+		for _, name := range m.tokenizers() {
+			m.tokenizer(name)
+		}
+		facts = append(facts, m.scheduler()...)
 	}
-	for _, name := range m.tokenizers() {
-		m.tokenizer(name)
+	if len(i.problems) == 0 { // of the parts; so they do not belong together, or do not draw
+		i.problems = first
 	}
-	facts = append(facts, m.scheduler()...)
-	if len(i.problems) > 0 || borrowed {
+	if !opens {
 		i.notes = append(i.notes, m.left...)
-		return facts
 	}
-	return append(facts[:len(facts)-1], i.open(dir)...) // which tells the scheduler too
+	return facts
 }
 
 // needed are the parts with weights that the pipeline uses.
@@ -103,22 +122,6 @@ func (m *modelFolder) needed() []string {
 }
 
 func (m *modelFolder) needs(name string) bool { return slices.Contains(m.needed(), name) }
-
-// unused lists a component that the pipeline does without, if there is anything to list.
-func (m *modelFolder) unused(name string) {
-	if !m.Has(name) {
-		return
-	}
-	m.notes = append(m.notes, name+" is not used by goxl")
-	src, err := m.Component(name, m.variant)
-	if err != nil {
-		return // and nobody will miss it
-	}
-	m.rows = append(m.rows, describe(name, m.Index().Components[name].Name, src))
-	if err := src.Close(); err != nil {
-		m.problem(err)
-	}
-}
 
 // components are the parts that hold weights: those that the model needs, then others that are there.
 func (m *modelFolder) components(known bool) []string {
@@ -142,14 +145,32 @@ func (m *modelFolder) tokenizers() []string {
 	return []string{"tokenizer", "tokenizer_2"}
 }
 
-// component lists a component and, of a model that goxl knows, binds it.
-func (m *modelFolder) component(name string, bind bool) {
+// list adds a component to the table.
+func (m *modelFolder) list(name string, known bool) {
+	if known && !m.needs(name) {
+		m.notes = append(m.notes, name+" is not used by goxl")
+	}
+	if !m.Has(name) {
+		return
+	}
+	src, err := m.Component(name, m.variant)
+	if err != nil {
+		return // component says why
+	}
+	m.rows = append(m.rows, describe(name, m.Index().Components[name].Name, src))
+	if err := src.Close(); err != nil {
+		m.problem(err)
+	}
+}
+
+// component opens a component and, of a model that goxl knows, binds it. Where the model is not opened as a whole, since it borrows from
+// another, it also looks for NaN and Inf.
+func (m *modelFolder) component(name string, bind bool, borrowed []string) {
 	src, err := m.Component(name, m.variant)
 	if err != nil {
 		m.problem(err)
 		src = nil
 	} else {
-		m.rows = append(m.rows, describe(name, m.Index().Components[name].Name, src))
 		defer func() {
 			if err := src.Close(); err != nil {
 				m.problem(err)
@@ -159,21 +180,7 @@ func (m *modelFolder) component(name string, bind bool) {
 	if !bind {
 		return
 	}
-	file := name + "/config.json"
-	config, err := m.ReadFile(file)
-	if err != nil {
-		m.problem(err)
-		return
-	}
-	var fits func(kernels.Source) error
-	switch file := filepath.Join(m.Dir(), filepath.FromSlash(file)); name {
-	case "text_encoder", "text_encoder_2":
-		fits, err = m.encoder(name, config, file)
-	case "unet":
-		fits, err = m.unet(config, file)
-	case "vae":
-		fits, err = m.vae(config, file)
-	}
+	fits, err := m.fits(name)
 	if err != nil {
 		m.problem(err)
 		return
@@ -182,6 +189,30 @@ func (m *modelFolder) component(name string, bind bool) {
 		return
 	}
 	m.misfits(name, fits(src))
+	if len(borrowed) > 0 {
+		for _, t := range src.Names() {
+			if dtype, _, data, err := src.Tensor(t); err == nil && !weights.Finite(dtype, data) {
+				m.problem(fmt.Errorf("%s: tensor %s holds NaN or Inf", name, t))
+			}
+		}
+	}
+}
+
+// fits reads a component's configuration and returns what binds weights to it.
+func (m *modelFolder) fits(name string) (func(kernels.Source) error, error) {
+	file := name + "/config.json"
+	config, err := m.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	switch file := filepath.Join(m.Dir(), filepath.FromSlash(file)); name {
+	case "unet":
+		return m.unet(config, file)
+	case "vae":
+		return m.vae(config, file)
+	default:
+		return m.encoder(name, config, file)
+	}
 }
 
 // misfits makes a problem of each tensor in what binding a component said.
@@ -210,6 +241,9 @@ func (m *modelFolder) encoder(name string, config []byte, file string) (func(ker
 		c, err = c.As(class)
 	}
 	return func(src kernels.Source) error {
+		if err := c.Fits(src, file); err != nil {
+			return err
+		}
 		e, err := clip.Open(m.device, src, c, kernels.Options{})
 		if err != nil {
 			return err
@@ -222,6 +256,9 @@ func (m *modelFolder) unet(config []byte, file string) (func(kernels.Source) err
 	c, err := unet.ParseConfig(config, file)
 	m.leftOut(file, c.Unknown)
 	return func(src kernels.Source) error {
+		if err := c.Fits(src, file); err != nil {
+			return err
+		}
 		_, err := nn.Bind(unet.New(c), src)
 		return err
 	}, err
@@ -231,6 +268,9 @@ func (m *modelFolder) vae(config []byte, file string) (func(kernels.Source) erro
 	c, err := vae.ParseConfig(config, file)
 	m.leftOut(file, c.Unknown)
 	return func(src kernels.Source) error {
+		if err := c.Fits(src, file); err != nil {
+			return err
+		}
 		a, err := vae.Open(m.device, src, c, kernels.Options{})
 		if err != nil {
 			return err

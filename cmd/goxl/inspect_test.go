@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +124,64 @@ func TestInspectRefinerThatBorrows(t *testing.T) {
 		t.Errorf("inspect says\n%s", a.out)
 	}
 	must(t, tiny(t.TempDir(), "-refiner", dir, "-steps", "5")...)
+}
+
+// TestInspectFindsNaN has one weight of a model that is not a number: in a layer, in a row of the token embeddings that few prompts read, in the
+// half of the VAE that drawing from text does not use, and in a refiner that cannot be opened by itself.
+func TestInspectFindsNaN(t *testing.T) {
+	for _, c := range []struct {
+		kind, file, tensor, without string
+		at                          int
+	}{
+		{"base", "unet/diffusion_pytorch_model.safetensors", "mid_block.resnets.0.conv1.weight", "", 5},
+		{"base", "text_encoder/model.safetensors", "text_model.embeddings.token_embedding.weight", "", -3},
+		{"base", "vae/diffusion_pytorch_model.safetensors", "encoder.conv_in.weight", "", 0},
+		{"refiner", "vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.weight", "", 0},
+		{"refiner", "unet/diffusion_pytorch_model.safetensors", "conv_in.weight", "vae", 0},
+	} {
+		m := newMutant(t, synthesised(t, c.kind), 0)
+		tensors := m.tensors(c.file)
+		x := tensors[c.tensor]
+		data, err := x.Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint32(data[(4*c.at+len(data))%len(data):], math.Float32bits(float32(math.NaN())))
+		m.writeTensors(c.file, tensors)
+		if c.without != "" {
+			if err := os.RemoveAll(filepath.Join(m.dir, c.without)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := goxl(t, "inspect", m.dir)
+		if a.status != 1 || !strings.Contains(a.out, "NaN or Inf") || !strings.Contains(a.out, c.tensor) {
+			t.Errorf("%+v: status %d\n%s", c, a.status, a.out)
+		}
+	}
+}
+
+// TestInspectNotes looks at a model that draws, and has something to tell.
+func TestInspectNotes(t *testing.T) {
+	m := newMutant(t, synthesised(t, "base"), 0)
+	tensors := m.tensors("text_encoder/model.safetensors")
+	tensors["logit_scale"] = tensors["text_model.final_layer_norm.bias"]
+	m.writeTensors("text_encoder/model.safetensors", tensors)
+	m.write("goxl.json", []byte(`{"num_inference_steps": 5000}`))
+	a := must(t, "inspect", m.dir)
+	for _, want := range []string{"not used (component text_encoder, count 1, tensors logit_scale)", "its defaults need a flag: num_inference_steps is 5000", "goxl generate"} {
+		if !strings.Contains(a.out, want) {
+			t.Errorf("inspect does not say %q:\n%s", want, a.out)
+		}
+	}
+}
+
+// TestInspectCancelled is stopped while it tries a model.
+func TestInspectCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if a := goxlWith(ctx, "inspect", synthesised(t, "base")); a.status == 0 || strings.Contains(a.out, "problem") {
+		t.Errorf("status %d, said %s%s", a.status, a.out, a.err)
+	}
 }
 
 // TestInspectHubCacheEntry looks at a model by the hub cache entry that holds it.

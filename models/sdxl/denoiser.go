@@ -15,6 +15,7 @@ type denoiser struct {
 	*nn.Network
 	config unet.Config
 	model  *unet.Model
+	source kernels.Source
 }
 
 // shape is what a compiled step depends on.

@@ -1,8 +1,6 @@
 package sdxl
 
 import (
-	"fmt"
-
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/models/vae"
@@ -44,20 +42,6 @@ func (p *Pipeline) defaultSize() (height, width int) {
 		side = p.unet.config.SampleSize
 	}
 	return side.At(0) * f, side[len(side)-1] * f
-}
-
-// defaultSizeFits checks that a default size is one that can be asked for, as far as its magnitude goes.
-func (p *Pipeline) defaultSizeFits() error {
-	if h, w := p.defaults.height, p.defaults.width; max(h, w) > MaxSide {
-		return fmt.Errorf("%s: height is %d, width %d; allowed: at most %d", defaultsFile, h, w, MaxSide)
-	}
-	most := MaxSide / p.vae.Config.ScaleFactor()
-	for _, side := range p.unet.config.SampleSize {
-		if side < 1 || side > most {
-			return fmt.Errorf(`unet/config.json: "sample_size" is %v; allowed: 1 to %d`, p.unet.config.SampleSize, most)
-		}
-	}
-	return nil
 }
 
 // countParameters adds up the components, shared ones included.
