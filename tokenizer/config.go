@@ -29,14 +29,19 @@ const (
 // an earlier one with the same content.
 var specialNames = []specialName{bosToken, eosToken, unkToken, "sep_token", padToken, "cls_token", "mask_token"}
 
+// everyPrompt are the special tokens that may stand in any sequence, so that a model must know them.
+var everyPrompt = []specialName{bosToken, eosToken, unkToken, padToken}
+
 // config is what the configuration files say.
 type config struct {
 	named     map[specialName]addedToken
 	given     map[specialName]bool // the names that count as special in added_tokens.json
 	extra     []addedToken         // additional special tokens
 	listed    []string             // of those, the ones that count as special there
-	added     []addedToken         // tokens with ids of their own, by id
-	addedFile string               // for errors about added tokens
+	found     []specificToken      // see readSpecific
+	handed    []specificToken
+	added     []addedToken // tokens with ids of their own, by id
+	addedFile string       // for errors about added tokens
 	maxLength int
 }
 
@@ -62,7 +67,7 @@ func loadConfig(fsys fs.FS, dir string, inModel []addedToken) (config, error) {
 	if err := c.readFields(fields); err != nil {
 		return c, fmt.Errorf("%s: %w", configFile, err)
 	}
-	if decoder, ok := fields["added_tokens_decoder"]; ok {
+	if decoder, ok := fields.values["added_tokens_decoder"]; ok {
 		c.addedFile = configFile
 		if err := c.readDecoder(decoder); err != nil {
 			return c, fmt.Errorf("%s: added_tokens_decoder: %w", configFile, err)
@@ -96,23 +101,24 @@ func loadConfig(fsys fs.FS, dir string, inModel []addedToken) (config, error) {
 }
 
 // readObject returns the fields of a JSON object, none if the file does not exist.
-func readObject(fsys fs.FS, name string) (map[string]json.RawMessage, error) {
+func readObject(fsys fs.FS, name string) (object, error) {
 	data, err := readFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return object{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return object{}, err
 	}
-	var fields map[string]json.RawMessage
+	var fields object
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return object{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return fields, nil
 }
 
 // readFields takes what tokenizer_config.json says about the class, the length and the special tokens.
-func (c *config) readFields(fields map[string]json.RawMessage) error {
+func (c *config) readFields(file object) error {
+	fields := file.values
 	for key, allowed := range map[string][]string{
 		"tokenizer_class": {`"CLIPTokenizer"`, `"CLIPTokenizerFast"`, "null"},
 		"padding_side":    {`"right"`},
@@ -132,7 +138,7 @@ func (c *config) readFields(fields map[string]json.RawMessage) error {
 			c.maxLength = int(length)
 		}
 	}
-	if err := c.readTokens(fields, false); err != nil {
+	if err := c.readTokens(file, false); err != nil {
 		return err
 	}
 	for _, t := range c.extra {
@@ -146,7 +152,11 @@ func (c *config) readFields(fields map[string]json.RawMessage) error {
 // readTokens takes the named and the additional special tokens. Of the two names of the latter the newer one wins; the
 // older one counts only where no file before it gave any. flagged says whether tokens with flags are special tokens for
 // added_tokens.json too: the reference overlooks those of tokenizer_config.json.
-func (c *config) readTokens(fields map[string]json.RawMessage, flagged bool) error {
+func (c *config) readTokens(file object, flagged bool) error {
+	if err := c.readSpecific(file, flagged); err != nil {
+		return err
+	}
+	fields := file.values
 	for _, name := range specialNames {
 		value, ok := fields[string(name)]
 		if !ok {
@@ -160,7 +170,7 @@ func (c *config) readTokens(fields map[string]json.RawMessage, flagged bool) err
 			c.named[name], c.given[name] = t, t.plain || flagged
 		}
 	}
-	if value, ok := fields["extra_special_tokens"]; ok {
+	if value, ok := fields["extra_special_tokens"]; ok && value[0] != '{' {
 		extra, err := parseTokens(value)
 		if err != nil {
 			return fmt.Errorf("extra_special_tokens: %w", err)
@@ -201,8 +211,8 @@ func (c *config) readDecoder(data json.RawMessage) error {
 }
 
 // readAdded takes the older added_tokens.json, an object of tokens and ids.
-func (c *config) readAdded(fields map[string]json.RawMessage) error {
-	for content, value := range fields {
+func (c *config) readAdded(fields object) error {
+	for content, value := range fields.values {
 		id, err := strconv.ParseInt(string(value), 10, 32)
 		if err != nil || id < 0 {
 			return fmt.Errorf("the id of added token %q is %s, want a non-negative integer", content, value)
@@ -226,14 +236,21 @@ func (c *config) isSpecial(content string) bool {
 	return slices.Contains(c.listed, content)
 }
 
-// assignIDs returns the added tokens, each with its id and each content once, and the number of ids. Tokens of the
-// vocabulary keep their ids; others follow it without a gap, in the order of the ids that the files give them.
-// vocabFile is for errors.
-func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (tokens []addedToken, size int, err error) {
-	size = len(vocab)
+// ids is what assignIDs finds.
+type ids struct {
+	tokens []addedToken // each with its id, each content once
+	size   int          // the number of ids
+	fresh  int          // of those, the last ones, that no file declares
+}
+
+// assignIDs gives every added token its id. Tokens of the vocabulary keep theirs; others follow it without a gap, in the order of the ids that the files give
+// them; then come special tokens that are neither in the vocabulary nor declared, in the order of the files. vocabFile is for errors.
+func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (ids, error) {
+	size := len(vocab)
+	var tokens []addedToken
 	for i, t := range c.added {
 		if slices.ContainsFunc(c.added[:i], func(o addedToken) bool { return o.content == t.content }) {
-			return nil, 0, fmt.Errorf("%s: added token %q has two ids", c.addedFile, t.content)
+			return ids{}, fmt.Errorf("%s: added token %q has two ids", c.addedFile, t.content)
 		}
 		want, known := vocab[t.content]
 		if !known {
@@ -241,38 +258,46 @@ func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (tokens []a
 			size++
 		}
 		if t.id != want {
-			return nil, 0, fmt.Errorf("%s: added token %q has id %d, want %d by the vocabulary and the added tokens before it", c.addedFile, t.content, t.id, want)
+			return ids{}, fmt.Errorf("%s: added token %q has id %d, want %d by the vocabulary and the added tokens before it", c.addedFile, t.content, t.id, want)
 		}
 		tokens = append(tokens, t)
 	}
 
 	declared := len(tokens)
 	var seen []addedToken
-	place := func(what string, t addedToken) error {
+	fresh := map[string]int32{}
+	place := func(t addedToken) {
 		if slices.ContainsFunc(tokens[:declared], func(o addedToken) bool { return o.content == t.content }) || slices.Contains(seen, t) {
-			return nil
+			return
 		}
 		seen = append(seen, t)
 		id, known := vocab[t.content]
 		if !known {
-			return fmt.Errorf("%s: %s %q is neither in the vocabulary nor an added token", vocabFile, what, t.content)
+			if id, known = fresh[t.content]; !known {
+				id = int32(size + len(fresh))
+				fresh[t.content] = id
+			}
 		}
 		t.id = id
 		tokens = slices.DeleteFunc(tokens, func(o addedToken) bool { return o.content == t.content })
 		tokens = append(tokens, t)
-		return nil
 	}
+	specific := c.specific()
 	for _, name := range specialNames {
-		if t, ok := c.named[name]; ok {
-			if err := place(string(name), t); err != nil {
-				return nil, 0, err
-			}
+		t, ok := c.named[name]
+		if !ok {
+			continue
 		}
+		place(t)
+		if _, isNew := fresh[t.content]; isNew && slices.Contains(everyPrompt, name) {
+			return ids{}, fmt.Errorf("%s: %s %q is neither in the vocabulary nor an added token", vocabFile, name, t.content)
+		}
+	}
+	for _, t := range specific {
+		place(t.addedToken)
 	}
 	for _, t := range c.extra {
-		if err := place("additional special token", t); err != nil {
-			return nil, 0, err
-		}
+		place(t)
 	}
-	return tokens, size, nil
+	return ids{tokens, size + len(fresh), len(fresh)}, nil
 }

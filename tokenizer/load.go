@@ -74,11 +74,12 @@ func build(src source, c config) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", src.vocabFile, err)
 	}
-	added, size, err := c.assignIDs(src.vocab, src.vocabFile)
+	assigned, err := c.assignIDs(src.vocab, src.vocabFile)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{model: model, size: size, maxLength: c.maxLength}
+	added := assigned.tokens
+	t := &Tokenizer{model: model, size: assigned.size, fresh: assigned.fresh, maxLength: c.maxLength}
 	if t.raw, t.normalised, t.added, err = newMatchers(added); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.addedFile, err)
 	}

@@ -14,6 +14,7 @@ type Tokenizer struct {
 	normalised    matcher          // added tokens looked for after normalisation
 	added         map[int32]string // what an added token decodes to
 	size          int              // 1 + the largest id
+	fresh         int              // of the ids, the last ones, that no file declares
 	bos, eos, pad int32
 	maxLength     int
 }
@@ -51,6 +52,10 @@ func (t *Tokenizer) MaxLength() int { return t.maxLength }
 
 // VocabSize returns the number of ids, added tokens included: every id is in [0, VocabSize).
 func (t *Tokenizer) VocabSize() int { return t.size }
+
+// Undeclared returns how many of the ids, the last ones, belong to special tokens that are neither in the vocabulary nor among the added tokens. As in
+// the reference they load; a text encoder that was not enlarged for them knows nothing of them.
+func (t *Tokenizer) Undeclared() int { return t.fresh }
 
 // Encode returns text as one padded sequence. Text that does not fit is cut at the end and reported in the Encoding.
 // The only error is an [*InvalidUTF8Error].

@@ -7,8 +7,16 @@ import (
 	"slices"
 )
 
-// prompts are the texts of one side of guidance, one for each encoder.
-type prompts [2]string
+// prompts are the texts of one side of guidance, one for each encoder, and the request's fields that they come from.
+type prompts struct{ text, field [2]string }
+
+// newPrompts gives prompts whose second text, if it is empty, is the first.
+func newPrompts(first, second, field string) prompts {
+	if second == "" {
+		return prompts{[2]string{first, first}, [2]string{field, field}}
+	}
+	return prompts{[2]string{first, second}, [2]string{field, field + "_2"}}
+}
 
 // encode turns prompts into text states [T, C1+C2] and pooled text [P]. skip is clip_skip. Several prompts are one batch.
 func (p *Pipeline) encode(ctx context.Context, texts []prompts, skip int, warn func(string)) (states, pooled [][]float32, err error) {
@@ -25,9 +33,15 @@ func (p *Pipeline) encode(ctx context.Context, texts []prompts, skip int, warn f
 			if p.encoder1 == nil {
 				which = 0
 			}
-			encoding, err := e.tokenizer.Encode(text[which])
+			bad := func(allowed string, err error) error {
+				return &RequestError{Field: text.field[which], Value: fmt.Sprintf("%q", text.text[which]), Allowed: allowed, Err: err}
+			}
+			encoding, err := e.tokenizer.Encode(text.text[which])
 			if err != nil {
-				return nil, nil, &RequestError{Field: promptNames[which], Value: fmt.Sprintf("%q", text[which]), Allowed: "UTF-8 text", Err: err}
+				return nil, nil, bad("UTF-8 text", err)
+			}
+			if id := slices.Max(encoding.IDs); int(id) >= e.Config.VocabSize {
+				return nil, nil, bad(fmt.Sprintf("a text without %q, a special token that the text encoder does not know", e.tokenizer.Decode([]int32{id})), nil)
 			}
 			if encoding.Truncated != "" {
 				warn(fmt.Sprintf("the prompt was cut after %d of %d tokens; left out: %q", e.tokenizer.MaxLength()-2, encoding.Tokens, encoding.Truncated))
@@ -53,8 +67,6 @@ func (p *Pipeline) encode(ctx context.Context, texts []prompts, skip int, warn f
 	return states, pooled, nil
 }
 
-var promptNames = [2]string{"prompt", "prompt_2"}
-
 // beside joins the rows of a and b; b's have the given width.
 func beside(a, b []float32, width int) []float32 {
 	if a == nil {
@@ -72,18 +84,13 @@ func beside(a, b []float32, width int) []float32 {
 
 // condition prepares what the UNet is told: rows [negative…, positive…], or the positive alone without guidance.
 func (p *Pipeline) condition(ctx context.Context, r *Request, guided bool, size Size, imageToImage bool, warn func(string)) (conditioning, error) {
-	positive := prompts{r.Prompt, r.Prompt2}
-	if r.Prompt2 == "" {
-		positive[1] = r.Prompt
-	}
-	var negative prompts
+	positive := newPrompts(r.Prompt, r.Prompt2, "prompt")
+	without := ""
 	zeros := guided && r.Negative == nil && p.forceZeros
 	if r.Negative != nil {
-		negative = prompts{*r.Negative, *r.Negative}
+		without = *r.Negative
 	}
-	if r.Negative2 != "" {
-		negative[1] = r.Negative2
-	}
+	negative := newPrompts(without, r.Negative2, "negative_prompt")
 	texts := []prompts{positive}
 	together := guided && !zeros && r.ClipSkip == 0 // clip_skip does not act on the negative prompt
 	if together {

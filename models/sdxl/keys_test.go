@@ -72,6 +72,9 @@ func TestConfigKeys(t *testing.T) {
 		{unet, map[string]string{"dual_cross_attention": "null", "resnet_out_scale_factor": "1.5", "cross_attention_norm": `"layer_norm"`, "sample_size": "[8, 8]"}, ""},
 		{sched, map[string]string{"steps_offset": "1.0"}, ""},
 		{sched, map[string]string{"noise_sampler_seed": "3", "shift": "3.0", "predict_epsilon": "true", "corrector_order": "2"}, "corrector_order, noise_sampler_seed, predict_epsilon, shift"},
+		{"tokenizer/tokenizer_config.json", map[string]string{"extra_special_tokens": "{}"}, ""},
+		{"tokenizer/tokenizer_config.json", map[string]string{"extra_special_tokens": `{"x_token": "<|endoftext|>"}`}, ""},
+		{"tokenizer_2/tokenizer_config.json", map[string]string{"extra_special_tokens": `{"x_token": "<new>"}`}, ""},
 		{index, map[string]string{"_class_name": `"StableDiffusionXLInpaintPipeline"`}, ""},
 		{index, map[string]string{"safety_checker": "[null, null]", "own_part": `["mine", "Part"]`, "own_option": "7"}, "own_option, own_part"},
 	} {
@@ -114,6 +117,36 @@ func TestConfigKeys(t *testing.T) {
 				t.Errorf("%v: warnings %+v, want one of %s in %s", c.keys, told, c.unknown, c.file)
 			}
 		})
+	}
+}
+
+// TestTokenWithoutEmbedding has a token that the text encoder was not enlarged for: only a prompt that holds it is refused.
+func TestTokenWithoutEmbedding(t *testing.T) {
+	m := newModels(t)
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, dir+"/tokenizer_2/tokenizer_config.json", set(map[string]string{"extra_special_tokens": `{"x_token": "<new>"}`}))
+	p, err := Open(dir, Options{Device: m.dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r := small()
+	r.Prompt = "a <new> lighthouse"
+	_, err = p.Generate(t.Context(), r)
+	var wrong *RequestError
+	if !errors.As(err, &wrong) || wrong.Field != "prompt" || !strings.Contains(err.Error(), "<new>") {
+		t.Errorf("%v, want a *RequestError of prompt", err)
+	}
+	r = small()
+	r.Negative = &[]string{"<new>"}[0]
+	if _, err = p.Generate(t.Context(), r); !errors.As(err, &wrong) || wrong.Field != "negative_prompt" {
+		t.Errorf("%v, want a *RequestError of negative_prompt", err)
+	}
+	if _, err := p.Generate(t.Context(), small()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -162,7 +162,8 @@ func (p *Pipeline) openEncoder(files *store, name, tokens string, shared *textEn
 	if got, most := e.tokenizer.MaxLength(), config.MaxPositions; got > most {
 		return nil, fmt.Errorf("%s: sequences of %d tokens, %s takes at most %d", files.name(tokens), got, name, most)
 	}
-	if got, most := e.tokenizer.VocabSize(), config.VocabSize; got > most {
+	// Special tokens that no file declares may have no embedding: prompts that hold them are refused.
+	if got, most := e.tokenizer.VocabSize()-e.tokenizer.Undeclared(), config.VocabSize; got > most {
 		return nil, fmt.Errorf("%s: %d token ids, %s knows %d", files.name(tokens), got, name, most)
 	}
 	if e.Encoder, err = clip.Open(p.options.Device, src, config, p.kernelOptions()); err != nil {
