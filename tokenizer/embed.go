@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	_ "embed" // of the vocabulary
+	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 )
 
@@ -78,4 +80,52 @@ func CLIP(pad string) (*Tokenizer, error) {
 		return nil, fmt.Errorf("tokenizer: CLIP vocabulary: %w", err)
 	}
 	return t, nil
+}
+
+// LoadCLIP is [Load] for a folder that has a configuration and no vocabulary: it gets the embedded one.
+func LoadCLIP(fsys fs.FS, dir string) (*Tokenizer, error) {
+	src, err := clipSource()
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: embedded vocabulary: %w", err)
+	}
+	c, err := loadConfig(fsys, dir, nil)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	t, err := build(src, c)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
+}
+
+// CLIPFiles returns the embedded vocabulary as the files that a tokenizer folder has: vocab.json and merges.txt.
+func CLIPFiles() (map[string][]byte, error) {
+	src, err := clipSource()
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: embedded vocabulary: %w", err)
+	}
+	merges := bytes.NewBufferString("#version: 0.2\n")
+	for _, m := range src.merges {
+		fmt.Fprintf(merges, "%s %s\n", m[0], m[1])
+	}
+	tokens := make([]string, len(src.vocab))
+	for token, id := range src.vocab {
+		tokens[id] = token
+	}
+	vocab := bytes.NewBufferString("{")
+	write := json.NewEncoder(vocab)
+	write.SetEscapeHTML(false)
+	for id, token := range tokens {
+		if id > 0 {
+			vocab.WriteByte(',')
+		}
+		if err := write.Encode(token); err != nil {
+			return nil, err
+		}
+		vocab.Truncate(vocab.Len() - 1) // the encoder's line end
+		fmt.Fprintf(vocab, ":%d", id)
+	}
+	vocab.WriteString("}\n")
+	return map[string][]byte{"vocab.json": vocab.Bytes(), "merges.txt": merges.Bytes()}, nil
 }

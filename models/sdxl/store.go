@@ -167,17 +167,34 @@ func (s *store) has(component string) bool {
 	return err == nil
 }
 
-// tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.
-func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
+// hasVocabulary tells whether a tokenizer folder holds a vocabulary.
+func hasVocabulary(fsys fs.FS, folder string) bool {
 	for _, file := range []string{"tokenizer.json", "vocab.json"} {
-		if _, err := fs.Stat(s.fsys, path.Join(folder, file)); err == nil {
-			t, err := tokenizer.Load(s.fsys, folder)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.path, err)
-			}
-			return t, nil
+		if _, err := fs.Stat(fsys, path.Join(folder, file)); err == nil {
+			return true
 		}
 	}
+	return false
+}
+
+// tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.
+func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
+	load := tokenizer.Load
+	if !hasVocabulary(s.fsys, folder) {
+		load = tokenizer.LoadCLIP
+		if _, err := fs.Stat(s.fsys, path.Join(folder, "tokenizer_config.json")); err != nil {
+			load = plainCLIP
+		}
+	}
+	t, err := load(s.fsys, folder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path, err)
+	}
+	return t, nil
+}
+
+// plainCLIP is the tokenizer of a folder of which nothing is there: the published padding goes by its name.
+func plainCLIP(_ fs.FS, folder string) (*tokenizer.Tokenizer, error) {
 	pad := "<|endoftext|>"
 	if folder == "tokenizer_2" {
 		pad = "!"

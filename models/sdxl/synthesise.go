@@ -15,6 +15,7 @@ import (
 	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/tokenizer"
 )
 
 // Synthesise writes the synthetic model of a name (see SyntheticNames) as a folder in diffusers layout, its weights in dtype. The folder must not exist or be
@@ -85,6 +86,9 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 			return err
 		}
 	}
+	if err := writeVocabularies(building); err != nil {
+		return err
+	}
 	if err := os.Chmod(building, 0o755); err != nil {
 		return err
 	}
@@ -92,6 +96,25 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 		return err
 	}
 	return os.Rename(building, dir)
+}
+
+// writeVocabularies gives CLIP's own vocabulary to the tokenizer folders that have none, which goxl needs no file for and others do.
+func writeVocabularies(dir string) error {
+	for _, folder := range []string{"tokenizer", "tokenizer_2"} {
+		if _, err := os.Stat(filepath.Join(dir, folder)); err != nil || hasVocabulary(os.DirFS(dir), folder) {
+			continue
+		}
+		files, err := tokenizer.CLIPFiles()
+		if err != nil {
+			return err
+		}
+		for name, data := range files {
+			if err := os.WriteFile(filepath.Join(dir, folder, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func encoderShapes(data []byte, file string) (map[string][]int, error) {
