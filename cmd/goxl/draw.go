@@ -109,7 +109,6 @@ type drawn struct {
 // compute runs work with progress on the screen.
 func (d *drawing) compute(s streams, r *sdxl.Request, work func() (*sdxl.Result, error)) (*sdxl.Result, error) {
 	if d.quiet {
-		r.Progress = func(sdxl.Progress) {} // an ensemble checks both halves before it starts if it has to count steps
 		return work()
 	}
 	p := newProgress(s.err, isTerminal(s.err), r.Steps)

@@ -65,7 +65,7 @@ func (d *drawing) register(fs *flag.FlagSet) {
 	})
 	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are out-0.png, out-1.png …")
 	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write; its directory must exist")
-	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own")
+	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
 	fs.StringVar(&d.variant, "variant", "", variantUsage)
 	fs.BoolVar(&d.watermark, "watermark", false, "put diffusers' invisible watermark into the pictures")
 	fs.BoolVar(&d.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still told")

@@ -122,6 +122,18 @@ func TestEnsembleEnd(t *testing.T) {
 	}
 }
 
+// TestEnsembleChecksBoth refuses what the refiner can't do before the base begins.
+func TestEnsembleChecksBoth(t *testing.T) {
+	m := newModels(t)
+	base, refiner := m.open("tiny"), m.open("tiny-refiner")
+	r := ensembleRequest()
+	r.DenoisingEnd = 0.3 // before the refiner would begin
+	r.OnLatents = func(int, *Latents) { t.Error("the base began") }
+	if _, err := Ensemble(t.Context(), base, refiner, r, 0.5); err == nil {
+		t.Error("no error")
+	}
+}
+
 // TestHandOver compares runs in which a pipeline has no step with diffusers: it passes its latents on, and the result says so.
 func TestHandOver(t *testing.T) {
 	g := golden.Open(t, testdata+"/goldens/handover.safetensors")

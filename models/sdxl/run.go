@@ -283,12 +283,12 @@ func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split flo
 	first, second := r, r
 	first.DenoisingEnd, first.LatentsOnly = split, true
 	second.DenoisingStart, second.DenoisingEnd = split, r.DenoisingEnd
+	total, err := ensembleSteps(base, refiner, first, second)
+	if err != nil {
+		return nil, err
+	}
 	steps := 0
 	if r.Progress != nil {
-		total, err := ensembleSteps(base, refiner, first, second)
-		if err != nil {
-			return nil, err
-		}
 		started := time.Now()
 		report := func(p Progress) {
 			done := steps + p.Step
@@ -315,7 +315,7 @@ func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split flo
 	return result, nil
 }
 
-// ensembleSteps counts the evaluations of both halves.
+// ensembleSteps checks both halves and counts their evaluations.
 func ensembleSteps(base, refiner *Pipeline, first, second Request) (int, error) {
 	_, a, err := base.prepare(&first, false)
 	if err != nil {

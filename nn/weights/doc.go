@@ -4,7 +4,7 @@
 // diffusers layout, whole or sharded ([Folder.Component]), a file embedded in the program ([Parse]), tensors in memory
 // ([FromMap]) and synthetic weights computed from their names ([Synthetic]). [Rename] changes the names of a source, [Equal]
 // tells whether two are the same weights, [Write] writes one to a file, [Recognise] says what a path holds, and
-// [ParseConfig] reads a component's config.json strictly.
+// [ParseConfig] reads a component's config.json.
 //
 //	folder, err := weights.OpenFolder("sdxl-base")
 //	...
