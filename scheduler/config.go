@@ -62,11 +62,11 @@ func Default(className string) (Config, error) {
 	return fromStored(className, map[string]json.RawMessage{})
 }
 
-// Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; other keys that the class does not have are kept
-// for As, and Unknown lists those that no class has. As in JSON at large, 1.0 is a whole number; null and 0 are false, as
-// Python tests them. It is an error if the file is not an object that names a class. A class that is not built in, and a
-// value that would change the numbers and is not supported, are accepted, so that As can leave them: Check and Schedule
-// refuse them.
+// Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; other keys that the class does not have
+// are kept for As, and Unknown lists those that no class has. As in JSON at large, 1.0 is a whole number; null and 0
+// are false, as Python tests them. It is an error if the file is not an object that names a class. A class that is not
+// built in, and a value that would change the numbers and is not supported, are accepted, so that As can leave them:
+// Check and Schedule refuse them.
 func Parse(data []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(quoteNonFinite(data), &raw); err != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Final sigmas of final_sigmas_type sigma_min, as diffusers' own test of custom sigmas has them: the last two are equal, so that the last step stays where it is.
-// The expected sums of |x| are diffusers 0.42.1's.
+// Final sigmas of final_sigmas_type sigma_min, as diffusers' own test of custom sigmas has them: the last two are
+// equal, so that the last step stays where it is. The expected sums of |x| are diffusers 0.42.1's.
 func TestCustomSigmasThatEndTwiceTheSame(t *testing.T) {
 	sigmas := []float64{261.05557, 81.405685, 29.11212, 11.912565, 5.5358195, 2.8648756, 1.5868177, 0.87408251, 0.40016323, 0.01000133, 0.01000133}
 	for prediction, c := range map[string]struct{ want, lastDigit float64 }{"epsilon": {10.08068, 1e-5}, "sample": {2.907e-4, 1e-7}, "v_prediction": {2.42e-10, 1e-12}} {

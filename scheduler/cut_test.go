@@ -75,7 +75,8 @@ func TestShareWithoutSteps(t *testing.T) {
 	}
 }
 
-// Image to image noises its latents to the level at which its strength begins, also where denoising_end leaves no step from there.
+// Image to image noises its latents to the level at which its strength begins, also where denoising_end leaves no step
+// from there.
 func TestLevelWithoutSteps(t *testing.T) {
 	for _, name := range []string{"euler", "ddim", "dpmpp_2m_karras"} {
 		cfg := sdxl(t, name, nil)

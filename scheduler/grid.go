@@ -39,8 +39,8 @@ func (p *plan) customTimesteps(whole bool) ([]float64, error) {
 	return list, nil
 }
 
-// customSigmas checks the caller's list: never ascending, the last not below zero. Equal neighbours make a step that goes nowhere; final_sigmas_type
-// sigma_min ends a list so.
+// customSigmas checks the caller's list: never ascending, the last not below zero. Equal neighbours make a step that
+// goes nowhere; final_sigmas_type sigma_min ends a list so.
 func (p *plan) customSigmas() ([]float64, error) {
 	list := append([]float64(nil), p.o.Sigmas...)
 	if len(list) < 2 {

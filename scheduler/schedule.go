@@ -49,7 +49,8 @@ type Step struct {
 	Alpha, Sigma float64
 }
 
-// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise. AddNoise(0) is there even if Steps is empty.
+// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise.
+// AddNoise(0) is there even if Steps is empty.
 func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 	if i == 0 {
 		return s.start[0], s.start[1]
@@ -61,9 +62,9 @@ func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 // Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say), diffusers'
 // text to image starts at the second and crashes at the end; here, as in its image to image, it starts at the first.
 //
-// Where no timestep lies in the share that DenoisingStart and DenoisingEnd leave, Steps is empty: diffusers' pipelines then pass their latents on. It is an
-// error if Strength leaves no step, and if a coefficient is not finite (epsilon prediction at a zero signal-to-noise
-// ratio, UniPC's bh1 or lower_order_final=false with a final sigma of zero).
+// Where no timestep lies in the share that DenoisingStart and DenoisingEnd leave, Steps is empty: diffusers' pipelines
+// then pass their latents on. It is an error if Strength leaves no step, and if a coefficient is not finite (epsilon
+// prediction at a zero signal-to-noise ratio, UniPC's bh1 or lower_order_final=false with a final sigma of zero).
 func (c Config) Schedule(o Options) (*Schedule, error) {
 	if err := c.validate(); err != nil {
 		return nil, err

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// canonical writes a stored value as its field reads it: whole numbers without a point or an exponent, also in lists, and
-// null, 0 and 1 as false and true where def, the class's default, is one of these. Other values stay as they are.
+// canonical writes a stored value as its field reads it: whole numbers without a point or an exponent, also in lists,
+// and null, 0 and 1 as false and true where def, the class's default, is one of these. Other values stay as they are.
 func canonical(value json.RawMessage, def any) json.RawMessage {
 	value = wholeNumber(value)
 	if _, isBool := def.(bool); isBool {

@@ -243,8 +243,9 @@ type ids struct {
 	fresh  int          // of those, the last ones, that no file declares
 }
 
-// assignIDs gives every added token its id. Tokens of the vocabulary keep theirs; others follow it without a gap, in the order of the ids that the files give
-// them; then come special tokens that are neither in the vocabulary nor declared, in the order of the files. vocabFile is for errors.
+// assignIDs gives every added token its id. Tokens of the vocabulary keep theirs; others follow it without a gap, in
+// the order of the ids that the files give them; then come special tokens that are neither in the vocabulary nor
+// declared, in the order of the files. vocabFile is for errors.
 func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (ids, error) {
 	size := len(vocab)
 	var tokens []addedToken

@@ -55,9 +55,9 @@ func put(list []specificToken, name string, t addedToken) []specificToken {
 	return append(list, specificToken{name, t})
 }
 
-// readSpecific takes special tokens that a file names beside CLIP's own: any key that ends in "_token", and the entries of extra_special_tokens where that
-// is an object, as transformers 4.47 to 4.57 wrote it. inMap says that the file is special_tokens_map.json. The order is the reference's: first what
-// its constructor finds, then what it is handed.
+// readSpecific takes special tokens that a file names beside CLIP's own: any key that ends in "_token", and the entries
+// of extra_special_tokens where that is an object, as transformers 4.47 to 4.57 wrote it. inMap says that the file is
+// special_tokens_map.json. The order is the reference's: first what its constructor finds, then what it is handed.
 func (c *config) readSpecific(fields object, inMap bool) error {
 	for _, key := range fields.keys {
 		value := fields.values[key]
@@ -111,7 +111,8 @@ func isTyped(value json.RawMessage) bool {
 	return json.Unmarshal(value, &typed) == nil && typed.Type == "AddedToken"
 }
 
-// specific returns the model's own special tokens in the order in which the reference adds them. Those under one of CLIP's names take its place.
+// specific returns the model's own special tokens in the order in which the reference adds them. Those under one of
+// CLIP's names take its place.
 func (c *config) specific() []specificToken {
 	list := slices.Clone(c.found)
 	for _, t := range c.handed {

@@ -55,7 +55,8 @@ func (o ordered) MarshalJSON() ([]byte, error) {
 	return []byte("{" + b.String() + "}"), nil
 }
 
-// TestExtraTokens compares special tokens beside the named ones, in every form that transformers writes or reads, with transformers.
+// TestExtraTokens compares special tokens beside the named ones, in every form that transformers writes or reads, with
+// transformers.
 func TestExtraTokens(t *testing.T) {
 	data, err := os.ReadFile("testdata/extra_tokens.json")
 	if err != nil {

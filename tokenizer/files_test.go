@@ -8,7 +8,8 @@ import (
 	"github.com/goxl/goxl/tokenizer"
 )
 
-// TestCLIPFiles loads the embedded vocabulary from its files, as transformers would: the ids of the golden texts are the published tokenizer's.
+// TestCLIPFiles loads the embedded vocabulary from its files, as transformers would: the ids of the golden texts are
+// the published tokenizer's.
 func TestCLIPFiles(t *testing.T) {
 	files, err := tokenizer.CLIPFiles()
 	if err != nil {

@@ -53,8 +53,9 @@ func (t *Tokenizer) MaxLength() int { return t.maxLength }
 // VocabSize returns the number of ids, added tokens included: every id is in [0, VocabSize).
 func (t *Tokenizer) VocabSize() int { return t.size }
 
-// Undeclared returns how many of the ids, the last ones, belong to special tokens that are neither in the vocabulary nor among the added tokens. As in
-// the reference they load; a text encoder that was not enlarged for them knows nothing of them.
+// Undeclared returns how many of the ids, the last ones, belong to special tokens that are neither in the vocabulary
+// nor among the added tokens. As in the reference they load; a text encoder that was not enlarged for them knows
+// nothing of them.
 func (t *Tokenizer) Undeclared() int { return t.fresh }
 
 // Encode returns text as one padded sequence. Text that does not fit is cut at the end and reported in the Encoding.

@@ -17,7 +17,8 @@ func change(t *testing.T, file, old, new string) {
 	write(t, file, strings.Replace(content, old, new, 1))
 }
 
-// TestUnknownSettings draws with a folder whose files say more than goxl knows: the same picture, and a warning that -quiet does not silence.
+// TestUnknownSettings draws with a folder whose files say more than goxl knows: the same image, and a warning that
+// -quiet does not silence.
 func TestUnknownSettings(t *testing.T) {
 	dir := synthesised(t, "base")
 	plain, other := t.TempDir(), t.TempDir()
@@ -27,7 +28,7 @@ func TestUnknownSettings(t *testing.T) {
 	change(t, filepath.Join(dir, "model_index.json"), "{", `{"own_part": ["mine", "Part"], `)
 	drawn := must(t, tiny(other, "-model", dir)...)
 	if !bytes.Equal(pixels(t, filepath.Join(plain, "out.png")), pixels(t, filepath.Join(other, "out.png"))) {
-		t.Error("another picture")
+		t.Error("another image")
 	}
 	inspected := must(t, "inspect", dir)
 	for what, said := range map[string]string{"generate": drawn.err, "inspect": inspected.out} {
@@ -63,6 +64,6 @@ func TestSchedulerNotBuiltIn(t *testing.T) {
 	}
 	must(t, tiny(other, "-model", dir, "-scheduler", "dpmpp_2m")...)
 	if !bytes.Equal(pixels(t, filepath.Join(plain, "out.png")), pixels(t, filepath.Join(other, "out.png"))) {
-		t.Error("another picture")
+		t.Error("another image")
 	}
 }

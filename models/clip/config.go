@@ -33,8 +33,8 @@ const (
 	projectionClass = "CLIPTextModelWithProjection"
 )
 
-// As is the configuration of the class that loads it, CLIPTextModel or CLIPTextModelWithProjection. A model folder names it in model_index.json, and that
-// counts, whatever architectures says.
+// As is the configuration of the class that loads it, CLIPTextModel or CLIPTextModelWithProjection. A model folder
+// names it in model_index.json, and that counts, whatever architectures says.
 func (c Config) As(class string) (Config, error) {
 	if class != plainClass && class != projectionClass {
 		return c, fmt.Errorf("text encoder of class %s: must be %s or %s", class, plainClass, projectionClass)
@@ -43,7 +43,8 @@ func (c Config) As(class string) (Config, error) {
 	return c, nil
 }
 
-// ignored are keys that do not change inference: this class's, then those that transformers has written for models of any kind.
+// ignored are keys that do not change inference: this class's, then those that transformers has written for models of
+// any kind.
 var ignored = []string{
 	"attention_dropout", "bos_token_id", "dropout", "dtype", "initializer_factor", "initializer_range", "model_type", "pad_token_id",
 	"torch_dtype", "transformers_version", "return_dict", "output_hidden_states", "use_cache", "gradient_checkpointing",
@@ -51,9 +52,10 @@ var ignored = []string{
 	"output_attentions", "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type",
 }
 
-// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys that
-// the class does not have are listed in Unknown. The class is the file's own architectures, CLIPTextModel where it says nothing of use; see As. Of
-// the file of a whole CLIP, transformers takes text_config alone.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not
+// computed here is an error; keys that the class does not have are listed in Unknown. The class is the file's own
+// architectures, CLIPTextModel where it says nothing of use; see As. Of the file of a whole CLIP, transformers takes
+// text_config alone.
 func ParseConfig(data []byte, file string) (Config, error) {
 	var whole struct {
 		Text json.RawMessage `json:"text_config"`

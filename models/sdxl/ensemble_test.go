@@ -56,7 +56,7 @@ func TestEnsemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got.Latents.Data, second.Latents.Data) || len(got.Images) != 1 || !slices.Equal(got.Images[0].Pix, second.Images[0].Pix) {
-		t.Error("another picture than by its halves")
+		t.Error("another image than by its halves")
 	}
 	if got.Steps != first.Steps+second.Steps || first.Steps == 0 || second.Steps == 0 {
 		t.Errorf("%d steps, the halves do %d and %d", got.Steps, first.Steps, second.Steps)
@@ -134,7 +134,8 @@ func TestEnsembleChecksBoth(t *testing.T) {
 	}
 }
 
-// TestHandOver compares runs in which a pipeline has no step with diffusers: it passes its latents on, and the result says so.
+// TestHandOver compares runs in which a pipeline has no step with diffusers: it passes its latents on, and the result
+// says so.
 func TestHandOver(t *testing.T) {
 	g := golden.Open(t, testdata+"/goldens/handover.safetensors")
 	var cases []struct {
@@ -199,7 +200,7 @@ func TestHandOver(t *testing.T) {
 			}
 			golden.Near(t, "latents", result.Latents.Data, want, 5e-5)
 			if result.Steps != c.StepsDone || len(result.Images) != r.Count {
-				t.Errorf("%d steps and %d pictures, want %d and %d", result.Steps, len(result.Images), c.StepsDone, r.Count)
+				t.Errorf("%d steps and %d images, want %d and %d", result.Steps, len(result.Images), c.StepsDone, r.Count)
 			}
 			if len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "has no step to do") || !strings.Contains(result.Warnings[0], fmt.Sprint(c.DenoisingEnd)) {
 				t.Errorf("warnings %q", result.Warnings)

@@ -43,7 +43,8 @@ func set(keys map[string]string) func(map[string]any) {
 	}
 }
 
-// TestConfigKeys changes what diffusers and transformers take or leave out: the picture is the same, and what was left out is told, once a file.
+// TestConfigKeys changes what diffusers and transformers take or leave out: the image is the same, and what was left
+// out is told, once a file.
 func TestConfigKeys(t *testing.T) {
 	m := newModels(t)
 	want, err := m.open("tiny").Generate(t.Context(), small())
@@ -99,7 +100,7 @@ func TestConfigKeys(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !slices.Equal(got.Latents.Data, run.want.Latents.Data) || !slices.Equal(got.Images[0].Pix, run.want.Images[0].Pix) {
-					t.Errorf("%v: another picture with scheduler %q", c.keys, run.request.Scheduler)
+					t.Errorf("%v: another image with scheduler %q", c.keys, run.request.Scheduler)
 				}
 			}
 			told := records()
@@ -120,7 +121,8 @@ func TestConfigKeys(t *testing.T) {
 	}
 }
 
-// TestTokenWithoutEmbedding has a token that the text encoder was not enlarged for: only a prompt that holds it is refused.
+// TestTokenWithoutEmbedding has a token that the text encoder was not enlarged for: only a prompt that holds it is
+// refused.
 func TestTokenWithoutEmbedding(t *testing.T) {
 	m := newModels(t)
 	dir := filepath.Join(t.TempDir(), "model")
@@ -150,7 +152,8 @@ func TestTokenWithoutEmbedding(t *testing.T) {
 	}
 }
 
-// TestUnsupportedScheduler opens folders whose own scheduler goxl can't run: a request must name another, which draws as it does elsewhere.
+// TestUnsupportedScheduler opens folders whose own scheduler goxl can't run: a request must name another, which draws
+// as it does elsewhere.
 func TestUnsupportedScheduler(t *testing.T) {
 	m := newModels(t)
 	r := small()
@@ -197,7 +200,7 @@ func TestUnsupportedScheduler(t *testing.T) {
 			continue
 		}
 		if !slices.Equal(got.Latents.Data, want.Latents.Data) {
-			t.Errorf("%s: another picture", c.value)
+			t.Errorf("%s: another image", c.value)
 		}
 	}
 }

@@ -274,8 +274,9 @@ func (p *Pipeline) Refine(ctx context.Context, r Request) (*Result, error) {
 	return run.all(ctx)
 }
 
-// Ensemble draws with base up to the share split of the steps, in (0, 1), and with refiner from there, which gets the same request. Where few steps leave none to
-// one of the two, that one passes its latents on, the base its noise, as in diffusers; Warnings tells.
+// Ensemble draws with base up to the share split of the steps, in (0, 1), and with refiner from there, which gets the
+// same request. Where few steps leave none to one of the two, that one passes its latents on, the base its noise, as in
+// diffusers; Warnings tells.
 func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split float64) (*Result, error) {
 	if !(split > 0 && split < 1) {
 		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "between 0 and 1"}

@@ -35,7 +35,8 @@ func componentOf(file string) string {
 	return "model"
 }
 
-// pipelineClasses are the pipelines of diffusers whose parts are a base's or a refiner's. Inpainting with a UNet of four channels has a base's.
+// pipelineClasses are the pipelines of diffusers whose parts are a base's or a refiner's. Inpainting with a UNet of
+// four channels has a base's.
 var pipelineClasses = []string{"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"}
 
 // pipelineParts are the components that those classes have.
@@ -94,7 +95,8 @@ func (p *Pipeline) encoderConfig(files *store, name string) (clip.Config, error)
 	return config, nil
 }
 
-// readScheduler reads the model's own scheduler. One that can't be run is kept for requests that name another, and told.
+// readScheduler reads the model's own scheduler. One that can't be run is kept for requests that name another, and
+// told.
 func (p *Pipeline) readScheduler(files *store) error {
 	const file = "scheduler/scheduler_config.json"
 	data, err := files.read(file)
@@ -118,7 +120,8 @@ func (p *Pipeline) readScheduler(files *store) error {
 	return nil
 }
 
-// ownScheduler tells why the model's own scheduler can't be run, and which names may take its place; nil if it can be run.
+// ownScheduler tells why the model's own scheduler can't be run, and which names may take its place; nil if it can be
+// run.
 func (p *Pipeline) ownScheduler() error {
 	cause := p.scheduler.Check()
 	if cause == nil {

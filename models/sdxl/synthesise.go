@@ -98,7 +98,8 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 	return os.Rename(building, dir)
 }
 
-// writeVocabularies gives CLIP's own vocabulary to the tokenizer folders that have none, which goxl needs no file for and others do.
+// writeVocabularies gives CLIP's own vocabulary to the tokenizer folders that have none, which goxl needs no file for
+// and others do.
 func writeVocabularies(dir string) error {
 	for _, folder := range []string{"tokenizer", "tokenizer_2"} {
 		if _, err := os.Stat(filepath.Join(dir, folder)); err != nil || hasVocabulary(os.DirFS(dir), folder) {

@@ -11,8 +11,8 @@ import (
 	"github.com/goxl/goxl/tokenizer"
 )
 
-// TestSynthesisedVocabulary writes the tokenizers of the full models, whose configurations have no vocabulary: the folder is complete, as another program needs
-// it, and gives the ids that the synthetic model gives.
+// TestSynthesisedVocabulary writes the tokenizers of the full models, whose configurations have no vocabulary: the
+// folder is complete, as another program needs it, and gives the ids that the synthetic model gives.
 func TestSynthesisedVocabulary(t *testing.T) {
 	for _, model := range []string{"base", "refiner"} {
 		files, err := openSynthetic("synth:"+model, model)

@@ -100,15 +100,15 @@ var fixed = map[string][]any{
 	"class_embeddings_concat": {false},
 }
 
-// ignored are keys that do not change inference: upcast_attention has no effect on scaled dot product attention, and the second line acts in block
-// types alone that ParseConfig refuses.
+// ignored are keys that do not change inference: upcast_attention has no effect on scaled dot product attention, and
+// the second line acts in block types alone that ParseConfig refuses.
 var ignored = []string{
 	"dropout", "upcast_attention", "addition_embed_type_num_heads",
 	"resnet_skip_time_act", "resnet_out_scale_factor", "mid_block_only_cross_attention", "cross_attention_norm",
 }
 
-// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys
-// that the class does not have are listed in Unknown.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not
+// computed here is an error; keys that the class does not have are listed in Unknown.
 func ParseConfig(data []byte, file string) (Config, error) {
 	c := Config{
 		InChannels: 4, OutChannels: 4, LayersPerBlock: PerLevel{2}, TransformerLayers: PerLevel{1}, AttentionHeads: PerLevel{8},

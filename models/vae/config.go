@@ -56,8 +56,9 @@ var fixed = map[string][]any{
 	"shift_factor": {nil, 0.},
 }
 
-// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not computed here is an error; keys
-// that the class does not have are listed in Unknown. force_upcast has no effect where everything is computed in float32.
+// ParseConfig reads config.json; file is the name that errors give it. A value that changes the numbers and is not
+// computed here is an error; keys that the class does not have are listed in Unknown. force_upcast has no effect where
+// everything is computed in float32.
 func ParseConfig(data []byte, file string) (Config, error) {
 	c := Config{
 		InChannels: 3, OutChannels: 3, DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
