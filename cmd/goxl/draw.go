@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,39 +30,60 @@ func (d *drawing) paths() []string {
 	return list
 }
 
-// checkOutputs makes sure, before anything is computed, that the results can be written.
-func (d *drawing) checkOutputs() error {
-	if d.out == "" {
-		return cli.Usagef(`-o "": must be the name of a file`)
-	}
+// outputs are what -o and, last, -save-latents name, as they are now.
+func (d *drawing) outputs(s streams) ([]output, error) {
+	var list []output
 	for _, path := range d.paths() {
-		if d.saveLatents != "" && filepath.Clean(path) == filepath.Clean(d.saveLatents) {
-			return cli.Usagef("-save-latents %s: must differ from -o", d.saveLatents)
+		o, err := s.resolve("o", path)
+		if err != nil {
+			return nil, err
 		}
-		if err := checkOutput("o", path); err != nil {
-			return err
-		}
+		list = append(list, o)
 	}
 	if d.saveLatents != "" {
-		return checkOutput("save-latents", d.saveLatents)
+		o, err := s.resolve("save-latents", d.saveLatents)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, o)
 	}
-	return nil
+	return list, nil
 }
 
-func checkOutput(name, path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("-%s %s: is a directory, must be a file", name, path)
+// checkOutputs makes sure, before anything is computed, that the results can be written.
+func (d *drawing) checkOutputs(s streams) error {
+	if d.out == "" {
+		return cli.Usagef(`-o "": must be the name of a file, or - for standard output`)
 	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".goxl-*")
-	if err == nil {
-		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	if d.count > 1 {
+		one, err := s.resolve("o", d.out)
+		if err != nil {
+			return err
+		}
+		if one.kind != regularFile {
+			return cli.Usagef("-n %d: must be 1 with -o %s, which is no file and takes one image", d.count, d.out)
+		}
 	}
-	var cause *fs.PathError
-	if errors.As(err, &cause) {
-		err = cause.Err // the name of the probe means nothing to the user
-	}
+	list, err := d.outputs(s)
 	if err != nil {
-		return fmt.Errorf("-%s %s: can't write to the directory %s: %w", name, path, filepath.Dir(path), err)
+		return err
+	}
+	for i, o := range list {
+		for _, other := range list[:i] {
+			if o.same(other) {
+				return cli.Usagef("-%s %s: must differ from -%s", o.flag, o.name, other.flag)
+			}
+		}
+		extension := ".png"
+		if o.flag == "save-latents" {
+			extension = ".safetensors"
+		}
+		if err := o.checkExtension(extension); err != nil {
+			return err
+		}
+		if err := o.check(s); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -117,7 +136,7 @@ func (d *drawing) compute(s streams, r *sdxl.Request, work func() (*sdxl.Result,
 	return work()
 }
 
-// write encodes everything, then writes it, and tells each path once the file is whole.
+// write encodes everything, then writes it, and tells each path once the file is whole: on standard output, unless that is one of the outputs.
 func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	for _, warning := range w.result.Warnings {
 		fmt.Fprintf(s.err, "warning: %s\n", warning)
@@ -142,20 +161,31 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 		}
 		files = append(files, data)
 	}
+	if d.saveLatents != "" {
+		data, err := encodeLatents(w.result.Latents)
+		if err != nil {
+			return err
+		}
+		files = append(files, data)
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for i, path := range d.paths() {
-		if err := picture.WriteFile(path, files[i]); err != nil {
-			return err
-		}
-		fmt.Fprintln(s.out, path)
+	outputs, err := d.outputs(s)
+	if err != nil {
+		return err
 	}
-	if d.saveLatents != "" {
-		if err := writeLatents(d.saveLatents, w.result.Latents); err != nil {
+	told := s.out
+	if slices.ContainsFunc(outputs, func(o output) bool { return o.kind == standardOutput }) {
+		told = d.notes(s)
+	}
+	for i, o := range outputs {
+		if err := o.write(ctx, s, files[i]); err != nil {
 			return err
 		}
-		fmt.Fprintln(s.out, d.saveLatents)
+		if o.kind != standardOutput {
+			fmt.Fprintln(told, o.name)
+		}
 	}
 	return nil
 }

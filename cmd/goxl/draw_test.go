@@ -152,9 +152,11 @@ func TestLatents(t *testing.T) {
 	for i := range noise.Data {
 		noise.Data[i] = float32(i%7) - 3
 	}
-	if err := writeLatents(path, noise); err != nil {
+	data, err := encodeLatents(noise)
+	if err != nil {
 		t.Fatal(err)
 	}
+	write(t, path, string(data))
 	if back, err := readLatents(path); err != nil || back.Shape != noise.Shape || !slices.Equal(back.Data, noise.Data) {
 		t.Errorf("read back %v, %v", back, err)
 	}

@@ -64,12 +64,12 @@ func (d *drawing) register(fs *flag.FlagSet) {
 		return nil
 	})
 	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are out-0.png, out-1.png …")
-	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write; its directory must exist")
+	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
 	fs.StringVar(&d.variant, "variant", "", variantUsage)
 	fs.BoolVar(&d.watermark, "watermark", false, "put diffusers' invisible watermark into the pictures")
 	fs.BoolVar(&d.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still told")
-	fs.StringVar(&d.saveLatents, "save-latents", "", "a safetensors `file` to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
+	fs.StringVar(&d.saveLatents, "save-latents", "", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
 	d.device.Register(fs)
 }
 
@@ -103,10 +103,10 @@ func (d *drawing) request(p *sdxl.Pipeline) sdxl.Request {
 }
 
 // check finds what is wrong whatever the model, before it is opened, which takes a while: flags, and outputs that can't be written.
-func (d *drawing) check(sides ...side) error {
-	for _, s := range sides {
-		if s.pixels < 0 || s.pixels%8 != 0 {
-			return cli.Usagef("-%s %d: must be a multiple of 8", s.flag, s.pixels)
+func (d *drawing) check(s streams, sides ...side) error {
+	for _, side := range sides {
+		if side.pixels < 0 || side.pixels%8 != 0 {
+			return cli.Usagef("-%s %d: must be a multiple of 8", side.flag, side.pixels)
 		}
 	}
 	switch {
@@ -121,7 +121,7 @@ func (d *drawing) check(sides ...side) error {
 	case d.negative != nil && !utf8.ValidString(*d.negative):
 		return cli.Usagef("-negative %q: must be UTF-8 text", *d.negative)
 	}
-	return d.checkOutputs()
+	return d.checkOutputs(s)
 }
 
 // side is -width or -height; 0 is not given.

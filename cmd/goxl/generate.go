@@ -48,7 +48,7 @@ type generation struct {
 }
 
 func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
-	if err := g.check(side{"width", g.width}, side{"height", g.height}); err != nil {
+	if err := g.check(s, side{"width", g.width}, side{"height", g.height}); err != nil {
 		return err
 	}
 	var noise *sdxl.Latents

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,11 +50,13 @@ func readLatents(path string) (_ *sdxl.Latents, err error) {
 	return x, nil
 }
 
-// writeLatents writes what readLatents reads; the file appears when it is whole.
-func writeLatents(path string, x *sdxl.Latents) error {
+// encodeLatents returns the file that readLatents reads.
+func encodeLatents(x *sdxl.Latents) ([]byte, error) {
 	data := make([]byte, 0, 4*len(x.Data))
 	for _, v := range x.Data {
 		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 	}
-	return weights.Write(path, []weights.Tensor{weights.NewTensor(latentsTensor, kernels.F32, x.Shape[:], data)}, nil)
+	var file bytes.Buffer
+	err := weights.Encode(&file, []weights.Tensor{weights.NewTensor(latentsTensor, kernels.F32, x.Shape[:], data)}, nil)
+	return file.Bytes(), err
 }

@@ -53,7 +53,7 @@ type refinement struct {
 }
 
 func (f *refinement) run(ctx context.Context, s streams, _ string) (err error) {
-	if err := f.check(); err != nil {
+	if err := f.check(s); err != nil {
 		return err
 	}
 	img, err := readImage(f.image)

@@ -83,18 +83,30 @@ func (t Tensor) read() ([]byte, error) {
 	return data, nil
 }
 
-// Write writes tensors to a safetensors file in the order of the reference implementation, by element type, the widest first, then by
-// name, so that the bytes are the same. Data is made one tensor at a time. The file appears under its name when it is complete
-// and on disk; an existing one is replaced.
-func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
+// Encode writes a safetensors file to w, tensors in the order of the reference implementation, by element type, the widest first, then by name, so that the
+// bytes are the same. Data is made one tensor at a time. What can't be stored is an error before anything is written.
+func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int {
 		return cmp.Or(cmp.Compare(storedAs(b.DType), storedAs(a.DType)), cmp.Compare(a.Name, b.Name))
 	})
 	header, err := makeHeader(tensors, metadata)
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+		return err
 	}
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	for _, t := range tensors {
+		if err := writeData(w, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Write writes what [Encode] does to a file. It appears under its name when it is complete and on disk; an existing one is replaced.
+func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -107,13 +119,8 @@ func Write(path string, tensors []Tensor, metadata map[string]string) (err error
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
-	if _, err := w.Write(header); err != nil {
+	if err := Encode(w, tensors, metadata); err != nil {
 		return err
-	}
-	for _, t := range tensors {
-		if err := writeData(w, t); err != nil {
-			return err
-		}
 	}
 	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Sync()); err != nil {
 		return err
