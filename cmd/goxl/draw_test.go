@@ -111,15 +111,16 @@ func TestSeed(t *testing.T) {
 	out := filepath.Join(dir, "out.png")
 	args := []string{"generate", "-model", "synth:tiny", "-prompt", "p", "-steps", "1", "-o", out}
 	seeds := map[string]bool{}
-	for range 2 {
+	for _, more := range [][]string{nil, {"-seed", "-1"}, {"-seed=-1", "-quiet"}, {"-seed", "7", "-seed", "-1"}} {
+		args := append(args, more...)
 		found := regexp.MustCompile(`(?m)^seed (\d+)$`).FindStringSubmatch(must(t, args...).err)
 		if found == nil || texts(t, out)["seed"] != found[1] {
 			t.Fatalf("told %q, stored %q", found, texts(t, out)["seed"])
 		}
 		seeds[found[1]] = true
 	}
-	if len(seeds) != 2 {
-		t.Error("two random seeds are equal")
+	if len(seeds) != 4 {
+		t.Errorf("of four random seeds some are equal: %v", seeds)
 	}
 }
 

@@ -27,7 +27,7 @@ type drawing struct {
 	count                             int
 	steps                             *int     // nil is not given
 	guidance, denoisingEnd            *float64 // nil is not given
-	seed                              *uint64  // nil is not given
+	seed                              *uint64  // nil is a random one
 	watermark, quiet                  bool
 	device                            cli.DeviceFlags
 }
@@ -55,10 +55,14 @@ func (d *drawing) register(fs *flag.FlagSet) {
 		d.guidance = &f
 		return nil
 	})
-	fs.Func("seed", "a `number` from 0 to 18446744073709551615; without it a random one, which is printed and stored in the picture", func(s string) error {
+	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is a random one, which is printed and stored in the image", func(s string) error {
+		if s == "-1" { // as A1111
+			d.seed = nil
+			return nil
+		}
 		seed, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
-			return errors.New("must be 0 to 18446744073709551615")
+			return errors.New("must be 0 to 18446744073709551615, or -1 for a random one")
 		}
 		d.seed = &seed
 		return nil
@@ -130,7 +134,7 @@ type side struct {
 	pixels int
 }
 
-// chooseSeed returns -seed, or a random one, which it tells.
+// chooseSeed returns -seed, or a random one where that is not given or -1, which it tells.
 func (d *drawing) chooseSeed(s streams) uint64 {
 	if d.seed != nil {
 		return *d.seed
