@@ -13,6 +13,7 @@ import (
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 var benchCommand = command{
@@ -46,7 +47,7 @@ image has as well
 	operand: "what to measure: kernels, step or image",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs}
-		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base or synth:tiny", " (step and image; kernels have SDXL's shapes whatever it is)"))
+		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (step and image; a refiner redraws a black image; kernels have SDXL's shapes whatever it is)"))
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
@@ -118,7 +119,7 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 	case b.runs < 0:
 		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
 	case b.model == "":
-		return cli.Usagef(`-model "": must be a DIR, synth:base or synth:tiny`)
+		return cli.Usagef(`-model "": must be demo, a DIR, or synth: and one of %s`, strings.Join(sdxl.SyntheticNames(), ", "))
 	}
 	if _, err := regexp.Compile(b.filter); err != nil {
 		return cli.Usagef("-run %q: must be a regular expression: %v", b.filter, err)

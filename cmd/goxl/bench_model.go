@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"log/slog"
 	"os"
 	"strconv"
 	"time"
 
+	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -44,11 +46,21 @@ func (b *bench) request(steps int) sdxl.Request {
 	return r
 }
 
+// start begins what step and image draw: of a base from text, of a refiner every step of a black image.
+func (b *bench) start(ctx context.Context, p *sdxl.Pipeline, steps int) (*sdxl.Run, error) {
+	r := b.request(steps)
+	if !p.Info().Refiner {
+		return p.Start(ctx, r)
+	}
+	r.Image, r.Strength = image.NewNRGBA(image.Rect(0, 0, b.width, b.height)), 1
+	return p.StartRefine(ctx, r)
+}
+
 // with opens the model, and closes it after do. The device under it counts the operations of a step.
 func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error) (err error) {
 	device, counted := counting(b.on)
 	start := time.Now()
-	p, err := sdxl.Open(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
+	p, err := cli.OpenModel(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
 	if err != nil {
 		return err
 	}

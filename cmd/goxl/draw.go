@@ -190,7 +190,10 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	return nil
 }
 
-// tellOpened notes what was opened, and since when that took.
+// tellOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images are no measure of real ones.
 func tellOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
 	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
+	if info.Path == cli.Demo {
+		fmt.Fprintln(notes, cli.DemoNotice)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/internal/picture"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
@@ -21,11 +22,12 @@ import (
 )
 
 var inspectCommand = command{
-	name: "inspect", summary: "tell what a model, folder or file is, and what is wrong with it", synopsis: "DIR|FILE|synth:NAME [flags]",
+	name: "inspect", summary: "tell what a model, folder, file or image is, and what is wrong with it", synopsis: "DIR|FILE|demo|synth:NAME [flags]",
 	notes: `Lists components with their tensors, opens a model as generate does and draws one step of its
 smallest image, for which it reads all weights. Where that fails, it names every configuration, tensor
-and file that is wrong. The exit status is 0 only if generate or refine can use what was inspected.`,
-	operand: "DIR, FILE or synth:NAME",
+and file that is wrong. The exit status is 0 only if generate or refine can use what was inspected.
+Of an image, a PNG, JPEG or WebP file, it prints the parameters that are stored in it.`,
+	operand: "DIR, FILE, demo or synth:NAME",
 	define: func(fs *flag.FlagSet) action {
 		i := &inspection{}
 		fs.StringVar(&i.variant, "variant", "", variantUsage)
@@ -39,6 +41,7 @@ type inspection struct {
 	device   kernels.Device // to open with
 	try      func(*sdxl.Pipeline) error
 	rows     []row
+	texts    []picture.Text // of an image
 	notes    []string
 	problems []string
 }
@@ -58,9 +61,14 @@ func (i *inspection) run(ctx context.Context, s streams, path string) (err error
 	i.try = func(p *sdxl.Pipeline) error { return p.Trial(ctx) }
 
 	var facts [][2]string
-	if strings.HasPrefix(path, "synth:") {
+	switch {
+	case path == cli.Demo:
+		facts = i.embedded()
+	case strings.HasPrefix(path, "synth:"):
 		facts, err = i.synthetic(path)
-	} else {
+	case isImage(path):
+		facts, err = i.image(path)
+	default:
 		facts, err = i.stored(path)
 	}
 	if err := errors.Join(err, ctx.Err()); err != nil {
@@ -139,7 +147,7 @@ func (i *inspection) file(path string) {
 
 // open opens the whole model as generate does, which finds what doesn't fit together.
 func (i *inspection) open(path string) [][2]string {
-	p, err := sdxl.Open(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New(noteTaker{i})})
+	p, err := cli.OpenModel(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New(noteTaker{i})})
 	if err != nil {
 		i.problem(err)
 		return nil
@@ -175,6 +183,7 @@ func (i *inspection) print(w io.Writer, path string, facts [][2]string) {
 		}
 		t.Flush() // to w, whose errors are nobody's to act on, as elsewhere here
 	}
+	i.printTexts(w)
 	for _, list := range []struct {
 		title string
 		lines []string

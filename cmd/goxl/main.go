@@ -3,7 +3,7 @@
 //	goxl generate -model DIR -prompt "a lighthouse at dusk"
 //	goxl refine   -model DIR -image in.png -prompt "a lighthouse at dusk"
 //	goxl synth    -size tiny|full -kind base|refiner -o DIR
-//	goxl inspect  DIR|FILE
+//	goxl inspect  DIR|FILE|demo|synth:NAME
 //	goxl bench    kernels|step|image
 //
 // What a command makes or finds goes to standard output, everything else to standard error. The exit status is 0, 1 if the command

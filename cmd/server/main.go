@@ -133,6 +133,9 @@ func serve(o options, stderr io.Writer) (err error) {
 	log.Info("listening", slog.String("address", "http://"+l.Addr().String()), slog.String("model", o.model),
 		slog.String("devices", strings.Join(c.Devices, ",")), slog.String("version", c.Version))
 
+	if o.model == cli.Demo {
+		log.Info(cli.DemoNotice)
+	}
 	ctx, stopWatching := onSignals(s, log)
 	defer stopWatching()
 	return s.Run(ctx, l)

@@ -14,11 +14,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/goxl/goxl/internal/cli"
 )
 
 func TestStatus(t *testing.T) {
@@ -221,6 +224,9 @@ func TestDefaults(t *testing.T) {
 	}
 	if status := <-ended; status != 0 {
 		t.Errorf("status %d:\n%s", status, stderr)
+	}
+	if log := stderr.String(); strings.Count(log, "level=INFO msg="+strconv.Quote(cli.DemoNotice)) != 1 {
+		t.Errorf("the log does not say once what the embedded model is:\n%s", log)
 	}
 }
 

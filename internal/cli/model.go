@@ -14,6 +14,12 @@ import (
 // Demo is the name of the embedded model, as -model takes it, and of its refiner, as -refiner does.
 const Demo = "demo"
 
+// What the embedded model is, in a few words, and a line that says so when it draws.
+const (
+	DemoIs     = "a small SDXL of 15 million parameters, trained on emoji, which knows some 600 things"
+	DemoNotice = "demo is " + DemoIs + "; for other images give -model a DIR in diffusers' layout, such as stable-diffusion-xl-base-1.0"
+)
+
 var errNoDemo = errors.New("model demo: this program was built without it (tag nodemo): give a DIR in diffusers' layout")
 
 // OpenModel opens what a flag names: the embedded model, a folder, or a synthetic model.

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// embedded inspects the model that is built in, and its refiner.
+func (i *inspection) embedded() [][2]string {
+	facts := [][2]string{{"kind", "the model that is built in: " + cli.DemoIs}}
+	base := i.open(cli.Demo)
+	if base == nil {
+		return facts
+	}
+	facts = append(facts, base...)
+	refiner, err := i.embeddedRefiner()
+	if err != nil {
+		i.problem(fmt.Errorf("its refiner: %w", err))
+		return facts
+	}
+	return append(facts, [2]string{"its refiner", fmt.Sprintf("%s parameters, of which it shares some with the base (goxl refine, goxl generate -refiner demo)", count(refiner.Parameters))})
+}
+
+func (i *inspection) embeddedRefiner() (info sdxl.Info, err error) {
+	base, err := cli.OpenModel(cli.Demo, sdxl.Options{Device: i.device})
+	if err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	refiner, err := cli.OpenRefiner(base, cli.Demo)
+	if err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, refiner.Close()) }()
+	return refiner.Info(), nil
+}
