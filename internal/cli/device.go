@@ -111,15 +111,20 @@ func (f *DeviceFlags) openCard(tell func(line string)) (checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: tell}
-	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
-		o.Precision = p // which the self-check is in then; fp32 is refused with a list of what there is
-	}
-	card, err := cuda.Open(o)
+	card, err := cuda.Open(f.cardOptions(n, tell))
 	if err != nil {
 		return nil, err
 	}
 	return card, nil
+}
+
+// cardOptions is what card n is opened with.
+func (f *DeviceFlags) cardOptions(n int, tell func(line string)) cuda.Options {
+	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: tell}
+	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
+		o.Precision = p // which the self-check is in then; fp32 is refused with a list of what there is
+	}
+	return o
 }
 
 // whyCPU says why auto is the cpu, nil if it is a card. It does not ask for cards where that does not matter.

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model has.
+func TestRequestOfFlags(t *testing.T) {
+	device, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	p, err := sdxl.Open("synth:tiny", sdxl.Options{Device: device})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, c := range []struct {
+		args   []string
+		change func(r *sdxl.Request)
+	}{
+		{nil, func(*sdxl.Request) {}},
+		{[]string{"-negative", "fog"}, func(r *sdxl.Request) { r.Negative = new("fog") }},
+		{[]string{"-negative", ""}, func(r *sdxl.Request) { r.Negative = new("") }},
+		{[]string{"-steps", "7"}, func(r *sdxl.Request) { r.Steps = 7 }},
+		{[]string{"-guidance", "0"}, func(r *sdxl.Request) { r.Guidance = 0 }},
+		{[]string{"-n", "3"}, func(r *sdxl.Request) { r.Count = 3 }},
+		{[]string{"-scheduler", "ddim"}, func(r *sdxl.Request) { r.Scheduler = "ddim" }},
+		{[]string{"-watermark"}, func(r *sdxl.Request) { r.Watermark = true }},
+		{[]string{"-watermark=false"}, func(r *sdxl.Request) {}},
+		{[]string{"-watermark", "-watermark=false"}, func(r *sdxl.Request) {}},
+		{[]string{"-denoising-end", "0.4"}, func(r *sdxl.Request) { r.DenoisingEnd = 0.4 }},
+	} {
+		fs := flag.NewFlagSet("", flag.ContinueOnError)
+		var d drawing
+		d.register(fs)
+		d.registerEnd(fs, "")
+		if err := fs.Parse(append([]string{"-prompt", "a cat"}, c.args...)); err != nil {
+			t.Fatal(err)
+		}
+		want := p.NewRequest("a cat")
+		c.change(&want)
+		if diff := cmp.Diff(want, d.request(p)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.args, diff)
+		}
+	}
+}
+
+// What models are opened with is what the flags say, on the device that was opened for them.
+func TestOptionsOfFlags(t *testing.T) {
+	device, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	d := drawing{variant: "fp16"}
+	if o := d.options(device, kernels.BF16, io.Discard); o.Device != device || o.Precision != kernels.BF16 || o.Variant != "fp16" || o.Log == nil {
+		t.Errorf("options %+v", o)
+	}
+}
+
+// twoVariants is a base whose UNet lies there twice, with other weights under the name of a variant.
+func twoVariants(t *testing.T, kind string) string {
+	t.Helper()
+	dir, other := synthesised(t, kind), synthesised(t, kind, "-dtype", "fp16")
+	for _, part := range []string{"unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model", "text_encoder_2/model"} {
+		data, err := os.ReadFile(filepath.Join(other, part+".safetensors"))
+		if os.IsNotExist(err) { // a refiner has one encoder
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, part+".half.safetensors"), string(data))
+	}
+	return dir
+}
+
+// TestVariantFlag draws with the files that -variant names, in every command that has it.
+func TestVariantFlag(t *testing.T) {
+	base, refiner, dir := twoVariants(t, "base"), twoVariants(t, "refiner"), t.TempDir()
+	in := filepath.Join(dir, "in.png")
+	must(t, tiny(dir, "-o", in)...)
+	draw := func(args ...string) []byte {
+		t.Helper()
+		must(t, append(args, "-device", "cpu", "-prompt", "p", "-seed", "1", "-steps", "3", "-quiet", "-o", filepath.Join(dir, "out.png"))...)
+		return pixels(t, filepath.Join(dir, "out.png"))
+	}
+	for _, args := range [][]string{{"generate", "-model", base}, {"refine", "-strength", "1", "-model", refiner, "-image", in}, {"refine", "-strength", "1", "-model", base, "-image", in}} {
+		if bytes.Equal(draw(args...), draw(append(args, "-variant", "half")...)) {
+			t.Errorf("%q draws the same with -variant half", args)
+		}
+	}
+	if a := must(t, "inspect", base, "-variant", "half"); !strings.Contains(a.out, "diffusion_pytorch_model.half.safetensors") || !strings.Contains(a.out, "F16") {
+		t.Errorf("inspect -variant half:\n%s", a.out)
+	}
+	for _, args := range [][]string{{"inspect", base}, {"bench", "step", "-model", base, "-width", "64", "-height", "64"},
+		{"generate", "-model", base, "-prompt", "p", "-o", in}, {"refine", "-model", base, "-image", in, "-prompt", "p", "-o", in}} {
+		a := goxl(t, append(args, "-variant", "none")...)
+		if a.status != 1 || !strings.Contains(a.out+a.err, "none") || !strings.Contains(a.out+a.err, "half") {
+			t.Errorf("%q with a variant that is not there: status %d, said %s%s", args, a.status, a.out, a.err)
+		}
+	}
+}
+
+// TestDeviceFlags computes as the flags of the device say, in every command that has them.
+func TestDeviceFlags(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.png")
+	must(t, tiny(dir, "-o", in)...)
+	for _, args := range [][]string{
+		{"generate", "-model", "synth:tiny", "-prompt", "p", "-steps", "1", "-o", filepath.Join(dir, "out.png")},
+		{"refine", "-model", "synth:tiny", "-image", in, "-prompt", "p", "-steps", "1", "-strength", "1", "-o", filepath.Join(dir, "out.png")},
+		{"bench", "step", "-model", "synth:tiny", "-width", "64", "-height", "64", "-runs", "1"},
+	} {
+		a := must(t, append(args, "-device", "cpu", "-threads", "3", "-precision", "fp32")...)
+		if !strings.Contains(a.out+a.err, ", 3 threads)") {
+			t.Errorf("%q does not compute with three threads: %s%s", args, a.out, a.err)
+		}
+		if a := goxl(t, append(args, "-device", "cpu", "-precision", "bf16")...); a.status != 1 || !strings.Contains(a.err, "precision bf16 is not there on cpu") {
+			t.Errorf("%q takes -precision bf16: status %d, said %q", args, a.status, a.err)
+		}
+		if a := goxl(t, append(args, "-device", "cpu", "-gpu-memory", "1GiB")...); a.status != 2 || !strings.Contains(a.err, "-gpu-memory 1GiB: has no meaning for -device cpu") {
+			t.Errorf("%q takes -gpu-memory: status %d, said %q", args, a.status, a.err)
+		}
+	}
+	var f stepFigures
+	decode(t, must(t, "bench", "step", "-model", "synth:tiny", "-width", "48", "-height", "80", "-runs", "2", "-device", "cpu", "-kernels", "portable", "-json").out, &f)
+	if f.Machine.Kernels != "portable" || f.Width != 48 || f.Height != 80 || len(f.Steps) != 2 || f.GFLOP <= 0 {
+		t.Errorf("bench step: %+v", f)
+	}
+	var wider stepFigures
+	decode(t, must(t, "bench", "step", "-model", "synth:tiny", "-width", "96", "-height", "80", "-runs", "1", "-device", "cpu", "-json").out, &wider)
+	if !(wider.GFLOP > 1.5*f.GFLOP) {
+		t.Errorf("a step of twice the width has %g GFLOP, of the width %g: -width does not reach the model", wider.GFLOP, f.GFLOP)
+	}
+	var image imageFigures
+	decode(t, must(t, "bench", "image", "-model", "synth:tiny", "-width", "64", "-height", "64", "-steps", "3", "-runs", "2", "-device", "cpu", "-json").out, &image)
+	if image.Steps != 3 || len(image.Pictures) != 1 {
+		t.Errorf("bench image: %+v", image)
+	}
+}
+
+// TestRefineFlags hands on what refine alone has, and what it shares with generate.
+func TestRefineFlags(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.png"), filepath.Join(dir, "out.png")
+	must(t, tiny(dir, "-o", in)...)
+	common := []string{"refine", "-device", "cpu", "-model", "synth:tiny", "-image", in, "-prompt", "p", "-seed", "5", "-steps", "6", "-strength", "0.5", "-quiet", "-o", out}
+	drawn := map[string]string{}
+	for _, more := range []string{"", "-seed 6", "-negative fog", "-guidance 1", "-scheduler ddim", "-strength 0.9", "-denoising-end 0.8", "-steps 8", "-image " + filepath.Join(inspected, "rgb8.png")} {
+		must(t, append(common, strings.Fields(more)...)...)
+		p := string(pixels(t, out))
+		if before, there := drawn[p]; there {
+			t.Errorf("%q draws what %q draws", more, before)
+		}
+		drawn[p] = more
+		if said := texts(t, out); more == "" && said["seed"] != "5" || more == "-denoising-end 0.8" && said["denoising_end"] != "0.8" || more == "-negative fog" && said["negative_prompt"] != "fog" {
+			t.Errorf("%q: the image says %v", more, said)
+		}
+	}
+	if a := must(t, append(common, "-n", "2", "-save-latents", filepath.Join(dir, "l.safetensors"))...); strings.Count(a.out, "\n") != 3 {
+		t.Errorf("two images and latents: wrote %q", a.out)
+	}
+	borrows := synthesised(t, "refiner")
+	for _, part := range []string{"vae", "text_encoder_2"} {
+		if err := os.RemoveAll(filepath.Join(borrows, part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := goxl(t, append(common, "-model", borrows)...); a.status != 1 {
+		t.Errorf("a refiner without its base: status %d, said %q", a.status, a.err)
+	}
+	must(t, append(common, "-model", borrows, "-base", "synth:tiny")...)
+}
+
+// TestWatermarkFlag finds the watermark where it was asked for, and nowhere else.
+func TestWatermarkFlag(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.png"), filepath.Join(dir, "out.png")
+	size := []string{"-width", "256", "-height", "256"}
+	must(t, append(tiny(dir, "-o", in, "-steps", "1"), size...)...)
+	for _, args := range [][]string{
+		append([]string{"generate", "-steps", "1"}, size...),
+		{"refine", "-image", in, "-steps", "1", "-strength", "1"},
+	} {
+		draw := func(more ...string) string {
+			must(t, append(append(args, "-device", "cpu", "-model", "synth:tiny", "-prompt", "p", "-seed", "1", "-quiet", "-o", out), more...)...)
+			return string(pixels(t, out))
+		}
+		plain, marked, off := draw(), draw("-watermark"), draw("-watermark=false")
+		if plain == marked || plain != off {
+			t.Errorf("%s: -watermark changes the image: %v, -watermark=false: %v; want true and false", args[0], plain != marked, plain != off)
+		}
+	}
+}
+
+// The image says what the flags asked for.
+func TestFactsOfFlags(t *testing.T) {
+	dir := t.TempDir()
+	must(t, tiny(dir, "-guidance", "2.5", "-scheduler", "euler_a", "-steps", "3", "-width", "48", "-height", "72", "-denoising-end", "0.7")...)
+	texts, err := picture.Texts(read(t, filepath.Join(dir, "out.png")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, x := range texts {
+		if x.Key != "version" && x.Key != "parameters" {
+			got = append(got, x.Key+"="+x.Value)
+		}
+	}
+	want := []string{"prompt=a lighthouse", "seed=7", "num_inference_steps=3", "guidance_scale=2.5", "scheduler=euler_a", "denoising_end=0.7", "size=48x72", "model=synth:tiny"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
