@@ -67,7 +67,7 @@ func (d *drawing) register(fs *flag.FlagSet) {
 		d.seed = &seed
 		return nil
 	})
-	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are out-0.png, out-1.png …")
+	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are the files out-0.png, out-1.png …")
 	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
 	fs.StringVar(&d.variant, "variant", "", variantUsage)

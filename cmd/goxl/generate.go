@@ -16,11 +16,13 @@ import (
 var generateCommand = command{
 	name: "generate", summary: "draw pictures from text", synopsis: "[-model DIR] -prompt TEXT [-o out.png] [flags]",
 	notes: `The same model, prompt, seed and settings give the same picture. How a picture was made is stored
-in the PNG's text chunks. With -refiner, the model draws up to the share -denoising-end of the
-steps, and the refiner draws the rest.
+in the PNG's text chunks, under diffusers' names and as A1111's parameters; goxl inspect prints them.
+With -refiner, the model draws up to the share -denoising-end of the steps, and the refiner draws
+the rest.
 
     goxl generate -prompt "a red apple and a blue car on a green background"
     goxl generate -prompt "a rocket in the night sky" -refiner demo
+    goxl generate -prompt "a cat" -o - | convert - cat.jpg
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
     goxl generate -model synth:tiny -prompt "" -steps 2`,
 	required: []string{"prompt"},
