@@ -15,20 +15,25 @@ import (
 
 const maxBody = 64 << 10 // bytes; answers says so too
 
-// readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time and watches the
-// connection instead, so that the request's context ends when the client hangs up and not before.
+// readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time, and the request's
+// context ends when the client hangs up and not before.
 func (s *Server) readBody(x *exchange) ([]byte, error) {
-	deadline := time.Now().Add(s.config.BodyTimeout)
-	if err := http.NewResponseController(x).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return nil, err // a recorder in place of a connection has no time to limit
+	if x.conn == nil { // the handler alone is in use
+		deadline := time.Now().Add(s.config.BodyTimeout)
+		if err := http.NewResponseController(x).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return nil, err // a recorder in place of a connection has no time to limit
+		}
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
+		x.bodyRead = true
 		return data, nil
 	case errors.As(err, &tooLarge):
 		return nil, &failure{kind: bodyTooLarge, err: err}
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.draining.Load():
+		return nil, &failure{kind: stopping, err: err}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &failure{kind: bodyTooSlow, err: err}
 	case x.r.Context().Err() != nil:

@@ -37,7 +37,9 @@ type Config struct {
 	Version      string                            // for the PNG text
 	Log          *slog.Logger                      // nil discards
 	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
-	BodyTimeout  time.Duration                     // for a request's body to arrive; 0 is 30 s
+	BodyTimeout  time.Duration                     // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s
+	SendTimeout  time.Duration                     // for a client to take 16 KiB of an answer, or the rest; 0 is 30 s
+	Connections  int                               // that may be open; 0 is 1024, or more for a long queue, or half of what files the process may have
 	Drain        time.Duration                     // for queued work once Run's context is done; 0 is a minute
 }
 
@@ -53,12 +55,20 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: Queue is %d: must be 0 or more", c.Queue)
 	case c.BodyTimeout < 0, c.Drain < 0:
 		return nil, fmt.Errorf("server: BodyTimeout is %v and Drain %v: must be 0 or more", c.BodyTimeout, c.Drain)
+	case c.SendTimeout < 0, c.Connections < 0:
+		return nil, fmt.Errorf("server: SendTimeout is %v and Connections %d: must be 0 or more", c.SendTimeout, c.Connections)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.BodyTimeout == 0 {
 		c.BodyTimeout = 30 * time.Second
+	}
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 30 * time.Second
+	}
+	if c.Connections == 0 {
+		c.Connections = connections(openFiles(), c.Queue+len(c.Devices))
 	}
 	if c.Drain == 0 {
 		c.Drain = time.Minute

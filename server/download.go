@@ -14,6 +14,9 @@ func (s *Server) download(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := x.conn.work(); err != nil {
+		return err
+	}
 	h := x.Header()
 	h.Set("Content-Type", "image/png")
 	h.Set("Content-Disposition", `attachment; filename="`+id+`.png"`)

@@ -98,6 +98,11 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	if err != nil {
 		return err
 	}
+	if err := x.conn.work(); err != nil {
+		return err
+	}
+	s.drawing.Add(1)
+	defer s.drawing.Add(-1)
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()

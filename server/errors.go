@@ -28,6 +28,8 @@ const (
 	foreignHost
 	noRefiner
 	queueFull
+	crowded
+	sentAhead
 	tooLarge
 	storeFull
 	storeBroken
@@ -56,8 +58,11 @@ var answers = map[kind]struct {
 	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
 	foreignHost: {status: http.StatusForbidden, hangUp: true,
 		detail: "The Host header is none of this server's: it listens on a loopback address and answers to localhost, loopback addresses and -allowed-hosts"},
-	noRefiner:    {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
-	queueFull:    {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
+	noRefiner: {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
+	queueFull: {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
+	crowded:   {status: http.StatusServiceUnavailable, detail: "The server has too many connections", retry: time.Second, hangUp: true, level: slog.LevelWarn},
+	sentAhead: {status: http.StatusBadRequest, hangUp: true,
+		detail: fmt.Sprintf("Too much was sent before the answer: must be at most %d bytes after a request", maxAhead-readSize)},
 	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one", level: slog.LevelWarn},
 	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
 	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -26,29 +27,67 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // exchange is a request with its answer, and what the log will say of them.
 type exchange struct {
 	http.ResponseWriter
-	r      *http.Request
-	began  time.Time
-	log    *slog.Logger
-	status int    // 0 until answered
-	id     string // of the image, if there is one
-	warned int    // warnings that the client was given
-	level  slog.Level
-	err    error
+	r        *http.Request
+	conn     *conn // nil where the handler alone is in use
+	bodyRead bool  // to its end; also where there is none
+	began    time.Time
+	log      *slog.Logger
+	status   int    // 0 until answered
+	id       string // of the image, if there is one
+	warned   int    // warnings that the client was given
+	level    slog.Level
+	err      error
 }
 
-// WriteHeader notes the status.
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{ResponseWriter: w, r: r, conn: connOf(r.Context()), began: time.Now(), log: s.config.Log}
+	x.bodyRead = r.Body == nil || r.Body == http.NoBody
+	if x.conn != nil && !x.bodyRead {
+		x.conn.beginBody()
+	}
+	if x.conn.faulty(r) {
+		x.Header().Set("Connection", "close")
+	}
+	return x
+}
+
+// WriteHeader notes the status. net/http would wait for the rest of a body before it sends anything: that comes after the answer, or never.
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
 		x.status = status
+		if x.lateBody() {
+			_ = http.NewResponseController(x).EnableFullDuplex() // a recorder can't, and has no body that is late
+		} else if !x.bodyRead {
+			x.Header().Set("Connection", "close")
+		}
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
-		x.status = http.StatusOK
+		x.WriteHeader(http.StatusOK)
 	}
 	return x.ResponseWriter.Write(b)
+}
+
+// lateBody tells whether a body was left unread that is worth to wait for: the connection can be used again when it has arrived.
+func (x *exchange) lateBody() bool {
+	return x.conn != nil && !x.bodyRead && 0 <= x.r.ContentLength && x.r.ContentLength <= maxBody && x.Header().Get("Connection") != "close"
+}
+
+// settle sends the answer to a request whose body nobody asked for, and then reads that.
+func (x *exchange) settle() {
+	if x.status == 0 || !x.lateBody() {
+		return
+	}
+	err := http.NewResponseController(x).Flush()
+	if err == nil {
+		_, err = io.Copy(io.Discard, x.r.Body)
+	}
+	if err != nil {
+		x.conn.giveUp()
+	}
 }
 
 // Unwrap lets [http.ResponseController] reach the connection.
@@ -62,9 +101,11 @@ func (x *exchange) reply(status int, body any) error {
 	if err := e.Encode(body); err != nil {
 		return err
 	}
+	text := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	x.Header().Set("Content-Type", "application/json")
+	x.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	x.WriteHeader(status)
-	if _, err := x.Write(bytes.TrimSuffix(b.Bytes(), []byte("\n"))); err != nil {
+	if _, err := x.Write(text); err != nil {
 		x.err = err // the client is gone; nothing is left to answer
 	}
 	return nil

@@ -15,6 +15,7 @@ const (
 	headerTimeout = 10 * time.Second // for a request's header to arrive
 	idleTimeout   = 2 * time.Minute  // between the requests of a connection
 	maxHeader     = 32 << 10         // bytes
+	drainAnswer   = 2 * time.Second  // for pace bytes of an answer while the server drains
 	stopGrace     = 15 * time.Second // for a computation to notice that it was stopped
 )
 
@@ -32,20 +33,24 @@ func (s *Server) Load() error {
 
 // Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is queued within
 // Config.Drain, and closes the models. It fails if the model can't be loaded, or if work was cut off, by that limit or by [Server.Stop].
-// It closes the listener. A server runs once.
+// It waits for no client: connections without a complete request end at once, downloads that nobody reads soon, and downloads that go on at
+// the limit, without an error. It closes the listener. A server runs once.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	conns := s.listener(l)
 	h := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       connContext,
+		ConnState:         conns.connState,
 		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
 	}
 	s.loopback.Store(onLoopback(l))
 	served, loaded, ended := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		served <- h.Serve(l)
+		served <- h.Serve(conns)
 	}()
 	go func() { loaded <- s.Load() }()
 
@@ -54,6 +59,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.Stop()
 	}
 	s.draining.Store(true)
+	conns.drain(drainAnswer)
 	limit, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.config.Drain,
 		fmt.Errorf("queued work did not end in %v", s.config.Drain))
 	defer cancel()
@@ -61,19 +67,23 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer cut(nil)
 	defer context.AfterFunc(s.stopped, func() { cut(errStopped) })()
 
-	if h.Shutdown(limit) != nil {
-		if err == nil {
+	inTime := h.Shutdown(limit) == nil
+	if err == nil {
+		switch {
+		case s.stopped.Err() != nil: // by Stop, which may empty the queue before it cuts the limit
+			err = errStopped
+		case !inTime && s.drawing.Load() > 0:
 			err = context.Cause(limit)
 		}
+	}
+	if !inTime {
 		s.Stop()
+		conns.finish(time.Now().Add(drainAnswer))
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
 		if h.Shutdown(grace) != nil { // the models are in use: leave them to the end of the process
 			return errors.Join(err, fmt.Errorf("a computation did not stop in %v", stopGrace), h.Close())
 		}
-	}
-	if err == nil && s.stopped.Err() != nil { // Stop emptied the queue before the limit was cut
-		err = errStopped
 	}
 	<-ended
 	if stillLoading {

@@ -29,6 +29,11 @@ func run(t *testing.T, change func(*Config)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runOn(t, l, change)
+}
+
+func runOn(t *testing.T, l net.Listener, change func(*Config)) *running {
+	t.Helper()
 	r := &running{bench: newBench(t, change), address: l.Addr().String(), ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -27,6 +26,7 @@ type Server struct {
 	loopback atomic.Bool     // it listens on a loopback address
 
 	draining atomic.Bool
+	drawing  atomic.Int64    // requests that wait for an image
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
 
@@ -80,7 +80,8 @@ func newServer(c Config) *Server {
 
 // ServeHTTP answers one request and logs one record of it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{ResponseWriter: w, r: r, began: time.Now(), log: s.config.Log}
+	x := s.exchange(w, r)
+	defer x.settle()
 	defer x.record()
 	defer func() {
 		switch p := recover(); p {
