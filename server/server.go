@@ -96,7 +96,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 		return
 	}
+	// What the mux would answer by itself is no JSON: other spellings of a path, which it redirects, and what it can't route at all.
+	if route, _ := s.routes.Handler(r); r.RequestURI == "*" || !isHandler(route) {
+		x.fail(&failure{kind: notFound})
+		return
+	}
 	s.routes.ServeHTTP(x, r)
+}
+
+func isHandler(h http.Handler) bool {
+	_, ok := h.(handler)
+	return ok
 }
 
 func (s *Server) healthz(x *exchange) error {

@@ -26,6 +26,7 @@ func TestHalfBody(t *testing.T) {
 		{"DELETE /generate", 405, 0},
 		{"OPTIONS /refine", 405, 0},
 		{"PUT /nope", 404, 0},
+		{"POST //generate", 404, 0},
 		{"POST /generate", 408, 30 * time.Second},
 		{"POST /refine", 408, 30 * time.Second},
 	} {
