@@ -60,7 +60,7 @@ func parseFields(data []byte, contentType string) (*fields, *problem) {
 		return nil, &problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required", Input: json.RawMessage("null")}
 	}
 	if !isJSON(contentType) {
-		text, err := json.Marshal(string(data))
+		text, err := json.Marshal(beginning(string(data)))
 		if err != nil {
 			return nil, invalidJSON(0, err.Error())
 		}
@@ -85,6 +85,19 @@ func parseFields(data []byte, contentType string) (*fields, *problem) {
 		return nil, notAnObject(whole)
 	}
 	return f, nil
+}
+
+// beginning is what a text that is no JSON is told apart by. All of it would be up to six times as long in an answer as in a request.
+func beginning(text string) string {
+	const most = 256 // bytes
+	if len(text) <= most {
+		return text
+	}
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
 }
 
 // isJSON goes by the type as FastAPI does. Without one the body counts as text, so that no web page can post here behind its user's back.
