@@ -1,6 +1,10 @@
 package server
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
 
 func (s *Server) download(x *exchange) error {
 	id := x.r.PathValue("id")
@@ -21,6 +25,44 @@ func (s *Server) download(x *exchange) error {
 	h.Set("Content-Type", "image/png")
 	h.Set("Content-Disposition", `attachment; filename="`+id+`.png"`)
 	h.Set("X-Content-Type-Options", "nosniff")
-	http.ServeContent(x, x.r, "", info.ModTime(), f)
+	h.Set("Etag", etag(info))
+	http.ServeContent(&contentWriter{exchange: x}, x.r, "", info.ModTime(), f)
 	return nil
+}
+
+// etag names what a file holds. It is strong: the server writes a file once, and who writes it again changes its time.
+func etag(info os.FileInfo) string {
+	return fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size())
+}
+
+// contentWriter answers as all errors are answered what http.ServeContent refuses in words of its own.
+type contentWriter struct {
+	*exchange
+	refused bool
+}
+
+func (w *contentWriter) WriteHeader(status int) {
+	if status < 400 {
+		w.exchange.WriteHeader(status)
+		return
+	}
+	w.refused = true
+	for _, name := range []string{"Content-Disposition", "Etag", "Last-Modified"} { // of the image
+		w.Header().Del(name)
+	}
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		w.fail(&failure{kind: badRange})
+	case http.StatusPreconditionFailed:
+		w.fail(&failure{kind: badCondition})
+	default:
+		w.fail(fmt.Errorf("status %d while sending an image", status))
+	}
+}
+
+func (w *contentWriter) Write(b []byte) (int, error) {
+	if w.refused {
+		return len(b), nil // http.ServeContent's words
+	}
+	return w.exchange.Write(b)
 }

@@ -30,6 +30,8 @@ const (
 	queueFull
 	crowded
 	sentAhead
+	badRange
+	badCondition
 	tooLarge
 	storeFull
 	storeBroken
@@ -63,6 +65,8 @@ var answers = map[kind]struct {
 	crowded:   {status: http.StatusServiceUnavailable, detail: "The server has too many connections", retry: time.Second, hangUp: true, level: slog.LevelWarn},
 	sentAhead: {status: http.StatusBadRequest, hangUp: true,
 		detail: fmt.Sprintf("Too much was sent before the answer: must be at most %d bytes after a request", maxAhead-readSize)},
+	badRange:     {status: http.StatusRequestedRangeNotSatisfiable, detail: "Range Not Satisfiable"},
+	badCondition: {status: http.StatusPreconditionFailed, detail: "Precondition Failed"},
 	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one", level: slog.LevelWarn},
 	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
 	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},
