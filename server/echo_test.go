@@ -25,7 +25,9 @@ func TestEcho(t *testing.T) {
 			r.Header.Set("Content-Type", "text/plain")
 			w := httptest.NewRecorder()
 			b.ServeHTTP(w, r)
-			var got struct{ Detail []struct{ Type, Input string } }
+			var got struct {
+				Detail []struct{ Type, Input string }
+			}
 			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 422 || len(got.Detail) != 1 || got.Detail[0].Type != "model_attributes_type" {
 				t.Errorf("%s: %d %.200s, %v", name, w.Code, w.Body, err)
 				continue
