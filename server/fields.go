@@ -131,31 +131,54 @@ const maxDigits = 4300 // as in Python and pydantic
 
 // integer reads a whole number within limits: a number, or a string of digits. It returns otherwise where there is none.
 func (f *fields) integer(name string, l limits, otherwise uint64) uint64 {
-	raw := f.given(name)
-	if raw == nil {
+	if f.given(name) == nil {
 		return otherwise
 	}
-	v := f.parseInteger(name, raw)
+	v := f.between(name, new(big.Int).SetUint64(l.min), l.max, l.step)
 	if v == nil {
 		return 0
 	}
-	ctx := map[string]any{"ge": l.min, "le": l.max}
-	if l.step > 0 {
-		ctx["multiple_of"] = l.step
-		if rest := new(big.Int).Rem(v, new(big.Int).SetUint64(l.step)); rest.Sign() != 0 {
-			f.report(name, "multiple_of", fmt.Sprintf("Input should be a multiple of %d", l.step), ctx)
-			return 0
+	return v.Uint64()
+}
+
+// seed reads a seed. It returns random's where there is none, and for -1, which clients of A1111's API send.
+func (f *fields) seed(name string, random func() uint64) uint64 {
+	if f.given(name) == nil {
+		return random()
+	}
+	v := f.between(name, big.NewInt(-1), math.MaxUint64, 0)
+	switch {
+	case v == nil:
+		return 0
+	case v.Sign() < 0:
+		return random()
+	}
+	return v.Uint64()
+}
+
+// between reads a whole number from least to most, a multiple of step unless that is 0. It returns nil after a report.
+func (f *fields) between(name string, least *big.Int, most, step uint64) *big.Int {
+	v := f.parseInteger(name, f.values[name])
+	if v == nil {
+		return nil
+	}
+	ctx := map[string]any{"ge": least, "le": most}
+	if step > 0 {
+		ctx["multiple_of"] = step
+		if rest := new(big.Int).Rem(v, new(big.Int).SetUint64(step)); rest.Sign() != 0 {
+			f.report(name, "multiple_of", fmt.Sprintf("Input should be a multiple of %d", step), ctx)
+			return nil
 		}
 	}
 	switch {
-	case v.Cmp(new(big.Int).SetUint64(l.max)) > 0:
-		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", l.max), ctx)
-	case v.Cmp(new(big.Int).SetUint64(l.min)) < 0:
-		f.report(name, "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", l.min), ctx)
-	default:
-		return v.Uint64()
+	case v.Cmp(new(big.Int).SetUint64(most)) > 0:
+		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), ctx)
+		return nil
+	case v.Cmp(least) < 0:
+		f.report(name, "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", least), ctx)
+		return nil
 	}
-	return 0
+	return v
 }
 
 // parseInteger returns nil after a report.

@@ -104,12 +104,20 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// Each picture without a seed gets its own, which is in its text.
+// Each picture without a seed, or with -1, gets its own, which is in its text.
 func TestRandomSeed(t *testing.T) {
 	b := loadedBench(t, nil)
+	source := id(t, b.do("POST", "/generate", `{"prompt":"a","seed":7}`))
 	var seeds []string
-	for range 8 {
-		data, err := os.ReadFile(b.store.path(id(t, b.do("POST", "/generate", `{"prompt":"a"}`))))
+	for i := range 12 {
+		path, body := "/generate", `{"prompt":"a"}`
+		switch i % 3 {
+		case 1:
+			body = `{"prompt":"a","seed":-1}`
+		case 2:
+			path, body = "/refine", `{"id":"`+source+`","prompt":"a","seed":"-1"}`
+		}
+		data, err := os.ReadFile(b.store.path(id(t, b.do("POST", path, body))))
 		if err != nil {
 			t.Fatal(err)
 		}

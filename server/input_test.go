@@ -103,8 +103,11 @@ func TestBadInput(t *testing.T) {
 		{"/generate", field("guidance_scale", `1e400`), at("guidance_scale", "finite_number", notFinite, `1e400`, "")},
 		{"/generate", field("guidance_scale", `-0.5`), at("guidance_scale", "greater_than_equal", "Input should be greater than or equal to 0", `-0.5`, `"ctx":{"ge":0,"le":1000}`)},
 		{"/generate", field("guidance_scale", `1e300`), at("guidance_scale", "less_than_equal", "Input should be less than or equal to 1000", `1e300`, `"ctx":{"ge":0,"le":1000}`)},
-		{"/generate", field("seed", `-1`), at("seed", "greater_than_equal", "Input should be greater than or equal to 0", `-1`, `"ctx":{"ge":0,"le":18446744073709551615}`)},
-		{"/generate", field("seed", `18446744073709551616`), at("seed", "less_than_equal", "Input should be less than or equal to 18446744073709551615", `18446744073709551616`, `"ctx":{"ge":0,"le":18446744073709551615}`)},
+		{"/generate", field("seed", `-2`), at("seed", "greater_than_equal", "Input should be greater than or equal to -1", `-2`, `"ctx":{"ge":-1,"le":18446744073709551615}`)},
+		{"/generate", field("seed", `"-2"`), at("seed", "greater_than_equal", "Input should be greater than or equal to -1", `"-2"`, `"ctx":{"ge":-1,"le":18446744073709551615}`)},
+		{"/generate", field("seed", `-1e300`), at("seed", "greater_than_equal", "Input should be greater than or equal to -1", `-1e300`, `"ctx":{"ge":-1,"le":18446744073709551615}`)},
+		{"/generate", field("seed", `-1.5`), at("seed", "int_from_float", fractional, `-1.5`, "")},
+		{"/generate", field("seed", `18446744073709551616`), at("seed", "less_than_equal", "Input should be less than or equal to 18446744073709551615", `18446744073709551616`, `"ctx":{"ge":-1,"le":18446744073709551615}`)},
 		{"/generate", field("seed", `1.5`), at("seed", "int_from_float", fractional, `1.5`, "")},
 		{"/generate", field("scheduler", `"foo"`), at("scheduler", "literal_error", notScheduler, `"foo"`, expected)},
 		{"/generate", field("scheduler", `7`), at("scheduler", "literal_error", notScheduler, `7`, expected)},
@@ -171,6 +174,10 @@ func TestGoodInput(t *testing.T) {
 		`{"prompt":"a","seed":"9007199254740993"}`:   with(func(r *sdxl.Request) { r.Seed = 1<<53 + 1 }),
 		`{"prompt":"a","seed":9007199254740993}`:     with(func(r *sdxl.Request) { r.Seed = 1<<53 + 1 }),
 		`{"prompt":"a","seed":0}`:                    with(func(r *sdxl.Request) { r.Seed = 0 }),
+		`{"prompt":"a","seed":-0}`:                   with(func(r *sdxl.Request) { r.Seed = 0 }),
+		`{"prompt":"a","seed":-1}`:                   base, // random, as without one
+		`{"prompt":"a","seed":"-1"}`:                 base,
+		`{"prompt":"a","seed":-1.0}`:                 base,
 		`{"prompt":"a","scheduler":"ddim"}`:          with(func(r *sdxl.Request) { r.Scheduler = "ddim" }),
 	} {
 		b := loadedBench(t, nil)

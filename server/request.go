@@ -2,7 +2,6 @@ package server
 
 import (
 	"image"
-	"math"
 	"path/filepath"
 
 	"github.com/goxl/goxl/internal/picture"
@@ -55,11 +54,7 @@ func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
 func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.Steps = int(f.integer("num_inference_steps", limits{1, maxSteps, 0}, uint64(r.Steps)))
 	r.Guidance = f.number("guidance_scale", interval{0, maxGuidance, false}, r.Guidance)
-	if f.given("seed") == nil {
-		r.Seed = s.newSeed()
-	} else {
-		r.Seed = f.integer("seed", limits{0, math.MaxUint64, 0}, 0)
-	}
+	r.Seed = f.seed("seed", s.newSeed)
 	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
 	r.Watermark = s.config.Watermark
 }
