@@ -67,8 +67,13 @@ func New(c Config) (*Server, error) {
 	if c.SendTimeout == 0 {
 		c.SendTimeout = 30 * time.Second
 	}
+	waiting := c.Queue + max(1, len(c.Devices))
 	if c.Connections == 0 {
-		c.Connections = connections(openFiles(), c.Queue+len(c.Devices))
+		c.Connections = connections(openFiles(), waiting)
+	}
+	if most := mostAtWork(c.Connections); most < waiting {
+		c.Log.Warn("too few connections for the queue: the limit of open files may be too low",
+			slog.Int("connections", most), slog.Int("wanted", waiting))
 	}
 	if c.Drain == 0 {
 		c.Drain = time.Minute

@@ -176,6 +176,16 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// Who lets more requests wait than there can be connections is told.
+func TestQueueBeyondConnections(t *testing.T) {
+	for queue, want := range map[int]bool{0: false, 6: false, 7: true, 1000: true} {
+		b := newBench(t, func(c *Config) { c.Connections, c.Queue = 8, queue })
+		if log := b.log.String(); strings.Contains(log, "too few connections") != want {
+			t.Errorf("a queue of %d: log %q", queue, log)
+		}
+	}
+}
+
 // No goroutine and no connection outlives Run. (synctest fails a test that leaves a goroutine behind.)
 func TestNothingOutlivesRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -64,5 +64,9 @@ func (w *contentWriter) Write(b []byte) (int, error) {
 	if w.refused {
 		return len(b), nil // http.ServeContent's words
 	}
-	return w.exchange.Write(b)
+	n, err := w.exchange.Write(b)
+	if err != nil {
+		w.err = err // http.ServeContent keeps it to itself
+	}
+	return n, err
 }

@@ -85,7 +85,7 @@ func (l *listener) claim(c *conn) bool {
 	if !open || working {
 		return true // a closed one has no request that anybody waits for; its context tells
 	}
-	if l.working >= l.max-max(1, l.max/8) {
+	if l.working >= mostAtWork(l.max) {
 		return false
 	}
 	l.working++
@@ -151,6 +151,9 @@ const (
 	ordinaryConns  = 1024
 	filesOfAnother = 2 // a connection, and the image that it is sent
 )
+
+// mostAtWork is for how many of some connections an image may be computed or sent.
+func mostAtWork(connections int) int { return connections - max(1, connections/8) }
 
 // connections is how many may be open: enough for all who wait for an image and as many others, within what files the process may have.
 func connections(files uint64, waiting int) int {

@@ -154,6 +154,10 @@ func TestPaceOfAnswer(t *testing.T) {
 				if got > size != c.whole || !c.whole && got > size/100 {
 					t.Errorf("%d bytes were read", got)
 				}
+				synctest.Wait()
+				if log := r.log.String(); strings.Contains(log, "i/o timeout") == c.whole {
+					t.Errorf("log:\n%s", log)
+				}
 			})
 		})
 	}
