@@ -1,14 +1,19 @@
 .DEFAULT_GOAL := help
-.PHONY: help test lint race ci parity-full bench kernels emulate test-gpu sanitize peers fuzz goldens clean
+.PHONY: help test conformance lint race generated ci parity-full bench kernels emulate test-gpu-build test-gpu sanitize peers fuzz goldens clean
 
 staticcheck = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 fuzztime   ?= 10s
+gpu        ?= kernels/cpu kernels/cuda kernels/cuda/driver models/vae models/sdxl cmd/server
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-test: ## every test; no download, no GPU, no Python
+test: ## every test but the real shapes; no download, no GPU, no Python
 	go test ./...
+	@.ci/untested
+
+conformance: ## the real shapes of the table of operations on this processor: minutes
+	go test -count=1 -timeout 60m -tags conformance -run ConformanceReal ./kernels/cpu
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
@@ -21,6 +26,9 @@ race: ## concurrent packages under the race detector
 	go test -race -short -run 'Pool|Workers|Share|Cancel|Panics|Refuses' ./kernels/cpu
 	go test -race -short -run 'Cancel|ManyCallers|Sharing|Storage' ./models/sdxl
 	go test -race -short -run 'Concurrent|WeightsComeBack|Load|FullCard|LostDevice|Cancelled|ManyGoroutines|CloseWhileUsed' ./kernels/cuda/...
+
+generated: ## generated files are what their generators give
+	.ci/generated
 
 ci: ## all that must hold before a change is taken
 	.ci/run
@@ -38,8 +46,13 @@ emulate: ## the CUDA kernels and engine on this x86-64 processor; needs clang-19
 	kernels/cuda/emulate/build.sh build/emulate
 	GOXL_EMULATE=$(CURDIR)/build/emulate go test -count=1 -tags emulate -run Emulated ./kernels/cuda
 
-test-gpu: ## the CUDA engine on a card: driver, conformance, models
-	GOXL_REQUIRE=cuda go test -count=1 -timeout 30m ./kernels/cuda/... ./models/vae ./models/sdxl ./cmd/server
+test-gpu-build: ## the programs of test-gpu, in build/gpu: make test-gpu-build gpu="kernels/cpu kernels/cuda"
+	rm -rf build/gpu
+	for p in $(gpu); do CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -tags conformance -o build/gpu/$$(echo $$p | tr / +).test ./$$p || exit; done
+
+test-gpu: ## the CUDA engine on a card, all CPU kernels on its host; without Go, by what is in build/gpu
+	if command -v go; then $(MAKE) test-gpu-build; fi
+	kernels/cuda/test.sh build/gpu
 
 sanitize: ## the CUDA kernels on a card under compute-sanitizer; needs the CUDA toolkit
 	go test -c -o build/cuda.test ./kernels/cuda

@@ -3,6 +3,7 @@ package cpu
 import (
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/internal/require"
@@ -27,6 +28,15 @@ func eachDevice(t *testing.T, f func(t *testing.T, d *Device)) {
 			f(t, newTestDevice(t, Options{Variant: name}))
 		})
 	}
+}
+
+// TestVariants says of which variants this machine tests nothing.
+func TestVariants(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *Device) {
+		if got := d.Info().Variant; !strings.HasSuffix(t.Name(), "/"+got) {
+			t.Errorf("%s has the kernels %s", t.Name(), got)
+		}
+	})
 }
 
 // TestConformance runs the small and odd shapes of kernels/kerneltest's table on every variant. The real shapes take minutes: make conformance.

@@ -8,12 +8,13 @@
     venv/bin/python tools/reference/tokenizer.py goldens
 
 Run from the repository root. The reference is transformers' CLIPTokenizer; no network and no model weights are
-needed by the last two commands. Outputs are byte-for-byte reproducible with the pinned versions.
+needed by the last two commands, and of the packages the tables take tokenizers and unicodedata2 alone. Outputs are byte-for-byte reproducible with the pinned versions.
 """
 
 import argparse
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -32,14 +33,12 @@ WHEEL = ("open_clip_torch", "3.3.0")
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
-def versions():
-    """The versions of the reference; refuses others, so that a golden never comes from an unknown maker."""
-    import tokenizers
-    import transformers
-
-    got = {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
-    if got != PINNED:
-        sys.exit(f"pinned versions are {PINNED}, installed are {got}")
+def versions(*names):
+    """The versions of the reference, or of the packages named; refuses others, so that nothing comes from an unknown maker."""
+    pinned = {name: PINNED[name] for name in names or PINNED}
+    got = {name: importlib.import_module(name).__version__ for name in pinned}
+    if got != pinned:
+        sys.exit(f"pinned versions are {pinned}, installed are {got}")
     return got
 
 
@@ -151,7 +150,7 @@ def write_tables():
     import unicodedata2
     from tokenizers import Regex, normalizers
 
-    made_with = versions()
+    made_with = versions("tokenizers")
     everything = "".join(map(chr, CODE_POINTS))
 
     def members(pattern):
