@@ -223,7 +223,7 @@ func (b *Builder) apply(s kernels.Spec, in ...*Value) []*Value {
 		if err != nil {
 			panic(buildError{fmt.Errorf("%s: %w", path, err)})
 		}
-		b.applied = append(b.applied, application{n, children})
+		b.applied = append(b.applied, application{n, slices.Clone(children)}) // the graph keeps the slice itself
 		values[k] = b.add(t, n)
 		node.Out = append(node.Out, values[k].id)
 	}

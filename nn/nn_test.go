@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"gorgonia.org/gorgonia"
-
 	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
@@ -188,24 +186,6 @@ func TestBindIsStrictBothWays(t *testing.T) {
 	}
 }
 
-// TestBindSqueezes takes 1×1 convolutions for matrices.
-func TestBindSqueezes(t *testing.T) {
-	type conv struct {
-		Proj *Conv2d `weight:"proj"`
-	}
-	type linear struct {
-		Proj *Linear `weight:"proj"`
-	}
-	src := weights.Synthetic("test", Shapes(&conv{NewConv2d(6, 4, 1)}), kernels.F32)
-	bound, err := Bind(&linear{NewLinear(6, 4, true)}, src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, shape, _, _ := bound.Tensor("proj.weight"); fmt.Sprint(shape) != "[4 6]" {
-		t.Errorf("shape %v", shape)
-	}
-}
-
 func TestBuildErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		build func(*Builder)
@@ -246,36 +226,6 @@ func TestBuildPassesOtherPanicsOn(t *testing.T) {
 		}
 	}()
 	_, _ = Build(nil, func(*Builder) { panic("mine") })
-}
-
-// TestNothingIsMerged applies one operation to many inputs, and to one input many times: gorgonia would merge some by their hash.
-func TestNothingIsMerged(t *testing.T) {
-	g, err := Build(nil, func(b *Builder) {
-		x := b.Input("x", kernels.Step, kernels.F32, 1, 4)
-		sum := x
-		for range 500 {
-			sum = b.Add(sum, b.Activate(x, kernels.SiLU))
-		}
-		b.Output("y", sum)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := len(g.Plan.Nodes); got != 1000 {
-		t.Errorf("%d operations, want 1000", got)
-	}
-}
-
-// TestCheckFindsMergedNodes gives two operations one identity, as a hash collision would.
-func TestCheckFindsMergedNodes(t *testing.T) {
-	b := &Builder{supports: func(kernels.Spec, []kernels.Tensor) bool { return true }, graph: gorgonia.NewGraph(), named: map[string]kernels.Value{}}
-	x := b.Input("x", kernels.Step, kernels.F32, 1, 4)
-	b.Activate(x, kernels.SiLU)
-	b.applied = nil // the next operation gets the same id
-	b.Activate(x, kernels.GELU)
-	if err := b.check(); err == nil {
-		t.Error("a merged node went unnoticed")
-	}
 }
 
 func TestProgramsAreCached(t *testing.T) {

@@ -104,3 +104,27 @@ func TestLayerNorm(t *testing.T) {
 		compute(t, fmt.Sprint("LayerNorm ", shape), kernels.LayerNorm{Eps: 1e-5}, []operand{x, weight, bias}, 16*eps32, want)
 	}
 }
+
+// TestLayerNormOfLongRows has rows whose sum, added up in float32, is wrong by more than a deviation's thousandth in the mean: what is left of it after the first pass corrects it, and
+// what remains is the rounding of the mean, which is 1000 deviations, to float32.
+func TestLayerNormOfLongRows(t *testing.T) {
+	const n, mean = 1 << 16, 1000
+	x := random(1, mean, 2, n)
+	weight, bias := operand{shape: []int{n}, x: filled(n, 1)}.weight(kernels.F32), operand{shape: []int{n}, x: filled(n, 0)}.weight(kernels.F32)
+	want := make([]float64, len(x.x))
+	largest := 0.0
+	for r := 0; r < len(x.x); r += n {
+		sum, square := 0.0, 0.0
+		for _, v := range x.x[r : r+n] {
+			sum += float64(v)
+		}
+		for _, v := range x.x[r : r+n] {
+			square += (float64(v) - sum/n) * (float64(v) - sum/n)
+		}
+		for c := range n {
+			want[r+c] = (float64(x.x[r+c]) - sum/n) / math.Sqrt(square/n+1e-5)
+			largest = max(largest, math.Abs(want[r+c]))
+		}
+	}
+	compute(t, "LayerNorm of long rows", kernels.LayerNorm{Eps: 1e-5}, []operand{x, weight, bias}, (mean+16*largest)*eps32/largest, want)
+}

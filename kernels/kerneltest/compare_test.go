@@ -85,7 +85,11 @@ func TestFloor(t *testing.T) {
 	if f := floor(kernels.Concat{}, kernels.F32); f != 0 {
 		t.Errorf("floor of moved data is %v, want 0", f)
 	}
-	if a, b, c := floor(kernels.Add{}, kernels.F32), floor(kernels.Add{}, kernels.F16), floor(kernels.Add{}, kernels.BF16); !(a < b && b < c) {
-		t.Errorf("floors %v, %v, %v of fp32, fp16, bf16 do not rise", a, b, c)
+	for precision, want := range map[kernels.DType]float64{
+		kernels.F32: 0x1p-21, kernels.F16: 0x1p-21 + 0x1p-11, kernels.BF16: 0x1p-21 + 0x1p-8, // four units of float32, and half a unit of the 16 bits
+	} {
+		if got := floor(kernels.Add{}, precision); got != want {
+			t.Errorf("the floor in %v is %v, want %v", precision, got, want)
+		}
 	}
 }
