@@ -29,12 +29,35 @@ func Describe(s Source, name string) (DType, []int, error) {
 // Releaser is a Source whose memory can be given back to the system until it is next read (pages of a mapped file).
 type Releaser interface{ Release() error }
 
+// Storage is where a tensor of a Source lies.
+type Storage int
+
+const (
+	Made   Storage = iota // made when it is asked for, and in memory for as long as it is used
+	Kept                  // in memory for as long as the source is open
+	Mapped                // in the pages of a mapped file, which the system can take back at any time and read again
+)
+
+// Storer is a Source that tells where its tensors lie.
+type Storer interface {
+	// Storage is Made for an unknown name.
+	Storage(name string) Storage
+}
+
+// StorageOf is where a tensor lies, Made if the source does not tell.
+func StorageOf(s Source, name string) Storage {
+	if t, ok := s.(Storer); ok {
+		return t.Storage(name)
+	}
+	return Made
+}
+
 // Info describes a device.
 type Info struct {
 	Name       string   // "cpu", "cuda:0"
 	Detail     string   // processor and instruction set, or card and driver
 	Precisions []DType  // in which Compile can compute, the default first
-	Memory     int64    // bytes
+	Memory     int64    // bytes that it may take; 0 if that is not known
 	Variant    string   // the kernels in use, for instance "avx512"
 	PeakFLOPS  float64  // measured, multiply-adds counted as two, in the default precision; 0 if not measured
 	Variants   []string // every kernel variant that this machine can run, the best first
@@ -43,6 +66,13 @@ type Info struct {
 // Options chooses how a plan is compiled.
 type Options struct {
 	Precision DType // of activations; 0 is the device's default
+}
+
+// Queues reports whether a device has a queue of its own, in which runs are put: one that has memory of its own. Others compute at once.
+func Queues(d Device) bool {
+	_, budgeted := d.(Budgeted)
+	_, host := d.(HostMemory)
+	return budgeted && !host
 }
 
 // Device compiles plans. Methods are safe for concurrent use.
@@ -62,6 +92,7 @@ type Device interface {
 type Weights interface {
 	// SetResident(false) gives the memory back for a while; programs stay valid, and running one makes them resident again.
 	SetResident(ctx context.Context, on bool) error
+	// Bytes is what they take of the device's memory now.
 	Bytes() int64
 	Close() error
 }

@@ -226,6 +226,9 @@ func (s *Bound) Describe(name string) (kernels.DType, []int, error) {
 	return dtype, shape, err
 }
 
+// Storage implements kernels.Storer.
+func (s *Bound) Storage(name string) kernels.Storage { return kernels.StorageOf(s.Source, name) }
+
 // Release implements kernels.Releaser where the underlying source does.
 func (s *Bound) Release() error {
 	if r, ok := s.Source.(kernels.Releaser); ok {

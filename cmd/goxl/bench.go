@@ -33,8 +33,10 @@ field's name ends in, rates in GFLOP/s and GB/s, shares from 0 to 1.
 kernels has figures, an array of
     name, shape (of the inputs), runs, min_ms, ms (median), gflops, gb_s, peak
 step and image have
-    model, parameters, width, height, guidance, device_s, opened_s, memory_bytes, and on a card
-    device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes
+    model, parameters, width, height, guidance, device_s, opened_s, memory_bytes (resident at
+    most, of the process), and
+    device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes: on a cpu of what -memory
+    limits
 step has as well
     prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_together
     (how many are timed as one, right behind one another: 10 on a card), steps_s (means of those),

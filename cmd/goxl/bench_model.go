@@ -30,7 +30,7 @@ type opened struct {
 	Pool       *pool   `json:"device_memory,omitempty"`
 }
 
-// pool is what the device had of its own memory at the end; devices that compute in the process's have none.
+// pool is what the device had of the memory that it may take, at the end.
 type pool struct {
 	Limit int64 `json:"limit_bytes"`
 	Used  int64 `json:"used_bytes"`
@@ -92,7 +92,8 @@ func (o opened) print(b *bench) {
 		fmt.Fprintf(b.out, "memory        %s resident at most\n", size(o.Memory, "B"))
 	}
 	if o.Pool != nil {
-		fmt.Fprintf(b.out, "of the device %s at most, %s at the end, of which the arena has %s\n", size(o.Pool.Peak, "B"), size(o.Pool.Used, "B"), size(o.Pool.Arena, "B"))
+		fmt.Fprintf(b.out, "of the device %s at most, %s at the end, of which the arena has %s; %s are allowed\n",
+			size(o.Pool.Peak, "B"), size(o.Pool.Used, "B"), size(o.Pool.Arena, "B"), size(o.Pool.Limit, "B"))
 	}
 }
 
@@ -120,14 +121,20 @@ type counter struct {
 	step int64 // floating-point operations of the last step compiled, without what is computed once a request
 }
 
-// counting wraps a device so that it counts, and stays one that has memory of its own if it is one.
+// counting wraps a device so that it counts, and keeps count of its memory if it does.
 func counting(d kernels.Device) (kernels.Device, *counter) {
 	c := &counter{Device: d}
-	if own, ok := d.(kernels.Budgeted); ok {
+	switch d := d.(type) {
+	case kernels.HostMemory:
+		return struct {
+			*counter
+			kernels.HostMemory
+		}{c, d}, c
+	case kernels.Budgeted:
 		return struct {
 			*counter
 			kernels.Budgeted
-		}{c, own}, c
+		}{c, d}, c
 	}
 	return c, c
 }

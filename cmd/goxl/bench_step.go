@@ -34,7 +34,7 @@ const (
 
 // together is how many steps are timed as one where a device has a queue of its own, as a picture's steps lie in it one behind the other.
 func (b *bench) together(steps int) int {
-	if _, queues := b.on.(kernels.Budgeted); queues {
+	if kernels.Queues(b.on) {
 		return min(steps, 10)
 	}
 	return 1

@@ -33,7 +33,7 @@ func TestBenchStep(t *testing.T) {
 	if len(f.Steps) != 2 || f.Step <= 0 || f.GFLOP <= 0 || f.Opened <= 0 || f.Machine.Kernels != "portable" || f.Machine.Precision != "fp32" || f.Width != 64 {
 		t.Errorf("figures %+v", f)
 	}
-	if f.Least <= 0 || f.Least > f.Step || f.Load < f.Device+f.Opened+f.Prepared+f.First || f.Pool != nil {
+	if f.Least <= 0 || f.Least > f.Step || f.Load < f.Device+f.Opened+f.Prepared+f.First || f.Pool == nil || f.Pool.Peak <= 0 || f.Pool.Peak > f.Pool.Limit || f.Together != 1 {
 		t.Errorf("least step %v of a median %v, loaded in %v, device memory %v", f.Least, f.Step, f.Load, f.Pool)
 	}
 	if f.Machine.Peak <= 0 || f.Peak <= 0 {
@@ -97,7 +97,7 @@ func TestBenchHelp(t *testing.T) {
 	}
 }
 
-// budgeted is a processor that tells of memory as a card does.
+// budgeted is a processor that tells of memory as a card does, and hides that it is the host's.
 type budgeted struct{ kernels.Device }
 
 func (budgeted) Memory() (kernels.Memory, error) {
@@ -113,11 +113,14 @@ func TestCounting(t *testing.T) {
 	defer on.Close()
 	if d, _ := counting(on); d.Info().Name != "cpu" {
 		t.Errorf("counting on a processor is %+v", d.Info())
-	} else if _, ok := d.(kernels.Budgeted); ok {
+	} else if _, ok := d.(kernels.HostMemory); !ok || kernels.Queues(d) {
 		t.Error("counting gave a processor memory of its own")
 	}
+	if d, _ := counting(struct{ kernels.Device }{on}); kernels.Queues(d) {
+		t.Error("counting gave a device that does not count its memory some of its own")
+	}
 	d, c := counting(budgeted{on})
-	if _, ok := d.(kernels.Budgeted); !ok {
+	if _, ok := d.(kernels.Budgeted); !ok || !kernels.Queues(d) {
 		t.Error("counting took a card's memory away")
 	}
 	tensor := func(name string, r kernels.Role, shape ...int) kernels.Tensor {

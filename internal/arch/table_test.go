@@ -19,9 +19,12 @@ var table = map[string]rule{
 	"tokenizer": {own: map[string]string{"internal/standin": standins}, outside: map[string]string{"golang.org/x/text": "NFC, as the reference's normaliser"}},
 	"scheduler": {},
 
-	"kernels":          {},
-	"kernels/ref":      {own: map[string]string{"kernels": contract}},
-	"kernels/cpu":      {own: map[string]string{"kernels": contract}, outside: map[string]string{"golang.org/x/sys/cpu": "which instructions there are"}},
+	"kernels":     {},
+	"kernels/ref": {own: map[string]string{"kernels": contract}},
+	"kernels/cpu": {own: map[string]string{"kernels": contract}, outside: map[string]string{
+		"golang.org/x/sys/cpu":                  "which instructions there are",
+		"github.com/KimMachineGun/automemlimit": "how much memory the system and the control group allow",
+	}},
 	"kernels/cpu/_gen": {},
 	"kernels/cuda": {
 		own:     map[string]string{"kernels": contract, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-check"},

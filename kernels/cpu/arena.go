@@ -1,6 +1,9 @@
 package cpu
 
-import "unsafe"
+import (
+	"runtime/debug"
+	"unsafe"
+)
 
 // alignment of every value and of scratch, in bytes and in float32: a cache line and a vector of AVX-512.
 const (
@@ -8,21 +11,30 @@ const (
 	alignFloats = alignBytes / 4
 )
 
-// arena is memory for one run: scratch and temporaries of whichever program runs.
+// largeArena is from how many bytes memory goes back to the system at once when the arena lets go of it. Less is left to the garbage collector: it is not worth
+// a collection, nor the page faults of the next run.
+const largeArena = 16 << 20
+
+// arena is memory for one run: scratch and temporaries of whichever program runs. Programs point into it while they run, and at no other time.
 type arena struct {
 	memory []float32
-	// generation counts the times that memory moved, so that programs know when to bind their views again.
-	generation uint64
 }
 
-// resize makes the arena n float32 long; it moves if it has to grow, or if less than half of it is needed.
-func (a *arena) resize(n int) {
-	if n <= len(a.memory) && n > len(a.memory)/2 || n == len(a.memory) {
-		return
+func (a *arena) bytes() int64 { return 4 * int64(len(a.memory)) }
+
+// suits tells whether the arena holds n float32 and is not more than twice as large.
+func (a *arena) suits(n int) bool {
+	return n <= len(a.memory) && n > len(a.memory)/2 || n == len(a.memory)
+}
+
+// move gives the arena n float32. The old ones are gone before the new ones are there.
+func (a *arena) move(n int) {
+	large := a.bytes() >= largeArena
+	a.memory = nil
+	if large {
+		debug.FreeOSMemory()
 	}
-	a.memory = nil // the collector may take the old one first
 	a.memory = alignedFloats(n)
-	a.generation++
 }
 
 // alignedFloats returns n zeroed float32 on a cache line.
@@ -36,12 +48,4 @@ func alignedFloats(n int) []float32 {
 		at = int(alignBytes-past) / 4
 	}
 	return m[at : at+n : at+n]
-}
-
-// shrink drops the memory if less than half of it is needed; the next run makes a new one.
-func (a *arena) shrink(n int) {
-	if n <= len(a.memory)/2 && len(a.memory) > 0 {
-		a.memory = nil
-		a.generation++
-	}
 }

@@ -96,12 +96,12 @@ func (a *attention) run(p *pool, in, out []view, s scratch) error {
 	a.in, a.out, a.memory = in, out, s.worker
 	a.keyMatrix = weights{dtype: kernels.F32, f32: in[1].f32, ld: a.heads * a.d}
 	p.run(a.batch*a.heads*a.blocks, a)
-	a.in, a.out, a.memory, a.keyMatrix = nil, nil, nil, weights{}
-	for w := range a.workers {
-		clear(a.workers[w].rows)
-		a.workers[w].args = tileArgs{}
-	}
 	return nil
+}
+
+func (a *attention) release() {
+	a.in, a.out, a.memory, a.keyMatrix = nil, nil, nil, weights{}
+	releaseWorkers(a.workers)
 }
 
 // do computes part i: a block of queries of one head. Parts of a head follow each other, so that its keys are in a cache.

@@ -66,22 +66,32 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 			return nil, errors.New("cpu: the weights are another device's")
 		}
 	}
-	p := &program{device: d, plan: plan, dirty: true, values: make([]view, len(plan.Tensors)), owned: make([]span, len(plan.Tensors))}
+	p := &program{device: d, source: source, plan: plan, dirty: true, values: make([]view, len(plan.Tensors)), owned: make([]span, len(plan.Tensors))}
 	stored, err := p.bindWeights(source)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.makeNodes(stored); err != nil {
-		return nil, err
+	if err = p.makeNodes(stored); err == nil {
+		err = p.layout()
 	}
-	p.layout()
+	if err == nil {
+		err = d.open(p)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.free())
+	}
+	return p, nil
+}
+
+// open counts a program among those that are open.
+func (d *Device) open(p *program) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, errClosed
+		return errClosed
 	}
 	d.needs[p] = p.need
-	return p, nil
+	return nil
 }
 
 func precisions(all []kernels.DType) string {
@@ -95,7 +105,8 @@ func precisions(all []kernels.DType) string {
 // bindWeights fills the views of all weights and returns the tensors as they are stored.
 func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
 	stored := append([]kernels.Tensor(nil), p.plan.Tensors...)
-	var failed []error
+	var wanted []kernels.Tensor
+	var values []int // their places
 	for v, t := range stored {
 		if t.Role != kernels.Weight {
 			if t.DType != kernels.F32 && t.DType != kernels.I32 && t.DType != kernels.U8 {
@@ -106,16 +117,20 @@ func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
 		if source == nil {
 			return nil, fmt.Errorf("cpu: the plan uses weight %s, and there are no weights", t.Name)
 		}
-		bound, err := source.bind(t)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		p.values[v] = bound
-		stored[v].DType = bound.dtype
+		wanted, values = append(wanted, t), append(values, v)
+		p.weightBytes += t.Bytes()
 	}
-	if len(failed) > 0 {
-		return nil, fmt.Errorf("cpu: %w", errors.Join(failed...))
+	if len(wanted) == 0 {
+		p.source = nil
+		return stored, nil
+	}
+	bound, err := source.bind(wanted)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	for i, v := range values {
+		p.values[v] = bound[i]
+		stored[v].DType = bound[i].dtype
 	}
 	return stored, nil
 }
@@ -137,10 +152,8 @@ func (p *program) makeNodes(stored []kernels.Tensor) error {
 		}
 		shared, perWorker := made.scratch()
 		p.shared, p.perWorker = max(p.shared, roundUp(shared, alignFloats)), max(p.perWorker, roundUp(perWorker, alignFloats))
-		p.nodes = append(p.nodes, node{
-			kernel: made, hoisted: hoisted[i], flops: n.Spec.FLOPs(p.plan.Inputs(n)),
-			in: make([]view, len(in)), out: make([]view, len(out)),
-		})
+		p.nodes = append(p.nodes, node{kernel: made, hoisted: hoisted[i], flops: n.Spec.FLOPs(p.plan.Inputs(n))})
+		p.in, p.out = make([]view, max(len(p.in), len(in))), make([]view, max(len(p.out), len(out)))
 	}
 	return nil
 }
@@ -153,8 +166,8 @@ type span struct {
 
 // layout places every value. The program's memory begins with what a caller writes, requests first, so that the content at
 // the start of a run can be kept with one copy; results and what hoisted nodes hand to later runs follow. An arena begins
-// with scratch.
-func (p *program) layout() {
+// with scratch. An error is one for want of memory.
+func (p *program) layout() error {
 	words := func(t kernels.Tensor) int { return int((t.Bytes() + 3) / 4) }
 	size := func(v kernels.Value) int64 { return 4 * int64(words(p.plan.Tensors[v])) }
 	blocks := p.plan.Lifetimes(size)
@@ -188,7 +201,15 @@ func (p *program) layout() {
 	for v, b := range blocks {
 		if b.Bytes > 0 {
 			p.owned[v] = span{at: start + int(offsets[v]/4), n: int(b.Bytes / 4), arena: true}
+			p.temps = append(p.temps, kernels.Value(v))
 		}
+	}
+	if err := p.device.take(4 * int64(at+p.inputs)); err != nil {
+		var sizes *kernels.MemoryError
+		if errors.As(err, &sizes) {
+			sizes.Needed += 4 * int64(p.need) // or running it would be refused next
+		}
+		return fmt.Errorf("cpu: values of a program: %w", err)
 	}
 	p.memory = alignedFloats(at)
 	p.before = alignedFloats(p.inputs)
@@ -197,6 +218,7 @@ func (p *program) layout() {
 			p.point(kernels.Value(v), p.memory)
 		}
 	}
+	return nil
 }
 
 // point sets the view of a value that lies in memory.

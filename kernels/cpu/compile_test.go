@@ -13,7 +13,7 @@ func TestWeightsThatDoNotFit(t *testing.T) {
 		change func(s *memorySource)
 		want   string
 	}{
-		"missing": {func(s *memorySource) { delete(s.tensors, "w") }, "weight w: no tensor of that name"},
+		"missing": {func(s *memorySource) { delete(s.tensors, "w") }, "weight w can't be found: no tensor of that name"},
 		"shape":   {func(s *memorySource) { t := s.tensors["w"]; t.shape = []int{2, 3}; s.tensors["w"] = t }, "weight w has shape [2 3], the plan wants [3 2]"},
 		"type":    {func(s *memorySource) { t := s.tensors["w"]; t.dtype = kernels.BF16; s.tensors["w"] = t }, "weight w is bf16, the plan wants fp16"},
 		"bytes":   {func(s *memorySource) { t := s.tensors["w"]; t.data = t.data[:10]; s.tensors["w"] = t }, "weight w has 10 bytes, want 12"},
@@ -60,5 +60,38 @@ func TestUnknownSpec(t *testing.T) {
 	}
 	if _, err := d.Compile(&p.plan, nil, kernels.Options{}); err == nil || !strings.Contains(err.Error(), "node 0 (mystery): cpu: no kernel for cpu.unknown") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// foreign is weights that no device of this package made.
+type foreign struct{ kernels.Weights }
+
+// TestWeightsOfAnotherDevice: a program is compiled with weights of its own device alone, whose turn and memory they share.
+func TestWeightsOfAnotherDevice(t *testing.T) {
+	d, other := newTestDevice(t, Options{Threads: 1}), newTestDevice(t, Options{Threads: 1})
+	var p planner
+	x := p.value(kernels.Step, kernels.F32, "x", 1, 2)
+	p.node(t, "proj", kernels.Linear{}, kernels.Result, x, p.weight("w", make([]float32, 6), kernels.F16, 3, 2))
+	w, err := other.NewWeights(&p.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, w := range map[string]kernels.Weights{"of another device": w, "of another kind": foreign{w}} {
+		if _, err := d.Compile(&p.plan, w, kernels.Options{}); err == nil || !strings.Contains(err.Error(), "the weights are another device's") {
+			t.Errorf("weights %s: %v", what, err)
+		}
+	}
+	q, err := other.Compile(&p.plan, w, kernels.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := other.Compile(&p.plan, w, kernels.Options{}); err == nil || !strings.Contains(err.Error(), "the weights are closed") {
+		t.Errorf("closed weights: %v", err)
 	}
 }

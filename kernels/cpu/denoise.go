@@ -46,6 +46,8 @@ func (k *sinusoid) run(_ *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *sinusoid) release() {}
+
 // scaleRepeat multiplies by a scalar and repeats the batch.
 type scaleRepeat struct {
 	noScratch
@@ -67,6 +69,8 @@ func (k *scaleRepeat) run(p *pool, in, out []view, _ scratch) error {
 	p.run(k.times*k.perCopy, k)
 	return nil
 }
+
+func (k *scaleRepeat) release() { k.x, k.out = nil, nil }
 
 func (k *scaleRepeat) do(_, i int) {
 	lo, hi := slice(k.n, k.perCopy, i%k.perCopy)
@@ -95,6 +99,8 @@ func (k *guidance) run(p *pool, in, out []view, _ scratch) error {
 	p.run(k.batch, k)
 	return nil
 }
+
+func (k *guidance) release() { k.m, k.out = nil, nil }
 
 func (k *guidance) do(_, b int) {
 	u, c, out := k.m[b*k.n:][:k.n], k.m[(k.batch+b)*k.n:][:k.n], k.out[b*k.n:][:k.n]
@@ -158,6 +164,12 @@ func (k *solver) run(p *pool, in, out []view, s scratch) error {
 	}
 	p.run(k.parts, k)
 	return nil
+}
+
+func (k *solver) release() {
+	clear(k.operands)
+	clear(k.out)
+	k.coefficients, k.worker = nil, nil
 }
 
 func (k *solver) do(w, i int) {

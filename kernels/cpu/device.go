@@ -2,15 +2,12 @@ package cpu
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +21,9 @@ type Options struct {
 	Threads int
 	// Variant names the kernels: "avx512", "avx2" or "portable"; "" is the best this machine has.
 	Variant string
+	// Memory is the most bytes of the process's memory that the device takes: arena, what programs hold of their own, and weights but those in the pages of
+	// mapped files. 0 is DefaultMemory.
+	Memory int64
 	// Trace, if set, is told of every node that a run has computed, in order, on the goroutine that called Run.
 	Trace func(Timing)
 }
@@ -43,8 +43,9 @@ type Device struct {
 	info    kernels.Info
 
 	// turn holds a token while a program runs: programs share pool and arena.
-	turn  chan struct{}
-	arena arena // guarded by turn
+	turn   chan struct{}
+	arena  arena // guarded by turn
+	memory budget
 
 	mu      sync.Mutex
 	needs   map[*program]int // float32 of arena that each open program needs
@@ -55,7 +56,10 @@ type Device struct {
 
 var errClosed = errors.New("cpu: the device is closed")
 
-var _ kernels.Device = (*Device)(nil)
+var (
+	_ kernels.Device     = (*Device)(nil)
+	_ kernels.HostMemory = (*Device)(nil)
+)
 
 // New makes a device. It measures nothing, so it is fast; Close ends its workers.
 func New(o Options) (*Device, error) {
@@ -66,6 +70,12 @@ func New(o Options) (*Device, error) {
 	const most = 1 << 12
 	if o.Threads < 0 || o.Threads > most {
 		return nil, fmt.Errorf("cpu: threads %d: must be 0 (all) to %d", o.Threads, most)
+	}
+	if o.Memory < 0 {
+		return nil, fmt.Errorf("cpu: memory is %d bytes: must be 0 (what the system allows) or more", o.Memory)
+	}
+	if o.Memory == 0 {
+		o.Memory = DefaultMemory()
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
@@ -78,12 +88,13 @@ func New(o Options) (*Device, error) {
 			Name:       "cpu",
 			Detail:     fmt.Sprintf("%s, %s, %d threads", processor(), v.name, o.Threads),
 			Precisions: []kernels.DType{kernels.F32},
-			Memory:     memory(),
+			Memory:     o.Memory,
 			Variant:    v.name,
 			Variants:   variantNames(),
 		},
-		turn:  make(chan struct{}, 1),
-		needs: map[*program]int{},
+		memory: newBudget(o.Memory),
+		turn:   make(chan struct{}, 1),
+		needs:  map[*program]int{},
 	}, nil
 }
 
@@ -159,30 +170,4 @@ func processor() string {
 		}
 	}
 	return runtime.GOARCH
-}
-
-// memory returns the machine's memory, or the process's limit (cgroup 2) where that is less; 0 if neither is known.
-func memory() int64 {
-	total := int64(0)
-	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if _, rest, ok := bytes.Cut(text, []byte("MemTotal:")); ok {
-			if f := bytes.Fields(rest); len(f) > 0 {
-				kib, _ := strconv.ParseInt(string(f[0]), 10, 64) // stays 0, unknown, if it is no number
-				total = kib << 10
-			}
-		}
-	}
-	limit := int64(math.MaxInt64)
-	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
-			limit = n
-		}
-	}
-	if total == 0 && limit == math.MaxInt64 {
-		return 0
-	}
-	if total == 0 {
-		return limit
-	}
-	return min(total, limit)
 }

@@ -62,9 +62,6 @@ func TestProgramsShareTheArena(t *testing.T) {
 			t.Error("the arena did not grow")
 		}
 		run(t, p)
-		if temp := &p.(*program).nodes[0].out[0].f32[0]; !slices.ContainsFunc(pointers(d.arena.memory), func(x *float32) bool { return x == temp }) {
-			t.Error("a temporary stayed in the old arena")
-		}
 		if got := read(t, p, small.result, 100); !slices.Equal(got, want) {
 			t.Error("the result changed when the arena moved")
 		}
@@ -110,13 +107,4 @@ func TestProgramsShareTheArena(t *testing.T) {
 	if err := foreign.compile(t, newTestDevice(t, Options{Threads: 1})).CopyFrom(foreign.latents, p, small.result); err == nil || !strings.Contains(err.Error(), "another device") {
 		t.Errorf("copying between devices: %v", err)
 	}
-}
-
-// pointers returns the address of every element.
-func pointers(x []float32) []*float32 {
-	p := make([]*float32, len(x))
-	for i := range x {
-		p[i] = &x[i]
-	}
-	return p
 }

@@ -40,6 +40,8 @@ func (k *activation) run(p *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *activation) release() { k.x, k.out = nil, nil }
+
 func (k *activation) do(_, i int) {
 	lo, hi := slice(k.rows, k.parts, i)
 	if k.act == kernels.GEGLU {
@@ -90,6 +92,8 @@ func (k *add) run(p *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *add) release() { k.x, k.y, k.out = nil, nil, nil }
+
 func (k *add) do(_, i int) {
 	lo, hi := slice(k.rows, k.parts, i)
 	if k.width == 1 && k.perY == 1 {
@@ -123,6 +127,8 @@ func (k *concat) run(p *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *concat) release() { k.x, k.y, k.out = nil, nil, nil }
+
 func (k *concat) do(_, i int) {
 	lo, hi := slice(k.rows, k.parts, i)
 	for r := lo; r < hi; r++ {
@@ -153,6 +159,8 @@ func (k *resize) run(p *pool, in, out []view, _ scratch) error {
 	p.run(k.parts, k)
 	return nil
 }
+
+func (k *resize) release() { k.x, k.out = nil, nil }
 
 func (k *resize) do(_, i int) {
 	lo, hi := slice(k.rows, k.parts, i)
@@ -192,6 +200,8 @@ func (k *embedding) run(_ *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *embedding) release() {}
+
 // gather copies one row of each sequence.
 type gather struct {
 	noScratch
@@ -211,3 +221,5 @@ func (k *gather) run(_ *pool, in, out []view, _ scratch) error {
 	}
 	return nil
 }
+
+func (k *gather) release() {}

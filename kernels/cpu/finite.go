@@ -27,6 +27,7 @@ func (p *program) Finite(ctx context.Context) error {
 	if err := p.bind(); err != nil {
 		return err
 	}
+	defer p.unbind()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in pool.work
 	for i, n := range p.plan.Nodes {
 		if err := ctx.Err(); err != nil {

@@ -170,12 +170,20 @@ func (p *product) run(pool *pool, in, out []view, s scratch) error {
 	depth := (p.channels[0] + p.channels[1]) * p.taps
 	p.weights = in[p.operands.weight].weights(depth)
 	pool.run(p.split.rowParts*p.split.colParts, p)
-	p.in, p.out, p.memory, p.weights = nil, nil, nil, weights{}
-	for w := range p.workers {
-		clear(p.workers[w].rows)
-		p.workers[w].args = tileArgs{}
-	}
 	return nil
+}
+
+func (p *product) release() {
+	p.in, p.out, p.memory, p.weights = nil, nil, nil, weights{}
+	releaseWorkers(p.workers)
+}
+
+// releaseWorkers lets go of what the workers point to.
+func releaseWorkers(all []productWorker) {
+	for w := range all {
+		clear(all[w].rows)
+		all[w].args = tileArgs{}
+	}
 }
 
 // reach checks that the sources have so many pixels: what the table says is then addressed without bounds checks.

@@ -18,7 +18,6 @@ func (k *skinny) run(p *pool, in, out []view, s scratch) error {
 	k.in, k.out, k.memory = in, out, s.worker
 	k.weights = in[k.operands.weight].weights(k.channels[0])
 	p.run(divUp(k.cols, skinnyCols), k)
-	k.in, k.out, k.memory, k.product.weights = nil, nil, nil, weights{}
 	return nil
 }
 

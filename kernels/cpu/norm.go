@@ -74,6 +74,11 @@ func (k *groupNorm) run(p *pool, in, out []view, s scratch) error {
 	return nil
 }
 
+func (k *groupNorm) release() {
+	k.x, k.weight, k.bias, k.out = [2][]float32{}, nil, nil, nil
+	k.moments, k.scale, k.shift, k.worker = nil, nil, nil, nil
+}
+
 func (k *groupNorm) do(w, i int) { k.pass(k, w, i) }
 
 // slice returns the bounds of part i of n.
@@ -199,6 +204,8 @@ func (k *layerNorm) run(p *pool, in, out []view, _ scratch) error {
 	p.run(k.parts, k)
 	return nil
 }
+
+func (k *layerNorm) release() { k.x, k.weight, k.bias, k.out = nil, nil, nil, nil }
 
 func (k *layerNorm) do(_, i int) {
 	lo, hi := slice(k.rows, k.parts, i)

@@ -25,6 +25,8 @@ func (k *toPixels) run(p *pool, in, out []view, _ scratch) error {
 	return nil
 }
 
+func (k *toPixels) release() { k.x, k.out = nil, nil }
+
 func (k *toPixels) do(_, i int) {
 	lo, hi := slice(k.pixels, k.parts, i)
 	for i := lo; i < hi; i++ {
@@ -60,6 +62,8 @@ func (k *fromPixels) run(p *pool, in, out []view, _ scratch) error {
 	p.run(k.parts, k)
 	return nil
 }
+
+func (k *fromPixels) release() { k.v, k.out = nil, nil }
 
 func (k *fromPixels) do(_, i int) {
 	lo, hi := slice(k.pixels, k.parts, i)

@@ -13,21 +13,24 @@ import (
 
 // program implements kernels.Program.
 type program struct {
-	device *Device
-	plan   *kernels.Plan
-	nodes  []node
-	values []view // by kernels.Value
-	owned  []span // where values that are not weights lie
+	device  *Device
+	source  *checkpoint // nil if there are no weights
+	plan    *kernels.Plan
+	nodes   []node
+	values  []view          // by kernels.Value; those in the arena only while the program runs
+	owned   []span          // where values that are not weights lie
+	temps   []kernels.Value // those in the arena
+	in, out []view          // operands of the node that runs
 
 	memory   []float32 // requests, steps, states, results, and temporaries that hoisted nodes keep
 	requests int       // float32 of memory that hold requests
 	inputs   int       // float32 of memory that hold requests, steps and states
 	before   []float32 // the inputs as the last run found them
 
-	need              int // float32 of arena
-	shared, perWorker int // float32 of scratch
-	scratch           scratch
-	generation        uint64 // of the arena that the views are bound to
+	weightBytes       int64   // of all weights that it uses
+	need              int     // float32 of arena
+	shared, perWorker int     // float32 of scratch
+	scratch           scratch // in the arena, only while the program runs
 
 	dirty  bool // a request was written since the hoisted nodes last ran
 	copied bool // before has the requests too
@@ -35,12 +38,11 @@ type program struct {
 	closed bool
 }
 
-// node is a node of the plan with its kernel, and its operands where they lie now.
+// node is a node of the plan with its kernel.
 type node struct {
 	kernel  kernel
 	hoisted bool
 	flops   int64
-	in, out []view
 }
 
 var errProgramClosed = errors.New("cpu: the program is closed")
@@ -132,6 +134,7 @@ func (p *program) Run(ctx context.Context) error {
 	if err := p.bind(); err != nil {
 		return err
 	}
+	defer p.unbind()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in pool.work
 	for i := range p.nodes {
 		if p.nodes[i].hoisted && !p.dirty {
@@ -150,30 +153,38 @@ func (p *program) Run(ctx context.Context) error {
 
 // compute runs one node; what goes wrong in it, a panic included, is an error that names it.
 func (p *program) compute(i int) (err error) {
-	n, path := &p.nodes[i], p.plan.Nodes[i].Path
+	n, of := &p.nodes[i], &p.plan.Nodes[i]
+	in, out := p.in[:len(of.In)], p.out[:len(of.Out)]
+	for k, v := range of.In {
+		in[k] = p.values[v]
+	}
+	for k, v := range of.Out {
+		out[k] = p.values[v]
+	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%s: %v\n%s", path, r, debug.Stack())
+			err = fmt.Errorf("%s: %v\n%s", of.Path, r, debug.Stack())
 		}
+		n.kernel.release()
 	}()
 	var start time.Time
 	if p.device.trace != nil {
 		start = time.Now()
 	}
-	err = n.kernel.run(p.device.pool, n.in, n.out, p.scratch)
+	err = n.kernel.run(p.device.pool, in, out, p.scratch)
 	if failed := p.device.pool.failure(); failed != nil {
 		err = failed
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", of.Path, err)
 	}
 	if p.device.trace != nil {
-		p.device.trace(Timing{Node: p.plan.Nodes[i], FLOPs: n.flops, Duration: time.Since(start)})
+		p.device.trace(Timing{Node: *of, FLOPs: n.flops, Duration: time.Since(start)})
 	}
 	return nil
 }
 
-// bind points scratch and temporaries at the arena, if it has moved since; the device's turn must be held.
+// bind points scratch and temporaries at the arena until unbind; the device's turn must be held.
 func (p *program) bind() error {
 	d := p.device
 	d.mu.Lock()
@@ -182,31 +193,30 @@ func (p *program) bind() error {
 	if closed {
 		return errClosed
 	}
-	a := &d.arena
-	a.resize(d.need())
-	if p.generation == a.generation && p.generation != 0 {
-		return nil
+	if err := d.reserve(p.need); err != nil {
+		return err
 	}
-	p.generation = a.generation
-	at := func(from, n int) []float32 { return a.memory[from : from+n : from+n] }
+	memory := d.arena.memory
+	at := func(from, n int) []float32 { return memory[from : from+n : from+n] }
 	p.scratch.shared = at(0, p.shared)
 	for w := range p.scratch.worker {
 		p.scratch.worker[w] = at(p.shared+w*p.perWorker, p.perWorker)
 	}
-	for v, s := range p.owned {
-		if s.arena {
-			p.point(kernels.Value(v), a.memory)
-		}
-	}
-	for i, n := range p.plan.Nodes {
-		for k, v := range n.In {
-			p.nodes[i].in[k] = p.values[v]
-		}
-		for k, v := range n.Out {
-			p.nodes[i].out[k] = p.values[v]
-		}
+	for _, v := range p.temps {
+		p.point(v, memory)
 	}
 	return nil
+}
+
+// unbind lets go of the arena, which may move while the program does not run.
+func (p *program) unbind() {
+	p.scratch.shared = nil
+	clear(p.scratch.worker)
+	for _, v := range p.temps {
+		p.values[v] = view{}
+	}
+	clear(p.in)
+	clear(p.out)
 }
 
 // Read implements kernels.Program.
@@ -228,7 +238,12 @@ func (p *program) Read(ctx context.Context, v kernels.Value, dst []byte) error {
 // Bytes implements kernels.Program.
 func (p *program) Bytes() int64 { return 4 * int64(len(p.memory)+len(p.before)) }
 
-// Close implements kernels.Program: the arena shrinks to what the programs still open need, at once if none is running.
+// Footprint implements kernels.Measured.
+func (p *program) Footprint() kernels.Footprint {
+	return kernels.Footprint{Weights: p.weightBytes, Arena: 4 * int64(p.need)}
+}
+
+// Close implements kernels.Program: the arena shrinks to what the programs still open need, at once if none is running, else when the next one does.
 func (p *program) Close() error {
 	if p.closed {
 		return nil
@@ -238,12 +253,16 @@ func (p *program) Close() error {
 	d.mu.Lock()
 	delete(d.needs, p)
 	d.mu.Unlock()
-	select {
-	case d.turn <- struct{}{}:
-		d.arena.shrink(d.need())
-		d.unlock()
-	default: // the next run does it
-	}
+	d.shrink()
+	return p.free()
+}
+
+// free gives back what the program holds of its own, and its part of the weights.
+func (p *program) free() error {
+	p.device.memory.give(p.Bytes())
 	p.memory, p.before, p.nodes, p.values, p.scratch = nil, nil, nil, nil, scratch{}
-	return nil
+	if p.source == nil {
+		return nil
+	}
+	return p.source.leave()
 }

@@ -203,9 +203,73 @@ func TestNodePanics(t *testing.T) {
 	s := newStep(t, 10)
 	p := s.compile(t, newTestDevice(t, Options{Threads: 2}))
 	run(t, p)
-	out := p.(*program).nodes[2].out
-	out[0].f32 = out[0].f32[:3:3]
+	short := p.(*program)
+	short.owned[short.plan.Nodes[2].Out[0]].n = 3 // elements of the temporary
 	if err := p.Run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "cond: ") || !strings.Contains(err.Error(), "out of range") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestCopyIntoRequest: a request that comes from another program makes what is hoisted run again, and is what Finite computes from.
+func TestCopyIntoRequest(t *testing.T) {
+	d := newTestDevice(t, Options{Threads: 2})
+	const n = 40
+	from, to := newStep(t, n), newStep(t, n)
+	p, q := from.compile(t, d), to.compile(t, d)
+	result := func(text float32) float64 {
+		t.Helper()
+		write(t, p, from.latents, filled(n, text))
+		if err := q.CopyFrom(to.text, p, from.latents); err != nil {
+			t.Fatal(err)
+		}
+		run(t, q)
+		return float64(read(t, q, to.result, n)[n-1])
+	}
+	for _, text := range []float32{1, -2, 0.5, 0.5} {
+		if got, want := result(text), trueGELU(siluTrue(float64(text))+float64(text)); math.Abs(got-want) > 8*eps32 {
+			t.Errorf("request %g: result %g, want %g", text, got, want)
+		}
+		if err := q.Finite(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	result(float32(math.NaN()))
+	if err := q.Finite(t.Context()); err == nil || !strings.Contains(err.Error(), "text.act (kernels.Activate): element 0 of the output is NaN") {
+		t.Errorf("Finite after NaN was copied says %v", err)
+	}
+}
+
+// TestFiniteOfLaterRuns: a request is written once for many runs, and Finite computes each of them from it, whatever was written since.
+func TestFiniteOfLaterRuns(t *testing.T) {
+	const n = 40
+	s := newStep(t, n)
+	p := s.compile(t, newTestDevice(t, Options{Threads: 1}))
+	nan := float32(math.NaN())
+	for text, after := range map[float32]float32{1: nan, nan: 1} {
+		write(t, p, s.latents, filled(n, 0)) // the last request's NaN is in them
+		write(t, p, s.text, filled(n, text))
+		for i := range 3 {
+			run(t, p)
+			if i == 2 {
+				write(t, p, s.text, filled(n, after))
+			}
+			err := p.Finite(t.Context())
+			if text == text {
+				if err != nil {
+					t.Errorf("run %d of %g: %v", i+1, text, err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), "text.act") {
+				t.Errorf("run %d of NaN: %v, want the first node that it reaches", i+1, err)
+			}
+		}
+	}
+	// What overflows does so because of the request alone: from zeros all is finite.
+	write(t, p, s.latents, filled(n, 0))
+	write(t, p, s.text, filled(n, math.MaxFloat32))
+	for i := range 2 {
+		run(t, p)
+		if err := p.Finite(t.Context()); err == nil || !strings.Contains(err.Error(), "text.add") {
+			t.Errorf("run %d of what overflows: %v", i+1, err)
+		}
 	}
 }

@@ -18,10 +18,17 @@ type checkpoint struct {
 	source kernels.Source
 
 	mu     sync.Mutex
-	wide   map[string][]float32
-	bytes  int64 // of every tensor in use, copies included
-	seen   map[string]bool
+	bound  map[string]boundTensor // programs of every size share them, also those that the source would make anew when it is asked again
+	kept   int64                  // bytes that the source keeps in memory whether they are used or not
+	made   int64                  // bytes of tensors in bound that it made for it, and of copies
+	users  int                    // programs
 	closed bool
+}
+
+// boundTensor is a tensor in use.
+type boundTensor struct {
+	view
+	stored kernels.DType
 }
 
 // NewWeights implements kernels.Device. The source stays the caller's, who keeps it open until the weights are closed.
@@ -29,17 +36,31 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, errors.New("cpu: weights are little-endian and used where they lie; this machine is big-endian")
 	}
+	w := &checkpoint{device: d, source: src, bound: map[string]boundTensor{}}
+	for _, name := range src.Names() {
+		if kernels.StorageOf(src, name) != kernels.Kept {
+			continue
+		}
+		dtype, shape, err := kernels.Describe(src, name)
+		if err != nil {
+			return nil, fmt.Errorf("cpu: weight %s can't be found: %w", name, err)
+		}
+		w.kept += int64(kernels.Elements(shape)) * int64(dtype.Size())
+	}
+	if err := d.take(w.kept); err != nil {
+		return nil, fmt.Errorf("cpu: weights: %w", err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
+		d.memory.give(w.kept)
 		return nil, errClosed
 	}
 	d.weights++
-	return &checkpoint{device: d, source: src, wide: map[string][]float32{}, seen: map[string]bool{}}, nil
+	return w, nil
 }
 
-// SetResident implements kernels.Weights: the memory is the source's, which is asked to release its pages; they come back as
-// they are read.
+// SetResident implements kernels.Weights: pages of mapped files go back to the system and come again as they are read. Other tensors stay.
 func (w *checkpoint) SetResident(ctx context.Context, on bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -50,11 +71,11 @@ func (w *checkpoint) SetResident(ctx context.Context, on bool) error {
 	return nil
 }
 
-// Bytes implements kernels.Weights: the tensors that programs have bound so far.
+// Bytes implements kernels.Weights: what the source keeps in memory or has made for programs, and the copies of vectors. Pages of mapped files do not count.
 func (w *checkpoint) Bytes() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.bytes
+	return w.kept + w.made
 }
 
 // Close implements kernels.Weights. Programs that use the weights must be closed before.
@@ -64,59 +85,139 @@ func (w *checkpoint) Close() error {
 	if w.closed {
 		return nil
 	}
-	w.closed, w.wide = true, nil
-	w.device.mu.Lock()
-	defer w.device.mu.Unlock()
-	w.device.weights--
+	d := w.device
+	d.memory.give(w.kept + w.made)
+	w.closed, w.bound, w.kept, w.made = true, nil, 0, 0
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.weights--
 	return nil
 }
 
-// bind returns the view of a tensor of a plan.
-func (w *checkpoint) bind(t kernels.Tensor) (view, error) {
+// leave is called for each bind that succeeded, when its program has closed. With the last one goes what was made for them.
+func (w *checkpoint) leave() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.users--; w.users > 0 || w.closed {
+		return nil
+	}
+	w.device.memory.give(w.made)
+	w.bound, w.made = map[string]boundTensor{}, 0
+	if r, ok := w.source.(kernels.Releaser); ok {
+		return r.Release()
+	}
+	return nil
+}
+
+// bind returns the views of a plan's weights, in their order, until leave. It makes none of them before it knows that there is memory for all.
+func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return view{}, errors.New("cpu: the weights are closed")
+		return nil, errors.New("the weights are closed")
 	}
-	dtype, shape, data, err := w.source.Tensor(t.Name)
-	switch {
-	case err != nil:
-		return view{}, fmt.Errorf("weight %s: %w", t.Name, err)
-	case !slices.Equal(shape, t.Shape):
-		return view{}, fmt.Errorf("weight %s has shape %v, the plan wants %v", t.Name, shape, t.Shape)
-	case dtype != t.DType:
-		return view{}, fmt.Errorf("weight %s is %v, the plan wants %v", t.Name, dtype, t.DType)
-	case int64(len(data)) != t.Bytes():
-		return view{}, fmt.Errorf("weight %s has %d bytes, want %d", t.Name, len(data), t.Bytes())
-	}
-	if at := uintptr(unsafe.Pointer(unsafe.SliceData(data))); at%uintptr(dtype.Size()) != 0 {
-		return view{}, fmt.Errorf("weight %s lies at %#x, want a multiple of %d", t.Name, at, dtype.Size())
-	}
-	if !w.seen[t.Name] {
-		w.seen[t.Name] = true
-		w.bytes += t.Bytes()
-	}
-	v := view{shape: t.Shape, dtype: dtype}
-	switch dtype {
-	case kernels.F32:
-		v.f32 = unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(data))), t.Len())
-	case kernels.F16, kernels.BF16:
-		v.u16 = unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(data))), t.Len())
-	default:
-		return view{}, fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", t.Name, dtype)
-	}
-	if len(t.Shape) == 1 && v.u16 != nil {
-		wide, ok := w.wide[t.Name]
-		if !ok {
-			wide = alignedFloats(len(v.u16))
-			matrix := v.weights(len(v.u16))
-			for i := range wide {
-				wide[i] = matrix.at(i)
-			}
-			w.wide[t.Name] = wide
-			w.bytes += 4 * int64(len(wide))
+	var failed []error
+	costs := make([]int64, len(all))
+	var sum int64
+	for i, t := range all {
+		var err error
+		if costs[i], err = w.cost(t); err != nil {
+			failed = append(failed, fmt.Errorf("weight %s %w", t.Name, err))
 		}
-		v.dtype, v.u16, v.f32 = kernels.F32, nil, wide
+		sum += costs[i]
 	}
-	return v, nil
+	if len(failed) > 0 {
+		return nil, errors.Join(failed...)
+	}
+	if err := w.device.take(sum); err != nil {
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	views := make([]view, len(all))
+	for i, t := range all {
+		bound, ok := w.bound[t.Name]
+		if !ok {
+			v, err := w.read(t)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("weight %s %w", t.Name, err))
+				continue
+			}
+			bound = boundTensor{v, t.DType}
+			w.bound[t.Name] = bound
+			w.made += costs[i]
+			sum -= costs[i]
+		}
+		views[i] = bound.view
+	}
+	w.device.memory.give(sum) // of those that were named twice, or that could not be read
+	if len(failed) > 0 {
+		return nil, errors.Join(failed...)
+	}
+	w.users++
+	return views, nil
+}
+
+// cost checks a tensor of a plan against the source, and returns what it will take of the device's memory: nothing if it is bound.
+func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
+	var dtype kernels.DType
+	var shape []int
+	bound, ok := w.bound[t.Name]
+	if ok {
+		dtype, shape = bound.stored, bound.shape
+	} else {
+		var err error
+		if dtype, shape, err = kernels.Describe(w.source, t.Name); err != nil {
+			return 0, fmt.Errorf("can't be found: %w", err)
+		}
+	}
+	switch {
+	case !slices.Equal(shape, t.Shape):
+		return 0, fmt.Errorf("has shape %v, the plan wants %v", shape, t.Shape)
+	case dtype != t.DType:
+		return 0, fmt.Errorf("is %v, the plan wants %v", dtype, t.DType)
+	case dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16:
+		return 0, fmt.Errorf("is %v: must be fp32, fp16 or bf16", dtype)
+	case ok:
+		return 0, nil
+	}
+	var bytes int64
+	if kernels.StorageOf(w.source, t.Name) == kernels.Made {
+		bytes = t.Bytes()
+	}
+	if widened(t) {
+		bytes += 4 * int64(t.Len())
+	}
+	return bytes, nil
+}
+
+// widened tells whether a tensor is copied: biases and norms of 16 bits are.
+func widened(t kernels.Tensor) bool { return len(t.Shape) == 1 && t.DType != kernels.F32 }
+
+// read returns the view of a tensor that cost has checked.
+func (w *checkpoint) read(t kernels.Tensor) (view, error) {
+	_, _, data, err := w.source.Tensor(t.Name)
+	if err != nil {
+		return view{}, fmt.Errorf("can't be read: %w", err)
+	}
+	if int64(len(data)) != t.Bytes() {
+		return view{}, fmt.Errorf("has %d bytes, want %d", len(data), t.Bytes())
+	}
+	first := unsafe.Pointer(unsafe.SliceData(data))
+	if at := uintptr(first); at%uintptr(t.DType.Size()) != 0 {
+		return view{}, fmt.Errorf("lies at %#x, want a multiple of %d", at, t.DType.Size())
+	}
+	v := view{shape: t.Shape, dtype: t.DType}
+	if t.DType == kernels.F32 {
+		v.f32 = unsafe.Slice((*float32)(first), t.Len())
+		return v, nil
+	}
+	v.u16 = unsafe.Slice((*uint16)(first), t.Len())
+	if !widened(t) {
+		return v, nil
+	}
+	wide := alignedFloats(len(v.u16))
+	matrix := v.weights(len(v.u16))
+	for i := range wide {
+		wide[i] = matrix.at(i)
+	}
+	return view{shape: t.Shape, dtype: kernels.F32, f32: wide}, nil
 }

@@ -24,7 +24,7 @@ type pool struct {
 	blocks     map[driver.Ptr]int64
 }
 
-// LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it.
+// LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it, and errors.As a *kernels.MemoryError.
 type LimitError struct{ Need, Used, Limit int64 }
 
 func (e *LimitError) Error() string {
@@ -33,8 +33,10 @@ func (e *LimitError) Error() string {
 		"choose a smaller size or batch, or raise the limit", float64(e.Need)/mib, float64(e.Limit-e.Used)/mib, float64(e.Limit)/mib)
 }
 
-// Is makes errors.Is(err, kernels.ErrMemory) work.
-func (e *LimitError) Is(target error) bool { return target == kernels.ErrMemory }
+// Unwrap returns the sizes as every device tells them.
+func (e *LimitError) Unwrap() error {
+	return &kernels.MemoryError{Needed: e.Used + e.Need, Allowed: e.Limit}
+}
 
 // fullError is something that the card had no memory for: an allocation, kernels or a graph.
 type fullError struct{ error }

@@ -82,7 +82,7 @@ func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DTyp
 	if c.bytes() > 1<<28 {
 		defer debug.FreeOSMemory()
 	}
-	if _, queues := d.(kernels.Budgeted); queues {
+	if kernels.Queues(d) {
 		return c.timeAmongMany(ctx, d, precision, data)
 	}
 	b, err := c.compile(d, precision, data)

@@ -80,6 +80,14 @@ func (s *rescaled) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return kernels.F32, shape, out, nil
 }
 
+// Storage implements kernels.Storer: what is scaled is made anew.
+func (s *rescaled) Storage(name string) kernels.Storage {
+	if s.factor(name) != 0 {
+		return kernels.Made
+	}
+	return kernels.StorageOf(s.Source, name)
+}
+
 // Release implements kernels.Releaser where the underlying source does.
 func (s *rescaled) Release() error {
 	if r, ok := s.Source.(kernels.Releaser); ok {

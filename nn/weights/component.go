@@ -80,6 +80,14 @@ func (c *Component) Describe(name string) (kernels.DType, []int, error) {
 	return f.Describe(name)
 }
 
+// Storage implements [kernels.Storer].
+func (c *Component) Storage(name string) kernels.Storage {
+	if f, ok := c.owner[name]; ok {
+		return f.Storage(name)
+	}
+	return kernels.Made
+}
+
 // Stored describes a tensor as [File.Stored] does.
 func (c *Component) Stored(name string) (dtype string, shape []int, bytes int64, err error) {
 	f, ok := c.owner[name]

@@ -21,6 +21,7 @@ type File struct {
 	entries  map[string]*entry
 	release  func([]byte) error // nil if there is nothing to give back
 	unmap    func([]byte) error
+	mapped   bool // data is the pages of the file
 
 	mu     sync.RWMutex // guards what follows; readers hold it while they slice
 	data   []byte       // the whole file
@@ -71,7 +72,7 @@ func Open(path string) (*File, error) {
 		unmapFile(data)
 		return nil, err
 	}
-	file.release, file.unmap = releaseFile, unmapFile
+	file.release, file.unmap, file.mapped = releaseFile, unmapFile, mapping
 	return file, nil
 }
 
@@ -111,15 +112,36 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 		return 0, nil, nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
 	}
 	data := f.data[e.begin:e.end:e.end]
-	switch {
-	case e.stored == float64Type:
-		e.once.Do(func() { e.copy = narrow(data) })
-		return dtype, shape, e.copy, nil
-	case len(data) > 0 && uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) != 0:
-		e.once.Do(func() { e.copy = slices.Clone(data) })
-		return dtype, shape, e.copy, nil
+	if !e.inPlace(data) {
+		e.once.Do(func() {
+			if e.stored == float64Type {
+				e.copy = narrow(data)
+			} else {
+				e.copy = slices.Clone(data)
+			}
+		})
+		data = e.copy
 	}
 	return dtype, shape, data, nil
+}
+
+// inPlace tells whether data is what Tensor gives: of the type that it gives, and at an address that the type can have.
+func (e *entry) inPlace(data []byte) bool {
+	return e.stored != float64Type && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
+}
+
+// Storage implements [kernels.Storer]: a tensor that can't be used where it lies is copied when it is asked for.
+func (f *File) Storage(name string) kernels.Storage {
+	e, ok := f.entries[name]
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	switch {
+	case !ok || f.closed || e.dtype == 0 || !e.inPlace(f.data[e.begin:e.end]):
+		return kernels.Made
+	case f.mapped:
+		return kernels.Mapped
+	}
+	return kernels.Kept
 }
 
 // Describe implements [kernels.Describer]; errors are those of Tensor.

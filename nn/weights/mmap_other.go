@@ -7,6 +7,9 @@ import (
 	"os"
 )
 
+// mapping tells whether mapFile maps, rather than reads into memory.
+const mapping = false
+
 // mapFile reads the file, where this package has no mapping.
 func mapFile(f *os.File, size int) ([]byte, error) {
 	data := make([]byte, size)

@@ -86,6 +86,14 @@ func (r *renamed) Describe(name string) (kernels.DType, []int, error) {
 	return kernels.Describe(r.src, old)
 }
 
+// Storage implements [kernels.Storer].
+func (r *renamed) Storage(name string) kernels.Storage {
+	if old, err := r.name(name); err == nil {
+		return kernels.StorageOf(r.src, old)
+	}
+	return kernels.Made
+}
+
 // name is what src calls a tensor.
 func (r *renamed) name(name string) (string, error) {
 	if err := r.twice[name]; err != nil {
