@@ -95,11 +95,32 @@ func (n *Network) front(i int) *Program {
 	return p
 }
 
+// Discard closes a program and forgets it, as when there is no room to run it.
+func (p *Program) Discard() error {
+	n := p.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.programs = slices.DeleteFunc(n.programs, func(q *Program) bool { return q == p })
+	return p.Close()
+}
+
 // Trim closes the cached programs but the last used one, for the memory of their own that they hold.
 func (n *Network) Trim() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.trim(1)
+}
+
+// Spare is what Trim gives back of the device's memory.
+func (n *Network) Spare() (bytes int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, p := range n.programs {
+		if i > 0 {
+			bytes += p.Bytes()
+		}
+	}
+	return bytes
 }
 
 // trim closes all programs but the last used ones.

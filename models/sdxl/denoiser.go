@@ -27,6 +27,23 @@ type shape struct {
 	history              int  // tensors that the solver keeps
 }
 
+// shape is what the step of a checked request depends on.
+func (p *Pipeline) shape(r *Request, size Size, schedule *scheduler.Schedule) shape {
+	s := p.newShape(r.Count, size)
+	s.guided = r.Guidance > 1 && p.unet.config.TimeCondProjDim == 0
+	s.rescaled, s.history = s.guided && r.GuidanceRescale > 0, schedule.History
+	return s
+}
+
+// newShape is that of a step without guidance and without history.
+func (p *Pipeline) newShape(batch int, size Size) shape {
+	f := p.vae.Config.ScaleFactor()
+	return shape{
+		batch: batch, height: size.Height / f, width: size.Width / f,
+		tokens: p.encoder2.tokenizer.MaxLength(), text: p.unet.config.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
+	}
+}
+
 // evaluations is the UNet's batch.
 func (s shape) evaluations() int {
 	if s.guided {

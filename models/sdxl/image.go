@@ -45,7 +45,7 @@ func (p *Pipeline) decode(ctx context.Context, x *Latents, i int, watermarked bo
 	z := x.one(i)
 	p.vae.Unscale(z)
 	f := p.vae.Config.ScaleFactor()
-	if err := p.tile(true, Size{f * z.Height, f * z.Width}); err != nil {
+	if err := p.tile(true, watermarked, Size{f * z.Height, f * z.Width}); err != nil {
 		return nil, err
 	}
 	if !watermarked {

@@ -55,7 +55,7 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 		start = q.ImageLatents.channelsLast()
 	} else {
 		b := q.Image.Bounds()
-		if err := r.p.tile(false, Size{b.Dy(), b.Dx()}); err != nil {
+		if err := r.p.tile(false, false, Size{b.Dy(), b.Dx()}); err != nil {
 			return nil, err
 		}
 		moments, err := r.p.vae.EncodeImage(ctx, toNRGBA(q.Image))

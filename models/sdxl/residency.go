@@ -2,7 +2,6 @@ package sdxl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,11 +12,13 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// residency decides which components' weights stay on the device; pipelines that share parts share it. On a device with memory of its own a component
-// stays until a program of another one has no room; of those that could make room, the ones that are quickest to bring back leave. Elsewhere, where
-// weights are pages of mapped files, every component leaves when its part of a picture is done. It implements nn.Manager.
+// residency decides which components' weights stay on the device, and whether there is memory for a program; pipelines that share parts share it. On a
+// device with memory of its own a component stays until a program of another one has no room; of those that could make room, the ones that are quickest to
+// bring back leave. On the host, where weights are pages of mapped files or can't leave, every component is told to leave when its part of a picture is done.
+// It implements nn.Manager.
 type residency struct {
-	device kernels.Budgeted // nil where memory is the host's
+	device kernels.Budgeted   // nil if the device does not count its memory
+	host   kernels.HostMemory // the same device, if its memory is the host's
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -35,6 +36,7 @@ type part struct {
 // holder is what the planner needs of an *nn.Network.
 type holder interface {
 	Bytes() int64
+	Spare() int64
 	SetResident(ctx context.Context, on bool) error
 	Trim() error
 }
@@ -42,6 +44,7 @@ type holder interface {
 func newResidency(d kernels.Device, log *slog.Logger) *residency {
 	r := &residency{log: log, said: map[string]bool{}}
 	r.device, _ = d.(kernels.Budgeted)
+	r.host, _ = d.(kernels.HostMemory)
 	return r
 }
 
@@ -84,10 +87,17 @@ func (r *residency) remove(n *nn.Network) {
 
 // done tells that a component's share of a picture is done.
 func (r *residency) done(ctx context.Context, n *nn.Network) error {
-	if r.device != nil {
+	if r.device != nil && r.host == nil {
 		return nil
 	}
 	return n.SetResident(ctx, false)
+}
+
+// rest tells that nothing is computed for now: the host gets back what only running programs need.
+func (r *residency) rest() {
+	if r.host != nil {
+		r.host.ReleaseArena()
+	}
 }
 
 // Before implements nn.Manager.
@@ -108,16 +118,22 @@ func (r *residency) Before(ctx context.Context, n *nn.Network, p *nn.Program) er
 	return nil
 }
 
-// Full implements nn.Manager: every other component leaves.
+// Full implements nn.Manager: every other component leaves, and closes programs of other sizes.
 func (r *residency) Full(n *nn.Network) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ready = nil
 	for _, p := range r.parts {
-		if p.network == n || p.network.Bytes() == 0 {
+		if p.network == n {
 			continue
 		}
-		r.say(p.name+" leaves the device", "weights", size(p.network.Bytes()), "for", "programs of "+r.name(n))
+		if err := p.network.Trim(); err != nil {
+			return err
+		}
+		if r.host != nil || p.network.Bytes() == 0 {
+			continue
+		}
+		r.say(p.name+" leaves the device", "weights", kernels.FormatBytes(p.network.Bytes()), "for", "programs of "+r.name(n))
 		if err := p.network.SetResident(context.Background(), false); err != nil {
 			return err
 		}
@@ -125,31 +141,52 @@ func (r *residency) Full(n *nn.Network) error {
 	return nil
 }
 
+// plan is what makes room for a program.
+type plan struct {
+	leaving []part
+	trim    bool  // programs of other sizes have to close first, and then there is another plan
+	free    int64 // the memory that the program finds as it is, the arena included
+}
+
+// find plans for a program of n, and buffers beside it. It changes nothing.
+func (r *residency) find(n holder, need kernels.Footprint, buffers int64) (plan, error) {
+	m, others, err := r.room(n)
+	if err != nil {
+		return plan{}, err
+	}
+	free := m.Limit - m.Used + m.Arena
+	lacks := need.Missing + need.Arena + buffers - free
+	if leaving, ok := leave(others, lacks); ok {
+		return plan{leaving: leaving, free: free}, nil
+	}
+	for _, p := range r.parts {
+		lacks -= p.network.Spare()
+	}
+	if _, ok := leave(others, lacks); ok {
+		return plan{trim: true, free: free}, nil
+	}
+	return plan{}, r.tooLarge(n, need, lacks, m.Limit, others)
+}
+
 // makeRoom lets components leave until a program of n finds the memory that it needs.
 func (r *residency) makeRoom(ctx context.Context, n holder, need kernels.Footprint) error {
-	free, others, err := r.room(n)
-	if err != nil {
-		return err
-	}
-	wanted := need.Missing + need.Arena
-	leaving, ok := leave(others, wanted-free)
-	if !ok { // programs of other sizes hold memory too
+	found, err := r.find(n, need, 0)
+	if err == nil && found.trim {
 		for _, p := range r.parts {
 			if err := p.network.Trim(); err != nil {
 				return err
 			}
 		}
-		if free, others, err = r.room(n); err != nil {
-			return err
-		}
-		if leaving, ok = leave(others, wanted-free); !ok {
-			return r.tooLarge(n, need, free, others)
-		}
+		found, err = r.find(n, need, 0)
 	}
+	if err != nil {
+		return err
+	}
+	leaving, free := found.leaving, found.free
 	if need.Missing > 0 {
-		r.say(r.name(n)+" comes to the device", "weights", size(need.Missing), "arena", size(need.Arena), "free", size(free), "leaving", names(leaving))
+		r.say(r.name(n)+" comes to the device", "weights", kernels.FormatBytes(need.Missing), "arena", kernels.FormatBytes(need.Arena), "free", kernels.FormatBytes(free), "leaving", names(leaving))
 	} else if len(leaving) > 0 {
-		r.say(r.name(n)+" needs more memory", "arena", size(need.Arena), "free", size(free), "leaving", names(leaving))
+		r.say(r.name(n)+" needs more memory", "arena", kernels.FormatBytes(need.Arena), "free", kernels.FormatBytes(free), "leaving", names(leaving))
 	}
 	for _, p := range leaving {
 		if err := p.network.SetResident(ctx, false); err != nil {
@@ -159,18 +196,17 @@ func (r *residency) makeRoom(ctx context.Context, n holder, need kernels.Footpri
 	return nil
 }
 
-// room returns the memory that a program of n finds, the arena included, and the components that could leave for it.
-func (r *residency) room(n holder) (free int64, others []part, err error) {
-	m, err := r.device.Memory()
-	if err != nil {
-		return 0, nil, err
+// room returns the device's memory, and the components that could leave for a program of n.
+func (r *residency) room(n holder) (m kernels.Memory, others []part, err error) {
+	if m, err = r.device.Memory(); err != nil || r.host != nil {
+		return m, nil, err
 	}
 	for _, p := range r.parts {
 		if p.network != n && p.network.Bytes() > 0 {
 			others = append(others, p)
 		}
 	}
-	return m.Limit - m.Used + m.Arena, others, nil
+	return m, others, nil
 }
 
 // leave chooses the parts that free so many bytes and have the fewest in all; false if all of them do not.
@@ -198,29 +234,26 @@ func leave(parts []part, bytes int64) (chosen []part, ok bool) {
 	return chosen, best >= 0
 }
 
-// fits tells whether a program of n could run if everything else left; an error that makes it impossible otherwise is told by running it.
-func (r *residency) fits(n *nn.Network, p *nn.Program) (bool, error) {
+// fits returns nil if a program of n could run, with buffers of so many bytes of the host's memory beside it; else what tooLarge says. Nothing leaves yet.
+func (r *residency) fits(n *nn.Network, p *nn.Program, buffers int64) error {
 	if r.device == nil {
-		return true, nil
+		return nil
+	}
+	if r.host == nil {
+		buffers = 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	free, others, err := r.room(n)
-	if err != nil {
-		return false, err
-	}
-	f := p.Footprint()
-	_, ok := leave(others, f.Missing+f.Arena-free)
-	return ok, nil
+	_, err := r.find(n, p.Footprint(), buffers)
+	return err
 }
 
-// tooLarge is the error of a program that finds no room even alone.
-func (r *residency) tooLarge(n holder, need kernels.Footprint, free int64, others []part) error {
+// tooLarge is the error of a program that lacks so many bytes of the limit even with everything else gone that can go.
+func (r *residency) tooLarge(n holder, need kernels.Footprint, lacks, limit int64, others []part) error {
 	for _, p := range others {
-		free += p.network.Bytes()
+		lacks -= p.network.Bytes()
 	}
-	return fmt.Errorf("%s: %w: %s needed (weights %s, values of a run %s), %s free with everything else gone: choose a smaller size or batch, or give the device more memory",
-		r.name(n), kernels.ErrMemory, size(need.Missing+need.Arena), size(need.Missing), size(need.Arena), size(free))
+	return fmt.Errorf("%s: %w (weights to come %s, values of a run %s)", r.name(n), &kernels.MemoryError{Needed: limit + lacks, Allowed: limit}, kernels.FormatBytes(need.Missing), kernels.FormatBytes(need.Arena))
 }
 
 func (r *residency) name(n holder) string {
@@ -251,50 +284,4 @@ func names(parts []part) string {
 		list = append(list, p.name)
 	}
 	return strings.Join(list, ", ")
-}
-
-func size(n int64) string {
-	if n < 1<<30 {
-		return fmt.Sprintf("%.2f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-}
-
-// tile chooses how the autoencoder works on a picture of a size: whole if the device has room for it, else in tiles as diffusers' of sample_size pixels, or in
-// smaller ones where those are too large too.
-func (p *Pipeline) tile(decode bool, picture Size) error {
-	a := p.vae.Autoencoder
-	if p.memory.device == nil {
-		return nil
-	}
-	unit := 4 * a.Config.ScaleFactor()
-	smallest := min(4*unit, a.Config.SampleSize)
-	for a.Tile = 0; ; {
-		program, err := a.Program(decode, picture.Height, picture.Width)
-		if err != nil && !errors.Is(err, kernels.ErrMemory) {
-			return err
-		}
-		if err == nil {
-			ok, err := p.memory.fits(a.Network, program)
-			if err != nil {
-				return err
-			}
-			if ok {
-				break
-			}
-		}
-		if next := a.Tile / 2; a.Tile == 0 {
-			a.Tile = max(unit, a.Config.SampleSize/unit*unit)
-		} else if next < smallest || next%unit != 0 {
-			break // the run says what is missing
-		} else {
-			a.Tile = next
-		}
-	}
-	if a.Tile > 0 {
-		p.memory.mu.Lock()
-		defer p.memory.mu.Unlock()
-		p.memory.say("the autoencoder works in tiles: the whole picture does not fit", "size", fmt.Sprintf("%d×%d", picture.Width, picture.Height), "tile", a.Tile)
-	}
-	return nil
 }

@@ -28,15 +28,16 @@ type Run struct {
 
 // Start prepares text to image: encodes the prompts and draws the first latents. It waits until the pipeline is free.
 func (p *Pipeline) Start(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, false)
+	return p.start(ctx, r, false, nil)
 }
 
 // StartRefine prepares image to image: encodes the picture, or takes its latents, and noises it by the request's strength.
 func (p *Pipeline) StartRefine(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, true)
+	return p.start(ctx, r, true, nil)
 }
 
-func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *Run, err error) {
+// start prepares a run. also, if it is not nil, may refuse it before anything is computed but the text.
+func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool, also func() error) (_ *Run, err error) {
 	size, schedule, err := p.prepare(&r, imageToImage)
 	if err != nil {
 		return nil, err
@@ -52,9 +53,7 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 			run.Close()
 		}
 	}()
-	guided := r.Guidance > 1 && p.unet.config.TimeCondProjDim == 0
-	run.shape = p.newShape(r.Count, size)
-	run.shape.guided, run.shape.rescaled, run.shape.history = guided, guided && r.GuidanceRescale > 0, schedule.History
+	run.shape = p.shape(&r, size, schedule)
 	warn := func(s string) { run.warnings = append(run.warnings, s) }
 	if w := p.sizeWarning(size); w != "" {
 		warn(w)
@@ -62,8 +61,16 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 	if len(schedule.Steps) == 0 {
 		warn(p.noStepWarning(&r, imageToImage))
 	}
-	if run.told, err = p.condition(ctx, &run.request, guided, size, imageToImage, warn); err != nil {
+	if run.told, err = p.condition(ctx, &run.request, run.shape.guided, size, imageToImage, warn); err != nil {
 		return nil, err
+	}
+	if err := p.admit(&run.request, run.shape, 0, imageToImage); err != nil {
+		return nil, err
+	}
+	if also != nil {
+		if err := also(); err != nil {
+			return nil, err
+		}
 	}
 	var x []float32
 	if imageToImage {
@@ -76,15 +83,6 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *
 	}
 	run.replay = replay{random: *run.random, given: []given{{0, x}}}
 	return run, run.load(ctx)
-}
-
-// newShape is that of a step without guidance and without history.
-func (p *Pipeline) newShape(batch int, size Size) shape {
-	f := p.vae.Config.ScaleFactor()
-	return shape{
-		batch: batch, height: size.Height / f, width: size.Width / f,
-		tokens: p.encoder2.tokenizer.MaxLength(), text: p.unet.config.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
-	}
 }
 
 // load compiles the step and gives it prompt, first latents and an empty history.
@@ -240,6 +238,7 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 func (r *Run) Close() {
 	if !r.closed {
 		r.closed = true
+		r.p.memory.rest()
 		r.p.busy <- struct{}{}
 	}
 }
@@ -256,12 +255,7 @@ func (r *Run) all(ctx context.Context) (*Result, error) {
 
 // Generate draws pictures from text.
 func (p *Pipeline) Generate(ctx context.Context, r Request) (*Result, error) {
-	run, err := p.Start(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	defer run.Close()
-	return run.all(ctx)
+	return p.generate(ctx, r, nil)
 }
 
 // Refine redraws a picture: image to image.
@@ -298,7 +292,7 @@ func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split flo
 		}
 		first.Progress, second.Progress = report, report
 	}
-	draft, err := base.Generate(ctx, first)
+	draft, err := base.generate(ctx, first, func() error { return admitRefiner(ctx, base, refiner, first, second) })
 	if err != nil {
 		return nil, err
 	}
@@ -322,9 +316,7 @@ func ensembleSteps(base, refiner *Pipeline, first, second Request) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	channels, f := base.unet.config.InChannels, base.vae.Config.ScaleFactor()
-	x := newLatents([4]int{first.Count, channels, first.Height / f, first.Width / f})
-	second.ImageLatents, second.Latents = x, nil
+	second.ImageLatents, second.Latents = base.draftOf(first), nil
 	_, b, err := refiner.prepare(&second, true)
 	if err != nil {
 		return 0, err

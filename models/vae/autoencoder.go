@@ -103,7 +103,8 @@ func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, m
 	}
 	if a.tiles(height, width) {
 		latent := a.Tile / f
-		return tiled(height, width, a.Tile, blend(latent), latent-blend(latent), encode)
+		out := NewPlanes(height/f, width/f, 2*a.Config.LatentChannels)
+		return tiled(out, height, width, a.Tile, blend(latent), latent-blend(latent), encode)
 	}
 	return encode(image.Rect(0, 0, width, height))
 }
@@ -115,7 +116,8 @@ func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
 		return a.decode(ctx, z, nil)
 	}
 	size := a.Tile / f
-	return tiled(z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
+	out := NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
+	return tiled(out, z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
 		return a.decode(ctx, z.crop(part), nil)
 	})
 }
@@ -135,15 +137,32 @@ func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, 
 	return picture, err
 }
 
+// stripPixels is how many pixels Pixels rounds at a time, at most: more take memory and are no faster.
+const stripPixels = 1 << 18
+
 // Pixels rounds an image of values in −1…1 to bytes; see kernels.ToPixels.
 func (a *Autoencoder) Pixels(ctx context.Context, x Planes) (*image.NRGBA, error) {
 	picture := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
-	return picture, a.Evaluate(ctx, fmt.Sprintf("vae pixels %d×%d", x.Height, x.Width),
-		func(b *nn.Builder) {
-			b.Output("picture", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, x.Height, x.Width, x.Channels)))
-		},
-		func(p *nn.Program) error { return p.SetFloats("values", x.Data...) },
-		func(p *nn.Program) ([]float32, error) { return x.Data, p.Pixels(ctx, "picture", picture.Pix) })
+	step := max(1, stripPixels/x.Width)
+	for y := 0; y < x.Height; y += step {
+		rows := min(step, x.Height-y)
+		values, pixels := x.Data[y*x.Width*x.Channels:][:rows*x.Width*x.Channels], picture.Pix[y*picture.Stride:][:rows*picture.Stride]
+		key, build := pixelsOfValues(rows, x.Width, x.Channels)
+		err := a.Evaluate(ctx, key, build,
+			func(p *nn.Program) error { return p.SetFloats("values", values...) },
+			func(p *nn.Program) ([]float32, error) { return values, p.Pixels(ctx, "picture", pixels) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return picture, nil
+}
+
+// pixelsOfValues states the rounding of values, under the key that tells it from others.
+func pixelsOfValues(height, width, channels int) (key string, build func(*nn.Builder)) {
+	return fmt.Sprintf("vae pixels %d×%d", height, width), func(b *nn.Builder) {
+		b.Output("picture", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, height, width, channels)))
+	}
 }
 
 // tiles reports whether an image of so many pixels is encoded and decoded in parts.

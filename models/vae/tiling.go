@@ -37,11 +37,31 @@ func (a *Autoencoder) stage(decode bool, height, width int) (key string, build f
 	return a.encoding(height, width)
 }
 
-// tiled maps tiles of an image, of size a side, and joins the results: each is mixed over extent with the one above, then with the one to the left,
+// Buffers is how much host memory working on an image of height×width pixels takes beside the programs', in bytes: the image's pixels, and its values where tiles of them are
+// joined, or where the caller wants values, and what Pixels needs then.
+func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
+	const pixel = 4
+	bytes := pixel * int64(height) * int64(width)
+	if !decode {
+		return bytes // moments are few
+	}
+	value := 4 * int64(a.Config.OutChannels)
+	if a.tiles(height, width) {
+		bytes += 2 * value * int64(min(height, a.Tile)) * int64(width) * int64(a.Tile) / int64(stride(a.Tile)) // two rows of tiles
+		values = true
+	}
+	if values {
+		bytes += value * int64(height) * int64(width)
+		bytes += (2*value + pixel) * int64(min(height*width, stripPixels))
+	}
+	return bytes
+}
+
+// tiled maps tiles of an image, of size a side, and joins the results in out: each is mixed over extent with the one above, then with the one to the left,
 // which are mixed already, and limit rows and columns of it are kept.
-func tiled(height, width, size, extent, limit int, f func(tile image.Rectangle) (Planes, error)) (Planes, error) {
+func tiled(out Planes, height, width, size, extent, limit int, f func(tile image.Rectangle) (Planes, error)) (Planes, error) {
 	var above []Planes
-	var rows []Planes // strips of the result
+	rows := 0 // of out that are done
 	for y := 0; y < height; y += stride(size) {
 		var row []Planes
 		for x := 0; x < width; x += stride(size) {
@@ -57,13 +77,8 @@ func tiled(height, width, size, extent, limit int, f func(tile image.Rectangle) 
 			}
 			row = append(row, tile)
 		}
-		rows = append(rows, beside(row, limit))
+		rows += out.place(rows, row, limit)
 		above = row
-	}
-	out := Planes{Width: rows[0].Width, Channels: rows[0].Channels}
-	for _, r := range rows {
-		out.Height += r.Height
-		out.Data = append(out.Data, r.Data...)
 	}
 	return out, nil
 }
@@ -81,22 +96,18 @@ func (p Planes) crop(part image.Rectangle) Planes {
 	return out
 }
 
-// beside joins tiles from left to right, cropped to limit a side.
-func beside(tiles []Planes, limit int) Planes {
-	width := 0
-	for _, t := range tiles {
-		width += min(t.Width, limit)
-	}
-	out := NewPlanes(min(tiles[0].Height, limit), width, tiles[0].Channels)
-	at := 0
-	for _, t := range tiles {
-		part := t.crop(image.Rect(0, 0, min(t.Width, limit), min(t.Height, limit)))
-		for r := range part.Height {
-			copy(out.Data[(r*width+at)*out.Channels:], part.Data[r*part.Width*part.Channels:(r+1)*part.Width*part.Channels])
+// place copies tiles from left to right, cropped to limit a side, to the rows from first on, and returns how many rows those are.
+func (p Planes) place(first int, tiles []Planes, limit int) int {
+	height := min(tiles[0].Height, limit)
+	for r := range height {
+		to := p.Data[(first+r)*p.Width*p.Channels:]
+		for _, t := range tiles {
+			n := min(t.Width, limit) * t.Channels
+			copy(to[:n], t.Data[r*t.Width*t.Channels:])
+			to = to[n:]
 		}
-		at += part.Width
 	}
-	return out
+	return height
 }
 
 // blendAbove mixes the first rows of p with the last of a, the tile above.
