@@ -123,11 +123,20 @@ func classify(err error) *failure {
 	case errors.As(err, &request): // without err, whose words have the value, which may be a prompt
 		return &failure{kind: invalid, problems: []problem{requestProblem(request)}}
 	case errors.Is(err, kernels.ErrMemory):
-		return &failure{kind: tooLarge, err: err}
+		return &failure{kind: tooLarge, detail: tooLargeDetail(err), err: err}
 	case errors.Is(err, errStopped):
 		return &failure{kind: stopping, err: err}
 	case errors.Is(err, context.Canceled):
 		return &failure{kind: clientGone, err: err}
 	}
 	return &failure{kind: internal, err: err}
+}
+
+// tooLargeDetail says how much memory was needed and how much is allowed; "" if the device does not tell.
+func tooLargeDetail(err error) string {
+	var sizes *kernels.MemoryError
+	if !errors.As(err, &sizes) {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s needed, %s allowed", answers[tooLarge].detail, kernels.FormatBytes(sizes.Needed), kernels.FormatBytes(sizes.Allowed))
 }

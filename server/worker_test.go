@@ -155,7 +155,7 @@ func TestLostDuringCheck(t *testing.T) {
 	}
 }
 
-// Too little memory is an answer about the picture, and no fault of the device; the log has the figures.
+// Too little memory is an answer about the picture, and no fault of the device; the figures are in the log, and in the answer where the device tells them.
 func TestTooLarge(t *testing.T) {
 	b := loadedBench(t, nil)
 	b.base.run = func(context.Context, sdxl.Request) error {
@@ -164,6 +164,13 @@ func TestTooLarge(t *testing.T) {
 	w := b.do("POST", "/generate", `{"prompt":"a"}`)
 	if w.Code != 507 || w.Body.String() != `{"detail":"The device has too little memory for this picture: ask for a smaller one"}` || !strings.Contains(b.log.String(), "9000.0 MiB needed") {
 		t.Errorf("%d %s\n%s", w.Code, w.Body, b.log)
+	}
+	b.base.run = func(context.Context, sdxl.Request) error {
+		return fmt.Errorf("unet: %w", &kernels.MemoryError{Needed: 3 << 30, Allowed: 400 << 20})
+	}
+	w = b.do("POST", "/generate", `{"prompt":"a"}`)
+	if want := `{"detail":"The device has too little memory for this picture: ask for a smaller one: 3.00 GiB needed, 400.00 MiB allowed"}`; w.Code != 507 || w.Body.String() != want {
+		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
 	}
 	b.base.run = nil
 	id(t, b.do("POST", "/generate", `{"prompt":"a"}`))

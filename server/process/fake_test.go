@@ -84,6 +84,8 @@ func (f *fake) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, erro
 		return nil, errors.New("cuda: a kernel faulted")
 	case "large":
 		return nil, fmt.Errorf("step: %w: 9000.0 MiB needed", kernels.ErrMemory)
+	case "limited":
+		return nil, fmt.Errorf("unet: %w", &kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30})
 	case "fail":
 		return nil, errors.New("only this one")
 	}

@@ -95,6 +95,14 @@ func TestCalls(t *testing.T) {
 	if _, err := e.Generate(t.Context(), sdxl.NewRequest("large")); !errors.Is(err, kernels.ErrMemory) || err.Error() != "step: kernels: out of device memory: 9000.0 MiB needed" || e.Lost() != nil {
 		t.Errorf("%v, lost: %v", err, e.Lost())
 	}
+	var sizes *kernels.MemoryError
+	if _, err := e.Generate(t.Context(), sdxl.NewRequest("large")); errors.As(err, &sizes) {
+		t.Errorf("sizes that nobody told: %+v", sizes)
+	}
+	if _, err := e.Generate(t.Context(), sdxl.NewRequest("limited")); !errors.Is(err, kernels.ErrMemory) || !errors.As(err, &sizes) ||
+		*sizes != (kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30}) || err.Error() != "unet: "+sizes.Error() {
+		t.Errorf("%v with %+v", err, sizes)
+	}
 	watched := sdxl.NewRequest("")
 	watched.Progress = func(sdxl.Progress) {}
 	if _, err := e.Generate(t.Context(), watched); err == nil || !strings.Contains(err.Error(), "must be nil") {

@@ -64,15 +64,27 @@ type answer struct {
 // failed is an error on its way. What the server tells apart is told apart at the other end.
 type failed struct {
 	Text   string
-	Field  *field // of an *sdxl.RequestError
-	Memory bool   // of kernels.ErrMemory
+	Field  *field               // of an *sdxl.RequestError
+	Memory bool                 // of kernels.ErrMemory
+	Sizes  *kernels.MemoryError // with Memory, if it has them
 }
 
 // memoryError is an error for want of the device's memory.
-type memoryError string
+type memoryError struct {
+	text  string
+	sizes *kernels.MemoryError // or nil
+}
 
-func (e memoryError) Error() string      { return string(e) }
+func (e memoryError) Error() string      { return e.text }
 func (memoryError) Is(target error) bool { return target == kernels.ErrMemory }
+func (e memoryError) As(target any) bool {
+	to, ok := target.(**kernels.MemoryError)
+	if !ok || e.sizes == nil {
+		return false
+	}
+	*to = e.sizes
+	return true
+}
 
 type field struct {
 	Name    string
@@ -83,6 +95,7 @@ type field struct {
 
 func fail(err error) *failed {
 	f := &failed{Text: err.Error(), Memory: errors.Is(err, kernels.ErrMemory)}
+	errors.As(err, &f.Sizes) // stays nil if there are none
 	var bad *sdxl.RequestError
 	if errors.As(err, &bad) {
 		f.Field = &field{Name: bad.Field, Value: bad.Value, Allowed: bad.Allowed}
@@ -104,7 +117,7 @@ func (f *failed) error() error {
 	case f == nil:
 		return nil
 	case f.Memory:
-		return memoryError(f.Text)
+		return memoryError{f.Text, f.Sizes}
 	case f.Field == nil:
 		return errors.New(f.Text)
 	}
