@@ -52,12 +52,14 @@ func StorageOf(s Source, name string) Storage {
 	return Made
 }
 
-// Info describes a device.
+// Info describes a device. One of HostMemory computes at once, in the process's own memory. Weights are used there where their source has them: those that are
+// Mapped take none of the memory that is counted, others stay for as long as they are used.
 type Info struct {
-	Name       string   // "cpu", "cuda:0"
-	Detail     string   // processor and instruction set, or card and driver
-	Precisions []DType  // in which Compile can compute, the default first
-	Memory     int64    // bytes that it may take; 0 if that is not known
+	Name       string  // "cpu", "cuda:0"
+	Detail     string  // processor and instruction set, or card and driver
+	Precisions []DType // in which Compile can compute, the default first
+	Memory     int64   // bytes that it may take; 0 if that is not known
+	HostMemory bool
 	Variant    string   // the kernels in use, for instance "avx512"
 	PeakFLOPS  float64  // measured, multiply-adds counted as two, in the default precision; 0 if not measured
 	Variants   []string // every kernel variant that this machine can run, the best first
@@ -71,8 +73,7 @@ type Options struct {
 // Queues reports whether a device has a queue of its own, in which runs are put: one that has memory of its own. Others compute at once.
 func Queues(d Device) bool {
 	_, budgeted := d.(Budgeted)
-	_, host := d.(HostMemory)
-	return budgeted && !host
+	return budgeted && !d.Info().HostMemory
 }
 
 // Device compiles plans. Methods are safe for concurrent use.

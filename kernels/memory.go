@@ -40,18 +40,10 @@ type Memory struct {
 	Arena int64 // of Used: shared by the programs, it grows and shrinks with those that run
 }
 
-// Budgeted is a Device that keeps count of its memory and takes no more than a limit. Weights leave that memory for one another when they must, unless the
-// device is a HostMemory.
+// Budgeted is a Device that keeps count of its memory and takes no more than a limit. Weights leave that memory for one another when they must, unless it is
+// the host's (Info.HostMemory).
 type Budgeted interface {
 	Memory() (Memory, error)
-}
-
-// HostMemory is a Budgeted device that computes at once, in the process's own memory. Weights are used where their source has them: those in the pages of a
-// mapped file take none of the memory that is counted, others stay for as long as the Weights are open.
-type HostMemory interface {
-	Budgeted
-	// ReleaseArena gives the arena back to the system, unless a program is running; the next run takes it again.
-	ReleaseArena()
 }
 
 // Footprint is what a program takes of its device's memory to run, in bytes, besides its own Program.Bytes.

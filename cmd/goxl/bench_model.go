@@ -124,17 +124,11 @@ type counter struct {
 // counting wraps a device so that it counts, and keeps count of its memory if it does.
 func counting(d kernels.Device) (kernels.Device, *counter) {
 	c := &counter{Device: d}
-	switch d := d.(type) {
-	case kernels.HostMemory:
-		return struct {
-			*counter
-			kernels.HostMemory
-		}{c, d}, c
-	case kernels.Budgeted:
+	if own, ok := d.(kernels.Budgeted); ok {
 		return struct {
 			*counter
 			kernels.Budgeted
-		}{c, d}, c
+		}{c, own}, c
 	}
 	return c, c
 }

@@ -100,6 +100,12 @@ func TestBenchHelp(t *testing.T) {
 // budgeted is a processor that tells of memory as a card does, and hides that it is the host's.
 type budgeted struct{ kernels.Device }
 
+func (b budgeted) Info() kernels.Info {
+	info := b.Device.Info()
+	info.HostMemory = false
+	return info
+}
+
 func (budgeted) Memory() (kernels.Memory, error) {
 	return kernels.Memory{Limit: 4, Used: 2, Peak: 3, Arena: 1}, nil
 }
@@ -113,7 +119,7 @@ func TestCounting(t *testing.T) {
 	defer on.Close()
 	if d, _ := counting(on); d.Info().Name != "cpu" {
 		t.Errorf("counting on a processor is %+v", d.Info())
-	} else if _, ok := d.(kernels.HostMemory); !ok || kernels.Queues(d) {
+	} else if _, ok := d.(kernels.Budgeted); !ok || kernels.Queues(d) {
 		t.Error("counting gave a processor memory of its own")
 	}
 	if d, _ := counting(struct{ kernels.Device }{on}); kernels.Queues(d) {

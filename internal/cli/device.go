@@ -5,6 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,11 +17,12 @@ import (
 	"github.com/goxl/goxl/kernels/cuda"
 )
 
-// DeviceFlags are -device, -precision, -threads and -gpu-memory.
+// DeviceFlags are -device, -precision, -threads, -memory and -gpu-memory.
 type DeviceFlags struct {
 	Device    string
 	Precision string
 	Threads   int
+	Memory    Size // most bytes of the process's memory that the cpu takes; 0 is cpu.DefaultMemory
 	GPUMemory Size // most bytes of a card's memory; 0 is all
 
 	Several bool        // cuda:all is taken, by Cards; set before Register
@@ -46,6 +50,7 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used and computes rightly, else the cpu")
 	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
 	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with on the cpu; 0 is one for each that the system gives")
+	fs.Var(&f.Memory, "memory", "most memory to compute in on the cpu, a `size` such as 11GiB; 0 is 80 % of what the system or the control group allows. A picture that needs more is decoded in tiles, or refused before its first step")
 	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 
@@ -91,10 +96,11 @@ func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell f
 		tell(fmt.Sprintf("computing on the cpu: %v", why))
 	}
 	o := f.CPU
-	o.Threads, o.Variant = f.Threads, f.Kernels
+	o.Threads, o.Variant, o.Memory = f.Threads, f.Kernels, int64(f.Memory)
 	var precision kernels.DType
 	device, err := cpu.New(o)
 	if err == nil {
+		limitGarbage(device.Info().Memory)
 		if precision, err = choosePrecision(f.Precision, device.Info()); err == nil {
 			return device, precision, nil
 		}
@@ -104,6 +110,19 @@ func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell f
 		err = fmt.Errorf("%w (the cpu, since %w)", err, why)
 	}
 	return nil, 0, err
+}
+
+// limitGarbage makes the runtime collect garbage before it takes much more than what a device may take, 0 if that is not known: without it a heap may grow to
+// twice what is in use. GOMEMLIMIT goes first.
+func limitGarbage(budget int64) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	limit := int64(math.MaxInt64)
+	if budget > 0 {
+		limit = budget + budget/8 // 90 % of what the system allows where the budget is 80 %
+	}
+	debug.SetMemoryLimit(limit)
 }
 
 func (f *DeviceFlags) openCard(tell func(line string)) (checked, error) {
@@ -220,6 +239,9 @@ func (f *DeviceFlags) check() error {
 		if f.Threads != 0 {
 			return Usagef("-threads %d: has no meaning for -device %s: it is for cpu", f.Threads, f.Device)
 		}
+		if f.Memory != 0 {
+			return Usagef("-memory %v: has no meaning for -device %s: it is for cpu, -gpu-memory is for cuda", &f.Memory, f.Device)
+		}
 	}
 	if f.Precision != "auto" {
 		if _, err := kernels.ParsePrecision(f.Precision); err != nil {
@@ -239,6 +261,9 @@ func Devices() ([]string, error) {
 		return nil, err
 	}
 	lines := []string{line(processor.Info())}
+	if all := cpu.SystemMemory(); all > 0 {
+		lines[0] += fmt.Sprintf("; -memory is 80 %% of the %.1f GiB that the system allows", float64(all)/(1<<30))
+	}
 	if err := processor.Close(); err != nil {
 		return nil, err
 	}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/kernels/cuda"
 )
 
@@ -49,6 +51,8 @@ func TestDevice(t *testing.T) {
 		{"-device cpu -precision fp16", false, "precision fp16 is not there on cpu: it has fp32"},
 		{"-threads -1", true, "-threads -1: must be 0 or more"},
 		{"-device cuda -threads 2", true, "-threads 2: has no meaning for -device cuda: it is for cpu"},
+		{"-device cpu -memory 2GiB", false, ""},
+		{"-device cuda -memory 2GiB", true, "-memory 2GiB: has no meaning for -device cuda: it is for cpu, -gpu-memory is for cuda"},
 		{"-device cpu -gpu-memory 11GiB", true, "-gpu-memory 11GiB: has no meaning for -device cpu: it is for cuda"},
 		{"-device cuda:65536", true, "cuda:N"},
 		{"-device cuda:all", true, `-device "cuda:all": must be auto, cpu, cuda or cuda:N`},
@@ -201,6 +205,29 @@ func TestDeviceChecked(t *testing.T) {
 			if err := device.Close(); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// -memory is what the cpu may take; without it that is most of what the system allows. The collector is told, unless the user has told it.
+func TestMemory(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	for _, c := range []struct {
+		args, environment string
+		memory, limit     int64
+	}{
+		{"-device cpu -memory 2GiB", "", 2 << 30, 9 << 28},
+		{"-device cpu", "", cpu.DefaultMemory(), cpu.DefaultMemory() / 8 * 9},
+		{"-device cpu -memory 800MB", "", 800e6, 900e6},
+		{"-device cpu -memory 1GiB", "3GiB", 1 << 30, 12345 << 20},
+	} {
+		t.Setenv("GOMEMLIMIT", c.environment)
+		debug.SetMemoryLimit(12345 << 20)
+		info, _, _, err := opened(t, c.args)
+		limit := debug.SetMemoryLimit(-1)
+		if err != nil || info.Memory != c.memory || limit < c.limit-8 || limit > c.limit+8 {
+			t.Errorf("%q: %d bytes, %v, the collector's limit %d; want %d and about %d", c.args, info.Memory, err, limit, c.memory, c.limit)
 		}
 	}
 }

@@ -46,6 +46,7 @@ type Device struct {
 	turn   chan struct{}
 	arena  arena // guarded by turn
 	memory budget
+	idle   *time.Timer // runs out when no program has run for idleTime
 
 	mu      sync.Mutex
 	needs   map[*program]int // float32 of arena that each open program needs
@@ -57,8 +58,8 @@ type Device struct {
 var errClosed = errors.New("cpu: the device is closed")
 
 var (
-	_ kernels.Device     = (*Device)(nil)
-	_ kernels.HostMemory = (*Device)(nil)
+	_ kernels.Device   = (*Device)(nil)
+	_ kernels.Budgeted = (*Device)(nil)
 )
 
 // New makes a device. It measures nothing, so it is fast; Close ends its workers.
@@ -80,7 +81,7 @@ func New(o Options) (*Device, error) {
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
-	return &Device{
+	d := &Device{
 		variant: v,
 		pool:    newPool(o.Threads),
 		trace:   o.Trace,
@@ -89,13 +90,16 @@ func New(o Options) (*Device, error) {
 			Detail:     fmt.Sprintf("%s, %s, %d threads", processor(), v.name, o.Threads),
 			Precisions: []kernels.DType{kernels.F32},
 			Memory:     o.Memory,
+			HostMemory: true,
 			Variant:    v.name,
 			Variants:   variantNames(),
 		},
 		memory: newBudget(o.Memory),
 		turn:   make(chan struct{}, 1),
 		needs:  map[*program]int{},
-	}, nil
+	}
+	d.idle = time.AfterFunc(idleTime, d.rest)
+	return d, nil
 }
 
 // Info implements kernels.Device. PeakFLOPS is 0 until the method of that name has measured it.
@@ -127,6 +131,7 @@ func (d *Device) Close() error {
 	}
 	if !d.closed {
 		d.closed = true
+		d.idle.Stop()
 		d.pool.close()
 	}
 	return nil

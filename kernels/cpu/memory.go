@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
@@ -95,8 +96,12 @@ func (d *Device) take(n int64) error {
 	return err
 }
 
-// ReleaseArena implements kernels.HostMemory. What the system would not get back at once stays for the next run.
-func (d *Device) ReleaseArena() {
+// idleTime is how long the arena stays after a run. Taking it anew costs as much as reading and writing all of it once or twice, which images that follow one
+// another are not to pay.
+const idleTime = 10 * time.Second
+
+// rest gives a large arena back to the system; the next run takes it again.
+func (d *Device) rest() {
 	d.ifIdle(func() {
 		if d.arena.bytes() >= largeArena {
 			d.drop()

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 )
@@ -216,45 +218,57 @@ func TestWeightsInMemory(t *testing.T) {
 	holds(t, d, "refused", 0, 0)
 }
 
-// TestReleaseArena sees that a large arena goes back to the system when it is released, which a running program prevents, and comes again.
-func TestReleaseArena(t *testing.T) {
-	const n = 16 << 20 // 64 MiB a value
-	d := newTestDevice(t, Options{Threads: 2})
-	s, x, result := grown(t, n)
-	p := s.compile(t, d)
-	write(t, p, x, filled(n, 1))
-	run(t, p)
-	want := read(t, p, result, n)
-	holds(t, d, "run", 4*4*n, 4*n)
-	system := func() uint64 { // what the heap has of the system
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapSys - m.HeapReleased
-	}
-	before := system()
-	if err := d.lock(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	d.ReleaseArena()
-	holds(t, d, "released while a program runs", 4*4*n, 4*n)
-	d.unlock()
-	d.ReleaseArena()
-	holds(t, d, "released", 3*4*n, 0)
-	if after := system(); before-after < 4*n || after > before {
-		t.Errorf("the heap had %d bytes, and %d after the arena was released: want %d less", before, after, 4*n)
-	}
-	run(t, p)
-	if got := read(t, p, result, n); !slices.Equal(got, want) {
-		t.Error("another result after the arena was released")
-	}
-	// A small one stays: it costs more than it gives.
-	few, _, _ := grown(t, 1000)
-	q := few.compile(t, newTestDevice(t, Options{Threads: 1}))
-	run(t, q)
-	q.(*program).device.ReleaseArena()
-	if m, err := q.(*program).device.Memory(); err != nil || m.Arena == 0 {
-		t.Errorf("%+v, %v: a small arena went", m, err)
-	}
+// TestIdleArena sees that a large arena goes back to the system when no program has run for a while, and comes again; a small one stays.
+func TestIdleArena(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5 << 20 // 20 MiB a value
+		d := newTestDevice(t, Options{Threads: 2})
+		s, x, result := grown(t, n)
+		p := s.compile(t, d)
+		write(t, p, x, filled(n, 1))
+		run(t, p)
+		want := read(t, p, result, n)
+		for range 3 { // images that follow one another
+			time.Sleep(idleTime - time.Second)
+			synctest.Wait()
+			holds(t, d, "a while after a run", 4*4*n, 4*n)
+			run(t, p)
+		}
+		system := func() uint64 { // what the heap has of the system
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapSys - m.HeapReleased
+		}
+		before := system()
+		if err := d.lock(t.Context()); err != nil { // as a long run does
+			t.Fatal(err)
+		}
+		time.Sleep(2 * idleTime)
+		synctest.Wait()
+		holds(t, d, "while a program runs", 4*4*n, 4*n)
+		d.unlock()
+		run(t, p)
+		time.Sleep(idleTime)
+		synctest.Wait()
+		holds(t, d, "idle", 3*4*n, 0)
+		if after := system(); before-after < 4*n || after > before {
+			t.Errorf("the heap had %d bytes, and %d after the arena went: want %d less", before, after, 4*n)
+		}
+		run(t, p)
+		if got := read(t, p, result, n); !slices.Equal(got, want) {
+			t.Error("another result after the arena went")
+		}
+
+		few, _, _ := grown(t, 1000)
+		small := newTestDevice(t, Options{Threads: 1})
+		q := few.compile(t, small)
+		run(t, q)
+		time.Sleep(2 * idleTime)
+		synctest.Wait()
+		if m, err := small.Memory(); err != nil || m.Arena == 0 {
+			t.Errorf("%+v, %v: a small arena went", m, err)
+		}
+	})
 }
 
 func TestSystemMemory(t *testing.T) {

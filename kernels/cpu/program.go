@@ -217,6 +217,7 @@ func (p *program) unbind() {
 	}
 	clear(p.in)
 	clear(p.out)
+	p.device.idle.Reset(idleTime)
 }
 
 // Read implements kernels.Program.

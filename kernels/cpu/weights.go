@@ -37,15 +37,11 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 		return nil, errors.New("cpu: weights are little-endian and used where they lie; this machine is big-endian")
 	}
 	w := &checkpoint{device: d, source: src, bound: map[string]boundTensor{}}
-	for _, name := range src.Names() {
-		if kernels.StorageOf(src, name) != kernels.Kept {
-			continue
+	if src != nil { // else only plans without weights can be compiled
+		var err error
+		if w.kept, err = kept(src); err != nil {
+			return nil, err
 		}
-		dtype, shape, err := kernels.Describe(src, name)
-		if err != nil {
-			return nil, fmt.Errorf("cpu: weight %s can't be found: %w", name, err)
-		}
-		w.kept += int64(kernels.Elements(shape)) * int64(dtype.Size())
 	}
 	if err := d.take(w.kept); err != nil {
 		return nil, fmt.Errorf("cpu: weights: %w", err)
@@ -58,6 +54,21 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	}
 	d.weights++
 	return w, nil
+}
+
+// kept is how many bytes a source keeps in memory.
+func kept(src kernels.Source) (bytes int64, err error) {
+	for _, name := range src.Names() {
+		if kernels.StorageOf(src, name) != kernels.Kept {
+			continue
+		}
+		dtype, shape, err := kernels.Describe(src, name)
+		if err != nil {
+			return 0, fmt.Errorf("cpu: weight %s can't be found: %w", name, err)
+		}
+		bytes += int64(kernels.Elements(shape)) * int64(dtype.Size())
+	}
+	return bytes, nil
 }
 
 // SetResident implements kernels.Weights: pages of mapped files go back to the system and come again as they are read. Other tensors stay.

@@ -139,6 +139,10 @@ func TestMemoryLimit(t *testing.T) {
 		if err := prog.Run(ctx); !errors.As(err, &refused) || refused.Limit != limit || !errors.Is(err, kernels.ErrMemory) {
 			t.Errorf("run says %v, want a *LimitError", err)
 		}
+		var sizes *kernels.MemoryError
+		if !errors.As(refused, &sizes) || sizes.Allowed != limit || sizes.Needed != refused.Used+refused.Need {
+			t.Errorf("the sizes are %+v of %+v", sizes, refused)
+		}
 	}
 	if m, err := d.Memory(); err != nil || m.Limit != limit || m.Used == 0 || m.Peak > limit {
 		t.Errorf("memory is %+v, %v", m, err)

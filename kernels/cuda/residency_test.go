@@ -57,7 +57,11 @@ func checkResidency(t *testing.T, open func(Options) *Device) {
 			if !errors.Is(err, kernels.ErrMemory) {
 				t.Errorf("%d pixels a side: %v", tooLarge, err)
 			}
-			for _, want := range []string{"needed", "free", "smaller size"} {
+			var sizes *kernels.MemoryError
+			if !errors.As(err, &sizes) || sizes.Needed <= sizes.Allowed || sizes.Allowed > peak*int64(share)/100 {
+				t.Errorf("%v has the sizes %+v", err, sizes)
+			}
+			for _, want := range []string{"needed", "smaller size"} {
 				if err != nil && !strings.Contains(err.Error(), want) {
 					t.Errorf("%q does not say %q", err, want)
 				}

@@ -11,8 +11,8 @@ import (
 // admit finds out, before anything is computed but the text, whether there is memory for all that a run still does: for its steps, and for the autoencoder, whole
 // or in tiles. It makes no difference that programs run one after the other: they share the arena, and what they hold of their own is there once all are
 // compiled.
-func (p *Pipeline) admit(q *Request, s shape, precision kernels.DType, imageToImage bool) (err error) {
-	step, err := p.unet.step(s, precision)
+func (p *Pipeline) admit(q *Request, s shape, imageToImage bool) (err error) {
+	step, err := p.unet.step(s, 0)
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func (p *Pipeline) admit(q *Request, s shape, precision kernels.DType, imageToIm
 }
 
 // admitRefiner is admit for the second part of an ensemble, which begins when base, whose turn it is, has done the first. What else is wrong with the request is for
-// Refine to say.
-func admitRefiner(ctx context.Context, base, refiner *Pipeline, first, second Request) error {
+// Refine to say, and so is everything where the refiner is not the base's and computes something else now: who waits for it here may be waited for.
+func admitRefiner(base, refiner *Pipeline, first, second Request) error {
 	if _, _, err := base.prepare(&first, false); err != nil {
 		return err
 	}
@@ -54,12 +54,12 @@ func admitRefiner(ctx context.Context, base, refiner *Pipeline, first, second Re
 	if refiner.busy != base.busy {
 		select {
 		case <-refiner.busy:
-		case <-ctx.Done():
-			return ctx.Err()
+			defer func() { refiner.busy <- struct{}{} }()
+		default:
+			return nil
 		}
-		defer func() { refiner.busy <- struct{}{} }()
 	}
-	return refiner.admit(&second, refiner.shape(&second, size, schedule), 0, true)
+	return refiner.admit(&second, refiner.shape(&second, size, schedule), true)
 }
 
 // generate is Generate; also is start's.

@@ -248,32 +248,3 @@ func TestImageToImageWithinMemory(t *testing.T) {
 	_, err = draw(tight, 2048)
 	tight.refused("a large image", err)
 }
-
-// TestArenaAfterAnImage: between images the host has back what only running programs need, if it is much.
-func TestArenaAfterAnImage(t *testing.T) {
-	l := within(t, 0, false)
-	r := l.request(512)
-	r.Steps = 1
-	first := l.image(r)
-	m := l.memory()
-	if m.Arena != 0 || m.Peak < m.Used+32*mebi {
-		t.Errorf("after an image: %+v, want no arena", m)
-	}
-	if again := l.image(r); !slices.Equal(again.Pix, first.Pix) {
-		t.Error("another image from another arena")
-	}
-	run, err := l.base.Start(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := run.Step(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if m := l.memory(); m.Arena == 0 {
-		t.Error("the arena went between two steps")
-	}
-	run.Close()
-	if m := l.memory(); m.Arena != 0 {
-		t.Errorf("after a run that ended early: %+v, want no arena", m)
-	}
-}

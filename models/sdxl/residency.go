@@ -17,8 +17,8 @@ import (
 // bring back leave. On the host, where weights are pages of mapped files or can't leave, every component is told to leave when its part of a picture is done.
 // It implements nn.Manager.
 type residency struct {
-	device kernels.Budgeted   // nil if the device does not count its memory
-	host   kernels.HostMemory // the same device, if its memory is the host's
+	device kernels.Budgeted // nil if the device does not count its memory
+	host   bool             // its memory is the host's
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -44,7 +44,7 @@ type holder interface {
 func newResidency(d kernels.Device, log *slog.Logger) *residency {
 	r := &residency{log: log, said: map[string]bool{}}
 	r.device, _ = d.(kernels.Budgeted)
-	r.host, _ = d.(kernels.HostMemory)
+	r.host = d.Info().HostMemory
 	return r
 }
 
@@ -87,17 +87,10 @@ func (r *residency) remove(n *nn.Network) {
 
 // done tells that a component's share of a picture is done.
 func (r *residency) done(ctx context.Context, n *nn.Network) error {
-	if r.device != nil && r.host == nil {
+	if r.device != nil && !r.host {
 		return nil
 	}
 	return n.SetResident(ctx, false)
-}
-
-// rest tells that nothing is computed for now: the host gets back what only running programs need.
-func (r *residency) rest() {
-	if r.host != nil {
-		r.host.ReleaseArena()
-	}
 }
 
 // Before implements nn.Manager.
@@ -130,7 +123,7 @@ func (r *residency) Full(n *nn.Network) error {
 		if err := p.network.Trim(); err != nil {
 			return err
 		}
-		if r.host != nil || p.network.Bytes() == 0 {
+		if r.host || p.network.Bytes() == 0 {
 			continue
 		}
 		r.say(p.name+" leaves the device", "weights", kernels.FormatBytes(p.network.Bytes()), "for", "programs of "+r.name(n))
@@ -198,7 +191,7 @@ func (r *residency) makeRoom(ctx context.Context, n holder, need kernels.Footpri
 
 // room returns the device's memory, and the components that could leave for a program of n.
 func (r *residency) room(n holder) (m kernels.Memory, others []part, err error) {
-	if m, err = r.device.Memory(); err != nil || r.host != nil {
+	if m, err = r.device.Memory(); err != nil || r.host {
 		return m, nil, err
 	}
 	for _, p := range r.parts {
@@ -239,11 +232,12 @@ func (r *residency) fits(n *nn.Network, p *nn.Program, buffers int64) error {
 	if r.device == nil {
 		return nil
 	}
-	if r.host == nil {
+	if !r.host {
 		buffers = 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ready = nil // p may have been compiled just now
 	_, err := r.find(n, p.Footprint(), buffers)
 	return err
 }

@@ -64,7 +64,7 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool, also
 	if run.told, err = p.condition(ctx, &run.request, run.shape.guided, size, imageToImage, warn); err != nil {
 		return nil, err
 	}
-	if err := p.admit(&run.request, run.shape, 0, imageToImage); err != nil {
+	if err := p.admit(&run.request, run.shape, imageToImage); err != nil {
 		return nil, err
 	}
 	if also != nil {
@@ -238,7 +238,6 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 func (r *Run) Close() {
 	if !r.closed {
 		r.closed = true
-		r.p.memory.rest()
 		r.p.busy <- struct{}{}
 	}
 }
@@ -292,7 +291,7 @@ func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split flo
 		}
 		first.Progress, second.Progress = report, report
 	}
-	draft, err := base.generate(ctx, first, func() error { return admitRefiner(ctx, base, refiner, first, second) })
+	draft, err := base.generate(ctx, first, func() error { return admitRefiner(base, refiner, first, second) })
 	if err != nil {
 		return nil, err
 	}

@@ -140,10 +140,21 @@ func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, 
 // stripPixels is how many pixels Pixels rounds at a time, at most: more take memory and are no faster.
 const stripPixels = 1 << 18
 
+// stripRows is how many rows that is of an image: strips of one height, if that makes them not much smaller, are one program.
+func stripRows(height, width int) int {
+	most := min(max(1, stripPixels/width), height)
+	for rows := most; rows > most/2; rows-- {
+		if height%rows == 0 {
+			return rows
+		}
+	}
+	return most
+}
+
 // Pixels rounds an image of values in −1…1 to bytes; see kernels.ToPixels.
 func (a *Autoencoder) Pixels(ctx context.Context, x Planes) (*image.NRGBA, error) {
 	picture := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
-	step := max(1, stripPixels/x.Width)
+	step := stripRows(x.Height, x.Width)
 	for y := 0; y < x.Height; y += step {
 		rows := min(step, x.Height-y)
 		values, pixels := x.Data[y*x.Width*x.Channels:][:rows*x.Width*x.Channels], picture.Pix[y*picture.Stride:][:rows*picture.Stride]

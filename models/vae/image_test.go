@@ -73,3 +73,27 @@ func TestPictures(t *testing.T) {
 		}
 	}
 }
+
+// TestPixelsInStrips rounds images of more pixels than are rounded at a time, whose heights do and do not divide into equal strips, row by row as alone.
+func TestPixelsInStrips(t *testing.T) {
+	ctx := context.Background()
+	c, src := synthetic(t, "../sdxl/synthetic/tiny")
+	a := opened(t, processor(t), src, c, kernels.Options{Precision: kernels.F32}, 0)
+	for _, size := range [][2]int{{600, 512}, {1031, 300}, {3, stripPixels + 1}} {
+		x := noise(size[0], size[1], 3)
+		rows := stripRows(size[0], size[1])
+		if rows >= size[0] || rows*size[1] > max(stripPixels, size[1]) {
+			t.Errorf("%v: strips of %d rows", size, rows)
+		}
+		got, err := a.Pixels(ctx, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range x.Data {
+			v = min(max(float32(v/2)+0.5, 0), 1)
+			if want := uint8(math.RoundToEven(float64(float32(v * 255)))); got.Pix[i/3*4+i%3] != want {
+				t.Fatalf("%v: channel %d of pixel %d is %d, want %d for %v", size, i%3, i/3, got.Pix[i/3*4+i%3], want, x.Data[i])
+			}
+		}
+	}
+}
