@@ -68,7 +68,7 @@ func TestOptionsOfFlags(t *testing.T) {
 	}
 	defer device.Close()
 	d := drawing{variant: "fp16"}
-	if o := d.options(device, kernels.BF16, io.Discard); o.Device != device || o.Precision != kernels.BF16 || o.Variant != "fp16" || o.Log == nil {
+	if o := d.options(device, kernels.BF16, streams{io.Discard, io.Discard}); o.Device != device || o.Precision != kernels.BF16 || o.Variant != "fp16" || o.Log == nil {
 		t.Errorf("options %+v", o)
 	}
 }
