@@ -110,7 +110,8 @@ func (e *BindError) Error() string {
 	return s.String()
 }
 
-// Shorten lists the first of many names, enough to see what kind of model they are of: a UNet has 1680. A name that is too long is cut.
+// Shorten lists the first of many names, enough to see what kind of model they are of: a UNet has 1680. A name that is
+// too long is cut.
 func Shorten(names []string) string {
 	const most, longest = 8, 120
 	var s strings.Builder
@@ -129,10 +130,11 @@ func Shorten(names []string) string {
 	return s.String()
 }
 
-// Bind gives every parameter of the module its tensor in src and returns the source to compile with. Missing and misshaped tensors, types other
-// than those that a source gives, and tensors of modules that the configuration leaves out come back as one *BindError. Other tensors that no parameter
-// claims are Bound.Unclaimed, unless they are more than those claimed: then the checkpoint is of another model. Names in ignore may be there unclaimed.
-// A linear layer's weight stored as a 1×1 convolution is taken as the matrix it is.
+// Bind gives every parameter of the module its tensor in src and returns the source to compile with. Missing and
+// misshaped tensors, types other than those that a source gives, and tensors of modules that the configuration leaves
+// out come back as one *BindError. Other tensors that no parameter claims are Bound.Unclaimed, unless they are more
+// than those claimed: then the checkpoint is of another model. Names in ignore may be there unclaimed. A linear layer's
+// weight stored as a 1×1 convolution is taken as the matrix it is.
 func Bind(module any, src kernels.Source, ignore ...string) (*Bound, error) {
 	bound := &Bound{Source: src, shapes: map[string][]int{}}
 	var e BindError
@@ -180,7 +182,8 @@ func Bind(module any, src kernels.Source, ignore ...string) (*Bound, error) {
 	return bound, nil
 }
 
-// isLeftOut tells whether a tensor belongs to one of the modules that are left out: −1 for all of a path, or the first index of a list.
+// isLeftOut tells whether a tensor belongs to one of the modules that are left out: −1 for all of a path, or the first
+// index of a list.
 func isLeftOut(name string, leftOut map[string]int) bool {
 	for i, c := range name {
 		if c != '.' {

@@ -13,8 +13,8 @@ import (
 
 var mutations = flag.Int("mutations", 30, "mutated folders, of a base and of a refiner each, that TestInspectAgrees looks at")
 
-// draws opens a model and draws one step of the smallest image: from text unless it is a refiner, and from an image. The prompt is the one of
-// Trial, since a weight near the end of float32's range overflows with some prompts alone.
+// draws opens a model and draws one step of the smallest image: from text unless it is a refiner, and from an image.
+// The prompt is the one of Trial, since a weight near the end of float32's range overflows with some prompts alone.
 func draws(ctx context.Context, dev kernels.Device, dir string) error {
 	p, err := sdxl.Open(dir, sdxl.Options{Device: dev})
 	if err != nil {

@@ -37,8 +37,8 @@ func (m *modelFolder) leftOut(file string, keys []string) {
 	}
 }
 
-// folder inspects a folder in diffusers' layout: it opens and tries it as generate does. Only where that fails it checks each part for itself,
-// so that one problem hides no other.
+// folder inspects a folder in diffusers' layout: it opens and tries it as generate does. Only where that fails it
+// checks each part for itself, so that one problem hides no other.
 func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	opened, err := weights.OpenFolder(dir)
 	if err != nil {
@@ -163,8 +163,8 @@ func (m *modelFolder) list(name string, known bool) {
 	}
 }
 
-// component opens a component and, of a model that goxl knows, binds it. Where the model is not opened as a whole, since it borrows from
-// another, it also looks for NaN and Inf.
+// component opens a component and, of a model that goxl knows, binds it. Where the model is not opened as a whole,
+// since it borrows from another, it also looks for NaN and Inf.
 func (m *modelFolder) component(name string, bind bool, borrowed []string) {
 	src, err := m.Component(name, m.variant)
 	if err != nil {

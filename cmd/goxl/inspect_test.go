@@ -126,8 +126,9 @@ func TestInspectRefinerThatBorrows(t *testing.T) {
 	must(t, tiny(t.TempDir(), "-refiner", dir, "-steps", "5")...)
 }
 
-// TestInspectFindsNaN has one weight of a model that is not a number: in a layer, in a row of the token embeddings that few prompts read, in the
-// half of the VAE that drawing from text does not use, and in a refiner that cannot be opened by itself.
+// TestInspectFindsNaN has one weight of a model that is not a number: in a layer, in a row of the token embeddings that
+// few prompts read, in the half of the VAE that drawing from text does not use, and in a refiner that cannot be opened
+// by itself.
 func TestInspectFindsNaN(t *testing.T) {
 	for _, c := range []struct {
 		kind, file, tensor, without string

@@ -1,5 +1,6 @@
-// Package standin recognises what a download leaves in place of a file: a Git LFS pointer, or the page that a web server answered with.
-// Whoever reads a model's files asks it first, since parsers only say that such a file is damaged.
+// Package standin recognises what a download leaves in place of a file: a Git LFS pointer, or the page that a web
+// server answered with. Whoever reads a model's files asks it first, since parsers only say that such a file is
+// damaged.
 package standin
 
 import (
@@ -21,7 +22,8 @@ var pageStarts = map[string]string{
 	"<?xml": "an XML document", "<error": "an XML document",
 }
 
-// Describe says what a file that starts with data is and what to do about it, as a phrase; it is empty of anything but a stand-in.
+// Describe says what a file that starts with data is and what to do about it, as a phrase; it is empty of anything but
+// a stand-in.
 func Describe(data []byte) string {
 	data = data[:min(len(data), Head)]
 	for _, version := range pointerVersions {

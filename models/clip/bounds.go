@@ -13,8 +13,9 @@ const prefix = "text_model."
 
 func hasPrefix(name string) bool { return strings.HasPrefix(name, prefix) }
 
-// Fits checks that a checkpoint has as many layers as the configuration counts, and tensors as large as it says, so that New declares no more
-// than there is. file is the name that errors, each a *weights.ConfigError, give the configuration.
+// Fits checks that a checkpoint has as many layers as the configuration counts, and tensors as large as it says, so
+// that New declares no more than there is. file is the name that errors, each a *weights.ConfigError, give the
+// configuration.
 func (c Config) Fits(src kernels.Source, file string) error {
 	b := weights.NewBounds(src, file)
 	model := ""

@@ -19,8 +19,8 @@ type Encoder struct {
 	model     *Model
 }
 
-// Open binds a checkpoint, which the configuration fits, and puts it on the device. Names without the prefix "text_model.", as transformers from 5.6 on writes
-// CLIPTextModel, are accepted.
+// Open binds a checkpoint, which the configuration fits, and puts it on the device. Names without the prefix
+// "text_model.", as transformers from 5.6 on writes CLIPTextModel, are accepted.
 func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (*Encoder, error) {
 	m := New(c)
 	if !slices.ContainsFunc(src.Names(), hasPrefix) {

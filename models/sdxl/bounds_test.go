@@ -27,8 +27,8 @@ var more = map[string]map[string]any{
 	"goxl.json": {"height": 64, "width": 64, "num_inference_steps": 2, "guidance_scale": 5, "strength": 1, "trained_pixels": 64},
 }
 
-// TestHugeNumbers gives every count and size of every configuration values that no file of weights has room for. Each is refused by name,
-// and before memory is taken for it.
+// TestHugeNumbers gives every count and size of every configuration values that no file of weights has room for. Each
+// is refused by name, and before memory is taken for it.
 func TestHugeNumbers(t *testing.T) {
 	dev := newModels(t).dev
 	dir := filepath.Join(t.TempDir(), "model")

@@ -59,8 +59,9 @@ type autoencoder struct {
 	source kernels.Source
 }
 
-// Open loads a model: a folder in diffusers layout, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError. A
-// refiner opened so uses its own encoder and VAE; see OpenRefiner.
+// Open loads a model: a folder in diffusers layout, a hub cache entry with such a folder as its snapshot, or
+// "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError. A refiner opened so uses
+// its own encoder and VAE; see OpenRefiner.
 func Open(path string, o Options) (*Pipeline, error) {
 	return open(path, o, nil, func(o Options) (*store, error) { return openStore(path, o) })
 }

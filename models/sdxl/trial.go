@@ -13,9 +13,10 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// Trial finds out whether the model can draw, beyond what opening it checks: it draws one step of the smallest image, from text or, with a
-// refiner, from an image, and encodes an image. It also looks for NaN and Inf in the token embeddings, of which a prompt reads a few alone. An
-// error about numbers that are not finite names the weights that hold such. It reads all weights.
+// Trial finds out whether the model can draw, beyond what opening it checks: it draws one step of the smallest image,
+// from text or, with a refiner, from an image, and encodes an image. It also looks for NaN and Inf in the token
+// embeddings, of which a prompt reads a few alone. An error about numbers that are not finite names the weights that
+// hold such. It reads all weights.
 func (p *Pipeline) Trial(ctx context.Context) error {
 	side := max(p.vae.Config.ScaleFactor(), 8)
 	blank := image.NewNRGBA(image.Rect(0, 0, side, side))
@@ -39,14 +40,14 @@ func (p *Pipeline) Trial(ctx context.Context) error {
 }
 
 // encodes tries the half of the autoencoder that drawing from text does not use.
-func (p *Pipeline) encodes(ctx context.Context, picture *image.NRGBA) error {
+func (p *Pipeline) encodes(ctx context.Context, img *image.NRGBA) error {
 	select {
 	case <-p.busy:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { p.busy <- struct{}{} }()
-	_, err := p.vae.EncodeImage(ctx, picture)
+	_, err := p.vae.EncodeImage(ctx, img)
 	return errors.Join(err, p.memory.done(ctx, p.vae.Network))
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// TestTrial tries models as they are, and with a number in one tensor that is not finite or makes the computation overflow.
+// TestTrial tries models as they are, and with a number in one tensor that is not finite or makes the computation
+// overflow.
 func TestTrial(t *testing.T) {
 	m := newModels(t)
 	for _, c := range []struct {

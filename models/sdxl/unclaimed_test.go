@@ -12,8 +12,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// TestUnclaimedTensors draws with components that hold tensors which no model has, of types that none takes among them: the same image,
-// and one warning a component.
+// TestUnclaimedTensors draws with components that hold tensors which no model has, of types that none takes among them:
+// the same image, and one warning a component.
 func TestUnclaimedTensors(t *testing.T) {
 	m := newModels(t)
 	dir := filepath.Join(t.TempDir(), "model")

@@ -8,8 +8,9 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// Fits checks that a checkpoint has as many modules as the configuration counts, and tensors as large as it says, so that New declares no more
-// than there is. file is the name that errors, each a *weights.ConfigError, give the configuration.
+// Fits checks that a checkpoint has as many modules as the configuration counts, and tensors as large as it says, so
+// that New declares no more than there is. file is the name that errors, each a *weights.ConfigError, give the
+// configuration.
 func (c Config) Fits(src kernels.Source, file string) error {
 	b := weights.NewBounds(src, file)
 	n := len(c.BlockOutChannels)
@@ -43,7 +44,8 @@ func (c Config) levelFits(b *weights.Bounds, level int) error {
 	return c.sideFits(b, fmt.Sprintf("up_blocks.%d", up), layers, 1, "up_block_types", c.UpBlockTypes[up], upKey, upDepth)
 }
 
-// sideFits checks a block of layers and more resnets, each with an attention of depth transformer blocks if the block's type has them.
+// sideFits checks a block of layers and more resnets, each with an attention of depth transformer blocks if the block's
+// type has them.
 func (c Config) sideFits(b *weights.Bounds, path string, layers, more int, typeKey, blockType, depthKey string, depth int) error {
 	if err := b.Count("layers_per_block", layers, more, path+".resnets"); err != nil {
 		return err

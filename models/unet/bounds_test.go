@@ -10,7 +10,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// TestFitsCountsEveryList has one list as long as the configuration says and all others short: their product is not there.
+// TestFitsCountsEveryList has one list as long as the configuration says and all others short: their product is not
+// there.
 func TestFitsCountsEveryList(t *testing.T) {
 	const many = 2000
 	c := Config{

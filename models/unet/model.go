@@ -22,7 +22,8 @@ type Model struct {
 	ConvNormOut   *nn.GroupNorm      `weight:"conv_norm_out"`
 	ConvOut       *nn.Conv2d         `weight:"conv_out"`
 
-	// Modules of the class that no configuration which ParseConfig takes has: tensors of theirs mean that it is not the checkpoint's own.
+	// Modules of the class that no configuration which ParseConfig takes has: tensors of theirs mean that it is not the
+	// checkpoint's own.
 	ClassEmbedding *nn.Linear `weight:"class_embedding"`
 	EncoderHidProj *nn.Linear `weight:"encoder_hid_proj"`
 	PositionNet    *nn.Linear `weight:"position_net"`

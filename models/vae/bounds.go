@@ -12,8 +12,9 @@ const (
 	maxSample = 1 << 16 // pixels a side of a tile
 )
 
-// Fits checks that a checkpoint has as many modules as the configuration counts, and tensors as large as it says, so that New declares no more
-// than there is. file is the name that errors, each a *weights.ConfigError, give the configuration.
+// Fits checks that a checkpoint has as many modules as the configuration counts, and tensors as large as it says, so
+// that New declares no more than there is. file is the name that errors, each a *weights.ConfigError, give the
+// configuration.
 func (c Config) Fits(src kernels.Source, file string) error {
 	b := weights.NewBounds(src, file)
 	n := len(c.BlockOutChannels)

@@ -8,8 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Bounds checks the counts and sizes of a configuration against the tensors of its checkpoint, before anything is allocated for them. Its
-// errors are [*ConfigError].
+// Bounds checks the counts and sizes of a configuration against the tensors of its checkpoint, before anything is
+// allocated for them. Its errors are [*ConfigError].
 type Bounds struct {
 	file  string
 	src   kernels.Source
@@ -57,7 +57,8 @@ func (b *Bounds) Has(path string) bool {
 	return false
 }
 
-// Size checks that a size is at most a dimension of a tensor. A tensor that is not there, or of another rank, is left to binding.
+// Size checks that a size is at most a dimension of a tensor. A tensor that is not there, or of another rank, is left
+// to binding.
 func (b *Bounds) Size(key string, n int, tensor string, axis int) error {
 	_, shape, err := kernels.Describe(b.src, tensor)
 	if err != nil || axis >= len(shape) {

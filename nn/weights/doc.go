@@ -6,6 +6,11 @@
 // tells whether two are the same weights, [Write] writes one to a file, [Recognise] says what a path holds, and
 // [ParseConfig] reads a component's config.json.
 //
+// What is read is what the reference implementations read: every element type of the format may be in a file, float64
+// is rounded to float32, shards count as they are and not as their index says, and a hub cache entry stands for its
+// snapshot. What is no safetensors file, a Git LFS pointer or a pickle say, is named. [Bounds] checks a configuration's
+// counts against the tensors before anything is allocated for them.
+//
 //	folder, err := weights.OpenFolder("sdxl-base")
 //	...
 //	unet, err := folder.Component("unet", weights.Variant{Precision: kernels.F16})

@@ -98,8 +98,9 @@ func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 // Names lists every tensor, sorted, those of element types that no model takes included.
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
-// Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is rounded to float32,
-// to nearest even, and data that the file holds at an address its element type cannot have is copied, once each. Errors are [*NameError], [*DTypeError] or [ErrClosed].
+// Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is
+// rounded to float32, to nearest even, and data that the file holds at an address its element type cannot have is
+// copied, once each. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, err := f.Describe(name)
 	if err != nil {

@@ -32,8 +32,8 @@ type Class struct{ Library, Name string }
 
 const indexFile = "model_index.json"
 
-// OpenFolder opens a model folder; of a hub cache entry (models--organisation--name) it opens a snapshot, the one that refs/main names or else
-// the newest. Of a path that is something else, the error says what.
+// OpenFolder opens a model folder; of a hub cache entry (models--organisation--name) it opens a snapshot, the one that
+// refs/main names or else the newest. Of a path that is something else, the error says what.
 func OpenFolder(dir string) (*Folder, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, notAFolder(dir)
@@ -233,11 +233,13 @@ func baseName(component string) string {
 
 var shardCounter = regexp.MustCompile(`-\d+-of-\d+$`)
 
-// weightForms are what may follow a component's base name and a dot, by preference: an index wins over a whole file, as in diffusers, and
-// the newer spelling of an index (base.safetensors.index.fp16.json) over the older (base.safetensors.fp16.index.json).
+// weightForms are what may follow a component's base name and a dot, by preference: an index wins over a whole file, as
+// in diffusers, and the newer spelling of an index (base.safetensors.index.fp16.json) over the older
+// (base.safetensors.fp16.index.json).
 var weightForms = []struct{ before, after string }{{"safetensors.index.", "json"}, {"safetensors.", "index.json"}, {"", "safetensors"}}
 
-// variants finds a component's weight files and shard indexes in its folder, by variant. An index of which no shard is there is the last choice.
+// variants finds a component's weight files and shard indexes in its folder, by variant. An index of which no shard is
+// there is the last choice.
 func variants(dir, component string, entries []fs.DirEntry) map[string]string {
 	base := baseName(component) + "."
 	found, rank := map[string]string{}, map[string]int{}

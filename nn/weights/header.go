@@ -33,9 +33,10 @@ type header struct {
 	entries  map[string]*entry // offsets count from the file's start
 }
 
-// parseHeader reads the header of a whole file. It refuses what the format forbids: duplicate keys, names that are not UTF-8, element types
-// that it does not know, tensors that do not fill the rest of the file exactly once; and headers, names and ranks beyond the limits. White
-// space is allowed wherever JSON allows it. Errors come without the file's name.
+// parseHeader reads the header of a whole file. It refuses what the format forbids: duplicate keys, names that are not
+// UTF-8, element types that it does not know, tensors that do not fill the rest of the file exactly once; and headers,
+// names and ranks beyond the limits. White space is allowed wherever JSON allows it. Errors come without the file's
+// name.
 func parseHeader(file []byte) (header, *FileError) {
 	if len(file) < 8 {
 		return header{}, &FileError{What: fmt.Sprintf("%d bytes are too short for a safetensors file", len(file))}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// snapshot returns the folder of files behind a hub cache entry, which huggingface_hub lays out as refs, blobs and snapshots: the one that
-// refs/main names, else the only or the newest one. Any other folder is returned as it is.
+// snapshot returns the folder of files behind a hub cache entry, which huggingface_hub lays out as refs, blobs and
+// snapshots: the one that refs/main names, else the only or the newest one. Any other folder is returned as it is.
 func snapshot(dir string) (string, error) {
 	if !isHubEntry(dir) {
 		return dir, nil

@@ -13,9 +13,10 @@ import (
 	"strings"
 )
 
-// openShards opens the shards that an index names. What counts is what they hold, as in the reference: a tensor that the index leaves out or
-// places in another shard is there, one that no shard has is not, and of one that several shards have the last shard's is taken. Shards of the
-// same set that the index does not name give the tensors that are in no other.
+// openShards opens the shards that an index names. What counts is what they hold, as in the reference: a tensor that
+// the index leaves out or places in another shard is there, one that no shard has is not, and of one that several
+// shards have the last shard's is taken. Shards of the same set that the index does not name give the tensors that are
+// in no other.
 func openShards(index string) (_ *Component, err error) {
 	weightMap, err := readIndex(index)
 	if err != nil {
@@ -55,8 +56,8 @@ func openShards(index string) (_ *Component, err error) {
 
 var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.safetensors)$`)
 
-// addSiblings opens the shards of the same set that an index does not name, for the tensors that no other shard has. One that cannot be read is
-// passed over: binding says what it would have held.
+// addSiblings opens the shards of the same set that an index does not name, for the tensors that no other shard has.
+// One that cannot be read is passed over: binding says what it would have held.
 func (c *Component) addSiblings(index string, named []string) {
 	entries, err := os.ReadDir(filepath.Dir(index))
 	if err != nil {
@@ -90,7 +91,8 @@ func (c *Component) addSiblings(index string, named []string) {
 	}
 }
 
-// hasShards tells whether a shard of an index is there. An index that cannot be read counts as if: who opens it says what is wrong.
+// hasShards tells whether a shard of an index is there. An index that cannot be read counts as if: who opens it says
+// what is wrong.
 func hasShards(index string) bool {
 	weightMap, err := readIndex(index)
 	if err != nil {

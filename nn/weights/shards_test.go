@@ -124,7 +124,8 @@ func TestShardsThatAreMissing(t *testing.T) {
 	src.Close()
 }
 
-// TestShardsThatShareATensor reads a tensor that two shards hold as the reference does: the last shard has the last word.
+// TestShardsThatShareATensor reads a tensor that two shards hold as the reference does: the last shard has the last
+// word.
 func TestShardsThatShareATensor(t *testing.T) {
 	dir, _ := shardedUNet(t)
 	for i, value := range map[int]byte{1: 11, 3: 33} {
