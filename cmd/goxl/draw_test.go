@@ -14,7 +14,6 @@ import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights"
-	"github.com/goxl/goxl/scheduler"
 )
 
 // texts reads what a PNG says of itself.
@@ -94,15 +93,6 @@ func TestGenerate(t *testing.T) {
 	}
 	if _, ok := said["negative_prompt"]; ok {
 		t.Error("the picture speaks of a negative prompt that was not given")
-	}
-}
-
-// Every sampler has a name in A1111's parameters.
-func TestSamplersInParameters(t *testing.T) {
-	for _, name := range scheduler.Names() {
-		if text := (picture.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
-			t.Errorf("%s has no name of A1111's: %q", name, text)
-		}
 	}
 }
 

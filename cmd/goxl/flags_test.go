@@ -15,6 +15,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/scheduler"
 )
 
 // Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model has.
@@ -226,5 +227,14 @@ func TestFactsOfFlags(t *testing.T) {
 	want := []string{"prompt=a lighthouse", "seed=7", "num_inference_steps=3", "guidance_scale=2.5", "scheduler=euler_a", "denoising_end=0.7", "size=48x72", "model=synth:tiny"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Every sampler has a name in A1111's parameters.
+func TestSamplersInParameters(t *testing.T) {
+	for _, name := range scheduler.Names() {
+		if text := (picture.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
+			t.Errorf("%s has no name of A1111's: %q", name, text)
+		}
 	}
 }

@@ -22,9 +22,9 @@ const stdoutName = "-"
 // output is what -o or -save-latents names: a regular file, which appears under its name when it is whole, or what is written through and never replaced, a
 // device, a pipe or standard output.
 type output struct {
-	flag, name string      // as given
-	path       string      // name with the links at its end followed
-	kind       outputKind  //
+	flag, name string // as given
+	path       string // name with the links at its end followed
+	kind       outputKind
 	info       os.FileInfo // of what is there; nil if nothing is
 	descriptor bool        // path is an open file of this process, such as /dev/fd/3
 }
