@@ -37,10 +37,17 @@ type Config struct {
 	Version      string                            // for the PNG text
 	Log          *slog.Logger                      // nil discards
 	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
-	BodyTimeout  time.Duration                     // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s
-	SendTimeout  time.Duration                     // for a client to take 16 KiB of an answer, or the rest; 0 is 30 s
-	Connections  int                               // that may be open; 0 is 1024, or more for a long queue, or half of what files the process may have
-	Drain        time.Duration                     // for queued work once Run's context is done; 0 is a minute
+	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the slowest device, as engines that are
+	// Timed tell it, and to 2048×2048 and 200 at most.
+	MaxPixels      int           // 0 is open
+	MaxSteps       int           // 0 is open
+	MaxBatch       int           // images of an engine's request; 0 is 1. The routes ask for 1
+	RequestTimeout time.Duration // for a request to compute, from when it has its device, the refiner's loading included; 0 is none
+
+	BodyTimeout time.Duration // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s
+	SendTimeout time.Duration // for a client to take 16 KiB of an answer, or the rest; 0 is 30 s
+	Connections int           // that may be open; 0 is 1024, or more for a long queue, or half of what files the process may have
+	Drain       time.Duration // for queued work once Run's context is done; 0 is a minute
 }
 
 // New checks the configuration, makes the folder of images, removes temporary files that a killed server left there, and fails if none can be
@@ -58,8 +65,14 @@ func New(c Config) (*Server, error) {
 	case c.SendTimeout < 0, c.Connections < 0:
 		return nil, fmt.Errorf("server: SendTimeout is %v and Connections %d: must be 0 or more", c.SendTimeout, c.Connections)
 	}
+	if err := c.checkLimits(); err != nil {
+		return nil, err
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxBatch == 0 {
+		c.MaxBatch = 1
 	}
 	if c.BodyTimeout == 0 {
 		c.BodyTimeout = 30 * time.Second

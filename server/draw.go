@@ -20,11 +20,12 @@ func (s *Server) generate(x *exchange) error {
 		return err
 	}
 	var r sdxl.Request
+	var warning string
 	err = s.withEngine(func(engine Engine) (err error) {
-		if r, err = s.generateRequest(f, engine.Info()); err != nil {
+		if r, warning, err = s.generateRequest(f, engine.Info()); err != nil {
 			return err
 		}
-		if err := engine.Check(r, false); err != nil {
+		if err := s.check(engine, r, false); err != nil {
 			if engine.Lost() != nil { // it says nothing about the request
 				return &failure{kind: deviceLost, err: err}
 			}
@@ -36,7 +37,7 @@ func (s *Server) generate(x *exchange) error {
 		return err
 	}
 	return s.draw(x, func(w *worker) (work, error) {
-		return work{engine: w.engine, compute: w.engine.Generate, request: r}, nil
+		return work{engine: w.engine, compute: w.engine.Generate, request: r, warning: warning}, nil
 	})
 }
 
@@ -66,11 +67,21 @@ func (s *Server) refine(x *exchange) error {
 		if r.Image, err = s.store.load(source); err != nil {
 			return work{}, err
 		}
-		f.fill(&r, refiner.Info())
-		if err := refiner.Check(r, true); err != nil {
+		r.Width, r.Height = r.Image.Bounds().Dx(), r.Image.Bounds().Dy()
+		info := refiner.Info()
+		f.fill(&r, info)
+		s.limitSize(f, &r)
+		if err := f.err(); err != nil {
 			return work{}, err
 		}
-		return work{engine: refiner, compute: refiner.Refine, request: r, source: source}, nil
+		warning := s.limitSteps(f, &r, info, true, costOf(refiner))
+		if err := f.err(); err != nil {
+			return work{}, err
+		}
+		if err := s.check(refiner, r, true); err != nil {
+			return work{}, err
+		}
+		return work{engine: refiner, compute: refiner.Refine, request: r, source: source, warning: warning}, nil
 	})
 }
 
@@ -80,15 +91,12 @@ type work struct {
 	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of engine
 	request sdxl.Request
 	source  string // id of the image that it is made from, "" if there is none
+	warning string // what the client is to be told of the request, "" if nothing
 }
 
 // bytes is about the most that the PNG can take: three bytes a pixel, and the texts of the longest request.
 func (w *work) bytes() int64 {
-	width, height := w.request.Width, w.request.Height
-	if w.request.Image != nil {
-		width, height = w.request.Image.Bounds().Dx(), w.request.Image.Bounds().Dy()
-	}
-	return 3*int64(width)*int64(height) + 2*maxBody
+	return 3*int64(w.request.Width)*int64(w.request.Height) + 2*maxBody
 }
 
 // draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when it is on disk. Nothing is
@@ -113,6 +121,8 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	}
 	w := s.workers[index]
 	defer s.leave(w)
+	ctx, stop := s.limitTime(ctx)
+	defer stop()
 	todo, err := prepare(w)
 	if err := ended(ctx, w, err); err != nil {
 		return err
@@ -133,6 +143,9 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	x.id = id
 	if err := p.commit(data); err != nil {
 		return err
+	}
+	if todo.warning != "" {
+		result.Warnings = append([]string{todo.warning}, result.Warnings...)
 	}
 	warnings := distinct(result.Warnings)
 	x.warned = len(warnings)

@@ -28,6 +28,8 @@ type fakeEngine struct {
 	check func(sdxl.Request, bool) error                         // nil takes everything
 	run   func(context.Context, sdxl.Request) error              // called before drawing, nil does nothing
 	give  func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) // nil gives the picture
+	cost  sdxl.Cost                                              // zero takes no time
+	heun  bool                                                   // its own scheduler calls the model twice a step
 
 	inside, calls, most atomic.Int32
 	lost                atomic.Pointer[error]
@@ -38,8 +40,14 @@ func (e *fakeEngine) Info() sdxl.Info {
 	if e.name == "fake-refiner" { // which has defaults of its own
 		return sdxl.Info{Path: "models/" + e.name, ScaleFactor: 8, Steps: 20, Guidance: 1.5, Strength: 0.2, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
 	}
-	return sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
+	info := sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
+	if e.heun {
+		info.Scheduler = "HeunDiscreteScheduler"
+	}
+	return info
 }
+
+func (e *fakeEngine) Cost() sdxl.Cost { return e.cost }
 
 func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {
 	if imageToImage != (r.Image != nil) {

@@ -35,6 +35,7 @@ const (
 	tooLarge
 	storeFull
 	storeBroken
+	tookTooLong
 	deviceFailed
 	deviceLost
 	loading
@@ -70,6 +71,7 @@ var answers = map[kind]struct {
 	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this picture: ask for a smaller one", level: slog.LevelWarn},
 	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
 	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},
+	tookTooLong:  {status: http.StatusGatewayTimeout, detail: "The image took longer than a request may", level: slog.LevelWarn},
 	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this picture; it is being opened again", level: slog.LevelError},
 	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},

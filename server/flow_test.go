@@ -37,7 +37,7 @@ func transcript(t *testing.T, request string, w *httptest.ResponseRecorder) stri
 		fmt.Fprintf(&b, "%s\n\n", w.Body)
 		return b.String()
 	}
-	img, texts, err := picture.Decode(w.Body.Bytes(), maxSide)
+	img, texts, err := picture.Decode(w.Body.Bytes(), sdxl.MaxSide)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestInnerFailures(t *testing.T) {
 		},
 		"huge file": func(t *testing.T, b *bench) (string, string) {
 			var data bytes.Buffer
-			if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, maxSide+1, 1))); err != nil {
+			if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, sdxl.MaxSide+1, 1))); err != nil {
 				t.Fatal(err)
 			}
 			return "/refine", corrupt(t, b, data.Bytes())
@@ -274,13 +274,17 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, c := range map[string]Config{
-		"Load is nil":               {Images: "x"},
-		"Images is empty":           {Load: load},
-		"Queue is -1":               {Load: load, Images: t.TempDir(), Queue: -1},
-		"Drain -1s":                 {Load: load, Images: t.TempDir(), Drain: -1e9},
-		"folder of images":          {Load: load, Images: file},
-		"AllowedHosts has \"a:80\"": {Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
-		"BodyTimeout is -1s and":    {Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
+		"Load is nil":                            {Images: "x"},
+		"Images is empty":                        {Load: load},
+		"Queue is -1":                            {Load: load, Images: t.TempDir(), Queue: -1},
+		"Drain -1s":                              {Load: load, Images: t.TempDir(), Drain: -1e9},
+		"folder of images":                       {Load: load, Images: file},
+		"AllowedHosts has \"a:80\"":              {Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
+		"MaxPixels is -1: must be 0 to 67108864": {Load: load, Images: t.TempDir(), MaxPixels: -1},
+		"MaxSteps is 1001: must be 0 to 1000":    {Load: load, Images: t.TempDir(), MaxSteps: 1001},
+		"MaxBatch is 65: must be 0 to 64":        {Load: load, Images: t.TempDir(), MaxBatch: 65},
+		"RequestTimeout is -1s":                  {Load: load, Images: t.TempDir(), RequestTimeout: -1e9},
+		"BodyTimeout is -1s and":                 {Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

@@ -306,7 +306,7 @@ func FuzzParseFields(f *testing.F) {
 		if !json.Valid([]byte(strings.TrimPrefix(string(data), "\uFEFF"))) {
 			t.Error("taken, though not JSON")
 		}
-		r, err := s.generateRequest(fields, info)
+		r, _, err := s.generateRequest(fields, info)
 		if err == nil && (r.Width < 8 || r.Width > 2048 || r.Width%8 != 0 || r.Steps < 1 || r.Steps > 200) {
 			t.Errorf("taken: %+v", r)
 		}

@@ -8,23 +8,27 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-const (
-	maxSide  = 2048 // pixels
-	maxSteps = 200
-	// diffusers has no limit here. Far above what anyone draws with, arithmetic overflows.
-	maxGuidance = 1000
-)
+// diffusers has no limit here. Far above what anyone draws with, arithmetic overflows.
+const maxGuidance = 1000
 
-// generateRequest reads the body of POST /generate.
-func (s *Server) generateRequest(f *fields, info sdxl.Info) (sdxl.Request, error) {
-	r := sdxl.NewRequest(f.text("prompt"))
+// generateRequest reads the body of POST /generate, and what the client is to be told of it.
+func (s *Server) generateRequest(f *fields, info sdxl.Info) (r sdxl.Request, warning string, err error) {
+	r = sdxl.NewRequest(f.text("prompt"))
 	r.Steps, r.Guidance = info.Steps, info.Guidance
 	r.Negative = f.optionalText("negative_prompt")
-	side := limits{uint64(info.ScaleFactor), maxSide, uint64(info.ScaleFactor)}
+	all := s.costs.all()
+	factor := uint64(info.ScaleFactor)
+	side := limits{factor, uint64(longestSide(s.maxPixels(all))) / factor * factor, factor}
 	r.Width = int(f.integer("width", side, uint64(info.Width)))
 	r.Height = int(f.integer("height", side, uint64(info.Height)))
 	s.common(f, &r)
-	return r, f.err()
+	if f.err() == nil {
+		s.limitSize(f, &r)
+	}
+	if f.err() == nil {
+		warning = s.limitSteps(f, &r, info, false, all)
+	}
+	return r, warning, f.err()
 }
 
 // refineRequest reads the body of POST /refine. The request lacks its image yet, and the defaults of the refiner, which may not be open: see fill.
@@ -52,7 +56,7 @@ func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
 
 // common reads the fields that both have.
 func (s *Server) common(f *fields, r *sdxl.Request) {
-	r.Steps = int(f.integer("num_inference_steps", limits{1, maxSteps, 0}, uint64(r.Steps)))
+	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.maxSteps(*r, "", false, nil)), 0}, uint64(r.Steps)))
 	r.Guidance = f.number("guidance_scale", interval{0, maxGuidance, false}, r.Guidance)
 	r.Seed = f.seed("seed", s.newSeed)
 	r.Scheduler = f.choice("scheduler", s.config.Schedulers)

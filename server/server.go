@@ -18,6 +18,7 @@ type Server struct {
 	routes *http.ServeMux
 	store  *store
 	queue  queue
+	costs  costs
 
 	newID   func() (string, error) // a fresh id for a picture
 	newSeed func() uint64

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // Permissions of what the server writes, less the umask: images are read by their owner's group too, and changed by their owner alone.
@@ -136,7 +137,7 @@ func (s *store) load(id string) (image.Image, error) {
 	if err != nil {
 		return nil, storeFailure(err)
 	}
-	img, _, err := picture.Decode(data, maxSide)
+	img, _, err := picture.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path(id), err)
 	}

@@ -74,6 +74,7 @@ func (s *Server) load(w *worker) error {
 		}
 		return err
 	}
+	s.costs.set(w.index, engine) // before a request can see the engine
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -91,6 +92,7 @@ func (s *Server) load(w *worker) error {
 	info := engine.Info()
 	s.config.Log.Info("model loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
 		slog.Duration("duration", time.Since(began)))...)
+	s.logLimits(w, info, costOf(engine))
 	s.queue.join(w.index)
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -20,11 +21,38 @@ import (
 // engineWord is the first argument of the processes that the server starts for its cards.
 const engineWord = "engine"
 
+// sustained is the share of a device's peak that limits reckon with. Steps of the full-size model keep up 85 % of it on a CPU, and 43 to 53 % on
+// an H100 (kernels/cuda/HARDWARE.md); what else takes time is in the rest.
+const sustained = 0.4
+
 // local is a pipeline on a device of this process.
 type local struct {
 	*sdxl.Pipeline
 	device kernels.Device
+	cost   sdxl.Cost
 }
+
+// newLocal measures the device's peak, where it can be measured and was not before, for the cost.
+func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
+	l := local{Pipeline: p, device: device}
+	d, ok := device.(interface {
+		PeakFLOPS(context.Context) (float64, error)
+	})
+	if !ok {
+		return l, nil
+	}
+	peak, err := d.PeakFLOPS(context.Background())
+	if err == nil {
+		l.cost, err = p.Cost(sustained * peak)
+	}
+	if err != nil {
+		return local{}, errors.Join(err, p.Close())
+	}
+	return l, nil
+}
+
+// Cost implements server.Timed.
+func (l local) Cost() sdxl.Cost { return l.cost }
 
 // Lost is the device's, of those that can be lost.
 func (l local) Lost() error {
@@ -72,12 +100,18 @@ func (m *models) chosenRefiner() (string, error) {
 
 func (m *models) open(device kernels.Device, precision kernels.DType, log *slog.Logger) (local, error) {
 	p, err := cli.OpenModel(m.model, sdxl.Options{Device: device, Precision: precision, Variant: m.variant, Log: log})
-	return local{p, device}, err
+	if err != nil {
+		return local{}, err
+	}
+	return newLocal(p, device)
 }
 
 func openRefiner(base local, name string) (local, error) {
 	p, err := cli.OpenRefiner(base.Pipeline, name)
-	return local{p, base.device}, err
+	if err != nil {
+		return local{}, err
+	}
+	return newLocal(p, base.device)
 }
 
 // command is the program that computes on one device.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server"
 	"github.com/goxl/goxl/server/process"
@@ -37,6 +38,9 @@ type options struct {
 	queue           int
 	drain           time.Duration
 	watermark       bool
+
+	pixels, steps, batch int
+	timeout              time.Duration
 }
 
 // run is the command; it returns the exit status. All that it has to say is for people, so it goes to stderr.
@@ -49,12 +53,16 @@ func run(args []string, stderr io.Writer) int {
 	var o options
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
-	fs.StringVar(&o.images, "images", "images", "`folder` of the pictures, made if missing; pictures stay there until somebody removes them")
+	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing; images stay there until somebody removes them")
 	fs.Func("allowed-hosts", "further host `names` and addresses, with commas between them, that requests may have in their Host header while -addr is a loopback address; others than this machine's are answered 403", func(list string) (err error) {
 		o.hosts, err = server.ParseHosts(list)
 		return err
 	})
 	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while every device computes; the next is answered 503")
+	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
+	fs.IntVar(&o.steps, "max-steps", 0, "most `steps` that a request may ask for; 0 is as many as take no longer than -request-timeout at the request's size, 200 at most, by a measurement at the start, which the log tells")
+	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one request may have the model draw together; a request of the routes that there are asks for one")
+	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a request may compute, from when it has its device; one that takes longer is cancelled and answered 504; 0 is no limit")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once")
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into pictures; -watermark=false leaves it out")
 
@@ -74,6 +82,14 @@ func serve(o options, stderr io.Writer) (err error) {
 		return cli.Usagef("-queue %d: must be 0 or more", o.queue)
 	case o.drain <= 0:
 		return cli.Usagef("-drain %v: must be more than 0", o.drain)
+	case o.pixels < 0 || o.pixels > sdxl.MaxSide*sdxl.MaxSide:
+		return cli.Usagef("-max-pixels %d: must be 0 to %d", o.pixels, sdxl.MaxSide*sdxl.MaxSide)
+	case o.steps < 0 || o.steps > server.MostSteps:
+		return cli.Usagef("-max-steps %d: must be 0 to %d", o.steps, server.MostSteps)
+	case o.batch < 1 || o.batch > sdxl.MaxCount:
+		return cli.Usagef("-max-batch %d: must be 1 to %d", o.batch, sdxl.MaxCount)
+	case o.timeout < 0:
+		return cli.Usagef("-request-timeout %v: must be 0 or more", o.timeout)
 	}
 	refiner, err := o.chosenRefiner()
 	if err != nil {
@@ -90,6 +106,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	c := server.Config{
 		Schedulers: scheduler.Names(),
 		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,
 	}
 	here := processor{models: o.models, log: log}

@@ -55,6 +55,10 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", missing, "-images", t.TempDir(), "-addr", "127.0.0.1:0"}, 1, missing},
 		{[]string{"-model", "synth:tiny", "-device", "cpu", "-gpu-memory", "1GiB"}, 2, "-gpu-memory 1GiB: has no meaning for -device cpu"},
 		{[]string{"-model", "synth:tiny", "-allowed-hosts", "ok,http://a"}, 2, `invalid value "ok,http://a" for flag -allowed-hosts: "http://a": must be a host name or address`},
+		{[]string{"-model", "synth:tiny", "-max-pixels", "-1"}, 2, "-max-pixels -1: must be 0 to 67108864"},
+		{[]string{"-model", "synth:tiny", "-max-steps", "1001"}, 2, "-max-steps 1001: must be 0 to 1000"},
+		{[]string{"-model", "synth:tiny", "-max-batch", "0"}, 2, "-max-batch 0: must be 1 to 64"},
+		{[]string{"-model", "synth:tiny", "-request-timeout", "-1s"}, 2, "-request-timeout -1s: must be 0 or more"},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {
@@ -233,7 +237,7 @@ func TestDefaults(t *testing.T) {
 // A second signal ends a computation that the first let go on. 200 steps outlast the test.
 func TestSecondSignal(t *testing.T) {
 	images := filepath.Join(t.TempDir(), "images")
-	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", images, "-threads", "1", "-drain", "1h", "-queue", "0")
+	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", images, "-threads", "1", "-drain", "1h", "-queue", "0", "-request-timeout", "0")
 	answers := make(chan string, 2)
 	for range 2 {
 		go func() {

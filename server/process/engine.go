@@ -19,6 +19,7 @@ type Engine struct {
 	*peer
 	refiner bool
 	info    sdxl.Info
+	cost    sdxl.Cost
 	device  kernels.Info
 }
 
@@ -65,7 +66,7 @@ func Start(command *exec.Cmd) (*Engine, error) {
 		<-p.ended
 		return nil, err
 	}
-	return &Engine{peer: p, info: a.Info, device: a.Device}, nil
+	return &Engine{peer: p, info: a.Info, cost: a.Cost, device: a.Device}, nil
 }
 
 // read hands out answers until the program ends.
@@ -216,6 +217,9 @@ func (p *peer) Lost() error {
 // Info describes the model.
 func (e *Engine) Info() sdxl.Info { return e.info }
 
+// Cost implements server.Timed; it is zero if the model does not tell.
+func (e *Engine) Cost() sdxl.Cost { return e.cost }
+
 // Device describes the program's device.
 func (e *Engine) Device() kernels.Info { return e.device }
 
@@ -231,7 +235,7 @@ func (e *Engine) OpenRefiner() (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{peer: e.peer, refiner: true, info: a.Info, device: e.device}, nil
+	return &Engine{peer: e.peer, refiner: true, info: a.Info, cost: a.Cost, device: e.device}, nil
 }
 
 // Check is the model's.

@@ -49,6 +49,8 @@ type fake struct {
 
 func (f *fake) Info() sdxl.Info { return sdxl.Info{Path: f.name, Width: 64, Guidance: 5.5} }
 
+func (f *fake) Cost() sdxl.Cost { return sdxl.Cost{Step: sdxl.Polynomial{float64(len(f.name)), 2, 3}} }
+
 func (f *fake) Check(r sdxl.Request, imageToImage bool) error {
 	switch r.Prompt {
 	case "field":

@@ -54,6 +54,9 @@ func TestCalls(t *testing.T) {
 	if err != nil || refiner.Info().Path != "refiner of base" {
 		t.Fatalf("%v, %v", refiner, err)
 	}
+	if e.Cost() != (&fake{name: "base"}).Cost() || refiner.Cost() != (&fake{name: "refiner of base"}).Cost() {
+		t.Errorf("costs %v and %v", e.Cost(), refiner.Cost())
+	}
 	empty, some := "", "blur"
 	for _, negative := range []*string{nil, &empty, &some} {
 		r := sdxl.NewRequest("a \xff cat")

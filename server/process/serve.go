@@ -22,6 +22,17 @@ type Model interface {
 	Close() error
 }
 
+// Timed is a Model that tells about how long its images take.
+type Timed interface{ Cost() sdxl.Cost }
+
+// costOf is zero for a model that does not tell.
+func costOf(m Model) (c sdxl.Cost) {
+	if t, ok := m.(Timed); ok {
+		c = t.Cost()
+	}
+	return c
+}
+
 // Opener opens models.
 type Opener struct {
 	Open        func() (Model, kernels.Info, error)
@@ -60,7 +71,7 @@ func Serve(in io.Reader, out io.Writer, o Opener) (err error) {
 		}
 		err = errors.Join(err, model.Close())
 	}()
-	if err := p.answer(answer{Info: model.Info(), Device: device}); err != nil {
+	if err := p.answer(answer{Info: model.Info(), Cost: costOf(model), Device: device}); err != nil {
 		return err
 	}
 	calls := gob.NewDecoder(in)
@@ -115,7 +126,7 @@ func (p *program) do(ctx context.Context, c call) (a answer) {
 	var err error
 	switch {
 	case c.Do == openRefiner:
-		a.Info, err = p.openRefiner()
+		a.Info, a.Cost, err = p.openRefiner()
 	case model == nil || c.Request == nil:
 		err = fmt.Errorf("process: call %d lacks a model or a request", c.Do)
 	case c.Do == check:
@@ -137,16 +148,16 @@ func (p *program) do(ctx context.Context, c call) (a answer) {
 }
 
 // openRefiner is called once at a time, by an Engine whose user promises it.
-func (p *program) openRefiner() (sdxl.Info, error) {
+func (p *program) openRefiner() (sdxl.Info, sdxl.Cost, error) {
 	if p.opener.OpenRefiner == nil {
-		return sdxl.Info{}, errors.New("process: there is no refiner")
+		return sdxl.Info{}, sdxl.Cost{}, errors.New("process: there is no refiner")
 	}
 	refiner, err := p.opener.OpenRefiner(p.model)
 	if err != nil {
-		return sdxl.Info{}, err
+		return sdxl.Info{}, sdxl.Cost{}, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refiner = refiner
-	return refiner.Info(), nil
+	return refiner.Info(), costOf(refiner), nil
 }

@@ -55,6 +55,7 @@ func (r *request) unpack() sdxl.Request {
 type answer struct {
 	ID     uint64
 	Info   sdxl.Info    // of the model that was opened
+	Cost   sdxl.Cost    // likewise; zero if it does not tell
 	Device kernels.Info // answer 0
 	Result *sdxl.Result
 	Failed *failed
