@@ -3,7 +3,11 @@ package sdxl
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"log/slog"
+	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,5 +76,65 @@ func TestUnclaimedTensors(t *testing.T) {
 				t.Errorf("%s: %q, want %q once", component, warned[component], w)
 			}
 		}
+	}
+}
+
+// TestOddWeightsFiles draws with a UNet in float64, beside a tensor of a type that no model takes, and white space around
+// the header: the same image.
+func TestOddWeightsFiles(t *testing.T) {
+	m := newModels(t)
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
+		t.Fatal(err)
+	}
+	want, err := m.open("tiny").Generate(context.Background(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
+	f, err := weights.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type entry struct {
+		DType   string `json:"dtype"`
+		Shape   []int  `json:"shape"`
+		Offsets [2]int `json:"data_offsets"`
+	}
+	header, body := map[string]entry{"unused": {"F8_E4M3", []int{3}, [2]int{0, 3}}}, make([]byte, 3)
+	for _, name := range f.Names() {
+		_, shape, data, err := f.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := len(body)
+		for i := 0; i < len(data); i += 4 {
+			x := math.Float32frombits(binary.LittleEndian.Uint32(data[i:]))
+			body = binary.LittleEndian.AppendUint64(body, math.Float64bits(float64(x)))
+		}
+		header[name] = entry{"F64", shape, [2]int{begin, len(body)}}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.MarshalIndent(header, "\n\t", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(append([]byte("\r\n\t "), text...), "\n \n"...)
+	if err := os.WriteFile(file, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), body...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(dir, Options{Device: m.dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	got, err := p.Generate(context.Background(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Images[0].Pix, want.Images[0].Pix) {
+		t.Error("another image")
 	}
 }
