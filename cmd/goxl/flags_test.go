@@ -116,6 +116,11 @@ func TestVariantFlag(t *testing.T) {
 			t.Errorf("%q with a variant that is not there: status %d, said %s%s", args, a.status, a.out, a.err)
 		}
 	}
+	// The files that are not meant may be damaged.
+	write(t, filepath.Join(base, "unet", "diffusion_pytorch_model.safetensors"), "nothing")
+	if a := must(t, "inspect", base, "-variant", "half"); strings.Contains(a.out, "problems") {
+		t.Errorf("inspect -variant half beside a damaged file:\n%s", a.out)
+	}
 }
 
 // TestDeviceFlags computes as the flags of the device say, in every command that has them.
