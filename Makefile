@@ -22,10 +22,7 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy
 	go mod tidy -diff
 
 race: ## concurrent packages under the race detector
-	go test -race -short ./server/... ./tokenizer ./nn ./nn/weights ./cmd/server ./internal/cli
-	go test -race -short -run 'Pool|Workers|Share|Cancel|Panics|Refuses' ./kernels/cpu
-	go test -race -short -run 'Cancel|ManyCallers|Sharing|Storage' ./models/sdxl
-	go test -race -short -run 'Concurrent|WeightsComeBack|Load|FullCard|LostDevice|Cancelled|ManyGoroutines|CloseWhileUsed' ./kernels/cuda/...
+	.ci/race
 
 generated: ## generated files are what their generators give
 	.ci/generated
