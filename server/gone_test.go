@@ -108,10 +108,10 @@ func TestPipelining(t *testing.T) {
 	defer c.Close()
 	const rounds = 50
 	go io.WriteString(c, strings.Repeat(post("/generate", `{"prompt":"a"}`)+"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n"+
-		post("/refine", `{"prompt":"b"}`)+"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", rounds))
+		post("/refine", `{"prompt":"b"}`)+post("/nope", `{"prompt":"b"}`)+"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", rounds))
 	reader := bufio.NewReader(c)
 	for i := range rounds {
-		for _, want := range []int{200, 404, 422, 200} {
+		for _, want := range []int{200, 404, 422, 404, 200} {
 			if resp, body := answer(t, reader); resp.StatusCode != want {
 				t.Fatalf("round %d: %d %s, want %d", i, resp.StatusCode, body, want)
 			}

@@ -204,6 +204,15 @@ func TestHeaderLimits(t *testing.T) {
 			t.Errorf("an idle connection was kept for %v", took)
 		}
 
+		again := l.dial(t)
+		reader = bufio.NewReader(again)
+		send(t, again, post("/generate", `{"prompt":"a","note":"`+strings.Repeat("x", pace-100)+`"}`))
+		answer(t, reader)
+		send(t, again, "GET /healthz HTTP/1.1\r\nX-Long: "+strings.Repeat("x", pace+8000))
+		if took := ends(t, reader); took != headerTimeout {
+			t.Errorf("half a header after a body was waited for %v", took)
+		}
+
 		for length, want := range map[int]int{maxHeader - 1000: 200, maxHeader + 5000: 431} {
 			large := l.dial(t)
 			go io.WriteString(large, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("x", length)+"\r\n\r\n")
