@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 )
 
 func (s *Server) download(x *exchange) error {
@@ -26,13 +27,29 @@ func (s *Server) download(x *exchange) error {
 	h.Set("Content-Disposition", `attachment; filename="`+id+`.png"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Etag", etag(info))
-	http.ServeContent(&contentWriter{exchange: x}, x.r, "", info.ModTime(), f)
+	http.ServeContent(&contentWriter{exchange: x}, inBytes(x.r), "", info.ModTime(), f)
 	return nil
 }
 
 // etag names what a file holds. It is strong: the server writes a file once, and who writes it again changes its time.
 func etag(info os.FileInfo) string {
 	return fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size())
+}
+
+// inBytes gives a request whose range http.ServeContent can read: it knows the unit bytes in lower case alone, and
+// refuses another, which RFC 9110 wants ignored.
+func inBytes(r *http.Request) *http.Request {
+	unit, set, _ := strings.Cut(r.Header.Get("Range"), "=")
+	if unit == "" || unit == "bytes" {
+		return r
+	}
+	r = r.Clone(r.Context())
+	if strings.EqualFold(unit, "bytes") {
+		r.Header.Set("Range", "bytes="+set)
+	} else {
+		r.Header.Del("Range")
+	}
+	return r
 }
 
 // contentWriter answers as all errors are answered what http.ServeContent refuses in words of its own.

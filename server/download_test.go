@@ -46,6 +46,8 @@ func TestDownloadConditions(t *testing.T) {
 		{[]string{"Range: bytes=0-9"}, 206, "", 10},
 		{[]string{"Range: bytes=-10"}, 206, "", 10},
 		{[]string{"Range: bytes=990-5000"}, 206, "", 10},
+		{[]string{"Range: items=0-9"}, 200, "", 1000}, // a unit that nobody knows is none
+		{[]string{"Range: Bytes=0-9"}, 206, "", 10},
 		{[]string{"Range: bytes=1000-"}, 416, noRange, 0},
 		{[]string{"Range: bytes=5000-6000"}, 416, noRange, 0},
 		{[]string{"Range: bytes=x"}, 416, noRange, 0},
