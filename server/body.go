@@ -15,8 +15,8 @@ import (
 
 const maxBody = 64 << 10 // bytes; answers says so too
 
-// readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time, and the request's
-// context ends when the client hangs up and not before.
+// readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time,
+// and the request's context ends when the client hangs up and not before.
 func (s *Server) readBody(x *exchange) ([]byte, error) {
 	if x.conn == nil { // the handler alone is in use
 		deadline := time.Now().Add(s.config.BodyTimeout)
@@ -87,7 +87,8 @@ func parseFields(data []byte, contentType string) (*fields, *problem) {
 	return f, nil
 }
 
-// beginning is what a text that is no JSON is told apart by. All of it would be up to six times as long in an answer as in a request.
+// beginning is what a text that is no JSON is told apart by. All of it would be up to six times as long in an answer as
+// in a request.
 func beginning(text string) string {
 	const most = 256 // bytes
 	if len(text) <= most {

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// pace is how many bytes must go through a connection in the time that a body or an answer has, for that time to begin anew.
+	// pace is how many bytes must go through a connection in the time that a body or an answer has, for that time to
+	// begin anew.
 	pace = 16 << 10
 	// maxAhead is how many bytes are taken from a client before their turn. The longest request that is answered fits.
 	maxAhead = maxHeader + maxBody + 32<<10
@@ -23,11 +24,12 @@ const (
 
 // conn is a client's connection.
 //
-// A goroutine of its own reads it, ahead of net/http. That alone shows that a client left while its request is computed: net/http watches a
-// connection for one byte, and once a client has sent that, nothing looks at the connection any more until the request is answered.
+// A goroutine of its own reads it, ahead of net/http. That alone shows that a client left while its request is
+// computed: net/http watches a connection for one byte, and once a client has sent that, nothing looks at the
+// connection any more until the request is answered.
 //
-// Reading a body and writing an answer have a time that each [pace] bytes begin anew, so that a peer that is slow is served, and one that
-// stands still, or takes a byte now and then, is not.
+// Reading a body and writing an answer have a time that each [pace] bytes begin anew, so that a peer that is slow is
+// served, and one that stands still, or takes a byte now and then, is not.
 type conn struct {
 	net.Conn
 	owner  *listener
@@ -125,7 +127,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// SetReadDeadline limits the time of reads, as net/http asks for headers and between requests. It ends the time of a body.
+// SetReadDeadline limits the time of reads, as net/http asks for headers and between requests. It ends the time of a
+// body.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,11 +230,12 @@ func (c *conn) finish(t time.Time) {
 	c.shorten(t)
 }
 
-// shorten limits the write that may be under way. A connection that can't be limited any more is closed; there is nothing to do then.
+// shorten limits the write that may be under way. A connection that can't be limited any more is closed; there is
+// nothing to do then.
 func (c *conn) shorten(t time.Time) { _ = c.Conn.SetWriteDeadline(t) }
 
-// work notes that a request is complete and an image is computed or sent for it, until rest. It fails when that holds for too many
-// connections. c may be nil.
+// work notes that a request is complete and an image is computed or sent for it, until rest. It fails when that holds
+// for too many connections. c may be nil.
 func (c *conn) work() error {
 	if c == nil || c.owner.claim(c) {
 		return nil

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// However many connections are held, the next is served; those that wait longest for their client go first, and work is never among them.
+// However many connections are held, the next is served; those that wait longest for their client go first, and work is
+// never among them.
 func TestCrowd(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "half a header": "GET /he", "half a body": "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",

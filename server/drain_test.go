@@ -71,7 +71,8 @@ func TestDrainWaitsForNoClient(t *testing.T) {
 	}
 }
 
-// A computation goes on while a reader stands still beside it, a download that goes on has the time of the drain, and no more.
+// A computation goes on while a reader stands still beside it, a download that goes on has the time of the drain, and
+// no more.
 func TestDrainBesideDownloads(t *testing.T) {
 	for name, slow := range map[string]time.Duration{"in time": 200 * time.Millisecond, "too slow": 900 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {

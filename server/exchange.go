@@ -51,7 +51,8 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// WriteHeader notes the status. net/http would wait for the rest of a body before it sends anything: that comes after the answer, or never.
+// WriteHeader notes the status. net/http would wait for the rest of a body before it sends anything: that comes after
+// the answer, or never.
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
 		x.status = status
@@ -71,7 +72,8 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return x.ResponseWriter.Write(b)
 }
 
-// lateBody tells whether a body was left unread that is worth to wait for: the connection can be used again when it has arrived.
+// lateBody tells whether a body was left unread that is worth to wait for: the connection can be used again when it has
+// arrived.
 func (x *exchange) lateBody() bool {
 	return x.conn != nil && !x.bodyRead && 0 <= x.r.ContentLength && x.r.ContentLength <= maxBody && x.Header().Get("Connection") != "close"
 }

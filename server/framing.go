@@ -5,9 +5,9 @@ import (
 	"net/http"
 )
 
-// framing looks in all that a client sent for lines that begin as the two headers do that give a body's length. net/http drops
-// Content-Length where it stands beside Transfer-Encoding, so that no handler learns of it. A line of a body may be taken for one of a header;
-// its connection is closed after an answer then, which is always allowed.
+// framing looks in all that a client sent for lines that begin as the two headers do that give a body's length.
+// net/http drops Content-Length where it stands beside Transfer-Encoding, so that no handler learns of it. A line of a
+// body may be taken for one of a header; its connection is closed after an answer then, which is always allowed.
 type framing struct{ length, encoding lineFinder }
 
 func newFraming() framing {
@@ -19,8 +19,9 @@ func (f *framing) scan(data []byte) {
 	f.encoding.scan(data)
 }
 
-// faulty tells whether two parties may disagree where the body of r ends, the last request that was read: it may have both headers, or
-// be chunked in HTTP/1.0, which knows no chunks. A server must close the connection after its answer then.
+// faulty tells whether two parties may disagree where the body of r ends, the last request that was read: it may have
+// both headers, or be chunked in HTTP/1.0, which knows no chunks. A server must close the connection after its answer
+// then.
 func (f *framing) faulty(r *http.Request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return f.encoding.found

@@ -126,7 +126,8 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// A body with two lengths is answered by the one that counts, and then the connection ends, so that nobody takes its rest for a request.
+// A body with two lengths is answered by the one that counts, and then the connection ends, so that nobody takes its
+// rest for a request.
 func TestTwoLengths(t *testing.T) {
 	const body = `{"prompt":"a"}`
 	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// listener accepts connections, a limited number at a time. When there are more, the one that waits longest for its client to send a
-// request is closed, so that clients that hold connections keep nobody out. A connection for which an image is computed or sent is never closed for
-// another; their number is limited to less, so that there is always one that can be.
+// listener accepts connections, a limited number at a time. When there are more, the one that waits longest for its
+// client to send a request is closed, so that clients that hold connections keep nobody out. A connection for which an
+// image is computed or sent is never closed for another; their number is limited to less, so that there is always one
+// that can be.
 type listener struct {
 	net.Listener
 	max        int           // connections
@@ -115,8 +116,8 @@ func (l *listener) remove(c *conn) {
 	delete(l.open, c)
 }
 
-// drain ends every connection that waits for its client to send something, now and from now on. Those whose client takes nothing of an answer
-// for answerTime end too.
+// drain ends every connection that waits for its client to send something, now and from now on. Those whose client
+// takes nothing of an answer for answerTime end too.
 func (l *listener) drain(answerTime time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,7 +145,8 @@ func (l *listener) connState(c net.Conn, state http.ConnState) {
 	}
 }
 
-// Files that a server needs beside those of its connections, and the least number of connections that it has whatever the limit.
+// Files that a server needs beside those of its connections, and the least number of connections that it has whatever
+// the limit.
 const (
 	otherFiles     = 64
 	leastConns     = 16
@@ -155,7 +157,8 @@ const (
 // mostAtWork is for how many of some connections an image may be computed or sent.
 func mostAtWork(connections int) int { return connections - max(1, connections/8) }
 
-// connections is how many may be open: enough for all who wait for an image and as many others, within what files the process may have.
+// connections is how many may be open: enough for all who wait for an image and as many others, within what files the
+// process may have.
 func connections(files uint64, waiting int) int {
 	wanted := max(ordinaryConns, 2*waiting)
 	possible := max(leastConns, (int64(min(files, 1<<30))-otherFiles)/filesOfAnother)

@@ -44,7 +44,8 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// dial opens a connection. A read or write that is still blocked on it after a day ends with an error, so that a hang fails the test.
+// dial opens a connection. A read or write that is still blocked on it after a day ends with an error, so that a hang
+// fails the test.
 func (p *pipes) dial(t *testing.T) net.Conn {
 	t.Helper()
 	client, server := net.Pipe()
@@ -112,7 +113,8 @@ func post(path, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
 
-// big puts an image's file of n bytes among the images, and gives its id. They are no PNG's, which a download does not look at.
+// big puts an image's file of n bytes among the images, and gives its id. They are no PNG's, which a download does not
+// look at.
 func (b *bench) big(t *testing.T, n int) string {
 	t.Helper()
 	fresh, err := newID()

@@ -31,10 +31,11 @@ func (s *Server) Load() error {
 	return errors.Join(errs...)
 }
 
-// Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is queued within
-// Config.Drain, and closes the models. It fails if the model can't be loaded, or if work was cut off, by that limit or by [Server.Stop].
-// It waits for no client: connections without a complete request end at once, downloads that nobody reads soon, and downloads that go on at
-// the limit, without an error. It closes the listener. A server runs once.
+// Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is
+// queued within Config.Drain, and closes the models. It fails if the model can't be loaded, or if work was cut off, by
+// that limit or by [Server.Stop]. It waits for no client: connections without a complete request end at once, downloads
+// that nobody reads soon, and downloads that go on at the limit, without an error. It closes the listener. A server
+// runs once.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	conns := s.listener(l)
 	h := &http.Server{
