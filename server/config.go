@@ -102,7 +102,7 @@ func New(c Config) (*Server, error) {
 		err = s.store.probe()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("server: folder of images: %w", err), s.store.close())
+		return nil, errors.Join(fmt.Errorf("server: folder of images %s: %w", c.Images, err), s.store.close())
 	}
 	if swept > 0 {
 		c.Log.Info("temporary files of a server that was killed were removed", slog.Int("files", swept))

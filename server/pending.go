@@ -33,8 +33,9 @@ type pending struct {
 	store     *store
 	root      *os.Root
 	id        string
-	temporary string // the file's name; "" once it has gone
-	file      file   // nil once it is closed
+	temporary string   // the file's name; "" once it has gone
+	file      file     // nil once it is closed
+	folder    *os.File // to sync the file's name; opened before too, since there may be no descriptor left later
 }
 
 // leftover is the name of a file of pending, and of those that former versions wrote.
@@ -64,13 +65,15 @@ func (p *pending) open(name string, bytes int64) (err error) {
 	if p.root, err = p.store.dir(true); err != nil {
 		return writeFailure(err)
 	}
-	if p.file, err = p.store.create(p.root, name); err != nil {
-		return writeFailure(fmt.Errorf("opening a file for an image: %w", err))
+	if p.file, err = p.store.create(p.root, name); err == nil {
+		p.temporary = name
+		if p.folder, err = p.root.Open("."); err == nil {
+			err = p.reserve(bytes)
+		}
 	}
-	p.temporary = name
-	if err := p.reserve(bytes); err != nil {
+	if err != nil {
 		p.discard()
-		return writeFailure(fmt.Errorf("making room for an image: %w", err))
+		return writeFailure(fmt.Errorf("making room for an image in %s: %w", p.store.folder, err))
 	}
 	return nil
 }
@@ -107,7 +110,7 @@ func (p *pending) commit(data []byte) error {
 		err = p.finish(data)
 	}
 	if err != nil {
-		return writeFailure(fmt.Errorf("writing image %s: %w", p.id, err))
+		return writeFailure(fmt.Errorf("writing %s: %w", p.store.path(p.id), err))
 	}
 	return nil
 }
@@ -121,17 +124,17 @@ func (p *pending) finish(data []byte) error {
 	if err == nil {
 		err = p.file.Sync()
 	}
-	if err := errors.Join(err, p.close()); err != nil {
+	if err := errors.Join(err, p.closeFile()); err != nil {
 		return err
 	}
 	if err := p.root.Rename(p.temporary, fileName(p.id)); err != nil {
 		return err
 	}
 	p.temporary = ""
-	return syncFolder(p.root)
+	return p.folder.Sync()
 }
 
-func (p *pending) close() error {
+func (p *pending) closeFile() error {
 	f := p.file
 	p.file = nil
 	if f == nil {
@@ -142,19 +145,15 @@ func (p *pending) close() error {
 
 // discard removes what commit has not made an image. A second call does nothing.
 func (p *pending) discard() {
-	_ = p.close() // what was written is not wanted
+	_ = p.closeFile() // what was written is not wanted
+	if p.folder != nil {
+		_ = p.folder.Close() // it was only read from
+		p.folder = nil
+	}
 	if p.temporary != "" {
 		_ = p.root.Remove(p.temporary) // one that can't be removed is swept when the server starts again
 		p.temporary = ""
 	}
-}
-
-func syncFolder(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // sweep removes temporary files of servers that were killed and tells how many. One of a server that still runs beside this one costs that

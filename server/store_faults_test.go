@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // faults makes files fail, by the name of the operation; "open" is making one.
@@ -117,4 +120,35 @@ func TestStoreFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where descriptors run out before, nothing is computed; where they run out while an image is computed, it is kept all
+// the same.
+func TestNoDescriptors(t *testing.T) {
+	b := loadedBench(t, nil)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	set := func(l syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+			t.Error(err)
+		}
+	}
+	defer set(limit)
+	none := syscall.Rlimit{Cur: 1, Max: limit.Max} // those that are open stay
+	set(none)
+	before, ready := b.do("POST", "/generate", plain), b.do("GET", "/readyz", "")
+	set(limit)
+	const want = `{"detail":"The folder of images can't be used: too many open files"}`
+	if before.Code != 503 || before.Body.String() != want || ready.Code != 503 || ready.Body.String() != want || b.base.calls.Load() > 0 {
+		t.Errorf("%d %s, /readyz %d %s, %d computed", before.Code, before.Body, ready.Code, ready.Body, b.base.calls.Load())
+	}
+	b.base.run = func(context.Context, sdxl.Request) error {
+		set(none)
+		return nil
+	}
+	w := b.do("POST", "/generate", plain)
+	set(limit)
+	id(t, w)
 }

@@ -130,7 +130,7 @@ func TestFolderIsMadeAgain(t *testing.T) {
 func TestStartsWithWritableFolder(t *testing.T) {
 	load := func(int) (Engine, error) { return nil, errors.New("unused") }
 	if runtime.GOOS == "linux" {
-		if _, err := New(Config{Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images: ") {
+		if _, err := New(Config{Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images /proc/self: ") {
 			t.Errorf("/proc/self: %v", err)
 		}
 	}
