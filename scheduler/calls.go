@@ -2,7 +2,8 @@ package scheduler
 
 import "strings"
 
-// CallsPerStep is how often the model is called for each step that is asked for, at most: 2 for Heun. name is one of Names, or a class name.
+// CallsPerStep is how often the model is called for each step that is asked for, at most: 2 for Heun. name is one of
+// Names, or a class name.
 func CallsPerStep(name string) int {
 	base := name
 	for suffix := range suffixes {

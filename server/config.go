@@ -37,8 +37,8 @@ type Config struct {
 	Version      string                            // for the PNG text
 	Log          *slog.Logger                      // nil discards
 	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
-	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the slowest device, as engines that are
-	// Timed tell it, and to 2048×2048 and 200 at most.
+	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the
+	// slowest device, as engines that are Timed tell it, and to 2048×2048 and 200 at most.
 	MaxPixels      int           // 0 is open
 	MaxSteps       int           // 0 is open
 	MaxBatch       int           // images of an engine's request; 0 is 1. The routes ask for 1
@@ -50,8 +50,8 @@ type Config struct {
 	Drain       time.Duration // for queued work once Run's context is done; 0 is a minute
 }
 
-// New checks the configuration, makes the folder of images, removes temporary files that a killed server left there, and fails if none can be
-// written. The server has no model yet: see [Server.Load] and [Server.Run].
+// New checks the configuration, makes the folder of images, removes temporary files that a killed server left there,
+// and fails if none can be written. The server has no model yet: see [Server.Load] and [Server.Run].
 func New(c Config) (*Server, error) {
 	switch {
 	case c.Load == nil:

@@ -16,13 +16,16 @@
 // of all, requests for more of them are answered 503. A request with two lengths, Content-Length and Transfer-Encoding,
 // is answered by the second, and its connection closed.
 //
-// What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what computes for too long 504. What
-// the model warns of, a prompt that was cut for instance, is in the answer beside the id.
+// What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
+// computes for too long 504. What the model warns of, a prompt that was cut for instance, is in the answer beside the
+// id.
 //
-// The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened, and has its room on disk, before
-// the image is computed: a full disk is 507, and a folder that can't be used 503, at once. /readyz asks the same. A folder that was removed is made again.
+// The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened,
+// and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at
+// once. /readyz asks the same. A folder that was removed is made again.
 //
-// On a loopback address, requests by another host's name are 403. The log has no text that a client wrote in a body, unless it is of level debug.
+// On a loopback address, requests by another host's name are 403. The log has no text that a client wrote in a body,
+// unless it is of level debug.
 //
 // A device that fails costs the request that it computed, which is answered 500. Its engine is closed and loaded again; what waits is served
 // by it then, or by the other devices.

@@ -99,8 +99,8 @@ func (w *work) bytes() int64 {
 	return 3*int64(w.request.Width)*int64(w.request.Height) + 2*maxBody
 }
 
-// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when it is on disk. Nothing is
-// computed before there is a file for it.
+// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when it
+// is on disk. Nothing is computed before there is a file for it.
 func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	id, err := s.newID()
 	if err != nil {
@@ -166,7 +166,8 @@ func distinct(warnings []string) (list []string) {
 	return list
 }
 
-// ended is the error of what a worker did within ctx. Once ctx has ended, whatever came of it, nobody would learn the id.
+// ended is the error of what a worker did within ctx. Once ctx has ended, whatever came of it, nobody would learn the
+// id.
 func ended(ctx context.Context, w *worker, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -79,7 +79,8 @@ var answers = map[kind]struct {
 	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }
 
-// failure is an error of a known kind. The client reads its kind's words, or detail, or the problems; the log reads err, where there is one.
+// failure is an error of a known kind. The client reads its kind's words, or detail, or the problems; the log reads
+// err, where there is one.
 type failure struct {
 	kind     kind
 	detail   string    // in place of the kind's

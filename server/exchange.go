@@ -144,8 +144,8 @@ func (x *exchange) fail(err error) {
 // longestPath is how many bytes of a path the log has; the paths that are served are shorter.
 const longestPath = 128
 
-// record logs the request: with the reason of an error of the server's own, which the client does not get, and without anything that the client
-// wrote but the path.
+// record logs the request: with the reason of an error of the server's own, which the client does not get, and without
+// anything that the client wrote but the path.
 func (x *exchange) record() {
 	path := x.r.URL.Path
 	if len(path) > longestPath {

@@ -10,8 +10,8 @@ import (
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$`)
 
-// ParseHosts reads a list as Config.AllowedHosts: host names and addresses, with commas between them. What a Host header without its port can
-// never be is an error.
+// ParseHosts reads a list as Config.AllowedHosts: host names and addresses, with commas between them. What a Host
+// header without its port can never be is an error.
 func ParseHosts(list string) (names []string, err error) {
 	if list == "" {
 		return nil, nil
@@ -52,8 +52,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && address.IsLoopback()
 }
 
-// checkHost refuses a request by another name than this machine's, on a server that only this machine can reach: a web page whose name was
-// made to resolve to a loopback address would read the answers otherwise (DNS rebinding).
+// checkHost refuses a request by another name than this machine's, on a server that only this machine can reach: a web
+// page whose name was made to resolve to a loopback address would read the answers otherwise (DNS rebinding).
 func (s *Server) checkHost(header string) error {
 	if !s.loopback.Load() {
 		return nil

@@ -23,7 +23,8 @@ const (
 	mostSteps  = 200
 )
 
-// Timed is an engine that tells about how long its device takes for an image. Limits of pixels and steps that Config leaves open follow it.
+// Timed is an engine that tells about how long its device takes for an image. Limits of pixels and steps that Config
+// leaves open follow it.
 type Timed interface{ Cost() sdxl.Cost }
 
 // costs are the engines' that were loaded, by worker; of none that does not tell.
@@ -59,8 +60,8 @@ func costOf(e Engine) []sdxl.Cost {
 	return nil
 }
 
-// maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can draw in one step, in a square whose
-// sides are multiples of 64.
+// maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can draw in
+// one step, in a square whose sides are multiples of 64.
 func (s *Server) maxPixels(of []sdxl.Cost) int {
 	if s.config.MaxPixels > 0 {
 		return s.config.MaxPixels
@@ -76,8 +77,8 @@ func (s *Server) maxPixels(of []sdxl.Cost) int {
 // longestSide is the longest side that an image of so many pixels may have.
 func longestSide(pixels int) int { return max(2048, int(math.Sqrt(float64(pixels)))) }
 
-// maxSteps is the most steps that a request may ask for, its other fields given: Config.MaxSteps, else as many as each of the devices takes within
-// Config.RequestTimeout; 0 if that is none.
+// maxSteps is the most steps that a request may ask for, its other fields given: Config.MaxSteps, else as many as each
+// of the devices takes within Config.RequestTimeout; 0 if that is none.
 func (s *Server) maxSteps(r sdxl.Request, own string, imageToImage bool, of []sdxl.Cost) int {
 	if s.config.MaxSteps > 0 {
 		return s.config.MaxSteps
@@ -106,8 +107,8 @@ func (s *Server) limitSize(f *fields, r *sdxl.Request) {
 	}
 }
 
-// limitSteps reports steps of which there are too many for the size, and takes as many as there may be where the request names none. The warning is then
-// what the client is to be told.
+// limitSteps reports steps of which there are too many for the size, and takes as many as there may be where the
+// request names none. The warning is then what the client is to be told.
 func (s *Server) limitSteps(f *fields, r *sdxl.Request, info sdxl.Info, imageToImage bool, of []sdxl.Cost) (warning string) {
 	const name = "num_inference_steps"
 	most := s.maxSteps(*r, info.Scheduler, imageToImage, of)

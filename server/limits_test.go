@@ -27,7 +27,8 @@ func tooBig(field, input, size string, pixels, most int) string {
 	return fmt.Sprintf(`{"detail":[{"type":"value_error","loc":["body","%s"],"msg":"Value error, %s is %d pixels: must be at most %d","input":%s,"ctx":{"max_pixels":%d}}]}`, field, size, pixels, most, input, most)
 }
 
-// What is above a limit is refused before it is computed, by a limit that was given or one that the device's speed makes.
+// What is above a limit is refused before it is computed, by a limit that was given or one that the device's speed
+// makes.
 func TestLimits(t *testing.T) {
 	given := func(c *Config) { c.MaxPixels, c.MaxSteps = 512*512, 30 }
 	wide := func(c *Config) { c.MaxPixels, c.MaxSteps = 4096*4096, 1000 }
@@ -224,7 +225,8 @@ func TestMaxBatch(t *testing.T) {
 	}
 }
 
-// A request that computes for too long is cancelled and answered, nothing of it stays, and its device goes to the next. Waiting does not count.
+// A request that computes for too long is cancelled and answered, nothing of it stays, and its device goes to the next.
+// Waiting does not count.
 func TestRequestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := loadedBench(t, func(c *Config) { c.RequestTimeout = 10 * time.Minute })

@@ -27,8 +27,9 @@ func createFile(root *os.Root, name string) (file, error) {
 	return f, nil
 }
 
-// pending is an image that is not there yet: a file under a temporary name in the same folder, which has the room that the image will need.
-// It is opened before the image is computed, so that nothing is computed that can't be kept. Either commit or discard ends it.
+// pending is an image that is not there yet: a file under a temporary name in the same folder, which has the room that
+// the image will need. It is opened before the image is computed, so that nothing is computed that can't be kept.
+// Either commit or discard ends it.
 type pending struct {
 	store     *store
 	root      *os.Root
@@ -92,8 +93,9 @@ func (p *pending) reserve(bytes int64) error {
 	return err
 }
 
-// commit makes data the image: synced, under its name, the folder synced too. Whoever sees the image sees all of it, even after a power cut.
-// Where the folder was removed or replaced since begin, it goes to the one that is there now. After an error there is no image and no temporary file.
+// commit makes data the image: synced, under its name, the folder synced too. Whoever sees the image sees all of it,
+// even after a power cut. Where the folder was removed or replaced since begin, it goes to the one that is there now.
+// After an error there is no image and no temporary file.
 func (p *pending) commit(data []byte) error {
 	root, err := p.store.dir(true)
 	if err != nil {
@@ -156,8 +158,8 @@ func (p *pending) discard() {
 	}
 }
 
-// sweep removes temporary files of servers that were killed and tells how many. One of a server that still runs beside this one costs that
-// nothing: its commit writes another.
+// sweep removes temporary files of servers that were killed and tells how many. One of a server that still runs beside
+// this one costs that nothing: its commit writes another.
 func (s *store) sweep() (n int, err error) {
 	root, err := s.dir(true)
 	if err != nil {

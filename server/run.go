@@ -122,7 +122,8 @@ func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err er
 // Stop ends every computation now; their clients, and those in the queue, are answered 503. Run returns soon after.
 func (s *Server) Stop() { s.stop(errStopped) }
 
-// Close frees the models and lets the folder of images go. No request may be under way. Run calls it; only who uses the handler alone does.
+// Close frees the models and lets the folder of images go. No request may be under way. Run calls it; only who uses the
+// handler alone does.
 func (s *Server) Close() error {
 	s.Stop()
 	s.mu.Lock()

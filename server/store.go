@@ -17,14 +17,15 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// Permissions of what the server writes, less the umask: images are read by their owner's group too, and changed by their owner alone.
+// Permissions of what the server writes, less the umask: images are read by their owner's group too, and changed by
+// their owner alone.
 const (
 	folderMode = 0o750
 	fileMode   = 0o640
 )
 
-// store is the folder of images, each named after its id. It reads and writes through an os.Root, so that no link leads out of the folder,
-// and takes regular files alone for images. A folder that was removed is made again.
+// store is the folder of images, each named after its id. It reads and writes through an os.Root, so that no link leads
+// out of the folder, and takes regular files alone for images. A folder that was removed is made again.
 type store struct {
 	folder string
 	create func(root *os.Root, name string) (file, error) // as createFile
@@ -51,7 +52,8 @@ func fileName(id string) string { return id + ".png" }
 
 func (s *store) path(id string) string { return filepath.Join(s.folder, fileName(id)) }
 
-// dir is the folder as it is now: who removed it and made another one finds images in the new one. With make, one that is missing is made.
+// dir is the folder as it is now: who removed it and made another one finds images in the new one. With make, one that
+// is missing is made.
 func (s *store) dir(make bool) (*os.Root, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +89,8 @@ func (s *store) close() error {
 	return root.Close()
 }
 
-// find gives the path of an image that is there. An id of none, a text that is no id, and anything that is not a regular file are the same error.
+// find gives the path of an image that is there. An id of none, a text that is no id, and anything that is not a
+// regular file are the same error.
 func (s *store) find(id string) (string, error) {
 	if !isID(id) {
 		return "", &failure{kind: noImage}
@@ -144,7 +147,8 @@ func (s *store) load(id string) (image.Image, error) {
 	return img, nil
 }
 
-// storeFailure is what a client is told of an error of the file system: no such image, a full disk, or a folder that can't be used.
+// storeFailure is what a client is told of an error of the file system: no such image, a full disk, or a folder that
+// can't be used.
 func storeFailure(err error) error {
 	var f *failure
 	switch {

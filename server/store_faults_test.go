@@ -62,8 +62,8 @@ func (f *faultyFile) Truncate(n int64) error {
 func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.Sync()) }
 func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
 
-// What keeps an image from being written is answered before it is computed if it can be known then, /readyz tells it, and it leaves nothing
-// behind. When it has passed, images are drawn again.
+// What keeps an image from being written is answered before it is computed if it can be known then, /readyz tells it,
+// and it leaves nothing behind. When it has passed, images are drawn again.
 func TestStoreFaults(t *testing.T) {
 	const full, broken = "The folder of images is full", "The folder of images can't be used"
 	for _, c := range []struct {

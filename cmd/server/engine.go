@@ -21,8 +21,8 @@ import (
 // engineWord is the first argument of the processes that the server starts for its cards.
 const engineWord = "engine"
 
-// sustained is the share of a device's peak that limits reckon with. Steps of the full-size model keep up 85 % of it on a CPU, and 43 to 53 % on
-// an H100 (kernels/cuda/HARDWARE.md); what else takes time is in the rest.
+// sustained is the share of a device's peak that limits reckon with. Steps of the full-size model keep up 85 % of it on
+// a CPU, and 43 to 53 % on an H100 (kernels/cuda/HARDWARE.md); what else takes time is in the rest.
 const sustained = 0.4
 
 // local is a pipeline on a device of this process.

@@ -57,7 +57,8 @@ func TestEngineGetsFlags(t *testing.T) {
 	}
 }
 
-// The flags reach the device and the model, both in a process of its own and in the server's: each of these can't be had there, and is told.
+// The flags reach the device and the model, both in a process of its own and in the server's: each of these can't be
+// had there, and is told.
 func TestFlagsReachModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := sdxl.Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {
@@ -96,7 +97,8 @@ func TestFlagsReachModel(t *testing.T) {
 	}
 }
 
-// The precision decides between a folder's files: fp16 takes those that are called so, fp32 the plain ones, of which one is broken here.
+// The precision decides between a folder's files: fp16 takes those that are called so, fp32 the plain ones, of which
+// one is broken here.
 func TestPrecisionReachesModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := sdxl.Synthesise(t.Context(), "tiny", kernels.F16, dir); err != nil {
@@ -144,7 +146,8 @@ func TestWatermarkFlag(t *testing.T) {
 	}
 }
 
-// A prompt that is cut is told to the client, from a process of its own too, and not to the log; and that process tells what images cost.
+// A prompt that is cut is told to the client, from a process of its own too, and not to the log; and that process tells
+// what images cost.
 func TestWarningsFromEngine(t *testing.T) {
 	a := newApart(t, "synth:tiny", "synth:tiny-refiner", "cpu")
 	e := <-a.engines

@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Cost is about how long a model's images take on a device: seconds for one image, of its pixels. Text encoders are left out, since they take
-// less than a step does at the model's own size.
+// Cost is about how long a model's images take on a device: seconds for one image, of its pixels. Text encoders are
+// left out, since they take less than a step does at the model's own size.
 type Cost struct {
 	Step           Polynomial // one evaluation of the UNet with guidance
 	Encode, Decode Polynomial // the autoencoder's
@@ -20,14 +20,15 @@ type Polynomial [3]float64
 // At is the value at n.
 func (p Polynomial) At(n float64) float64 { return p[0] + n*(p[1]+n*p[2]) }
 
-// Seconds is about how long a request takes. Its width, height, count, guidance, scheduler, steps and strength must be given; image to image computes the
-// strength's share of the steps.
+// Seconds is about how long a request takes. Its width, height, count, guidance, scheduler, steps and strength must be
+// given; image to image computes the strength's share of the steps.
 func (c Cost) Seconds(r Request, imageToImage bool) float64 {
 	once, step := c.parts(r, imageToImage)
 	return once + step*float64(r.Steps)
 }
 
-// Steps is the most steps that take so many seconds, the autoencoder's time included; 0 or less if there is no time for one.
+// Steps is the most steps that take so many seconds, the autoencoder's time included; 0 or less if there is no time for
+// one.
 func (c Cost) Steps(r Request, imageToImage bool, seconds float64) float64 {
 	once, step := c.parts(r, imageToImage)
 	return (seconds - once) / step
@@ -47,8 +48,9 @@ func (c Cost) parts(r Request, imageToImage bool) (once, step float64) {
 	return once, step
 }
 
-// Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is the operations of the
-// model's plans, which are a polynomial of the pixels: convolutions take a pixel as many each, attention as many as there are pixels.
+// Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is
+// the operations of the model's plans, which are a polynomial of the pixels: convolutions take a pixel as many each,
+// attention as many as there are pixels.
 func (p *Pipeline) Cost(flops float64) (Cost, error) {
 	if !(flops > 0) {
 		return Cost{}, fmt.Errorf("sdxl: %v operations a second: must be above 0", flops)

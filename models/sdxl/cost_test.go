@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// The cost is that of the plans, within what sides take that a level of the UNet halves with a rest: of sizes between and far beyond those that it was
-// fitted to, of both kinds of model.
+// The cost is that of the plans, within what sides take that a level of the UNet halves with a rest: of sizes between
+// and far beyond those that it was fitted to, of both kinds of model.
 func TestCost(t *testing.T) {
 	m := newModels(t)
 	base := m.open("tiny")
