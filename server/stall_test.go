@@ -224,3 +224,33 @@ func TestHeaderLimits(t *testing.T) {
 		}
 	})
 }
+
+// A client that asks before it sends a body is told to go on by the routes that read it, and has its answer at once from the others.
+func TestExpectContinue(t *testing.T) {
+	const body = `{"prompt":"a"}`
+	inMemory(t, nil, func(t *testing.T, _ *running, l *pipes) {
+		head := func(path string) string {
+			return strings.Replace(post(path, body), "\r\n\r\n"+body, "\r\nExpect: 100-continue\r\n\r\n", 1)
+		}
+		client := l.dial(t)
+		reader := bufio.NewReader(client)
+		for range 2 {
+			send(t, client, head("/generate"))
+			if resp, err := http.ReadResponse(reader, nil); err != nil || resp.StatusCode != http.StatusContinue {
+				t.Fatalf("%v, %v", resp, err)
+			}
+			send(t, client, body)
+			if resp, got := answer(t, reader); resp.StatusCode != 200 || resp.Close {
+				t.Errorf("%d %s, close %v", resp.StatusCode, got, resp.Close)
+			}
+		}
+		began := time.Now()
+		send(t, client, head("/nope"))
+		if resp, got := answer(t, reader); resp.StatusCode != 404 || !resp.Close || time.Since(began) > 0 {
+			t.Errorf("%d %s, close %v, after %v", resp.StatusCode, got, resp.Close, time.Since(began))
+		}
+		if took := ends(t, reader); took > 31*time.Second {
+			t.Errorf("the connection was held for %v", took)
+		}
+	})
+}
