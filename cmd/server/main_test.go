@@ -4,24 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"image"
-	"image/draw"
 	"image/png"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/goxl/goxl/internal/cli"
 )
 
 func TestStatus(t *testing.T) {
@@ -49,7 +43,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-refiner", "demo"}, 2, "-refiner demo: belongs to -model demo, not to synth:tiny"},
 		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda, cuda:N or cuda:all"},
 		{[]string{"-model", "synth:tiny", "-precision", "int8"}, 2, "must be auto, fp32, bf16 or fp16"},
-		{[]string{"-model", "synth:tiny", "-device", "cuda:999"}, 1, "cuda: "},
+		{[]string{"-model", "synth:tiny", "-device", "cuda:999"}, 1, "cuda:"},
 		{[]string{"-model", "synth:tiny", "-images", file}, 1, file},
 		{[]string{"-model", "synth:tiny", "-images", t.TempDir(), "-addr", taken.Addr().String()}, 1, "address already in use"},
 		{[]string{"-model", missing, "-images", t.TempDir(), "-addr", "127.0.0.1:0"}, 1, missing},
@@ -184,53 +178,6 @@ func TestFlow(t *testing.T) {
 	}
 	if log := stderr.String(); strings.Count(log, "msg=request method=POST") != 2 || !strings.Contains(log, "name=terminated") {
 		t.Errorf("log:\n%s", log)
-	}
-}
-
-// Without flags the embedded model is served with its refiner, at their own size and steps. A seed repeats itself.
-func TestDefaults(t *testing.T) {
-	images := filepath.Join(t.TempDir(), "images")
-	address, stderr, ended := start(t, "-images", images)
-	download := func(id string) *image.NRGBA {
-		t.Helper()
-		resp, err := http.Get(address + "/download/" + id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		img, err := png.Decode(resp.Body)
-		if err != nil || img.Bounds() != image.Rect(0, 0, 256, 256) {
-			t.Fatalf("%v: want a picture of 256×256", err)
-		}
-		copied := image.NewNRGBA(img.Bounds())
-		draw.Draw(copied, copied.Rect, img, image.Point{}, draw.Src)
-		return copied
-	}
-	const prompt = `"prompt":"a red apple on a blue background","seed":1`
-	id := post(t, address+"/generate", "{"+prompt+"}")
-	drawn := download(id)
-	refine := fmt.Sprintf(`{"id":%q,%s}`, id, prompt)
-	refined, again := download(post(t, address+"/refine", refine)), download(post(t, address+"/refine", refine))
-	if !bytes.Equal(refined.Pix, again.Pix) {
-		t.Error("the same seed refines to another picture")
-	}
-	var square float64
-	for i, v := range refined.Pix {
-		d := float64(v) - float64(drawn.Pix[i])
-		square += d * d
-	}
-	// A refined picture is another one of the same scene: a root mean square difference of some levels.
-	if rms := math.Sqrt(square / float64(len(drawn.Pix))); !(rms > 0.1 && rms < 25) {
-		t.Errorf("refined, the picture differs by %.2f levels", rms)
-	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if status := <-ended; status != 0 {
-		t.Errorf("status %d:\n%s", status, stderr)
-	}
-	if log := stderr.String(); strings.Count(log, "level=INFO msg="+strconv.Quote(cli.DemoNotice)) != 1 {
-		t.Errorf("the log does not say once what the embedded model is:\n%s", log)
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 	"github.com/goxl/goxl/kernels/cpu"
 )
 
-// limited is the tiny model, base and refiner, on a CPU device that may take so much memory.
+// limited is the tiny model, base and refiner, on a CPU device that may take so much memory. What kernels take besides follows
+// the number of workers, so that is the same on every machine.
 type limited struct {
 	*testing.T
 	device        *cpu.Device
@@ -27,7 +28,7 @@ func within(t *testing.T, limit int64, refiner bool) *limited {
 	t.Helper()
 	l := &limited{T: t}
 	var err error
-	l.device, err = cpu.New(cpu.Options{Memory: limit, Trace: func(n cpu.Timing) {
+	l.device, err = cpu.New(cpu.Options{Memory: limit, Threads: 2, Trace: func(n cpu.Timing) {
 		if _, ok := n.Node.Spec.(kernels.Solver); ok {
 			l.steps++
 		}

@@ -18,7 +18,7 @@ import (
 var unbounded = []string{
 	"text_encoder bos_token_id", "text_encoder pad_token_id", "text_encoder projection_dim", "text_encoder initializer_factor", "text_encoder attention_dropout",
 	"text_encoder_2 bos_token_id", "text_encoder_2 pad_token_id", "text_encoder_2 initializer_factor", "text_encoder_2 attention_dropout",
-	"unet addition_embed_type_num_heads", "unet freq_shift", "unet dropout", "scheduler sample_max_value", "goxl.json guidance_scale", "goxl.json strength", "goxl.json trained_pixels",
+	"unet addition_embed_type_num_heads", "unet freq_shift", "unet dropout", "unet resnet_out_scale_factor", "scheduler sample_max_value", "goxl.json guidance_scale", "goxl.json strength", "goxl.json trained_pixels",
 }
 
 // more are numbers that the configurations leave out or null.
