@@ -22,7 +22,7 @@ type DeviceFlags struct {
 	Device    string
 	Precision string
 	Threads   int
-	Memory    Size // most bytes of the process's memory that the cpu takes; 0 is cpu.DefaultMemory
+	Memory    Size // most bytes of the process's memory that the CPU takes; 0 is cpu.DefaultMemory
 	GPUMemory Size // most bytes of a card's memory; 0 is all
 
 	Several bool        // cuda:all is taken, by Cards; set before Register
@@ -50,7 +50,7 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used and computes rightly, else the cpu")
 	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
 	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with on the cpu; 0 is one for each that the system gives")
-	fs.Var(&f.Memory, "memory", "most memory to compute in on the cpu, a `size` such as 11GiB; 0 is 80 % of what the system or the control group allows. A picture that needs more is decoded in tiles, or refused before its first step")
+	fs.Var(&f.Memory, "memory", "most memory to compute in on the CPU, a `size` such as 11GiB; 0 is 80 % of what the system or the control group allows. An image that needs more is decoded in tiles, or refused before its first step")
 	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 

@@ -78,7 +78,7 @@ func (p *Pipeline) draftOf(r Request) *Latents {
 	return newLatents([4]int{r.Count, p.unet.config.InChannels, r.Height / f, r.Width / f})
 }
 
-// tile chooses how the autoencoder works on a picture of a size: whole if there is memory for it, else in tiles as diffusers' of sample_size pixels, or in
+// tile chooses how the autoencoder works on an image of a size: whole if there is memory for it, else in tiles as diffusers' of sample_size pixels, or in
 // smaller ones where those are too large too. values tells that it decodes to values, not to pixels. The error is that of the smallest tile.
 func (p *Pipeline) tile(decode, values bool, picture Size) error {
 	a := p.vae.Autoencoder
