@@ -100,7 +100,7 @@ func (b *bench) draw(ctx context.Context, p *sdxl.Pipeline, steps int, counted *
 		start = time.Now()
 	}
 	b.trace.reset()
-	run, err := b.start(ctx, p, steps)
+	run, err := b.start(ctx, p, steps, false)
 	if err != nil {
 		return d, err
 	}

@@ -46,9 +46,11 @@ func (b *bench) request(steps int) sdxl.Request {
 	return r
 }
 
-// start begins what step and image draw: of a base from text, of a refiner every step of a black image.
-func (b *bench) start(ctx context.Context, p *sdxl.Pipeline, steps int) (*sdxl.Run, error) {
+// start begins what step and image draw: of a base from text, of a refiner every step of a black image. Of latents alone nothing is decoded, nor is memory
+// planned for it.
+func (b *bench) start(ctx context.Context, p *sdxl.Pipeline, steps int, latentsOnly bool) (*sdxl.Run, error) {
 	r := b.request(steps)
+	r.LatentsOnly = latentsOnly
 	if !p.Info().Refiner {
 		return p.Start(ctx, r)
 	}

@@ -91,7 +91,7 @@ func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures
 	traced := b.trace.byOp
 	b.trace.reset()
 	start := time.Now()
-	run, err := b.start(ctx, p, steps+1)
+	run, err := b.start(ctx, p, steps+1, true)
 	if err != nil {
 		return err
 	}
