@@ -1,7 +1,6 @@
 package sdxl
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -38,44 +37,6 @@ func (p *Pipeline) admit(q *Request, s shape, imageToImage bool) (err error) {
 		return err
 	}
 	return p.memory.fits(p.unet.Network, step, 0) // with what the autoencoder holds beside it
-}
-
-// admitRefiner is admit for the second part of an ensemble, which begins when base, whose turn it is, has done the first. What else is wrong with the request is for
-// Refine to say, and so is everything where the refiner is not the base's and computes something else now: who waits for it here may be waited for.
-func admitRefiner(base, refiner *Pipeline, first, second Request) error {
-	if _, _, err := base.prepare(&first, false); err != nil {
-		return err
-	}
-	second.ImageLatents, second.Latents = base.draftOf(first), nil
-	size, schedule, err := refiner.prepare(&second, true)
-	if err != nil {
-		return nil
-	}
-	if refiner.busy != base.busy {
-		select {
-		case <-refiner.busy:
-			defer func() { refiner.busy <- struct{}{} }()
-		default:
-			return nil
-		}
-	}
-	return refiner.admit(&second, refiner.shape(&second, size, schedule), true)
-}
-
-// generate is Generate; also is start's.
-func (p *Pipeline) generate(ctx context.Context, r Request, also func() error) (*Result, error) {
-	run, err := p.start(ctx, r, false, also)
-	if err != nil {
-		return nil, err
-	}
-	defer run.Close()
-	return run.all(ctx)
-}
-
-// draftOf is zeros of the shape that a checked request's latents will have.
-func (p *Pipeline) draftOf(r Request) *Latents {
-	f := p.vae.Config.ScaleFactor()
-	return newLatents([4]int{r.Count, p.unet.config.InChannels, r.Height / f, r.Width / f})
 }
 
 // tile chooses how the autoencoder works on an image of a size: whole if there is memory for it, else in tiles as diffusers' of sample_size pixels, or in

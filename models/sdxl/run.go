@@ -28,16 +28,15 @@ type Run struct {
 
 // Start prepares text to image: encodes the prompts and draws the first latents. It waits until the pipeline is free.
 func (p *Pipeline) Start(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, false, nil)
+	return p.start(ctx, r, false)
 }
 
 // StartRefine prepares image to image: encodes the picture, or takes its latents, and noises it by the request's strength.
 func (p *Pipeline) StartRefine(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, true, nil)
+	return p.start(ctx, r, true)
 }
 
-// start prepares a run. also, if it is not nil, may refuse it before anything is computed but the text.
-func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool, also func() error) (_ *Run, err error) {
+func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *Run, err error) {
 	size, schedule, err := p.prepare(&r, imageToImage)
 	if err != nil {
 		return nil, err
@@ -66,11 +65,6 @@ func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool, also
 	}
 	if err := p.admit(&run.request, run.shape, imageToImage); err != nil {
 		return nil, err
-	}
-	if also != nil {
-		if err := also(); err != nil {
-			return nil, err
-		}
 	}
 	var x []float32
 	if imageToImage {
@@ -254,7 +248,12 @@ func (r *Run) all(ctx context.Context) (*Result, error) {
 
 // Generate draws pictures from text.
 func (p *Pipeline) Generate(ctx context.Context, r Request) (*Result, error) {
-	return p.generate(ctx, r, nil)
+	run, err := p.Start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	return run.all(ctx)
 }
 
 // Refine redraws a picture: image to image.
@@ -265,60 +264,4 @@ func (p *Pipeline) Refine(ctx context.Context, r Request) (*Result, error) {
 	}
 	defer run.Close()
 	return run.all(ctx)
-}
-
-// Ensemble draws with base up to the share split of the steps, in (0, 1), and with refiner from there, which gets the
-// same request. Where few steps leave none to one of the two, that one passes its latents on, the base its noise, as in
-// diffusers; Warnings tells.
-func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split float64) (*Result, error) {
-	if !(split > 0 && split < 1) {
-		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "between 0 and 1"}
-	}
-	first, second := r, r
-	first.DenoisingEnd, first.LatentsOnly = split, true
-	second.DenoisingStart, second.DenoisingEnd = split, r.DenoisingEnd
-	total, err := ensembleSteps(base, refiner, first, second)
-	if err != nil {
-		return nil, err
-	}
-	steps := 0
-	if r.Progress != nil {
-		started := time.Now()
-		report := func(p Progress) {
-			done := steps + p.Step
-			elapsed := time.Since(started)
-			r.Progress(Progress{Step: done, Steps: total, Elapsed: elapsed, Left: elapsed / time.Duration(done) * time.Duration(total-done)})
-		}
-		first.Progress, second.Progress = report, report
-	}
-	draft, err := base.generate(ctx, first, func() error { return admitRefiner(base, refiner, first, second) })
-	if err != nil {
-		return nil, err
-	}
-	steps = draft.Steps
-	second.ImageLatents, second.Latents = draft.Latents, nil
-	if r.OnLatents != nil {
-		second.OnLatents = func(step int, x *Latents) { r.OnLatents(steps+step, x) }
-	}
-	result, err := refiner.Refine(ctx, second)
-	if err != nil {
-		return nil, err
-	}
-	result.Steps += steps
-	result.Warnings = append(draft.Warnings, result.Warnings...)
-	return result, nil
-}
-
-// ensembleSteps checks both halves and counts their evaluations.
-func ensembleSteps(base, refiner *Pipeline, first, second Request) (int, error) {
-	_, a, err := base.prepare(&first, false)
-	if err != nil {
-		return 0, err
-	}
-	second.ImageLatents, second.Latents = base.draftOf(first), nil
-	_, b, err := refiner.prepare(&second, true)
-	if err != nil {
-		return 0, err
-	}
-	return len(a.Steps) + len(b.Steps), nil
 }
