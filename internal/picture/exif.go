@@ -37,6 +37,8 @@ func parseEXIF(data []byte) (e exif) {
 	default:
 		return e
 	}
+	// Of tags that come twice the last counts, as in Pillow; what they point to is read once, however many there are.
+	var details uint32
 	first, _ := t.long(4)
 	for _, entry := range t.directory(first) {
 		switch entry.tag {
@@ -44,13 +46,16 @@ func parseEXIF(data []byte) (e exif) {
 			e.hasOrientation = true
 			e.orientation = int(min(entry.number(), 9))
 		case tagExifIFD:
-			for _, sub := range t.directory(entry.number()) {
-				if sub.tag == tagUserComment {
-					e.comment = userComment(sub.bytes())
-				}
-			}
+			details = entry.number()
 		}
 	}
+	var comment []byte
+	for _, entry := range t.directory(details) {
+		if entry.tag == tagUserComment {
+			comment = entry.bytes()
+		}
+	}
+	e.comment = userComment(comment)
 	return e
 }
 
