@@ -82,9 +82,9 @@ func (c *conn) readAhead() {
 func (c *conn) took(data []byte, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.framing.scan(data)
-	c.ahead.Write(data)
-	if c.err == nil {
+	if c.err == nil { // else giveUp was faster
+		c.framing.scan(data)
+		c.ahead.Write(data)
 		c.err = err
 	}
 	if err != nil {

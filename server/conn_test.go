@@ -144,3 +144,21 @@ func TestFraming(t *testing.T) {
 		}
 	}
 }
+
+// What was under way when a connection was given up is not read: it is the rest of a body, and would be taken for a
+// request.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, client := accepted(t, newListener())
+		defer client.Close()
+		synctest.Wait() // it is being read
+		c.giveUp()
+		if _, err := client.Write([]byte("GET /rest HTTP/1.1\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n, err := c.Read(make([]byte, 100)); n > 0 || err != io.EOF {
+			t.Errorf("%d bytes were read, %v", n, err)
+		}
+	})
+}

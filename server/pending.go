@@ -97,6 +97,7 @@ func (p *pending) reserve(bytes int64) error {
 // even after a power cut. Where the folder was removed or replaced since begin, it goes to the one that is there now.
 // After an error there is no image and no temporary file.
 func (p *pending) commit(data []byte) error {
+	defer p.discard()
 	root, err := p.store.dir(true)
 	if err != nil {
 		return writeFailure(err)
@@ -118,7 +119,6 @@ func (p *pending) commit(data []byte) error {
 }
 
 func (p *pending) finish(data []byte) error {
-	defer p.discard()
 	_, err := p.file.Write(data)
 	if err == nil {
 		err = p.file.Truncate(int64(len(data)))
