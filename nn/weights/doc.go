@@ -3,7 +3,7 @@
 // Every kind of weights is a [kernels.Source]: one memory-mapped safetensors file ([Open]), a component of a model folder in
 // diffusers layout, whole or sharded ([Folder.Component]), a file embedded in the program ([Parse]), tensors in memory
 // ([FromMap]) and synthetic weights computed from their names ([Synthetic]). [Rename] changes the names of a source, [Equal]
-// tells whether two are the same weights, [Write] writes one to a file, [Recognise] says what a path holds, and
+// tells whether two are the same weights, [Write] and [Encode] write one, [Recognise] says what a path holds, and
 // [ParseConfig] reads a component's config.json.
 //
 // What is read is what the reference implementations read: every element type of the format may be in a file, float64

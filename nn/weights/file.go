@@ -35,8 +35,8 @@ type entry struct {
 	shape      []int
 	begin, end int // in the whole file
 
-	once sync.Once
-	copy []byte // what Tensor gives instead of the file's bytes: float64 rounded, or data moved to a multiple of its element's size
+	mu   sync.Mutex
+	copy []byte // what Tensor gives instead of the file's bytes, until Release: float64 rounded, or data moved to a multiple of its element's size; mu guards it
 }
 
 // Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the content
@@ -100,7 +100,7 @@ func (f *File) Names() []string { return slices.Clone(f.names) }
 
 // Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is
 // rounded to float32, to nearest even, and data that the file holds at an address its element type cannot have is
-// copied, once each. Errors are [*NameError], [*DTypeError] or [ErrClosed].
+// copied, once each until Release. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, err := f.Describe(name)
 	if err != nil {
@@ -114,16 +114,23 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	}
 	data := f.data[e.begin:e.end:e.end]
 	if !e.inPlace(data) {
-		e.once.Do(func() {
-			if e.stored == float64Type {
-				e.copy = narrow(data)
-			} else {
-				e.copy = slices.Clone(data)
-			}
-		})
-		data = e.copy
+		data = e.copied(data)
 	}
 	return dtype, shape, data, nil
+}
+
+// copied is the copy of data, made if there is none.
+func (e *entry) copied(data []byte) []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.copy != nil:
+	case e.stored == float64Type:
+		e.copy = narrow(data)
+	default:
+		e.copy = slices.Clone(data)
+	}
+	return e.copy
 }
 
 // inPlace tells whether data is what Tensor gives: of the type that it gives, and at an address that the type can have.
@@ -166,10 +173,16 @@ func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err 
 	return e.stored, slices.Clone(e.shape), int64(e.end - e.begin), nil
 }
 
-// Release gives the memory of the pages read so far back to the system; tensors stay valid and are read again from the file.
+// Release gives the memory of the pages read so far back to the system, and lets copies go; tensors stay valid and are
+// read again from the file.
 func (f *File) Release() error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
+	for _, e := range f.entries {
+		e.mu.Lock()
+		e.copy = nil
+		e.mu.Unlock()
+	}
 	if f.closed || f.release == nil {
 		return nil
 	}

@@ -210,6 +210,33 @@ func TestUnaligned(t *testing.T) {
 	}
 }
 
+// TestCopiesAreReleased: what was copied is not kept beside the file once nobody uses it, and is there again when it is
+// asked for. What somebody still holds stays as it is.
+func TestCopiesAreReleased(t *testing.T) {
+	f, err := Parse("m", raw(`{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}`, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() []byte {
+		_, _, data, err := f.Tensor("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	held := read()
+	want := bytes.Clone(held)
+	if err := f.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if f.entries["a"].copy != nil {
+		t.Error("the file keeps its copy")
+	}
+	if again := read(); !bytes.Equal(held, want) || !bytes.Equal(again, want) {
+		t.Errorf("held %v, read again %v: want %v", held, again, want)
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	for _, c := range damaged {
 		f.Add(c.file)
