@@ -52,8 +52,9 @@ func StorageOf(s Source, name string) Storage {
 	return Made
 }
 
-// Info describes a device. One of HostMemory computes at once, in the process's own memory. Weights are used there where their source has them: those that are
-// Mapped take none of the memory that is counted, others stay for as long as they are used.
+// Info describes a device. One of HostMemory computes at once, in the process's own memory. Weights are used there
+// where their source has them: those that are Mapped take none of the memory that is counted, others stay for as long
+// as they are used.
 type Info struct {
 	Name       string  // "cpu", "cuda:0"
 	Detail     string  // processor and instruction set, or card and driver
@@ -70,7 +71,8 @@ type Options struct {
 	Precision DType // of activations; 0 is the device's default
 }
 
-// Queues reports whether a device has a queue of its own, in which runs are put: one that has memory of its own. Others compute at once.
+// Queues reports whether a device has a queue of its own, in which runs are put: one that has memory of its own. Others
+// compute at once.
 func Queues(d Device) bool {
 	_, budgeted := d.(Budgeted)
 	return budgeted && !d.Info().HostMemory

@@ -40,8 +40,8 @@ type Memory struct {
 	Arena int64 // of Used: shared by the programs, it grows and shrinks with those that run
 }
 
-// Budgeted is a Device that keeps count of its memory and takes no more than a limit. Weights leave that memory for one another when they must, unless it is
-// the host's (Info.HostMemory).
+// Budgeted is a Device that keeps count of its memory and takes no more than a limit. Weights leave that memory for one
+// another when they must, unless it is the host's (Info.HostMemory).
 type Budgeted interface {
 	Memory() (Memory, error)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestNothingIsMerged applies one operation to many inputs, and to one input many times: gorgonia would merge some by their hash.
+// TestNothingIsMerged applies one operation to many inputs, and to one input many times: gorgonia would merge some by
+// their hash.
 func TestNothingIsMerged(t *testing.T) {
 	g, err := Build(nil, func(b *Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, 1, 4)
@@ -40,7 +41,8 @@ func TestCheckFindsMergedNodes(t *testing.T) {
 	}
 }
 
-// TestCheckComparesChildren gives the expression graph as many nodes as there are values, and an operation of it other children than it was given.
+// TestCheckComparesChildren gives the expression graph as many nodes as there are values, and an operation of it other
+// children than it was given.
 func TestCheckComparesChildren(t *testing.T) {
 	build := func() (b *Builder, x, y *Value) {
 		b = &Builder{supports: func(kernels.Spec, []kernels.Tensor) bool { return true }, graph: gorgonia.NewGraph(), named: map[string]kernels.Value{}}

@@ -8,9 +8,10 @@
 //	}
 //
 // [Bind] checks a module tree against a checkpoint: every parameter needs its tensor, and a tensor of a module that the
-// configuration leaves out is an error; others that no module has are listed, for a warning. [Build] runs a model's Forward, which states the computation on a
-// [Builder]; the result is a [Graph]: a gorgonia expression graph whose nodes are fused operations (package kernels) and the plan that
-// a device compiles from it. A [Network] holds the weights of one component on a device and its compiled programs.
+// configuration leaves out is an error; others that no module has are listed, for a warning. [Build] runs a model's
+// Forward, which states the computation on a [Builder]; the result is a [Graph]: a gorgonia expression graph whose
+// nodes are fused operations (package kernels) and the plan that a device compiles from it. A [Network] holds the
+// weights of one component on a device and its compiled programs.
 //
 // While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation and module path.
 package nn

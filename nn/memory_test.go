@@ -39,8 +39,9 @@ func (m *roomMaker) Before(_ context.Context, _ *Network, p *Program) error {
 	return nil
 }
 
-// TestCompileMakesRoom: a program for which there is no memory is compiled again, once, after all but the last used program of the network have closed and the
-// manager has let others leave. Other errors, and a network without a manager, are not tried again.
+// TestCompileMakesRoom: a program for which there is no memory is compiled again, once, after all but the last used
+// program of the network have closed and the manager has let others leave. Other errors, and a network without a
+// manager, are not tried again.
 func TestCompileMakesRoom(t *testing.T) {
 	small := func(b *Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, 1, 4)

@@ -8,7 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestEvaluateForgetsRunsBefore lets a run that was cancelled leave word of numbers that were not finite: the next evaluation, whose own are, is not computed a second time for it.
+// TestEvaluateForgetsRunsBefore lets a run that was cancelled leave word of numbers that were not finite: the next
+// evaluation, whose own are, is not computed a second time for it.
 func TestEvaluateForgetsRunsBefore(t *testing.T) {
 	m := newBlock()
 	network, err := NewNetwork(&narrow{Device: device(t), watched: true}, bound(t, m), kernels.Options{})

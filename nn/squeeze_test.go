@@ -11,7 +11,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// TestBindSqueezes takes 1×1 convolutions for matrices and matrices for 1×1 convolutions, and nothing else for the other.
+// TestBindSqueezes takes 1×1 convolutions for matrices and matrices for 1×1 convolutions, and nothing else for the
+// other.
 func TestBindSqueezes(t *testing.T) {
 	type conv struct {
 		Proj *Conv2d `weight:"proj"`

@@ -2,8 +2,8 @@ package scheduler
 
 import "strconv"
 
-// Name is the one of Names that stands for the config's class, algorithm and kind of sigmas; "" if none does. Other keys do not count: As with the name keeps
-// what a config stores.
+// Name is the one of Names that stands for the config's class, algorithm and kind of sigmas; "" if none does. Other
+// keys do not count: As with the name keeps what a config stores.
 func (c Config) Name() string {
 	for name, n := range names {
 		algorithm, told := n.keys["algorithm_type"]

@@ -32,7 +32,8 @@ func solveDDIM(p *plan) []Step {
 			step.Noise = true
 			terms = append(terms, term{deviation, b.noise})
 		}
-		// With eta 1 nothing is left of the direction at a zero signal-to-noise ratio; rounding must not put it below zero.
+		// With eta 1 nothing is left of the direction at a zero signal-to-noise ratio; rounding must not put it below
+		// zero.
 		direction := math.Sqrt(max(1-next-deviation*deviation, 0))
 		terms = append(terms, term{direction, b.preservingNoise(p.c.PredictionType, alpha, sigma)})
 		step.Matrix = matrix(combine(terms...))

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// At a zero terminal signal-to-noise ratio and eta 1 the first step keeps no direction. In diffusers 0.42.1, whose final
-// values these are, float32's rounding of zero is left of it, whose root is up to 2.4e-4, or NaN where it is below zero
-// (nil).
+// At a zero terminal signal-to-noise ratio and eta 1 the first step keeps no direction. In diffusers 0.42.1, whose
+// final values these are, float32's rounding of zero is left of it, whose root is up to 2.4e-4, or NaN where it is
+// below zero (nil).
 func TestDDIMAllNoiseAtZeroSNR(t *testing.T) {
 	for n, want := range map[int][]float64{
 		2: {-0.59186524, -0.24846327, -0.2942232, -0.45124567}, 4: {-0.8173239, -0.49240816, -0.28546953, -0.9776951},

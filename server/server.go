@@ -97,7 +97,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 		return
 	}
-	// What the mux would answer by itself is no JSON: other spellings of a path, which it redirects, and what it can't route at all.
+	// What the mux would answer by itself is no JSON: other spellings of a path, which it redirects, and what it can't
+	// route at all.
 	if route, _ := s.routes.Handler(r); r.RequestURI == "*" || !isHandler(route) {
 		x.fail(&failure{kind: notFound})
 		return

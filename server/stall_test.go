@@ -225,7 +225,8 @@ func TestHeaderLimits(t *testing.T) {
 	})
 }
 
-// A client that asks before it sends a body is told to go on by the routes that read it, and has its answer at once from the others.
+// A client that asks before it sends a body is told to go on by the routes that read it, and has its answer at once
+// from the others.
 func TestExpectContinue(t *testing.T) {
 	const body = `{"prompt":"a"}`
 	inMemory(t, nil, func(t *testing.T, _ *running, l *pipes) {

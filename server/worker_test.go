@@ -155,7 +155,8 @@ func TestLostDuringCheck(t *testing.T) {
 	}
 }
 
-// Too little memory is an answer about the picture, and no fault of the device; the figures are in the log, and in the answer where the device tells them.
+// Too little memory is an answer about the picture, and no fault of the device; the figures are in the log, and in the
+// answer where the device tells them.
 func TestTooLarge(t *testing.T) {
 	b := loadedBench(t, nil)
 	b.base.run = func(context.Context, sdxl.Request) error {

@@ -106,8 +106,9 @@ func TestConcurrentUse(t *testing.T) {
 	wait.Wait()
 }
 
-// TestLongWords encodes hostile texts, which are so long that a loop over all of them at each of their bytes does not end within the limit, a hundred times what n log n takes:
-// words of one kind of letter, merges that go on for ever, marks to be sorted, tokens cut out.
+// TestLongWords encodes hostile texts, which are so long that a loop over all of them at each of their bytes does not
+// end within the limit, a hundred times what n log n takes: words of one kind of letter, merges that go on for ever,
+// marks to be sorted, tokens cut out.
 func TestLongWords(t *testing.T) {
 	const limit = 2 * time.Minute
 	size := 1 << 20

@@ -136,7 +136,8 @@ func (d *drawing) compute(s streams, r *sdxl.Request, work func() (*sdxl.Result,
 	return work()
 }
 
-// write encodes everything, then writes it, and tells each path once the file is whole: on standard output, unless that is one of the outputs.
+// write encodes everything, then writes it, and tells each path once the file is whole: on standard output, unless that
+// is one of the outputs.
 func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	for _, warning := range w.result.Warnings {
 		fmt.Fprintf(s.err, "warning: %s\n", warning)
@@ -190,7 +191,8 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	return nil
 }
 
-// tellOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images are no measure of real ones.
+// tellOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images
+// are no measure of real ones.
 func tellOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
 	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
 	if info.Path == cli.Demo {

@@ -18,7 +18,8 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model has.
+// Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model
+// has.
 func TestRequestOfFlags(t *testing.T) {
 	device, err := cpu.New(cpu.Options{})
 	if err != nil {

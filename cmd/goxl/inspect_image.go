@@ -93,7 +93,8 @@ func (i *inspection) printTexts(w io.Writer) {
 	}
 }
 
-// printable writes what a terminal would obey, rather than show, as Go does in strings: anybody may have written the file.
+// printable writes what a terminal would obey, rather than show, as Go does in strings: anybody may have written the
+// file.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -19,8 +19,8 @@ import (
 // stdoutName is the name of standard output, as -o and -save-latents take it.
 const stdoutName = "-"
 
-// output is what -o or -save-latents names: a regular file, which appears under its name when it is whole, or what is written through and never replaced, a
-// device, a pipe or standard output.
+// output is what -o or -save-latents names: a regular file, which appears under its name when it is whole, or what is
+// written through and never replaced, a device, a pipe or standard output.
 type output struct {
 	flag, name string // as given
 	path       string // name with the links at its end followed
@@ -181,7 +181,8 @@ func (o output) write(ctx context.Context, s streams, data []byte) error {
 	return o.wrap(err)
 }
 
-// open opens what is written through, which has to be there. Where nobody reads a pipe that has a name, it waits for a reader.
+// open opens what is written through, which has to be there. Where nobody reads a pipe that has a name, it waits for a
+// reader.
 func (o output) open(ctx context.Context) (*os.File, error) {
 	mode := os.O_WRONLY
 	switch {
@@ -206,7 +207,8 @@ func (o output) open(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// same tells whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes any number.
+// same tells whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes any
+// number.
 func (o output) same(p output) bool {
 	switch {
 	case o.kind != p.kind:
@@ -229,7 +231,8 @@ func canonical(path string) string {
 	return filepath.Clean(path)
 }
 
-// extensions of files by what they say the content is. Others say nothing of the kind: mktemp makes some, and people put dates and versions there.
+// extensions of files by what they say the content is. Others say nothing of the kind: mktemp makes some, and people
+// put dates and versions there.
 var extensions = map[string]string{
 	".png": "PNG", ".safetensors": "safetensors",
 	".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".webp": "WebP", ".gif": "GIF", ".bmp": "BMP", ".dib": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
@@ -239,7 +242,8 @@ var extensions = map[string]string{
 	".ckpt": "PyTorch", ".bin": "PyTorch", ".pkl": "pickle", ".gguf": "GGUF", ".onnx": "ONNX",
 }
 
-// checkExtension refuses a name that says that the content is something else than it is, which ends in the extension want.
+// checkExtension refuses a name that says that the content is something else than it is, which ends in the extension
+// want.
 func (o output) checkExtension(want string) error {
 	for _, name := range []string{o.name, o.path} {
 		if content, known := extensions[strings.ToLower(filepath.Ext(name))]; known && content != extensions[want] {

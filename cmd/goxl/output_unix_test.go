@@ -218,7 +218,8 @@ func TestOutputDevice(t *testing.T) {
 	}
 }
 
-// TestOutputDescriptors runs the program itself with its standard output, and with a third file, under the names that the system gives open files.
+// TestOutputDescriptors runs the program itself with its standard output, and with a third file, under the names that
+// the system gives open files.
 func TestOutputDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	program := func(stdout io.Writer, third *os.File, args ...string) error {

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// An image that does not fit -memory is refused at once, with what it needs and what is allowed, and the next one is drawn.
+// An image that does not fit -memory is refused at once, with what it needs and what is allowed, and the next one is
+// drawn.
 func TestMemoryOfTheCPU(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", t.TempDir(), "-device", "cpu", "-memory", "24MiB")

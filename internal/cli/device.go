@@ -112,8 +112,8 @@ func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell f
 	return nil, 0, err
 }
 
-// limitGarbage makes the runtime collect garbage before it takes much more than what a device may take, 0 if that is not known: without it a heap may grow to
-// twice what is in use. GOMEMLIMIT goes first.
+// limitGarbage makes the runtime collect garbage before it takes much more than what a device may take, 0 if that is
+// not known: without it a heap may grow to twice what is in use. GOMEMLIMIT goes first.
 func limitGarbage(budget int64) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return

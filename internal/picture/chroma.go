@@ -2,7 +2,8 @@ package picture
 
 import "image"
 
-// chroma gives row y of a plane of chroma at the size of luma, of which dst has the width: plane has columns in rows of that stride.
+// chroma gives row y of a plane of chroma at the size of luma, of which dst has the width: plane has columns in rows of
+// that stride.
 type chroma func(dst, plane []byte, stride, columns, rows, y int, ratio image.YCbCrSubsampleRatio)
 
 // fromYCbCr takes an image to RGB. Its chroma is brought to full size by up, and each pixel by rgb.
@@ -43,7 +44,8 @@ func sampling(ratio image.YCbCrSubsampleRatio) (across, down int) {
 	return 1, 1
 }
 
-// neighbours are the rows of chroma for row y of luma where one covers two: the row that it lies in, and the nearest other one, or the same at the edge.
+// neighbours are the rows of chroma for row y of luma where one covers two: the row that it lies in, and the nearest
+// other one, or the same at the edge.
 func neighbours(plane []byte, stride, columns, rows, y int) (near, far []byte) {
 	other := y/2 - 1
 	if y%2 == 1 {
@@ -53,7 +55,8 @@ func neighbours(plane []byte, stride, columns, rows, y int) (near, far []byte) {
 	return plane[y/2*stride:][:columns], plane[other*stride:][:columns]
 }
 
-// libjpegChroma is libjpeg-turbo's "fancy upsampling" (jdsample.c): a triangle filter where a sample covers two pixels, repetition elsewhere.
+// libjpegChroma is libjpeg-turbo's "fancy upsampling" (jdsample.c): a triangle filter where a sample covers two pixels,
+// repetition elsewhere.
 func libjpegChroma(dst, plane []byte, stride, columns, rows, y int, ratio image.YCbCrSubsampleRatio) {
 	across, down := sampling(ratio)
 	switch {
@@ -108,7 +111,8 @@ func libjpegRGB(y, cb, cr int) (r, g, b uint8) {
 	return clamp(y + (91881*cr+half)>>16), clamp(y + (-22554*cb-46802*cr+half)>>16), clamp(y + (116130*cb+half)>>16)
 }
 
-// libwebpChroma is libwebp's fancy upsampler (dsp/upsampling.c), of 4:2:0 alone: each pixel is 9, 3, 3 and 1 parts of the four samples around it.
+// libwebpChroma is libwebp's fancy upsampler (dsp/upsampling.c), of 4:2:0 alone: each pixel is 9, 3, 3 and 1 parts of
+// the four samples around it.
 func libwebpChroma(dst, plane []byte, stride, columns, rows, y int, _ image.YCbCrSubsampleRatio) {
 	near, far := neighbours(plane, stride, columns, rows, y)
 	dst[0] = uint8((3*int(near[0]) + int(far[0]) + 2) >> 2)
@@ -127,7 +131,8 @@ func libwebpChroma(dst, plane []byte, stride, columns, rows, y int, _ image.YCbC
 	}
 }
 
-// libwebpRGB is libwebp's conversion (dsp/yuv.h) of what video calls limited range, which VP8 has: black is 16, white 235.
+// libwebpRGB is libwebp's conversion (dsp/yuv.h) of what video calls limited range, which VP8 has: black is 16, white
+// 235.
 func libwebpRGB(y, u, v int) (r, g, b uint8) {
 	luma := (y * 19077) >> 8
 	return clamp((luma + (v*26149)>>8 - 14234) >> 6), clamp((luma - (u*6419)>>8 - (v*13320)>>8 + 8708) >> 6), clamp((luma + (u*33050)>>8 - 17685) >> 6)

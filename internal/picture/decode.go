@@ -6,10 +6,11 @@ import (
 	"image"
 )
 
-// Decode reads an image as diffusers' load_image does: turned as its EXIF or XMP orientation says, then as Pillow's convert("RGB") makes it, so a transparent
-// pixel keeps its colour and 16-bit grey is clipped at 255. Of an animation it is the first frame. The result is opaque. PNG and lossless WebP are Pillow's
-// pixels exactly, lossy WebP too, and JPEG is within 3 of libjpeg-turbo's. An image with a side of more than maxSide pixels is refused before its pixels get
-// memory. Data that is none of the three formats is a [FormatError]. The texts are those of [Texts].
+// Decode reads an image as diffusers' load_image does: turned as its EXIF or XMP orientation says, then as Pillow's
+// convert("RGB") makes it, so a transparent pixel keeps its colour and 16-bit grey is clipped at 255. Of an animation
+// it is the first frame. The result is opaque. PNG and lossless WebP are Pillow's pixels exactly, lossy WebP too, and
+// JPEG is within 3 of libjpeg-turbo's. An image with a side of more than maxSide pixels is refused before its pixels
+// get memory. Data that is none of the three formats is a [FormatError]. The texts are those of [Texts].
 func Decode(data []byte, maxSide int) (*image.NRGBA, []Text, error) {
 	f, err := recognise(data)
 	if err != nil {
@@ -22,8 +23,9 @@ func Decode(data []byte, maxSide int) (*image.NRGBA, []Text, error) {
 	return oriented(img, m.orientation()), m.all(), nil
 }
 
-// Texts reads the text chunks of a PNG in their order, and "UserComment" of EXIF, where programs keep the parameters of a JPEG or WebP; it passes over the
-// pixels. Texts that are damaged are left out. The error is one of the file's structure, or a [FormatError].
+// Texts reads the text chunks of a PNG in their order, and "UserComment" of EXIF, where programs keep the parameters of
+// a JPEG or WebP; it passes over the pixels. Texts that are damaged are left out. The error is one of the file's
+// structure, or a [FormatError].
 func Texts(data []byte) ([]Text, error) {
 	f, err := recognise(data)
 	if err != nil {
@@ -36,7 +38,8 @@ func Texts(data []byte) ([]Text, error) {
 	return m.all(), nil
 }
 
-// Format names the format of an image, PNG, JPEG or WebP, by its first 16 bytes. What is none of the three is a [FormatError].
+// Format names the format of an image, PNG, JPEG or WebP, by its first 16 bytes. What is none of the three is a
+// [FormatError].
 func Format(data []byte) (string, error) {
 	f, err := recognise(data)
 	return f.name, err

@@ -15,11 +15,12 @@ import (
 	"github.com/goxl/goxl/internal/golden"
 )
 
-// jpegBound is how far a channel of a JPEG's pixel may be from libjpeg-turbo's, whose inverse cosine transform rounds otherwise than image/jpeg's; everything
-// after the transform is computed with libjpeg's own numbers.
+// jpegBound is how far a channel of a JPEG's pixel may be from libjpeg-turbo's, whose inverse cosine transform rounds
+// otherwise than image/jpeg's; everything after the transform is computed with libjpeg's own numbers.
 const jpegBound = 3
 
-// Every image that tools/reference/images.py wrote has the pixels that diffusers' load_image gives: those of a file without loss exactly.
+// Every image that tools/reference/images.py wrote has the pixels that diffusers' load_image gives: those of a file
+// without loss exactly.
 func TestDecodeAsPillow(t *testing.T) {
 	want := golden.Open(t, "testdata/pixels.safetensors")
 	files, err := filepath.Glob("testdata/*.*")
@@ -102,7 +103,8 @@ func TestTextsOf(t *testing.T) {
 	}
 }
 
-// A text that inflates to more than a megabyte is left out, and of many texts only as many are read as memory is meant for them.
+// A text that inflates to more than a megabyte is left out, and of many texts only as many are read as memory is meant
+// for them.
 func TestLargeTexts(t *testing.T) {
 	deflated := func(n int) []byte {
 		var b bytes.Buffer

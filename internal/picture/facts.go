@@ -23,8 +23,9 @@ type Facts struct {
 	Version       string // of the program
 }
 
-// Texts gives the facts as [Encode] takes them: under diffusers' names, and all in one text "parameters" as A1111 writes it and as the programs around it
-// read it (see https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#png-info).
+// Texts gives the facts as [Encode] takes them: under diffusers' names, and all in one text "parameters" as A1111
+// writes it and as the programs around it read it (see
+// https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#png-info).
 func (f Facts) Texts() []Text {
 	texts := []Text{{infotextKey, f.infotext()}, {"prompt", f.Prompt}}
 	add := func(key, value string) { texts = append(texts, Text{key, value}) }

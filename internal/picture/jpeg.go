@@ -11,7 +11,8 @@ import (
 func decodeJPEG(data []byte, maxSide int) (*image.NRGBA, metadata, error) {
 	s := segments(data)
 	if s.components == 4 && !s.adobe {
-		// image/jpeg does not guess what the four are. libjpeg takes them for CMYK, which Adobe's segment with the transform 0 says.
+		// image/jpeg does not guess what the four are. libjpeg takes them for CMYK, which Adobe's segment with the
+		// transform 0 says.
 		data = slices.Concat(data[:2], []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"), data[2:])
 	}
 	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
@@ -32,7 +33,7 @@ func decodeJPEG(data []byte, maxSide int) (*image.NRGBA, metadata, error) {
 	case *image.CMYK:
 		rgb = fromCMYK(img)
 	default: // grey, and RGB that was stored as such
-		if rgb, err = fromPNG(img, false); err != nil {
+		if rgb, err = toRGB(img, false); err != nil {
 			return nil, metadata{}, err
 		}
 	}

@@ -2,7 +2,8 @@ package picture
 
 import "image"
 
-// oriented turns an image upright as Pillow's ImageOps.exif_transpose does. Orientations other than 2 to 8 leave it as it is.
+// oriented turns an image upright as Pillow's ImageOps.exif_transpose does. Orientations other than 2 to 8 leave it as
+// it is.
 func oriented(img *image.NRGBA, orientation int) *image.NRGBA {
 	width, height := img.Rect.Dx(), img.Rect.Dy()
 	var from func(x, y int) (int, int) // where a pixel of the result comes from

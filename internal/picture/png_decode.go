@@ -26,13 +26,13 @@ func decodePNG(data []byte, maxSide int) (*image.NRGBA, metadata, error) {
 		return nil, metadata{}, err
 	}
 	const colourType, grey = 25, 0 // its offset in a file whose header was read
-	rgb, err := fromPNG(img, data[colourType] == grey)
+	rgb, err := toRGB(img, data[colourType] == grey)
 	return rgb, m, err
 }
 
-// fromPNG takes what image/png gives to RGB as Pillow's convert does: transparency is dropped, not applied. Of 16 bits the upper 8 count, but 16-bit grey
-// without an alpha channel is clipped at 255, since Pillow holds it as integers.
-func fromPNG(img image.Image, grey bool) (*image.NRGBA, error) {
+// toRGB takes what the decoders give to RGB as Pillow's convert does: transparency is dropped, not applied. Of 16 bits
+// the upper 8 count, but 16-bit grey without an alpha channel is clipped at 255, since Pillow holds it as integers.
+func toRGB(img image.Image, grey bool) (*image.NRGBA, error) {
 	b := img.Bounds()
 	out := image.NewNRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
 	var row func(y int, dst []byte)

@@ -46,7 +46,8 @@ func isKeyword(s string) bool {
 	return true
 }
 
-// toLatin1 gives s as Latin-1, if that has all its characters. Control characters stay in tEXt, as Pillow has them: more programs read it than iTXt.
+// toLatin1 gives s as Latin-1, if that has all its characters. Control characters stay in tEXt, as Pillow has them:
+// more programs read it than iTXt.
 func toLatin1(s string) ([]byte, bool) {
 	out := make([]byte, 0, len(s))
 	for _, r := range s {

@@ -22,8 +22,8 @@ type webpFile struct {
 	placed bool // the frame is an animation's, and rect says where it lies
 }
 
-// decodeWebP goes past golang.org/x/image/webp, which refuses animations and gives lossy pixels a range of brightness that they don't have. Alpha is not
-// looked at: RGB has none.
+// decodeWebP goes past golang.org/x/image/webp, which refuses animations and gives lossy pixels a range of brightness
+// that they don't have. Alpha is not looked at: RGB has none.
 func decodeWebP(data []byte, maxSide int) (*image.NRGBA, metadata, error) {
 	f, err := parseWebP(data)
 	if err != nil {
@@ -122,7 +122,7 @@ func (f *webpFile) decodeFrame() (*image.NRGBA, error) {
 		if err != nil {
 			return nil, err
 		}
-		return fromPNG(img, false)
+		return toRGB(img, false)
 	}
 	d := vp8.NewDecoder()
 	d.Init(bytes.NewReader(f.data), len(f.data))

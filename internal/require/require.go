@@ -1,5 +1,5 @@
-// Package require is how tests deal with hardware that a machine may lack: they are skipped, and say NOT TESTED, unless the environment's GOXL_REQUIRE lists it. It serves
-// tests only.
+// Package require is how tests deal with hardware that a machine may lack: they are skipped, and say NOT TESTED, unless
+// the environment's GOXL_REQUIRE lists it. It serves tests only.
 package require
 
 import (
@@ -15,7 +15,8 @@ const Variable = "GOXL_REQUIRE"
 // hardware is what the list may name.
 var hardware = []string{"cuda", "avx512", "avx2"}
 
-// Lacks ends a test for which the machine lacks something of the list's names, and says why: skipped, or as a failure where it is required.
+// Lacks ends a test for which the machine lacks something of the list's names, and says why: skipped, or as a failure
+// where it is required.
 func Lacks(t testing.TB, what string, why any) {
 	t.Helper()
 	if Wants(t, what) {
@@ -24,7 +25,8 @@ func Lacks(t testing.TB, what string, why any) {
 	t.Skipf("NOT TESTED: %s: %v", what, why)
 }
 
-// Wants reports whether something is required. A name in the list that is none fails the test, since nothing would be held to it.
+// Wants reports whether something is required. A name in the list that is none fails the test, since nothing would be
+// held to it.
 func Wants(t testing.TB, what string) bool {
 	t.Helper()
 	if !slices.Contains(hardware, what) {

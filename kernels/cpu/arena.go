@@ -11,11 +11,12 @@ const (
 	alignFloats = alignBytes / 4
 )
 
-// largeArena is from how many bytes memory goes back to the system at once when the arena lets go of it. Less is left to the garbage collector: it is not worth
-// a collection, nor the page faults of the next run.
+// largeArena is from how many bytes memory goes back to the system at once when the arena lets go of it. Less is left
+// to the garbage collector: it is not worth a collection, nor the page faults of the next run.
 const largeArena = 16 << 20
 
-// arena is memory for one run: scratch and temporaries of whichever program runs. Programs point into it while they run, and at no other time.
+// arena is memory for one run: scratch and temporaries of whichever program runs. Programs point into it while they
+// run, and at no other time.
 type arena struct {
 	memory []float32
 }

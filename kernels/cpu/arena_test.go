@@ -8,7 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// everyKernel is a plan with a node of every kind of kernel, whose operands, in and out, are as many temporaries as can be; size is its images' side.
+// everyKernel is a plan with a node of every kind of kernel, whose operands, in and out, are as many temporaries as can
+// be; size is its images' side.
 func everyKernel(t testing.TB, size int) *planner {
 	var s planner
 	temp := func(path string, spec kernels.Spec, in ...kernels.Value) kernels.Value {
@@ -48,8 +49,8 @@ func everyKernel(t testing.TB, size int) *planner {
 	return &s
 }
 
-// TestOldArenasAreCollected opens and runs programs of growing and then shrinking size beside one another: of all arenas that there were, only the last is
-// still there, and none once the largest programs have closed.
+// TestOldArenasAreCollected opens and runs programs of growing and then shrinking size beside one another: of all
+// arenas that there were, only the last is still there, and none once the largest programs have closed.
 func TestOldArenasAreCollected(t *testing.T) {
 	d := newTestDevice(t, Options{Threads: 3})
 	var old []weak.Pointer[float32]

@@ -66,7 +66,8 @@ func TestUnknownSpec(t *testing.T) {
 // foreign is weights that no device of this package made.
 type foreign struct{ kernels.Weights }
 
-// TestWeightsOfAnotherDevice: a program is compiled with weights of its own device alone, whose turn and memory they share.
+// TestWeightsOfAnotherDevice: a program is compiled with weights of its own device alone, whose turn and memory they
+// share.
 func TestWeightsOfAnotherDevice(t *testing.T) {
 	d, other := newTestDevice(t, Options{Threads: 1}), newTestDevice(t, Options{Threads: 1})
 	var p planner

@@ -13,7 +13,8 @@ import (
 // everyVariant lists what the package has for any machine, the best first.
 var everyVariant = []string{"avx512", "avx2", "portable"}
 
-// eachDevice runs the test on a device of every variant; those that this machine or build lacks say so, or fail as internal/require has it.
+// eachDevice runs the test on a device of every variant; those that this machine or build lacks say so, or fail as
+// internal/require has it.
 func eachDevice(t *testing.T, f func(t *testing.T, d *Device)) {
 	for _, name := range variantNames() {
 		if !slices.Contains(everyVariant, name) {
@@ -39,7 +40,8 @@ func TestVariants(t *testing.T) {
 	})
 }
 
-// TestConformance runs the small and odd shapes of kernels/kerneltest's table on every variant. The real shapes take minutes: make conformance.
+// TestConformance runs the small and odd shapes of kernels/kerneltest's table on every variant. The real shapes take
+// minutes: make conformance.
 func TestConformance(t *testing.T) {
 	eachDevice(t, func(t *testing.T, d *Device) { kerneltest.Run(t, d, kerneltest.RunOptions{Only: kerneltest.Small}) })
 }

@@ -21,8 +21,8 @@ type Options struct {
 	Threads int
 	// Variant names the kernels: "avx512", "avx2" or "portable"; "" is the best this machine has.
 	Variant string
-	// Memory is the most bytes of the process's memory that the device takes: arena, what programs hold of their own, and weights but those in the pages of
-	// mapped files. 0 is DefaultMemory.
+	// Memory is the most bytes of the process's memory that the device takes: arena, what programs hold of their own,
+	// and weights but those in the pages of mapped files. 0 is DefaultMemory.
 	Memory int64
 	// Trace, if set, is told of every node that a run has computed, in order, on the goroutine that called Run.
 	Trace func(Timing)

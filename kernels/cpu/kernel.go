@@ -12,8 +12,9 @@ type view struct {
 	u8    []uint8
 }
 
-// kernel computes one node of a plan. It is made for a fixed spec and fixed shapes, and its run allocates nothing. It lives as long as its program, the arena
-// in which its operands lie does not: release is what keeps an arena of the past from staying with a program that does not run.
+// kernel computes one node of a plan. It is made for a fixed spec and fixed shapes, and its run allocates nothing. It
+// lives as long as its program, the arena in which its operands lie does not: release is what keeps an arena of the
+// past from staying with a program that does not run.
 type kernel interface {
 	// scratch returns how many float32 the kernel needs for itself and, besides, for each worker.
 	scratch() (shared, perWorker int)

@@ -11,12 +11,12 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// DefaultMemory is what a device may take unless Options.Memory says otherwise: 80 % of SystemMemory. The rest is for images, for the process's other memory,
-// and for garbage that is not collected yet.
+// DefaultMemory is what a device may take unless Options.Memory says otherwise: 80 % of SystemMemory. The rest is for
+// images, for the process's other memory, and for garbage that is not collected yet.
 func DefaultMemory() int64 { return SystemMemory() / 5 * 4 }
 
-// SystemMemory is what the system allows the process, in bytes: the machine's memory, or the limit of the control group (version 1 or 2) that the process is
-// in, or of one around that, where it is less; 0 if the system tells neither.
+// SystemMemory is what the system allows the process, in bytes: the machine's memory, or the limit of the control group
+// (version 1 or 2) that the process is in, or of one around that, where it is less; 0 if the system tells neither.
 func SystemMemory() int64 {
 	total := int64(math.MaxInt64)
 	for _, ask := range []memlimit.Provider{memlimit.FromSystem, memlimit.FromCgroup} {
@@ -96,8 +96,8 @@ func (d *Device) take(n int64) error {
 	return err
 }
 
-// idleTime is how long the arena stays after a run. Taking it anew costs as much as reading and writing all of it once or twice, which images that follow one
-// another are not to pay.
+// idleTime is how long the arena stays after a run. Taking it anew costs as much as reading and writing all of it once
+// or twice, which images that follow one another are not to pay.
 const idleTime = 10 * time.Second
 
 // rest gives a large arena back to the system; the next run takes it again.
@@ -145,8 +145,8 @@ func (d *Device) move(n int) error {
 	return nil
 }
 
-// reserve makes the arena hold n float32 and, so that it need not move again soon, as many as any open program needs where there is room for that. The
-// device's turn must be held.
+// reserve makes the arena hold n float32 and, so that it need not move again soon, as many as any open program needs
+// where there is room for that. The device's turn must be held.
 func (d *Device) reserve(n int) error {
 	a := &d.arena
 	if most := max(n, d.need()); a.suits(most) || most > n && d.move(most) == nil {

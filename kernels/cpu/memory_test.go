@@ -29,14 +29,16 @@ func refused(t *testing.T, what string, err error, needed, allowed int64) {
 	}
 }
 
-// grown is a plan whose values hold n float32 each: x, which the caller writes, is kept twice, as is the result once; one temporary of the arena is between them.
+// grown is a plan whose values hold n float32 each: x, which the caller writes, is kept twice, as is the result once;
+// one temporary of the arena is between them.
 func grown(t *testing.T, n int) (s planner, x, result kernels.Value) {
 	x = s.value(kernels.Step, kernels.F32, "x", 1, n)
 	y := s.node(t, "silu", kernels.Activate{Act: kernels.SiLU}, kernels.Temp, x)
 	return s, x, s.node(t, "gelu", kernels.Activate{Act: kernels.GELU}, kernels.Result, y[0])[0]
 }
 
-// TestBudget opens and runs programs on a device that may take little: what has no room is refused with its sizes, and what is open goes on.
+// TestBudget opens and runs programs on a device that may take little: what has no room is refused with its sizes, and
+// what is open goes on.
 func TestBudget(t *testing.T) {
 	const n, kib = 16 << 10, 1 << 10 // 64 KiB a value
 	const own, arena = 3 * 64 * kib, 64 * kib
@@ -66,7 +68,8 @@ func TestBudget(t *testing.T) {
 		t.Error("another result after a program was refused")
 	}
 
-	// Of its own it has room where the arena was; then the arena for both is small, and one that needs more does not run.
+	// Of its own it has room where the arena was; then the arena for both is small, and one that needs more does not
+	// run.
 	var large planner
 	values := []kernels.Value{large.value(kernels.Step, kernels.F32, "x", 1, n/4)}
 	for range 12 { // temporaries that live until the end
@@ -121,8 +124,9 @@ func (s *watchedSource) Tensor(name string) (kernels.DType, []int, []byte, error
 	return dtype, shape, slices.Clone(data), err // as a source that makes them anew
 }
 
-// TestWeightsInMemory: the pages of mapped files take no memory that is counted. What the source keeps in memory does from the start, what it makes and widened
-// vectors for as long as programs use them, once for all, also after they were told to leave. Those that have no room are not even made.
+// TestWeightsInMemory: the pages of mapped files take no memory that is counted. What the source keeps in memory does
+// from the start, what it makes and widened vectors for as long as programs use them, once for all, also after they
+// were told to leave. Those that have no room are not even made.
 func TestWeightsInMemory(t *testing.T) {
 	const c = 64
 	plan := func() (s planner) {
@@ -218,7 +222,8 @@ func TestWeightsInMemory(t *testing.T) {
 	holds(t, d, "refused", 0, 0)
 }
 
-// TestIdleArena sees that a large arena goes back to the system when no program has run for a while, and comes again; a small one stays.
+// TestIdleArena sees that a large arena goes back to the system when no program has run for a while, and comes again; a
+// small one stays.
 func TestIdleArena(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 5 << 20 // 20 MiB a value

@@ -105,8 +105,9 @@ func TestLayerNorm(t *testing.T) {
 	}
 }
 
-// TestLayerNormOfLongRows has rows whose sum, added up in float32, is wrong by more than a deviation's thousandth in the mean: what is left of it after the first pass corrects it, and
-// what remains is the rounding of the mean, which is 1000 deviations, to float32.
+// TestLayerNormOfLongRows has rows whose sum, added up in float32, is wrong by more than a deviation's thousandth in
+// the mean: what is left of it after the first pass corrects it, and what remains is the rounding of the mean, which is
+// 1000 deviations, to float32.
 func TestLayerNormOfLongRows(t *testing.T) {
 	const n, mean = 1 << 16, 1000
 	x := random(1, mean, 2, n)

@@ -63,7 +63,8 @@ func TestPool(t *testing.T) {
 	})
 }
 
-// TestPoolEndsItsWorkers leaves a synctest bubble, which no goroutine may outlive: a worker that is still there is a failure, however long it would take to end.
+// TestPoolEndsItsWorkers leaves a synctest bubble, which no goroutine may outlive: a worker that is still there is a
+// failure, however long it would take to end.
 func TestPoolEndsItsWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, parts := range []int{0, 1, 100} {

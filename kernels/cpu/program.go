@@ -244,7 +244,8 @@ func (p *program) Footprint() kernels.Footprint {
 	return kernels.Footprint{Weights: p.weightBytes, Arena: 4 * int64(p.need)}
 }
 
-// Close implements kernels.Program: the arena shrinks to what the programs still open need, at once if none is running, else when the next one does.
+// Close implements kernels.Program: the arena shrinks to what the programs still open need, at once if none is running,
+// else when the next one does.
 func (p *program) Close() error {
 	if p.closed {
 		return nil

@@ -210,7 +210,8 @@ func TestNodePanics(t *testing.T) {
 	}
 }
 
-// TestCopyIntoRequest: a request that comes from another program makes what is hoisted run again, and is what Finite computes from.
+// TestCopyIntoRequest: a request that comes from another program makes what is hoisted run again, and is what Finite
+// computes from.
 func TestCopyIntoRequest(t *testing.T) {
 	d := newTestDevice(t, Options{Threads: 2})
 	const n = 40
@@ -239,7 +240,8 @@ func TestCopyIntoRequest(t *testing.T) {
 	}
 }
 
-// TestFiniteOfLaterRuns: a request is written once for many runs, and Finite computes each of them from it, whatever was written since.
+// TestFiniteOfLaterRuns: a request is written once for many runs, and Finite computes each of them from it, whatever
+// was written since.
 func TestFiniteOfLaterRuns(t *testing.T) {
 	const n = 40
 	s := newStep(t, n)

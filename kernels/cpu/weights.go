@@ -71,7 +71,8 @@ func kept(src kernels.Source) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// SetResident implements kernels.Weights: pages of mapped files go back to the system and come again as they are read. Other tensors stay.
+// SetResident implements kernels.Weights: pages of mapped files go back to the system and come again as they are read.
+// Other tensors stay.
 func (w *checkpoint) SetResident(ctx context.Context, on bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -82,7 +83,8 @@ func (w *checkpoint) SetResident(ctx context.Context, on bool) error {
 	return nil
 }
 
-// Bytes implements kernels.Weights: what the source keeps in memory or has made for programs, and the copies of vectors. Pages of mapped files do not count.
+// Bytes implements kernels.Weights: what the source keeps in memory or has made for programs, and the copies of
+// vectors. Pages of mapped files do not count.
 func (w *checkpoint) Bytes() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,7 +107,8 @@ func (w *checkpoint) Close() error {
 	return nil
 }
 
-// leave is called for each bind that succeeded, when its program has closed. With the last one goes what was made for them.
+// leave is called for each bind that succeeded, when its program has closed. With the last one goes what was made for
+// them.
 func (w *checkpoint) leave() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -120,7 +123,8 @@ func (w *checkpoint) leave() error {
 	return nil
 }
 
-// bind returns the views of a plan's weights, in their order, until leave. It makes none of them before it knows that there is memory for all.
+// bind returns the views of a plan's weights, in their order, until leave. It makes none of them before it knows that
+// there is memory for all.
 func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -167,7 +171,8 @@ func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 	return views, nil
 }
 
-// cost checks a tensor of a plan against the source, and returns what it will take of the device's memory: nothing if it is bound.
+// cost checks a tensor of a plan against the source, and returns what it will take of the device's memory: nothing if
+// it is bound.
 func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
 	var dtype kernels.DType
 	var shape []int

@@ -230,7 +230,8 @@ func TestCancelled(t *testing.T) {
 // While the card computes, whoever waits for it is let go at once; the work ends by itself, and the program goes on after it.
 func TestCancelledUnderWay(t *testing.T) { synctest.Test(t, cancelUnderWay) }
 
-// cancelUnderWay is in a synctest bubble: 2 ms are over before the card was asked 300 times, however slow the machine is.
+// cancelUnderWay is in a synctest bubble: 2 ms are over before the card was asked 300 times, however slow the machine
+// is.
 func cancelUnderWay(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	prog, w := compileChain(t, d)

@@ -24,7 +24,8 @@ type pool struct {
 	blocks     map[driver.Ptr]int64
 }
 
-// LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it, and errors.As a *kernels.MemoryError.
+// LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it, and
+// errors.As a *kernels.MemoryError.
 type LimitError struct{ Need, Used, Limit int64 }
 
 func (e *LimitError) Error() string {

@@ -18,8 +18,9 @@
 // In a 16-bit precision every input is representable in it; the yardstick rounds weights, and its results, to that precision, and the floor grows by
 // half a unit of it, the rounding of one result.
 //
-// The table has two parts. The small cases are of every operation and fusion at odd shapes, and take seconds: go test runs them on every variant of a device. The
-// real ones have the shapes of the published models, and take minutes on a processor: make conformance.
+// The table has two parts. The small cases are of every operation and fusion at odd shapes, and take seconds: go test
+// runs them on every variant of a device. The real ones have the shapes of the published models, and take minutes on a
+// CPU: make conformance.
 //
 // NaN and Inf are looked for before anything else, in the whole of every output. Printed with every case: the share of the budget used.
 package kerneltest

@@ -21,7 +21,8 @@ func Cases() []Case { return append(oddCases(), realCases()...) }
 // Part is a part of the table.
 type Part int
 
-// The small cases, whose shapes are odd and which are judged whole, and the real ones, which are those of the published models and take minutes.
+// The small cases, whose shapes are odd and which are judged whole, and the real ones, which are those of the published
+// models and take minutes.
 const (
 	Whole Part = iota
 	Small

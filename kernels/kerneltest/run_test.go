@@ -138,7 +138,8 @@ func TestMayDecline(t *testing.T) {
 	}
 }
 
-// sleeping is a device whose nodes take as long as is said, on the clock of a synctest bubble, where arithmetic takes no time: figures of it are exact on any machine.
+// sleeping is a device whose nodes take as long as is said, on the clock of a synctest bubble, where arithmetic takes
+// no time: figures of it are exact on any machine.
 func sleeping(took func(kernels.Spec) time.Duration) *fake {
 	return &fake{peak: 1e12, result: func(_ int, s kernels.Spec, _ [][]float32) { time.Sleep(took(s)) }}
 }
@@ -179,7 +180,8 @@ type queueing struct{ *fake }
 
 func (queueing) Memory() (kernels.Memory, error) { return kernels.Memory{}, nil }
 
-// TestBenchAmongMany lets the copies around an operation take three times as long as the operation, of which there must be enough for that to show little, and counts numbers at their width.
+// TestBenchAmongMany lets the copies around an operation take three times as long as the operation, of which there must
+// be enough for that to show little, and counts numbers at their width.
 func TestBenchAmongMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const own = time.Millisecond
@@ -209,7 +211,8 @@ func TestBenchAmongMany(t *testing.T) {
 	})
 }
 
-// TestBenchAmongManyKinds times operations that have no temporaries around them: a solver, whose operands are states, and one that reads ids.
+// TestBenchAmongManyKinds times operations that have no temporaries around them: a solver, whose operands are states,
+// and one that reads ids.
 func TestBenchAmongManyKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := sleeping(func(s kernels.Spec) time.Duration {

@@ -123,7 +123,8 @@ func TestFill(t *testing.T) {
 	}
 }
 
-// TestElementsAtEdges holds that of an image both sides of each edge are judged: where its rows end, and where a sample does.
+// TestElementsAtEdges holds that of an image both sides of each edge are judged: where its rows end, and where a sample
+// does.
 func TestElementsAtEdges(t *testing.T) {
 	for _, shape := range [][]int{{2, 128, 128, 320}, {2, 64, 48, 4}, {3, 1024, 640, 3}} {
 		judged := map[int]bool{}
@@ -141,7 +142,8 @@ func TestElementsAtEdges(t *testing.T) {
 	}
 }
 
-// TestPlain holds the yardstick of the 16-bit precisions to what a device of 16 bits does: weights are rounded before they are used, and so is the result.
+// TestPlain holds the yardstick of the 16-bit precisions to what a device of 16 bits does: weights are rounded before
+// they are used, and so is the result.
 func TestPlain(t *testing.T) {
 	for precision, round := range map[kernels.DType]func(float32) float32{
 		kernels.F16:  func(v float32) float32 { return kernels.FromF16(kernels.ToF16(v)) },

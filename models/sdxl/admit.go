@@ -7,9 +7,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// admit finds out, before anything is computed but the text, whether there is memory for all that a run still does: for its steps, and for the autoencoder, whole
-// or in tiles. It makes no difference that programs run one after the other: they share the arena, and what they hold of their own is there once all are
-// compiled.
+// admit finds out, before anything is computed but the text, whether there is memory for all that a run still does: for
+// its steps, and for the autoencoder, whole or in tiles. It makes no difference that programs run one after the other:
+// they share the arena, and what they hold of their own is there once all are compiled.
 func (p *Pipeline) admit(q *Request, s shape, imageToImage bool) (err error) {
 	step, err := p.unet.step(s, 0)
 	if err != nil {
@@ -39,8 +39,9 @@ func (p *Pipeline) admit(q *Request, s shape, imageToImage bool) (err error) {
 	return p.memory.fits(p.unet.Network, step, 0) // with what the autoencoder holds beside it
 }
 
-// tile chooses how the autoencoder works on an image of a size: whole if there is memory for it, else in tiles as diffusers' of sample_size pixels, or in
-// smaller ones where those are too large too. values tells that it decodes to values, not to pixels. The error is that of the smallest tile.
+// tile chooses how the autoencoder works on an image of a size: whole if there is memory for it, else in tiles as
+// diffusers' of sample_size pixels, or in smaller ones where those are too large too. values tells that it decodes to
+// values, not to pixels. The error is that of the smallest tile.
 func (p *Pipeline) tile(decode, values bool, picture Size) error {
 	a := p.vae.Autoencoder
 	a.Tile = 0

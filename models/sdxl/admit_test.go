@@ -14,8 +14,8 @@ import (
 	"github.com/goxl/goxl/kernels/cpu"
 )
 
-// limited is the tiny model, base and refiner, on a CPU device that may take so much memory. What kernels take besides follows
-// the number of workers, so that is the same on every machine.
+// limited is the tiny model, base and refiner, on a CPU device that may take so much memory. What kernels take besides
+// follows the number of workers, so that is the same on every machine.
 type limited struct {
 	*testing.T
 	device        *cpu.Device
@@ -125,8 +125,8 @@ func (l *limited) refused(what string, err error) {
 
 const mebi = 1 << 20
 
-// TestMemoryOfTheHost draws one image on CPU devices with less and less memory: the same while there is room, then in tiles; then it is refused before its first
-// step, and a smaller one is still drawn.
+// TestMemoryOfTheHost draws one image on CPU devices with less and less memory: the same while there is room, then in
+// tiles; then it is refused before its first step, and a smaller one is still drawn.
 func TestMemoryOfTheHost(t *testing.T) {
 	const side, smaller = 256, 64
 	free := within(t, 0, false)
@@ -172,7 +172,8 @@ func shapeOf(t *testing.T, p *Pipeline, r Request) shape {
 	return p.shape(&r, size, schedule)
 }
 
-// TestRefusedBeforeTheSteps: what comes after the steps is looked at before them: the decoder, even in its smallest tiles, and an ensemble's refiner.
+// TestRefusedBeforeTheSteps: what comes after the steps is looked at before them: the decoder, even in its smallest
+// tiles, and an ensemble's refiner.
 func TestRefusedBeforeTheSteps(t *testing.T) {
 	const side = 256
 	free := within(t, 0, true)
@@ -211,7 +212,8 @@ func TestRefusedBeforeTheSteps(t *testing.T) {
 	}
 }
 
-// TestImageToImageWithinMemory encodes in tiles where the whole does not fit, and refuses what does not fit either, before anything is encoded.
+// TestImageToImageWithinMemory encodes in tiles where the whole does not fit, and refuses what does not fit either,
+// before anything is encoded.
 func TestImageToImageWithinMemory(t *testing.T) {
 	const side = 256
 	source := func(side int) image.Image {

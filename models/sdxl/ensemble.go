@@ -61,8 +61,8 @@ func firstHalf(ctx context.Context, base, refiner *Pipeline, first, second Reque
 }
 
 // admitRefiner is admit for the second half, while base, which is busy with the first, has computed nothing but the
-// text. Other faults of the request are Refine's to report. A refiner that was opened by itself may be busy with another
-// image, whose caller may wait for base: then nothing is checked here, and Refine does it in its turn.
+// text. Other faults of the request are Refine's to report. A refiner that was opened by itself may be busy with
+// another image, whose caller may wait for base: then nothing is checked here, and Refine does it in its turn.
 func admitRefiner(base, refiner *Pipeline, first, second Request) error {
 	if _, _, err := base.prepare(&first, false); err != nil {
 		return err

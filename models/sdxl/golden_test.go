@@ -161,8 +161,8 @@ func (m *models) folder(name string) string {
 }
 
 // TestGoldens compares whole runs with diffusers' pipelines in float32: final latents to 5e-5 of their norm, of which
-// diffusers' own rounding takes up to 2.7e-5 in these runs and goxl's 8.2e-6 (against float64), pictures to one level but
-// for a thousandth of the values.
+// diffusers' own rounding takes up to 2.7e-5 in these runs and goxl's 8.2e-6 (against float64), pictures to one level
+// but for a thousandth of the values.
 func TestGoldens(t *testing.T) {
 	data, err := os.ReadFile(testdata + "/pipelines.json")
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"image/draw"
 )
 
-// toNRGBA returns the picture with its origin at 0, 0. A transparent pixel keeps its colour, as in Pillow's convert("RGB"), where its type still has it.
+// toNRGBA returns the picture with its origin at 0, 0. A transparent pixel keeps its colour, as in Pillow's
+// convert("RGB"), where its type still has it.
 func toNRGBA(img image.Image) *image.NRGBA {
 	if n, ok := img.(*image.NRGBA); ok && n.Bounds().Min == (image.Point{}) {
 		return n
@@ -26,7 +27,8 @@ func toNRGBA(img image.Image) *image.NRGBA {
 	return n
 }
 
-// unmultiplied is a colour in 8 bits. Conversion by package color goes by way of the product with alpha, which forgets what is transparent.
+// unmultiplied is a colour in 8 bits. Conversion by package color goes by way of the product with alpha, which forgets
+// what is transparent.
 func unmultiplied(c color.Color) color.NRGBA {
 	switch c := c.(type) {
 	case color.NRGBA:

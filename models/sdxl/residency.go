@@ -12,10 +12,11 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// residency decides which components' weights stay on the device, and whether there is memory for a program; pipelines that share parts share it. On a
-// device with memory of its own a component stays until a program of another one has no room; of those that could make room, the ones that are quickest to
-// bring back leave. On the host, where weights are pages of mapped files or can't leave, every component is told to leave when its part of a picture is done.
-// It implements nn.Manager.
+// residency decides which components' weights stay on the device, and whether there is memory for a program; pipelines
+// that share parts share it. On a device with memory of its own a component stays until a program of another one has no
+// room; of those that could make room, the ones that are quickest to bring back leave. On the host, where weights are
+// pages of mapped files or can't leave, every component is told to leave when its part of a picture is done. It
+// implements nn.Manager.
 type residency struct {
 	device kernels.Budgeted // nil if the device does not count its memory
 	host   bool             // its memory is the host's
@@ -227,7 +228,8 @@ func leave(parts []part, bytes int64) (chosen []part, ok bool) {
 	return chosen, best >= 0
 }
 
-// fits returns nil if a program of n could run, with buffers of so many bytes of the host's memory beside it; else what tooLarge says. Nothing leaves yet.
+// fits returns nil if a program of n could run, with buffers of so many bytes of the host's memory beside it; else what
+// tooLarge says. Nothing leaves yet.
 func (r *residency) fits(n *nn.Network, p *nn.Program, buffers int64) error {
 	if r.device == nil {
 		return nil

@@ -95,8 +95,8 @@ func (p *Pipeline) encoderConfig(files *store, name string) (clip.Config, error)
 	return config, nil
 }
 
-// readScheduler reads the model's own scheduler. One that can't be run is kept for requests that name another, and
-// told.
+// readScheduler reads the model's own scheduler. One that goxl can't run is kept, with a warning, for requests that name
+// another.
 func (p *Pipeline) readScheduler(files *store) error {
 	const file = "scheduler/scheduler_config.json"
 	data, err := files.read(file)

@@ -79,8 +79,8 @@ func TestUnclaimedTensors(t *testing.T) {
 	}
 }
 
-// TestOddWeightsFiles draws with a UNet in float64, beside a tensor of a type that no model takes, and white space around
-// the header: the same image.
+// TestOddWeightsFiles draws with a UNet in float64, beside a tensor of a type that no model takes, and white space
+// around the header: the same image.
 func TestOddWeightsFiles(t *testing.T) {
 	m := newModels(t)
 	dir := filepath.Join(t.TempDir(), "model")

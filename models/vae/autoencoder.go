@@ -140,7 +140,8 @@ func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, 
 // stripPixels is how many pixels Pixels rounds at a time, at most: more take memory and are no faster.
 const stripPixels = 1 << 18
 
-// stripRows is how many rows that is of an image: strips of one height, if that makes them not much smaller, are one program.
+// stripRows is how many rows that is of an image: strips of one height, if that makes them not much smaller, are one
+// program.
 func stripRows(height, width int) int {
 	most := min(max(1, stripPixels/width), height)
 	for rows := most; rows > most/2; rows-- {

@@ -74,7 +74,8 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// TestPixelsInStrips rounds images of more pixels than are rounded at a time, whose heights do and do not divide into equal strips, row by row as alone.
+// TestPixelsInStrips rounds images of more pixels than are rounded at a time, whose heights do and do not divide into
+// equal strips, row by row as alone.
 func TestPixelsInStrips(t *testing.T) {
 	ctx := context.Background()
 	c, src := synthetic(t, "../sdxl/synthetic/tiny")

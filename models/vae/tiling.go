@@ -37,8 +37,9 @@ func (a *Autoencoder) stage(decode bool, height, width int) (key string, build f
 	return a.encoding(height, width)
 }
 
-// Buffers is how much host memory working on an image of height×width pixels takes beside the programs', in bytes: the image's pixels, and its values where tiles of them are
-// joined, or where the caller wants values, and what Pixels needs then.
+// Buffers is how much host memory working on an image of height×width pixels takes beside the programs', in bytes: the
+// image's pixels, and its values where tiles of them are joined, or where the caller wants values, and what Pixels
+// needs then.
 func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
 	const pixel = 4
 	bytes := pixel * int64(height) * int64(width)
@@ -57,8 +58,8 @@ func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
 	return bytes
 }
 
-// tiled maps tiles of an image, of size a side, and joins the results in out: each is mixed over extent with the one above, then with the one to the left,
-// which are mixed already, and limit rows and columns of it are kept.
+// tiled maps tiles of an image, of size a side, and joins the results in out: each is mixed over extent with the one
+// above, then with the one to the left, which are mixed already, and limit rows and columns of it are kept.
 func tiled(out Planes, height, width, size, extent, limit int, f func(tile image.Rectangle) (Planes, error)) (Planes, error) {
 	var above []Planes
 	rows := 0 // of out that are done
@@ -96,7 +97,8 @@ func (p Planes) crop(part image.Rectangle) Planes {
 	return out
 }
 
-// place copies tiles from left to right, cropped to limit a side, to the rows from first on, and returns how many rows those are.
+// place copies tiles from left to right, cropped to limit a side, to the rows from first on, and returns how many rows
+// those are.
 func (p Planes) place(first int, tiles []Planes, limit int) int {
 	height := min(tiles[0].Height, limit)
 	for r := range height {

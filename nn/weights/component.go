@@ -97,7 +97,7 @@ func (c *Component) Stored(name string) (dtype string, shape []int, bytes int64,
 	return f.Stored(name)
 }
 
-// Release gives the memory of the pages read so far back to the system.
+// Release is that of every file.
 func (c *Component) Release() error {
 	var errs []error
 	for _, f := range c.files {

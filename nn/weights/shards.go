@@ -61,7 +61,7 @@ var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.safetensors)$`)
 func (c *Component) addSiblings(index string, named []string) {
 	entries, err := os.ReadDir(filepath.Dir(index))
 	if err != nil {
-		return // so are they not there
+		return // then none can be opened either
 	}
 	sets := map[[2]string]bool{}
 	set := func(name string) [2]string {

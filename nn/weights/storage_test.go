@@ -9,7 +9,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestStorage: a file's tensors lie in its pages, those of a file in memory stay there, and what can't be used where it lies is copied. Renaming changes nothing.
+// TestStorage: a file's tensors lie in its pages, those of a file in memory stay there, and what can't be used where it
+// lies is copied. Renaming changes nothing.
 func TestStorage(t *testing.T) {
 	header := `{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"ids":{"dtype":"I64","shape":[1],"data_offsets":[8,16]}}`
 	padded := func(odd int) []byte { // the data begins at a multiple of 8, or not

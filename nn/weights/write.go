@@ -83,8 +83,9 @@ func (t Tensor) read() ([]byte, error) {
 	return data, nil
 }
 
-// Encode writes a safetensors file to w, tensors in the order of the reference implementation, by element type, the widest first, then by name, so that the
-// bytes are the same. Data is made one tensor at a time. What can't be stored is an error before anything is written.
+// Encode writes a safetensors file to w, tensors in the order of the reference implementation, by element type, the
+// widest first, then by name, so that the bytes are the same. Data is made one tensor at a time. What can't be stored
+// is an error before anything is written.
 func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int {
@@ -105,7 +106,8 @@ func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	return nil
 }
 
-// Write writes what [Encode] does to a file. It appears under its name when it is complete and on disk; an existing one is replaced.
+// Write writes what [Encode] does to a file. It appears under its name when it is complete and on disk; an existing one
+// is replaced.
 func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
