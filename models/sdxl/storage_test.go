@@ -115,7 +115,7 @@ func TestStorage(t *testing.T) {
 	}
 }
 
-// TestSynthesiseKeepsWhatIsThere refuses to write over a folder.
+// TestSynthesiseKeepsWhatIsThere refuses to write over a folder, or a file.
 func TestSynthesiseKeepsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644); err != nil {
@@ -126,6 +126,13 @@ func TestSynthesiseKeepsWhatIsThere(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+	mine := filepath.Join(dir, "mine")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, mine); err == nil || !strings.Contains(err.Error(), mine) {
+		t.Errorf("a file: error %v", err)
+	}
+	if info, err := os.Stat(mine); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the file is %v, %v", info, err)
 	}
 	if err := Synthesise(t.Context(), "huge", kernels.F32, filepath.Join(dir, "new")); err == nil {
 		t.Error("an unknown name was taken")

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,8 +19,9 @@ import (
 	"github.com/goxl/goxl/tokenizer"
 )
 
-// Synthesise writes the synthetic model of a name (see SyntheticNames) as a folder in diffusers layout, its weights in dtype. The folder must not exist or be
-// empty; on an error, the end of ctx among them, nothing of it stays. A full base takes 7 GB in fp16.
+// Synthesise writes the synthetic model of a name (see SyntheticNames) as a folder in diffusers layout, its weights in
+// dtype. Nothing may be at dir but an empty folder. On an error, the end of ctx among them, nothing of the model stays.
+// A full base takes 7 GB in fp16.
 func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir string) error {
 	if !slices.Contains(SyntheticNames(), name) {
 		return fmt.Errorf("no synthetic model %q: must be one of %s", name, strings.Join(SyntheticNames(), ", "))
@@ -33,8 +35,11 @@ func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir strin
 
 // synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made from.
 func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+	switch entries, err := os.ReadDir(dir); {
+	case err == nil && len(entries) > 0:
 		return fmt.Errorf("%s is not empty: a model is written to a new folder", dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // a file, say, which is not to be replaced
+		return fmt.Errorf("a model is written to a new folder: %w", err)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
