@@ -23,6 +23,17 @@ type source struct {
 	vocabFile string
 }
 
+// HasVocabulary tells whether a tokenizer folder has a vocabulary in one of the two forms that [Load] reads. Of one that
+// has none, [LoadCLIP] reads the rest.
+func HasVocabulary(fsys fs.FS, dir string) bool {
+	for _, file := range []string{"tokenizer.json", "vocab.json"} {
+		if _, err := fs.Stat(fsys, path.Join(dir, file)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Load reads the tokenizer folder dir of fsys, in either form: tokenizer.json, as transformers 5 writes it, or
 // vocab.json with merges.txt; both with tokenizer_config.json, special_tokens_map.json and added_tokens.json where
 // they exist. A folder with both forms is read from tokenizer.json, as the reference does. Which tokens are bos, eos and

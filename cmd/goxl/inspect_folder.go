@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -141,15 +139,14 @@ func (m *modelFolder) tokenizers() []string {
 
 // tokenizer reads a tokenizer's folder as the pipeline does.
 func (m *modelFolder) tokenizer(name string) {
-	for _, file := range []string{"tokenizer.json", "vocab.json"} {
-		if _, err := fs.Stat(m.FS(), path.Join(name, file)); err == nil {
-			if _, err := tokenizer.Load(m.FS(), name); err != nil {
-				m.problem(err)
-			}
-			return
-		}
+	load := tokenizer.Load
+	if !tokenizer.HasVocabulary(m.FS(), name) {
+		load = tokenizer.LoadCLIP
+		m.notes = append(m.notes, name+" has no vocabulary here: CLIP's own is used")
 	}
-	m.notes = append(m.notes, name+" has no vocabulary here: CLIP's own is used")
+	if _, err := load(m.FS(), name); err != nil {
+		m.problem(err)
+	}
 }
 
 func (m *modelFolder) scheduler() [][2]string {

@@ -100,18 +100,22 @@ func TestBrokenFolder(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "scheduler", "scheduler_config.json"), `{"_class_name": "CrystalBall"}`)
 	write(t, filepath.Join(dir, "tokenizer_2", "tokenizer.json"), "{")
+	if err := os.Remove(filepath.Join(dir, "tokenizer", "tokenizer.json")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "tokenizer", "tokenizer_config.json"), `{"model_max_length": "long"}`)
 
 	a := goxl(t, "inspect", dir)
 	for _, w := range []string{
 		"unet: missing tensor conv_in.bias [", "unet: missing tensor conv_out.bias [", "unet: wrong tensor time_embedding.linear_1.bias [3], want [", "unet: unknown tensor extra.weight",
-		"text_encoder: weights only as a pickle", "hidden_wish", `"hidden_act" is relu`, "vae is missing", "CrystalBall", "tokenizer_2",
+		"text_encoder: weights only as a pickle", "hidden_wish", `"hidden_act" is relu`, "vae is missing", "CrystalBall", "tokenizer_2", "model_max_length",
 	} {
 		if !strings.Contains(a.out, w) {
 			t.Errorf("inspect does not say %q:\n%s", w, a.out)
 		}
 	}
-	if a.status != 1 || !strings.Contains(a.err, "9 problems") {
-		t.Errorf("status %d, said %q, want 1 and 9 problems:\n%s", a.status, a.err, a.out)
+	if a.status != 1 || !strings.Contains(a.err, "10 problems") {
+		t.Errorf("status %d, said %q, want 1 and 10 problems:\n%s", a.status, a.err, a.out)
 	}
 }
 

@@ -167,20 +167,10 @@ func (s *store) has(component string) bool {
 	return err == nil
 }
 
-// hasVocabulary tells whether a tokenizer folder holds a vocabulary.
-func hasVocabulary(fsys fs.FS, folder string) bool {
-	for _, file := range []string{"tokenizer.json", "vocab.json"} {
-		if _, err := fs.Stat(fsys, path.Join(folder, file)); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
 // tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.
 func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
 	load := tokenizer.Load
-	if !hasVocabulary(s.fsys, folder) {
+	if !tokenizer.HasVocabulary(s.fsys, folder) {
 		load = tokenizer.LoadCLIP
 		if _, err := fs.Stat(s.fsys, path.Join(folder, "tokenizer_config.json")); err != nil {
 			load = plainCLIP

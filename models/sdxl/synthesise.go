@@ -107,7 +107,7 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 // and others do.
 func writeVocabularies(dir string) error {
 	for _, folder := range []string{"tokenizer", "tokenizer_2"} {
-		if _, err := os.Stat(filepath.Join(dir, folder)); err != nil || hasVocabulary(os.DirFS(dir), folder) {
+		if _, err := os.Stat(filepath.Join(dir, folder)); err != nil || tokenizer.HasVocabulary(os.DirFS(dir), folder) {
 			continue
 		}
 		files, err := tokenizer.CLIPFiles()
