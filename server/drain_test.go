@@ -14,15 +14,17 @@ import (
 func TestDrainWaitsForNoClient(t *testing.T) {
 	const size = 1 << 20
 	for name, text := range map[string]string{
-		"nothing":           "",
-		"half a header":     "GET /healthz HTTP/1.1\r\nHost",
-		"half a body":       "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
-		"no body":           "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n",
-		"body for nobody":   "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
-		"idle":              "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-		"half another":      "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP",
-		"nobody reads":      "GET /download/ID HTTP/1.1\r\nHost: x\r\n\r\n",
-		"nobody reads many": strings.Repeat("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+		"nothing":            "",
+		"half a header":      "GET /healthz HTTP/1.1\r\nHost",
+		"half a body":        "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
+		"no body":            "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n",
+		"body for nobody":    "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
+		"body for any route": "OPTIONS * HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
+		"body refused":       "GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: y\r\nContent-Length: 20\r\n\r\n{\"prompt\"",
+		"idle":               "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"half another":       "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP",
+		"nobody reads":       "GET /download/ID HTTP/1.1\r\nHost: x\r\n\r\n",
+		"nobody reads many":  strings.Repeat("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -32,7 +34,7 @@ func TestDrainWaitsForNoClient(t *testing.T) {
 				client := l.dial(t)
 				send(t, client, strings.Replace(text, "ID", r.big(t, size), 1))
 				reader := bufio.NewReader(client)
-				if strings.HasPrefix(text, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") || strings.Contains(text, "/nope") || strings.Contains(text, "ID") {
+				if strings.HasPrefix(text, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") || strings.Contains(text, "/nope") || strings.HasPrefix(text, "OPTIONS") || strings.Contains(text, "ID") {
 					resp, err := http.ReadResponse(reader, nil)
 					if err != nil {
 						t.Fatal(err)

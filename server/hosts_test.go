@@ -51,6 +51,7 @@ func TestHosts(t *testing.T) {
 	const evil = "Host: evil.example\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"prompt\":\"a\"}"
 	for _, head := range []string{
 		"POST /generate HTTP/1.1\r\n" + evil, "GET /readyz HTTP/1.1\r\nHost: evil.example\r\n", "GET /nothing HTTP/1.1\r\nHost: evil.example\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n",
 		"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n", "GET /healthz HTTP/1.0\r\n",
 	} {
 		if resp, body := ask(head); resp.StatusCode != 403 {

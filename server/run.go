@@ -41,11 +41,17 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ConnContext:       connContext,
-		ConnState:         conns.connState,
-		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
+		// For a request that net/http answers itself, as one with an unknown Expect: it waits for the body then.
+		// Others begin a time of their own for that.
+		ReadTimeout:    headerTimeout + s.config.BodyTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		// net/http answers "OPTIONS *" itself else, whatever the Host, and waits for its body.
+		DisableGeneralOptionsHandler: true,
+
+		ConnContext: connContext,
+		ConnState:   conns.connState,
+		ErrorLog:    slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
 	}
 	s.loopback.Store(onLoopback(l))
 	served, loaded, ended := make(chan error, 1), make(chan error, 1), make(chan struct{})

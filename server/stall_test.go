@@ -25,6 +25,7 @@ func TestHalfBody(t *testing.T) {
 		{"POST /healthz", 405, 0},
 		{"DELETE /generate", 405, 0},
 		{"OPTIONS /refine", 405, 0},
+		{"OPTIONS *", 404, 0},
 		{"PUT /nope", 404, 0},
 		{"POST //generate", 404, 0},
 		{"POST /generate", 408, 30 * time.Second},
@@ -254,4 +255,26 @@ func TestExpectContinue(t *testing.T) {
 			t.Errorf("the connection was held for %v", took)
 		}
 	})
+}
+
+// An expectation that there is not is refused by net/http, which waits for the body: that has a time too.
+func TestUnknownExpectation(t *testing.T) {
+	for kind, half := range map[string]string{
+		"length":  "Content-Length: 20\r\n\r\n{\"prompt\"",
+		"chunked": "Transfer-Encoding: chunked\r\n\r\n9\r\n{\"prom",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			inMemory(t, nil, func(t *testing.T, _ *running, l *pipes) {
+				client := l.dial(t)
+				reader := bufio.NewReader(client)
+				send(t, client, "POST /generate HTTP/1.1\r\nHost: x\r\nExpect: y\r\n"+half)
+				if resp, body := answer(t, reader); resp.StatusCode != 417 || !resp.Close {
+					t.Errorf("%d %s, close %v", resp.StatusCode, body, resp.Close)
+				}
+				if took := ends(t, reader); took > headerTimeout+31*time.Second {
+					t.Errorf("the connection was held for %v", took)
+				}
+			})
+		})
+	}
 }
