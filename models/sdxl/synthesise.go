@@ -2,7 +2,6 @@ package sdxl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,11 +34,9 @@ func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir strin
 
 // synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made from.
 func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
-	switch entries, err := os.ReadDir(dir); {
-	case err == nil && len(entries) > 0:
-		return fmt.Errorf("%s is not empty: a model is written to a new folder", dir)
-	case err != nil && !errors.Is(err, fs.ErrNotExist): // a file, say, which is not to be replaced
-		return fmt.Errorf("a model is written to a new folder: %w", err)
+	dir, exists, err := newFolder(dir)
+	if err != nil {
+		return err
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -97,10 +94,40 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 	if err := os.Chmod(building, 0o755); err != nil {
 		return err
 	}
-	if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
-		return err
+	if exists { // os.Rename replaces no folder, an empty one neither
+		if err := os.Remove(dir); err != nil {
+			return err
+		}
 	}
 	return os.Rename(building, dir)
+}
+
+// newFolder follows the links of dir, and tells whether a folder is there already. It refuses what is not an empty
+// folder: a device or a file in its place must not be replaced.
+func newFolder(dir string) (real string, exists bool, err error) {
+	info, err := os.Stat(dir)
+	switch {
+	case os.IsNotExist(err):
+		if _, err := os.Lstat(dir); err == nil {
+			return "", false, fmt.Errorf("%s is a link to nothing: a model is written to a new or empty folder", dir)
+		}
+		return dir, false, nil
+	case err != nil:
+		return "", false, err
+	case info.Mode().IsRegular():
+		return "", false, fmt.Errorf("%s is a regular file: a model is written to a new or empty folder", dir)
+	case !info.IsDir():
+		return "", false, fmt.Errorf("%s is a device, a pipe or a socket: a model is written to a new or empty folder", dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", false, err
+	}
+	if len(entries) > 0 {
+		return "", false, fmt.Errorf("%s is not empty: a model is written to a new or empty folder", dir)
+	}
+	real, err = filepath.EvalSymlinks(dir)
+	return real, true, err
 }
 
 // writeVocabularies gives CLIP's own vocabulary to the tokenizer folders that have none, which goxl needs no file for
