@@ -48,7 +48,7 @@ func parseToken(data json.RawMessage) (t addedToken, ok bool, err error) {
 func parseTokens(data json.RawMessage) ([]addedToken, error) {
 	var list []json.RawMessage
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("want a list of tokens: %w", err)
+		return nil, fmt.Errorf("%.60s is neither a list of tokens nor an object of them", data)
 	}
 	var tokens []addedToken
 	for _, item := range list {

@@ -208,7 +208,7 @@ func TestRefine(t *testing.T) {
 		t.Error("strength or model does not count")
 	}
 	a := goxl(t, "refine", "-model", "synth:tiny-refiner", "-image", in, "-prompt", "p", "-strength", "0", "-o", in)
-	if a.status != 2 || !strings.Contains(a.err, "-strength 0: must be above 0") {
+	if a.status != 2 || !strings.Contains(a.err, "for flag -strength: must be above 0") {
 		t.Errorf("strength 0: status %d, said %q", a.status, a.err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,15 +43,15 @@ func (d *drawing) register(fs *flag.FlagSet) {
 	fs.Func("steps", fmt.Sprintf("`number` of denoising steps; without it the model's own, or %d", def.Steps), func(s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
-			return errors.New("must be at least 1")
+			return errors.New("must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000")
 		}
 		d.steps = &n
 		return nil
 	})
 	fs.Func("guidance", fmt.Sprintf("guidance `scale`; up to 1 there is none, and -negative does not count; without it the model's own, or %v", def.Guidance), func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return errors.New("must be a number")
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return errors.New("must be a finite number")
 		}
 		d.guidance = &f
 		return nil
@@ -82,7 +83,7 @@ func (d *drawing) registerEnd(fs *flag.FlagSet, usage string) {
 	fs.Func("denoising-end", usage, func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(f > 0 && f < 1) {
-			return errors.New("must be between 0 and 1")
+			return errors.New("must be above 0 and below 1")
 		}
 		d.denoisingEnd = &f
 		return nil
@@ -109,8 +110,8 @@ func (d *drawing) request(p *sdxl.Pipeline) sdxl.Request {
 // check finds what is wrong whatever the model, before it is opened, which takes a while: flags, and outputs that can't be written.
 func (d *drawing) check(s streams, sides ...side) error {
 	for _, side := range sides {
-		if side.pixels < 0 || side.pixels%8 != 0 {
-			return cli.Usagef("-%s %d: must be a multiple of 8", side.flag, side.pixels)
+		if side.pixels < 0 || side.pixels > sdxl.MaxSide || side.pixels%8 != 0 {
+			return cli.Usagef("-%s %d: must be a multiple of 8 from 8 to %d, or 0 for the model's own", side.flag, side.pixels, sdxl.MaxSide)
 		}
 	}
 	switch {

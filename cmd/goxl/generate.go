@@ -29,11 +29,11 @@ the rest.
 	define: func(fs *flag.FlagSet) action {
 		g := &generation{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
-		fs.IntVar(&g.width, "width", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
-		fs.IntVar(&g.height, "height", 0, "`pixels`, a multiple of 8; 0 is the model's own size")
+		fs.IntVar(&g.width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
+		fs.IntVar(&g.height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
 		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with the initial noise, of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
-		g.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
+		g.registerEnd(fs, "stop at this `share` of the steps, above 0 and below 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
 		g.register(fs)
 		return g.run
 	},

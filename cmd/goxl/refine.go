@@ -33,13 +33,13 @@ here the embedded refiner, with the embedded base.
 		fs.Func("strength", fmt.Sprintf("`share` of the steps to redraw, above 0, up to 1, which keeps next to nothing; without it the model's own, or %v", sdxl.NewRequest("").Strength),
 			func(s string) error {
 				f, err := strconv.ParseFloat(s, 64)
-				if err != nil {
-					return errors.New("must be a number")
+				if err != nil || !(f > 0 && f <= 1) {
+					return errors.New("must be above 0, up to 1")
 				}
 				r.strength = &f
 				return nil
 			})
-		r.registerEnd(fs, "stop at this `share` of the steps, between 0 and 1")
+		r.registerEnd(fs, "stop at this `share` of the steps, above 0 and below 1")
 		r.register(fs)
 		return r.run
 	},

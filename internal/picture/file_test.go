@@ -20,11 +20,11 @@ type fullFile struct {
 	fail string
 }
 
-func (d fullDisk) create(path string) (file, error) {
+func (d fullDisk) create(path, replaced string) (file, error) {
 	if d.fail == "create" {
 		return nil, syscall.ENOSPC
 	}
-	f, err := d.osDisk.create(path)
+	f, err := d.osDisk.create(path, replaced)
 	return fullFile{f, d.fail}, err
 }
 
@@ -120,5 +120,23 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("directory holds %q", got)
 			}
 		})
+	}
+}
+
+// A file that is replaced leaves its permissions to the new one.
+func TestPermissionsStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.png")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o600 {
+		t.Errorf("mode %o, want 600", got)
 	}
 }

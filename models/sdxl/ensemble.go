@@ -10,7 +10,7 @@ import (
 // diffusers; Warnings tells.
 func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split float64) (*Result, error) {
 	if !(split > 0 && split < 1) {
-		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "between 0 and 1"}
+		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "above 0 and below 1"}
 	}
 	first, second := r, r
 	first.DenoisingEnd, first.LatentsOnly = split, true

@@ -60,7 +60,7 @@ func (p *Pipeline) prepare(r *Request, imageToImage bool) (Size, *scheduler.Sche
 		return bad("clip_skip", r.ClipSkip, "0 to %d", layers-1)
 	}
 	if r.DenoisingEnd != 0 && !(r.DenoisingEnd > 0 && r.DenoisingEnd < 1) {
-		return bad("denoising_end", r.DenoisingEnd, "between 0 and 1")
+		return bad("denoising_end", r.DenoisingEnd, "above 0 and below 1")
 	}
 	size, err := p.size(r, imageToImage)
 	if err != nil {
@@ -112,7 +112,7 @@ func (p *Pipeline) size(r *Request, imageToImage bool) (Size, error) {
 	case (r.Image == nil) == (r.ImageLatents == nil):
 		return s, &RequestError{Field: "image", Value: "given twice or not at all", Allowed: "one picture, or its latents"}
 	case r.DenoisingStart != 0 && !(r.DenoisingStart > 0 && r.DenoisingStart < 1):
-		return s, &RequestError{Field: "denoising_start", Value: r.DenoisingStart, Allowed: "between 0 and 1"}
+		return s, &RequestError{Field: "denoising_start", Value: r.DenoisingStart, Allowed: "above 0 and below 1"}
 	case r.DenoisingStart == 0 && !(r.Strength > 0 && r.Strength <= 1):
 		return s, &RequestError{Field: "strength", Value: r.Strength, Allowed: "above 0, up to 1"}
 	case r.ImageLatents != nil:

@@ -22,6 +22,8 @@ func foreign(data []byte) string {
 		return "a Python pickle, " + convert
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return "a GGUF file"
+	case bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")), bytes.HasPrefix(data, []byte("\xff\xd8\xff")), bytes.HasPrefix(data, []byte("RIFF")):
+		return "an image"
 	case isText(data):
 		return fmt.Sprintf("a text that starts with %.40q, perhaps a server's answer in place of the file", data)
 	}

@@ -61,6 +61,7 @@ func TestForeignFiles(t *testing.T) {
 		"PK\x03\x04\x14\x00\x00\x00\x08\x00archive/data.pkl": "a zip archive, as PyTorch writes pickles",
 		"\x80\x02}q\x00(X\x05\x00\x00\x00":                   "a Python pickle",
 		"GGUF\x03\x00\x00\x00\x00\x00\x00\x00":               "a GGUF file",
+		"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":                "an image",
 		`{"error":"Repository not found"}`:                   `a text that starts with "{\"error\"`,
 		"Entry not found":                                    `a text that starts with "Entry not found"`,
 		"Invalid username or password.\n":                    `a text that starts with "Invalid username`,
