@@ -127,6 +127,7 @@ func rewrite(t *testing.T, file string, change func(map[string]weights.Tensor)) 
 }
 
 func TestModelErrors(t *testing.T) {
+	t.Parallel()
 	m := newModels(t)
 	const unetFile = "unet/diffusion_pytorch_model.safetensors"
 	set := func(key string, value any) func(map[string]any) {

@@ -103,7 +103,7 @@ type models struct {
 }
 
 func newModels(t *testing.T) *models {
-	dev, err := cpu.New(cpu.Options{})
+	dev, err := cpu.New(cpu.Options{Threads: 1}) // models so small take two threads as long as one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +164,7 @@ func (m *models) folder(name string) string {
 // diffusers' own rounding takes up to 2.7e-5 in these runs and goxl's 8.2e-6 (against float64), pictures to one level
 // but for a thousandth of the values.
 func TestGoldens(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile(testdata + "/pipelines.json")
 	if err != nil {
 		t.Fatal(err)

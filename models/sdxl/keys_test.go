@@ -46,6 +46,7 @@ func set(keys map[string]string) func(map[string]any) {
 // TestConfigKeys changes what diffusers and transformers take or leave out: the image is the same, and what was left
 // out is told, once a file.
 func TestConfigKeys(t *testing.T) {
+	t.Parallel()
 	m := newModels(t)
 	want, err := m.open("tiny").Generate(t.Context(), small())
 	if err != nil {

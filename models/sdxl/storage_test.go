@@ -61,6 +61,7 @@ func shard(t *testing.T, file, variant string) {
 
 // TestStorage opens base and refiner saved plain, as fp16 variant, and sharded: the same numbers in another form give the same picture, to the bit.
 func TestStorage(t *testing.T) {
+	t.Parallel()
 	m := newModels(t)
 	forms := map[string]func(file string){
 		"plain":      func(string) {},

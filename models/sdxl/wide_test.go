@@ -12,6 +12,7 @@ import (
 // guidance: from 1e-7 to 5e-3 of the latents' norm has been seen. So goxl must be about as close as diffusers' own
 // float32 is: in 50 runs it was 0.3 to 2.1 times as far.
 func TestAsExactAsFloat32(t *testing.T) {
+	t.Parallel()
 	g := golden.Open(t, testdata+"/goldens/wide.safetensors")
 	inputs := golden.Open(t, testdata+"/pipelines.safetensors")
 	var cases []struct {
