@@ -165,7 +165,7 @@ func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {
 		}
 		delete(e.objects, a[0])
 		syscall.Munmap(m)
-	case "cuMemcpyHtoD_v2", "cuMemcpyDtoH_v2", "cuMemcpyDtoD_v2", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2":
+	case "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2":
 		return copyNow()
 	case "cuMemsetD8Async", "cuMemsetD32Async":
 		dst, v, n := a[0], a[1], a[2]

@@ -10,10 +10,8 @@ import (
 // arguments are a kernel's parameters, packed once: the driver wants an array of pointers to their values and copies the values
 // at every launch.
 type arguments struct {
-	data    []byte           // the values, each at a multiple of 16
-	values  []unsafe.Pointer // into data, one for each parameter: kernelParams of cuLaunchKernel
-	types   []reflect.Type
-	offsets []int
+	values []unsafe.Pointer // into one block, each at a multiple of 16: kernelParams of cuLaunchKernel
+	types  []reflect.Type
 }
 
 // maxParameters is the size in bytes that a kernel's parameters may have in all.
@@ -24,24 +22,25 @@ const maxParameters = 4096
 func pack(values []any) (arguments, error) {
 	var a arguments
 	size := 0
+	offsets := make([]int, len(values))
 	for i, v := range values {
 		t := reflect.TypeOf(v)
 		if err := plain(t); err != nil {
 			return a, fmt.Errorf("argument %d: %w", i, err)
 		}
 		a.types = append(a.types, t)
-		a.offsets = append(a.offsets, size)
+		offsets[i] = size
 		size += (int(t.Size()) + 15) &^ 15
 	}
 	if size > maxParameters {
 		return a, fmt.Errorf("arguments have %d bytes, want at most %d", size, maxParameters)
 	}
-	a.data = make([]byte, max(size, 1))
+	data := make([]byte, max(size, 1))
 	for i, v := range values {
 		box := reflect.New(a.types[i])
 		box.Elem().Set(reflect.ValueOf(v))
-		copy(a.data[a.offsets[i]:], unsafe.Slice((*byte)(box.UnsafePointer()), a.types[i].Size()))
-		a.values = append(a.values, unsafe.Pointer(&a.data[a.offsets[i]]))
+		copy(data[offsets[i]:], unsafe.Slice((*byte)(box.UnsafePointer()), a.types[i].Size()))
+		a.values = append(a.values, unsafe.Pointer(&data[offsets[i]]))
 	}
 	return a, nil
 }
@@ -70,20 +69,6 @@ func plain(t reflect.Type) error {
 		}
 	}
 	return fmt.Errorf("type is %v, want numbers of a stated width, driver.Ptr, driver.TensorMap, or arrays and structs of these", t)
-}
-
-// SetArgument changes argument i of a launch to a value of the type that it was prepared with, without an allocation. The launches
-// already made keep the old value. Not for concurrent use with another SetArgument or launch of l.
-func SetArgument[T any](l *Launch, i int, value T) error {
-	a := &l.arguments
-	if i < 0 || i >= len(a.types) {
-		return fmt.Errorf("cuda: kernel %s: argument is %d, it has %d", l.function.name, i, len(a.types))
-	}
-	if t := reflect.TypeFor[T](); t != a.types[i] {
-		return fmt.Errorf("cuda: kernel %s: argument %d is of type %v, want %v", l.function.name, i, t, a.types[i])
-	}
-	copy(a.data[a.offsets[i]:], unsafe.Slice((*byte)(unsafe.Pointer(&value)), unsafe.Sizeof(value)))
-	return nil
 }
 
 // check compares the arguments with what the kernel was compiled for, if the driver can tell (CUDA 12.4): a launch with too few

@@ -51,9 +51,6 @@ func (v *Device) NewContext(s Schedule) (*Context, error) {
 	return c, nil
 }
 
-// Device is where the context lives.
-func (c *Context) Device() *Device { return c.device }
-
 // Lost returns the error that ended the context, or nil while it works. A fault is known once a call has reported it.
 func (c *Context) Lost() error {
 	if e := c.lost.Load(); e != nil {

@@ -16,7 +16,7 @@ import (
 func TestEveryCallIsChecked(t *testing.T) {
 	tested := map[string]bool{}
 	for _, code := range []driver.Result{driver.InvalidValue, driver.IllegalAddress, driver.Result(4711)} {
-		for name, use := range uses(t) {
+		for name, use := range uses() {
 			tested[name] = true
 			f := drivertest.New(drivertest.H100)
 			p := newParts(t, f)
@@ -91,7 +91,7 @@ func TestLostContext(t *testing.T) {
 }
 
 func TestOutOfMemory(t *testing.T) {
-	c := newContext(t, drivertest.New(drivertest.RTX3060))
+	_, c := newContext(t, drivertest.New(drivertest.RTX3060))
 	p := must(c.Alloc(256 << 20))(t)
 	_, err := c.Alloc(900 << 20)
 	var e *driver.OutOfMemoryError
@@ -122,7 +122,7 @@ func TestOutOfMemory(t *testing.T) {
 // Page-locked memory is the host's: what the card has says nothing of it.
 func TestOutOfHostMemory(t *testing.T) {
 	f := drivertest.New(drivertest.H100)
-	c := newContext(t, f)
+	_, c := newContext(t, f)
 	f.Fail("cuMemHostAlloc", 1, driver.OutOfMemory)
 	_, err := c.AllocHost(64<<20, true)
 	const want = "cuda: cuMemHostAlloc: out of memory: 64.0 MiB of page-locked host memory needed: end other programs, or give the process or container more memory"
@@ -149,20 +149,14 @@ func TestContextCreation(t *testing.T) {
 // TestCopies checks every direction, at offsets, with lengths of 0 and beyond the end.
 func TestCopies(t *testing.T) {
 	p := newParts(t, drivertest.New(drivertest.H100))
-	c, s, h, m := p.context, p.stream, p.host, p.memory
-	in := []byte("0123456789abcdef")
-	out := make([]byte, 16)
-	if err := errors.Join(c.CopyToDevice(m, in), c.CopyDevice(m+64, m, 16), c.CopyToHost(out, m+64)); err != nil || !bytes.Equal(in, out) {
-		t.Errorf("synchronous: %q, %v", out, err)
-	}
+	s, h, m := p.stream, p.host, p.memory
 	copy(h.Bytes()[3:], "stream")
 	err := errors.Join(s.CopyToDevice(m+128, h, 3, 6), s.CopyDevice(m+192, m+128, 6), s.CopyToHost(h, 20, m+192, 6),
-		s.Fill(m, 0xab, 2), s.Fill32(m+4, 0x01020304, 1), s.Synchronize(), c.CopyToHost(out, m))
-	if err != nil || string(h.Bytes()[20:26]) != "stream" || string(out[:9]) != "\xab\xab23\x04\x03\x02\x018" {
-		t.Errorf("asynchronous: %q, %q, %v", h.Bytes()[20:26], out, err)
+		s.Fill(m, 0xee, 16), s.Fill(m, 0xab, 2), s.Fill32(m+4, 0x01020304, 1), s.CopyToHost(h, 32, m, 16), s.Synchronize())
+	if b := h.Bytes(); err != nil || string(b[20:26]) != "stream" || string(b[32:41]) != "\xab\xab\xee\xee\x04\x03\x02\x01\xee" {
+		t.Errorf("%q, %q, %v", b[20:26], b[32:41], err)
 	}
-	err = errors.Join(c.CopyToDevice(m, nil), c.CopyToHost(nil, m), c.CopyDevice(m, m, 0), s.CopyToDevice(m, h, 0, 0),
-		s.CopyToHost(h, 0, m, 0), s.CopyDevice(m, m, 0), s.Fill(m, 1, 0), s.Fill32(m, 1, 0))
+	err = errors.Join(s.CopyToDevice(m, h, 0, 0), s.CopyToHost(h, 0, m, 0), s.CopyDevice(m, m, 0), s.Fill(m, 1, 0), s.Fill32(m, 1, 0))
 	if err != nil {
 		t.Error("nothing to copy:", err)
 	}
@@ -172,7 +166,7 @@ func TestCopies(t *testing.T) {
 			t.Errorf("bytes %d+%d of %d were copied", span[0], span[1], size)
 		}
 	}
-	if c.CopyDevice(m, m, -1) == nil || s.CopyDevice(m, m, -1) == nil || s.Fill(m, 0, -1) == nil || s.Fill32(m, 0, -1) == nil {
+	if s.CopyDevice(m, m, -1) == nil || s.Fill(m, 0, -1) == nil || s.Fill32(m, 0, -1) == nil {
 		t.Error("negative counts were taken")
 	}
 }
@@ -187,16 +181,32 @@ func TestManyGoroutines(t *testing.T) {
 		var users sync.WaitGroup
 		for range 4 {
 			users.Go(func() {
-				in, out := []byte{1, 2, 3}, make([]byte, 3)
+				h, err := c.AllocHost(6, false)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s, err := c.NewStream(0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b := h.Bytes()
+				copy(b, "abc")
 				for range 50 {
+					clear(b[3:])
 					p, err := c.Alloc(3)
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					if err := errors.Join(c.CopyToDevice(p, in), c.CopyToHost(out, p), c.Free(p)); err != nil || !bytes.Equal(in, out) {
-						t.Error(out, err)
+					err = errors.Join(s.CopyToDevice(p, h, 0, 3), s.CopyToHost(h, 3, p, 3), s.Synchronize(), c.Free(p))
+					if err != nil || !bytes.Equal(b[:3], b[3:]) {
+						t.Error(b, err)
 					}
+				}
+				if err := errors.Join(s.Close(), h.Close()); err != nil {
+					t.Error(err)
 				}
 			})
 		}

@@ -18,15 +18,14 @@ func (c Capability) AtLeast(major, minor int) bool {
 
 // Device describes one device. Sizes in bytes.
 type Device struct {
-	Ordinal          int // from 0, as CUDA_VISIBLE_DEVICES orders them
-	Name             string
-	Capability       Capability
-	Memory           int64
-	Multiprocessors  int
-	SharedPerBlock   int // most that a block can have, static and dynamic, after SetMaxDynamicShared
-	L2               int
-	Driver           Version
-	ReadOnlyRegister bool // RegisterHost takes read-only memory
+	Ordinal         int // from 0, as CUDA_VISIBLE_DEVICES orders them
+	Name            string
+	Capability      Capability
+	Memory          int64
+	Multiprocessors int
+	SharedPerBlock  int // most that a block can have, static and dynamic, after SetMaxDynamicShared
+	L2              int
+	Driver          Version
 
 	driver *Driver
 	handle int32
@@ -34,12 +33,11 @@ type Device struct {
 
 // CUdevice_attribute of cuda.h.
 const (
-	attributeMultiprocessors  = 16
-	attributeL2               = 38
-	attributeMajor            = 75
-	attributeMinor            = 76
-	attributeSharedPerBlock   = 97
-	attributeReadOnlyRegister = 113
+	attributeMultiprocessors = 16
+	attributeL2              = 38
+	attributeMajor           = 75
+	attributeMinor           = 76
+	attributeSharedPerBlock  = 97
 )
 
 // Device returns device i, 0 ≤ i < Devices().
@@ -70,23 +68,11 @@ func (d *Driver) Device(i int) (*Device, error) {
 		{attributeSharedPerBlock, &v.SharedPerBlock},
 		{attributeL2, &v.L2},
 	} {
-		n, err := v.attribute(a.attribute)
-		if err != nil {
+		var n int32
+		if err := d.call(cuDeviceGetAttribute, uintptr(unsafe.Pointer(&n)), a.attribute, uintptr(v.handle)); err != nil {
 			return nil, err
 		}
-		*a.to = n
-	}
-	// Drivers before CUDA 11.1 do not know this attribute.
-	if n, err := v.attribute(attributeReadOnlyRegister); err == nil {
-		v.ReadOnlyRegister = n != 0
-	} else if err.Code != InvalidValue {
-		return nil, err
+		*a.to = int(n)
 	}
 	return v, nil
-}
-
-func (v *Device) attribute(a uintptr) (int, *Error) {
-	var n int32
-	err := v.driver.call(cuDeviceGetAttribute, uintptr(unsafe.Pointer(&n)), a, uintptr(v.handle))
-	return int(n), err
 }

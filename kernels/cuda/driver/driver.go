@@ -87,9 +87,6 @@ func (d *Driver) Version() Version { return d.version }
 // Devices is how many devices there are, at least 1.
 func (d *Driver) Devices() int { return d.devices }
 
-// HasTensorMaps reports whether the driver can encode tensor maps (CUDA 12.0).
-func (d *Driver) HasTensorMaps() bool { return d.functions[cuTensorMapEncodeTiled] != 0 }
-
 // need returns an error if the driver lacks an optional function.
 func (d *Driver) need(s symbol) error {
 	if d.functions[s] != 0 {

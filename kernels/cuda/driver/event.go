@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"time"
 	"unsafe"
 )
@@ -41,7 +42,13 @@ func (e *Event) Close() error {
 func (e *Event) Synchronize() error { return e.context.call(cuEventSynchronize, e.handle) }
 
 // Query reports whether the work that e was recorded after is done, without waiting.
-func (e *Event) Query() (done bool, err error) { return ready(e.context.call(cuEventQuery, e.handle)) }
+func (e *Event) Query() (done bool, err error) {
+	err = e.context.call(cuEventQuery, e.handle)
+	if errors.Is(err, NotReady) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // Since is the device time from start to e, with a resolution of about 0.5 µs. Both were made with timing and are done.
 func (e *Event) Since(start *Event) (time.Duration, error) {

@@ -12,9 +12,6 @@ type Function struct {
 	name    string
 }
 
-// Name is the entry's name in its module.
-func (f *Function) Name() string { return f.name }
-
 // CUfunction_attribute of cuda.h.
 const (
 	functionMaxThreads       = 0
@@ -76,15 +73,4 @@ func (f *Function) PreferShared() error {
 		return fmt.Errorf("kernel %s: preferring shared memory: %w", f.name, err)
 	}
 	return nil
-}
-
-// MaxActiveBlocks is how many blocks of so many threads and bytes of dynamic shared memory fit on one multiprocessor at a time.
-func (f *Function) MaxActiveBlocks(threads, dynamicShared int) (int, error) {
-	var n int32
-	err := f.context.call(cuOccupancyMaxActiveBlocksPerMultiprocessor, uintptr(unsafe.Pointer(&n)), f.handle,
-		uintptr(threads), uintptr(dynamicShared))
-	if err != nil {
-		return 0, fmt.Errorf("kernel %s: %w", f.name, err)
-	}
-	return int(n), nil
 }

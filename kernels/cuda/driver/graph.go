@@ -85,37 +85,9 @@ func (x *GraphExec) Launch(s *Stream) error {
 	return nil
 }
 
-// Update takes over the arguments, shapes and addresses of a graph with the same nodes and edges, for later launches. Its error is
-// an *UpdateError when the graphs differ in more than that; instantiate the graph then.
-func (x *GraphExec) Update(g *Graph) error {
-	var node uintptr
-	var result uint32
-	err := x.context.call(cuGraphExecUpdate, x.handle, g.handle, uintptr(unsafe.Pointer(&node)), uintptr(unsafe.Pointer(&result)))
-	if errors.Is(err, GraphUpdateFailure) {
-		return &UpdateError{Reason: updateReason(result)}
-	}
-	return err
-}
-
 // Close gives the instance back. Not for concurrent use; closing twice is harmless.
 func (x *GraphExec) Close() error {
 	h := x.handle
 	x.handle = 0
 	return x.context.release(cuGraphExecDestroy, h)
-}
-
-// UpdateError says why a graph cannot replace another in place.
-type UpdateError struct{ Reason string }
-
-func (e *UpdateError) Error() string { return "cuda: graph update: " + e.Reason }
-
-// updateReason is CUgraphExecUpdateResult of cuda.h in words.
-func updateReason(r uint32) string {
-	reasons := [...]string{2: "the nodes or edges differ", 3: "a node's type differs", 4: "a node's kernel differs",
-		5: "parameters differ in a way that cannot be updated", 6: "a node cannot be updated",
-		7: "a kernel cannot be replaced by that one", 8: "a node's attributes differ"}
-	if int(r) < len(reasons) && reasons[r] != "" {
-		return reasons[r]
-	}
-	return fmt.Sprintf("CUgraphExecUpdateResult %d", r)
 }

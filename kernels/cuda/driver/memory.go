@@ -46,34 +46,6 @@ func (c *Context) outOfMemory(err error, s symbol, need int64) error {
 // Free gives back what Alloc returned; it waits for the device. Freeing 0 is harmless.
 func (c *Context) Free(p Ptr) error { return c.release(cuMemFree, uintptr(p)) }
 
-// CopyToDevice copies src to device memory and returns when src may be changed. Like the other synchronous copies it is ordered
-// with no stream: wait for the streams that use the memory first.
-func (c *Context) CopyToDevice(dst Ptr, src []byte) error {
-	if len(src) == 0 {
-		return nil
-	}
-	return c.call(cuMemcpyHtoD, uintptr(dst), uintptr(unsafe.Pointer(&src[0])), uintptr(len(src)))
-}
-
-// CopyToHost fills dst from device memory.
-func (c *Context) CopyToHost(dst []byte, src Ptr) error {
-	if len(dst) == 0 {
-		return nil
-	}
-	return c.call(cuMemcpyDtoH, uintptr(unsafe.Pointer(&dst[0])), uintptr(src), uintptr(len(dst)))
-}
-
-// CopyDevice copies n bytes within the device. The ranges must not overlap.
-func (c *Context) CopyDevice(dst, src Ptr, n int64) error {
-	if n == 0 {
-		return nil
-	}
-	if err := checkCount(n); err != nil {
-		return err
-	}
-	return c.call(cuMemcpyDtoD, uintptr(dst), uintptr(src), uintptr(n))
-}
-
 func checkCount(n int64) error {
 	if n < 0 {
 		return fmt.Errorf("cuda: count of a copy or fill is %d, want 0 or more", n)

@@ -10,6 +10,7 @@ import (
 
 // parts is one of everything, in a context of a fake. add has a pointer and an int.
 type parts struct {
+	device     *driver.Device
 	context    *driver.Context
 	stream     *driver.Stream
 	start, end *driver.Event
@@ -27,7 +28,8 @@ var shape = driver.Config{Grid: driver.Dim{X: 4, Y: 1, Z: 1}, Block: driver.Dim{
 func newParts(t testing.TB, f *drivertest.Fake) *parts {
 	t.Helper()
 	f.Kernels = map[string][]int{"add": {8, 4}}
-	p := &parts{context: newContext(t, f)}
+	p := &parts{}
+	p.device, p.context = newContext(t, f)
 	p.stream = must(p.context.NewStream(0))(t)
 	p.start, p.end = must(p.context.NewEvent(true))(t), must(p.context.NewEvent(true))(t)
 	p.host = must(p.context.AllocHost(64, true))(t)
@@ -51,43 +53,31 @@ func newParts(t testing.TB, f *drivertest.Fake) *parts {
 }
 
 // uses has, for every function that works in a context, a use of it that returns its error.
-func uses(t testing.TB) map[string]func(*parts) error {
-	buffer := make([]byte, 16)
+func uses() map[string]func(*parts) error {
 	free := func(p *parts) error { m := p.memory; p.memory = 0; return p.context.Free(m) }
 	second := func(_ any, err error) error { return err }
 	return map[string]func(*parts) error{
-		"cuCtxSetCurrent":      func(p *parts) error { return p.context.Synchronize() },
-		"cuCtxSynchronize":     func(p *parts) error { return p.context.Synchronize() },
-		"cuMemGetInfo_v2":      func(p *parts) error { _, _, err := p.context.MemInfo(); return err },
-		"cuMemAlloc_v2":        func(p *parts) error { return second(p.context.Alloc(1)) },
-		"cuMemFree_v2":         free,
-		"cuMemHostAlloc":       func(p *parts) error { return second(p.context.AllocHost(1, false)) },
-		"cuMemFreeHost":        func(p *parts) error { return p.host.Close() },
-		"cuMemHostRegister_v2": func(p *parts) error { return second(p.context.RegisterHost(buffer, true)) },
-		"cuMemHostUnregister": func(p *parts) error {
-			return must(p.context.RegisterHost(buffer, false))(t).Close()
-		},
-		"cuMemcpyHtoD_v2":      func(p *parts) error { return p.context.CopyToDevice(p.memory, buffer) },
-		"cuMemcpyDtoH_v2":      func(p *parts) error { return p.context.CopyToHost(buffer, p.memory) },
-		"cuMemcpyDtoD_v2":      func(p *parts) error { return p.context.CopyDevice(p.memory, p.memory+16, 16) },
-		"cuMemcpyHtoDAsync_v2": func(p *parts) error { return p.stream.CopyToDevice(p.memory, p.host, 0, 16) },
-		"cuMemcpyDtoHAsync_v2": func(p *parts) error { return p.stream.CopyToHost(p.host, 0, p.memory, 16) },
-		"cuMemcpyDtoDAsync_v2": func(p *parts) error { return p.stream.CopyDevice(p.memory, p.memory+16, 16) },
-		"cuMemsetD8Async":      func(p *parts) error { return p.stream.Fill(p.memory, 1, 16) },
-		"cuMemsetD32Async":     func(p *parts) error { return p.stream.Fill32(p.memory, 1, 4) },
-		"cuModuleLoadDataEx":   func(p *parts) error { return second(p.context.LoadModule([]byte("\x7fELF"))) },
-		"cuModuleUnload":       func(p *parts) error { return p.module.Close() },
-		"cuModuleGetFunction":  func(p *parts) error { return second(p.module.Function("add")) },
-		"cuFuncGetAttribute":   func(p *parts) error { return second(p.function.Info()) },
-		"cuFuncSetAttribute":   func(p *parts) error { return p.function.SetMaxDynamicShared(99 << 10) },
-		"cuFuncGetParamInfo":   func(p *parts) error { return paramInfo(p) },
-		"cuOccupancyMaxActiveBlocksPerMultiprocessor": func(p *parts) error {
-			return second(p.function.MaxActiveBlocks(128, 0))
-		},
+		"cuCtxSetCurrent":            func(p *parts) error { return p.context.Synchronize() },
+		"cuCtxSynchronize":           func(p *parts) error { return p.context.Synchronize() },
+		"cuMemGetInfo_v2":            func(p *parts) error { _, _, err := p.context.MemInfo(); return err },
+		"cuMemAlloc_v2":              func(p *parts) error { return second(p.context.Alloc(1)) },
+		"cuMemFree_v2":               free,
+		"cuMemHostAlloc":             func(p *parts) error { return second(p.context.AllocHost(1, false)) },
+		"cuMemFreeHost":              func(p *parts) error { return p.host.Close() },
+		"cuMemcpyHtoDAsync_v2":       func(p *parts) error { return p.stream.CopyToDevice(p.memory, p.host, 0, 16) },
+		"cuMemcpyDtoHAsync_v2":       func(p *parts) error { return p.stream.CopyToHost(p.host, 0, p.memory, 16) },
+		"cuMemcpyDtoDAsync_v2":       func(p *parts) error { return p.stream.CopyDevice(p.memory, p.memory+16, 16) },
+		"cuMemsetD8Async":            func(p *parts) error { return p.stream.Fill(p.memory, 1, 16) },
+		"cuMemsetD32Async":           func(p *parts) error { return p.stream.Fill32(p.memory, 1, 4) },
+		"cuModuleLoadDataEx":         func(p *parts) error { return second(p.context.LoadModule([]byte("\x7fELF"))) },
+		"cuModuleUnload":             func(p *parts) error { return p.module.Close() },
+		"cuModuleGetFunction":        func(p *parts) error { return second(p.module.Function("add")) },
+		"cuFuncGetAttribute":         func(p *parts) error { return second(p.function.Info()) },
+		"cuFuncSetAttribute":         func(p *parts) error { return p.function.SetMaxDynamicShared(99 << 10) },
+		"cuFuncGetParamInfo":         func(p *parts) error { return paramInfo(p) },
 		"cuStreamCreateWithPriority": func(p *parts) error { return second(p.context.NewStream(-1)) },
 		"cuStreamDestroy_v2":         func(p *parts) error { return p.stream.Close() },
 		"cuStreamSynchronize":        func(p *parts) error { return p.stream.Synchronize() },
-		"cuStreamQuery":              func(p *parts) error { return second(p.stream.Query()) },
 		"cuStreamWaitEvent":          func(p *parts) error { return p.stream.Wait(p.end) },
 		"cuEventCreate":              func(p *parts) error { return second(p.context.NewEvent(false)) },
 		"cuEventDestroy_v2":          func(p *parts) error { return p.end.Close() },
@@ -100,7 +90,6 @@ func uses(t testing.TB) map[string]func(*parts) error {
 		"cuStreamEndCapture":         func(p *parts) error { return second(p.stream.Capture(func() error { return nil })) },
 		"cuGraphInstantiate_v2":      func(p *parts) error { return second(p.graph.Instantiate()) },
 		"cuGraphLaunch":              func(p *parts) error { return p.exec.Launch(p.stream) },
-		"cuGraphExecUpdate":          func(p *parts) error { return p.exec.Update(p.graph) },
 		"cuGraphDestroy":             func(p *parts) error { return p.graph.Close() },
 		"cuGraphExecDestroy":         func(p *parts) error { return p.exec.Close() },
 		"cuTensorMapEncodeTiled":     func(p *parts) error { return second(p.context.EncodeTiled(tiled(p.memory))) },

@@ -27,7 +27,7 @@ func TestRealFault(t *testing.T) {
 	}
 	program := must(os.Executable())(t)
 	c := must(v.NewContext(driver.Block))(t)
-	r := newReal(t, c)
+	r := newReal(t, v, c)
 	for _, kernel := range []string{"fault", "stray"} {
 		child := exec.Command(program, "-test.run=^TestRealFault$", "-test.v")
 		child.Env = append(os.Environ(), faultKernel+"="+kernel)
@@ -47,7 +47,7 @@ func TestRealFault(t *testing.T) {
 // lose lets a kernel fail: the context must be lost, close, and leave the process without the device.
 func lose(t *testing.T, v *driver.Device, kernel string) {
 	c := must(v.NewContext(driver.Block))(t)
-	r := newReal(t, c)
+	r := newReal(t, v, c)
 	var args []any
 	if kernel == "stray" {
 		args = append(args, driver.Ptr(64))

@@ -11,7 +11,7 @@ import (
 func (r *real) sharedMemory(t *testing.T) {
 	f := must(r.module.Function("large"))(t)
 	c := realShape
-	c.Grid.X, c.DynamicShared = 1, r.context.Device().SharedPerBlock
+	c.Grid.X, c.DynamicShared = 1, r.device.SharedPerBlock
 	if _, err := f.Prepare(c); err == nil || !strings.Contains(err.Error(), "SetMaxDynamicShared") {
 		t.Errorf("error is %v", err)
 	}
@@ -25,7 +25,7 @@ func (r *real) sharedMemory(t *testing.T) {
 
 // capability9 encodes a tensor map.
 func (r *real) capability9(t *testing.T) {
-	v := r.context.Device()
+	v := r.device
 	if !v.Capability.AtLeast(9, 0) {
 		t.Skipf("capability is %v", v.Capability)
 	}
@@ -56,19 +56,4 @@ func (r *real) outOfMemory(t *testing.T) {
 	}
 	t.Log(err)
 	r.sums(t, realCount, func() error { return r.stream.Launch(r.add) })
-}
-
-func (r *real) registered(t *testing.T) {
-	b := make([]byte, 1<<20)
-	for i := range b {
-		b[i] = byte(i * 7)
-	}
-	h := must(r.context.RegisterHost(b, false))(t)
-	p := must(r.context.Alloc(1 << 20))(t)
-	out := make([]byte, 1<<20)
-	err := errors.Join(r.stream.CopyToDevice(p, h, 0, 1<<20), r.stream.Synchronize(), r.context.CopyToHost(out, p), h.Close(),
-		r.context.Free(p))
-	if err != nil || string(out) != string(b) {
-		t.Errorf("copies differ, error %v", err)
-	}
 }

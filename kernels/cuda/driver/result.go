@@ -45,7 +45,6 @@ const (
 	MPSClientTerminated  Result = 810
 	CaptureUnsupported   Result = 900
 	CaptureInvalidated   Result = 901
-	GraphUpdateFailure   Result = 910
 	ExternalDevice       Result = 911
 	Unknown              Result = 999
 )

@@ -1,9 +1,6 @@
 package driver
 
-import (
-	"errors"
-	"unsafe"
-)
+import "unsafe"
 
 // Stream is a queue of work: in order within itself, with no order towards other streams but by events. Work given to it runs
 // after the call has returned; faults come out of later calls.
@@ -12,7 +9,7 @@ type Stream struct {
 	handle  uintptr
 }
 
-const streamNonBlocking = 1 // not ordered with the legacy default stream, which only the synchronous copies use
+const streamNonBlocking = 1 // not ordered with the legacy default stream, which this package never uses
 
 // NewStream returns a stream. Priority 0 is the normal one, lower numbers go first; what the device does not have is clamped.
 func (c *Context) NewStream(priority int) (*Stream, error) {
@@ -32,19 +29,6 @@ func (s *Stream) Close() error {
 
 // Synchronize waits until the stream's work is done, without keeping other goroutines from running.
 func (s *Stream) Synchronize() error { return s.context.call(cuStreamSynchronize, s.handle) }
-
-// Query reports whether the stream's work is done, without waiting.
-func (s *Stream) Query() (done bool, err error) {
-	return ready(s.context.call(cuStreamQuery, s.handle))
-}
-
-// ready turns the result of a query into an answer.
-func ready(err error) (bool, error) {
-	if errors.Is(err, NotReady) {
-		return false, nil
-	}
-	return err == nil, err
-}
 
 // Wait makes later work of the stream wait for the work that e was recorded after. It may belong to another stream.
 func (s *Stream) Wait(e *Event) error {

@@ -20,11 +20,6 @@ const (
 	cuMemFree
 	cuMemHostAlloc
 	cuMemFreeHost
-	cuMemHostRegister
-	cuMemHostUnregister
-	cuMemcpyHtoD
-	cuMemcpyDtoH
-	cuMemcpyDtoD
 	cuMemcpyHtoDAsync
 	cuMemcpyDtoHAsync
 	cuMemcpyDtoDAsync
@@ -35,11 +30,9 @@ const (
 	cuModuleGetFunction
 	cuFuncGetAttribute
 	cuFuncSetAttribute
-	cuOccupancyMaxActiveBlocksPerMultiprocessor
 	cuStreamCreateWithPriority
 	cuStreamDestroy
 	cuStreamSynchronize
-	cuStreamQuery
 	cuStreamWaitEvent
 	cuEventCreate
 	cuEventDestroy
@@ -52,7 +45,6 @@ const (
 	cuStreamEndCapture
 	cuGraphInstantiate
 	cuGraphLaunch
-	cuGraphExecUpdate
 	cuGraphDestroy
 	cuGraphExecDestroy
 
@@ -82,11 +74,6 @@ var required = map[symbol]string{
 	cuMemFree:                  "cuMemFree_v2",
 	cuMemHostAlloc:             "cuMemHostAlloc",
 	cuMemFreeHost:              "cuMemFreeHost",
-	cuMemHostRegister:          "cuMemHostRegister_v2",
-	cuMemHostUnregister:        "cuMemHostUnregister",
-	cuMemcpyHtoD:               "cuMemcpyHtoD_v2",
-	cuMemcpyDtoH:               "cuMemcpyDtoH_v2",
-	cuMemcpyDtoD:               "cuMemcpyDtoD_v2",
 	cuMemcpyHtoDAsync:          "cuMemcpyHtoDAsync_v2",
 	cuMemcpyDtoHAsync:          "cuMemcpyDtoHAsync_v2",
 	cuMemcpyDtoDAsync:          "cuMemcpyDtoDAsync_v2",
@@ -100,7 +87,6 @@ var required = map[symbol]string{
 	cuStreamCreateWithPriority: "cuStreamCreateWithPriority",
 	cuStreamDestroy:            "cuStreamDestroy_v2",
 	cuStreamSynchronize:        "cuStreamSynchronize",
-	cuStreamQuery:              "cuStreamQuery",
 	cuStreamWaitEvent:          "cuStreamWaitEvent",
 	cuEventCreate:              "cuEventCreate",
 	cuEventDestroy:             "cuEventDestroy_v2",
@@ -113,10 +99,8 @@ var required = map[symbol]string{
 	cuStreamEndCapture:         "cuStreamEndCapture",
 	cuGraphInstantiate:         "cuGraphInstantiate_v2",
 	cuGraphLaunch:              "cuGraphLaunch",
-	cuGraphExecUpdate:          "cuGraphExecUpdate",
 	cuGraphDestroy:             "cuGraphDestroy",
 	cuGraphExecDestroy:         "cuGraphExecDestroy",
-	cuOccupancyMaxActiveBlocksPerMultiprocessor: "cuOccupancyMaxActiveBlocksPerMultiprocessor",
 }
 
 // optional lists the functions that came later, with the CUDA version that brought them.

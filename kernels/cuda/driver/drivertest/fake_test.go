@@ -13,14 +13,22 @@ import (
 func TestProblems(t *testing.T) {
 	for want, mistake := range map[string]func(*Fake, *driver.Context, driver.Ptr) error{
 		"cuMemFree_v2: argument 0 is 0x1, want a memory": func(_ *Fake, c *driver.Context, _ driver.Ptr) error { return c.Free(1) },
-		"cuMemcpyHtoD_v2: 9 bytes at 0x7f0000000000 are in no allocation": func(_ *Fake, c *driver.Context, p driver.Ptr) error {
-			return c.CopyToDevice(p, make([]byte, 9))
+		"cuMemcpyHtoDAsync_v2: 9 bytes at 0x7f0000000000 are in no allocation": func(_ *Fake, c *driver.Context, p driver.Ptr) error {
+			return copies(c, func(s *driver.Stream, h *driver.HostMemory) error { return s.CopyToDevice(p, h, 0, 9) })
 		},
-		"cuMemcpyDtoH_v2: 1 bytes at 0x7f0000000008 are in no allocation": func(_ *Fake, c *driver.Context, p driver.Ptr) error {
-			return c.CopyToHost(make([]byte, 1), p+8)
+		"cuMemcpyDtoHAsync_v2: 1 bytes at 0x7f0000000008 are in no allocation": func(_ *Fake, c *driver.Context, p driver.Ptr) error {
+			return copies(c, func(s *driver.Stream, h *driver.HostMemory) error { return s.CopyToHost(h, 0, p+8, 1) })
 		},
-		"cuMemFree_v2: argument 0 is a memory of another context": func(_ *Fake, c *driver.Context, p driver.Ptr) error {
-			other, err := c.Device().NewContext(driver.Auto)
+		"cuMemFree_v2: argument 0 is a memory of another context": func(f *Fake, _ *driver.Context, p driver.Ptr) error {
+			d, err := driver.New(f)
+			if err != nil {
+				return err
+			}
+			v, err := d.Device(0)
+			if err != nil {
+				return err
+			}
+			other, err := v.NewContext(driver.Auto)
 			if err != nil {
 				return err
 			}
@@ -58,6 +66,19 @@ func TestProblems(t *testing.T) {
 			t.Errorf("problems are %q, want %q", got, want)
 		}
 	}
+}
+
+// copies runs use with a stream and 16 bytes of host memory.
+func copies(c *driver.Context, use func(*driver.Stream, *driver.HostMemory) error) error {
+	s, err := c.NewStream(0)
+	if err != nil {
+		return err
+	}
+	h, err := c.AllocHost(16, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(s, h), h.Close(), s.Close())
 }
 
 func contextWithMemory(t *testing.T, f *Fake) (*driver.Context, driver.Ptr) {

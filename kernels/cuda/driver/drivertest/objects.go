@@ -14,7 +14,6 @@ const (
 	contextKind kind = "context"
 	memory      kind = "memory"
 	host        kind = "host memory"
-	registered  kind = "registered memory"
 	module      kind = "module"
 	function    kind = "function"
 	stream      kind = "stream"
@@ -105,7 +104,7 @@ func deviceName(f *Fake, i *invocation) driver.Result {
 func deviceAttribute(f *Fake, i *invocation) driver.Result {
 	d := f.Devices[i.args[2]]
 	values := map[uintptr]int{16: d.Multiprocessors, 38: d.L2, 75: d.Capability.Major, 76: d.Capability.Minor,
-		97: d.SharedPerBlock, 113: 1}
+		97: d.SharedPerBlock}
 	v, ok := values[i.args[1]]
 	if !ok {
 		return f.problem(i.name, driver.InvalidValue, "attribute %d is unknown to the fake", i.args[1])
@@ -175,12 +174,6 @@ func allocateHost(f *Fake, i *invocation) driver.Result {
 	p := unsafe.Pointer(&b[0])
 	*at[unsafe.Pointer](i.args[0]) = p
 	f.objects[uintptr(p)] = &object{kind: host, parent: f.current[thread()], bytes: b}
-	return driver.Success
-}
-
-func register(f *Fake, i *invocation) driver.Result {
-	f.objects[i.args[0]] = &object{kind: registered, parent: f.current[thread()],
-		bytes: unsafe.Slice(at[byte](i.args[0]), int(i.args[1]))}
 	return driver.Success
 }
 

@@ -10,22 +10,19 @@ import (
 
 // node is work that a stream was given: it runs at once, or as part of a graph.
 type node struct {
-	name   string // of the call, or of the kernel
 	launch *Launch
 	run    func()
 }
 
-// give runs work, or records it if the stream captures. Stream 0 is the default one, of the synchronous calls.
+// give runs work, or records it if the stream captures.
 func (f *Fake) give(i *invocation, s uintptr, n node) driver.Result {
-	if s != 0 {
-		o := f.objects[s]
-		if o == nil || o.kind != stream || f.objects[o.parent] != i.context {
-			return f.problem(i.name, driver.InvalidHandle, "%#x is no stream of the context", s)
-		}
-		if o.capture != nil {
-			o.capture.nodes = append(o.capture.nodes, n)
-			return driver.Success
-		}
+	o := f.objects[s]
+	if o == nil || o.kind != stream || f.objects[o.parent] != i.context {
+		return f.problem(i.name, driver.InvalidHandle, "%#x is no stream of the context", s)
+	}
+	if o.capture != nil {
+		o.capture.nodes = append(o.capture.nodes, n)
+		return driver.Success
 	}
 	f.run(n)
 	return driver.Success
@@ -38,14 +35,6 @@ func (f *Fake) run(n node) {
 	if n.launch != nil {
 		f.launches = append(f.launches, *n.launch)
 	}
-}
-
-// optionalStream is argument a of the asynchronous form of a call, 0 for the synchronous one.
-func (i *invocation) optionalStream(a int) uintptr {
-	if len(i.args) > a {
-		return i.args[a]
-	}
-	return 0
 }
 
 // transfer returns a copy whose destination, source or both are device memory.
@@ -61,7 +50,7 @@ func transfer(toDevice, fromDevice bool) func(*Fake, *invocation) driver.Result 
 		if dst == nil || src == nil {
 			return driver.InvalidValue
 		}
-		return f.give(i, i.optionalStream(3), node{name: i.name, run: func() { copy(dst, src) }})
+		return f.give(i, i.args[3], node{run: func() { copy(dst, src) }})
 	}
 }
 
@@ -76,7 +65,7 @@ func fill(width int) func(*Fake, *invocation) driver.Result {
 			return driver.InvalidValue
 		}
 		element := binary.LittleEndian.AppendUint32(nil, uint32(i.args[1]))[:width]
-		return f.give(i, i.args[3], node{name: i.name, run: func() { copy(dst, bytes.Repeat(element, len(dst)/width)) }})
+		return f.give(i, i.args[3], node{run: func() { copy(dst, bytes.Repeat(element, len(dst)/width)) }})
 	}
 }
 
@@ -101,7 +90,7 @@ func recordEvent(f *Fake, i *invocation) driver.Result {
 	if r != driver.Success {
 		return r
 	}
-	return f.give(i, i.args[1], node{name: i.name, run: func() { e.recorded = true }})
+	return f.give(i, i.args[1], node{run: func() { e.recorded = true }})
 }
 
 func useEvent(f *Fake, i *invocation) driver.Result {
@@ -149,7 +138,7 @@ func (f *Fake) launch(i *invocation, arguments uintptr, l Launch) driver.Result 
 		l.Arguments = append(l.Arguments, bytes.Clone(unsafe.Slice(at[byte](p), size)))
 	}
 	kept := l
-	return f.give(i, l.Stream, node{name: o.name, launch: &kept})
+	return f.give(i, l.Stream, node{launch: &kept})
 }
 
 func beginCapture(f *Fake, i *invocation) driver.Result {
@@ -195,27 +184,5 @@ func launchGraph(f *Fake, i *invocation) driver.Result {
 			return r
 		}
 	}
-	return driver.Success
-}
-
-// updateGraph takes a graph with the same calls and kernels in the same order.
-func updateGraph(f *Fake, i *invocation) driver.Result {
-	x, r := f.get(i, 0, graphExec)
-	if r != driver.Success {
-		return r
-	}
-	g, r := f.get(i, 1, graph)
-	if r != driver.Success {
-		return r
-	}
-	same := len(g.nodes) == len(x.nodes)
-	for n := 0; same && n < len(g.nodes); n++ {
-		same = g.nodes[n].name == x.nodes[n].name
-	}
-	if !same {
-		*at[uint32](i.args[3]) = 2
-		return driver.GraphUpdateFailure
-	}
-	x.nodes = g.nodes
 	return driver.Success
 }
