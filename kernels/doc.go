@@ -9,5 +9,5 @@
 // checkpoint's layout: convolutions [out, in, kh, kw], linear layers [out, in].
 //
 // To add an operation: the spec with its shape rule and FLOP count here, the obvious version in kernels/ref, a case
-// at real shapes in kernels/kerneltest, the call in nn (with its decomposed form), then the devices.
+// at real shapes in kernels/cases, the call in nn (with its decomposed form), then the devices.
 package kernels

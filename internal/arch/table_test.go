@@ -33,9 +33,18 @@ var table = map[string]rule{
 	"kernels/cuda/gen":               {},
 	"kernels/cuda/driver":            {outside: map[string]string{"github.com/ebitengine/purego": "finds libcuda at run time, without cgo"}},
 	"kernels/cuda/driver/drivertest": {own: map[string]string{"kernels/cuda/driver": "stands in for libcuda in tests"}},
-	"kernels/kerneltest": {own: map[string]string{
+	"kernels/cases": {own: map[string]string{
 		"kernels":     contract,
-		"kernels/ref": "the oracle that a device is compared with",
+		"kernels/ref": "the tensors that the oracle takes",
+	}},
+	"kernels/kerneltest": {own: map[string]string{
+		"kernels":       contract,
+		"kernels/cases": "the table that a device is checked against",
+		"kernels/ref":   "the oracle that a device is compared with",
+	}},
+	"kernels/kernelbench": {own: map[string]string{
+		"kernels":       contract,
+		"kernels/cases": "the table whose real shapes are timed",
 	}},
 
 	"nn": {
@@ -96,19 +105,19 @@ var table = map[string]rule{
 	}},
 	"cmd/goxl": {
 		own: map[string]string{
-			"internal/cli":       "flags that both commands share",
-			"internal/picture":   "PNG files with the facts of a run",
-			"kernels":            "bench and inspect speak of operations and dtypes",
-			"kernels/cpu":        "bench names the processor's variants",
-			"kernels/kerneltest": "bench times its table of cases",
-			"models/clip":        "bench builds a single model",
-			"models/sdxl":        "what it runs",
-			"models/unet":        "bench builds a single model",
-			"models/vae":         "bench builds a single model",
-			"nn":                 "bench times a compiled program",
-			"nn/weights":         "inspect, synth, and files of latents",
-			"scheduler":          "names of samplers",
-			"tokenizer":          "bench counts tokens",
+			"internal/cli":        "flags that both commands share",
+			"internal/picture":    "PNG files with the facts of a run",
+			"kernels":             "bench and inspect speak of operations and dtypes",
+			"kernels/cpu":         "bench names the processor's variants",
+			"kernels/kernelbench": "bench times the kernels",
+			"models/clip":         "bench builds a single model",
+			"models/sdxl":         "what it runs",
+			"models/unet":         "bench builds a single model",
+			"models/vae":          "bench builds a single model",
+			"nn":                  "bench times a compiled program",
+			"nn/weights":          "inspect, synth, and files of latents",
+			"scheduler":           "names of samplers",
+			"tokenizer":           "bench counts tokens",
 		},
 		outside: map[string]string{
 			"github.com/schollz/progressbar/v3": "progress on a terminal",
@@ -135,17 +144,19 @@ var testOutside = map[string]string{"github.com/google/go-cmp": "differences one
 
 // only names who alone may import a path outside its tests, whatever the table says: the walls of the house.
 var only = map[string][]string{
-	"gorgonia.org/gorgonia":            {"nn"},
-	"gorgonia.org/tensor":              {"nn"},
-	modulePath + "/kernels/cpu":        {"cmd/goxl", "cmd/server", "internal/cli"},
-	modulePath + "/kernels/cuda":       {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
-	modulePath + "/models/demo":        {"internal/cli"},
-	modulePath + "/server":             {"cmd/server"},
-	modulePath + "/server/process":     {"cmd/server"},
-	"github.com/google/uuid":           {"server"},
-	modulePath + "/internal/golden":    {},
-	modulePath + "/internal/require":   {},
-	modulePath + "/kernels/kerneltest": {"cmd/goxl"},
+	"gorgonia.org/gorgonia":             {"nn"},
+	"gorgonia.org/tensor":               {"nn"},
+	modulePath + "/kernels/cpu":         {"cmd/goxl", "cmd/server", "internal/cli"},
+	modulePath + "/kernels/cuda":        {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
+	modulePath + "/models/demo":         {"internal/cli"},
+	modulePath + "/server":              {"cmd/server"},
+	modulePath + "/server/process":      {"cmd/server"},
+	"github.com/google/uuid":            {"server"},
+	modulePath + "/internal/golden":     {},
+	modulePath + "/internal/require":    {},
+	modulePath + "/kernels/cases":       {"kernels/kernelbench", "kernels/kerneltest"},
+	modulePath + "/kernels/kerneltest":  {},
+	modulePath + "/kernels/kernelbench": {"cmd/goxl"},
 }
 
 // longFiles may exceed maxLines. Generated files may anyway.

@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
-	"github.com/goxl/goxl/kernels/kerneltest"
 )
 
 // fakeDevice is a device on a libcuda that runs no kernels, and a check that everything made on it is gone when the test ends.
@@ -114,7 +114,7 @@ func (z zeros) Tensor(name string) (kernels.DType, []int, []byte, error) {
 }
 
 // planOf is one case of the conformance table as a plan.
-func planOf(t *testing.T, c kerneltest.Case) *kernels.Plan {
+func planOf(t *testing.T, c cases.Case) *kernels.Plan {
 	t.Helper()
 	outs, err := c.Spec.Infer(c.In)
 	if err != nil {
@@ -142,8 +142,8 @@ func planOf(t *testing.T, c kerneltest.Case) *kernels.Plan {
 // memory and lifetimes.
 func TestLaunches(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 4<<30)
-	cases := 0
-	for _, c := range kerneltest.Cases() {
+	compiled := 0
+	for _, c := range cases.All() {
 		var bytes int64
 		for _, in := range c.In {
 			bytes += in.Bytes()
@@ -151,7 +151,7 @@ func TestLaunches(t *testing.T) {
 		if bytes > 16<<20 {
 			continue
 		}
-		cases++
+		compiled++
 		if !d.Supports(c.Spec, c.In) {
 			t.Errorf("%s is not supported", c.Name)
 			continue
@@ -161,7 +161,7 @@ func TestLaunches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prog, err := d.Compile(p, w, kernels.Options{Precision: []kernels.DType{kernels.F16, kernels.BF16}[cases%2]})
+		prog, err := d.Compile(p, w, kernels.Options{Precision: []kernels.DType{kernels.F16, kernels.BF16}[compiled%2]})
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
@@ -181,7 +181,7 @@ func TestLaunches(t *testing.T) {
 			t.Errorf("%s: %d bytes of shared memory", l.Kernel, l.DynamicShared)
 		}
 	}
-	t.Logf("%d cases, %d launches", cases, len(f.Launches()))
+	t.Logf("%d compiled, %d launches", compiled, len(f.Launches()))
 }
 
 // chain is a plan with something of every role: y = linear(x + linear(request)) goes out, and a state moves by it.

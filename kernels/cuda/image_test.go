@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/kerneltest"
+	"github.com/goxl/goxl/kernels/cases"
 )
 
 // TestManifest ties the committed images to the sources that they were made from.
@@ -128,7 +128,7 @@ func TestSharedMemory(t *testing.T) {
 			}
 		}
 		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
-			for _, c := range kerneltest.Cases() {
+			for _, c := range cases.All() {
 				p := planOf(t, c)
 				check(modelPlan{p, sourceOf(p)}, precision)
 			}

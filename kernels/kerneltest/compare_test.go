@@ -74,7 +74,7 @@ func TestFirstBad(t *testing.T) {
 	for _, test := range []struct {
 		v    []float32
 		want int
-	}{{nil, -1}, {[]float32{0, big, -big, 1e-45}, -1}, {[]float32{1, inf}, 1}, {[]float32{-inf}, 0}, {[]float32{1, 2, nan[0], inf}, 2}} {
+	}{{nil, -1}, {[]float32{0, big, -big, 1e-45}, -1}, {[]float32{1, inf}, 1}, {[]float32{-inf}, 0}, {[]float32{1, 2, nan, inf}, 2}} {
 		if got := firstBad(test.v); got != test.want {
 			t.Errorf("firstBad(%v) = %d, want %d", test.v, got, test.want)
 		}

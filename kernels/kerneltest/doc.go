@@ -1,5 +1,4 @@
-// Package kerneltest is one table of operations, at the shapes of Stable Diffusion XL and at odd ones, from which every
-// device is checked ([Run]) and timed ([Bench]) through the public contract alone.
+// Package kerneltest checks any device against the table of kernels/cases ([Run]) through the public contract alone.
 //
 // # Tolerance
 //
@@ -18,9 +17,8 @@
 // In a 16-bit precision every input is representable in it; the yardstick rounds weights, and its results, to that precision, and the floor grows by
 // half a unit of it, the rounding of one result.
 //
-// The table has two parts. The small cases are of every operation and fusion at odd shapes, and take seconds: go test
-// runs them on every variant of a device. The real ones have the shapes of the published models, and take minutes on a
-// CPU: make conformance.
+// The small cases take seconds: go test runs them on every variant of a device. The real ones take minutes on a CPU: make
+// conformance.
 //
 // NaN and Inf are looked for before anything else, in the whole of every output. Printed with every case: the share of the budget used.
 package kerneltest

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 )
 
 // Judged rows and columns of an output at a real shape.
@@ -16,7 +17,7 @@ const (
 
 // elements chooses what is judged of an output of the shape: nil, all, of small ones; else a grid of rows (all axes but the last) and columns,
 // ascending, that holds the corners, edges of tiles and of the image, and seeded random ones.
-func (c Case) elements(shape []int) []int {
+func elements(c cases.Case, shape []int) []int {
 	if !c.Big {
 		return nil
 	}

@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/ref"
 )
+
+// nan is what a result must not be.
+var nan = float32(math.NaN())
 
 // fake is a device whose arithmetic is kernels/ref's, with faults on demand.
 type fake struct {
@@ -21,12 +26,11 @@ type fake struct {
 	blind    bool                                              // bad ids go unnoticed
 	lost     bool                                              // Finite complains
 	refuses  func(kernels.Spec) bool
-	peak     float64
 	open     int // programs and weights not closed
 }
 
 func (d *fake) Info() kernels.Info {
-	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}, PeakFLOPS: d.peak}
+	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}}
 }
 
 func (d *fake) Supports(s kernels.Spec, _ []kernels.Tensor) bool {
@@ -99,11 +103,11 @@ func widen(dst []float32, dtype kernels.DType, data []byte) {
 func (p *fakeProgram) memory(v kernels.Value) []byte {
 	switch x := p.values[v]; {
 	case x.I != nil:
-		return bytesOf(x.I)
+		return cases.Bytes(x.I)
 	case x.B != nil:
 		return x.B
 	}
-	return bytesOf(p.values[v].F)
+	return cases.Bytes(p.values[v].F)
 }
 
 func (p *fakeProgram) Write(v kernels.Value, data []byte) error {

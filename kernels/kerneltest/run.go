@@ -5,18 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/ref"
 )
-
-// Cases returns the whole table. Names are unique.
-func Cases() []Case { return append(oddCases(), realCases()...) }
 
 // Part is a part of the table.
 type Part int
@@ -52,19 +49,20 @@ func Run(t testing.TB, d kernels.Device, o RunOptions) {
 	t.Helper()
 	precision := o.Precision
 	if precision == 0 {
-		precision = defaultPrecision(d)
+		precision = cases.Precision(d)
 	}
-	cases, err := choice(Cases(), o.Filter, func(c Case) bool {
-		return !(o.Only == Small && c.Big) && !(o.Only == Real && !c.Big) && !(c.Slow && !o.Thorough) && !(precision == kernels.F16 && c.Wide) // whose inputs are infinite in float16
+	chosen, err := cases.Match(cases.All(), o.Filter, func(c cases.Case) bool {
+		return !(o.Only == Small && c.Big) && !(o.Only == Real && !c.Big) && !(c.Slow && !o.Thorough) &&
+			!(precision == kernels.F16 && c.Wide) // whose inputs are infinite in float16
 	})
 	if err != nil {
 		t.Fatal(err)
 		return
 	}
 	var most Share
-	for _, c := range cases {
+	for _, c := range chosen {
 		one := func(t testing.TB) {
-			share, err := c.check(context.Background(), d, precision, o)
+			share, err := check(context.Background(), c, d, precision, o)
 			if err != nil {
 				t.Errorf("%s (%T%+v): %v", c.Name, c.Spec, c.Spec, err)
 				return
@@ -78,77 +76,57 @@ func Run(t testing.TB, d kernels.Device, o RunOptions) {
 			one(t)
 		}
 	}
-	t.Logf("%s in %v: %d cases, at most %v of the budget", d.Info().Name, precision, len(cases), most)
-}
-
-// choice filters cases; none at all is an error.
-func choice(cases []Case, filter string, keep func(Case) bool) ([]Case, error) {
-	pattern, err := regexp.Compile(filter)
-	if err != nil {
-		return nil, fmt.Errorf("filter: %w", err)
-	}
-	cases = slices.DeleteFunc(cases, func(c Case) bool { return !keep(c) || !pattern.MatchString(c.Name) })
-	if len(cases) == 0 {
-		return nil, fmt.Errorf("filter %q matches no case", filter)
-	}
-	return cases, nil
-}
-
-func defaultPrecision(d kernels.Device) kernels.DType {
-	if p := d.Info().Precisions; len(p) > 0 {
-		return p[0]
-	}
-	return kernels.F32
+	t.Logf("%s in %v: %d cases, at most %v of the budget", d.Info().Name, precision, len(chosen), most)
 }
 
 // errDeclined is a device's refusal that nobody allowed.
 var errDeclined = errors.New("the device does not support it")
 
 // check runs one case.
-func (c Case) check(ctx context.Context, d kernels.Device, precision kernels.DType, o RunOptions) (share Share, err error) {
+func check(ctx context.Context, c cases.Case, d kernels.Device, precision kernels.DType, o RunOptions) (share Share, err error) {
 	if !d.Supports(c.Spec, c.In) {
 		if o.MayDecline != nil && o.MayDecline(c.Spec) {
 			return Share{}, nil
 		}
 		return Share{}, errDeclined
 	}
-	data, tensors := c.operands(precision)
-	if c.bytes() > 1<<28 {
+	data, tensors := c.Operands(precision)
+	if c.InputBytes() > 1<<28 {
 		defer debug.FreeOSMemory() // hundreds of megabytes for each of a few cases, and only for it
 	}
-	b, err := c.compile(d, precision, data)
+	f, err := c.Compile(d, precision, data)
 	if err != nil {
 		return Share{}, err
 	}
 	defer func() {
-		if e := b.close(); err == nil {
+		if e := f.Close(); err == nil {
 			err = e
 		}
 	}()
 	if c.Fails {
-		if err := b.program.Run(ctx); err != nil {
+		if err := f.Program.Run(ctx); err != nil {
 			return Share{}, nil
 		}
-		if err := b.wait(ctx); err == nil {
+		if err := f.Wait(ctx); err == nil {
 			return Share{}, errors.New("the run ended without the error that its inputs call for")
 		}
 		return Share{}, nil
 	}
-	outs, err := b.run(ctx)
+	outs, err := run(ctx, f)
 	if err != nil {
 		return Share{}, err
 	}
-	if err := b.program.Finite(ctx); err != nil {
+	if err := f.Program.Finite(ctx); err != nil {
 		return Share{}, fmt.Errorf("finite outputs, but Finite says: %w", err)
 	}
-	if err := b.untouched(ctx); err != nil {
+	if err := f.Untouched(ctx); err != nil {
 		return Share{}, err
 	}
 	if flops := c.Spec.FLOPs(c.In); o.Thorough || !c.Big || float64(flops) < repeatLimit {
-		if err := b.write(); err != nil {
+		if err := f.Write(); err != nil {
 			return Share{}, err
 		}
-		again, err := b.run(ctx)
+		again, err := run(ctx, f)
 		if err != nil {
 			return Share{}, fmt.Errorf("second run: %w", err)
 		}
@@ -159,7 +137,7 @@ func (c Case) check(ctx context.Context, d kernels.Device, precision kernels.DTy
 		}
 	}
 	for k, got := range outs {
-		s, err := c.judge(tensors, k, b.plan.Tensors[b.out[k]].Shape, got, precision)
+		s, err := judge(c, tensors, k, f.Plan.Tensors[f.Out[k]].Shape, got, precision)
 		if err != nil {
 			return share, fmt.Errorf("output %d: %w", k, err)
 		}
@@ -168,24 +146,15 @@ func (c Case) check(ctx context.Context, d kernels.Device, precision kernels.DTy
 	return share, nil
 }
 
-// bytes is the dense size of all inputs.
-func (c Case) bytes() int64 {
-	var n int64
-	for _, t := range c.In {
-		n += t.Bytes()
-	}
-	return n
-}
-
 // run runs the program and returns all outputs, which are finite.
-func (b *fixture) run(ctx context.Context) ([][]float32, error) {
-	if err := b.program.Run(ctx); err != nil {
+func run(ctx context.Context, f *cases.Fixture) ([][]float32, error) {
+	if err := f.Program.Run(ctx); err != nil {
 		return nil, fmt.Errorf("run: %w", err)
 	}
-	outs := make([][]float32, len(b.out))
-	for k, v := range b.out {
+	outs := make([][]float32, len(f.Out))
+	for k, v := range f.Out {
 		var err error
-		if outs[k], err = b.read(ctx, v); err != nil {
+		if outs[k], err = f.Read(ctx, v); err != nil {
 			return nil, err
 		}
 		if i := firstBad(outs[k]); i >= 0 {
@@ -206,8 +175,8 @@ func differs(a, b []float32) int {
 }
 
 // judge compares an output with the truth.
-func (c Case) judge(in []ref.Tensor, out int, shape []int, got []float32, precision kernels.DType) (Share, error) {
-	elems := c.elements(shape)
+func judge(c cases.Case, in []ref.Tensor, out int, shape []int, got []float32, precision kernels.DType) (Share, error) {
+	elems := elements(c, shape)
 	if elems == nil {
 		elems = make([]int, len(got))
 		for i := range elems {
@@ -222,10 +191,10 @@ func (c Case) judge(in []ref.Tensor, out int, shape []int, got []float32, precis
 	var wideErr, plainErr error
 	wg.Go(func() {
 		if j.Want, wideErr = ref.Eval(c.Spec, in, out, elems); wideErr == nil {
-			j.Scale, wideErr = c.scales(in, out, elems, j.Want)
+			j.Scale, wideErr = scales(c, in, out, elems, j.Want)
 		}
 	})
-	wg.Go(func() { j.Plain, plainErr = c.plain(in, out, elems, precision) })
+	wg.Go(func() { j.Plain, plainErr = plain(c, in, out, elems, precision) })
 	wg.Wait()
 	if err := errors.Join(wideErr, plainErr); err != nil {
 		return Share{}, err
@@ -234,19 +203,19 @@ func (c Case) judge(in []ref.Tensor, out int, shape []int, got []float32, precis
 }
 
 // plain is the yardstick: float32, from weights rounded to the precision and to a result rounded to it.
-func (c Case) plain(in []ref.Tensor, out int, elems []int, precision kernels.DType) ([]float32, error) {
+func plain(c cases.Case, in []ref.Tensor, out int, elems []int, precision kernels.DType) ([]float32, error) {
 	if precision != kernels.F32 {
 		in = slices.Clone(in)
 		for k, t := range c.In {
 			if t.Role == kernels.Weight && t.DType != precision {
 				in[k].F = slices.Clone(in[k].F)
-				narrow(in[k].F, precision)
+				cases.Round(in[k].F, precision)
 			}
 		}
 	}
 	y, err := ref.Eval32(c.Spec, in, out, elems)
 	if err == nil && precision != kernels.F32 {
-		narrow(y, precision)
+		cases.Round(y, precision)
 	}
 	return y, err
 }

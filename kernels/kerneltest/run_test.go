@@ -1,14 +1,12 @@
 package kerneltest
 
 import (
-	"context"
 	"math"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/ref"
 )
 
@@ -92,11 +90,11 @@ func TestBroken(t *testing.T) {
 		})}, "beyond its budget"},
 		{"a row not written", "conv/tile edges$", fake{result: onFirst(func(_ int, y []float32) { clear(y[len(y)-97:]) })}, "beyond its budget"},
 		{"last output wrong", "solver/history 2 clip 0$", fake{result: func(_ int, _ kernels.Spec, outs [][]float32) { outs[2][0] += 1e-3 }}, "output 2"},
-		{"NaN", "add/odd 17", fake{result: onFirst(func(_ int, y []float32) { y[3] = nan[0] })}, "element 3 is NaN"},
+		{"NaN", "add/odd 17", fake{result: onFirst(func(_ int, y []float32) { y[3] = nan })}, "element 3 is NaN"},
 		{"Inf", "add/odd 17", fake{result: onFirst(func(_ int, y []float32) { y[3] = float32(math.Inf(-1)) })}, "element 3 is -Inf"},
-		{"NaN outside the judged", "scale/1024", fake{result: onFirst(func(_ int, y []float32) { y[12345] = nan[0] })}, "element 12345 is NaN"},
+		{"NaN outside the judged", "scale/1024", fake{result: onFirst(func(_ int, y []float32) { y[12345] = nan })}, "element 12345 is NaN"},
 		{"moved data rounded", "concat/odd 17", fake{result: onFirst(func(_ int, y []float32) { y[0] *= 1 + 0x1p-22 })}, "beyond its budget"},
-		{"bf16 for fp32", "linear/rows 8", fake{result: onFirst(func(_ int, y []float32) { narrow(y, kernels.BF16) })}, "beyond its budget"},
+		{"bf16 for fp32", "linear/rows 8", fake{result: onFirst(func(_ int, y []float32) { cases.Round(y, kernels.BF16) })}, "beyond its budget"},
 		{"tanh GELU", "activate/odd gelu 130", fake{compute: tanhGELU}, "beyond its budget"},
 		{"cancelling variance", "layernorm/large mean", fake{compute: naiveNorm}, "beyond its budget"},
 		{"unlike runs", "linear/rows 8", fake{result: onFirst(func(run int, y []float32) {
@@ -136,150 +134,4 @@ func TestMayDecline(t *testing.T) {
 	if len(r.errors) != 0 {
 		t.Error(r.errors)
 	}
-}
-
-// sleeping is a device whose nodes take as long as is said, on the clock of a synctest bubble, where arithmetic takes
-// no time: figures of it are exact on any machine.
-func sleeping(took func(kernels.Spec) time.Duration) *fake {
-	return &fake{peak: 1e12, result: func(_ int, s kernels.Spec, _ [][]float32) { time.Sleep(took(s)) }}
-}
-
-// TestBench times a case and checks the arithmetic of the figure.
-func TestBench(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := sleeping(func(kernels.Spec) time.Duration { return 500 * time.Microsecond })
-		var reported int
-		figures, err := Bench(t.Context(), d, BenchOptions{Filter: "gather/clip G|linear/base time", Report: func(Figure) { reported++ }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(figures) != 2 || reported != 2 {
-			t.Fatalf("%d figures, %d reported, want 2", len(figures), reported)
-		}
-		f := figures[0] // four runs make a group, 50 groups are more than enough; 2·2·320·1280 operations
-		if f.Name != "linear/base time" || f.Shape != "2x320 1280x320 1280" || f.MinMS != 0.5 || f.MS != 0.5 || f.Runs != 4*maxGroups {
-			t.Errorf("figure %+v", f)
-		}
-		if want := 2 * 2 * 320 * 1280 / f.MS / 1e6; math.Abs(f.GFLOPS-want) > 1e-9*want || math.Abs(f.Peak-f.GFLOPS/1e3) > 1e-12 {
-			t.Errorf("%v GFLOP/s and %v of the peak, want %v", f.GFLOPS, f.Peak, want)
-		}
-		if want := (2*320*4 + 1280*320*2 + 1280*2 + 2*1280*4) / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
-			t.Errorf("%v GB/s, want %v", f.GBs, want)
-		}
-	})
-	if figures, err := Bench(t.Context(), &fake{peak: 1}, BenchOptions{Filter: "linear/base time"}); err != nil || len(figures) != 0 {
-		t.Errorf("a run that takes %v was timed: %v, %v", longestRun, figures, err)
-	}
-	if _, err := Bench(t.Context(), &fake{}, BenchOptions{Filter: "no such"}); err == nil {
-		t.Error("no error for a filter that matches nothing")
-	}
-}
-
-// queueing is a device that has memory of its own.
-type queueing struct{ *fake }
-
-func (queueing) Memory() (kernels.Memory, error) { return kernels.Memory{}, nil }
-
-// TestBenchAmongMany lets the copies around an operation take three times as long as the operation, of which there must
-// be enough for that to show little, and counts numbers at their width.
-func TestBenchAmongMany(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const own = time.Millisecond
-		d := sleeping(func(s kernels.Spec) time.Duration {
-			switch s.(type) {
-			case kernels.Activate:
-				return 3 * own
-			case kernels.LayerNorm:
-				return own
-			}
-			return 0
-		})
-		figures, err := Bench(t.Context(), queueing{d}, BenchOptions{Filter: "^layernorm/clip L$", Precision: kernels.F16})
-		if err != nil || len(figures) != 1 {
-			t.Fatalf("%d figures, %v, want 1", len(figures), err)
-		}
-		f := figures[0] // 8 take 6 + 8 ms, too little; 16 take 6 + 16
-		if f.MS != 22./16 || f.MinMS != f.MS || f.Runs != 16*minGroups {
-			t.Errorf("figure %+v, want %v ms of %d runs", f, 22./16, 16*minGroups)
-		}
-		if want := (2*2*77*768 + 2*768) * 2 / f.MS / 1e6; math.Abs(f.GBs-want) > 1e-9*want {
-			t.Errorf("%v GB/s, want %v", f.GBs, want)
-		}
-		if d.open != 0 {
-			t.Errorf("%d programs and weights are open", d.open)
-		}
-	})
-}
-
-// TestBenchAmongManyKinds times operations that have no temporaries around them: a solver, whose operands are states,
-// and one that reads ids.
-func TestBenchAmongManyKinds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := sleeping(func(s kernels.Spec) time.Duration {
-			switch s.(type) {
-			case kernels.Solver:
-				return 4 * time.Millisecond
-			case kernels.Embedding:
-				return 5 * time.Millisecond
-			}
-			return 0
-		})
-		figures, err := Bench(t.Context(), queueing{d}, BenchOptions{Filter: "^solver/1024$|^embedding/clip L$", Precision: kernels.F16})
-		if err != nil || len(figures) != 2 || figures[0].MS != 4 || figures[1].MS != 5 {
-			t.Errorf("figures %+v, %v, want 4 and 5 ms", figures, err)
-		}
-	})
-}
-
-// overlapping is a device that computes while its host queues: a run takes the host launching, and the device computing for every layer norm.
-type overlapping struct {
-	queueing
-	launching, computing time.Duration
-}
-
-func (d overlapping) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	made, err := d.queueing.Compile(p, w, o)
-	if err != nil {
-		return nil, err
-	}
-	return &overlappingProgram{fakeProgram: made.(*fakeProgram), d: d}, nil
-}
-
-type overlappingProgram struct {
-	*fakeProgram
-	d    overlapping
-	done time.Time
-}
-
-func (p *overlappingProgram) Run(context.Context) error {
-	if now := time.Now(); p.done.Before(now) {
-		p.done = now
-	}
-	time.Sleep(p.d.launching)
-	for _, n := range p.plan.Nodes {
-		if _, ok := n.Spec.(kernels.LayerNorm); ok {
-			p.done = p.done.Add(p.d.computing)
-		}
-	}
-	return nil
-}
-
-func (p *overlappingProgram) Read(ctx context.Context, v kernels.Value, dst []byte) error {
-	time.Sleep(time.Until(p.done))
-	return p.fakeProgram.Read(ctx, v, dst)
-}
-
-// TestBenchHidden lets the host take longer than several of the operations, which must show in no figure.
-func TestBenchHidden(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := overlapping{queueing{&fake{}}, 2 * time.Millisecond, 200 * time.Microsecond}
-		figures, err := Bench(t.Context(), d, BenchOptions{Filter: "^layernorm/clip L$"})
-		if err != nil || len(figures) != 1 {
-			t.Fatalf("%d figures, %v, want 1", len(figures), err)
-		}
-		// Eight take the host 2 ms; of as many as take the device 20 ms, or more, one group begins with the host alone.
-		if f := figures[0]; f.MS < 0.2 || f.MS > 0.23 {
-			t.Errorf("%v ms, want 0.2 and a little of the host's first run", f.MS)
-		}
-	})
 }

@@ -4,12 +4,13 @@ import (
 	"math"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/ref"
 )
 
 // scales gives the magnitude that each judged element was summed from. At real shapes that is the root mean square of the judged elements, which are many and
 // alike; elsewhere each element has its own.
-func (c Case) scales(in []ref.Tensor, out int, elems []int, want []float64) ([]float64, error) {
+func scales(c cases.Case, in []ref.Tensor, out int, elems []int, want []float64) ([]float64, error) {
 	var typical, largest float64
 	for _, y := range want {
 		typical += y * y
@@ -23,7 +24,7 @@ func (c Case) scales(in []ref.Tensor, out int, elems []int, want []float64) ([]f
 		}
 		return scale, nil
 	}
-	terms, err := c.terms(in, out, elems, want)
+	terms, err := termsOf(c, in, out, elems, want)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +37,8 @@ func (c Case) scales(in []ref.Tensor, out int, elems []int, want []float64) ([]f
 	return scale, nil
 }
 
-// terms is the root of the sum of the squares of an element's terms, or a bound of it.
-func (c Case) terms(in []ref.Tensor, out int, elems []int, want []float64) ([]float64, error) {
+// termsOf is the root of the sum of the squares of an element's terms, or a bound of it.
+func termsOf(c cases.Case, in []ref.Tensor, out int, elems []int, want []float64) ([]float64, error) {
 	switch s := c.Spec.(type) {
 	case kernels.Linear:
 		if s.Act == kernels.GEGLU {
@@ -59,9 +60,9 @@ func (c Case) terms(in []ref.Tensor, out int, elems []int, want []float64) ([]fl
 		return attentionTerms(s, in, elems, want), nil
 	case kernels.GroupNorm:
 		s.Act = kernels.Identity
-		return c.normTerms(s, in, s.Eps, elems)
+		return normTerms(c, s, in, s.Eps, elems)
 	case kernels.LayerNorm:
-		return c.normTerms(s, in, s.Eps, elems)
+		return normTerms(c, s, in, s.Eps, elems)
 	case kernels.Activate:
 		if s.Act == kernels.GEGLU {
 			return constant(len(elems), 0), nil // one product of one gate: relative to itself
@@ -200,7 +201,7 @@ func gatedTerms(s kernels.Linear, in []ref.Tensor, elems []int) ([]float64, erro
 }
 
 // normTerms are gain·(x−µ)/σ and bias, besides µ/σ, whose last bits survive the subtraction. The case knows µ and σ.
-func (c Case) normTerms(s kernels.Spec, in []ref.Tensor, eps float64, elems []int) ([]float64, error) {
+func normTerms(c cases.Case, s kernels.Spec, in []ref.Tensor, eps float64, elems []int) ([]float64, error) {
 	gain, bias := in[len(in)-2].F, in[len(in)-1].F
 	y, err := ref.Eval(s, in, 0, elems)
 	if err != nil {

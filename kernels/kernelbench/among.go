@@ -1,4 +1,4 @@
-package kerneltest
+package kernelbench
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 )
 
 // A plan has as many operations as take manyTime, within bounds: beside them, what surrounds them (copies to the device's types and back, the host that queues a run and
@@ -18,13 +19,13 @@ const (
 )
 
 // timeAmongMany times the operation between temporaries, as models have it, on a device that computes what is queued.
-func (c Case) timeAmongMany(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte) (Figure, error) {
+func timeAmongMany(ctx context.Context, c cases.Case, d kernels.Device, precision kernels.DType, data [][]byte) (Figure, error) {
 	copies := fewest
-	times, runs, err := c.timeCopies(ctx, d, precision, data, copies)
+	times, runs, err := timeCopies(ctx, c, d, precision, data, copies)
 	for err == nil && copies < most && times[len(times)/2] < manyTime {
 		need := int(int64(copies) * int64(manyTime) * 5 / 4 / int64(times[len(times)/2]))
 		copies = min(max(need, 2*copies), most)
-		times, runs, err = c.timeCopies(ctx, d, precision, data, copies)
+		times, runs, err = timeCopies(ctx, c, d, precision, data, copies)
 	}
 	if err != nil {
 		return Figure{}, err
@@ -36,59 +37,47 @@ func (c Case) timeAmongMany(ctx context.Context, d kernels.Device, precision ker
 	if _, stays := c.Spec.(kernels.Solver); stays {
 		width = 0
 	}
-	return c.figure(d, times, runs*len(times)*copies, width)
+	return figure(c, d, times, runs*len(times)*copies, width)
 }
 
 // timeCopies returns sorted times of a plan that has so many copies of the operation, all with the same operands.
-func (c Case) timeCopies(ctx context.Context, d kernels.Device, precision kernels.DType, data [][]byte, copies int) (times []time.Duration, runs int, err error) {
-	b, err := c.compileCopies(d, precision, data, copies)
+func timeCopies(
+	ctx context.Context, c cases.Case, d kernels.Device, precision kernels.DType, data [][]byte, copies int,
+) (times []time.Duration, runs int, err error) {
+	x, err := compileCopies(c, d, precision, data, copies)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() {
-		if e := b.close(); err == nil {
+		if e := x.Close(); err == nil {
 			err = e
 		}
 	}()
-	times, runs, err = b.times(ctx, manyTime, 0)
+	times, runs, err = measure(ctx, x, manyTime, 0)
 	slices.Sort(times)
 	return times, runs, err
 }
 
-// compileCopies builds a plan of copies of the operation that read temporaries and write temporaries, but for a solver's, whose operands are States in any model.
-func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]byte, copies int) (b *fixture, err error) {
-	b = &fixture{device: d, data: data}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%w%s", err, b.closing())
-		}
-	}()
-	put := func(name string, r kernels.Role, t kernels.Tensor) kernels.Value {
-		t.Name, t.Role = name, r
-		b.plan.Tensors = append(b.plan.Tensors, t)
-		return kernels.Value(len(b.plan.Tensors) - 1)
-	}
-	node := func(path string, s kernels.Spec, in, out []kernels.Value) {
-		b.plan.Nodes = append(b.plan.Nodes, kernels.Node{Spec: s, Path: path, In: in, Out: out})
-	}
+// compileCopies builds a plan of copies of the operation that read temporaries and write temporaries, but for a solver's, whose
+// operands are States in any model.
+func compileCopies(c cases.Case, d kernels.Device, precision kernels.DType, data [][]byte, copies int) (*cases.Fixture, error) {
 	outs, err := c.Spec.Infer(c.In)
 	if err != nil {
-		return b, err
+		return nil, err
+	}
+	x := cases.NewFixture(c, data)
+	put := func(name string, r kernels.Role, t kernels.Tensor) kernels.Value {
+		t.Name, t.Role = name, r
+		return x.Put(t)
+	}
+	node := func(path string, s kernels.Spec, in, out []kernels.Value) {
+		x.Plan.Nodes = append(x.Plan.Nodes, kernels.Node{Spec: s, Path: path, In: in, Out: out})
 	}
 	_, stays := c.Spec.(kernels.Solver)
-	src := source{}
-	b.sentinels = []kernels.Value{put("sentinel", kernels.State, kernels.Tensor{DType: kernels.F32, Shape: []int{67}})}
+	x.Guard()
 	var operands []kernels.Value
-	for k, t := range c.In {
-		if t.Role == kernels.Weight {
-			t.Name = fmt.Sprintf("%s.%d.%s", c.Name, k, t.Name)
-			src[t.Name] = struct {
-				kernels.Tensor
-				data []byte
-			}{t, data[k]}
-		}
-		v := put(t.Name, t.Role, t)
-		b.in = append(b.in, v)
+	for _, t := range c.In {
+		v := x.Input()
 		if t.Role != kernels.Weight && t.DType == kernels.F32 && t.Len() > 1 && !stays {
 			from := v
 			v = put(t.Name+", copied", kernels.Temp, t)
@@ -115,11 +104,5 @@ func (c Case) compileCopies(d kernels.Device, precision kernels.DType, data [][]
 			}
 		}
 	}
-	if err := b.compile(d, src, precision); err != nil {
-		return b, err
-	}
-	if err := b.program.Write(b.sentinels[0], sentinel); err != nil {
-		return b, err
-	}
-	return b, b.write()
+	return x, x.Compile(d, precision)
 }

@@ -1,4 +1,4 @@
-package kerneltest
+package cases
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 // oddSizes fall below, on and above the widths of vectors and tiles.
 var oddSizes = []int{1, 3, 7, 17, 65}
 
-var weightTypes = []kernels.DType{kernels.F32, kernels.F16, kernels.BF16}
+var WeightTypes = []kernels.DType{kernels.F32, kernels.F16, kernels.BF16}
 
 var nan = []float32{float32(math.NaN())}
 
@@ -28,7 +28,7 @@ func oddLinear() []Case {
 	for i, m := range oddSizes { // every pair of sizes for rows and columns, depths and types in turn
 		for j, n := range oddSizes {
 			k := oddSizes[(i+j)%len(oddSizes)]
-			dtype := weightTypes[(i+2*j)%len(weightTypes)]
+			dtype := WeightTypes[(i+2*j)%len(WeightTypes)]
 			cases = append(cases, linear(fmt.Sprintf("odd %dx%dx%d %v", m, n, k, dtype), kernels.Linear{Bias: (i+j)%2 == 0}, dtype, []int{m}, k, n))
 		}
 	}
@@ -37,11 +37,11 @@ func oddLinear() []Case {
 		for flags := range 4 {
 			s := kernels.Linear{Act: act, Bias: flags&1 != 0, Residual: flags&2 != 0}
 			cases = append(cases, linear(fmt.Sprintf("fused %v bias=%t residual=%t", act, s.Bias, s.Residual), s,
-				weightTypes[(i+flags)%len(weightTypes)], []int{3, 7}, 40, 66))
+				WeightTypes[(i+flags)%len(WeightTypes)], []int{3, 7}, 40, 66))
 		}
 	}
 	all := kernels.Linear{Bias: true, Residual: true}
-	for _, dtype := range weightTypes {
+	for _, dtype := range WeightTypes {
 		cases = append(cases,
 			linear(fmt.Sprintf("tile edges %v", dtype), all, dtype, []int{129}, 257, 191),
 			linear(fmt.Sprintf("vector by matrix %v", dtype), all, dtype, []int{1}, 515, 33),
@@ -79,7 +79,7 @@ func oddConv() []Case {
 			if n.h+n.k/2 < n.k && geometry.pad.Top == 0 {
 				continue // the padded image is smaller than the kernel
 			}
-			dtype := weightTypes[(i+j)%len(weightTypes)]
+			dtype := WeightTypes[(i+j)%len(WeightTypes)]
 			cases = append(cases, conv(fmt.Sprintf("odd %s %dx%dx%dx%d to %d kernel %d %v", geometry.name, n.b, n.h, n.w, n.c, n.o, n.k, dtype),
 				kernels.Conv2d{Stride: geometry.stride, Pad: geometry.pad, Bias: i%2 == 0}, dtype, n))
 		}
@@ -94,13 +94,13 @@ func oddConv() []Case {
 				n.c2 = 7
 			}
 			cases = append(cases, conv(fmt.Sprintf("fused %v concat=%t bias=%t rows=%t residual=%t", act, s.Concat, s.Bias, s.RowBias, s.Residual),
-				s, weightTypes[flags%len(weightTypes)], n))
+				s, WeightTypes[flags%len(WeightTypes)], n))
 		}
 	}
 	for i, up := range []struct{ h, w, upH, upW int }{{1, 1, 2, 2}, {3, 3, 6, 6}, {3, 4, 5, 7}, {4, 5, 7, 9}, {5, 3, 9, 5}, {2, 2, 5, 3}, {5, 7, 3, 4}} {
 		s := kernels.Conv2d{Stride: 1 + i%2, Pad: pad(1), Bias: true, UpH: up.upH, UpW: up.upW}
 		n := image{2, up.h, up.w, 8, 0, 12, 3}
-		cases = append(cases, conv(fmt.Sprintf("resized %dx%d to %dx%d stride %d", up.h, up.w, up.upH, up.upW, s.Stride), s, weightTypes[i%3], n))
+		cases = append(cases, conv(fmt.Sprintf("resized %dx%d to %dx%d stride %d", up.h, up.w, up.upH, up.upW, s.Stride), s, WeightTypes[i%3], n))
 	}
 	n := image{1, 6, 5, 16, 0, 9, 3}
 	return append(cases,
@@ -173,11 +173,11 @@ func oddNorms() []Case {
 	} {
 		for _, act := range []kernels.Activation{kernels.Identity, kernels.SiLU} {
 			cases = append(cases, groupNorm(fmt.Sprintf("odd %dx%dx%dx%d+%d groups %d %v", n.b, n.h, n.w, n.c, n.c2, n.groups, act),
-				kernels.GroupNorm{Groups: n.groups, Eps: 1e-5, Act: act}, weightTypes[i%3], n.b, n.h, n.w, n.c, n.c2))
+				kernels.GroupNorm{Groups: n.groups, Eps: 1e-5, Act: act}, WeightTypes[i%3], n.b, n.h, n.w, n.c, n.c2))
 		}
 	}
 	for i, c := range []int{1, 3, 7, 17, 65, 128, 768, 1272, 2048, 2056} {
-		cases = append(cases, layerNorm(fmt.Sprintf("odd %d", c), 1e-5, weightTypes[i%3], 1+i%3, 3, c))
+		cases = append(cases, layerNorm(fmt.Sprintf("odd %d", c), 1e-5, WeightTypes[i%3], 1+i%3, 3, c))
 	}
 	s := kernels.GroupNorm{Groups: 4, Eps: 1e-5}
 	f := kernels.F32

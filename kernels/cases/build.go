@@ -1,4 +1,4 @@
-package kerneltest
+package cases
 
 import (
 	"github.com/goxl/goxl/kernels"
@@ -35,7 +35,7 @@ func conv(name string, s kernels.Conv2d, dtype kernels.DType, n image) Case {
 		plain.Residual = false
 		out, err := plain.Infer(c.In)
 		if err != nil {
-			panic("kerneltest: " + c.Name + ": " + err.Error()) // a mistake in this table
+			panic("cases: " + c.Name + ": " + err.Error()) // a mistake in this table
 		}
 		c = c.with(true, x("residual", out[0].Shape...))
 	}

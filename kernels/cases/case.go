@@ -1,4 +1,4 @@
-package kerneltest
+package cases
 
 import (
 	"hash/fnv"
@@ -27,14 +27,23 @@ type Case struct {
 	Fill []Fill // one for each of In
 	// Into names for each output the State of In that it overwrites; nil if outputs are Results.
 	Into []int
-	// Big marks shapes of the real model, judged at a few hundred elements and timed by Bench.
+	// Big marks shapes of the real model, judged at a few hundred elements and timed.
 	Big bool
 	// Wide marks values outside the range of float16.
 	Wide bool
-	// Slow marks a real shape that Bench times, but Run leaves to a thorough one: a part of it is a case of its own.
+	// Slow marks a real shape that is timed but checked only by a thorough run: a part of it is a case of its own.
 	Slow bool
 	// Fails marks a run that must end in an error.
 	Fails bool
+}
+
+// InputBytes is the size of all inputs, dense, in the types that they have.
+func (c Case) InputBytes() int64 {
+	var n int64
+	for _, t := range c.In {
+		n += t.Bytes()
+	}
+	return n
 }
 
 // operand is an input with its content.
@@ -52,7 +61,7 @@ func (c Case) with(there bool, o operand) Case {
 	return c
 }
 
-// x is an activation of unit scale. Small ones are States, so that Run can see that the device left them alone.
+// x is an activation of unit scale. Small ones are States, so that a check can see that the device left them alone.
 func x(name string, shape ...int) operand {
 	return operand{kernels.Tensor{Name: name, Role: kernels.State, DType: kernels.F32, Shape: shape}, Fill{Scale: 1}}
 }
@@ -83,7 +92,7 @@ func ids(name string, shape []int, v ...int32) operand {
 	return operand{kernels.Tensor{Name: name, Role: kernels.Request, DType: kernels.I32, Shape: shape}, Fill{IDs: v}}
 }
 
-// pixels are a picture's bytes, every one of them somewhere.
+// pixels are an image's bytes, every one of them somewhere.
 func pixels(name string, shape ...int) operand {
 	v := make([]int32, 257)
 	for i := range v {
@@ -104,9 +113,9 @@ func big(c Case) Case {
 	return c
 }
 
-// operands makes the contents: bytes as Write and a Source take them, tensors as ref takes them. Activations are
-// representable in the precision. The values depend on the case's name and the input's place alone.
-func (c Case) operands(precision kernels.DType) ([][]byte, []ref.Tensor) {
+// Operands returns the content of every input: bytes as Write and a Source take them, tensors as ref takes them. Activations
+// are representable in the precision. The values depend on the case's name and the input's place alone.
+func (c Case) Operands(precision kernels.DType) ([][]byte, []ref.Tensor) {
 	data := make([][]byte, len(c.In))
 	tensors := make([]ref.Tensor, len(c.In))
 	for k, t := range c.In {
@@ -117,7 +126,7 @@ func (c Case) operands(precision kernels.DType) ([][]byte, []ref.Tensor) {
 			for i := range v {
 				v[i] = fill.IDs[i%len(fill.IDs)]
 			}
-			tensors[k].I, data[k] = v, bytesOf(v)
+			tensors[k].I, data[k] = v, Bytes(v)
 			continue
 		}
 		if t.DType == kernels.U8 {
@@ -135,18 +144,18 @@ func (c Case) operands(precision kernels.DType) ([][]byte, []ref.Tensor) {
 		tensors[k].F = v
 		switch {
 		case t.DType != kernels.F32:
-			data[k] = narrow(v, t.DType)
+			data[k] = Round(v, t.DType)
 		case t.Role != kernels.Weight && precision != kernels.F32:
-			narrow(v, precision)
-			data[k] = bytesOf(v)
+			Round(v, precision)
+			data[k] = Bytes(v)
 		default:
-			data[k] = bytesOf(v)
+			data[k] = Bytes(v)
 		}
 	}
 	return data, tensors
 }
 
-// floats fills v, the same on any number of processors.
+// floats fills v, the same on any number of cores.
 func (f Fill) floats(v []float32, seed uint64) {
 	if f.Values != nil {
 		for i := range v {
@@ -166,8 +175,8 @@ func (f Fill) floats(v []float32, seed uint64) {
 	})
 }
 
-// narrow rounds v in place to a 16-bit type and returns the rounded values in that type.
-func narrow(v []float32, dtype kernels.DType) []byte {
+// Round rounds v in place to a 16-bit type and returns the rounded values in that type.
+func Round(v []float32, dtype kernels.DType) []byte {
 	to, from := kernels.ToF16, kernels.FromF16
 	if dtype == kernels.BF16 {
 		to, from = kernels.ToBF16, kernels.FromBF16
@@ -179,15 +188,15 @@ func narrow(v []float32, dtype kernels.DType) []byte {
 			v[i] = from(h[i])
 		}
 	})
-	return bytesOf(h)
+	return Bytes(h)
 }
 
-// bytesOf is the memory of v. The contract's byte order is little-endian, as is every machine that a device here runs on.
-func bytesOf[T float32 | int32 | uint16](v []T) []byte {
+// Bytes is the memory of v, not a copy. The contract's byte order is little-endian, as is every machine that a device here runs on.
+func Bytes[T float32 | int32 | uint16](v []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(v[0])))
 }
 
-// parallel splits 0…n among the processors where that is worth it.
+// parallel splits 0…n among the cores where that is worth it.
 func parallel(n int, do func(from, to int)) {
 	parts := min(runtime.GOMAXPROCS(0), 1+n/(1<<16))
 	var wg sync.WaitGroup

@@ -1,4 +1,5 @@
-package kerneltest
+// Package kernelbench times devices at the real shapes of kernels/cases through the public contract alone: goxl bench kernels.
+package kernelbench
 
 import (
 	"context"
@@ -9,10 +10,11 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cases"
 )
 
-// BenchOptions narrows Bench. The zero value times every real shape in the device's default precision.
-type BenchOptions struct {
+// Options narrows Run. The zero value times every real shape in the device's default precision.
+type Options struct {
 	Filter    string        // a regular expression over names; empty is all
 	Precision kernels.DType // 0 is the device's default
 	Report    func(Figure)  // called as each figure is known; may be nil
@@ -27,30 +29,31 @@ type Figure struct {
 	MS     float64 `json:"ms"` // median
 	GFLOPS float64 `json:"gflops"`
 	GBs    float64 `json:"gb_s"`           // inputs and outputs, once each (of tables the rows chosen), in 10⁹ bytes a second
-	Peak   float64 `json:"peak,omitempty"` // share of the device's measured peak, 0 to 1; 0 where there is none
+	Peak   float64 `json:"peak,omitempty"` // fraction of the device's measured peak, 0 to 1; 0 where there is none
 }
 
-// Bench times the real shapes of the table, and some that are too large to be judged. Rates are those of the median. On a device with memory of its own, which computes
-// what a host has queued, the time is that of one operation among many between temporaries; on others that of a run with its operands as the caller gives
-// them. Cases that would take over longestRun at the device's measured peak are left out. It stops at the first error.
-func Bench(ctx context.Context, d kernels.Device, o BenchOptions) ([]Figure, error) {
-	cases, err := choice(append(Cases(), timedCases()...), o.Filter, func(c Case) bool { return c.Big })
+// Run times the cases of cases.Timed. Rates are those of the median. On a device with memory of its own, which computes what a
+// host has queued, the time is that of one operation among many between temporaries; on others that of a run with its operands
+// as the caller gives them. Cases that would take over longestRun at the device's measured peak are left out. It stops at the
+// first error.
+func Run(ctx context.Context, d kernels.Device, o Options) ([]Figure, error) {
+	chosen, err := cases.Match(cases.Timed(), o.Filter, func(cases.Case) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	precision := o.Precision
 	if precision == 0 {
-		precision = defaultPrecision(d)
+		precision = cases.Precision(d)
 	}
 	var figures []Figure
-	for _, c := range cases {
+	for _, c := range chosen {
 		if !d.Supports(c.Spec, c.In) {
 			continue // nn runs it decomposed
 		}
 		if peak := d.Info().PeakFLOPS; peak > 0 && float64(c.Spec.FLOPs(c.In)) > peak*longestRun.Seconds() {
 			continue
 		}
-		f, err := c.time(ctx, d, precision)
+		f, err := timeCase(ctx, c, d, precision)
 		if err != nil {
 			return figures, fmt.Errorf("%s: %w", c.Name, err)
 		}
@@ -71,46 +74,46 @@ const (
 	longestRun = 5 * time.Second
 )
 
-func (c Case) time(ctx context.Context, d kernels.Device, precision kernels.DType) (f Figure, err error) {
+func timeCase(ctx context.Context, c cases.Case, d kernels.Device, precision kernels.DType) (f Figure, err error) {
 	c.In = slices.Clone(c.In)
 	for k := range c.In {
 		if c.In[k].Role == kernels.Request {
 			c.In[k].Role = kernels.Step // so that every run computes the node
 		}
 	}
-	data, _ := c.operands(precision)
-	if c.bytes() > 1<<28 {
+	data, _ := c.Operands(precision)
+	if c.InputBytes() > 1<<28 {
 		defer debug.FreeOSMemory()
 	}
 	if kernels.Queues(d) {
-		return c.timeAmongMany(ctx, d, precision, data)
+		return timeAmongMany(ctx, c, d, precision, data)
 	}
-	b, err := c.compile(d, precision, data)
+	x, err := c.Compile(d, precision, data)
 	if err != nil {
 		return f, err
 	}
 	defer func() {
-		if e := b.close(); err == nil {
+		if e := x.Close(); err == nil {
 			err = e
 		}
 	}()
-	times, runs, err := b.times(ctx, groupTime, enoughTime)
+	times, runs, err := measure(ctx, x, groupTime, enoughTime)
 	if err != nil {
 		return f, err
 	}
-	return c.figure(d, times, runs*len(times), 0)
+	return figure(c, d, times, runs*len(times), 0)
 }
 
-// times returns what a run takes, the mean of each group of so many runs, which lasts at least long, for as long as is enough.
-func (b *fixture) times(ctx context.Context, long, enough time.Duration) (times []time.Duration, runs int, err error) {
+// measure returns what a run takes, the mean of each group of so many runs, which lasts at least long, for as long as is enough.
+func measure(ctx context.Context, x *cases.Fixture, long, enough time.Duration) (times []time.Duration, runs int, err error) {
 	group := func() (time.Duration, error) {
 		start := time.Now()
 		for range runs {
-			if err := b.program.Run(ctx); err != nil {
+			if err := x.Program.Run(ctx); err != nil {
 				return 0, err
 			}
 		}
-		err := b.wait(ctx)
+		err := x.Wait(ctx)
 		return time.Since(start), err
 	}
 	runs = 1
@@ -137,7 +140,7 @@ func (b *fixture) times(ctx context.Context, long, enough time.Duration) (times 
 }
 
 // figure turns times of one run, of which there were so many in all, into rates. Numbers have width bytes each, or what their type has if it is 0.
-func (c Case) figure(d kernels.Device, times []time.Duration, runs int, width int64) (Figure, error) {
+func figure(c cases.Case, d kernels.Device, times []time.Duration, runs int, width int64) (Figure, error) {
 	outs, err := c.Spec.Infer(c.In)
 	if err != nil {
 		return Figure{}, err

@@ -1,4 +1,4 @@
-package kerneltest
+package cases
 
 import (
 	"fmt"
@@ -34,7 +34,7 @@ func oddRows() []Case {
 	var cases []Case
 	for i, c := range oddSizes {
 		cases = append(cases,
-			embedding(fmt.Sprintf("odd %d", c), weightTypes[i%3], 1+i%3, 7, 11, 7+i%2, c, 10, 0, 3, 3, 9),
+			embedding(fmt.Sprintf("odd %d", c), WeightTypes[i%3], 1+i%3, 7, 11, 7+i%2, c, 10, 0, 3, 3, 9),
 			Case{Name: fmt.Sprintf("gather/odd %d", c), Spec: kernels.Gather{}}.
 				with(true, x("x", 3, 7, c)).with(true, ids("rows", []int{3}, 6, 0, int32(i))))
 	}
