@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test conformance lint race generated ci parity-full bench kernels emulate test-gpu-build test-gpu sanitize peers fuzz goldens clean
+.PHONY: help test conformance lint race generated ci parity-full bench kernels emulate test-gpu-build test-gpu sanitize benchmarks fuzz goldens clean
 
 staticcheck = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 fuzztime   ?= 10s
@@ -12,7 +12,7 @@ test: ## every test but the real shapes; no download, no GPU, no Python
 	go test ./...
 	@.ci/untested
 
-conformance: ## the real shapes of the table of operations on this processor: minutes
+conformance: ## the real shapes of the table of operations on this CPU: minutes
 	go test -count=1 -timeout 60m -tags conformance -run ConformanceReal ./kernels/cpu
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy
@@ -39,7 +39,7 @@ bench: ## the kernels' benchmarks
 kernels: ## compile the CUDA kernels to the images that are committed; needs clang-19, no CUDA
 	kernels/cuda/build.sh
 
-emulate: ## the CUDA kernels and engine on this x86-64 processor; needs clang-19, no card
+emulate: ## the CUDA kernels and engine on this x86-64 CPU; needs clang-19, no card
 	kernels/cuda/emulate/build.sh build/emulate
 	GOXL_EMULATE=$(CURDIR)/build/emulate go test -count=1 -tags emulate -run Emulated ./kernels/cuda
 
@@ -55,9 +55,9 @@ sanitize: ## the CUDA kernels on a card under compute-sanitizer; needs the CUDA 
 	go test -c -o build/cuda.test ./kernels/cuda
 	kernels/cuda/sanitize.sh build/cuda.test build/sanitize
 
-peers: ## goxl beside PyTorch and diffusers on a card, as tables and build/peers.json
+benchmarks: ## goxl beside PyTorch and diffusers on a card, as tables and build/benchmarks.json
 	go build -o build/goxl ./cmd/goxl
-	python3 tools/peers/run.py --goxl build/goxl --json build/peers.json
+	python3 tools/benchmarks/run.py --goxl build/goxl --json build/benchmarks.json
 
 fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
 	go test -run '^$$' -fuzz '^FuzzParseFields$$' -fuzztime $(fuzztime) ./server

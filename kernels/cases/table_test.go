@@ -60,10 +60,10 @@ func TestTable(t *testing.T) {
 	t.Logf("%d cases, %.3g small and %.4g real TFLOP: %v", len(names), float64(flops)/1e12, float64(realFlops)/1e12, seen)
 }
 
-// TestPeers holds the names under which tools/peers times other libraries against the cases that are timed: what has no
+// TestBenchmarks holds the names under which tools/benchmarks times other libraries against the cases that are timed: what has no
 // counterpart would be left out of its tables unseen.
-func TestPeers(t *testing.T) {
-	const file = "../../tools/peers/shapes.py"
+func TestBenchmarks(t *testing.T) {
+	const file = "../../tools/benchmarks/shapes.py"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 )
 
 // A plan has as many operations as take manyTime, within bounds: beside them, what surrounds them (copies to the device's types and back, the host that queues a run and
-// notices its end) is nothing, and a card's clocks settle at what it can keep up. tools/peers times other libraries for as long.
+// notices its end) is nothing, and a card's clocks settle at what it can keep up. tools/benchmarks times other libraries for as long.
 const (
 	manyTime = 20 * time.Millisecond
 	fewest   = 8

@@ -53,7 +53,7 @@ def kernels(filter, out, report):
 
 
 def unet_call(unet, side):
-    """One evaluation for a picture of side² pixels with guidance: a batch of two."""
+    """One evaluation for an image of side² pixels with guidance: a batch of two."""
     x = randn(2, 4, side // 8, side // 8).to(memory_format=torch.channels_last)
     t, text = torch.tensor(500.0, device=device), randn(2, 77, 2048)
     added = dict(text_embeds=randn(2, 1280), time_ids=torch.full((2, 6), float(side), device=device, dtype=dtype))
@@ -96,7 +96,7 @@ def step(sides, eager, compiled, runs, out, report):
 
 
 def vae(sides, eager, compiled, out, report):
-    """Adds {side: {"eager": figure, "compile": figure}} to out: decoding one picture."""
+    """Adds {side: {"eager": figure, "compile": figure}} to out: decoding one image."""
     from diffusers import AutoencoderKL
 
     torch.backends.cudnn.benchmark = True

@@ -1,4 +1,4 @@
-"""How the peers are timed: device events around CUDA graphs, random data, medians."""
+"""How PyTorch is timed: device events around CUDA graphs, random data, medians."""
 
 import statistics
 

@@ -1,6 +1,6 @@
 """Writes kernels/cuda/HARDWARE.md from what was measured: the JSON of run.py, the log of the conformance tests, the summary of sanitize.sh, other records as they are. What is not given is said to be missing.
 
-    python3 tools/peers/hardware.py --peers peers.json --conformance "All cases, sources of today=conformance.log" --sanitizer summary.txt --out kernels/cuda/HARDWARE.md
+    python3 tools/benchmarks/hardware.py --benchmarks benchmarks.json --conformance "All cases, sources of today=conformance.log" --sanitizer summary.txt --out kernels/cuda/HARDWARE.md
 """
 
 import argparse
@@ -11,15 +11,15 @@ import report
 
 HEAD = """# On hardware
 
-Written by `tools/peers/hardware.py`: every figure is copied from the record of a run on a card. How to measure again:
+Written by `tools/benchmarks/hardware.py`: every figure is copied from the record of a run on a card. How to measure again:
 
-    make peers      # goxl beside PyTorch and diffusers in one run: build/peers.json
+    make benchmarks # goxl beside PyTorch and diffusers in one run: build/benchmarks.json
     make test-gpu   # driver, conformance, models
     make sanitize   # compute-sanitizer over the small and odd cases
 
 How to read it. Everything is fp16 on random data, two samples at a time where guidance makes pairs. goxl's kernels are timed one among many in a graph, between temporaries, 20 ms of them; "library" is the product,
-convolution or attention with its bias alone, in the fastest of PyTorch's libraries, also in a graph; "whole" is all that goxl's kernel does (residual, activation), as eager PyTorch computes it. A ratio is the peer's time over
-goxl's: above 1 goxl is faster. goxl's step is the model with guidance and the solver, ten right behind one another as in a picture, latents read back after them; PyTorch's is the UNet alone, likewise. goxl's decoding ends with the picture in the
+convolution or attention with its bias alone, in the fastest of PyTorch's libraries, also in a graph; "whole" is all that goxl's kernel does (residual, activation), as eager PyTorch computes it. A ratio is PyTorch's time over
+goxl's: above 1 goxl is faster. goxl's step is the model with guidance and the solver, ten right behind one another as in an image, latents read back after them; PyTorch's is the UNet alone, likewise. goxl's decoding ends with the image in the
 host's memory, PyTorch's on the card.
 """
 
@@ -54,7 +54,7 @@ def conformance(text):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--peers", nargs="*", default=[], help="files of run.py, a section each")
+    p.add_argument("--benchmarks", nargs="*", default=[], help="files of run.py, a section each")
     p.add_argument("--conformance", action="append", default=[], metavar="TEXT=FILE", help="output of the tests of kernels/cuda with -test.v, and when and of what it is; may be repeated")
     p.add_argument("--note", action="append", default=[], help="what has not run on a card, or not since a change; may be repeated")
     p.add_argument("--sanitizer", help="output of sanitize.sh")
@@ -64,11 +64,11 @@ def main():
     parts = [HEAD]
     if a.note:
         parts.append("## What is missing\n\n" + "".join(f"- {note}\n" for note in a.note))
-    for path in a.peers:
+    for path in a.benchmarks:
         with open(path) as f:
             result = json.load(f)
         parts.append(f"## Speed, {result['machine']['card']}\n\n{report.markdown(result)}\n")
-    if not a.peers:
+    if not a.benchmarks:
         parts.append("## Speed\n\nNot measured yet.\n")
     for record in a.log:
         title, path = record.split("=", 1)

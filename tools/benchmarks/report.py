@@ -21,19 +21,19 @@ def table(head, rows):
     return "\n".join([line(head), "| " + " | ".join("-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)) + " |", *map(line, rows)])
 
 
-def ratio(peer, ours):
+def ratio(theirs, ours):
     """How many times as fast goxl is."""
-    return None if not peer or not ours else peer / ours
+    return None if not theirs or not ours else theirs / ours
 
 
 def kernels(result):
-    peers = result.get("peers", {}).get("kernels", {})
+    pytorch = result.get("pytorch", {}).get("kernels", {})
     ours = result.get("goxl", {}).get("kernels", {})
     figures = {f["name"]: f for f in ours.get("figures", [])}
-    names = list(peers) or list(figures)
+    names = list(pytorch) or list(figures)
     rows = []
     for name in names:
-        f, p = figures.get(name, {}), peers.get(name, {})
+        f, p = figures.get(name, {}), pytorch.get(name, {})
         alone, whole = p.get("alone", {}), p.get("whole", {})
         ms = f.get("ms")
         share = f.get("peak")
@@ -46,8 +46,8 @@ def kernels(result):
 
 
 def models(result):
-    """The step, the decoding and the picture. goxl's step holds guidance and solver as well, the peers' the UNet alone."""
-    peers, ours = result.get("peers", {}), result.get("goxl", {})
+    """The step, the decoding and the image. goxl's step holds guidance and solver as well, PyTorch's is the UNet alone."""
+    pytorch, ours = result.get("pytorch", {}), result.get("goxl", {})
     words = {"eager": "PyTorch eager", "graph": "PyTorch eager in a CUDA graph", "compile": "torch.compile, reduce-overhead"}
     rows = []
 
@@ -57,22 +57,22 @@ def models(result):
         for key, figure in found.items():
             rows.append([what, words[key], number(figure["ms"]), number(figure["min_ms"]), number(ratio(figure["ms"], own and own[0]), 2)])
 
-    sides = sorted({*peers.get("step", {}), *(k.split()[1] for k in ours if k.startswith("step ") and k != "step sm_80")}, key=int, reverse=True)
+    sides = sorted({*pytorch.get("step", {}), *(k.split()[1] for k in ours if k.startswith("step ") and k != "step sm_80")}, key=int, reverse=True)
     for side in sides:
         f = ours.get(f"step {side}")
         own = f and (1e3 * f["step_s"], 1e3 * f["least_step_s"])
-        add(f"UNet step {side}²", own, peers.get("step", {}).get(side, {}))
+        add(f"UNet step {side}²", own, pytorch.get("step", {}).get(side, {}))
     if f := ours.get("step sm_80"):
         add(f"UNet step {f['width']}², kernels for every card", (1e3 * f["step_s"], 1e3 * f["least_step_s"]), {})
     image = ours.get("image")
-    for side, found in peers.get("vae", {}).items():
+    for side, found in pytorch.get("vae", {}).items():
         own = None
         if image and str(image["width"]) == side and image["pictures_s"]:
             ms = 1e3 * next(s["s"] for s in image["stages"] if s["stage"] == "decode")
             own = (ms, None)
         add(f"VAE decode {side}²", own, found)
     if image and image["pictures_s"]:
-        rows.append([f"picture {image['width']}², {image['steps']} steps, request to PNG", "goxl", number(1e3 * image["picture_s"]), number(1e3 * min(image["pictures_s"])), "-"])
+        rows.append([f"image {image['width']}², {image['steps']} steps, request to PNG", "goxl", number(1e3 * image["picture_s"]), number(1e3 * min(image["pictures_s"])), "-"])
     return table(["what", "by", "ms, median", "ms, least", "times goxl's"], rows) if rows else ""
 
 
@@ -89,7 +89,7 @@ def loading(result):
 def markdown(result):
     m = result["machine"]
     peak = next((f["machine"]["peak_gflops"] for k, f in result.get("goxl", {}).items() if k != "failed"), None)
-    limits = result.get("peers", {}).get("limits", {})
+    limits = result.get("pytorch", {}).get("limits", {})
     about = [f"{m['card']}, driver {m['driver']}, CUDA {m['cuda']}, cuDNN {m['cudnn']}, torch {m['torch']}, diffusers {m['diffusers']}, {m['date']}", ""]
     about += [f"    {c}" for c in m["commands"]]
     if peak or limits:

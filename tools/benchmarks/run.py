@@ -1,11 +1,11 @@
 """Measures PyTorch, diffusers and goxl on the same card in one run, prints a table with ratios, and writes everything as JSON.
 
     go build -o goxl ./cmd/goxl
-    python3 tools/peers/run.py --goxl ./goxl --json peers.json
+    python3 tools/benchmarks/run.py --goxl ./goxl --json benchmarks.json
 
 What matters most first, in about a minute; a part that does not come to its end leaves those before it in the file:
 
-    timeout 60 python3 tools/peers/run.py --goxl ./goxl --json peers.json --parts goxl,kernels,eager --sides 1024 --runs 30 --goxl-runs 150 --goxl-benches step,kernels --filter level
+    timeout 60 python3 tools/benchmarks/run.py --goxl ./goxl --json benchmarks.json --parts goxl,kernels,eager --sides 1024 --runs 30 --goxl-runs 150 --goxl-benches step,kernels --filter level
 
 Needs an NVIDIA card, torch and, for all parts but kernels, diffusers. Nothing is downloaded: weights are random, of the published configuration, in fp16 and channels last. Parts can be chosen, because
 torch.compile alone takes minutes; with --merge a run adds its parts to those of an earlier one on the same card.
@@ -31,14 +31,14 @@ def arguments():
     p.add_argument("--goxl", help="the goxl command; part goxl needs it")
     p.add_argument("--parts", default=",".join(PARTS), help="what to run, in this order, of %(default)s: limits of the card; kernels one by one; the UNet's step eager, also in a CUDA graph; "
                    "the step in torch.compile (reduce-overhead); the VAE's decoding, compiled too if compile is among the parts; goxl")
-    p.add_argument("--sides", default="1024,512", help="sides of the pictures in pixels")
+    p.add_argument("--sides", default="1024,512", help="sides of the images in pixels")
     p.add_argument("--filter", default="", help="regular expression over the kernels' names")
-    p.add_argument("--runs", type=int, default=100, help="steps that each peer is timed for")
+    p.add_argument("--runs", type=int, default=100, help="steps that PyTorch is timed for")
     p.add_argument("--goxl-runs", type=int, default=1000, help="steps that goxl is timed for")
     p.add_argument("--goxl-benches", default="kernels,step,image,sm_80", help="what of goxl, in this order: bench kernels, step and image, and the step with the kernels for every card")
     p.add_argument("--model", default="synth:base", help="goxl's model; a folder that goxl synth has written tells how long loading takes")
     p.add_argument("--goxl-args", default="-device cuda", help="flags for every goxl bench")
-    p.add_argument("--images", type=int, default=4, help="pictures that goxl draws, the first of which is not counted")
+    p.add_argument("--images", type=int, default=4, help="images that goxl draws, the first of which is not counted")
     p.add_argument("--json", help="file to write the figures to")
     p.add_argument("--merge", help="file of an earlier run whose other parts are kept")
     a = p.parse_args()
@@ -146,23 +146,23 @@ def main():
 
 def measure(a, part, result, say, save):
     """Adds the figures of one part to the result."""
-    peers = result.setdefault("peers", {})
+    found = result.setdefault("pytorch", {})
     if part == "goxl":
         goxl(a, result.setdefault("goxl", {}), say, save)
         return
-    import torch_peers
+    import pytorch
 
-    torch_peers.torch.manual_seed(0)
+    pytorch.torch.manual_seed(0)
     if part == "limits":
-        peers["limits"] = torch_peers.limits()
-        say("limits", peers["limits"])
+        found["limits"] = pytorch.limits()
+        say("limits", found["limits"])
     if part == "kernels":
-        torch_peers.kernels(re.compile(a.filter), peers.setdefault("kernels", {}), say)
+        pytorch.kernels(re.compile(a.filter), found.setdefault("kernels", {}), say)
     if part in ("eager", "compile"):
-        torch_peers.step(a.sides, part == "eager", part == "compile", a.runs, peers.setdefault("step", {}), say)
+        pytorch.step(a.sides, part == "eager", part == "compile", a.runs, found.setdefault("step", {}), say)
     if part == "vae":
-        torch_peers.vae(a.sides, True, "compile" in a.parts, peers.setdefault("vae", {}), say)
-    torch_peers.torch.cuda.empty_cache()
+        pytorch.vae(a.sides, True, "compile" in a.parts, found.setdefault("vae", {}), say)
+    pytorch.torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
