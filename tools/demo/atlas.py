@@ -1,6 +1,6 @@
-"""Renders every object of the world once and writes atlas.npz: python atlas.py OUT/atlas.npz
+"""Renders every object of the dataset once and writes atlas.npz: python atlas.py OUT/atlas.npz
 
-rgba: (objects, 128, 128, 4) uint8, colours not premultiplied; world: the JSON of world.objects(). The font holds bitmaps of 136 x 128 pixels; they are cropped
+rgba: (objects, 128, 128, 4) uint8, colours not premultiplied; objects: the JSON of dataset.objects(). The font holds bitmaps of 136 x 128 pixels; they are cropped
 to what is drawn, fitted into 124 pixels and centred, so that an object's size in a scene is the size that one sees.
 """
 import argparse
@@ -9,7 +9,7 @@ import json
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import world
+import dataset
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 SIDE, FIT = 128, 124
@@ -45,13 +45,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("out")
     p.add_argument("--font", default=FONT)
-    p.add_argument("--annotations", default=world.ANNOTATIONS)
+    p.add_argument("--annotations", default=dataset.ANNOTATIONS)
     p.add_argument("--sheet", help="also write a contact sheet PNG here")
     a = p.parse_args()
     font = ImageFont.truetype(a.font, 109)
-    objects = world.objects(a.annotations)
+    objects = dataset.objects(a.annotations)
     rgba = np.stack([render(font, o["char"]) for o in objects])
-    np.savez_compressed(a.out, rgba=rgba, world=np.frombuffer(json.dumps(objects, ensure_ascii=False).encode(), np.uint8))
+    np.savez_compressed(a.out, rgba=rgba, objects=np.frombuffer(json.dumps(objects, ensure_ascii=False).encode(), np.uint8))
     print(f"{len(objects)} objects, {rgba.nbytes >> 20} MiB of pixels")
     if a.sheet:
         cols = 28

@@ -63,7 +63,7 @@ def plural(name):
 
 
 def word_for(rng, obj):
-    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the picture has. What is painted is always called by its colour,
+    """The name mostly; sometimes another word or a keyword for it, or the name with a colour that the image has. What is painted is always called by its colour,
     and never by a word that holds another ("red car")."""
     word, words = obj["name"], obj["words"]
     if "paint" in obj:

@@ -51,7 +51,7 @@ def times(n, top, device):
 
 @torch.no_grad()
 def sample(net, tokens, seed, h=256, w=256, steps=STEPS, guidance=GUIDANCE, negative=None):
-    """Base pictures' latents; negative tokens or None (zeros)."""
+    """Base images' latents; negative tokens or None (zeros)."""
     d = tokens.device
     n = len(tokens)
     s = scheduler()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import models
 import paint
 import scenes
-from stage import compiled, device, load, log
+from common import compiled, device, load, log
 
 CLEAN_SCORE, WORST_SCORE = 6.5, 1.5
 

@@ -10,7 +10,7 @@ from transformers import CLIPTokenizer
 import diffuse
 import models
 import train_base
-from stage import load, put, write_json
+from common import load, put, write_json
 
 VERSION = "0.42.1"
 SCHEDULER = ["diffusers", "EulerDiscreteScheduler"]

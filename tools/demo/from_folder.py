@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import models
 import train_base
-from stage import canonical, save
+from common import canonical, save
 
 
 def main():

@@ -9,7 +9,7 @@ import tokenizers
 import paint
 import scenes
 from models import TOKENS
-from stage import log
+from common import log
 
 
 def encode(path, texts):
@@ -33,7 +33,7 @@ def main():
     p.add_argument("--paint", action="store_true")
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
-    _, objects = (paint.load if a.paint else scenes.load_world)(os.path.join(a.data, "atlas.npz"))
+    _, objects = (paint.load if a.paint else scenes.load_objects)(os.path.join(a.data, "atlas.npz"))
     for name, count, seed in (("specs", a.count, 1), ("held", max(3000, min(20000, a.count // 10)), 77)):
         made = scenes.make_many(count, objects, a.workers, seed)
         packed = scenes.pack(made, encode(os.path.join(a.data, "tokenizer"), [s["text"] for s in made]))

@@ -37,9 +37,9 @@ def apart(hue, other):
     return np.abs((hue - other + 180) % 360 - 180)
 
 
-def own_colour(picture):
+def own_colour(image):
     """(hue, the median saturation and value of what has about that hue, whether it can be painted) of rgba uint8 (h, w, 4)."""
-    solid = picture[picture[..., 3] > 200][:, :3].astype(np.float32) / 255
+    solid = image[image[..., 3] > 200][:, :3].astype(np.float32) / 255
     hue, saturation, value = hsv(solid)
     vivid = (saturation > 0.3) & (value > 0.25)
     counts = [(vivid & (apart(hue, h) < WIDE)).mean() for h in range(0, 360, 6)]
@@ -50,45 +50,45 @@ def own_colour(picture):
     return h, float(np.median(saturation[near])), float(np.median(value[near])), max(counts) > COVERED
 
 
-def painted(picture, own, colour):
+def painted(image, own, colour):
     h, s, v = own
-    hue, saturation, value = hsv(picture[..., :3].astype(np.float32) / 255)
+    hue, saturation, value = hsv(image[..., :3].astype(np.float32) / 255)
     # Full strength within the hue's width and where there is colour; less towards their ends, or edges would show.
     amount = np.clip((WIDE + 20 - apart(hue, h)) / 15, 0, 1) * np.clip((saturation - 0.12) / 0.15, 0, 1)
     target = PAINTS[colour]
     # Highlights are as much paler and shadows as much darker as they were.
     new = rgb_of(target[0], np.clip(target[1] + (saturation - s) * min(1.0, target[1] * 1.5), 0, 1), np.clip(target[2] * (1 + (value - v) * 0.9), 0, 1))
-    out = picture.astype(np.float32)
+    out = image.astype(np.float32)
     out[..., :3] += amount[..., None] * (new * 255 - out[..., :3])
     return np.clip(out.round(), 0, 255).astype(np.uint8)
 
 
 def paints(job):
-    """(picture, object) to the object's pictures by colour: None where the artwork has that colour; {} for what can't be painted."""
-    picture, o = job
-    *own, possible = own_colour(picture)
+    """(image, object) to the object's images by colour: None where the artwork has that colour; {} for what can't be painted."""
+    image, o = job
+    *own, possible = own_colour(image)
     if not possible or o["name"] in LEFT or "face" in o["name"] or any(c in o["name"].split() for c in [*PAINTS, "grey", "violet"]):
         return {}
-    return {c: None if c == o.get("colour") else painted(picture, own, c) for c in PAINTS}
+    return {c: None if c == o.get("colour") else painted(image, own, c) for c in PAINTS}
 
 
 def load(path, workers=os.cpu_count()):
-    """load_world's pictures with the painted ones behind them, and its objects: what can be painted has the number of a picture for each colour under "paints", the
+    """load_objects's images with the painted ones behind them, and its objects: what can be painted has the number of an image for each colour under "paints", the
     artwork's own among them."""
-    rgba, objects = scenes.load_world(path)
-    pictures = list(rgba)
+    rgba, objects = scenes.load_objects(path)
+    images = list(rgba)
     with ProcessPoolExecutor(workers) as pool:
         for i, (o, made) in enumerate(zip(objects, pool.map(paints, zip(rgba, objects), chunksize=8))):
-            for colour, picture in made.items():
-                o.setdefault("paints", {})[colour] = i if picture is None else len(pictures)
-                if picture is not None:
-                    pictures.append(picture)
-    return np.stack(pictures), objects
+            for colour, image in made.items():
+                o.setdefault("paints", {})[colour] = i if image is None else len(images)
+                if image is not None:
+                    images.append(image)
+    return np.stack(images), objects
 
 
 def needed(path, numbers):
-    """What scenes of these pictures need: load's pictures and objects if painted ones are among them, else load_world's; and the object that each picture is of."""
-    rgba, objects = scenes.load_world(path)
+    """What scenes of these images need: load's images and objects if painted ones are among them, else load_objects's; and the object that each image is of."""
+    rgba, objects = scenes.load_objects(path)
     if numbers.max() >= len(objects):
         rgba, objects = load(path)
     owner = np.arange(len(rgba))
@@ -100,7 +100,7 @@ def needed(path, numbers):
 def main():
     rgba, objects = load(sys.argv[1])
     able = [o for o in objects if "paints" in o]
-    print(f"{len(able)} of {len(objects)} objects can be painted, {len(rgba)} pictures")
+    print(f"{len(able)} of {len(objects)} objects can be painted, {len(rgba)} images")
     rng, columns = random.Random(1), 1 + len(PAINTS)
     rows = rng.sample(able, min(16, len(able)))
     sheet = Image.new("RGB", (128 * columns, 128 * len(rows)), (120, 170, 170))

@@ -43,7 +43,7 @@ def main():
     p.add_argument("out")
     p.add_argument("--captions", type=int, default=60000)
     a = p.parse_args()
-    _, objects = scenes.load_world(a.atlas)
+    _, objects = scenes.load_objects(a.atlas)
     texts = [s["text"] for s in scenes.make_many(a.captions, objects, 1, seed=2)]
     texts += [w for o in objects for w in [o["name"], *o["words"], *o["keys"]] for _ in range(20)] + EXTRA * 40
     tok = train(texts)

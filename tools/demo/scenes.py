@@ -29,10 +29,10 @@ def hsv(rgb):
     return np.where(hi == r, (g - b) / spread % 6, np.where(hi == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60, spread, hi
 
 
-def load_world(path):
+def load_objects(path):
     """Returns (rgba uint8 (objects, 128, 128, 4), the objects; those of one clear colour have it under "colour")."""
     z = np.load(path)
-    objects, rgba = json.loads(z["world"].tobytes()), z["rgba"]
+    objects, rgba = json.loads(z["objects"].tobytes()), z["rgba"]
     for o, px in zip(objects, rgba):
         hue, spread, value = hsv(px[px[..., 3] > 200][:, :3].astype(np.float32) / 255)
         vivid = (spread > 0.35) & (value > 0.45)
@@ -43,7 +43,7 @@ def load_world(path):
 
 
 def dressed(rng, objects, o):
-    """The number of a picture of object o, and the object as a caption names it: painted sometimes, if paint.load gave it pictures for that."""
+    """The number of an image of object o, and the object as a caption names it: painted sometimes, if paint.load gave it images for that."""
     obj = objects[o]
     if "paints" not in obj or rng.random() >= PAINTED:
         return o, obj
@@ -52,7 +52,7 @@ def dressed(rng, objects, o):
 
 
 def layout(rng, objects, h, w):
-    """Returns (picture numbers, x, y, size in pixels; the caption without its background) on a canvas of h x w."""
+    """Returns (image numbers, x, y, size in pixels; the caption without its background) on a canvas of h x w."""
     m, r = min(h, w), rng.random()
     pick = lambda: rng.randrange(len(objects))
     wear = lambda o: dressed(rng, objects, o)
@@ -201,7 +201,7 @@ def pack(specs, tokens):
 
 
 class Composer:
-    """Draws packed specs. All of it runs on one device; pictures are (n, 3, h, w) in [-1, 1]."""
+    """Draws packed specs. All of it runs on one device; images are (n, 3, h, w) in [-1, 1]."""
 
     def __init__(self, rgba, device):
         self.device = device

@@ -11,7 +11,7 @@ import diffuse
 import models
 import scenes
 from make_specs import encode
-from stage import Learner, Step, compiled, device, grid, join, load, log, save, schedule
+from common import Learner, Step, compiled, device, grid, join, load, log, save, schedule
 
 SIDE_BUCKETS_FROM = 0.45  # part of the schedule after which the other aspect ratios join
 NULL, EMPTY = 0.08, 0.03  # captions that are dropped: zeros in the text's place, or the empty text
@@ -28,18 +28,18 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--data", required=True)
     p.add_argument("--work", required=True)
-    p.add_argument("--minutes", type=float, required=True, help="wall clock of this piece, compiling included")
-    p.add_argument("--schedule-minutes", type=float, required=True, help="of all pieces together")
-    p.add_argument("--finish", action="store_true", help="the schedule ends with this piece, whatever --schedule-minutes says")
+    p.add_argument("--minutes", type=float, required=True, help="wall clock of this run, compiling included")
+    p.add_argument("--schedule-minutes", type=float, required=True, help="of all runs together")
+    p.add_argument("--finish", action="store_true", help="the schedule ends with this run, whatever --schedule-minutes says")
     p.add_argument("--batch", type=int, default=256)
     p.add_argument("--rate", type=float, default=8e-4)
     p.add_argument("--keep-encoder-2", action="store_true", help="it stays as it is: a refiner that is not trained again knows it so")
-    p.add_argument("--resume", help="folder with the pieces of a compact checkpoint")
+    p.add_argument("--resume", help="folder with the shards of a compact checkpoint")
     a = p.parse_args()
     start, d = time.time(), device()
     os.makedirs(a.work, exist_ok=True)
     if a.resume:
-        log(a.work, "resumed from pieces:", join(a.work, a.resume))
+        log(a.work, "resumed from shards:", join(a.work, a.resume))
     torch.manual_seed(4)
     net = build(a.data, d)
     learner = Learner(net.named_parameters(), 0.9995, d)

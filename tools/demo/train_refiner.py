@@ -1,5 +1,5 @@
 """Trains the refiner UNet: python train_refiner.py --data DATA --work WORK --minutes 2. Needs base.pt (its encoder 2 is shared and stays as it is) and latents.pt.
-It knows low noise only (the last 350 of 1000 steps). Degraded pictures carry low aesthetic scores and are what low scores stand for; clean ones carry high scores. Half of
+It knows low noise only (the last 350 of 1000 steps). Degraded images carry low aesthetic scores and are what low scores stand for; clean ones carry high scores. Half of
 these come with errors that the refiner is to take away: a quarter is what the base makes of noisy latents in one step, a quarter has noise at low frequencies."""
 import argparse
 import os
@@ -13,7 +13,7 @@ import models
 import train_base
 from encode_latents import CLEAN_SCORE
 from make_specs import encode
-from stage import Learner, Step, compiled, device, grid, join, load, log, put, save, schedule
+from common import Learner, Step, compiled, device, grid, join, load, log, put, save, schedule
 
 TOP = 350
 
@@ -51,11 +51,11 @@ def main():
     p.add_argument("--batch", type=int, default=256)
     p.add_argument("--rate", type=float, default=8e-4)
     p.add_argument("--drafts", type=int, default=40000, help="latents that come with the base's errors too")
-    p.add_argument("--resume", help="folder with the pieces of a compact checkpoint")
+    p.add_argument("--resume", help="folder with the shards of a compact checkpoint")
     a = p.parse_args()
     start, d = time.time(), device()
     if a.resume:
-        log(a.work, "resumed from pieces:", join(a.work, a.resume))
+        log(a.work, "resumed from shards:", join(a.work, a.resume))
     torch.manual_seed(5)
     base = train_base.build(a.data, d)
     state = load(a.work, "base", d)

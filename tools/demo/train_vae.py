@@ -9,13 +9,13 @@ import torch.nn.functional as F
 
 import models
 import scenes
-from stage import Learner, Step, compiled, device, grid, load, log, save, schedule
+from common import Learner, Step, compiled, device, grid, load, log, save, schedule
 
 KL = 2e-5  # keeps latents near a Gaussian without costing sharpness
 
 
 def psnr(a, b):
-    """Of pictures in [-1, 1], the mean over pictures of each one's PSNR."""
+    """Of images in [-1, 1], the mean over images of each one's PSNR."""
     mse = ((a.clamp(-1, 1) - b.clamp(-1, 1)) ** 2).mean((1, 2, 3)) / 4
     return (-10 * torch.log10(mse.clamp(min=1e-10))).mean().item()
 
@@ -29,7 +29,7 @@ def edges(x, y):
     return total
 
 
-def held_pictures(a, composer, d, count=128):
+def held_images(a, composer, d, count=128):
     """Held-out scenes at 256 x 256, chunk by chunk."""
     packed = dict(np.load(os.path.join(a.work, "held.npz")))
     starts = [i for i in range(0, len(packed["n"]), scenes.CHUNK) if packed["bucket"][i] == 0 and packed["blur"][i] == 0]
@@ -56,15 +56,15 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--data", required=True)
     p.add_argument("--work", required=True)
-    p.add_argument("--minutes", type=float, required=True, help="wall clock of this piece, compiling included")
-    p.add_argument("--schedule-minutes", type=float, help="of all pieces together; default: this piece is all")
+    p.add_argument("--minutes", type=float, required=True, help="wall clock of this run, compiling included")
+    p.add_argument("--schedule-minutes", type=float, help="of all runs together; default: this run is all")
     p.add_argument("--batch", type=int, default=96)
     p.add_argument("--crop", type=int, default=192)
     p.add_argument("--rate", type=float, default=1.2e-3)
     a = p.parse_args()
     start, d = time.time(), device()
     torch.manual_seed(1)
-    rgba, _ = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    rgba, _ = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     composer = scenes.Composer(rgba, d)
     packed = dict(np.load(os.path.join(a.work, "specs.npz")))
     chunks = np.array([i for i in range(0, len(packed["n"]), scenes.CHUNK) if packed["bucket"][i] == 0])
@@ -76,7 +76,7 @@ def main():
         learner.restore(state)
         spent = state["seconds"]
     total = 60 * (a.schedule_minutes or a.minutes)
-    picture = torch.zeros(a.batch, 3, a.crop, a.crop, device=d).to(memory_format=torch.channels_last)
+    image = torch.zeros(a.batch, 3, a.crop, a.crop, device=d).to(memory_format=torch.channels_last)
 
     def loss_of(x, noise):
         moments = vae.quant_conv(vae.encoder(x))
@@ -94,7 +94,7 @@ def main():
     def learn():
         noise = torch.randn(latent, device=d)
         with torch.autocast(d, torch.bfloat16, enabled=d == "cuda"):
-            loss = loss_of(picture, noise)
+            loss = loss_of(image, noise)
         learner.learn(loss)
 
     step = Step(learn, a.work, "vae", d)
@@ -108,7 +108,7 @@ def main():
             x = composer(packed, specs, i, i + per, 256, 256)
             t, l = rng.integers(0, 256 - a.crop + 1, 2)
             parts.append(x[:, :, t : t + a.crop, l : l + a.crop])
-        picture.copy_(torch.cat(parts)[: a.batch])
+        image.copy_(torch.cat(parts)[: a.batch])
 
     log(a.work, f"vae: {models.millions(vae):.2f} M parameters, {len(chunks) * scenes.CHUNK} scenes, {spent:.0f} s of {total:.0f} done")
     done = begin = 0
@@ -132,7 +132,7 @@ def main():
     learner.averaged()
     vae.eval()
     with torch.no_grad():
-        x = held_pictures(a, composer, d)
+        x = held_images(a, composer, d)
         z = torch.cat([vae.encode(b).latent_dist.mean for b in x.split(16)])
         mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
         y = torch.cat([vae.decode(b).sample for b in z.split(16)])

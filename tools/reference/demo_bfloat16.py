@@ -1,4 +1,4 @@
-"""Writes testdata/demo_bfloat16.json: how far the embedded base's pictures are from float32's where diffusers computes its models in bfloat16, as peak
+"""Writes testdata/demo_bfloat16.json: how far the embedded base's images are from float32's where diffusers computes its models in bfloat16, as peak
 signal-to-noise ratios in dB. Latents, solver and noise stay in float32, as goxl's do. The requests are those of cardRequests in models/sdxl.
 
     python tools/reference/demo_bfloat16.py
@@ -44,8 +44,8 @@ def narrow(model, *methods):
     type(model).dtype = property(lambda self: torch.float32)
 
 
-def pictures(narrowed, first=None):
-    """The requests' pictures by name; first is the one that is redrawn, by default this call's own."""
+def images(narrowed, first=None):
+    """The requests' images by name; first is the one that image-to-image starts from, by default this call's own."""
     base = diffusers.StableDiffusionXLPipeline.from_pretrained(os.path.join(demo.FOLDER, "base"), torch_dtype=torch.float32, add_watermarker=False)
     if narrowed:
         for model in (base.unet, base.text_encoder, base.text_encoder_2):
@@ -80,8 +80,8 @@ def psnr(a, b):
 
 
 def main():
-    want = pictures(False)
-    got = pictures(True, want["default"][0])
+    want = images(False)
+    got = images(True, want["default"][0])
     found = {name: [round(psnr(a, b), 2) for a, b in zip(got[name], want[name])] for name in want}
     path = os.path.join(common.TESTDATA, "demo_bfloat16.json")
     with open(path, "w") as f:

@@ -29,7 +29,7 @@ def golden():
     out["ramp.strided"] = torch.from_numpy(encoded[::17, ::17].copy())
     out["ramp.sum"] = torch.tensor([encoded.astype(np.float64).sum()], dtype=torch.float64)
     # A decoded image (RGB, NCHW, -1..1 and beyond) whose height and width leave remainders: through the whole of
-    # apply_watermark. The picture is a sum of waves that Go can draw: see README.md.
+    # apply_watermark. The image is a sum of waves that Go can draw: see README.md.
     image = waves(2, 259, 274)
     marked = mark.apply_watermark(image)
     out["waves.strided"] = marked[:, :, ::13, ::11].float()

@@ -1,7 +1,7 @@
-"""Measures whether the refiner's aesthetic score tells clean from degraded pictures: python quality/aesthetic.py --data DATA --base MODEL/base --refiner MODEL/refiner
+"""Measures whether the refiner's aesthetic score tells clean from degraded images: python quality/aesthetic.py --data DATA --base MODEL/base --refiner MODEL/refiner
 --prompts quality/prompts.json. Scenes that prompts ask for are composed, and degraded as for training; all get the same noise, and the refiner predicts v under a high and a
 low score: training's for a clean scene and for this degradation, and the pipelines' defaults. The score counts where clean scenes have the smaller error under the high one and
-degraded ones under the low one. The first Markdown table tells the mean square errors, the second how pictures differ that are refined under either default, as goxl refines."""
+degraded ones under the low one. The first Markdown table tells the mean square errors, the second how images differ that are refined under either default, as goxl refines."""
 import argparse
 import json
 import os
@@ -37,12 +37,12 @@ def errors(net, z, tokens, score, noise):
 
 
 def sharpness(x):
-    """Mean square difference of neighbouring pixels of each picture."""
+    """Mean square difference of neighbouring pixels of each image."""
     return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
 
 
 def psnr(x, y):
-    """Of each picture in [-1, 1], in dB."""
+    """Of each image in [-1, 1], in dB."""
     return 10 * torch.log10(4 / ((x - y) ** 2).mean((1, 2, 3)))
 
 
@@ -59,7 +59,7 @@ def main():
     load = lambda cls, *path: cls.from_pretrained(os.path.join(*path)).float().eval()
     vae = load(AutoencoderKL, a.base, "vae")
     net = diffuse.Conditioned(None, load(CLIPTextModelWithProjection, a.base, "text_encoder_2"), load(UNet2DConditionModel, a.refiner, "unet"))
-    composer = scenes.Composer(scenes.load_world(os.path.join(a.data, "atlas.npz"))[0], "cpu")
+    composer = scenes.Composer(scenes.load_objects(os.path.join(a.data, "atlas.npz"))[0], "cpu")
     torch.manual_seed(3)
     prompts = json.load(open(a.prompts))[:: a.every]
     n = len(prompts)

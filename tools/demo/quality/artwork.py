@@ -1,6 +1,6 @@
-"""Compares pictures of single objects with the artwork itself: python quality/artwork.py --data DATA --prompts quality/prompts.json FOLDER ... . The object that a prompt
-asks for is moved, scaled and turned until it lies best on what is in the picture, on a plain background of the picture's own colour; the table tells the mean PSNR between
-the two, over the pictures on plain backgrounds that all folders hold, and in how many a folder is nearer to the artwork than the first folder is."""
+"""Compares images of single objects with the artwork itself: python quality/artwork.py --data DATA --prompts quality/prompts.json FOLDER ... . The object that a prompt
+asks for is moved, scaled and turned until it lies best on what is in the image, on a plain background of the image's own colour; the table tells the mean PSNR between
+the two, over the images on plain backgrounds that all folders hold, and in how many a folder is nearer to the artwork than the first folder is."""
 import argparse
 import json
 import os
@@ -20,7 +20,7 @@ SIDE, STEPS = 256, 90
 
 
 def place(sprites, colour, pose, side):
-    """sprites (n, 4, 128, 128), premultiplied; colour (n, 3); pose (n, 4): x and y of the middle and the size in picture sides, turn in radians. Returns (n, 3, side, side)."""
+    """sprites (n, 4, 128, 128), premultiplied; colour (n, 3); pose (n, 4): x and y of the middle and the size in image sides, turn in radians. Returns (n, 3, side, side)."""
     x, y, size, turn = pose.unbind(1)
     cos, sin = torch.cos(turn) / size, torch.sin(turn) / size
     dx, dy = 1 - 2 * x, 1 - 2 * y
@@ -30,7 +30,7 @@ def place(sprites, colour, pose, side):
 
 
 def start(rgb, sprite):
-    """The pose at which the sprite's opaque box lies on the largest thing of the picture."""
+    """The pose at which the sprite's opaque box lies on the largest thing of the image."""
     found = segment.parts(rgb)
     top, bottom, left, right = found[0][1] if found else (64, 192, 64, 192)
     rows, columns = (np.flatnonzero(sprite[3].numpy().max(a) > 0.2) for a in (1, 0))
@@ -40,13 +40,13 @@ def start(rgb, sprite):
     return [(left + right) / 2 / SIDE - off(columns, sprite.shape[2]), (top + bottom) / 2 / SIDE - off(rows, sprite.shape[1]), size, 0.0]
 
 
-def fitted(pictures, sprites):
-    """PSNR in dB of each picture, uint8 (n, 256, 256, 3), to the sprite (n, 4, 128, 128) at its best pose."""
-    target = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    colour = torch.from_numpy(np.stack([segment.border_colour(p.astype(np.float64)) for p in pictures])).float() / 255
-    best = torch.full((len(pictures),), float("inf"))
+def fitted(images, sprites):
+    """PSNR in dB of each image, uint8 (n, 256, 256, 3), to the sprite (n, 4, 128, 128) at its best pose."""
+    target = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    colour = torch.from_numpy(np.stack([segment.border_colour(p.astype(np.float64)) for p in images])).float() / 255
+    best = torch.full((len(images),), float("inf"))
     small = F.interpolate(target, scale_factor=0.5, mode="area")
-    pose = torch.tensor([start(p, s) for p, s in zip(pictures, sprites)], dtype=torch.float32, requires_grad=True)
+    pose = torch.tensor([start(p, s) for p, s in zip(images, sprites)], dtype=torch.float32, requires_grad=True)
     optimizer = torch.optim.Adam([pose], lr=0.006)
     for step in range(STEPS):
         for group in optimizer.param_groups:
@@ -67,7 +67,7 @@ def main():
     p.add_argument("--prompts", required=True)
     p.add_argument("folders", nargs="+")
     a = p.parse_args()
-    rgba, _ = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    rgba, _ = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     bank = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
     bank[:, :3] *= bank[:, 3:]
     path = lambda folder, i: os.path.join(folder, f"{i:03d}.png")
@@ -77,8 +77,8 @@ def main():
     first = None
     print("| | PSNR to the artwork | nearer to it than the first |\n|---|---|---|")
     for folder in a.folders:
-        pictures = np.stack([np.asarray(Image.open(path(folder, i)).convert("RGB").resize((SIDE, SIDE))) for i, _ in chosen])
-        values = np.concatenate([fitted(pictures[k : k + 25], sprites[k : k + 25]) for k in range(0, len(chosen), 25)])
+        images = np.stack([np.asarray(Image.open(path(folder, i)).convert("RGB").resize((SIDE, SIDE))) for i, _ in chosen])
+        values = np.concatenate([fitted(images[k : k + 25], sprites[k : k + 25]) for k in range(0, len(chosen), 25)])
         first = values if first is None else first
         print(f"| {os.path.basename(folder.rstrip('/'))} | {values.mean():.2f} dB | {(values > first).sum()} of {len(values)} |", flush=True)
 

@@ -1,6 +1,6 @@
-"""Measures whether things come in the colour that is asked for: python quality/colours.py --data DATA --goxl ./goxl --out FOLDER [--model demo] [--count 66] [--gate] [--composed]. Judged by
+"""Measures whether things come in the colour that is asked for: python quality/colours.py --data DATA --goxl ./goxl --out FOLDER [--model demo] [--count 66] [--check] [--composed]. Judged by
 colour alone: of the pixels of a thing, those that are nearest to the colour asked for must be more than those that are nearest to any other. Prints a Markdown table. --composed judges
-scenes composed from the painted artwork too, the ceiling. --gate ends with status 1 where less than ASKED are right."""
+scenes composed from the painted artwork too, the ceiling. --check ends with status 1 where less than ASKED are right."""
 import argparse
 import os
 import random
@@ -69,7 +69,7 @@ def main():
     p.add_argument("--model", default="demo")
     p.add_argument("--out", required=True)
     p.add_argument("--count", type=int, default=66)
-    p.add_argument("--gate", action="store_true")
+    p.add_argument("--check", action="store_true")
     p.add_argument("--composed", action="store_true")
     a = p.parse_args()
     rgba, objects = paint.load(os.path.join(a.data, "atlas.npz"))
@@ -77,8 +77,8 @@ def main():
     for seed, (text, asked, background) in enumerate(made := prompts(objects, a.count), 1):
         path = os.path.join(a.out, f"{seed:03d}.png")
         draw(a.goxl, ["generate", "-model", a.model], text, seed, path)
-        with Image.open(path) as picture:
-            judged = judge(np.asarray(picture.convert("RGB").resize((256, 256))), asked)
+        with Image.open(path) as image:
+            judged = judge(np.asarray(image.convert("RGB").resize((256, 256))), asked)
         for (c, _), right in zip(asked, judged):
             columns["drawn"].setdefault(c, []).append(right)
     if a.composed:
@@ -96,7 +96,7 @@ def main():
         print(f"| {c} | " + " | ".join(f"{sum(v.get(c, []))} of {len(v.get(c, []))}" for v in columns.values()) + " |")
     shares = {name: np.mean(sum(v.values(), [])) for name, v in columns.items()}
     print("| all | " + " | ".join(f"{100 * s:.1f} %" for s in shares.values()) + " |")
-    if a.gate and shares["drawn"] < ASKED:
+    if a.check and shares["drawn"] < ASKED:
         sys.exit(f"{100 * shares['drawn']:.1f} % of the things have the colour asked for, {100 * ASKED:.0f} % are asked")
 
 

@@ -1,5 +1,5 @@
-"""Draws the gate's prompts with goxl: python quality/draw.py --goxl ./goxl --model demo --prompts quality/prompts.json --out FOLDER [--every N] [-- more flags of goxl generate].
---refiner demo, or a DIR, redraws every picture of --out into FOLDER-refined with goxl refine. Pictures that are there are kept, so that the command can go on where it stopped."""
+"""Draws the evaluation's prompts with goxl: python quality/draw.py --goxl ./goxl --model demo --prompts quality/prompts.json --out FOLDER [--every N] [-- more flags of goxl generate].
+--refiner demo, or a DIR, refines every image of --out into FOLDER-refined with goxl refine. Images that are there are kept, so that the command can go on where it stopped."""
 import argparse
 import json
 import os
@@ -8,7 +8,7 @@ import time
 
 
 def draw(goxl, command, text, seed, path, flags=()):
-    """One picture, unless it is there; command is generate or refine with its flags of models."""
+    """One image, unless it is there; command is generate or refine with its flags of models."""
     if os.path.exists(path):
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -35,7 +35,7 @@ def main():
         if a.refiner:
             command = ["refine", "-model", a.refiner, "-base", a.model, "-image", os.path.join(a.out, name)]
         draw(a.goxl, command, c["text"], c["seed"], os.path.join(target, name), a.flags)
-    print(f"{len(numbered)} pictures in {target}, {time.time() - start:.0f} s")
+    print(f"{len(numbered)} images in {target}, {time.time() - start:.0f} s")
 
 
 if __name__ == "__main__":

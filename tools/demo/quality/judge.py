@@ -1,6 +1,6 @@
 """Trains the judge, a network of its own that never sees a VAE or a UNet: python quality/judge.py --data DATA --work WORK --minutes 1. Writes WORK/judge.pt.
 
-It looks at 256 x 256 pictures and says for each cell of 16 x 16 which object has its middle there, or none; and which background the whole has. Its pictures are scenes with
+It looks at 256 x 256 images and says for each cell of 16 x 16 which object has its middle there, or none; and which background the whole has. Its images are scenes with
 other changes than the models' training makes: blur, noise, gain and offset of the colours, mirror images."""
 import argparse
 import os
@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import captions as cap
 import paint
 import scenes
-from stage import compiled, device, log, save, schedule
+from common import compiled, device, log, save, schedule
 
 CELLS = 16
 

@@ -23,8 +23,8 @@ THINGS, SEEDS = 100, 30
 
 
 def read(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB").resize((256, 256)))
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((256, 256)))
 
 
 def white(path):
@@ -50,10 +50,10 @@ def main():
     p.add_argument("--goxl", default="goxl")
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    _, objects = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    _, objects = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     things = [cap.article(o["name"]) for o in random.Random(60).sample(objects, THINGS)]
 
-    def pictures(folder, texts, *flags):
+    def images(folder, texts, *flags):
         """One for each text, seeds from 1."""
         paths = [os.path.join(a.out, folder, f"{i:03d}.png") for i in range(1, len(texts) + 1)]
         for i, (text, path) in enumerate(zip(texts, paths), 1):
@@ -62,15 +62,15 @@ def main():
 
     share = lambda kind, paths: f"{sum(map(kind, paths))} of {len(paths)}"
     print("| prompt | negative prompt | counted | without it | with it |\n|---|---|---|---|---|")
-    print(f"| \"a cat\" and {THINGS - 1} other things | {WHITE} | white backgrounds | {share(white, pictures('plain', things))} | {share(white, pictures('not-white', things, '-negative', WHITE))} |")
+    print(f"| \"a cat\" and {THINGS - 1} other things | {WHITE} | white backgrounds | {share(white, images('plain', things))} | {share(white, images('not-white', things, '-negative', WHITE))} |")
     for text, negative in WORDS:
         folder = negative.replace(" ", "-")
-        with_it = pictures("not-" + folder, [text] * SEEDS, "-negative", negative)
-        print(f"| {text} | {negative} | red things | {share(red, pictures(folder, [text] * SEEDS))} | {share(red, with_it)} |")
-    alone = pictures("unguided", things[:10], "-guidance", "1")
-    both = pictures("unguided-not-white", things[:10], "-guidance", "1", "-negative", WHITE)
+        with_it = images("not-" + folder, [text] * SEEDS, "-negative", negative)
+        print(f"| {text} | {negative} | red things | {share(red, images(folder, [text] * SEEDS))} | {share(red, with_it)} |")
+    alone = images("unguided", things[:10], "-guidance", "1")
+    both = images("unguided-not-white", things[:10], "-guidance", "1", "-negative", WHITE)
     equal = sum(np.array_equal(read(x), read(y)) for x, y in zip(alone, both))
-    print(f"| guidance 1: 10 of the things | {WHITE} | pictures that are equal | | {equal} of 10 |")
+    print(f"| guidance 1: 10 of the things | {WHITE} | images that are equal | | {equal} of 10 |")
 
 
 if __name__ == "__main__":

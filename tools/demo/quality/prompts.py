@@ -1,4 +1,4 @@
-"""Writes the 400 prompts of the gate: python quality/prompts.py --data DATA --out quality/prompts.json. All are captions that training holds out."""
+"""Writes the 400 prompts of the evaluation: python quality/prompts.py --data DATA --out quality/prompts.json. All are captions that training holds out."""
 import argparse
 import json
 import os
@@ -40,7 +40,7 @@ def main():
     p.add_argument("--data", required=True)
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    _, objects = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    _, objects = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     rng, again, out, seen = random.Random(400), random.Random(401), [], set()
 
     def fit(c):

@@ -1,6 +1,6 @@
 """Measures what the refiner brings back: python quality/restore.py --data DATA --goxl ./goxl --base MODEL/base --prompts quality/prompts.json --out FOLDER [--every 8] [-- flags
-of goxl refine]. Scenes that prompts ask for are composed, spoilt, and redrawn by goxl with the embedded refiner; a Markdown table
-tells PSNR to the composed scene. "draft": the base redraws 60 % of the steps itself, which leaves its own mistakes."""
+of goxl refine]. Scenes that prompts ask for are composed, degraded, and refined by goxl with the embedded refiner; a Markdown table
+tells PSNR to the composed scene. "draft": the base runs image-to-image at strength 0.6 itself, which leaves its own mistakes."""
 import argparse
 import json
 import os
@@ -40,10 +40,10 @@ def main():
     p.add_argument("--prompts", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--every", type=int, default=8)
-    p.add_argument("--tag", default="refined", help="folder of the redrawn pictures: one for each set of flags")
+    p.add_argument("--tag", default="refined", help="folder of the refined images: one for each set of flags")
     p.add_argument("flags", nargs="*")
     a = p.parse_args()
-    rgba, _ = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    rgba, _ = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     composer = scenes.Composer(rgba, "cpu")
     torch.manual_seed(3)
     prompts = list(enumerate(json.load(open(a.prompts)), 1))[:: a.every]

@@ -1,6 +1,6 @@
-"""Draws the gate's prompts with PyTorch, in batches: a quick look before goxl draws them one by one. python quality/sample.py --data DATA --work WORK --prompts
+"""Draws the evaluation's prompts with PyTorch, in batches: a quick look before goxl draws them one by one. python quality/sample.py --data DATA --work WORK --prompts
 quality/prompts.json --out FOLDER [--guidance 1] [--negative TEXT] [--refine] [--limit N]. FOLDER/sheet.png has the first 48. The noise is not
-goxl's, so neither are the pictures."""
+goxl's, so neither are the images."""
 import argparse
 import json
 import os
@@ -15,7 +15,7 @@ import diffuse
 import models
 import train_base
 from make_specs import encode
-from stage import device, load, put
+from common import device, load, put
 
 
 def main():
@@ -54,10 +54,10 @@ def main():
         if refiner is not None:
             z = diffuse.refine(refiner, z, tokens, empty, 1 + i)
         with torch.no_grad():
-            pictures = ((diffuse.decode(vae, z).float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for k, px in enumerate(pictures):
+            images = ((diffuse.decode(vae, z).float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for k, px in enumerate(images):
             Image.fromarray(px).save(os.path.join(a.out, f"{i + k + 1:03d}.png"))
-        drawn.extend(pictures[: 48 - len(drawn)])
+        drawn.extend(images[: 48 - len(drawn)])
     sheet = np.full((-(-len(drawn) // 8) * 256, 8 * 256, 3), 255, np.uint8)
     for k, px in enumerate(drawn):
         sheet[k // 8 * 256 :, k % 8 * 256 :][:256, :256] = px

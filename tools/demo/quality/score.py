@@ -1,6 +1,6 @@
-"""Judges pictures: python quality/score.py --data DATA --judge WORK/judge.pt --prompts quality/prompts.json FOLDER ... . A folder holds 001.png, 002.png ... in the prompts'
-order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds two columns of real scenes, sharp and softened: what the judge itself can do. --gate ends with
-status 1 where the first folder's pictures miss what is asked of the model."""
+"""Evaluates images: python quality/score.py --data DATA --judge WORK/judge.pt --prompts quality/prompts.json FOLDER ... . A folder holds 001.png, 002.png ... in the prompts'
+order (fewer are fine). Prints a Markdown table with a column for each folder. --clean adds two columns of real scenes, sharp and softened: what the judge itself can do. --check ends with
+status 1 where the first folder's images miss what is asked of the model."""
 import argparse
 import io
 import json
@@ -63,7 +63,7 @@ def best(p):
 
 
 def judge_one(result, c, x, net):
-    """x (1, 3, 256, 256) in [-1, 1]. A single object is judged in the whole picture; several are found by segment.parts and judged one by one."""
+    """x (1, 3, 256, 256) in [-1, 1]. A single object is judged in the whole image; several are found by segment.parts and judged one by one."""
     put = lambda key, ok: result.setdefault(key, []).append(float(ok))
     kind, objects = c["kind"], c["objects"]
     with torch.no_grad():
@@ -114,9 +114,9 @@ def clean_scene(c, composer):
 
 def soften(x):
     """x at half its sharpness and through a coarse JPEG: haze around the objects such as a small VAE leaves."""
-    picture = Image.fromarray(((x[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+    image = Image.fromarray(((x[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
     file = io.BytesIO()
-    picture.resize((128, 128), Image.BOX).resize((256, 256), Image.BICUBIC).save(file, "JPEG", quality=50)
+    image.resize((128, 128), Image.BOX).resize((256, 256), Image.BICUBIC).save(file, "JPEG", quality=50)
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
@@ -126,33 +126,33 @@ def main():
     p.add_argument("--judge", required=True)
     p.add_argument("--prompts", required=True)
     p.add_argument("--clean", action="store_true")
-    p.add_argument("--gate", action="store_true")
+    p.add_argument("--check", action="store_true")
     p.add_argument("folders", nargs="*")
     a = p.parse_args()
-    rgba, objects = scenes.load_world(os.path.join(a.data, "atlas.npz"))
+    rgba, objects = scenes.load_objects(os.path.join(a.data, "atlas.npz"))
     prompts = json.load(open(a.prompts))
     net = Judge(len(objects))
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.judge, map_location="cpu", weights_only=True).items()})
     net.eval()
     composer = scenes.Composer(rgba, "cpu") if a.clean else None
 
-    def run(picture):
+    def run(image):
         result = {}
         for i, c in enumerate(prompts):
-            x = picture(i, c)
+            x = image(i, c)
             if x is None:
                 continue
             judge_one(result, c, x, net)
         return result
 
     def file(folder):
-        def picture(i, _):
+        def image(i, _):
             path = os.path.join(folder, f"{i + 1:03d}.png")
             if not os.path.exists(path):
                 return None
             return torch.from_numpy(np.asarray(Image.open(path).convert("RGB").resize((256, 256))).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
 
-        return picture
+        return image
 
     columns = [(os.path.basename(f.rstrip("/")), run(file(f))) for f in a.folders]
     if a.clean:
@@ -162,7 +162,7 @@ def main():
     for key, words in ROWS:
         cells = [f"{100 * np.mean(r[key]):.1f} % ({len(r[key])})" if r.get(key) else "" for _, r in columns]
         print(f"| {words} | " + " | ".join(cells) + " |")
-    if a.gate and (lines := list(missed(columns[0][1]))):
+    if a.check and (lines := list(missed(columns[0][1]))):
         sys.exit("\n".join([f"{columns[0][0]} misses what is asked:", *lines]))
 
 

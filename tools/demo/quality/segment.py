@@ -1,5 +1,5 @@
-"""Finds the things in a picture with a plain background, without a network: what differs from the border's colour, in connected parts, each cut out and put on a canvas of
-its own as a picture of one object."""
+"""Finds the things in an image with a plain background, without a network: what differs from the border's colour, in connected parts, each cut out and put on a canvas of
+its own as an image of one object."""
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -36,8 +36,8 @@ def gap(a, b):
 
 def parts(rgb):
     """rgb uint8 (256, 256, 3). Returns [(mask, box, area)], largest first."""
-    picture = rgb.astype(np.float64)
-    differs = np.sqrt(((lab(picture) - lab(border_colour(picture)[None, None])) ** 2).sum(-1)) > DIFFERENT
+    image = rgb.astype(np.float64)
+    differs = np.sqrt(((lab(image) - lab(border_colour(image)[None, None])) ** 2).sum(-1)) > DIFFERENT
     filled = ndimage.binary_fill_holes(ndimage.binary_opening(differs))
     label, count = ndimage.label(filled, np.ones((3, 3)))
     found = []
@@ -70,7 +70,7 @@ def parts(rgb):
 
 
 def cut(rgb, part):
-    """The part alone on its background, as large as a single object stands in a picture: uint8 (256, 256, 3)."""
+    """The part alone on its background, as large as a single object stands in an image: uint8 (256, 256, 3)."""
     mask, (top, bottom, left, right), _ = part
     colour = border_colour(rgb.astype(np.float64))
     alone = np.where(ndimage.binary_dilation(mask, iterations=2)[..., None], rgb, colour).astype(np.uint8)

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Training in pieces of a few minutes on one GPU: piece.sh NUMBER SECONDS DATA WORK OUT [CHECKPOINT]
+# Training in runs of a few minutes on one GPU: train.sh RUN SECONDS DATA WORK OUT [CHECKPOINT]
 # 1: specs, VAE, latents, start of the base. 2: base. 3: end of the base, refiner, judge, samples, figures. 4: refiner and judge for a finished base, from the folder BASE.
 # 5: such a base goes on, with painted things among the others; and a judge.
-# WORK keeps everything between pieces on one machine; OUT gets what travels: compact checkpoints in pieces of 15 MiB (state.*), pictures, the log.
-# CHECKPOINT is a folder with such pieces, for a machine on which WORK is empty: it then makes specs and latents again.
+# WORK keeps everything between runs on one machine; OUT gets what travels: compact checkpoints in shards of 15 MiB (state.*), images, the log.
+# CHECKPOINT is a folder with such shards, for a machine on which WORK is empty: it then makes specs and latents again.
 set -euo pipefail
 number=$1 end=$(($(date +%s) + $2)) data=$(realpath "$3") work=$4 out=$5 checkpoint=${6:-}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +20,7 @@ case $number in
 5)
   run from_folder.py --model "$BASE" --keep
   paint=--paint
-  # Scenes of another piece have no painted things.
+  # Scenes of another run have no painted things.
   if [ ! -e "$work/painted" ]; then rm -f "$work/specs.npz" "$work/latents.pt"; fi
   ;;
 esac

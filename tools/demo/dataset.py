@@ -1,7 +1,7 @@
-"""The demo's world: which emoji are objects, and the words people use for them.
+"""The demo's dataset: which emoji are objects, and the words people use for them.
 
 Source: Unicode CLDR's English annotations (Debian unicode-cldr-core). An object is one code point that Noto Color Emoji draws; letters, clocks, arrows,
-signs, flags, gender and skin-tone variants are left out, and so are pictures that nobody could tell apart at 64 pixels.
+signs, flags, gender and skin-tone variants are left out, and so are images that nobody could tell apart at 64 pixels.
 """
 import re
 import xml.etree.ElementTree as ET
@@ -12,7 +12,7 @@ ANNOTATIONS = "/usr/share/unicode/cldr/common/annotations/en.xml"
 BLOCKS = [(0x2600, 0x27BF), (0x2B50, 0x2B50), (0x1F300, 0x1F5FF), (0x1F600, 0x1F64F), (0x1F680, 0x1F6FF), (0x1F7E0, 0x1F7EB), (0x1F900, 0x1FAFF),
           (0x26F0, 0x26FF)]
 
-# A word of the name that puts it outside the world.
+# A word of the name that keeps it out of the dataset.
 WORDS = set("""sign button arrow arrows symbol clock o'clock zodiac tone hair mark no japanese man woman men women prayer person people couple boy girl
 input letter letters pedestrians prohibited speaker muted chart banknote mailbox hand fist palms hands foot leg ear nose tongue mouth
 gesture room salute tray card index disk moon oncoming square plus minus divide multiply loop infinity question exclamation circle dash
@@ -98,7 +98,7 @@ ALSO = {
     "clapping hands": ["applause"], "passenger ship": ["cruise ship"],
 }
 
-# Words for colours that a name holds and that the picture shows: the name minus the colour is no alias (a "heart" is red, a "blue heart" never).
+# Words for colours that a name holds and that the image shows: the name minus the colour is no alias (a "heart" is red, a "blue heart" never).
 COLOURS = "red orange yellow green blue purple brown black white pink".split()
 
 
@@ -121,7 +121,7 @@ def annotations(path=ANNOTATIONS):
 
 
 def objects(path=ANNOTATIONS):
-    """Returns the world: a list of dicts char, name, words (what people also call it), keys (CLDR's keywords that no other object has), in code point order."""
+    """Returns the dataset's objects: a list of dicts char, name, words (what people also call it), keys (CLDR's keywords that no other object has), in code point order."""
     kept, left = set(KEPT), {n.strip() for n in LEFT_OUT}
     chosen = []
     for c, (name, keys) in sorted(annotations(path).items()):
@@ -148,7 +148,7 @@ def objects(path=ANNOTATIONS):
 
 
 if __name__ == "__main__":
-    world = objects()
-    print(len(world))
-    for o in world:
+    found = objects()
+    print(len(found))
+    for o in found:
         print(o["char"], o["name"], "|", ", ".join(o["words"]), "|", ", ".join(o["keys"]))

@@ -1,4 +1,4 @@
-"""What every training stage shares: the clock, checkpoints, optimizer with averaged weights, CUDA graphs, picture grids."""
+"""What the training commands share: the clock, checkpoints, optimizer with averaged weights, CUDA graphs, image grids."""
 import glob
 import io
 import json
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 START = time.time()
-PART = 15 << 20  # bytes of one piece of a compact checkpoint
+SHARD = 15 << 20  # bytes of one shard of a compact checkpoint
 
 
 def log(work, *words):
@@ -36,7 +36,7 @@ def save(work, name, state):
 
 
 def load(work, name, device="cpu"):
-    """The checkpoint of a stage, or None: the full one of this machine, else the compact one that join() put there."""
+    """The checkpoint of a model, or None: the full one of this machine, else the compact one that join() put there."""
     path = os.path.join(work, name + ".pt")
     return torch.load(path, map_location=device, weights_only=True) if os.path.exists(path) else None
 
@@ -51,34 +51,34 @@ def compact(state, averaged=False):
 
 
 def split(work, names, out, averaged=False):
-    """Writes the compact checkpoints of stages into pieces out/state.0, out/state.1 ..."""
+    """Writes the compact checkpoints of models into shards out/state.0, out/state.1 ..."""
     buf = io.BytesIO()
     torch.save({n: compact(s, averaged) for n in names if (s := load(work, n)) is not None}, buf)
     data = buf.getvalue()
-    for i in range(0, len(data), PART):
-        with open(os.path.join(out, f"state.{i // PART}"), "wb") as f:
-            f.write(data[i : i + PART])
+    for i in range(0, len(data), SHARD):
+        with open(os.path.join(out, f"state.{i // SHARD}"), "wb") as f:
+            f.write(data[i : i + SHARD])
 
 
 def join(work, folder):
-    """The reverse of split: stages that have no checkpoint in work get the one of the pieces, in single precision."""
-    pieces = sorted(glob.glob(os.path.join(folder, "state.*")), key=lambda p: int(p.rsplit(".", 1)[1]))
-    if not pieces:
+    """The reverse of split: models that have no checkpoint in work get the one of the shards, in single precision."""
+    shards = sorted(glob.glob(os.path.join(folder, "state.*")), key=lambda p: int(p.rsplit(".", 1)[1]))
+    if not shards:
         return []
     wide = lambda s: s.float() if torch.is_tensor(s) and s.is_floating_point() else {k: wide(v) for k, v in s.items()} if isinstance(s, dict) else s
-    states = torch.load(io.BytesIO(b"".join(open(p, "rb").read() for p in pieces)), weights_only=True)
+    states = torch.load(io.BytesIO(b"".join(open(p, "rb").read() for p in shards)), weights_only=True)
     done = [n for n in states if not os.path.exists(os.path.join(work, n + ".pt"))]
     for n in done:
         save(work, n, wide(states[n]))
     return done
 
 
-def grid(path, pictures, columns):
-    """pictures (n, 3, h, w) in [-1, 1]."""
-    n, _, h, w = pictures.shape
+def grid(path, images, columns):
+    """images (n, 3, h, w) in [-1, 1]."""
+    n, _, h, w = images.shape
     rows = -(-n // columns)
     sheet = np.full((rows * h, columns * w, 3), 255, np.uint8)
-    px = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    px = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     for i, im in enumerate(px):
         sheet[i // columns * h : (i // columns + 1) * h, i % columns * w : (i % columns + 1) * w] = im
     Image.fromarray(sheet).save(path)
