@@ -117,7 +117,7 @@ func refusal(pkg string, isTest bool, p string) string {
 		return "" // the standard library
 	}
 	if own, isOwn := strings.CutPrefix(p, modulePath+"/"); isOwn {
-		if isTest || r.own[own] != "" { // tests see every part of the house
+		if isTest || r.own[own] != "" { // tests may import every package
 			return ""
 		}
 	} else if covers(r.outside, p) || isTest && covers(testOutside, p) {

@@ -142,7 +142,7 @@ var table = map[string]rule{
 // testOutside is what tests may import of other modules, beyond what their package may.
 var testOutside = map[string]string{"github.com/google/go-cmp": "differences one can read"}
 
-// only names who alone may import a path outside its tests, whatever the table says: the walls of the house.
+// only names who alone may import a path outside its tests, whatever the table says: the boundaries between layers.
 var only = map[string][]string{
 	"gorgonia.org/gorgonia":             {"nn"},
 	"gorgonia.org/tensor":               {"nn"},
