@@ -65,7 +65,7 @@ fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
 	go test -run '^$$' -fuzz '^FuzzOpen$$' -fuzztime $(fuzztime) ./nn/weights
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(fuzztime) ./scheduler
 	go test -run '^$$' -fuzz '^FuzzEncode$$' -fuzztime $(fuzztime) ./tokenizer
-	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(fuzztime) ./internal/picture
+	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(fuzztime) ./internal/imagefile
 
 goldens: ## how to write the reference outputs again (prints, runs nothing)
 	@sed -n '/^    python/p; /^| `.*\.py/p' tools/reference/README.md

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -184,7 +184,7 @@ func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
 	}
 	img := result.Images[0]
-	return picture.Encode(img, s.facts(of.request, img, of.source, of.engine.Info()).Texts())
+	return imagefile.Encode(img, s.facts(of.request, img, of.source, of.engine.Info()).Texts())
 }
 
 // openRefiner loads a worker's refiner at its first use. Its caller has the worker's turn, so that no two load at once; a load that

@@ -18,7 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -37,7 +37,7 @@ func transcript(t *testing.T, request string, w *httptest.ResponseRecorder) stri
 		fmt.Fprintf(&b, "%s\n\n", w.Body)
 		return b.String()
 	}
-	img, texts, err := picture.Decode(w.Body.Bytes(), sdxl.MaxSide)
+	img, texts, err := imagefile.Decode(w.Body.Bytes(), sdxl.MaxSide)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +121,11 @@ func TestRandomSeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts, err := picture.Texts(data)
+		texts, err := imagefile.Texts(data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(texts, func(t picture.Text) bool { return t.Key == "seed" })
+		i := slices.IndexFunc(texts, func(t imagefile.Text) bool { return t.Key == "seed" })
 		if slices.Contains(seeds, texts[i].Value) || len(texts[i].Value) > 16 {
 			t.Errorf("seed %s after %v", texts[i].Value, seeds)
 		}

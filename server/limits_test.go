@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -121,7 +121,7 @@ func TestOwnStepsAboveLimit(t *testing.T) {
 	if !strings.HasSuffix(w.Body.String(), own) {
 		t.Errorf("%s", w.Body)
 	}
-	_, texts, err := picture.Decode(b.do("GET", "/download/"+made, "").Body.Bytes(), 64)
+	_, texts, err := imagefile.Decode(b.do("GET", "/download/"+made, "").Body.Bytes(), 64)
 	if err != nil {
 		t.Fatal(err)
 	}

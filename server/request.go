@@ -4,7 +4,7 @@ import (
 	"image"
 	"path/filepath"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -64,12 +64,12 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 }
 
 // facts says how img was made, by r, from the picture source if that is not "".
-func (s *Server) facts(r sdxl.Request, img image.Image, source string, info sdxl.Info) picture.Facts {
+func (s *Server) facts(r sdxl.Request, img image.Image, source string, info sdxl.Info) imagefile.Facts {
 	scheduler, sampler := r.Scheduler, ""
 	if scheduler == "" {
 		scheduler, sampler = info.Scheduler, info.Sampler
 	}
-	return picture.Facts{
+	return imagefile.Facts{
 		Prompt: r.Prompt, Negative: r.Negative, Seed: r.Seed, Steps: r.Steps, Guidance: r.Guidance, Scheduler: scheduler, Sampler: sampler,
 		Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: r.Strength, Source: source,
 		Model: filepath.Base(info.Path), Version: s.config.Version,

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -140,7 +140,7 @@ func (s *store) load(id string) (image.Image, error) {
 	if err != nil {
 		return nil, storeFailure(err)
 	}
-	img, _, err := picture.Decode(data, sdxl.MaxSide)
+	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path(id), err)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -121,7 +121,7 @@ func (b *bench) draw(ctx context.Context, p *sdxl.Pipeline, steps int, counted *
 		return d, err
 	}
 	stage("decode", b.trace.flops())
-	data, err := picture.Encode(result.Images[0], nil)
+	data, err := imagefile.Encode(result.Images[0], nil)
 	if err != nil {
 		return d, err
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -144,7 +144,7 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	}
 	var files [][]byte
 	for i, img := range w.result.Images {
-		facts := picture.Facts{
+		facts := imagefile.Facts{
 			Prompt: w.request.Prompt, Negative: w.request.Negative, Seed: w.result.Seed, Steps: w.request.Steps, Guidance: w.request.Guidance,
 			Scheduler: w.request.Scheduler, Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: w.request.Strength, Source: w.source,
 			Refiner: w.refiner, DenoisingEnd: w.end, Model: filepath.Base(w.info.Path), Version: cli.Version(),
@@ -154,9 +154,9 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 		}
 		texts := facts.Texts()
 		if n := len(w.result.Images); n > 1 { // one of a batch can't be drawn alone
-			texts = append(texts, picture.Text{Key: "num_images_per_prompt", Value: strconv.Itoa(n)}, picture.Text{Key: "image_index", Value: strconv.Itoa(i)})
+			texts = append(texts, imagefile.Text{Key: "num_images_per_prompt", Value: strconv.Itoa(n)}, imagefile.Text{Key: "image_index", Value: strconv.Itoa(i)})
 		}
-		data, err := picture.Encode(img, texts)
+		data, err := imagefile.Encode(img, texts)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights"
@@ -19,7 +19,7 @@ import (
 // texts reads what a PNG says of itself.
 func texts(t *testing.T, path string) map[string]string {
 	t.Helper()
-	list, err := picture.Texts(read(t, path))
+	list, err := imagefile.Texts(read(t, path))
 	if err != nil {
 		t.Fatal(err)
 	}

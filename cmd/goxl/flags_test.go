@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
@@ -220,7 +220,7 @@ func TestWatermarkFlag(t *testing.T) {
 func TestFactsOfFlags(t *testing.T) {
 	dir := t.TempDir()
 	must(t, tiny(dir, "-guidance", "2.5", "-scheduler", "euler_a", "-steps", "3", "-width", "48", "-height", "72", "-denoising-end", "0.7")...)
-	texts, err := picture.Texts(read(t, filepath.Join(dir, "out.png")))
+	texts, err := imagefile.Texts(read(t, filepath.Join(dir, "out.png")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestFactsOfFlags(t *testing.T) {
 // Every sampler has a name in A1111's parameters.
 func TestSamplersInParameters(t *testing.T) {
 	for _, name := range scheduler.Names() {
-		if text := (picture.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
+		if text := (imagefile.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
 			t.Errorf("%s has no name of A1111's: %q", name, text)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
@@ -41,7 +41,7 @@ type inspection struct {
 	device   kernels.Device // to open with
 	try      func(*sdxl.Pipeline) error
 	rows     []row
-	texts    []picture.Text // of an image
+	texts    []imagefile.Text // of an image
 	notes    []string
 	problems []string
 }

@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -30,8 +30,8 @@ func isImage(path string) bool {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false
 	}
-	var other *picture.FormatError
-	_, err = picture.Format(head[:n])
+	var other *imagefile.FormatError
+	_, err = imagefile.Format(head[:n])
 	return err == nil || errors.As(err, &other) && other.Found != ""
 }
 
@@ -41,20 +41,20 @@ func (i *inspection) image(path string) ([][2]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	format, err := picture.Format(data)
+	format, err := imagefile.Format(data)
 	if err != nil {
 		i.problem(err)
-		var other *picture.FormatError
+		var other *imagefile.FormatError
 		if errors.As(err, &other) {
 			format = other.Found
 		}
 		return [][2]string{{"kind", format}}, nil
 	}
 	facts := [][2]string{{"kind", fmt.Sprintf("a %s image", format)}}
-	img, texts, err := picture.Decode(data, sdxl.MaxSide)
+	img, texts, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		i.problem(err)
-		if texts, err = picture.Texts(data); err != nil {
+		if texts, err = imagefile.Texts(data); err != nil {
 			texts = nil // the file is cut off, which is told already
 		}
 	} else {

@@ -8,7 +8,7 @@ import (
 )
 
 // inspected are small images of every kind, which package picture is tested with.
-const inspected = "../../internal/picture/testdata"
+const inspected = "../../internal/imagefile/testdata"
 
 // TestInspectImage prints what an image says of itself.
 func TestInspectImage(t *testing.T) {

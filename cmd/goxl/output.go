@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 )
 
 // stdoutName is the name of standard output, as -o and -save-latents take it.
@@ -161,7 +161,7 @@ func (o output) write(ctx context.Context, s streams, data []byte) error {
 		}
 		return nil
 	case regularFile:
-		return picture.WriteFile(o.path, data)
+		return imagefile.WriteFile(o.path, data)
 	}
 	f, err := o.open(ctx)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/picture"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -108,7 +108,7 @@ func readImage(path string) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-image: %w", err)
 	}
-	img, _, err := picture.Decode(data, sdxl.MaxSide)
+	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		return nil, fmt.Errorf("-image %s: %w", path, err)
 	}

@@ -85,9 +85,9 @@ var table = map[string]rule{
 
 	"server": {
 		own: map[string]string{
-			"kernels":          "tells too little memory from other errors",
-			"models/sdxl":      "what it serves",
-			"internal/picture": "PNG files with the facts of a run",
+			"kernels":            "tells too little memory from other errors",
+			"models/sdxl":        "what it serves",
+			"internal/imagefile": "PNG files with the facts of a run",
 		},
 		outside: map[string]string{"github.com/google/uuid": "ids of pictures"},
 	},
@@ -106,7 +106,7 @@ var table = map[string]rule{
 	"cmd/goxl": {
 		own: map[string]string{
 			"internal/cli":        "flags that both commands share",
-			"internal/picture":    "PNG files with the facts of a run",
+			"internal/imagefile":  "PNG files with the facts of a run",
 			"kernels":             "bench and inspect speak of operations and dtypes",
 			"kernels/cpu":         "bench names the processor's variants",
 			"kernels/kernelbench": "bench times the kernels",
@@ -133,10 +133,10 @@ var table = map[string]rule{
 		"models/demo":  "the model that both commands have built in",
 		"models/sdxl":  "opens models for both commands",
 	}},
-	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
-	"internal/require": {},
-	"internal/standin": {},
-	"internal/picture": {outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"}},
+	"internal/golden":    {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
+	"internal/require":   {},
+	"internal/standin":   {},
+	"internal/imagefile": {outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"}},
 }
 
 // testOutside is what tests may import of other modules, beyond what their package may.

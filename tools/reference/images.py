@@ -1,7 +1,7 @@
 """Small images of every kind that goxl reads, and the pixels that diffusers' load_image makes of them:
 ImageOps.exif_transpose, then convert("RGB").
 
-    python tools/reference/images.py    writes internal/picture/testdata/{*.png,*.jpg,*.webp} and pixels.safetensors
+    python tools/reference/images.py    writes internal/imagefile/testdata/{*.png,*.jpg,*.webp} and pixels.safetensors
 
 It needs Pillow and numpy alone of requirements.txt, and safetensors. JPEG and WebP files depend on the codecs that
 Pillow was built with; the pixels are always those of the files beside them.
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, PngImagePlugin, features
 from PIL import __version__ as pillow_version
 from safetensors.numpy import save_file
 
-FOLDER = os.path.join(os.path.dirname(__file__), "..", "..", "internal", "picture", "testdata")
+FOLDER = os.path.join(os.path.dirname(__file__), "..", "..", "internal", "imagefile", "testdata")
 WIDTH, HEIGHT = 23, 17  # odd, and no multiple of a JPEG's or WebP's blocks
 files = {}
 
