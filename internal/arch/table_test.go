@@ -87,7 +87,7 @@ var table = map[string]rule{
 		own: map[string]string{
 			"kernels":            "tells too little memory from other errors",
 			"models/sdxl":        "what it serves",
-			"internal/imagefile": "PNG files with the facts of a run",
+			"internal/imagefile": "PNG files with generation parameters",
 		},
 		outside: map[string]string{"github.com/google/uuid": "ids of pictures"},
 	},
@@ -106,7 +106,7 @@ var table = map[string]rule{
 	"cmd/goxl": {
 		own: map[string]string{
 			"internal/cli":        "flags that both commands share",
-			"internal/imagefile":  "PNG files with the facts of a run",
+			"internal/imagefile":  "PNG files with generation parameters",
 			"kernels":             "bench and inspect speak of operations and dtypes",
 			"kernels/cpu":         "bench names the processor's variants",
 			"kernels/kernelbench": "bench times the kernels",

@@ -12,11 +12,13 @@ import (
 	"sync"
 )
 
-// stripRows is how many rows of pixels are filtered and compressed together, by one goroutine. It is the same everywhere, so that a picture's file is too.
+// stripRows is how many rows of pixels one goroutine filters and compresses together. It is the same everywhere, so that the
+// same image is the same file.
 const stripRows = 64
 
-// encodePixels returns the chunks IHDR and IDAT of an opaque image, as 8-bit RGB. image/png takes a tenth of the time in which a card draws the picture, and
-// uses one processor; strips one beside the other make the same stream, as every strip but the last ends at a byte.
+// encodePixels returns the chunks IHDR and IDAT of an opaque image, as 8-bit RGB. image/png takes a tenth of the time in which a
+// card generates the image, and uses one core; strips that are compressed concurrently make one stream, as every strip but the
+// last ends at a byte.
 func encodePixels(img *image.NRGBA) (header, data []byte, err error) {
 	width, height := img.Rect.Dx(), img.Rect.Dy()
 	if width < 1 || height < 1 {
@@ -64,7 +66,7 @@ type worker struct {
 }
 
 func newWorker(n int) *worker {
-	deflate, _ := flate.NewWriter(nil, flate.BestSpeed) // an error tells of an unknown level alone
+	deflate, _ := flate.NewWriter(nil, flate.BestSpeed) // the only error is an unknown level
 	return &worker{make([]byte, n), make([]byte, n), newFilters(n), deflate}
 }
 

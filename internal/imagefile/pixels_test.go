@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// grainy is a picture with slopes and noise of a few levels, as drawn ones have.
+// grainy is an image with slopes and noise of a few levels, as generated ones have.
 func grainy(width, height, noise int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
 	r := rand.New(rand.NewPCG(1, 2))
@@ -58,7 +58,7 @@ func TestPixels(t *testing.T) {
 	}
 }
 
-// The bytes of a file do not depend on how many processors made it, and are about as many as image/png's.
+// The bytes of a file do not depend on GOMAXPROCS, and are about as many as image/png's.
 func TestFile(t *testing.T) {
 	img := grainy(512, 512, 5)
 	data, err := Encode(img, nil)
@@ -67,7 +67,7 @@ func TestFile(t *testing.T) {
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	if again, err := Encode(img, nil); err != nil || !bytes.Equal(data, again) {
-		t.Errorf("one processor makes another file than several, %v", err)
+		t.Errorf("GOMAXPROCS 1 gives another file, %v", err)
 	}
 	var other bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
@@ -87,7 +87,7 @@ func TestNoPixels(t *testing.T) {
 	}
 }
 
-// BenchmarkEncode is a picture of 1024×1024 pixels, beside image/png's time for it.
+// BenchmarkEncode encodes an image of 1024×1024 pixels, and times image/png beside it.
 func BenchmarkEncode(b *testing.B) {
 	img := grainy(1024, 1024, 5)
 	encoder := png.Encoder{CompressionLevel: png.BestSpeed}

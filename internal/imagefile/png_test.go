@@ -119,7 +119,7 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 	if _, _, err := Decode(whole, 4); err == nil || !strings.Contains(err.Error(), "at most 4") {
-		t.Errorf("a picture that is too large: %v", err)
+		t.Errorf("an image that is too large: %v", err)
 	}
 }
 
