@@ -108,7 +108,7 @@ var table = map[string]rule{
 			"internal/cli":        "flags that both commands share",
 			"internal/imagefile":  "PNG files with generation parameters",
 			"kernels":             "bench and inspect speak of operations and dtypes",
-			"kernels/cpu":         "bench names the processor's variants",
+			"kernels/cpu":         "bench names the variants of the CPU",
 			"kernels/kernelbench": "bench times the kernels",
 			"models/clip":         "bench builds a single model",
 			"models/sdxl":         "what it runs",
@@ -128,7 +128,7 @@ var table = map[string]rule{
 	"internal/arch": {},
 	"internal/cli": {own: map[string]string{
 		"kernels":      "hands a device down",
-		"kernels/cpu":  "opens the processor for both commands",
+		"kernels/cpu":  "opens the CPU for both commands",
 		"kernels/cuda": "opens cards for both commands",
 		"models/demo":  "the model that both commands have built in",
 		"models/sdxl":  "opens models for both commands",

@@ -16,13 +16,13 @@ func TestCardOptions(t *testing.T) {
 	}
 	d.Kernels = "sm_80"
 	n, err := d.card()
-	told := ""
-	o := d.cardOptions(n, func(line string) { told = line })
+	warned := ""
+	o := d.cardOptions(n, func(line string) { warned = line })
 	if err != nil || o.Device != 3 || o.Memory != 11<<30 || o.Precision != kernels.BF16 || o.Variant != "sm_80" || o.Tell == nil {
 		t.Errorf("options %+v, %v", o, err)
 	}
-	if o.Tell("x"); told != "x" {
-		t.Error("what the card tells gets lost")
+	if o.Tell("x"); warned != "x" {
+		t.Error("a warning of the card gets lost")
 	}
 	for _, precision := range []string{"auto", "fp32"} { // which the card chooses, or refuses with a list
 		d.Precision = precision

@@ -27,14 +27,14 @@ type DeviceFlags struct {
 
 	Several bool        // cuda:all is taken, by Cards; set before Register
 	Kernels string      // variant of the device's kernels, for programs that have a flag for it; "" is the best
-	CPU     cpu.Options // further options of the cpu, for programs that have more flags; Threads and Kernels above count
+	CPU     cpu.Options // further options of the CPU, for programs that have more flags; Threads and Kernels above count
 }
 
 // allCards is the -device of all cards.
 const allCards = "cuda:all"
 
-// words is what -device takes.
-func (f *DeviceFlags) words() string {
+// deviceNames lists what -device takes.
+func (f *DeviceFlags) deviceNames() string {
 	if f.Several {
 		return "auto, cpu, cuda, cuda:N or " + allCards
 	}
@@ -45,38 +45,43 @@ func (f *DeviceFlags) words() string {
 func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 	all := ""
 	if f.Several {
-		all = ", " + allCards + " is all of them, a picture on each"
+		all = ", " + allCards + " is all of them, an image on each"
 	}
-	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.words()+"; N counts NVIDIA cards from 0"+all+"; auto is the first card if it can be used and computes rightly, else the cpu")
-	fs.StringVar(&f.Precision, "precision", "auto", "arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
-	fs.IntVar(&f.Threads, "threads", 0, "processor `threads` to compute with on the cpu; 0 is one for each that the system gives")
-	fs.Var(&f.Memory, "memory", "most memory to compute in on the CPU, a `size` such as 11GiB; 0 is 80 % of what the system or the control group allows. An image that needs more is decoded in tiles, or refused before its first step")
+	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.deviceNames()+"; N counts NVIDIA cards from 0"+all+
+		"; auto is the first card if it can be used and passes its self-check, else the CPU")
+	fs.StringVar(&f.Precision, "precision", "auto",
+		"arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
+	fs.IntVar(&f.Threads, "threads", 0, "CPU `threads` to compute with; 0 is one for each that the system gives")
+	fs.Var(&f.Memory, "memory", "most memory to compute in on the CPU, a `size` such as 11GiB; 0 is 80 % of what the system or the "+
+		"control group allows. An image that needs more is decoded in tiles, or refused before its first step")
 	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 
-// Open opens the device. The precision is zero for auto. A word that no device could be called by is a usage error; a device or
-// precision that is not there is an error that says why, and so is a card that fails its self-check, unless the flag is auto. tell is given a line if auto falls
-// back to the cpu, and later what a card has to tell of the models that it runs, from any goroutine; it may be nil.
-func (f *DeviceFlags) Open(tell func(line string)) (kernels.Device, kernels.DType, error) {
+// Open opens the device. The precision is zero for auto. A name that no device has is a usage error. A device or precision that is
+// not there is an error that says why; so is a card that fails its self-check, unless the flag is auto. warn gets a line if auto
+// falls back to the CPU, and later the warnings of a card about the models that it runs, from any goroutine; it may be nil.
+func (f *DeviceFlags) Open(warn func(line string)) (kernels.Device, kernels.DType, error) {
 	if err := f.check(); err != nil {
 		return nil, 0, err
 	}
 	if f.Device == allCards {
 		return nil, 0, Usagef("-device %s: this opens one device: must be auto, cpu, cuda or cuda:N", allCards)
 	}
-	return f.openBy(f.whyCPU(), func() (checked, error) { return f.openCard(tell) }, tell)
+	return f.openWith(f.fallbackReason(), func() (selfTested, error) { return f.openCard(warn) }, warn)
 }
 
-// checked is a card that can tell whether it computes rightly.
-type checked interface {
+// selfTested is a card with a known-answer self-test.
+type selfTested interface {
 	kernels.Device
 	SelfCheck(ctx context.Context) error
 }
 
-// openBy is Open with what speaks against a card, nil for nothing, and what opens one.
-func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell func(line string)) (kernels.Device, kernels.DType, error) {
+// openWith is Open with the reason for falling back to the CPU, nil for none, and the function that opens a card.
+func (f *DeviceFlags) openWith(
+	why error, openCard func() (selfTested, error), warn func(line string),
+) (kernels.Device, kernels.DType, error) {
 	if f.Device != "cpu" && why == nil {
-		var card checked
+		var card selfTested
 		if card, why = openCard(); why == nil {
 			precision, err := choosePrecision(f.Precision, card.Info())
 			if err != nil {
@@ -92,8 +97,8 @@ func (f *DeviceFlags) openBy(why error, openCard func() (checked, error), tell f
 			return nil, 0, why
 		}
 	}
-	if why != nil && tell != nil {
-		tell(fmt.Sprintf("computing on the cpu: %v", why))
+	if why != nil && warn != nil {
+		warn(fmt.Sprintf("computing on the cpu: %v", why))
 	}
 	o := f.CPU
 	o.Threads, o.Variant, o.Memory = f.Threads, f.Kernels, int64(f.Memory)
@@ -125,12 +130,12 @@ func limitGarbage(budget int64) {
 	debug.SetMemoryLimit(limit)
 }
 
-func (f *DeviceFlags) openCard(tell func(line string)) (checked, error) {
+func (f *DeviceFlags) openCard(warn func(line string)) (selfTested, error) {
 	n, err := f.card()
 	if err != nil {
 		return nil, err
 	}
-	card, err := cuda.Open(f.cardOptions(n, tell))
+	card, err := cuda.Open(f.cardOptions(n, warn))
 	if err != nil {
 		return nil, err
 	}
@@ -138,16 +143,16 @@ func (f *DeviceFlags) openCard(tell func(line string)) (checked, error) {
 }
 
 // cardOptions is what card n is opened with.
-func (f *DeviceFlags) cardOptions(n int, tell func(line string)) cuda.Options {
-	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: tell}
+func (f *DeviceFlags) cardOptions(n int, warn func(line string)) cuda.Options {
+	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: warn}
 	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
-		o.Precision = p // which the self-check is in then; fp32 is refused with a list of what there is
+		o.Precision = p // of the self-check; fp32 is refused with a list of what there is
 	}
 	return o
 }
 
-// whyCPU says why auto is the cpu, nil if it is a card. It does not ask for cards where that does not matter.
-func (f *DeviceFlags) whyCPU() error {
+// fallbackReason says why auto is the CPU, nil if it is a card. It looks for cards only where that matters.
+func (f *DeviceFlags) fallbackReason() error {
 	switch {
 	case f.Device != "auto":
 		return nil
@@ -157,27 +162,28 @@ func (f *DeviceFlags) whyCPU() error {
 	return cuda.Available()
 }
 
-// Cards describes the cards that the flags mean, without taking them; none is the cpu. Of cuda:all, cards that can't be used are left out, and told.
-func (f *DeviceFlags) Cards(tell func(line string)) ([]kernels.Info, error) {
+// Cards describes the cards that the flags select, without opening them; none is the CPU. Of cuda:all, a card that can't be used is
+// left out, and warn gets a line about it.
+func (f *DeviceFlags) Cards(warn func(line string)) ([]kernels.Info, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
 	if f.Device == "cpu" {
 		return nil, nil
 	}
-	if why := f.whyCPU(); why != nil {
-		tell(fmt.Sprintf("computing on the cpu: %v", why))
+	if why := f.fallbackReason(); why != nil {
+		warn(fmt.Sprintf("computing on the cpu: %v", why))
 		return nil, nil
 	}
 	there, err := cuda.Cards()
 	if err != nil {
 		return nil, err
 	}
-	return f.choose(there, tell)
+	return f.choose(there, warn)
 }
 
 // choose picks from the machine's cards.
-func (f *DeviceFlags) choose(there []kernels.Info, tell func(line string)) ([]kernels.Info, error) {
+func (f *DeviceFlags) choose(there []kernels.Info, warn func(line string)) ([]kernels.Info, error) {
 	if f.Device != allCards {
 		n, err := f.card()
 		if err != nil {
@@ -195,7 +201,7 @@ func (f *DeviceFlags) choose(there []kernels.Info, tell func(line string)) ([]ke
 		case f.Device != allCards:
 			return nil, errors.New(card.Detail)
 		default:
-			tell(fmt.Sprintf("leaving out %s: %s", card.Name, card.Detail))
+			warn(fmt.Sprintf("leaving out %s: %s", card.Name, card.Detail))
 			continue
 		}
 		if _, err := choosePrecision(f.Precision, card); err != nil {
@@ -220,7 +226,7 @@ func (f *DeviceFlags) card() (int, error) {
 	number, ok := strings.CutPrefix(f.Device, "cuda:")
 	n, err := strconv.ParseUint(number, 10, 16)
 	if !ok || err != nil {
-		return 0, Usagef("-device %q: must be %s", f.Device, f.words())
+		return 0, Usagef("-device %q: must be %s", f.Device, f.deviceNames())
 	}
 	return int(n), nil
 }
@@ -254,24 +260,24 @@ func (f *DeviceFlags) check() error {
 	return nil
 }
 
-// Devices describes the processor and the cards of this machine, one a line.
+// Devices describes the CPU and the cards of this machine, one a line.
 func Devices() ([]string, error) {
-	processor, err := cpu.New(cpu.Options{})
+	host, err := cpu.New(cpu.Options{})
 	if err != nil {
 		return nil, err
 	}
-	lines := []string{line(processor.Info())}
+	lines := []string{line(host.Info())}
 	if all := cpu.SystemMemory(); all > 0 {
 		lines[0] += fmt.Sprintf("; -memory is 80 %% of the %.1f GiB that the system allows", float64(all)/(1<<30))
 	}
-	if err := processor.Close(); err != nil {
+	if err := host.Close(); err != nil {
 		return nil, err
 	}
 	cards, err := cuda.Cards()
 	for _, card := range cards {
 		lines = append(lines, line(card))
 	}
-	if err != nil { // it says that it is about cuda
+	if err != nil { // its text begins with "cuda:"
 		lines = append(lines, err.Error())
 	}
 	return lines, nil
@@ -296,17 +302,17 @@ func precisions(d kernels.Info) string {
 	return strings.Join(there, ", ")
 }
 
-// choosePrecision reads a word that check has passed.
-func choosePrecision(word string, info kernels.Info) (kernels.DType, error) {
-	if word == "auto" {
+// choosePrecision parses a -precision that check has passed.
+func choosePrecision(name string, info kernels.Info) (kernels.DType, error) {
+	if name == "auto" {
 		return 0, nil
 	}
-	precision, err := kernels.ParsePrecision(word)
+	precision, err := kernels.ParsePrecision(name)
 	if err != nil {
 		return 0, err
 	}
 	if slices.Contains(info.Precisions, precision) {
 		return precision, nil
 	}
-	return 0, fmt.Errorf("precision %s is not there on %s: it has %s", word, info.Name, precisions(info))
+	return 0, fmt.Errorf("precision %s is not there on %s: it has %s", name, info.Name, precisions(info))
 }

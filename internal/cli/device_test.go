@@ -12,25 +12,25 @@ import (
 	"github.com/goxl/goxl/kernels/cuda"
 )
 
-// opened is what flags open, closed again, and the lines that were told.
-func opened(t *testing.T, args string) (info kernels.Info, precision kernels.DType, told []string, err error) {
+// opened is what flags open, closed again, and the warnings.
+func opened(t *testing.T, args string) (info kernels.Info, precision kernels.DType, warned []string, err error) {
 	t.Helper()
 	fs, d := flags(&bytes.Buffer{})
 	if err := Parse(fs, strings.Fields(args)); err != nil {
 		t.Fatal(err)
 	}
-	device, precision, err := d.Open(func(line string) { told = append(told, line) })
+	device, precision, err := d.Open(func(line string) { warned = append(warned, line) })
 	if err != nil {
-		return kernels.Info{}, 0, told, err
+		return kernels.Info{}, 0, warned, err
 	}
 	info = device.Info()
 	if err := device.Close(); err != nil {
 		t.Error(err)
 	}
-	return info, precision, told, nil
+	return info, precision, warned, nil
 }
 
-// Whatever the machine has: the cpu, and words that name no device.
+// Whatever the machine has: the CPU, and names of no device.
 func TestDevice(t *testing.T) {
 	for _, c := range []struct {
 		args  string
@@ -76,9 +76,9 @@ func TestDeviceHere(t *testing.T) {
 	why := cuda.Available()
 	if why == nil {
 		for _, args := range []string{"", "-device cuda", "-device cuda:0 -gpu-memory 2GiB -precision bf16"} {
-			info, precision, told, err := opened(t, args)
-			if err != nil || info.Name != "cuda:0" || len(told) > 0 || (precision == kernels.BF16) != strings.Contains(args, "bf16") {
-				t.Errorf("%q: %s with precision %v, said %q, %v", args, info.Name, precision, told, err)
+			info, precision, warned, err := opened(t, args)
+			if err != nil || info.Name != "cuda:0" || len(warned) > 0 || (precision == kernels.BF16) != strings.Contains(args, "bf16") {
+				t.Errorf("%q: %s with precision %v, said %q, %v", args, info.Name, precision, warned, err)
 			}
 		}
 		if _, _, _, err := opened(t, "-device cuda -precision fp32"); err == nil || !strings.Contains(err.Error(), "it has fp16, bf16") {
@@ -90,23 +90,23 @@ func TestDeviceHere(t *testing.T) {
 	} else {
 		t.Log(why)
 		for _, args := range []string{"", "-threads 1", "-gpu-memory 11GiB"} {
-			info, _, told, err := opened(t, args)
-			if err != nil || info.Name != "cpu" || len(told) != 1 || told[0] != "computing on the cpu: "+why.Error() {
-				t.Errorf("%q: %s, said %q, %v", args, info.Name, told, err)
+			info, _, warned, err := opened(t, args)
+			if err != nil || info.Name != "cpu" || len(warned) != 1 || warned[0] != "computing on the cpu: "+why.Error() {
+				t.Errorf("%q: %s, said %q, %v", args, info.Name, warned, err)
 			}
 		}
 		for _, args := range []string{"-device cuda", "-device cuda:3", "-device cuda -gpu-memory 11GiB"} {
-			if _, _, told, err := opened(t, args); err == nil || err.Error() != why.Error() || len(told) > 0 {
-				t.Errorf("%q: said %q, %v", args, told, err)
+			if _, _, warned, err := opened(t, args); err == nil || err.Error() != why.Error() || len(warned) > 0 {
+				t.Errorf("%q: said %q, %v", args, warned, err)
 			}
 		}
 		if _, _, _, err := opened(t, "-precision fp16"); err == nil || !strings.Contains(err.Error(), "not there on cpu") || !strings.Contains(err.Error(), why.Error()) {
 			t.Errorf("fp16 without a card: %v", err)
 		}
 	}
-	_, _, told, err := opened(t, "-precision fp32")
-	if err != nil || len(told) != 1 || !strings.Contains(told[0], "fp32 is the cpu's") {
-		t.Errorf("fp32: said %q, %v", told, err)
+	_, _, warned, err := opened(t, "-precision fp32")
+	if err != nil || len(warned) != 1 || !strings.Contains(warned[0], "fp32 is the cpu's") {
+		t.Errorf("fp32: said %q, %v", warned, err)
 	}
 }
 
@@ -134,7 +134,7 @@ func (c *wrongCard) Close() error {
 	return nil
 }
 
-// A card that is there and can't be opened, taken by another process for instance, is no reason not to draw unless it was asked for.
+// A card that is there and can't be opened, taken by another process for instance, does not keep the CPU from generating unless it was asked for.
 func TestDeviceNotOpened(t *testing.T) {
 	taken := errors.New("cuda:0 is taken")
 	for args, want := range map[string]string{"": "", "-device cuda": "cuda:0 is taken"} {
@@ -142,16 +142,16 @@ func TestDeviceNotOpened(t *testing.T) {
 		if err := Parse(fs, strings.Fields(args)); err != nil {
 			t.Fatal(err)
 		}
-		var told string
-		device, _, err := d.openBy(nil, func() (checked, error) { return nil, taken }, func(line string) { told += line })
+		var warned string
+		device, _, err := d.openWith(nil, func() (selfTested, error) { return nil, taken }, func(line string) { warned += line })
 		if want != "" {
-			if err == nil || err.Error() != want || told != "" {
-				t.Errorf("%q: %v, told %q; want %s", args, err, told, want)
+			if err == nil || err.Error() != want || warned != "" {
+				t.Errorf("%q: %v, warned %q; want %s", args, err, warned, want)
 			}
 			continue
 		}
-		if err != nil || device.Info().Name != "cpu" || told != "computing on the cpu: cuda:0 is taken" {
-			t.Fatalf("%q: %v, told %q", args, err, told)
+		if err != nil || device.Info().Name != "cpu" || warned != "computing on the cpu: cuda:0 is taken" {
+			t.Fatalf("%q: %v, warned %q", args, err, warned)
 		}
 		if err := device.Close(); err != nil {
 			t.Error(err)
@@ -163,10 +163,10 @@ func TestDeviceNotOpened(t *testing.T) {
 func TestDeviceChecked(t *testing.T) {
 	const why = "cuda:0 (X) failed its self-check: linear layer"
 	for _, c := range []struct {
-		args           string
-		right          bool
-		on, told, says string // the device, the line, the error
-		checks         int
+		args             string
+		right            bool
+		on, warned, says string // the device, the line, the error
+		checks           int
 	}{
 		{"", true, "cuda:0", "", "", 1},
 		{"-device cuda -precision bf16", true, "cuda:0", "", "", 1},
@@ -181,9 +181,9 @@ func TestDeviceChecked(t *testing.T) {
 		if err := Parse(fs, strings.Fields(c.args)); err != nil {
 			t.Fatal(err)
 		}
-		var told, on, says string
+		var warned, on, says string
 		card := &wrongCard{right: c.right}
-		device, precision, err := d.openBy(nil, func() (checked, error) { return card, nil }, func(line string) { told += line })
+		device, precision, err := d.openWith(nil, func() (selfTested, error) { return card, nil }, func(line string) { warned += line })
 		if err != nil {
 			says = err.Error()
 		} else {
@@ -196,8 +196,8 @@ func TestDeviceChecked(t *testing.T) {
 		if on != "cuda:0" && c.args != "-device cpu" {
 			closed = 1
 		}
-		if on != c.on || told != c.told || says != c.says || card.checks != c.checks || card.closed != closed {
-			t.Errorf("%q: %q, told %q, error %q, checked %d and closed %d times; want %+v", c.args, on, told, says, card.checks, card.closed, c)
+		if on != c.on || warned != c.warned || says != c.says || card.checks != c.checks || card.closed != closed {
+			t.Errorf("%q: %q, warned %q, error %q, checked %d and closed %d times; want %+v", c.args, on, warned, says, card.checks, card.closed, c)
 		}
 		if on == "cpu" {
 			if err := device.Close(); err != nil {
@@ -215,9 +215,9 @@ func TestCards(t *testing.T) {
 		{Name: "cuda:2", Precisions: both, Memory: 8 << 30},
 	}
 	for _, c := range []struct {
-		args string
-		want string // names and memory, or the error
-		told int
+		args   string
+		want   string // names and memory, or the error
+		warned int
 	}{
 		{"", "cuda:0 80GiB", 0},
 		{"-device cuda -gpu-memory 11GiB", "cuda:0 11GiB", 0},
@@ -236,8 +236,8 @@ func TestCards(t *testing.T) {
 		if err := d.check(); err != nil {
 			t.Fatal(err)
 		}
-		var got, told []string
-		cards, err := d.choose(there, func(line string) { told = append(told, line) })
+		var got, warned []string
+		cards, err := d.choose(there, func(line string) { warned = append(warned, line) })
 		for _, card := range cards {
 			memory := Size(card.Memory)
 			got = append(got, card.Name, memory.String())
@@ -245,11 +245,11 @@ func TestCards(t *testing.T) {
 		if err != nil {
 			got = append(got, err.Error())
 		}
-		if strings.Join(got, " ") != c.want || len(told) != c.told {
-			t.Errorf("%q: %q, told %q; want %q", c.args, got, told, c.want)
+		if strings.Join(got, " ") != c.want || len(warned) != c.warned {
+			t.Errorf("%q: %q, warned %q; want %q", c.args, got, warned, c.want)
 		}
-		if c.told > 0 && told[0] != "leaving out cuda:1: "+there[1].Detail {
-			t.Errorf("%q: told %q", c.args, told)
+		if c.warned > 0 && warned[0] != "leaving out cuda:1: "+there[1].Detail {
+			t.Errorf("%q: warned %q", c.args, warned)
 		}
 	}
 	d := &DeviceFlags{Several: true, Device: allCards, Precision: "auto"}

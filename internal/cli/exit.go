@@ -53,7 +53,7 @@ func Parse(fs *flag.FlagSet, args []string, required ...string) error {
 	return nil
 }
 
-// Exit tells the user about err, on the flag set's output, and returns the exit status. The flags are listed where they may help: after
+// Exit reports err to the user, on the flag set's output, and returns the exit status. The flags are listed where they may help: after
 // a usage error, and for -h, which is no failure.
 func Exit(fs *flag.FlagSet, err error) int {
 	var usage *UsageError

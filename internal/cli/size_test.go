@@ -9,7 +9,7 @@ import (
 	"github.com/goxl/goxl/kernels/cpu"
 )
 
-// -memory is what the CPU may take; without it that is most of what the system allows. The collector is told, unless the user has told it.
+// -memory is what the CPU may take; without it that is most of what the system allows. The garbage collector gets that limit, unless GOMEMLIMIT sets one.
 func TestMemory(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
