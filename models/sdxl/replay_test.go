@@ -93,6 +93,12 @@ func (p *narrowProgram) Settle(context.Context) (bool, error) {
 	return was, nil
 }
 
+func (p *narrowProgram) AsyncFinite() bool { return true }
+
+func (p *narrowProgram) NonFinite() bool { return p.Spoiled() }
+
+func (p *narrowProgram) Sync(ctx context.Context) (bool, error) { return p.Settle(ctx) }
+
 // TestOverflow lets sampling steps overflow: the picture is that of the wider precision, whoever looks on meanwhile; nobody waits for a step that no callback asks for.
 func TestOverflow(t *testing.T) {
 	plain, err := cpu.New(cpu.Options{})
