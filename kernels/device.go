@@ -2,32 +2,21 @@ package kernels
 
 import "context"
 
-// Source yields the tensors of one component by name. The data is little-endian, dense, and stays valid and unchanged as long as
-// the source's owner keeps it open.
+// Source yields the tensors of one component by name. The data is little-endian, dense, and stays valid and unchanged as
+// long as the source's owner keeps it open.
 type Source interface {
 	// Names lists every tensor, sorted.
 	Names() []string
+	// Describe returns a tensor's type and shape without making its data; an unknown name is an error.
+	Describe(name string) (dtype DType, shape []int, err error)
 	// Tensor returns one tensor; an unknown name is an error.
 	Tensor(name string) (dtype DType, shape []int, data []byte, err error)
+	// Storage says where a tensor lies; it is Made for an unknown name.
+	Storage(name string) Storage
+	// Release gives back the memory of what the source can read or make again: pages of mapped files, copies, and tensors
+	// that it made. Data that was handed out stays valid.
+	Release() error
 }
-
-// Describer is a Source that tells of a tensor without making its data.
-type Describer interface {
-	// Describe is Tensor without the data.
-	Describe(name string) (dtype DType, shape []int, err error)
-}
-
-// Describe tells a tensor's type and shape, without its data where the source can.
-func Describe(s Source, name string) (DType, []int, error) {
-	if d, ok := s.(Describer); ok {
-		return d.Describe(name)
-	}
-	dtype, shape, _, err := s.Tensor(name)
-	return dtype, shape, err
-}
-
-// Releaser is a Source whose memory can be given back to the system until it is next read (pages of a mapped file).
-type Releaser interface{ Release() error }
 
 // Storage is where a tensor of a Source lies.
 type Storage int
@@ -38,29 +27,16 @@ const (
 	Mapped                // in the pages of a mapped file, which the system can take back at any time and read again
 )
 
-// Storer is a Source that tells where its tensors lie.
-type Storer interface {
-	// Storage is Made for an unknown name.
-	Storage(name string) Storage
-}
-
-// StorageOf is where a tensor lies, Made if the source does not tell.
-func StorageOf(s Source, name string) Storage {
-	if t, ok := s.(Storer); ok {
-		return t.Storage(name)
-	}
-	return Made
-}
-
 // Info describes a device. One of HostMemory computes at once, in the process's own memory. Weights are used there
 // where their source has them: those that are Mapped take none of the memory that is counted, others stay for as long
-// as they are used.
+// as they are used. A device with memory of its own puts runs in a queue, and its weights leave that memory for one
+// another when they must.
 type Info struct {
-	Name       string  // "cpu", "cuda:0"
-	Detail     string  // processor and instruction set, or card and driver
-	Precisions []DType // in which Compile can compute, the default first
-	Memory     int64   // bytes that it may take; 0 if that is not known
-	HostMemory bool
+	Name       string   // "cpu", "cuda:0"
+	Detail     string   // CPU and instruction set, or GPU and driver
+	Precisions []DType  // in which Compile can compute, the default first
+	Memory     int64    // bytes that it may take; 0 if that is not known
+	HostMemory bool     // its memory is the process's own
 	Variant    string   // the kernels in use, for instance "avx512"
 	PeakFLOPS  float64  // measured, multiply-adds counted as two, in the default precision; 0 if not measured
 	Variants   []string // every kernel variant that this machine can run, the best first
@@ -73,10 +49,7 @@ type Options struct {
 
 // Queues reports whether a device has a queue of its own, in which runs are put: one that has memory of its own. Others
 // compute at once.
-func Queues(d Device) bool {
-	_, budgeted := d.(Budgeted)
-	return budgeted && !d.Info().HostMemory
-}
+func Queues(d Device) bool { return !d.Info().HostMemory }
 
 // Device compiles plans. Methods are safe for concurrent use.
 type Device interface {
@@ -87,6 +60,14 @@ type Device interface {
 	NewWeights(src Source) (Weights, error)
 	// Compile checks the plan, plans memory and binds weights. w may be nil for a plan without weights.
 	Compile(p *Plan, w Weights, o Options) (Program, error)
+	// Memory reports what the device has taken of its memory, of which it takes no more than a limit.
+	Memory() (Memory, error)
+	// PeakFLOPS measures how many operations a second the device does at most in the default precision, a multiply-add as
+	// two, and remembers it for Info. It takes a fraction of a second and waits for running programs. A device that cannot
+	// measure it returns 0.
+	PeakFLOPS(ctx context.Context) (float64, error)
+	// Lost returns the error that ended the device's work for good, nil while it works.
+	Lost() error
 	// Close frees the device; programs and weights must be closed before.
 	Close() error
 }
@@ -115,7 +96,17 @@ type Program interface {
 	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an [ErrNotFinite] that names its path; nil if none.
 	// It may compute the last run again, from the states that run began with.
 	Finite(ctx context.Context) error
+	// AsyncFinite reports whether the device looks, while it runs, for NaN and Inf in the states and results that nodes
+	// write. Where it does not, NonFinite and Sync return false, and callers look at what they read.
+	AsyncFinite() bool
+	// NonFinite reports, without waiting, whether a run since the last Sync is known to have written NaN or Inf. Nothing
+	// may be known yet of the last two runs.
+	NonFinite() bool
+	// Sync waits for the last run, reports whether any run since the last Sync wrote NaN or Inf, and starts anew.
+	Sync(ctx context.Context) (nonFinite bool, err error)
 	// Bytes is the memory of this program alone, weights and shared arena not counted.
 	Bytes() int64
+	// Footprint is what the program takes of the device's memory to run, besides Bytes.
+	Footprint() Footprint
 	Close() error
 }

@@ -40,20 +40,9 @@ type Memory struct {
 	Arena int64 // of Used: shared by the programs, it grows and shrinks with those that run
 }
 
-// Budgeted is a Device that keeps count of its memory and takes no more than a limit. Weights leave that memory for one
-// another when they must, unless it is the host's (Info.HostMemory).
-type Budgeted interface {
-	Memory() (Memory, error)
-}
-
 // Footprint is what a program takes of its device's memory to run, in bytes, besides its own Program.Bytes.
 type Footprint struct {
 	Weights int64 // all that it uses
 	Missing int64 // those of them that are not resident
 	Arena   int64
-}
-
-// Measured is a Program of a Budgeted device.
-type Measured interface {
-	Footprint() Footprint
 }

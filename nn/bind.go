@@ -148,7 +148,7 @@ func Bind(module any, src kernels.Source, ignore ...string) (*Bound, error) {
 				return
 			}
 			e.Claimed++
-			dtype, shape, err := kernels.Describe(src, name)
+			dtype, shape, err := src.Describe(name)
 			switch {
 			case err != nil:
 				e.Wrong = append(e.Wrong, err.Error())
@@ -220,22 +220,11 @@ func (s *Bound) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return dtype, shape, data, err
 }
 
-// Describe implements kernels.Describer.
+// Describe implements kernels.Source.
 func (s *Bound) Describe(name string) (kernels.DType, []int, error) {
-	dtype, shape, err := kernels.Describe(s.Source, name)
+	dtype, shape, err := s.Source.Describe(name)
 	if want, ok := s.shapes[name]; ok {
 		shape = want
 	}
 	return dtype, shape, err
-}
-
-// Storage implements kernels.Storer.
-func (s *Bound) Storage(name string) kernels.Storage { return kernels.StorageOf(s.Source, name) }
-
-// Release implements kernels.Releaser where the underlying source does.
-func (s *Bound) Release() error {
-	if r, ok := s.Source.(kernels.Releaser); ok {
-		return r.Release()
-	}
-	return nil
 }

@@ -10,37 +10,28 @@ import (
 )
 
 // Watched reports whether the device looks for NaN and Inf while it computes. Spoiled may be asked then, and Check needs no values.
-func (p *Program) Watched() bool {
-	_, ok := p.Program.(kernels.Watched)
-	return ok
-}
+func (p *Program) Watched() bool { return p.AsyncFinite() }
 
 // Spoiled tells whether a run since the last Check gave NaN or Inf, as far as is known without waiting; false where the program is not watched.
-func (p *Program) Spoiled() bool {
-	w, ok := p.Program.(kernels.Watched)
-	return ok && w.Spoiled()
-}
+func (p *Program) Spoiled() bool { return p.NonFinite() }
 
 // Settle waits for the runs under way, tells whether one since the last Settle or Check gave NaN or Inf, and starts anew. It does nothing where the program is not watched.
 func (p *Program) Settle(ctx context.Context) (spoiled bool, err error) {
-	if w, ok := p.Program.(kernels.Watched); ok {
-		return w.Settle(ctx)
-	}
-	return false, nil
+	return p.Sync(ctx)
 }
 
-// Check returns a [kernels.ErrNotFinite] if x, which the last run computed, is not finite or, where the program is watched, if a run since the last Settle or Check spoiled
-// anything. The error names the first node of the last run whose output was not finite. Other errors are
-// the device's or the context's.
+// Check returns a [kernels.ErrNotFinite] if x, which the last run computed, is not finite, or, where the device looks for itself
+// (AsyncFinite), if a run since the last Sync or Check wrote NaN or Inf. The error names the first node of the last run
+// whose output was not finite. Other errors are the device's or the context's.
 func (p *Program) Check(ctx context.Context, x []float32) error {
-	spoiled, err := p.Settle(ctx)
+	nonFinite, err := p.Sync(ctx)
 	if err != nil {
 		return err
 	}
-	if !p.Watched() {
-		spoiled = slices.ContainsFunc(x, func(f float32) bool { return math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) })
+	if !p.AsyncFinite() {
+		nonFinite = slices.ContainsFunc(x, func(f float32) bool { return math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) })
 	}
-	if !spoiled {
+	if !nonFinite {
 		return nil
 	}
 	if err := p.Finite(ctx); err != nil {
@@ -80,7 +71,7 @@ func (n *Network) Evaluate(ctx context.Context, key string, build func(*Builder)
 		if err := write(p); err != nil {
 			return err
 		}
-		if _, err := p.Settle(ctx); err != nil { // what a cancelled run may have left
+		if _, err := p.Sync(ctx); err != nil { // what a cancelled run may have left
 			return err
 		}
 		if err := p.Run(ctx); err != nil {

@@ -14,9 +14,9 @@ import (
 // narrow is a device that says it computes in fp16 or bf16. It computes in float32, and gives NaN in the precisions of spoils.
 type narrow struct {
 	kernels.Device
-	spoils  []kernels.DType
-	watched bool
-	left    int // times that weights left the device
+	spoils []kernels.DType
+	async  bool
+	left   int // times that weights left the device
 }
 
 func (d *narrow) Info() kernels.Info {
@@ -48,8 +48,8 @@ func (d *narrow) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	}
 	compiled, err := d.Device.Compile(plan, w.(*narrowWeights).Weights, kernels.Options{Precision: kernels.F32})
 	p := &spoiling{Program: compiled, precision: o.Precision, on: slices.Contains(d.spoils, o.Precision)}
-	if d.watched {
-		return &watchedSpoiling{spoiling: p}, err
+	if d.async {
+		return &asyncSpoiling{spoiling: p}, err
 	}
 	return p, err
 }
@@ -75,20 +75,22 @@ func (p *spoiling) Finite(context.Context) error {
 	return nil
 }
 
-// watchedSpoiling tells by itself.
-type watchedSpoiling struct {
+// asyncSpoiling looks for NaN by itself.
+type asyncSpoiling struct {
 	*spoiling
 	spoiled bool
 }
 
-func (p *watchedSpoiling) Run(ctx context.Context) error {
+func (p *asyncSpoiling) Run(ctx context.Context) error {
 	p.spoiled = p.spoiled || p.on
 	return p.Program.Run(ctx)
 }
 
-func (p *watchedSpoiling) Spoiled() bool { return p.spoiled }
+func (p *asyncSpoiling) AsyncFinite() bool { return true }
 
-func (p *watchedSpoiling) Settle(context.Context) (bool, error) {
+func (p *asyncSpoiling) NonFinite() bool { return p.spoiled }
+
+func (p *asyncSpoiling) Sync(context.Context) (bool, error) {
 	was := p.spoiled
 	p.spoiled = false
 	return was, nil
@@ -98,7 +100,7 @@ func (p *watchedSpoiling) Settle(context.Context) (bool, error) {
 func TestEvaluate(t *testing.T) {
 	m := newBlock()
 	src := bound(t, m)
-	for _, watched := range []bool{false, true} {
+	for _, async := range []bool{false, true} {
 		for _, c := range []struct {
 			spoils []kernels.DType
 			told   []string
@@ -109,7 +111,7 @@ func TestEvaluate(t *testing.T) {
 			{[]kernels.DType{kernels.F16}, []string{"a.node: NaN in fp16"}, 1, ""},
 			{[]kernels.DType{kernels.F16, kernels.BF16}, []string{"a.node: NaN in fp16"}, 1, "a.node: NaN in bf16"},
 		} {
-			d := &narrow{Device: device(t), spoils: c.spoils, watched: watched}
+			d := &narrow{Device: device(t), spoils: c.spoils, async: async}
 			network, err := NewNetwork(d, src, kernels.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -126,13 +128,13 @@ func TestEvaluate(t *testing.T) {
 				return errors.Join(failed...)
 			}, func(p *Program) ([]float32, error) { return out, p.Floats(context.Background(), "y", out) })
 			if (err == nil) != (c.err == "") || err != nil && (!errors.Is(err, kernels.ErrNotFinite) || !strings.HasPrefix(err.Error(), c.err)) {
-				t.Errorf("watched %v, %v spoil: error %v, want %q", watched, c.spoils, err, c.err)
+				t.Errorf("async %v, %v spoil: error %v, want %q", async, c.spoils, err, c.err)
 			}
 			if err == nil && slices.ContainsFunc(out, func(v float32) bool { return math.IsNaN(float64(v)) }) {
-				t.Errorf("watched %v, %v spoil: NaN", watched, c.spoils)
+				t.Errorf("async %v, %v spoil: NaN", async, c.spoils)
 			}
 			if !slices.Equal(told, c.told) || d.left != c.left {
-				t.Errorf("watched %v, %v spoil: told %q, weights left %d times; want %q, %d", watched, c.spoils, told, d.left, c.told, c.left)
+				t.Errorf("async %v, %v spoil: told %q, weights left %d times; want %q, %d", async, c.spoils, told, d.left, c.told, c.left)
 			}
 			if err := network.Close(); err != nil {
 				t.Error(err)

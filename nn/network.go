@@ -189,14 +189,6 @@ func (n *Network) use(ctx context.Context, p *Program) error {
 	return nil
 }
 
-// Footprint is what the program takes of the device's memory to run, zero on a device that has none of its own.
-func (p *Program) Footprint() kernels.Footprint {
-	if m, ok := p.Program.(kernels.Measured); ok {
-		return m.Footprint()
-	}
-	return kernels.Footprint{}
-}
-
 // Plan returns what the program was compiled from. The caller must not change it.
 func (p *Program) Plan() *kernels.Plan { return p.plan }
 

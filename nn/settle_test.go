@@ -12,7 +12,7 @@ import (
 // evaluation, whose own are, is not computed a second time for it.
 func TestEvaluateForgetsRunsBefore(t *testing.T) {
 	m := newBlock()
-	network, err := NewNetwork(&narrow{Device: device(t), watched: true}, bound(t, m), kernels.Options{})
+	network, err := NewNetwork(&narrow{Device: device(t), async: true}, bound(t, m), kernels.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestEvaluateForgetsRunsBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := p.Program.(*watchedSpoiling)
+	before := p.Program.(*asyncSpoiling)
 	before.spoiled = true
 	in, out := blockInputs(), make([]float32, 2*5*7*8)
 	err = network.Evaluate(context.Background(), "block", m.Forward, func(p *Program) error {

@@ -42,7 +42,7 @@ func TestBindSqueezes(t *testing.T) {
 			continue
 		}
 		_, tensor, data, err := bound.Tensor("proj.weight")
-		_, described, derr := kernels.Describe(bound, "proj.weight")
+		_, described, derr := bound.Describe("proj.weight")
 		if err := errors.Join(err, derr); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -27,6 +27,18 @@ func (s source) Names() []string {
 	return names
 }
 
+// Describe implements kernels.Source.
+func (s source) Describe(name string) (kernels.DType, []int, error) {
+	dtype, shape, _, err := s.Tensor(name)
+	return dtype, shape, err
+}
+
+// Storage implements kernels.Source.
+func (s source) Storage(string) kernels.Storage { return kernels.Made }
+
+// Release implements kernels.Source.
+func (s source) Release() error { return nil }
+
 // Tensor implements kernels.Source.
 func (s source) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	t, ok := s[name]

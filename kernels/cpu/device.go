@@ -57,10 +57,7 @@ type Device struct {
 
 var errClosed = errors.New("cpu: the device is closed")
 
-var (
-	_ kernels.Device   = (*Device)(nil)
-	_ kernels.Budgeted = (*Device)(nil)
-)
+var _ kernels.Device = (*Device)(nil)
 
 // New makes a device. It measures nothing, so it is fast; Close ends its workers.
 func New(o Options) (*Device, error) {
@@ -110,6 +107,9 @@ func (d *Device) Info() kernels.Info {
 	info.PeakFLOPS = d.peak
 	return info
 }
+
+// Lost implements kernels.Device: the CPU is never lost.
+func (d *Device) Lost() error { return nil }
 
 // Supports implements kernels.Device.
 func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {

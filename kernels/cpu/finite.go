@@ -56,4 +56,18 @@ func nonFinite(x []float32) (at int, found bool) {
 	return 0, false
 }
 
+// AsyncFinite implements kernels.Program: the CPU does not look at what it computes.
+func (p *program) AsyncFinite() bool { return false }
+
+// NonFinite implements kernels.Program.
+func (p *program) NonFinite() bool { return false }
+
+// Sync implements kernels.Program. There is nothing to wait for: a run has ended when Run returns.
+func (p *program) Sync(context.Context) (bool, error) {
+	if p.closed {
+		return false, errProgramClosed
+	}
+	return false, nil
+}
+
 var _ kernels.Program = (*program)(nil)

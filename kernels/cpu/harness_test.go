@@ -46,6 +46,13 @@ func (s *memorySource) Tensor(name string) (kernels.DType, []int, []byte, error)
 	return t.dtype, t.shape, t.data, nil
 }
 
+func (s *memorySource) Describe(name string) (kernels.DType, []int, error) {
+	dtype, shape, _, err := s.Tensor(name)
+	return dtype, shape, err
+}
+
+func (s *memorySource) Storage(string) kernels.Storage { return kernels.Made }
+
 func (s *memorySource) Release() error { s.released++; return nil }
 
 // planner builds plans and their weights.

@@ -79,7 +79,7 @@ func (b *budget) set(held, arena int64) error {
 	return nil
 }
 
-// Memory implements kernels.Budgeted.
+// Memory implements kernels.Device.
 func (d *Device) Memory() (kernels.Memory, error) {
 	b := &d.memory
 	b.mu.Lock()

@@ -50,7 +50,7 @@ func TestBudget(t *testing.T) {
 	s, x, result := grown(t, n)
 	p := s.compile(t, d)
 	holds(t, d, "compiled", own, 0)
-	if f := p.(kernels.Measured).Footprint(); f != (kernels.Footprint{Arena: arena}) || p.Bytes() != own {
+	if f := p.Footprint(); f != (kernels.Footprint{Arena: arena}) || p.Bytes() != own {
 		t.Errorf("footprint %+v and %d bytes of its own, want %d and %d", f, p.Bytes(), int64(arena), int64(own))
 	}
 	write(t, p, x, filled(n, 1))
@@ -82,7 +82,7 @@ func TestBudget(t *testing.T) {
 	large.node(t, "out", kernels.Add{}, kernels.Result, sum, sum)
 	q := large.compile(t, d)
 	const held = own + 3*16*kib
-	need := q.(kernels.Measured).Footprint().Arena
+	need := q.Footprint().Arena
 	if need < limit-held || need > limit {
 		t.Fatalf("the large program needs an arena of %d bytes: the test wants one that alone is too much", need)
 	}
@@ -112,11 +112,6 @@ type watchedSource struct {
 }
 
 func (s *watchedSource) Storage(name string) kernels.Storage { return s.storage[name] }
-
-func (s *watchedSource) Describe(name string) (kernels.DType, []int, error) {
-	dtype, shape, _, err := s.memorySource.Tensor(name)
-	return dtype, shape, err
-}
 
 func (s *watchedSource) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	s.reads++
@@ -169,7 +164,7 @@ func TestWeightsInMemory(t *testing.T) {
 			if w.Bytes() != k.kept+k.made || src.reads != 3 {
 				t.Errorf("%v: %d bytes, %d tensors read, want %d and 3", k.storage, w.Bytes(), src.reads, k.kept+k.made)
 			}
-			if f := p.(kernels.Measured).Footprint(); f.Weights != first+bias+second || f.Missing != 0 {
+			if f := p.Footprint(); f.Weights != first+bias+second || f.Missing != 0 {
 				t.Errorf("footprint %+v", f)
 			}
 		}

@@ -13,8 +13,7 @@ type peakTask struct {
 
 func (t *peakTask) do(_, _ int) { t.v.gemm.fmaPeak(t.iterations) }
 
-// PeakFLOPS measures how many float32 operations a second all workers do together, a multiply-add as two, and remembers it for
-// Info. It takes about a quarter of a second, waits for running programs, and is what shares of the peak are shares of.
+// PeakFLOPS implements kernels.Device: float32 multiply-adds of all workers together. It takes about a quarter of a second.
 func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
 	if err := d.lock(ctx); err != nil {
 		return 0, err

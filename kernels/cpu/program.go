@@ -239,7 +239,7 @@ func (p *program) Read(ctx context.Context, v kernels.Value, dst []byte) error {
 // Bytes implements kernels.Program.
 func (p *program) Bytes() int64 { return 4 * int64(len(p.memory)+len(p.before)) }
 
-// Footprint implements kernels.Measured.
+// Footprint implements kernels.Program.
 func (p *program) Footprint() kernels.Footprint {
 	return kernels.Footprint{Weights: p.weightBytes, Arena: 4 * int64(p.need)}
 }

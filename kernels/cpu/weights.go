@@ -59,10 +59,10 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 // kept is how many bytes a source keeps in memory.
 func kept(src kernels.Source) (bytes int64, err error) {
 	for _, name := range src.Names() {
-		if kernels.StorageOf(src, name) != kernels.Kept {
+		if src.Storage(name) != kernels.Kept {
 			continue
 		}
-		dtype, shape, err := kernels.Describe(src, name)
+		dtype, shape, err := src.Describe(name)
 		if err != nil {
 			return 0, fmt.Errorf("cpu: weight %s can't be found: %w", name, err)
 		}
@@ -77,10 +77,10 @@ func (w *checkpoint) SetResident(ctx context.Context, on bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if r, ok := w.source.(kernels.Releaser); ok && !on {
-		return r.Release()
+	if on || w.source == nil {
+		return nil
 	}
-	return nil
+	return w.source.Release()
 }
 
 // Bytes implements kernels.Weights: what the source keeps in memory or has made for programs, and the copies of
@@ -117,10 +117,7 @@ func (w *checkpoint) leave() error {
 	}
 	w.device.memory.give(w.made)
 	w.bound, w.made = map[string]boundTensor{}, 0
-	if r, ok := w.source.(kernels.Releaser); ok {
-		return r.Release()
-	}
-	return nil
+	return w.source.Release()
 }
 
 // bind returns the views of a plan's weights, in their order, until leave. It makes none of them before it knows that
@@ -181,7 +178,7 @@ func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
 		dtype, shape = bound.stored, bound.shape
 	} else {
 		var err error
-		if dtype, shape, err = kernels.Describe(w.source, t.Name); err != nil {
+		if dtype, shape, err = w.source.Describe(t.Name); err != nil {
 			return 0, fmt.Errorf("can't be found: %w", err)
 		}
 	}
@@ -196,7 +193,7 @@ func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
 		return 0, nil
 	}
 	var bytes int64
-	if kernels.StorageOf(w.source, t.Name) == kernels.Made {
+	if w.source.Storage(t.Name) == kernels.Made {
 		bytes = t.Bytes()
 	}
 	if widened(t) {

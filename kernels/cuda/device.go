@@ -59,9 +59,8 @@ type Device struct {
 }
 
 var (
-	_         kernels.Device   = (*Device)(nil)
-	_         kernels.Budgeted = (*Device)(nil)
-	errClosed                  = errors.New("cuda: the device is closed")
+	_         kernels.Device = (*Device)(nil)
+	errClosed                = errors.New("cuda: the device is closed")
 )
 
 // Open takes a card. It takes a few tenths of a second; kernels are loaded when programs first need them.
@@ -129,7 +128,7 @@ func (d *Device) Info() kernels.Info {
 	return d.info
 }
 
-// Lost returns the error that ended the device's work for good, nil while it works.
+// Lost implements kernels.Device.
 func (d *Device) Lost() error { return d.context.Lost() }
 
 // Supports implements kernels.Device.

@@ -47,7 +47,7 @@ func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 	return all, nil
 }
 
-// In front of a program's memory lie two flags that finite sets: of the run, cleared as each begins, and of all runs since Settle. They are copied to the host behind each run.
+// In front of a program's memory lie two flags that finite sets: of the run, cleared as each begins, and of all runs since Sync. They are copied to the host behind each run.
 const (
 	runFlag  = 0
 	allFlag  = 4
@@ -59,11 +59,14 @@ func (p *program) flag(at int) bool {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&p.flags.Bytes()[at]))) != 0
 }
 
-// Spoiled implements kernels.Watched.
-func (p *program) Spoiled() bool { return !p.closed && p.flag(allFlag) }
+// AsyncFinite implements kernels.Program.
+func (p *program) AsyncFinite() bool { return true }
 
-// Settle implements kernels.Watched.
-func (p *program) Settle(ctx context.Context) (bool, error) {
+// NonFinite implements kernels.Program.
+func (p *program) NonFinite() bool { return !p.closed && p.flag(allFlag) }
+
+// Sync implements kernels.Program.
+func (p *program) Sync(ctx context.Context) (bool, error) {
 	if p.closed {
 		return false, errProgramClosed
 	}

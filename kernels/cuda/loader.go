@@ -254,8 +254,5 @@ func (r *reader) release() error {
 		return nil
 	}
 	r.read = 0
-	if s, ok := r.source.(kernels.Releaser); ok {
-		return s.Release()
-	}
-	return nil
+	return r.source.Release()
 }

@@ -90,7 +90,7 @@ func (p *pool) free(at driver.Ptr) error {
 	return p.context.Free(at)
 }
 
-// Memory implements kernels.Budgeted. The driver's own memory (context, kernels, graphs) is not in Used.
+// Memory implements kernels.Device. The driver's own memory (context, kernels, graphs) is not in Used.
 func (d *Device) Memory() (kernels.Memory, error) {
 	d.turn <- struct{}{} // the arena is guarded by it
 	defer d.unlock()

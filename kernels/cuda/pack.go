@@ -97,7 +97,7 @@ func (w *packed) sourceBytes(rows int) int64 {
 
 // check compares what the source says of the weight with what the plan says.
 func (w *packed) check(src kernels.Source) error {
-	dtype, shape, err := kernels.Describe(src, w.name)
+	dtype, shape, err := src.Describe(w.name)
 	switch {
 	case err != nil:
 		return fmt.Errorf("weight %s: %w", w.name, err)

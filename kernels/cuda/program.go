@@ -60,10 +60,8 @@ type place struct {
 }
 
 var (
-	_                kernels.Program  = (*program)(nil)
-	_                kernels.Measured = (*program)(nil)
-	_                kernels.Watched  = (*program)(nil)
-	errProgramClosed                  = errors.New("cuda: the program is closed")
+	_                kernels.Program = (*program)(nil)
+	errProgramClosed                 = errors.New("cuda: the program is closed")
 )
 
 // Write implements kernels.Program.
@@ -191,7 +189,7 @@ func (p *program) Bytes() int64 {
 	return n
 }
 
-// Footprint implements kernels.Measured.
+// Footprint implements kernels.Program.
 func (p *program) Footprint() kernels.Footprint {
 	f := kernels.Footprint{Arena: align(p.need)}
 	for _, w := range p.uses {

@@ -156,11 +156,11 @@ func checkPrograms(t *testing.T, d *Device) {
 	must(a.Run(ctx))
 	now := read(a, x)
 	for _, want := range []bool{true, false} {
-		if now := a.(kernels.Watched).Spoiled(); now != want {
-			t.Errorf("Spoiled says %v, want %v", now, want)
+		if now := a.NonFinite(); now != want {
+			t.Errorf("NonFinite says %v, want %v", now, want)
 		}
-		if spoiled, err := a.(kernels.Watched).Settle(ctx); spoiled != want || err != nil {
-			t.Errorf("Settle says %v, %v, want %v", spoiled, err, want)
+		if nonFinite, err := a.Sync(ctx); nonFinite != want || err != nil {
+			t.Errorf("Sync says %v, %v, want %v", nonFinite, err, want)
 		}
 	}
 	for range 2 {
@@ -182,8 +182,8 @@ func checkPrograms(t *testing.T, d *Device) {
 	must(a.Write(x, floatBytes(state)))
 	must(a.Run(ctx))
 	must(a.Finite(ctx))
-	if spoiled, err := a.(kernels.Watched).Settle(ctx); spoiled != (d.info.Precisions[0] == kernels.F16) || err != nil {
-		t.Errorf("Settle says %v, %v, though a run before the last one was not finite", spoiled, err)
+	if nonFinite, err := a.Sync(ctx); nonFinite != (d.info.Precisions[0] == kernels.F16) || err != nil {
+		t.Errorf("Sync says %v, %v, though a run before the last one was not finite", nonFinite, err)
 	}
 	near("after all that", read(a, y), func() []float32 { y, _ := expect(request, state); return y }())
 	must(errors.Join(a.Close(), b.Close(), w.Close()))

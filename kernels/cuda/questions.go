@@ -109,6 +109,18 @@ func (q *questions) Names() []string {
 	return names
 }
 
+// Describe implements kernels.Source.
+func (q *questions) Describe(name string) (kernels.DType, []int, error) {
+	dtype, shape, _, err := q.Tensor(name)
+	return dtype, shape, err
+}
+
+// Storage implements kernels.Source.
+func (q *questions) Storage(string) kernels.Storage { return kernels.Made }
+
+// Release implements kernels.Source.
+func (q *questions) Release() error { return nil }
+
 // Tensor implements kernels.Source.
 func (q *questions) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	for v, t := range q.plan.Tensors {

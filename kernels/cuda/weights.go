@@ -104,7 +104,7 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	}
 	w.slabs = append(w.slabs, slab)
 	w.bytes += bytes
-	return w.release()
+	return w.source.Release()
 }
 
 // link says what goes with a weight that takes in a norm's factors.
@@ -125,14 +125,6 @@ func missing(uses []*packed) (list []*packed, bytes int64) {
 	// Those that are joined side by side: programs that are compiled at the same time may have wanted others in between.
 	slices.SortStableFunc(list, func(a, b *packed) int { return strings.Compare(a.packing.join, b.packing.join) })
 	return list, bytes
-}
-
-// release lets go of what the host holds of the source.
-func (w *weights) release() error {
-	if r, ok := w.source.(kernels.Releaser); ok {
-		return r.Release()
-	}
-	return nil
 }
 
 // SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs of any size have used.

@@ -48,7 +48,11 @@ func TestRun(t *testing.T) {
 // queueing is a device that has memory of its own.
 type queueing struct{ *fake }
 
-func (queueing) Memory() (kernels.Memory, error) { return kernels.Memory{}, nil }
+func (d queueing) Info() kernels.Info {
+	info := d.fake.Info()
+	info.HostMemory = false
+	return info
+}
 
 // TestAmongMany lets the copies around an operation take three times as long as the operation, of which there must
 // be enough for that to show little, and counts numbers at their width.

@@ -15,12 +15,15 @@ type fake struct {
 }
 
 func (d *fake) Info() kernels.Info {
-	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}, PeakFLOPS: d.peak}
+	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}, PeakFLOPS: d.peak, HostMemory: true}
 }
 
 func (d *fake) Supports(kernels.Spec, []kernels.Tensor) bool { return true }
 
-func (d *fake) Close() error { return nil }
+func (d *fake) Memory() (kernels.Memory, error)            { return kernels.Memory{}, nil }
+func (d *fake) PeakFLOPS(context.Context) (float64, error) { return d.peak, nil }
+func (d *fake) Lost() error                                { return nil }
+func (d *fake) Close() error                               { return nil }
 
 type fakeWeights struct {
 	kernels.Source
@@ -59,5 +62,9 @@ func (p *fakeProgram) Write(kernels.Value, []byte) error                        
 func (p *fakeProgram) CopyFrom(kernels.Value, kernels.Program, kernels.Value) error { return nil }
 func (p *fakeProgram) Read(context.Context, kernels.Value, []byte) error            { return nil }
 func (p *fakeProgram) Finite(context.Context) error                                 { return nil }
+func (p *fakeProgram) AsyncFinite() bool                                            { return false }
+func (p *fakeProgram) NonFinite() bool                                              { return false }
+func (p *fakeProgram) Sync(context.Context) (bool, error)                           { return false, nil }
+func (p *fakeProgram) Footprint() kernels.Footprint                                 { return kernels.Footprint{} }
 func (p *fakeProgram) Bytes() int64                                                 { return 0 }
 func (p *fakeProgram) Close() error                                                 { p.d.open--; return nil }

@@ -30,14 +30,17 @@ type fake struct {
 }
 
 func (d *fake) Info() kernels.Info {
-	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}}
+	return kernels.Info{Name: "fake", Precisions: []kernels.DType{kernels.F32}, HostMemory: true}
 }
 
 func (d *fake) Supports(s kernels.Spec, _ []kernels.Tensor) bool {
 	return d.refuses == nil || !d.refuses(s)
 }
 
-func (d *fake) Close() error { return nil }
+func (d *fake) Memory() (kernels.Memory, error)            { return kernels.Memory{}, nil }
+func (d *fake) PeakFLOPS(context.Context) (float64, error) { return 0, nil }
+func (d *fake) Lost() error                                { return nil }
+func (d *fake) Close() error                               { return nil }
 
 type fakeWeights struct {
 	kernels.Source
@@ -193,7 +196,11 @@ func (p *fakeProgram) Finite(context.Context) error {
 	return nil
 }
 
-func (p *fakeProgram) Bytes() int64 { return 0 }
+func (p *fakeProgram) AsyncFinite() bool                  { return false }
+func (p *fakeProgram) NonFinite() bool                    { return false }
+func (p *fakeProgram) Sync(context.Context) (bool, error) { return false, nil }
+func (p *fakeProgram) Footprint() kernels.Footprint       { return kernels.Footprint{} }
+func (p *fakeProgram) Bytes() int64                       { return 0 }
 
 func (p *fakeProgram) Close() error { p.d.open--; return nil }
 

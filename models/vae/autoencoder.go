@@ -190,7 +190,7 @@ func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA
 		func(p *nn.Program) error { return p.SetFloats("latents", z.Data...) },
 		func(p *nn.Program) ([]float32, error) {
 			if picture != nil {
-				if err := p.Pixels(ctx, "picture", picture.Pix); err != nil || p.Watched() {
+				if err := p.Pixels(ctx, "picture", picture.Pix); err != nil || p.AsyncFinite() {
 					return nil, err
 				}
 			}

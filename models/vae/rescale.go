@@ -38,9 +38,9 @@ func (s *rescaled) factor(name string) int {
 	return 0
 }
 
-// Describe implements kernels.Describer: what is scaled is float32, in which nothing is lost.
+// Describe implements kernels.Source: what is scaled is float32, in which nothing is lost.
 func (s *rescaled) Describe(name string) (kernels.DType, []int, error) {
-	dtype, shape, err := kernels.Describe(s.Source, name)
+	dtype, shape, err := s.Source.Describe(name)
 	if err == nil && s.factor(name) != 0 {
 		dtype = kernels.F32
 	}
@@ -80,18 +80,10 @@ func (s *rescaled) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return kernels.F32, shape, out, nil
 }
 
-// Storage implements kernels.Storer: what is scaled is made anew.
+// Storage implements kernels.Source: what is scaled is made anew.
 func (s *rescaled) Storage(name string) kernels.Storage {
 	if s.factor(name) != 0 {
 		return kernels.Made
 	}
-	return kernels.StorageOf(s.Source, name)
-}
-
-// Release implements kernels.Releaser where the underlying source does.
-func (s *rescaled) Release() error {
-	if r, ok := s.Source.(kernels.Releaser); ok {
-		return r.Release()
-	}
-	return nil
+	return s.Source.Storage(name)
 }

@@ -93,9 +93,9 @@ func (s loud) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return kernels.F32, shape, out, nil
 }
 
-// Describe implements kernels.Describer.
+// Describe implements kernels.Source.
 func (s loud) Describe(name string) (kernels.DType, []int, error) {
-	_, shape, err := kernels.Describe(s.Source, name)
+	_, shape, err := s.Source.Describe(name)
 	return kernels.F32, shape, err
 }
 

@@ -60,7 +60,7 @@ func (b *Bounds) Has(path string) bool {
 // Size checks that a size is at most a dimension of a tensor. A tensor that is not there, or of another rank, is left
 // to binding.
 func (b *Bounds) Size(key string, n int, tensor string, axis int) error {
-	_, shape, err := kernels.Describe(b.src, tensor)
+	_, shape, err := b.src.Describe(tensor)
 	if err != nil || axis >= len(shape) {
 		return nil
 	}

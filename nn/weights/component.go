@@ -11,8 +11,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Component is the weights of one component of a model folder, one file or several shards. It is a [kernels.Source] and a
-// [kernels.Releaser], safe for concurrent use; see [File] for how long its data is valid.
+// Component is the weights of one component of a model folder, one file or several shards. It is a
+// [kernels.Source], safe for concurrent use; see [File] for how long its data is valid.
 type Component struct {
 	path  string // the file or the index
 	files []*File
@@ -71,7 +71,7 @@ func (c *Component) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return f.Tensor(name)
 }
 
-// Describe implements [kernels.Describer].
+// Describe implements [kernels.Source].
 func (c *Component) Describe(name string) (kernels.DType, []int, error) {
 	f, ok := c.owner[name]
 	if !ok {
@@ -80,7 +80,7 @@ func (c *Component) Describe(name string) (kernels.DType, []int, error) {
 	return f.Describe(name)
 }
 
-// Storage implements [kernels.Storer].
+// Storage implements [kernels.Source].
 func (c *Component) Storage(name string) kernels.Storage {
 	if f, ok := c.owner[name]; ok {
 		return f.Storage(name)

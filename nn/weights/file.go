@@ -13,7 +13,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// File is a safetensors file. It is a [kernels.Source] and a [kernels.Releaser], safe for concurrent use.
+// File is a safetensors file. It is a [kernels.Source], safe for concurrent use.
 type File struct {
 	path     string
 	metadata map[string]string
@@ -138,7 +138,7 @@ func (e *entry) inPlace(data []byte) bool {
 	return e.stored != float64Type && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
 }
 
-// Storage implements [kernels.Storer]: a tensor that can't be used where it lies is copied when it is asked for.
+// Storage implements [kernels.Source]: a tensor that can't be used where it lies is copied when it is asked for.
 func (f *File) Storage(name string) kernels.Storage {
 	e, ok := f.entries[name]
 	f.mu.RLock()
@@ -152,7 +152,7 @@ func (f *File) Storage(name string) kernels.Storage {
 	return kernels.Kept
 }
 
-// Describe implements [kernels.Describer]; errors are those of Tensor.
+// Describe implements [kernels.Source]; errors are those of Tensor.
 func (f *File) Describe(name string) (kernels.DType, []int, error) {
 	e, ok := f.entries[name]
 	if !ok {

@@ -26,6 +26,25 @@ func FromMap(tensors map[string]Tensor) *Map {
 // Names lists every tensor, sorted.
 func (m *Map) Names() []string { return slices.Clone(m.names) }
 
+// Describe implements [kernels.Source]: Data is not called.
+func (m *Map) Describe(name string) (kernels.DType, []int, error) {
+	t, ok := m.tensors[name]
+	if !ok {
+		return 0, nil, &NameError{Source: "tensors in memory", Tensor: name}
+	}
+	t.Name = name
+	if _, err := t.bytes(); err != nil {
+		return 0, nil, err
+	}
+	return t.DType, slices.Clone(t.Shape), nil
+}
+
+// Storage implements [kernels.Source]: Data makes a tensor when it is asked for.
+func (m *Map) Storage(string) kernels.Storage { return kernels.Made }
+
+// Release implements [kernels.Source] and does nothing: the map keeps no data.
+func (m *Map) Release() error { return nil }
+
 // Tensor returns one tensor; its data is what Data gives.
 func (m *Map) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	t, ok := m.tensors[name]
@@ -77,19 +96,19 @@ func (r *renamed) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return r.src.Tensor(old)
 }
 
-// Describe implements [kernels.Describer].
+// Describe implements [kernels.Source].
 func (r *renamed) Describe(name string) (kernels.DType, []int, error) {
 	old, err := r.name(name)
 	if err != nil {
 		return 0, nil, err
 	}
-	return kernels.Describe(r.src, old)
+	return r.src.Describe(old)
 }
 
-// Storage implements [kernels.Storer].
+// Storage implements [kernels.Source].
 func (r *renamed) Storage(name string) kernels.Storage {
 	if old, err := r.name(name); err == nil {
-		return kernels.StorageOf(r.src, old)
+		return r.src.Storage(old)
 	}
 	return kernels.Made
 }
@@ -106,12 +125,7 @@ func (r *renamed) name(name string) (string, error) {
 	return old, nil
 }
 
-func (r *renamed) Release() error {
-	if rel, ok := r.src.(kernels.Releaser); ok {
-		return rel.Release()
-	}
-	return nil
-}
+func (r *renamed) Release() error { return r.src.Release() }
 
 // sample is how much of a tensor's head and tail Equal compares.
 const sample = 4 << 10

@@ -70,13 +70,13 @@ func TestRename(t *testing.T) {
 	synth := Synthetic("unet", map[string][]int{"a.weight": {2, 2}}, kernels.F32)
 	same := func(s string) string { return s }
 	_, _, before, _ := synth.Tensor("a.weight")
-	if err := Rename(synth, same).(kernels.Releaser).Release(); err != nil {
+	if err := Rename(synth, same).Release(); err != nil {
 		t.Error(err)
 	}
 	if _, _, after, _ := synth.Tensor("a.weight"); &before[0] == &after[0] {
 		t.Error("Release did not reach the source")
 	}
-	if err := Rename(src, same).(kernels.Releaser).Release(); err != nil {
+	if err := Rename(src, same).Release(); err != nil {
 		t.Error(err)
 	}
 }

@@ -43,13 +43,13 @@ func TestStorage(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := Rename(src, func(s string) string { return "x." + s })
-		for what, got := range map[string]kernels.Storage{"itself": kernels.StorageOf(src, "a"), "renamed": kernels.StorageOf(other, "x.a")} {
+		for what, got := range map[string]kernels.Storage{"itself": src.Storage("a"), "renamed": other.Storage("x.a")} {
 			if got != c.want {
 				t.Errorf("%s, %s: %d, want %d", c.what, what, got, c.want)
 			}
 		}
 		for what, got := range map[string]kernels.Storage{
-			"an unknown tensor": kernels.StorageOf(src, "none"), "the old name": kernels.StorageOf(other, "a"), "a type that no model takes": kernels.StorageOf(src, "ids"),
+			"an unknown tensor": src.Storage("none"), "the old name": other.Storage("a"), "a type that no model takes": src.Storage("ids"),
 		} {
 			if got != kernels.Made {
 				t.Errorf("%s, %s: %d, want %d", c.what, what, got, kernels.Made)
@@ -59,7 +59,7 @@ func TestStorage(t *testing.T) {
 			if err := closer.Close(); err != nil {
 				t.Error(err)
 			}
-			if got := kernels.StorageOf(src, "a"); got != kernels.Made {
+			if got := src.Storage("a"); got != kernels.Made {
 				t.Errorf("%s, closed: %d", c.what, got)
 			}
 		}

@@ -69,7 +69,7 @@ func (s *SyntheticSource) Tensor(name string) (kernels.DType, []int, []byte, err
 	return s.dtype, slices.Clone(shape), m.data, nil
 }
 
-// Describe implements [kernels.Describer]: nothing is computed.
+// Describe implements [kernels.Source]: nothing is computed.
 func (s *SyntheticSource) Describe(name string) (kernels.DType, []int, error) {
 	shape, _, err := s.describe(name)
 	return s.dtype, slices.Clone(shape), err
@@ -87,6 +87,9 @@ func (s *SyntheticSource) describe(name string) ([]int, int64, error) {
 	}
 	return shape, n, nil
 }
+
+// Storage implements [kernels.Source].
+func (s *SyntheticSource) Storage(string) kernels.Storage { return kernels.Made }
 
 // Release forgets the tensors computed so far; data that was handed out stays valid.
 func (s *SyntheticSource) Release() error {

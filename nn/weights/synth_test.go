@@ -148,7 +148,7 @@ func BenchmarkSynthetic(b *testing.B) {
 func TestSyntheticDescribes(t *testing.T) {
 	shapes := map[string][]int{"a.weight": {1 << 20, 1 << 10}, "b.bias": {7}} // the first would take seconds
 	s, same := Synthetic("unet", shapes, kernels.F16), Synthetic("unet", shapes, kernels.F16)
-	dtype, shape, err := kernels.Describe(Rename(s, func(name string) string { return "x." + name }), "x.a.weight")
+	dtype, shape, err := Rename(s, func(name string) string { return "x." + name }).Describe("x.a.weight")
 	if err != nil || dtype != kernels.F16 || len(shape) != 2 || shape[0] != 1<<20 {
 		t.Errorf("x.a.weight is %v %v, %v", dtype, shape, err)
 	}
