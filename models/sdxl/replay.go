@@ -57,11 +57,11 @@ func (r *Run) look(ctx context.Context) (*Latents, error) {
 	if err := r.program.Floats(ctx, "x", x); err != nil {
 		return nil, err
 	}
-	if r.next-r.replay.looked <= 1 || !r.program.Watched() { // it was the last step
+	if r.next-r.replay.looked <= 1 || !r.program.AsyncFinite() { // it was the last step
 		if err := r.program.Check(ctx, x); err != nil {
 			return nil, err
 		}
-	} else if spoiled, err := r.program.Settle(ctx); err != nil {
+	} else if spoiled, err := r.program.Sync(ctx); err != nil {
 		return nil, err
 	} else if spoiled {
 		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.replay.looked+1, r.next)

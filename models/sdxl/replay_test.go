@@ -85,19 +85,15 @@ func (p *narrowProgram) Finite(context.Context) error {
 	return kernels.NotFinitef("a.node: NaN in %v", p.precision)
 }
 
-func (p *narrowProgram) Spoiled() bool { return p.known }
+func (p *narrowProgram) AsyncFinite() bool { return true }
 
-func (p *narrowProgram) Settle(context.Context) (bool, error) {
+func (p *narrowProgram) NonFinite() bool { return p.known }
+
+func (p *narrowProgram) Sync(context.Context) (bool, error) {
 	was := p.spoiled
 	p.spoiled, p.known = false, false
 	return was, nil
 }
-
-func (p *narrowProgram) AsyncFinite() bool { return true }
-
-func (p *narrowProgram) NonFinite() bool { return p.Spoiled() }
-
-func (p *narrowProgram) Sync(ctx context.Context) (bool, error) { return p.Settle(ctx) }
 
 // TestOverflow lets sampling steps overflow: the picture is that of the wider precision, whoever looks on meanwhile; nobody waits for a step that no callback asks for.
 func TestOverflow(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // pages of mapped files or can't leave, every component is told to leave when its part of a picture is done. It
 // implements nn.Manager.
 type residency struct {
-	device kernels.Budgeted // nil if the device does not count its memory
+	device memoryReporter
 	host   bool             // its memory is the host's
 	log    *slog.Logger
 
@@ -26,6 +26,11 @@ type residency struct {
 	parts []part
 	ready *nn.Program // the last that there was room for; nothing has changed since
 	said  map[string]bool
+}
+
+// memoryReporter is what the planner needs of a kernels.Device.
+type memoryReporter interface {
+	Memory() (kernels.Memory, error)
 }
 
 // part is a component that can leave the device.
@@ -43,10 +48,7 @@ type holder interface {
 }
 
 func newResidency(d kernels.Device, log *slog.Logger) *residency {
-	r := &residency{log: log, said: map[string]bool{}}
-	r.device, _ = d.(kernels.Budgeted)
-	r.host = d.Info().HostMemory
-	return r
+	return &residency{device: d, host: d.Info().HostMemory, log: log, said: map[string]bool{}}
 }
 
 // manage puts a component under the planner; Close takes it out again and closes it.
@@ -88,7 +90,7 @@ func (r *residency) remove(n *nn.Network) {
 
 // done tells that a component's share of a picture is done.
 func (r *residency) done(ctx context.Context, n *nn.Network) error {
-	if r.device != nil && !r.host {
+	if !r.host {
 		return nil
 	}
 	return n.SetResident(ctx, false)
@@ -96,9 +98,6 @@ func (r *residency) done(ctx context.Context, n *nn.Network) error {
 
 // Before implements nn.Manager.
 func (r *residency) Before(ctx context.Context, n *nn.Network, p *nn.Program) error {
-	if r.device == nil {
-		return nil
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ready == p {
@@ -231,9 +230,6 @@ func leave(parts []part, bytes int64) (chosen []part, ok bool) {
 // fits returns nil if a program of n could run, with buffers of so many bytes of the host's memory beside it; else what
 // tooLarge says. Nothing leaves yet.
 func (r *residency) fits(n *nn.Network, p *nn.Program, buffers int64) error {
-	if r.device == nil {
-		return nil
-	}
 	if !r.host {
 		buffers = 0
 	}

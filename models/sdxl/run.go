@@ -84,7 +84,7 @@ func (r *Run) load(ctx context.Context) (err error) {
 	if r.program, err = r.p.unet.step(r.shape, r.replay.precision); err != nil {
 		return err
 	}
-	if _, err := r.program.Settle(ctx); err != nil { // what a cancelled picture may have left
+	if _, err := r.program.Sync(ctx); err != nil { // what a cancelled picture may have left
 		return err
 	}
 	if err := r.p.unet.tell(r.program, r.told); err != nil {
@@ -144,7 +144,7 @@ func (r *Run) Step(ctx context.Context) error {
 	if err := r.advance(ctx); err != nil {
 		return err
 	}
-	if r.request.OnLatents != nil || !r.program.Watched() || r.program.Spoiled() {
+	if r.request.OnLatents != nil || !r.program.AsyncFinite() || r.program.NonFinite() {
 		x, err := r.Latents(ctx)
 		if err != nil {
 			return err

@@ -68,9 +68,7 @@ func (p *Pipeline) notFinite(all bool) []string {
 				found = append(found, component+" "+name)
 			}
 		}
-		if r, ok := src.(kernels.Releaser); ok {
-			_ = r.Release() // memory given back late is no reason to refuse a model
-		}
+		_ = src.Release() // memory given back late is no reason to refuse a model
 	}
 	slices.Sort(found)
 	return found
