@@ -60,12 +60,10 @@ func (w watchedModel) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Resul
 		return nil, w.device.(interface{ Fault(context.Context) error }).Fault(ctx)
 	}
 	result, err := w.local.Generate(ctx, r)
-	if d, ok := w.device.(kernels.Budgeted); ok {
-		memory, merr := d.Memory()
-		status, _ := os.ReadFile("/proc/self/status")
-		resident := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindSubmatch(status)
-		fmt.Fprintf(os.Stderr, "MEMORY used %d peak %d limit %d resident %s KiB error %v\n", memory.Used, memory.Peak, memory.Limit, resident[1], errors.Join(err, merr))
-	}
+	memory, merr := w.device.Memory()
+	status, _ := os.ReadFile("/proc/self/status")
+	resident := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindSubmatch(status)
+	fmt.Fprintf(os.Stderr, "MEMORY used %d peak %d limit %d resident %s KiB error %v\n", memory.Used, memory.Peak, memory.Limit, resident[1], errors.Join(err, merr))
 	return result, err
 }
 

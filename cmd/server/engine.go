@@ -35,14 +35,8 @@ type local struct {
 // newLocal measures the device's peak, where it can be measured and was not before, for the cost.
 func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
 	l := local{Pipeline: p, device: device}
-	d, ok := device.(interface {
-		PeakFLOPS(context.Context) (float64, error)
-	})
-	if !ok {
-		return l, nil
-	}
-	peak, err := d.PeakFLOPS(context.Background())
-	if err == nil {
+	peak, err := device.PeakFLOPS(context.Background())
+	if err == nil && peak > 0 {
 		l.cost, err = p.Cost(sustained * peak)
 	}
 	if err != nil {
@@ -54,13 +48,8 @@ func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
 // Cost implements server.Timed.
 func (l local) Cost() sdxl.Cost { return l.cost }
 
-// Lost is the device's, of those that can be lost.
-func (l local) Lost() error {
-	if d, ok := l.device.(interface{ Lost() error }); ok {
-		return d.Lost()
-	}
-	return nil
-}
+// Lost is the device's.
+func (l local) Lost() error { return l.device.Lost() }
 
 // DeviceName implements server.Placed.
 func (l local) DeviceName() string { return l.device.Info().Name }
