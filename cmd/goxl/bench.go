@@ -162,16 +162,9 @@ func (b *bench) look(ctx context.Context) error {
 	if b.precision == 0 {
 		b.machine.Precision = info.Precisions[0].String()
 	}
-	if d, ok := b.on.(interface {
-		PeakFLOPS(context.Context) (float64, error)
-	}); ok {
-		peak, err := d.PeakFLOPS(ctx)
-		if err != nil {
-			return err
-		}
-		b.machine.Peak = peak / 1e9
-	}
-	return nil
+	peak, err := b.on.PeakFLOPS(ctx)
+	b.machine.Peak = peak / 1e9
+	return err
 }
 
 // percent shows a share.

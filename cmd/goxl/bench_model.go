@@ -60,9 +60,9 @@ func (b *bench) start(ctx context.Context, p *sdxl.Pipeline, steps int, latentsO
 
 // with opens the model, and closes it after do. The device under it counts the operations of a step.
 func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error) (err error) {
-	device, counted := counting(b.on)
+	counted := &counter{Device: b.on}
 	start := time.Now()
-	p, err := cli.OpenModel(b.model, sdxl.Options{Device: device, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
+	p, err := cli.OpenModel(b.model, sdxl.Options{Device: counted, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
 	if err != nil {
 		return err
 	}
@@ -78,11 +78,7 @@ func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error
 // remember notes how much memory it took.
 func (o *opened) remember(d kernels.Device) error {
 	o.Memory = residentMost()
-	own, ok := d.(kernels.Budgeted)
-	if !ok {
-		return nil
-	}
-	m, err := own.Memory()
+	m, err := d.Memory()
 	o.Pool = &pool{m.Limit, m.Used, m.Peak, m.Arena}
 	return err
 }
@@ -121,18 +117,6 @@ func residentMost() int64 {
 type counter struct {
 	kernels.Device
 	step int64 // floating-point operations of the last step compiled, without what is computed once a request
-}
-
-// counting wraps a device so that it counts, and keeps count of its memory if it does.
-func counting(d kernels.Device) (kernels.Device, *counter) {
-	c := &counter{Device: d}
-	if own, ok := d.(kernels.Budgeted); ok {
-		return struct {
-			*counter
-			kernels.Budgeted
-		}{c, own}, c
-	}
-	return c, c
 }
 
 // Compile implements kernels.Device.
