@@ -9,17 +9,6 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Watched reports whether the device looks for NaN and Inf while it computes. Spoiled may be asked then, and Check needs no values.
-func (p *Program) Watched() bool { return p.AsyncFinite() }
-
-// Spoiled tells whether a run since the last Check gave NaN or Inf, as far as is known without waiting; false where the program is not watched.
-func (p *Program) Spoiled() bool { return p.NonFinite() }
-
-// Settle waits for the runs under way, tells whether one since the last Settle or Check gave NaN or Inf, and starts anew. It does nothing where the program is not watched.
-func (p *Program) Settle(ctx context.Context) (spoiled bool, err error) {
-	return p.Sync(ctx)
-}
-
 // Check returns a [kernels.ErrNotFinite] if x, which the last run computed, is not finite, or, where the device looks for itself
 // (AsyncFinite), if a run since the last Sync or Check wrote NaN or Inf. The error names the first node of the last run
 // whose output was not finite. Other errors are the device's or the context's.
