@@ -2,17 +2,6 @@ package kernels
 
 import "slices"
 
-// count returns how many of the flags are set: the optional inputs of a spec.
-func count(flags ...bool) int {
-	n := 0
-	for _, f := range flags {
-		if f {
-			n++
-		}
-	}
-	return n
-}
-
 func arity(op string, in []Tensor, want int) error {
 	if len(in) != want {
 		return &OpError{op, "number of inputs", len(in), want}

@@ -68,7 +68,11 @@ type Guidance struct{ Rescale bool }
 // Infer implements Spec.
 func (s Guidance) Infer(in []Tensor) ([]Tensor, error) {
 	const op = "Guidance"
-	if err := arity(op, in, 2+count(s.Rescale)); err != nil {
+	want := 2
+	if s.Rescale {
+		want = 3
+	}
+	if err := arity(op, in, want); err != nil {
 		return nil, err
 	}
 	if err := axes(op, "m", in[0]); err != nil {

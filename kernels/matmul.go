@@ -15,10 +15,11 @@ type Linear struct {
 // Infer implements Spec.
 func (s Linear) Infer(in []Tensor) ([]Tensor, error) {
 	const op = "Linear"
-	if err := arity(op, in, 2+count(s.Bias, s.Residual)); err != nil {
+	at := s.Operands()
+	if err := arity(op, in, at.Count); err != nil {
 		return nil, err
 	}
-	x, w, rest := in[0], in[1], in[2:]
+	x, w := in[at.X], in[at.Weight]
 	if err := rank(op, "weight", w, 2); err != nil {
 		return nil, err
 	}
@@ -30,10 +31,9 @@ func (s Linear) Infer(in []Tensor) ([]Tensor, error) {
 		return nil, &OpError{op, "weight " + w.Name, w.Shape, []int{w.Shape[0], k}}
 	}
 	if s.Bias {
-		if err := shape(op, "bias", rest[0], w.Shape[0]); err != nil {
+		if err := shape(op, "bias", in[at.Bias], w.Shape[0]); err != nil {
 			return nil, err
 		}
-		rest = rest[1:]
 	}
 	n, err := s.Act.width(op, w.Shape[0])
 	if err != nil {
@@ -42,7 +42,7 @@ func (s Linear) Infer(in []Tensor) ([]Tensor, error) {
 	out := slices.Clone(x.Shape)
 	out[len(out)-1] = n
 	if s.Residual {
-		if err := shape(op, "residual", rest[0], out...); err != nil {
+		if err := shape(op, "residual", in[at.Residual], out...); err != nil {
 			return nil, err
 		}
 	}
@@ -51,7 +51,8 @@ func (s Linear) Infer(in []Tensor) ([]Tensor, error) {
 
 // FLOPs implements Spec.
 func (s Linear) FLOPs(in []Tensor) int64 {
-	return 2 * int64(in[0].Len()) * int64(in[1].Shape[0])
+	at := s.Operands()
+	return 2 * int64(in[at.X].Len()) * int64(in[at.Weight].Shape[0])
 }
 
 // Padding is the number of zero rows and columns around an image.
@@ -77,25 +78,26 @@ type Conv2d struct {
 // Infer implements Spec.
 func (s Conv2d) Infer(in []Tensor) ([]Tensor, error) {
 	const op = "Conv2d"
-	if err := arity(op, in, 2+count(s.Concat, s.Bias, s.RowBias, s.Residual)); err != nil {
+	at := s.Operands()
+	if err := arity(op, in, at.Count); err != nil {
 		return nil, err
 	}
-	x, rest := in[0], in[1:]
+	x, weight := in[at.X], in[at.Weight]
 	if err := rank(op, "x", x, 4); err != nil {
 		return nil, err
 	}
 	b, h, w, c := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
 	if s.Concat {
-		if err := rank(op, "x2", rest[0], 4); err != nil {
+		x2 := in[at.X2]
+		if err := rank(op, "x2", x2, 4); err != nil {
 			return nil, err
 		}
-		c2 := rest[0].Shape[3]
-		if err := shape(op, "x2", rest[0], b, h, w, c2); err != nil {
+		c2 := x2.Shape[3]
+		if err := shape(op, "x2", x2, b, h, w, c2); err != nil {
 			return nil, err
 		}
-		c, rest = c+c2, rest[1:]
+		c += c2
 	}
-	weight, rest := rest[0], rest[1:]
 	if err := rank(op, "weight", weight, 4); err != nil {
 		return nil, err
 	}
@@ -104,16 +106,14 @@ func (s Conv2d) Infer(in []Tensor) ([]Tensor, error) {
 		return nil, err
 	}
 	if s.Bias {
-		if err := shape(op, "bias", rest[0], o); err != nil {
+		if err := shape(op, "bias", in[at.Bias], o); err != nil {
 			return nil, err
 		}
-		rest = rest[1:]
 	}
 	if s.RowBias {
-		if err := shape(op, "row bias", rest[0], b, o); err != nil {
+		if err := shape(op, "row bias", in[at.RowBias], b, o); err != nil {
 			return nil, err
 		}
-		rest = rest[1:]
 	}
 	if s.Stride < 1 {
 		return nil, &OpError{op, "stride", s.Stride, "at least 1"}
@@ -136,7 +136,7 @@ func (s Conv2d) Infer(in []Tensor) ([]Tensor, error) {
 	}
 	out := []int{b, h/s.Stride + 1, w/s.Stride + 1, o}
 	if s.Residual {
-		if err := shape(op, "residual", rest[0], out...); err != nil {
+		if err := shape(op, "residual", in[at.Residual], out...); err != nil {
 			return nil, err
 		}
 	}
@@ -149,7 +149,7 @@ func (s Conv2d) FLOPs(in []Tensor) int64 {
 	if err != nil {
 		return 0
 	}
-	w := in[1+count(s.Concat)].Shape
+	w := in[s.Operands().Weight].Shape
 	return 2 * int64(out[0].Len()) * int64(w[1]*w[2]*w[3])
 }
 

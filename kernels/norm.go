@@ -16,24 +16,25 @@ type GroupNorm struct {
 // Infer implements Spec.
 func (s GroupNorm) Infer(in []Tensor) ([]Tensor, error) {
 	const op = "GroupNorm"
-	if err := arity(op, in, 3+count(s.Concat)); err != nil {
+	at := s.Operands()
+	if err := arity(op, in, at.Count); err != nil {
 		return nil, err
 	}
-	x, rest := in[0], in[1:]
+	x, weight, bias := in[at.X], in[at.Weight], in[at.Bias]
 	if err := rank(op, "x", x, 4); err != nil {
 		return nil, err
 	}
 	out := slices.Clone(x.Shape)
 	if s.Concat {
-		if err := rank(op, "x2", rest[0], 4); err != nil {
+		x2 := in[at.X2]
+		if err := rank(op, "x2", x2, 4); err != nil {
 			return nil, err
 		}
-		c2 := rest[0].Shape[3]
-		if err := shape(op, "x2", rest[0], out[0], out[1], out[2], c2); err != nil {
+		c2 := x2.Shape[3]
+		if err := shape(op, "x2", x2, out[0], out[1], out[2], c2); err != nil {
 			return nil, err
 		}
 		out[3] += c2
-		rest = rest[1:]
 	}
 	if s.Groups < 1 || out[3]%s.Groups != 0 {
 		return nil, &OpError{op, "groups", s.Groups, []any{"a divisor of", out[3]}}
@@ -44,10 +45,10 @@ func (s GroupNorm) Infer(in []Tensor) ([]Tensor, error) {
 	if s.Act != Identity && s.Act != SiLU {
 		return nil, &OpError{op, "activation", s.Act, "identity or silu"}
 	}
-	if err := shape(op, "weight "+rest[0].Name, rest[0], out[3]); err != nil {
+	if err := shape(op, "weight "+weight.Name, weight, out[3]); err != nil {
 		return nil, err
 	}
-	if err := shape(op, "bias "+rest[1].Name, rest[1], out[3]); err != nil {
+	if err := shape(op, "bias "+bias.Name, bias, out[3]); err != nil {
 		return nil, err
 	}
 	return []Tensor{{DType: F32, Shape: out}}, floats(op, in)
@@ -55,9 +56,10 @@ func (s GroupNorm) Infer(in []Tensor) ([]Tensor, error) {
 
 // FLOPs implements Spec.
 func (s GroupNorm) FLOPs(in []Tensor) int64 {
-	n := int64(in[0].Len())
+	at := s.Operands()
+	n := int64(in[at.X].Len())
 	if s.Concat {
-		n += int64(in[1].Len())
+		n += int64(in[at.X2].Len())
 	}
 	return 8 * n
 }
@@ -70,10 +72,11 @@ type LayerNorm struct{ Eps float64 }
 // Infer implements Spec.
 func (s LayerNorm) Infer(in []Tensor) ([]Tensor, error) {
 	const op = "LayerNorm"
-	if err := arity(op, in, 3); err != nil {
+	at := s.Operands()
+	if err := arity(op, in, at.Count); err != nil {
 		return nil, err
 	}
-	x := in[0]
+	x, weight, bias := in[at.X], in[at.Weight], in[at.Bias]
 	if len(x.Shape) < 2 {
 		return nil, &OpError{op, "rank of x", len(x.Shape), "at least 2"}
 	}
@@ -81,14 +84,14 @@ func (s LayerNorm) Infer(in []Tensor) ([]Tensor, error) {
 		return nil, &OpError{op, "eps", s.Eps, "positive"}
 	}
 	c := x.Shape[len(x.Shape)-1]
-	if err := shape(op, "weight "+in[1].Name, in[1], c); err != nil {
+	if err := shape(op, "weight "+weight.Name, weight, c); err != nil {
 		return nil, err
 	}
-	if err := shape(op, "bias "+in[2].Name, in[2], c); err != nil {
+	if err := shape(op, "bias "+bias.Name, bias, c); err != nil {
 		return nil, err
 	}
 	return []Tensor{{DType: F32, Shape: slices.Clone(x.Shape)}}, floats(op, in)
 }
 
 // FLOPs implements Spec.
-func (s LayerNorm) FLOPs(in []Tensor) int64 { return 8 * int64(in[0].Len()) }
+func (s LayerNorm) FLOPs(in []Tensor) int64 { return 8 * int64(in[s.Operands().X].Len()) }
