@@ -2,21 +2,13 @@ package ref
 
 import "github.com/goxl/goxl/kernels"
 
-// optional takes the next input if it is there.
-func optional(there bool, rest *[]Tensor) []float32 {
-	if !there {
-		return nil
-	}
-	t := (*rest)[0]
-	*rest = (*rest)[1:]
-	return t.F
-}
+// floats are the elements of the operand at a place among the inputs, nil if it is absent.
+func floats(in []Tensor, at int) []float32 { return kernels.Operand(in, at).F }
 
 func linear[T float](s kernels.Linear, in []Tensor) element[T] {
-	x, w, rest := in[0].F, in[1].F, in[2:]
-	n, k := in[1].Shape[0], in[1].Shape[1]
-	bias := optional(s.Bias, &rest)
-	residual := optional(s.Residual, &rest)
+	at := s.Operands()
+	x, w, bias, residual := floats(in, at.X), floats(in, at.Weight), floats(in, at.Bias), floats(in, at.Residual)
+	n, k := in[at.Weight].Shape[0], in[at.Weight].Shape[1]
 	product := func(row, col int) T {
 		var sum T
 		a, b := x[row*k:][:k], w[col*k:][:k]
@@ -48,19 +40,12 @@ func linear[T float](s kernels.Linear, in []Tensor) element[T] {
 }
 
 func conv2d[T float](s kernels.Conv2d, in []Tensor) element[T] {
-	x, rest := in[0], in[1:]
+	at := s.Operands()
+	x, x2, weight := in[at.X], floats(in, at.X2), floats(in, at.Weight)
+	bias, rowBias, residual := floats(in, at.Bias), floats(in, at.RowBias), floats(in, at.Residual)
 	h, w, c := x.Shape[1], x.Shape[2], x.Shape[3]
-	var x2 []float32
-	var c2 int
-	if s.Concat {
-		c2 = rest[0].Shape[3]
-		x2 = optional(true, &rest)
-	}
-	o, kh, kw := rest[0].Shape[0], rest[0].Shape[2], rest[0].Shape[3]
-	weight := optional(true, &rest)
-	bias := optional(s.Bias, &rest)
-	rowBias := optional(s.RowBias, &rest)
-	residual := optional(s.Residual, &rest)
+	o, kh, kw := in[at.Weight].Shape[0], in[at.Weight].Shape[2], in[at.Weight].Shape[3]
+	c2 := in[at.Weight].Shape[1] - c
 	upH, upW := h, w
 	if s.UpH > 0 {
 		upH, upW = s.UpH, s.UpW

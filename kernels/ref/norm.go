@@ -25,13 +25,13 @@ func measure[T float](n, width int, eps float64, at func(i int) float32) moments
 }
 
 func groupNorm[T float](s kernels.GroupNorm, in []Tensor) element[T] {
-	x, rest := in[0], in[1:]
+	at := s.Operands()
+	x, weight, bias := in[at.X], floats(in, at.Weight), floats(in, at.Bias)
 	pixels, width, c := x.Shape[1]*x.Shape[2], x.Shape[2], x.Shape[3]
 	value := func(pixel, ch int) float32 { return x.F[pixel*c+ch] }
 	channels := c
 	if s.Concat {
-		x2, c2 := rest[0].F, rest[0].Shape[3]
-		rest = rest[1:]
+		x2, c2 := floats(in, at.X2), in[at.X2].Shape[3]
 		channels += c2
 		value = func(pixel, ch int) float32 {
 			if ch < c {
@@ -40,7 +40,6 @@ func groupNorm[T float](s kernels.GroupNorm, in []Tensor) element[T] {
 			return x2[pixel*c2+ch-c]
 		}
 	}
-	weight, bias := rest[0].F, rest[1].F
 	size := channels / s.Groups
 	known := map[int]moments[T]{}
 	return func(i int) T {
@@ -59,7 +58,8 @@ func groupNorm[T float](s kernels.GroupNorm, in []Tensor) element[T] {
 }
 
 func layerNorm[T float](s kernels.LayerNorm, in []Tensor) element[T] {
-	x, weight, bias := in[0], in[1].F, in[2].F
+	at := s.Operands()
+	x, weight, bias := in[at.X], floats(in, at.Weight), floats(in, at.Bias)
 	c := x.Shape[len(x.Shape)-1]
 	var m moments[T]
 	last := -1
