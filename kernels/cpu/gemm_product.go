@@ -41,8 +41,7 @@ type product struct {
 	taps     int
 	act      kernels.Activation
 	blocks   []block
-	// operands: indices of the inputs, −1 where absent; the first two are x and x2
-	operands struct{ x, x2, weight, bias, rowBias, residual int }
+	operands kernels.Operands
 
 	split   split
 	workers []productWorker
@@ -168,7 +167,7 @@ func (p *product) run(pool *pool, in, out []view, s scratch) error {
 	p.prepare(pool.workers())
 	p.in, p.out, p.memory = in, out, s.worker
 	depth := (p.channels[0] + p.channels[1]) * p.taps
-	p.weights = in[p.operands.weight].weights(depth)
+	p.weights = in[p.operands.Weight].weights(depth)
 	pool.run(p.split.rowParts*p.split.colParts, p)
 	return nil
 }
@@ -188,19 +187,14 @@ func releaseWorkers(all []productWorker) {
 
 // reach checks that the sources have so many pixels: what the table says is then addressed without bounds checks.
 func (p *product) reach(pixels int) {
-	_ = p.in[p.operands.x].f32[:pixels*p.channels[0]]
-	if p.operands.x2 >= 0 {
-		_ = p.in[p.operands.x2].f32[:pixels*p.channels[1]]
+	_ = p.in[p.operands.X].f32[:pixels*p.channels[0]]
+	if p.operands.X2 != kernels.Absent {
+		_ = p.in[p.operands.X2].f32[:pixels*p.channels[1]]
 	}
 }
 
 // input returns the elements of an operand, nil if it is absent.
-func (p *product) input(i int) []float32 {
-	if i < 0 {
-		return nil
-	}
-	return p.in[i].f32
-}
+func (p *product) input(at int) []float32 { return kernels.Operand(p.in, at).f32 }
 
 // do computes part i. Parts of the same columns follow each other, so that their weights are read from memory once.
 func (p *product) do(w, i int) {
@@ -246,9 +240,9 @@ func (p *product) do(w, i int) {
 
 // point fills the row pointers of one row group from its part of the table.
 func (p *product) point(rows []*float32, table []int32, b *block) {
-	x := p.in[p.operands.x].f32
+	x := p.in[p.operands.X].f32
 	if b.source == 1 {
-		x = p.in[p.operands.x2].f32
+		x = p.in[p.operands.X2].f32
 	}
 	channels := p.channels[b.source]
 	base := unsafe.Pointer(&x[b.channel])

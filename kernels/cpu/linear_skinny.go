@@ -16,7 +16,7 @@ func (k *skinny) scratch() (shared, perWorker int) {
 
 func (k *skinny) run(p *pool, in, out []view, s scratch) error {
 	k.in, k.out, k.memory = in, out, s.worker
-	k.weights = in[k.operands.weight].weights(k.channels[0])
+	k.weights = in[k.operands.Weight].weights(k.channels[0])
 	p.run(divUp(k.cols, skinnyCols), k)
 	return nil
 }
@@ -26,7 +26,7 @@ func (k *skinny) do(w, i int) {
 	col := i * skinnyCols
 	cols := min(skinnyCols, k.cols-col)
 	depth := k.channels[0]
-	x := k.in[k.operands.x].f32
+	x := k.in[k.operands.X].f32
 	const ldc = 2 * skinnyCols
 	c := k.memory[w][:k.rows*ldc]
 	clear(c)

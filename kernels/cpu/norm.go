@@ -22,6 +22,7 @@ const (
 type groupNorm struct {
 	v          *variant
 	spec       kernels.GroupNorm
+	operands   kernels.Operands
 	batch      int
 	rows       int // positions of an image
 	channels   [2]int
@@ -39,10 +40,11 @@ type groupNorm struct {
 }
 
 func newGroupNorm(s kernels.GroupNorm, in []kernels.Tensor, v *variant) kernel {
-	shape := in[0].Shape
-	k := &groupNorm{v: v, spec: s, batch: shape[0], rows: shape[1] * shape[2], channels: [2]int{shape[3], 0}}
+	at := s.Operands()
+	shape := in[at.X].Shape
+	k := &groupNorm{v: v, spec: s, operands: at, batch: shape[0], rows: shape[1] * shape[2], channels: [2]int{shape[3], 0}}
 	if s.Concat {
-		k.channels[1] = in[1].Shape[3]
+		k.channels[1] = in[at.X2].Shape[3]
 	}
 	k.width = k.channels[0] + k.channels[1]
 	k.parts = min(divUp(k.rows, foldRows), divUp(k.rows*k.width, partFloats), 64)
@@ -56,12 +58,9 @@ func (k *groupNorm) scratch() (shared, perWorker int) {
 }
 
 func (k *groupNorm) run(p *pool, in, out []view, s scratch) error {
-	k.x[0] = in[0].f32
-	rest := in[1:]
-	if k.spec.Concat {
-		k.x[1], rest = rest[0].f32, rest[1:]
-	}
-	k.weight, k.bias, k.out, k.worker = rest[0].f32, rest[1].f32, out[0].f32, s.worker
+	at := k.operands
+	k.x = [2][]float32{in[at.X].f32, kernels.Operand(in, at.X2).f32}
+	k.weight, k.bias, k.out, k.worker = in[at.Weight].f32, in[at.Bias].f32, out[0].f32, s.worker
 	n := k.batch * k.width
 	k.moments = unsafe.Slice((*float64)(unsafe.Pointer(unsafe.SliceData(s.shared))), n*k.parts*2)
 	k.scale, k.shift = s.shared[4*n*k.parts:][:n], s.shared[4*n*k.parts+n:][:n]
@@ -185,6 +184,7 @@ func (k *groupNorm) apply(_, i int) {
 type layerNorm struct {
 	v           *variant
 	eps         float64
+	operands    kernels.Operands
 	rows, width int
 	parts       int
 
@@ -192,15 +192,17 @@ type layerNorm struct {
 }
 
 func newLayerNorm(s kernels.LayerNorm, in []kernels.Tensor, v *variant) kernel {
-	width := in[1].Shape[0]
-	rows := in[0].Len() / width
-	return &layerNorm{v: v, eps: s.Eps, rows: rows, width: width, parts: min(rows, divUp(rows*width, partFloats))}
+	at := s.Operands()
+	width := in[at.Weight].Shape[0]
+	rows := in[at.X].Len() / width
+	return &layerNorm{v: v, eps: s.Eps, operands: at, rows: rows, width: width, parts: min(rows, divUp(rows*width, partFloats))}
 }
 
 func (k *layerNorm) scratch() (shared, perWorker int) { return 0, 0 }
 
 func (k *layerNorm) run(p *pool, in, out []view, _ scratch) error {
-	k.x, k.weight, k.bias, k.out = in[0].f32, in[1].f32, in[2].f32, out[0].f32
+	at := k.operands
+	k.x, k.weight, k.bias, k.out = in[at.X].f32, in[at.Weight].f32, in[at.Bias].f32, out[0].f32
 	p.run(k.parts, k)
 	return nil
 }
