@@ -141,21 +141,21 @@ func (p *program) storeSums() {
 	}
 }
 
-// addends are the inputs that a node adds as they are: both of an addition, the residual of a product, which is its last, and none of any other.
+// addends are the inputs that a node adds as they are: both of an addition, the residual of a product, and none of any other.
 func addends(n kernels.Node) []kernels.Value {
-	residual := false
+	at := kernels.Absent
 	switch s := operation(n.Spec).(type) {
 	case kernels.Add:
 		return n.In
 	case kernels.Linear:
-		residual = s.Residual
+		at = s.Operands().Residual
 	case kernels.Conv2d:
-		residual = s.Residual
+		at = s.Operands().Residual
 	}
-	if !residual {
+	if at == kernels.Absent {
 		return nil
 	}
-	return n.In[len(n.In)-1:]
+	return n.In[at : at+1]
 }
 
 // lowerAll makes the launches of every node.

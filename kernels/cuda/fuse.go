@@ -27,13 +27,13 @@ func fuse(plan *kernels.Plan) *kernels.Plan {
 	var order []group
 	for i, n := range plan.Nodes {
 		s, ok := n.Spec.(kernels.Linear)
-		if !ok || s != (kernels.Linear{Bias: s.Bias}) || !separable(plan, n) {
+		if !ok || s != (kernels.Linear{Bias: s.Bias}) || !separable(plan, n, s.Operands()) {
 			continue
 		}
 		for _, rows := range []bool{false, true} {
 			takes := func(r reading) bool { return takesPart(plan, r, rows) }
 			all := readers[n.Out[0]]
-			if g := (group{n.In[0], rows, s.Bias}); len(all) > 0 && !slices.ContainsFunc(all, func(r reading) bool { return !takes(r) }) {
+			if g := (group{n.In[s.Operands().X], rows, s.Bias}); len(all) > 0 && !slices.ContainsFunc(all, func(r reading) bool { return !takes(r) }) {
 				if groups[g] == nil {
 					order = append(order, g)
 				}
@@ -66,15 +66,15 @@ func fuse(plan *kernels.Plan) *kernels.Plan {
 type reading struct{ node, k int }
 
 // separable reports whether a linear layer's weights can lie right behind another's, and its result's columns beside another's.
-func separable(plan *kernels.Plan, n kernels.Node) bool {
+func separable(plan *kernels.Plan, n kernels.Node, places kernels.Operands) bool {
 	for _, v := range n.In[1:] {
 		if plan.Tensors[v].Role != kernels.Weight {
 			return false
 		}
 	}
-	shape := plan.Tensors[n.In[1]].Shape
+	shape := plan.Tensors[n.In[places.Weight]].Shape
 	rows, row := shape[0], roundUp(shape[1], 8)
-	return plan.Tensors[n.Out[0]].Role == kernels.Temp && rows%8 == 0 && 2*rows*row%alignment == 0 && (len(n.In) == 2 || 4*rows%alignment == 0)
+	return plan.Tensors[n.Out[0]].Role == kernels.Temp && rows%8 == 0 && 2*rows*row%alignment == 0 && (places.Bias == kernels.Absent || 4*rows%alignment == 0)
 }
 
 // takesPart reports whether a node can read an input as part of a larger value: attention strided rows, a convolution its row bias from anywhere.
@@ -86,13 +86,7 @@ func takesPart(plan *kernels.Plan, r reading, rows bool) bool {
 		size := shape[len(shape)-1] / s.Heads
 		return !rows && size%8 == 0 && size <= flashMost
 	case kernels.Conv2d:
-		at := 2
-		for _, more := range []bool{s.Concat, s.Bias} {
-			if more {
-				at++
-			}
-		}
-		return rows && s.RowBias && r.k == at && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
+		return rows && r.k == s.Operands().RowBias && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
 	}
 	return false
 }
@@ -116,30 +110,33 @@ func (f *fusion) join(plan *kernels.Plan, members []int, rows bool) {
 		return
 	}
 	first := plan.Nodes[members[0]]
-	n := kernels.Node{Path: first.Path, In: []kernels.Value{first.In[0]}}
-	s := joinedLinear{parts: len(members), bias: len(first.In) == 3, apart: rows}
+	layer := first.Spec.(kernels.Linear)
+	places := layer.Operands()
+	x := first.In[places.X]
+	n := kernels.Node{Path: first.Path, In: []kernels.Value{x}}
+	s := joinedLinear{parts: len(members), bias: layer.Bias, apart: rows}
 	var names []string
 	width := 0
 	for _, i := range members {
-		w := plan.Nodes[i].In[1]
+		w := plan.Nodes[i].In[places.Weight]
 		n.In = append(n.In, w)
 		names = append(names, plan.Tensors[w].Name)
 		width += plan.Tensors[w].Shape[0]
 	}
 	if s.bias {
 		for _, i := range members {
-			n.In = append(n.In, plan.Nodes[i].In[2])
+			n.In = append(n.In, plan.Nodes[i].In[places.Bias])
 		}
 	}
 	s.name = strings.Join(names, " ")
-	shape := slices.Clone(plan.Tensors[first.In[0]].Shape)
+	shape := slices.Clone(plan.Tensors[x].Shape)
 	shape[len(shape)-1] = width
 	to := kernels.Value(len(f.out.Tensors))
 	f.out.Tensors = append(f.out.Tensors, kernels.Tensor{Role: kernels.Temp, DType: kernels.F32, Shape: shape})
 	n.Spec, n.Out = s, []kernels.Value{to}
 	at := 0
 	for _, i := range members {
-		columns := plan.Tensors[plan.Nodes[i].In[1]].Shape[0]
+		columns := plan.Tensors[plan.Nodes[i].In[places.Weight]].Shape[0]
 		p := part{of: to, offset: at, pitch: width}
 		if rows {
 			p = part{of: to, offset: at * shape[0], pitch: columns}
@@ -311,7 +308,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 	p := product{x: at, w: weight, bias: bias, out: out}
 	p.rows(rows, padded, padded)
 	p.N, p.PitchW, p.Columns, p.PitchOut = int32(width), int32(padded), int32(width), int32(width)
-	first := 0
+	first := kernels.Absent
 	if s.bias {
 		first = 1 + s.parts
 	}

@@ -30,11 +30,12 @@ func fuseGroups(plan *kernels.Plan) *kernels.Plan {
 		if !ok {
 			continue
 		}
-		sources := n.In[:1]
+		places := s.Operands()
+		sources := []kernels.Value{n.In[places.X]}
 		if s.Concat {
-			sources = n.In[:2]
+			sources = append(sources, n.In[places.X2])
 		}
-		shape, channels := plan.Tensors[n.In[0]].Shape, 0
+		shape, channels := plan.Tensors[n.In[places.X]].Shape, 0
 		for _, v := range sources {
 			c := plan.Tensors[v].Shape[3]
 			channels += c

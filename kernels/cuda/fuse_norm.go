@@ -40,12 +40,13 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 		if !ok || norm.Out[0] != y || plan.Tensors[y].Role != kernels.Temp || readers[y] != 1 {
 			continue
 		}
-		x := norm.In[0]
+		places := s.Operands()
+		x, gamma, beta := norm.In[places.X], norm.In[places.Weight], norm.In[places.Bias]
 		width := plan.Tensors[x].Shape[len(plan.Tensors[x].Shape)-1]
 		from := writer[x]
 		linear, ok := plan.Nodes[from].Spec.(kernels.Linear)
 		if !ok || linear.Act == kernels.GEGLU || plan.Nodes[from].Out[0] != x || plan.Tensors[x].Role != kernels.Temp || width%8 != 0 ||
-			plan.Tensors[norm.In[1]].Role != kernels.Weight || plan.Tensors[norm.In[2]].Role != kernels.Weight {
+			plan.Tensors[gamma].Role != kernels.Weight || plan.Tensors[beta].Role != kernels.Weight {
 			continue
 		}
 		sums := kernels.Value(len(out.Tensors))
@@ -61,7 +62,7 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 			out.Nodes[from].Spec, out.Nodes[from].Out = spec, []kernels.Value{x, sums}
 		}
 		out.Nodes[i].Spec = normed{Spec: n.Spec, eps: s.Eps}
-		out.Nodes[i].In = append(append([]kernels.Value{x}, n.In[1:]...), norm.In[1], norm.In[2], sums)
+		out.Nodes[i].In = append(append([]kernels.Value{x}, n.In[1:]...), gamma, beta, sums)
 		gone[at] = true
 	}
 	kept := out.Nodes[:0]
@@ -180,7 +181,7 @@ func (l *lowering) normed(s normed) error {
 }
 
 // fold puts what a layer norm does to a product into its weights: inputs first … first+count−1, whose layout on the card is pack and whose biases, if any, are
-// inputs bias and on; bias is 0 without. p gets the place of both vectors.
+// inputs bias and on; bias is kernels.Absent without. p gets the place of both vectors.
 func (l *lowering) fold(p *product, pack packing, first, count, bias int) error {
 	if l.norm == nil {
 		return nil
@@ -203,7 +204,7 @@ func (l *lowering) fold(p *product, pack packing, first, count, bias int) error 
 			return err
 		}
 		f := folding{gamma: l.norm.gamma.weight, beta: l.norm.beta.weight}
-		if bias > 0 {
+		if bias != kernels.Absent {
 			b, err := l.vector(bias + i)
 			if err != nil {
 				return err

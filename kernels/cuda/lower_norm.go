@@ -8,28 +8,27 @@ import (
 )
 
 func (l *lowering) groupNorm(s kernels.GroupNorm) error {
-	x, err := l.float(0)
+	places := s.Operands()
+	x, err := l.float(places.X)
 	if err != nil {
 		return err
 	}
 	var x2 operand
-	next := 1
 	p := groupNormParams{
 		Pixels: int32(x.Shape[1] * x.Shape[2]), C1: int32(x.Shape[3]), Groups: int32(s.Groups),
 		XType: x.storage, OutType: l.out[0].storage, Act: int32(s.Act), Eps: float32(s.Eps),
 	}
 	if s.Concat {
-		if x2, err = l.float(1); err != nil {
+		if x2, err = l.float(places.X2); err != nil {
 			return err
 		}
 		p.C2, p.X2Type = int32(x2.Shape[3]), x2.storage
-		next++
 	}
-	weight, err := l.vector(next)
+	weight, err := l.vector(places.Weight)
 	if err != nil {
 		return err
 	}
-	bias, err := l.vector(next + 1)
+	bias, err := l.vector(places.Bias)
 	if err != nil {
 		return err
 	}
@@ -147,15 +146,16 @@ func walkers(across, pixels int) (block, rows int) {
 }
 
 func (l *lowering) layerNorm(s kernels.LayerNorm) error {
-	x, err := l.float(0)
+	places := s.Operands()
+	x, err := l.float(places.X)
 	if err != nil {
 		return err
 	}
-	weight, err := l.vector(1)
+	weight, err := l.vector(places.Weight)
 	if err != nil {
 		return err
 	}
-	bias, err := l.vector(2)
+	bias, err := l.vector(places.Bias)
 	if err != nil {
 		return err
 	}

@@ -65,16 +65,16 @@ func (g *gemmParams) rows(m, k, pitch int) {
 
 func (l *lowering) linear(s kernels.Linear) (err error) {
 	var p product
-	x, w := l.in[0], l.in[1]
+	places := s.Operands()
+	x, w := l.in[places.X], l.in[places.Weight]
 	k, n := w.Shape[1], w.Shape[0]
 	var padded int
-	if p.x, padded, err = l.channels(0); err != nil {
+	if p.x, padded, err = l.channels(places.X); err != nil {
 		return err
 	}
 	p.rows(x.Len()/k, padded, padded)
 	p.N, p.PitchW, p.Act, p.out = int32(n), int32(padded), int32(s.Act), l.out[0]
 	pack := packing{kind: packMatrix, c1: k, p1: padded}
-	bias := 0
 	if l.norm != nil {
 		pack.fold = l.norm.name
 	}
@@ -84,23 +84,20 @@ func (l *lowering) linear(s kernels.Linear) (err error) {
 		p.N = int32(16 * ceil(n, 8))
 	}
 	p.Columns, p.PitchOut = int32(n), int32(n)
-	if p.w, err = l.matrix(1, pack); err != nil {
+	if p.w, err = l.matrix(places.Weight, pack); err != nil {
 		return err
 	}
-	next := 2
 	if s.Bias {
-		if p.bias, err = l.vector(next); err != nil {
+		if p.bias, err = l.vector(places.Bias); err != nil {
 			return err
 		}
-		bias = next
-		next++
 	}
 	if s.Residual {
-		if p.residual, err = l.float(next); err != nil {
+		if p.residual, err = l.float(places.Residual); err != nil {
 			return err
 		}
 	}
-	if err = l.fold(&p, pack, 1, 1, bias); err != nil {
+	if err = l.fold(&p, pack, places.Weight, 1, places.Bias); err != nil {
 		return err
 	}
 	if p.M <= skinnyRows && s.Act != kernels.GEGLU {
@@ -116,21 +113,19 @@ const skinnyRows = 8
 
 func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 	var p product
-	x, out := l.in[0], l.out[0]
+	places := s.Operands()
+	x, weight, out := l.in[places.X], l.in[places.Weight], l.out[0]
 	b, h, w, c := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
-	next, c2, padded2 := 1, 0, 0
-	padded := 0
-	if p.x, padded, err = l.channels(0); err != nil {
+	padded, c2, padded2 := 0, 0, 0
+	if p.x, padded, err = l.channels(places.X); err != nil {
 		return err
 	}
 	if s.Concat {
-		c2 = l.in[1].Shape[3]
-		if p.x2, padded2, err = l.channels(1); err != nil {
+		c2 = l.in[places.X2].Shape[3]
+		if p.x2, padded2, err = l.channels(places.X2); err != nil {
 			return err
 		}
-		next++
 	}
-	weight := l.in[next]
 	o, kh, kw := weight.Shape[0], weight.Shape[2], weight.Shape[3]
 	k := kh * kw * (padded + padded2)
 	p.gemmParams = gemmParams{
@@ -147,24 +142,21 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 	default:
 		p.UpH, p.UpW, p.Up = int32(s.UpH), int32(s.UpW), 2
 	}
-	if p.w, err = l.matrix(next, packing{kind: packMatrix, c1: c, c2: c2, p1: padded, p2: padded2}); err != nil {
+	if p.w, err = l.matrix(places.Weight, packing{kind: packMatrix, c1: c, c2: c2, p1: padded, p2: padded2}); err != nil {
 		return err
 	}
-	next++
 	if s.Bias {
-		if p.bias, err = l.vector(next); err != nil {
+		if p.bias, err = l.vector(places.Bias); err != nil {
 			return err
 		}
-		next++
 	}
 	if s.RowBias {
-		if p.rowBias, err = l.float(next); err != nil {
+		if p.rowBias, err = l.float(places.RowBias); err != nil {
 			return err
 		}
-		next++
 	}
 	if s.Residual {
-		if p.residual, err = l.float(next); err != nil {
+		if p.residual, err = l.float(places.Residual); err != nil {
 			return err
 		}
 	}
