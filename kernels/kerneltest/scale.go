@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"math"
+	"slices"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cases"
@@ -60,9 +61,9 @@ func termsOf(c cases.Case, in []ref.Tensor, out int, elems []int, want []float64
 		return attentionTerms(s, in, elems, want), nil
 	case kernels.GroupNorm:
 		s.Act = kernels.Identity
-		return normTerms(c, s, in, s.Eps, elems)
+		return normTerms(c, s, s.Operands(), in, s.Eps, elems)
 	case kernels.LayerNorm:
-		return normTerms(c, s, in, s.Eps, elems)
+		return normTerms(c, s, s.Operands(), in, s.Eps, elems)
 	case kernels.Activate:
 		if s.Act == kernels.GEGLU {
 			return constant(len(elems), 0), nil // one product of one gate: relative to itself
@@ -169,16 +170,16 @@ func attentionTerms(s kernels.Attention, in []ref.Tensor, elems []int, want []fl
 
 // gatedTerms follows the errors of value and gate through value·GELU(gate) and adds the residual's.
 func gatedTerms(s kernels.Linear, in []ref.Tensor, elems []int) ([]float64, error) {
-	n := in[1].Shape[0]
+	at := s.Operands()
+	n := in[at.Weight].Shape[0]
 	halves := make([]int, 0, 2*len(elems))
 	for _, i := range elems {
-		at := i/(n/2)*n + i%(n/2)
-		halves = append(halves, at, at+n/2)
+		value := i/(n/2)*n + i%(n/2)
+		halves = append(halves, value, value+n/2)
 	}
-	var residual []float32
+	residual := kernels.Operand(in, at.Residual).F
 	if s.Residual {
-		residual = in[len(in)-1].F
-		in = in[:len(in)-1]
+		in = slices.Delete(slices.Clone(in), at.Residual, at.Residual+1)
 	}
 	s.Residual, s.Act = false, kernels.Identity
 	sums, err := ref.Eval(s, in, 0, halves)
@@ -201,8 +202,8 @@ func gatedTerms(s kernels.Linear, in []ref.Tensor, elems []int) ([]float64, erro
 }
 
 // normTerms are gain·(x−µ)/σ and bias, besides µ/σ, whose last bits survive the subtraction. The case knows µ and σ.
-func normTerms(c cases.Case, s kernels.Spec, in []ref.Tensor, eps float64, elems []int) ([]float64, error) {
-	gain, bias := in[len(in)-2].F, in[len(in)-1].F
+func normTerms(c cases.Case, s kernels.Spec, at kernels.Operands, in []ref.Tensor, eps float64, elems []int) ([]float64, error) {
+	gain, bias := in[at.Weight].F, in[at.Bias].F
 	y, err := ref.Eval(s, in, 0, elems)
 	if err != nil {
 		return nil, err
