@@ -30,16 +30,12 @@ func (l *Linear) Forward(b *Builder, x *Value) *Value { return l.Fused(b, x, Epi
 // Fused is Forward with an epilogue.
 func (l *Linear) Fused(b *Builder, x *Value, e Epilogue) *Value {
 	s := kernels.Linear{Bias: l.Bias != nil, Act: e.Act, Residual: e.Residual != nil}
-	in := append([]*Value{x, b.weight(l.Weight)}, b.optional(l.Bias)...)
-	whole := in
-	if s.Residual {
-		whole = append(whole[:len(whole):len(whole)], e.Residual)
+	o := operands{x: x, weight: b.weight(l.Weight), bias: b.optional(l.Bias), residual: e.Residual}
+	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
+		return b.apply1(s, in...)
 	}
-	if b.fuses(s, whole...) {
-		return b.apply1(s, whole...)
-	}
-	y := b.apply1(kernels.Linear{Bias: s.Bias}, in...)
-	return b.epilogue(y, e)
+	plain := kernels.Linear{Bias: s.Bias}
+	return b.epilogue(b.apply1(plain, o.inputs(plain.Operands())...), e)
 }
 
 // Conv2d is a convolution of NHWC images with zero padding.
@@ -72,30 +68,18 @@ func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
 		Stride: l.Stride, Pad: l.Pad, UpH: x.Height, UpW: x.Width, Concat: x.Skip != nil,
 		Bias: l.Bias != nil, RowBias: e.RowBias != nil, Act: e.Act, Residual: e.Residual != nil,
 	}
-	weight := append([]*Value{b.weight(l.Weight)}, b.optional(l.Bias)...)
-	in := []*Value{x.X}
-	if s.Concat {
-		in = append(in, x.Skip)
-	}
-	in = append(in, weight...)
-	if s.RowBias {
-		in = append(in, e.RowBias)
-	}
-	if s.Residual {
-		in = append(in, e.Residual)
-	}
-	if b.fuses(s, in...) {
+	o := operands{x: x.X, x2: x.Skip, weight: b.weight(l.Weight), bias: b.optional(l.Bias), rowBias: e.RowBias, residual: e.Residual}
+	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
 		return b.apply1(s, in...)
 	}
-	y := x.X
 	if s.Concat {
-		y = b.Concat(y, x.Skip)
+		o.x = b.Concat(o.x, o.x2)
 	}
 	if s.UpH > 0 {
-		y = b.apply1(kernels.Resize{H: s.UpH, W: s.UpW}, y)
+		o.x = b.apply1(kernels.Resize{H: s.UpH, W: s.UpW}, o.x)
 	}
-	y = b.apply1(kernels.Conv2d{Stride: s.Stride, Pad: s.Pad, Bias: s.Bias}, append([]*Value{y}, weight...)...)
-	return b.epilogue(y, e)
+	plain := kernels.Conv2d{Stride: s.Stride, Pad: s.Pad, Bias: s.Bias}
+	return b.epilogue(b.apply1(plain, o.inputs(plain.Operands())...), e)
 }
 
 // epilogue is the decomposed form of Epilogue.
@@ -128,19 +112,15 @@ func NewGroupNorm(groups, channels int, eps float64) *GroupNorm {
 // Forward maps [B, H, W, C] to the same shape; with a skip, [B, H, W, C1] and [B, H, W, C2] to [B, H, W, C1+C2].
 func (l *GroupNorm) Forward(b *Builder, x, skip *Value, act kernels.Activation) *Value {
 	s := kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps, Act: act, Concat: skip != nil}
-	w, bias := b.weight(l.Weight), b.weight(l.Bias)
-	in := []*Value{x, w, bias}
-	if s.Concat {
-		in = []*Value{x, skip, w, bias}
-	}
-	if b.fuses(s, in...) {
+	o := operands{x: x, x2: skip, weight: b.weight(l.Weight), bias: b.weight(l.Bias)}
+	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
 		return b.apply1(s, in...)
 	}
 	if s.Concat {
-		x = b.Concat(x, skip)
+		o.x = b.Concat(o.x, o.x2)
 	}
-	y := b.apply1(kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps}, x, w, bias)
-	return b.epilogue(y, Epilogue{Act: act})
+	plain := kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps}
+	return b.epilogue(b.apply1(plain, o.inputs(plain.Operands())...), Epilogue{Act: act})
 }
 
 // LayerNorm normalises the last axis.
@@ -157,7 +137,9 @@ func NewLayerNorm(channels int, eps float64) *LayerNorm {
 
 // Forward keeps the shape.
 func (l *LayerNorm) Forward(b *Builder, x *Value) *Value {
-	return b.apply1(kernels.LayerNorm{Eps: l.Eps}, x, b.weight(l.Weight), b.weight(l.Bias))
+	s := kernels.LayerNorm{Eps: l.Eps}
+	o := operands{x: x, weight: b.weight(l.Weight), bias: b.weight(l.Bias)}
+	return b.apply1(s, o.inputs(s.Operands())...)
 }
 
 // Table is a matrix whose rows are looked up.
@@ -173,9 +155,29 @@ func Embed(b *Builder, ids *Value, tokens, positions *Table) *Value {
 	return b.apply1(kernels.Embedding{}, ids, b.weight(tokens.Weight), b.weight(positions.Weight))
 }
 
-func (b *Builder) optional(p *Param) []*Value {
+func (b *Builder) optional(p *Param) *Value {
 	if p == nil {
 		return nil
 	}
-	return []*Value{b.weight(p)}
+	return b.weight(p)
+}
+
+// operands are what a layer's operation reads; those that it does not have are nil.
+type operands struct{ x, x2, weight, bias, rowBias, residual *Value }
+
+// inputs lists the operands that a spec has in its order.
+func (o operands) inputs(at kernels.Operands) []*Value {
+	in := make([]*Value, at.Count)
+	put := func(place int, v *Value) {
+		if place != kernels.Absent {
+			in[place] = v
+		}
+	}
+	put(at.X, o.x)
+	put(at.X2, o.x2)
+	put(at.Weight, o.weight)
+	put(at.Bias, o.bias)
+	put(at.RowBias, o.rowBias)
+	put(at.Residual, o.residual)
+	return in
 }
