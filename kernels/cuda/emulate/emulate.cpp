@@ -1,4 +1,5 @@
-// Runs kernels on the processor, block after block, each thread a fiber with a stack of its own. For tests on x86-64 machines without a card.
+// Runs kernels on the CPU, one block after another, each thread as a fiber with a stack of its own. For tests on x86-64
+// machines without a card.
 #include "../src/common.cuh"
 
 typedef unsigned long size_t;
@@ -18,7 +19,7 @@ alignas(1024) char dynamicShared[256 << 10];
 static const int mostThreads = 1024;
 static const size_t stackSize = 64 << 10;
 static Fiber fibers[mostThreads];
-static Meeting meetings[mostThreads / 32];
+static WarpExchange exchanges[mostThreads / 32];
 static char *stacks;
 static void *scheduler;
 static int alive, arrived, generation;
@@ -66,12 +67,13 @@ fiberEnd:
 
 static int stalled;
 
-// giveWay lets the other threads go on; moved is called where something happened that one of them may wait for.
-extern "C" void giveWay() { yield(); }
-extern "C" void moved() { stalled = 0; }
+// yieldThread runs the other threads of the block. progressed records that something happened that a thread may wait
+// for.
+extern "C" void yieldThread() { yield(); }
+extern "C" void progressed() { stalled = 0; }
 
-extern "C" void meetWarp() {
-  Meeting *m = self->meeting;
+extern "C" void syncWarp() {
+  WarpExchange *m = self->exchange;
   int g = m->generation;
   stalled = 0;
   if (++m->arrived == 32) {
@@ -82,7 +84,7 @@ extern "C" void meetWarp() {
   while (m->generation == g) yield();
 }
 
-extern "C" void meetBlock() {
+extern "C" void syncBlock() {
   int g = generation;
   stalled = 0;
   arrived++;
@@ -96,7 +98,7 @@ extern "C" void meetBlock() {
   }
 }
 
-extern "C" void copyLater(u32 dst, const void *src, bool valid) {
+extern "C" void cpAsyncIssue(u32 dst, const void *src, bool valid) {
   if (self->copyCount == 512 || dst % 16 || (u64)src % 16) {
     printf("emulate: too many copies in flight, or one from %p to %u that is not aligned\n", src, dst);
     abort();
@@ -106,7 +108,7 @@ extern "C" void copyLater(u32 dst, const void *src, bool valid) {
   if (valid) volatile char probe = *(const char *)src; else volatile char probe = *(const char *)src;
 }
 
-extern "C" void finishCopies(int pending) {
+extern "C" void cpAsyncWait(int pending) {
   int kept = 0;
   for (int i = 0; i < self->copyCount; i++) {
     auto &c = self->copies[i];
@@ -122,8 +124,8 @@ extern "C" void finishCopies(int pending) {
   self->copyCount = kept;
 }
 
-// emulate runs a kernel whose only parameter is a struct of size bytes, which the calling convention puts on the stack. It returns 0, or 1 if threads
-// wait for others that have ended.
+// emulate runs a kernel whose only parameter is a struct of size bytes, which the calling convention puts on the stack.
+// It returns 0, or 1 on a deadlock: all threads that have not ended wait.
 extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const void *params, int size) {
   if (!stacks) stacks = (char *)mmap(0, mostThreads * stackSize, 3, 0x22, -1, 0);
   emulatedThreads = threads;
@@ -133,14 +135,14 @@ extern "C" int emulate(void (*kernel)(), const int *grid, int threads, const voi
       for (int x = 0; x < grid[0]; x++) {
         emulatedBlock[0] = x, emulatedBlock[1] = y, emulatedBlock[2] = z;
         memset(dynamicShared, 0xff, sizeof dynamicShared);  // NaN
-        memset(meetings, 0, sizeof meetings);
+        memset(exchanges, 0, sizeof exchanges);
         pipelinesReset();
         alive = threads;
         arrived = 0;
         for (int t = 0; t < threads; t++) {
           Fiber &f = fibers[t];
-          f.thread = t, f.done = 0, f.turn = 0, f.copyCount = 0, f.group = 0;
-          f.meeting = &meetings[t / 32];
+          f.thread = t, f.done = 0, f.buffer = 0, f.copyCount = 0, f.group = 0;
+          f.exchange = &exchanges[t / 32];
           char *at = stacks + (t + 1) * stackSize - ((size + 127) & ~127);
           memcpy(at, params, size);
           void **top = (void **)at;

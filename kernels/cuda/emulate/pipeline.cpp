@@ -1,4 +1,4 @@
-// The counters, boxes and numbered barriers of emulate/pipeline.h.
+// The mbarriers, TMA loads and named barriers of emulate/pipeline.h.
 #include "../src/pipeline.cuh"
 
 typedef unsigned long size_t;
@@ -7,71 +7,72 @@ void *memset(void *, int, size_t);
 void *memcpy(void *, const void *, size_t);
 int printf(const char *, ...);
 void abort();
-void giveWay();
-void moved();
+void yieldThread();
+void progressed();
 }
 
-static void complain(const char *what, u32 at) {
-  printf("emulate: block %d,%d,%d thread %d: %s, at %u\n", blockX(), blockY(), blockZ(), thread(), what, at);
+static void fail(const char *what, u32 at) {
+  printf("emulate: block %d,%d,%d thread %d: %s, at %u\n", blockIdxX(), blockIdxY(), blockIdxZ(), threadIdxX(), what, at);
   abort();
 }
 
-// Counter is what lies in shared memory.
-struct Counter {
+// Mbarrier is an mbarrier's state in shared memory.
+struct Mbarrier {
   u16 arrivals, missing : 15, phase : 1;
-  int bytes;  // announced less arrived
+  int bytes;  // expected and not yet transferred
 };
-static_assert(sizeof(Counter) == 8, "a counter has 8 bytes");
+static_assert(sizeof(Mbarrier) == 8, "an mbarrier has 8 bytes");
 
-static Counter &counterAt(u32 at) {
-  if (at % 8) complain("counter not aligned", at);
-  return *(Counter *)(dynamicShared + at);
+static Mbarrier &mbarrierAt(u32 at) {
+  if (at % 8) fail("mbarrier not aligned", at);
+  return *(Mbarrier *)(dynamicShared + at);
 }
 
-static void settle(Counter &c) {
+static void completePhase(Mbarrier &c) {
   if (c.missing || c.bytes) return;
   c.missing = c.arrivals;
   c.phase ^= 1;
-  moved();
+  progressed();
 }
 
-extern "C" void counterBegins(u32 counter, int arrivals) { counterAt(counter) = {(u16)arrivals, (u16)arrivals, 0, 0}; }
+extern "C" void mbarrier_init(u32 mbarrier, int arrivals) { mbarrierAt(mbarrier) = {(u16)arrivals, (u16)arrivals, 0, 0}; }
 
-extern "C" void arriveExpecting(u32 counter, int bytes) {
-  Counter &c = counterAt(counter);
-  if (!c.missing) complain("more arrivals than the counter has", counter);
+extern "C" void mbarrier_arrive_expect_tx(u32 mbarrier, int bytes) {
+  Mbarrier &c = mbarrierAt(mbarrier);
+  if (!c.missing) fail("more arrivals than the mbarrier expects", mbarrier);
   c.bytes += bytes;
   c.missing--;
-  moved();
-  settle(c);
+  progressed();
+  completePhase(c);
 }
-extern "C" void arrive(u32 counter) { arriveExpecting(counter, 0); }
+extern "C" void mbarrier_arrive(u32 mbarrier) { mbarrier_arrive_expect_tx(mbarrier, 0); }
 
-// Box is a copy that has begun: the map as the test's driver encodes it.
-struct Box {
-  u32 dst, counter;
+// TmaLoad is a load in flight.
+struct TmaLoad {
+  u32 dst, mbarrier;
   u64 map;
   int at[6];
-  bool pixels;
+  bool im2col;
 };
-static Box boxes[256];
-static int boxCount;
+static TmaLoad loads[256];
+static int loadCount;
 
-// Map is how emulate_test.go fills a TensorMap: two-byte elements, rows of at most 128 bytes swizzled as a whole.
-struct Map {
+// TiledMap is a TensorMap in tiled mode as emulate_test.go encodes it: two-byte elements, rows of at most 128 bytes.
+struct TiledMap {
   u64 address, size[3], stride[2], box[3], swizzle;
 };
 
-// PixelMap is how it fills that of an image: size and stride as in Map, first and last places of pixels in x and y, step from one to the next.
-struct PixelMap {
+// Im2colMap is one in im2col mode: size and stride as in TiledMap, the first and last pixel in x and y, the step from
+// one to the next.
+struct Im2colMap {
   u64 address, size[4], stride[3];
   int first[2], last[2];
   u64 channels, pixels, step;
 };
 
-static int pixelBytes(const PixelMap &m) { return m.channels * m.pixels * 2; }
+static int im2colBytes(const Im2colMap &m) { return m.channels * m.pixels * 2; }
 
-static void walkPixels(const PixelMap &m, const int *at, u32 shared) {
+static void copyIm2col(const Im2colMap &m, const int *at, u32 shared) {
   i64 x = at[1], y = at[2], image = at[3];
   for (u32 i = 0; i < m.pixels; i++) {
     i64 u = x + at[4], v = y + at[5];
@@ -89,9 +90,9 @@ static void walkPixels(const PixelMap &m, const int *at, u32 shared) {
   }
 }
 
-static int boxBytes(const Map &m) { return m.box[0] * m.box[1] * m.box[2] * 2; }
+static int tileBytes(const TiledMap &m) { return m.box[0] * m.box[1] * m.box[2] * 2; }
 
-static void walk(const Map &m, const int *at, u32 shared) {
+static void copyTile(const TiledMap &m, const int *at, u32 shared) {
   for (u32 z = 0; z < m.box[2]; z++)
     for (u32 y = 0; y < m.box[1]; y++)
       for (u32 x = 0; x < m.box[0]; x++) {
@@ -103,69 +104,69 @@ static void walk(const Map &m, const int *at, u32 shared) {
       }
 }
 
-extern "C" void copyBox(u32 dst, u64 map, int x, int y, int z, u32 counter) {
-  if (dst % 1024 || map % 64) complain("box or map not aligned", dst);
-  if (boxCount == 256) complain("too many boxes in flight", dst);
-  boxes[boxCount++] = {dst, counter, map, {x, y, z}, false};
-  memset(dynamicShared + dst, 0xff, boxBytes(*(const Map *)map));
+extern "C" void tma_load_tile(u32 dst, u64 map, int x, int y, int z, u32 mbarrier) {
+  if (dst % 1024 || map % 64) fail("box or tensor map not aligned", dst);
+  if (loadCount == 256) fail("too many loads in flight", dst);
+  loads[loadCount++] = {dst, mbarrier, map, {x, y, z}, false};
+  memset(dynamicShared + dst, 0xff, tileBytes(*(const TiledMap *)map));
 }
 
-extern "C" void copyPixels(u32 dst, u64 map, int c, int x, int y, int image, int dx, int dy, u32 counter) {
-  if (dst % 1024 || map % 64) complain("pixels or map not aligned", dst);
-  if (boxCount == 256) complain("too many boxes in flight", dst);
-  boxes[boxCount++] = {dst, counter, map, {c, x, y, image, dx, dy}, true};
-  memset(dynamicShared + dst, 0xff, pixelBytes(*(const PixelMap *)map));
+extern "C" void tma_load_im2col(u32 dst, u64 map, int c, int x, int y, int image, int dx, int dy, u32 mbarrier) {
+  if (dst % 1024 || map % 64) fail("pixels or tensor map not aligned", dst);
+  if (loadCount == 256) fail("too many loads in flight", dst);
+  loads[loadCount++] = {dst, mbarrier, map, {c, x, y, image, dx, dy}, true};
+  memset(dynamicShared + dst, 0xff, im2colBytes(*(const Im2colMap *)map));
 }
 
-static void arriveBoxes(u32 counter) {
+static void completeLoads(u32 mbarrier) {
   int kept = 0;
-  for (int i = 0; i < boxCount; i++) {
-    Box b = boxes[i];
-    if (b.counter != counter) {
-      boxes[kept++] = b;
+  for (int i = 0; i < loadCount; i++) {
+    TmaLoad b = loads[i];
+    if (b.mbarrier != mbarrier) {
+      loads[kept++] = b;
       continue;
     }
-    Counter &c = counterAt(counter);
-    if (b.pixels) {
-      const PixelMap &m = *(const PixelMap *)b.map;
-      walkPixels(m, b.at, b.dst);
-      c.bytes -= pixelBytes(m);
+    Mbarrier &c = mbarrierAt(mbarrier);
+    if (b.im2col) {
+      const Im2colMap &m = *(const Im2colMap *)b.map;
+      copyIm2col(m, b.at, b.dst);
+      c.bytes -= im2colBytes(m);
     } else {
-      const Map &m = *(const Map *)b.map;
-      walk(m, b.at, b.dst);
-      c.bytes -= boxBytes(m);
+      const TiledMap &m = *(const TiledMap *)b.map;
+      copyTile(m, b.at, b.dst);
+      c.bytes -= tileBytes(m);
     }
-    settle(c);
+    completePhase(c);
   }
-  boxCount = kept;
+  loadCount = kept;
 }
 
-extern "C" void awaitPhase(u32 counter, u32 parity) {
-  while (counterAt(counter).phase == (parity & 1)) {
-    arriveBoxes(counter);
-    if (counterAt(counter).phase == (parity & 1)) giveWay();
+extern "C" void mbarrier_wait_parity(u32 mbarrier, u32 parity) {
+  while (mbarrierAt(mbarrier).phase == (parity & 1)) {
+    completeLoads(mbarrier);
+    if (mbarrierAt(mbarrier).phase == (parity & 1)) yieldThread();
   }
-  moved();
+  progressed();
 }
 
 static struct { int arrived, generation; } barriers[16];
 
-extern "C" void arriveAt(int number, int threads) {
-  if (number < 1 || number > 15 || threads % 32) complain("no such barrier", number);
-  moved();
+extern "C" void named_barrier_arrive(int number, int threads) {
+  if (number < 1 || number > 15 || threads % 32) fail("no such barrier", number);
+  progressed();
   if (++barriers[number].arrived == threads) {
     barriers[number].arrived = 0;
     barriers[number].generation++;
   }
 }
-extern "C" void barrierOf(int number, int threads) {
+extern "C" void named_barrier_sync(int number, int threads) {
   int g = barriers[number].generation;
-  arriveAt(number, threads);
-  while (barriers[number].generation == g) giveWay();
+  named_barrier_arrive(number, threads);
+  while (barriers[number].generation == g) yieldThread();
 }
 
 // pipelinesReset is called between blocks.
 extern "C" void pipelinesReset() {
-  boxCount = 0;
+  loadCount = 0;
   memset(barriers, 0, sizeof barriers);
 }

@@ -9,9 +9,9 @@ extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 template <int D> DEVICE void flash(const Attention &p) {
   constexpr int QUERIES = 128, KEYS = 64, NT = 128, PITCH = D + 8, CHUNKS = D / 8, KD = D / 16;
   constexpr int TILE = KEYS * PITCH;
-  int t = thread(), l = lane(), w = warp(), head = blockY(), sample = blockZ();
-  int q0 = blockX() * QUERIES;
-  u32 shared = sharedAddress(dynamicShared), tiles = shared + QUERIES * PITCH * 2;
+  int t = threadIdxX(), l = lane(), w = warp(), head = blockIdxY(), sample = blockIdxZ();
+  int q0 = blockIdxX() * QUERIES;
+  u32 shared = cvta_to_shared(dynamicShared), tiles = shared + QUERIES * PITCH * 2;
   const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitchQ + head * p.size;
   const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitchK + head * p.size;
   const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitchV + head * p.size;
@@ -20,14 +20,14 @@ template <int D> DEVICE void flash(const Attention &p) {
     for (int i = t; i < rows * CHUNKS; i += NT) {
       int r = i / CHUNKS, c = (i - r * CHUNKS) * 8;
       bool ok = from + r < limit && c < p.size;
-      copyAsync(dst + (r * PITCH + c) * 2, ok ? src + (i64)(from + r) * pitch + c : src, ok);
+      cp_async_zfill(dst + (r * PITCH + c) * 2, ok ? src + (i64)(from + r) * pitch + c : src, ok);
     }
   };
-  int last = p.causal ? minimum(p.keys, q0 + QUERIES) : p.keys, count = (last + KEYS - 1) / KEYS;
+  int last = p.causal ? min(p.keys, q0 + QUERIES) : p.keys, count = (last + KEYS - 1) / KEYS;
   copyRows(shared, q, p.pitchQ, q0, p.queries, QUERIES);
   copyRows(tiles, keys, p.pitchK, 0, p.keys, KEYS);
   copyRows(tiles + TILE * 2, values, p.pitchV, 0, p.keys, KEYS);
-  copiesBegun();
+  cp_async_commit();
 
   u32 fq[2][KD][4];
   float o[2][D / 8][4], base[2][2], sum[2][2];
@@ -41,19 +41,19 @@ template <int D> DEVICE void flash(const Attention &p) {
     sum[i][0] = sum[i][1] = 0.f;
   }
   for (int n = 0; n < count; n++) {
-    awaitCopies<0>();
-    barrier();  // tile n has arrived, and nobody reads the other buffer any more
+    cp_async_wait<0>();
+    syncthreads();  // tile n has arrived, and nobody reads the other buffer any more
     if (n + 1 < count) {
       u32 dst = tiles + ((n + 1) & 1) * TILE * 4;
       copyRows(dst, keys, p.pitchK, (n + 1) * KEYS, p.keys, KEYS);
       copyRows(dst + TILE * 2, values, p.pitchV, (n + 1) * KEYS, p.keys, KEYS);
     }
-    copiesBegun();
+    cp_async_commit();
     if (n == 0) {
 #pragma unroll
       for (int i = 0; i < 2; i++)
 #pragma unroll
-        for (int d = 0; d < KD; d++) loadMatrices(fq[i][d], shared + ((w * 32 + i * 16 + (l & 15)) * PITCH + d * 16 + (l >> 4) * 8) * 2);
+        for (int d = 0; d < KD; d++) ldmatrix_x4(fq[i][d], shared + ((w * 32 + i * 16 + (l & 15)) * PITCH + d * 16 + (l >> 4) * 8) * 2);
     }
     u32 key = tiles + (n & 1) * TILE * 4, value = key + TILE * 2;
     float s[2][KEYS / 8][4];
@@ -68,11 +68,11 @@ template <int D> DEVICE void flash(const Attention &p) {
 #pragma unroll
       for (int j = 0; j < KEYS / 16; j++) {
         u32 b[4];
-        loadMatrices(b, key + ((j * 16 + (l & 7) + (l >> 4) * 8) * PITCH + d * 16 + ((l >> 3) & 1) * 8) * 2);
+        ldmatrix_x4(b, key + ((j * 16 + (l & 7) + (l >> 4) * 8) * PITCH + d * 16 + ((l >> 3) & 1) * 8) * 2);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-          multiply(s[i][2 * j], fq[i][d], b[0], b[1]);
-          multiply(s[i][2 * j + 1], fq[i][d], b[2], b[3]);
+          mma_m16n8k16(s[i][2 * j], fq[i][d], b[0], b[1]);
+          mma_m16n8k16(s[i][2 * j + 1], fq[i][d], b[2], b[3]);
         }
       }
     int k0 = n * KEYS;
@@ -100,13 +100,13 @@ template <int D> DEVICE void flash(const Attention &p) {
           float *x = s[i][j] + 2 * h;
           x[0] = __builtin_fmaf(x[0], p.scale, -base[i][h]);
           x[1] = __builtin_fmaf(x[1], p.scale, -base[i][h]);
-          m = maximum(m, maximum(x[0], x[1]));
+          m = max(m, max(x[0], x[1]));
         }
-        m = maximum(m, shuffleXor(m, 1));
-        most[i][h] = maximum(m, shuffleXor(m, 2));
+        m = max(m, shfl_xor(m, 1));
+        most[i][h] = max(m, shfl_xor(m, 2));
         grown |= !(most[i][h] <= LAZY);
       }
-    if (anyLane(grown)) {
+    if (any_sync(grown)) {
 #pragma unroll
       for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -134,7 +134,7 @@ template <int D> DEVICE void flash(const Attention &p) {
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
           for (int e = 0; e < 2; e++) {
-            float f = exp2Fast(s[i][j][2 * h + e]);
+            float f = ex2_approx(s[i][j][2 * h + e]);
             s[i][j][2 * h + e] = f;
             total += f;
           }
@@ -145,19 +145,19 @@ template <int D> DEVICE void flash(const Attention &p) {
       u32 a[2][4];
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        a[i][0] = narrow2(s[i][2 * j][0], s[i][2 * j][1]);
-        a[i][1] = narrow2(s[i][2 * j][2], s[i][2 * j][3]);
-        a[i][2] = narrow2(s[i][2 * j + 1][0], s[i][2 * j + 1][1]);
-        a[i][3] = narrow2(s[i][2 * j + 1][2], s[i][2 * j + 1][3]);
+        a[i][0] = floats2half2(s[i][2 * j][0], s[i][2 * j][1]);
+        a[i][1] = floats2half2(s[i][2 * j][2], s[i][2 * j][3]);
+        a[i][2] = floats2half2(s[i][2 * j + 1][0], s[i][2 * j + 1][1]);
+        a[i][3] = floats2half2(s[i][2 * j + 1][2], s[i][2 * j + 1][3]);
       }
 #pragma unroll
       for (int d = 0; d < KD; d++) {
         u32 b[4];
-        loadMatricesTransposed(b, value + ((j * 16 + (l & 15)) * PITCH + d * 16 + (l >> 4) * 8) * 2);
+        ldmatrix_x4_trans(b, value + ((j * 16 + (l & 15)) * PITCH + d * 16 + (l >> 4) * 8) * 2);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-          multiply(o[i][2 * d], a[i], b[0], b[1]);
-          multiply(o[i][2 * d + 1], a[i], b[2], b[3]);
+          mma_m16n8k16(o[i][2 * d], a[i], b[0], b[1]);
+          mma_m16n8k16(o[i][2 * d + 1], a[i], b[2], b[3]);
         }
       }
     }
@@ -167,9 +167,9 @@ template <int D> DEVICE void flash(const Attention &p) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float total = sum[i][h];
-      total += shuffleXor(total, 1);
-      total += shuffleXor(total, 2);
-      float f = reciprocal(total);
+      total += shfl_xor(total, 1);
+      total += shfl_xor(total, 2);
+      float f = rcp_rn(total);
       int row = q0 + w * 32 + i * 16 + (l >> 2) + h * 8;
       if (row >= p.queries) continue;
       i64 at = ((i64)sample * p.queries + row) * p.pitchOut + head * p.size + (l & 3) * 2;
@@ -181,14 +181,14 @@ template <int D> DEVICE void flash(const Attention &p) {
           ((float *)p.out)[at + j * 8] = a;
           ((float *)p.out)[at + j * 8 + 1] = b;
         } else {
-          *(u32 *)((u16 *)p.out + at + j * 8) = narrow2(a, b);
+          *(u32 *)((u16 *)p.out + at + j * 8) = floats2half2(a, b);
         }
       }
     }
 }
 
 #define FLASH(D) \
-  GLOBAL void THREADS(128, 1) flash_##D(const Attention p) { flash<D>(p); }
+  GLOBAL void LAUNCH_BOUNDS(128, 1) flash_##D(const Attention p) { flash<D>(p); }
 FLASH(16)
 FLASH(32)
 FLASH(48)
@@ -196,12 +196,12 @@ FLASH(64)
 FLASH(80)
 
 // plain: a block of 128 threads does one query of one head, a thread one key at a time for the scores and one channel at a time for the output.
-GLOBAL void THREADS(128, 1) attention_plain(const Attention p) {
+GLOBAL void LAUNCH_BOUNDS(128, 1) attention_plain(const Attention p) {
   float *q = (float *)dynamicShared, *o = q + p.size, *weight = o + p.size, *part = weight + 128;
-  int t = thread(), head = blockY(), sample = blockZ(), query = blockX();
+  int t = threadIdxX(), head = blockIdxY(), sample = blockIdxZ(), query = blockIdxX();
   i64 row = (i64)sample * p.queries + query;
   for (int d = t; d < p.size; d += 128) q[d] = load(p.q, row * p.pitchQ + head * p.size + d, p.qType), o[d] = 0.f;
-  barrier();
+  syncthreads();
   int last = p.causal ? query + 1 : p.keys;
   float top = -1e30f, sum = 0.f;
   for (int k0 = 0; k0 < last; k0 += 128) {
@@ -214,25 +214,25 @@ GLOBAL void THREADS(128, 1) attention_plain(const Attention p) {
     }
     float m = warpMax(s);
     if (lane() == 0) part[warp()] = m;
-    barrier();
-    m = maximum(top, maximum(maximum(part[0], part[1]), maximum(part[2], part[3])));
-    float f = exp2Fast((s - m) * p.scale), shrink = exp2Fast((top - m) * p.scale);
+    syncthreads();
+    m = max(top, max(max(part[0], part[1]), max(part[2], part[3])));
+    float f = ex2_approx((s - m) * p.scale), shrink = ex2_approx((top - m) * p.scale);
     weight[t] = f;
     f = warpSum(f);
-    barrier();
+    syncthreads();
     if (lane() == 0) part[warp()] = f;
-    barrier();
+    syncthreads();
     sum = sum * shrink + ((part[0] + part[1]) + (part[2] + part[3]));
     top = m;
-    int count = minimum(128, last - k0);
+    int count = min(128, last - k0);
     for (int d = t; d < p.size; d += 128) {
       float y = o[d] * shrink;
       i64 at = ((i64)sample * p.keys + k0) * p.pitchV + head * p.size + d;
       for (int j = 0; j < count; j++) y += weight[j] * load(p.v, at + (i64)j * p.pitchV, p.vType);
       o[d] = y;
     }
-    barrier();
+    syncthreads();
   }
-  float f = reciprocal(sum);
+  float f = rcp_rn(sum);
   for (int d = t; d < p.size; d += 128) store(p.out, row * p.pitchOut + head * p.size + d, p.outType, o[d] * f);
 }

@@ -9,7 +9,7 @@ struct Attention {
   int queries, keys, heads, size;              // size: of a head
   int pitchQ, pitchK, pitchV, pitchOut;        // elements from token to token
   int causal, outType;
-  int qType, kType, vType;                     // of the plain kernel; T16 elsewhere
+  int qType, kType, vType;                     // of the plain kernel; HALF elsewhere
   float scale;                                 // log2(e)/√size
 };
 
@@ -21,8 +21,8 @@ constexpr float LAZY = 8.f;
 // follow has the base of a row follow the largest score of a tile, most above it, and returns by how much; what was summed up before is to be multiplied by
 // shrink.
 DEVICE float follow(float most, bool first, float &base, float &shrink) {
-  float by = first ? most : maximum(most, 0.f);
+  float by = first ? most : max(most, 0.f);
   base += by;
-  shrink = first ? 1.f : exp2Fast(-by);
+  shrink = first ? 1.f : ex2_approx(-by);
   return by;
 }

@@ -1,5 +1,6 @@
-// What every kernel of this folder shares: the 16-bit storage type (bfloat16 if BF16 is defined, else IEEE half), loads and stores of any storage
-// type, sums over a warp and activations. The instructions themselves are in primitives.cuh; emulate/ has them for the processor.
+// What every kernel shares: the 16-bit storage type (bfloat16 if BF16 is defined, else float16), loads and stores of
+// any storage type, warp reductions and activations. The instructions are in primitives.cuh; emulate/primitives.h has
+// them for the CPU.
 #pragma once
 
 typedef unsigned int u32;
@@ -7,12 +8,14 @@ typedef unsigned short u16;
 typedef unsigned long long u64;
 typedef long long i64;
 
-struct __attribute__((aligned(16))) Vec4 { u32 x, y, z, w; };  // 16 bytes
-struct __attribute__((aligned(8))) Float2 { float x, y; };
-struct __attribute__((aligned(16))) Float4 { float x, y, z, w; };
+// CUDA's vector types.
+struct __attribute__((aligned(8))) uint2 { u32 x, y; };
+struct __attribute__((aligned(16))) uint4 { u32 x, y, z, w; };
+struct __attribute__((aligned(8))) float2 { float x, y; };
+struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 
 // Storage types of an operand, as the engine numbers them.
-enum { F32 = 0, T16 = 1 };
+enum { F32 = 0, HALF = 1 };
 
 // Activations, as package kernels numbers them.
 enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
@@ -23,54 +26,55 @@ enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
 #include "primitives.cuh"
 #endif
 
-DEVICE i64 globalThread() { return (i64)blockX() * threads() + thread(); }
-DEVICE i64 globalThreads() { return (i64)blocksX() * threads(); }
+DEVICE i64 globalThreadIdx() { return (i64)blockIdxX() * blockDimX() + threadIdxX(); }
+DEVICE i64 globalThreadCount() { return (i64)gridDimX() * blockDimX(); }
 
-DEVICE int minimum(int a, int b) { return a < b ? a : b; }
-DEVICE int maximum(int a, int b) { return a > b ? a : b; }
+DEVICE int min(int a, int b) { return a < b ? a : b; }
+DEVICE int max(int a, int b) { return a > b ? a : b; }
 // load and store move element i of an operand of either storage type.
-DEVICE float load(const void *p, i64 i, int type) { return type == F32 ? ((const float *)p)[i] : widen(((const u16 *)p)[i]); }
+DEVICE float load(const void *p, i64 i, int type) { return type == F32 ? ((const float *)p)[i] : half2float(((const u16 *)p)[i]); }
 DEVICE void store(void *p, i64 i, int type, float f) {
   if (type == F32)
     ((float *)p)[i] = f;
   else
-    ((u16 *)p)[i] = narrow(f);
+    ((u16 *)p)[i] = float2half(f);
 }
 
-// widen8 converts eight elements of the 16-bit type.
-DEVICE void widen8(Vec4 v, float *f) {
+// half8ToFloat converts eight elements of the 16-bit type.
+DEVICE void half8ToFloat(uint4 v, float *f) {
   u32 w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
   for (int k = 0; k < 4; k++) {
-    f[2 * k] = widen((u16)w[k]);
-    f[2 * k + 1] = widen((u16)(w[k] >> 16));
+    f[2 * k] = half2float((u16)w[k]);
+    f[2 * k + 1] = half2float((u16)(w[k] >> 16));
   }
 }
 
 // load8 and store8 move eight elements from i on; their address is a multiple of 16 bytes.
 DEVICE void load8(const void *p, i64 i, int type, float *f) {
   if (type == F32) {
-    const Float4 *q = (const Float4 *)((const float *)p + i);
-    Float4 a = q[0], b = q[1];
+    const float4 *q = (const float4 *)((const float *)p + i);
+    float4 a = q[0], b = q[1];
     f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
     return;
   }
-  widen8(*(const Vec4 *)((const u16 *)p + i), f);
+  half8ToFloat(*(const uint4 *)((const u16 *)p + i), f);
 }
 DEVICE void store8(void *p, i64 i, int type, const float *f) {
   if (type == F32) {
-    Float4 *q = (Float4 *)((float *)p + i);
-    q[0] = Float4{f[0], f[1], f[2], f[3]};
-    q[1] = Float4{f[4], f[5], f[6], f[7]};
+    float4 *q = (float4 *)((float *)p + i);
+    q[0] = float4{f[0], f[1], f[2], f[3]};
+    q[1] = float4{f[4], f[5], f[6], f[7]};
     return;
   }
-  *(Vec4 *)((u16 *)p + i) = Vec4{narrow2(f[0], f[1]), narrow2(f[2], f[3]), narrow2(f[4], f[5]), narrow2(f[6], f[7])};
+  *(uint4 *)((u16 *)p + i) = uint4{floats2half2(f[0], f[1]), floats2half2(f[2], f[3]), floats2half2(f[4], f[5]), floats2half2(f[6], f[7])};
 }
-// Eight are eight elements of an operand on their way: of 16 bits as they lie in memory, or, if WIDE, of either storage type in float32.
+// Eight are eight elements of an operand on their way: of 16 bits as they lie in memory, or, if WIDE, of either storage
+// type in float32.
 template <bool WIDE> struct Eight {
-  Vec4 v;
-  DEVICE_MEMBER void read(const void *p, i64 i, int) { v = *(const Vec4 *)((const u16 *)p + i); }
-  DEVICE_MEMBER void values(float *f) const { widen8(v, f); }
+  uint4 v;
+  DEVICE_MEMBER void read(const void *p, i64 i, int) { v = *(const uint4 *)((const u16 *)p + i); }
+  DEVICE_MEMBER void values(float *f) const { half8ToFloat(v, f); }
 };
 template <> struct Eight<true> {
   float v[8];
@@ -91,45 +95,45 @@ DEVICE void add8(const void *p, i64 i, int type, float *f) {
 // Reductions over a warp, the same in every lane and in the same order each time.
 DEVICE float warpSum(float f) {
 #pragma unroll
-  for (int m = 16; m > 0; m >>= 1) f += shuffleXor(f, m);
+  for (int m = 16; m > 0; m >>= 1) f += shfl_xor(f, m);
   return f;
 }
 DEVICE float warpMax(float f) {
 #pragma unroll
-  for (int m = 16; m > 0; m >>= 1) f = maximum(f, shuffleXor(f, m));
+  for (int m = 16; m > 0; m >>= 1) f = max(f, shfl_xor(f, m));
   return f;
 }
 
-// turn transposes four words of each of the four lanes of a quad: of the columns of four groups of eight, two of which lane q has of each, those of group q
-// become its own.
-template <class T> DEVICE void turn(T (&w)[4]) {
+// quad_transpose transposes the 4×4 words that the four lanes of a quad hold, four each. A lane of an accumulator
+// fragment has two columns of each of four groups of eight; after it, lane q has all eight columns of group q.
+template <class T> DEVICE void quad_transpose(T (&w)[4]) {
 #pragma unroll
   for (int mask = 1; mask < 4; mask *= 2)
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (i & mask) continue;
       bool upper = lane() & mask;
-      T low = w[i], high = w[i | mask], got = shuffleXor(upper ? low : high, mask);
+      T low = w[i], high = w[i | mask], got = shfl_xor(upper ? low : high, mask);
       w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
     }
 }
 
-DEVICE float expFast(float x) { return exp2Fast(x * 1.4426950408889634f); }
+DEVICE float exp_approx(float x) { return ex2_approx(x * 1.4426950408889634f); }
 // sigmoid is 0 where the exponential overflows.
 DEVICE float sigmoid(float x) {
-  return reciprocalFast(1.f + expFast(-x));
+  return rcp_approx(1.f + exp_approx(-x));
 }
 
-// gelu is x·Φ(x). Φ(−|x|) is exp(−x²/2) times a polynomial in 1/(1+0.36|x|) that gen/gelu.py fitted, so that it keeps its digits far below zero: relative error
-// below 1.4e-5, a thirtieth of what rounding to 16 bits adds.
+// gelu is x·Φ(x). Φ(−|x|) is exp(−x²/2) times a polynomial in 1/(1+0.36|x|) that gen/gelu.py fitted, so that it keeps
+// its digits far below zero: relative error below 1.4e-5, a thirtieth of what rounding to 16 bits adds.
 DEVICE float gelu(float x) {
-  float t = reciprocalFast(1.f + 0.36f * __builtin_fabsf(x)), p = -0.09851489f;
+  float t = rcp_approx(1.f + 0.36f * __builtin_fabsf(x)), p = -0.09851489f;
   p = p * t + 0.25438544f;
   p = p * t + 0.035118394f;
   p = p * t + 0.16869485f;
   p = p * t + 0.14012428f;
   p = p * t + 0.00019127420f;
-  float below = p * exp2Fast(x * (x * -0.72134752f));
+  float below = p * ex2_approx(x * (x * -0.72134752f));
   return x * (x < 0 ? below : 1.f - below);
 }
 

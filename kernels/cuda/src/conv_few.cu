@@ -14,12 +14,12 @@ extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 
 // conv_few: a block has 8 rows of 16 pixels of the output, of all channels; each of four warps has two rows. Slices of 64 channels, of the pixels with those around
 // them and of w, are two at a time in shared memory. Grid (tiles across, tiles down, image).
-GLOBAL void THREADS(128, 3) conv_few(const ConvFew p) {
+GLOBAL void LAUNCH_BOUNDS(128, 3) conv_few(const ConvFew p) {
   constexpr int ACROSS = 16, DOWN = 8, WIDE = ACROSS + 2, PIXELS = WIDE * (DOWN + 2), ROWS = 9 * 8;  // of w in a slice: eight columns of each tap
   constexpr int PITCH = 64 * 2 + 16, STAGE = (PIXELS + ROWS) * PITCH;                                  // padded: matrix loads are free of conflicts
-  int x0 = blockX() * ACROSS, y0 = blockY() * DOWN, t = thread(), l = lane(), slices = (p.C + 63) / 64;
-  i64 image = (i64)blockZ() * p.H * p.W;
-  u32 shared = sharedAddress(dynamicShared);
+  int x0 = blockIdxX() * ACROSS, y0 = blockIdxY() * DOWN, t = threadIdxX(), l = lane(), slices = (p.C + 63) / 64;
+  i64 image = (i64)blockIdxZ() * p.H * p.W;
+  u32 shared = cvta_to_shared(dynamicShared);
   auto copy = [&](int slice) {
     u32 to = shared + (slice & 1) * STAGE;
     for (int i = t; i < (PIXELS + ROWS) * 8 && slice < slices; i += 128) {
@@ -35,16 +35,16 @@ GLOBAL void THREADS(128, 3) conv_few(const ConvFew p) {
         inside = inside && n < p.columns;
         if (inside) from = p.w + ((i64)n * 9 + tap) * p.C + c;
       }
-      copyAsync(to + row * PITCH + (i & 7) * 16, from, inside);
+      cp_async_zfill(to + row * PITCH + (i & 7) * 16, from, inside);
     }
-    copiesBegun();
+    cp_async_commit();
   };
   copy(0);
   float sums[2][4] = {};
   for (int slice = 0; slice < slices; slice++) {
     copy(slice + 1);
-    awaitCopies<1>();
-    barrier();
+    cp_async_wait<1>();
+    syncthreads();
     // A lane gives pixel l%16 of a row and half l/16 of a depth of 16 of the left factor; of the right one, column l%8 and quarter l/8 of a depth of 32.
     u32 stage = shared + (slice & 1) * STAGE, left = stage + (warp() * 2 * WIDE + (l & 15)) * PITCH + (l >> 4) * 16;
     u32 right = stage + (PIXELS + (l & 7)) * PITCH + (l >> 3) * 16;
@@ -55,17 +55,17 @@ GLOBAL void THREADS(128, 3) conv_few(const ConvFew p) {
 #pragma unroll
         for (int k = 0; k < 4; k += 2) {
           u32 a[4], b[4];
-          loadMatrices(b, right + (ky * 3 + kx) * 8 * PITCH + k * 32);
+          ldmatrix_x4(b, right + (ky * 3 + kx) * 8 * PITCH + k * 32);
 #pragma unroll
           for (int half = 0; half < 2; half++)
 #pragma unroll
             for (int row = 0; row < 2; row++) {
-              loadMatrices(a, left + ((row + ky) * WIDE + kx) * PITCH + (k + half) * 32);
-              multiply(sums[row], a, b[2 * half], b[2 * half + 1]);
+              ldmatrix_x4(a, left + ((row + ky) * WIDE + kx) * PITCH + (k + half) * 32);
+              mma_m16n8k16(sums[row], a, b[2 * half], b[2 * half + 1]);
             }
         }
     }
-    barrier();
+    syncthreads();
   }
 #pragma unroll
   for (int row = 0; row < 2; row++)

@@ -20,12 +20,12 @@ DEVICE float circle(float angle, bool cosine) {
   return (float)(n & 2 ? -y : y);
 }
 
-GLOBAL void THREADS(256, 1) sinusoid(const Sinusoid p) {
-  for (i64 i = globalThread(); i < (i64)p.n * p.dim; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) sinusoid(const Sinusoid p) {
+  for (i64 i = globalThreadIdx(); i < (i64)p.n * p.dim; i += globalThreadCount()) {
     int row = (int)(i / p.dim), at = (int)(i - (i64)row * p.dim), half = p.dim / 2;
     float y = 0.f;
     if (at < 2 * half) {
-      y = circle(timesRounded(load(p.t, row, p.tType), p.frequency[at % half]), (at < half) == (p.cosFirst != 0));
+      y = circle(mul_rn(load(p.t, row, p.tType), p.frequency[at % half]), (at < half) == (p.cosFirst != 0));
     }
     store(p.out, i, p.outType, y);
   }
@@ -43,26 +43,26 @@ struct Project {
 
 // project is linear layers side by side of at most 8 rows: w [N][K] has one layer's rows after another's; out is [M][columns] of one part after another. A
 // warp takes a column.
-GLOBAL void THREADS(256, 4) project(const Project p) {
+GLOBAL void LAUNCH_BOUNDS(256, 4) project(const Project p) {
   constexpr int ROWS = 8, FLIGHT = 5;
-  int n = blockX() * 8 + warp();
+  int n = blockIdxX() * 8 + warp();
   bool inside = n < p.N;
   const u16 *w = p.w + (i64)(inside ? n : 0) * p.K;
-  Vec4 ahead[FLIGHT];
+  uint4 ahead[FLIGHT];
 #pragma unroll
   for (int i = 0; i < FLIGHT; i++) {
     int k = (i * 32 + lane()) * 8;
-    ahead[i] = k < p.K ? *(const Vec4 *)(w + k) : Vec4{0, 0, 0, 0};
+    ahead[i] = k < p.K ? *(const uint4 *)(w + k) : uint4{0, 0, 0, 0};
   }
   if (!inside) return;
   float sums[ROWS] = {};
-  auto add = [&](Vec4 v, int k) __attribute__((always_inline)) {
+  auto add = [&](uint4 v, int k) __attribute__((always_inline)) {
     float f[8], x[8];
-    widen8(v, f);
+    half8ToFloat(v, f);
 #pragma unroll
     for (int m = 0; m < ROWS; m++)
       if (m < p.M) {
-        load8(p.x, (i64)m * p.K + k, T16, x);
+        load8(p.x, (i64)m * p.K + k, HALF, x);
 #pragma unroll
         for (int i = 0; i < 8; i++) sums[m] += f[i] * x[i];
       }
@@ -70,7 +70,7 @@ GLOBAL void THREADS(256, 4) project(const Project p) {
 #pragma unroll
   for (int i = 0; i < FLIGHT; i++)
     if ((i * 32 + lane()) * 8 < p.K) add(ahead[i], (i * 32 + lane()) * 8);
-  for (int k = (FLIGHT * 32 + lane()) * 8; k < p.K; k += 256) add(*(const Vec4 *)(w + k), k);
+  for (int k = (FLIGHT * 32 + lane()) * 8; k < p.K; k += 256) add(*(const uint4 *)(w + k), k);
   int part = 0;
   while (p.start[part + 1] <= n) part++;
   int from = p.start[part], columns = p.start[part + 1] - from;
@@ -88,9 +88,9 @@ struct ScaleRepeat {
   int xType, scaleType, outType;
 };
 
-GLOBAL void THREADS(256, 1) scale_repeat(const ScaleRepeat p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) scale_repeat(const ScaleRepeat p) {
   float f = load(p.scale, 0, p.scaleType);
-  for (i64 i = globalThread(); i < p.total; i += globalThreads()) store(p.out, i, p.outType, f * load(p.x, i % p.n, p.xType));
+  for (i64 i = globalThreadIdx(); i < p.total; i += globalThreadCount()) store(p.out, i, p.outType, f * load(p.x, i % p.n, p.xType));
 }
 
 struct Guidance {
@@ -102,9 +102,9 @@ struct Guidance {
 };
 
 // guidance is a block of 1024 threads for each sample if it is rescaled, else a grid of any width for each.
-GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
+GLOBAL void LAUNCH_BOUNDS(1024, 1) guidance(const Guidance p) {
   SHARED static float part[4][32];
-  i64 u = (i64)blockY() * p.n, c = ((i64)p.batch + blockY()) * p.n;
+  i64 u = (i64)blockIdxY() * p.n, c = ((i64)p.batch + blockIdxY()) * p.n;
   float scale = load(p.scale, 0, p.scaleType), factor = 1.f;
   auto guided = [&](i64 i) __attribute__((always_inline)) {
     float a = load(p.m, u + i, p.mType);
@@ -113,7 +113,7 @@ GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
   if (p.rescale) {
     // Both deviations about pivots, the first elements.
     float pc = load(p.m, c, p.mType), pg = guided(0), s[4] = {0.f, 0.f, 0.f, 0.f};
-    for (i64 i = thread(); i < p.n; i += threads()) {
+    for (i64 i = threadIdxX(); i < p.n; i += blockDimX()) {
       float a = load(p.m, c + i, p.mType) - pc, b = guided(i) - pg;
       s[0] += a, s[1] += a * a, s[2] += b, s[3] += b * b;
     }
@@ -122,14 +122,14 @@ GLOBAL void THREADS(1024, 1) guidance(const Guidance p) {
       s[k] = warpSum(s[k]);
       if (lane() == 0) part[k][warp()] = s[k];
     }
-    barrier();
+    syncthreads();
 #pragma unroll
-    for (int k = 0; k < 4; k++) s[k] = warpSum(lane() < threads() / 32 ? part[k][lane()] : 0.f);
+    for (int k = 0; k < 4; k++) s[k] = warpSum(lane() < blockDimX() / 32 ? part[k][lane()] : 0.f);
     float n = (float)p.n, phi = load(p.phi, 0, p.phiType);
     float vc = s[1] - s[0] * s[0] / n, vg = s[3] - s[2] * s[2] / n;
-    factor = phi * rootOf(vc / vg) + (1.f - phi);
+    factor = phi * sqrt_rn(vc / vg) + (1.f - phi);
   }
-  for (i64 i = (i64)blockX() * threads() + thread(); i < p.n; i += (i64)blocksX() * threads()) store(p.out, (i64)blockY() * p.n + i, p.outType, guided(i) * factor);
+  for (i64 i = (i64)blockIdxX() * blockDimX() + threadIdxX(); i < p.n; i += (i64)gridDimX() * blockDimX()) store(p.out, (i64)blockIdxY() * p.n + i, p.outType, guided(i) * factor);
 }
 
 enum { MOST_HISTORY = 8 };
@@ -146,11 +146,11 @@ struct Solver {
 
 // solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves its operand unread;
 // NaN passes the clamp.
-GLOBAL void THREADS(256, 1) solver(const Solver p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) solver(const Solver p) {
   const float *f = p.coefficients;
   float a = f[0], b = f[1], clip = f[2];
   int width = 4 + p.K;
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     float next[1 + MOST_HISTORY], x0 = 0.f;
     if (a != 0.f) x0 = a * load(p.x, i, p.xType);
     if (b != 0.f) x0 += b * load(p.m, i, p.mType);

@@ -27,7 +27,7 @@ template <int V> DEVICE void write(void *p, i64 i, int type, const float *v) {
 
 // An activation; also the copy that converts. GEGLU reads rows twice as wide as it writes: C is the width written.
 template <int V> DEVICE void activateAll(const Map &p) {
-  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     float v[V], gate[V];
     if (p.act == GEGLU) {
       i64 row = i / p.C, at = row * 2 * p.C + (i - row * p.C);
@@ -43,16 +43,16 @@ template <int V> DEVICE void activateAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) activate_1(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) activate_1(const Map p) {
   activateAll<1>(p);
 }
-GLOBAL void THREADS(256, 1) activate_8(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) activate_8(const Map p) {
   activateAll<8>(p);
 }
 
 // x + y, or x plus the row of its sample (sample > 0).
 template <int V> DEVICE void addAll(const Map &p) {
-  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     float v[V], w[V];
     i64 at = i;
     if (p.sample) {
@@ -66,16 +66,16 @@ template <int V> DEVICE void addAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) add_1(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) add_1(const Map p) {
   addAll<1>(p);
 }
-GLOBAL void THREADS(256, 1) add_8(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) add_8(const Map p) {
   addAll<8>(p);
 }
 
 template <int V> DEVICE void joinAll(const Map &p) {
   int C = p.C + p.C2;
-  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     i64 row = i / C;
     int c = (int)(i - row * C);
     float v[V];
@@ -86,26 +86,26 @@ template <int V> DEVICE void joinAll(const Map &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) concat_1(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) concat_1(const Map p) {
   joinAll<1>(p);
 }
-GLOBAL void THREADS(256, 1) concat_8(const Map p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) concat_8(const Map p) {
   joinAll<8>(p);
 }
 
 // pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes at a time.
-GLOBAL void THREADS(256, 1) pad(const Map p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) pad(const Map p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     i64 row = i / p.C2;
     int c = (int)(i - row * p.C2);
-    ((u16 *)p.out)[i] = c < p.C ? narrow(load(p.x, row * p.C + c, p.xType)) : 0;
+    ((u16 *)p.out)[i] = c < p.C ? float2half(load(p.x, row * p.C + c, p.xType)) : 0;
   }
 }
 
 // A picture's values to bytes, and back: a thread a pixel, red, green and blue of three channels, alpha beside them in the bytes. Every operation rounds as
 // float32 does, fused or not: halves and doubles are exact.
-GLOBAL void THREADS(256, 1) to_pixels(const Map p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) to_pixels(const Map p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     u32 pixel = 255u << 24;
 #pragma unroll
     for (int c = 0; c < 3; c++) {
@@ -116,8 +116,8 @@ GLOBAL void THREADS(256, 1) to_pixels(const Map p) {
   }
 }
 
-GLOBAL void THREADS(256, 1) from_pixels(const Map p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) from_pixels(const Map p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     u32 pixel = ((const u32 *)p.x)[i];
 #pragma unroll
     for (int c = 0; c < 3; c++) store(p.out, 3 * i + c, p.outType, 2 * ((float)(pixel >> (8 * c) & 255) / 255) - 1);
@@ -132,7 +132,7 @@ struct Resize {
 };
 
 template <int V> DEVICE void resizeAll(const Resize &p) {
-  for (i64 i = globalThread() * V; i < p.n; i += globalThreads() * V) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     i64 pixel = i / p.C, row = pixel / p.W, image = row / p.H;
     int c = (int)(i - pixel * p.C), x = (int)(pixel - row * p.W), y = (int)(row - image * p.H);
     i64 from = (image * p.h + (i64)y * p.h / p.H) * p.w + (i64)x * p.w / p.W;
@@ -141,10 +141,10 @@ template <int V> DEVICE void resizeAll(const Resize &p) {
     write<V>(p.out, i, p.outType, v);
   }
 }
-GLOBAL void THREADS(256, 1) resize_1(const Resize p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) resize_1(const Resize p) {
   resizeAll<1>(p);
 }
-GLOBAL void THREADS(256, 1) resize_8(const Resize p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) resize_8(const Resize p) {
   resizeAll<8>(p);
 }
 
@@ -157,18 +157,18 @@ struct Rows {
   int T, C, rows, tableType, outType;
 };
 
-GLOBAL void THREADS(256, 1) embedding(const Rows p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) embedding(const Rows p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     i64 token = i / p.C;
-    int c = (int)(i - token * p.C), id = maximum(0, minimum(p.ids[token], p.rows - 1));
+    int c = (int)(i - token * p.C), id = max(0, min(p.ids[token], p.rows - 1));
     store(p.out, i, p.outType, load(p.table, (i64)id * p.C + c, p.tableType) + load(p.positions, token % p.T * p.C + c, p.tableType));
   }
 }
 
-GLOBAL void THREADS(256, 1) gather(const Rows p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) gather(const Rows p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     i64 b = i / p.C;
-    int c = (int)(i - b * p.C), row = maximum(0, minimum(p.ids[b], p.T - 1));
+    int c = (int)(i - b * p.C), row = max(0, min(p.ids[b], p.T - 1));
     store(p.out, i, p.outType, load(p.table, (b * p.T + row) * p.C + c, p.tableType));
   }
 }
@@ -181,7 +181,7 @@ struct Finite {
   int type;
 };
 
-GLOBAL void THREADS(256, 1) finite(const Finite p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads())
+GLOBAL void LAUNCH_BOUNDS(256, 1) finite(const Finite p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount())
     if (!(__builtin_fabsf(load(p.x, i, p.type)) < __builtin_inff())) p.flags[0] = p.flags[1] = 1;
 }

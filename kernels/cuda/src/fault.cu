@@ -5,4 +5,4 @@ struct Fault {
   u64 unused;
 };
 
-GLOBAL void THREADS(32, 1) fault(const Fault) { trap(); }
+GLOBAL void LAUNCH_BOUNDS(32, 1) fault(const Fault) { trap(); }

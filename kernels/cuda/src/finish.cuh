@@ -34,13 +34,13 @@ struct Rows {
       for (int i = 0; i < 4; i++) {  // sixteen parts at most have their loads side by side
         int n = (lane() & 3) + 4 * i;
         part[h][i][0] = part[h][i][1] = 0.f;
-        if (p.columnSums && row < p.M && n < p.parts) loadsBegun2(p.moments + ((i64)n * p.M + row) * 2, part[h][i]);
+        if (p.columnSums && row < p.M && n < p.parts) ldg_float2(p.moments + ((i64)n * p.M + row) * 2, part[h][i]);
       }
     }
   }
   DEVICE_MEMBER void settle(const Product &p, int m) {
     if (!p.columnSums) return;
-    float share = reciprocal((float)p.channels);
+    float share = rcp_rn((float)p.channels);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float s = (part[h][0][0] + part[h][1][0]) + (part[h][2][0] + part[h][3][0]), q = (part[h][0][1] + part[h][1][1]) + (part[h][2][1] + part[h][3][1]);
@@ -48,11 +48,11 @@ struct Rows {
         const float *at = p.moments + ((i64)n * p.M + m + 8 * h) * 2;
         s += at[0], q += at[1];
       }
-      s += shuffleXor(s, 1), q += shuffleXor(q, 1);
-      s += shuffleXor(s, 2), q += shuffleXor(q, 2);
+      s += shfl_xor(s, 1), q += shfl_xor(q, 1);
+      s += shfl_xor(s, 2), q += shfl_xor(q, 2);
       mean[h] = s * share;
       float variance = q * share - mean[h] * mean[h];
-      scale[h] = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
+      scale[h] = rcp_rn(sqrt_rn((variance > 0.f ? variance : 0.f * variance) + p.eps));
     }
   }
 };
@@ -67,8 +67,8 @@ struct Sums {
     int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float a = sum[h] + shuffleXor(sum[h], 1), b = squares[h] + shuffleXor(squares[h], 1);
-      a += shuffleXor(a, 2), b += shuffleXor(b, 2);
+      float a = sum[h] + shfl_xor(sum[h], 1), b = squares[h] + shfl_xor(squares[h], 1);
+      a += shfl_xor(a, 2), b += shfl_xor(b, 2);
       float *at = p.rowSums + ((i64)part * p.M + m + 8 * h) * 2;
       if (m + 8 * h < p.M && (lane() & 3) == 0) at[0] = a, at[1] = b;
     }
@@ -92,7 +92,7 @@ template <int BN> struct Staged {
     int columns = gated ? BN / 2 : BN, first = gated ? n0 / 2 : n0, i = lane() * 8;  // a sector has eight numbers
     auto part = [&](const float *of, int k) {
       int at = i < columns ? first + i : p.columns + first + i - columns;
-      if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) warmCache(base + (lane() & 15) * PITCH + 2 * BN + 4 * (lane() >> 4) + 8 * k, of + at);
+      if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) prefetch_l1(base + (lane() & 15) * PITCH + 2 * BN + 4 * (lane() >> 4) + 8 * k, of + at);
     };
     part(p.bias, 0);
     if (!gated) part(p.columnSums, 1);
@@ -102,12 +102,12 @@ template <int BN> struct Staged {
     int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const u16 *from = (const u16 *)p.residual + (i64)minimum(m + 8 * h, p.M - 1) * p.pitchOut + n0 + (lane() & 3) * 8;
+      const u16 *from = (const u16 *)p.residual + (i64)min(m + 8 * h, p.M - 1) * p.pitchOut + n0 + (lane() & 3) * 8;
 #pragma unroll
       for (int b = 0; b < (BN + 31) / 32; b++)
-        if ((b + 1) * 32 <= BN || (lane() & 3) * 8 + b * 32 < BN) copyAsync(words(b, h), from + b * 32, true);
+        if ((b + 1) * 32 <= BN || (lane() & 3) * 8 + b * 32 < BN) cp_async_zfill(words(b, h), from + b * 32, true);
     }
-    copiesBegun();
+    cp_async_commit();
   }
 };
 
@@ -121,56 +121,56 @@ DEVICE void finishWhole(const Product &p, const Rows &rows, const float *acc, Su
   const float *bias = columnsAt(p, p.bias, col), *biasGate = columnsAt(p, p.bias, p.columns + col), *sum = p.columnSums + col;
   const u16 *added[2];
   if (ROWBIAS)
-    for (int h = 0; h < 2; h++) added[h] = (const u16 *)p.rowBias + (i64)(minimum(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
+    for (int h = 0; h < 2; h++) added[h] = (const u16 *)p.rowBias + (i64)(min(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
   auto corrected = [&](float x, int h, float sum, float bias) { return (FOLDED ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (biased ? bias : 0.f); };
   struct Columns { float b[2][2], s[2][2], bGate[2][2]; } now, next;  // of two groups, and of the next two, on their way
   auto readColumns = [&](int g, Columns &c) {
 #pragma unroll
-    for (int k = 0; k < minimum(2, GROUPS - g); k++) {
+    for (int k = 0; k < min(2, GROUPS - g); k++) {
       int at = (g + k) * 8;
-      loadsBegun2(bias + at, c.b[k]);
-      if (FOLDED) loadsBegun2(sum + at, c.s[k]);
-      if (GATED) loadsBegun2(biasGate + at, c.bGate[k]);
+      ldg_float2(bias + at, c.b[k]);
+      if (FOLDED) ldg_float2(sum + at, c.s[k]);
+      if (GATED) ldg_float2(biasGate + at, c.bGate[k]);
     }
   };
   readColumns(0, next);
-  if (RESIDUAL) awaitCopies<0>(), meet();
+  if (RESIDUAL) cp_async_wait<0>(), syncwarp();
 #pragma unroll
   for (int g = 0; g < GROUPS; g += 2) {
     u32 kept[4], w[4] = {0, 0, 0, 0};
     now = next;
     if (g + 2 < GROUPS) readColumns(g + 2, next);
-    if (RESIDUAL) loadMatrices(kept, staged.matrices(g));
+    if (RESIDUAL) ldmatrix_x4(kept, staged.matrices(g));
 #pragma unroll
-    for (int k = 0; k < minimum(2, GROUPS - g); k++) {
+    for (int k = 0; k < min(2, GROUPS - g); k++) {
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         const float *x = acc + (g + k) * EACH + 2 * h;
-        u32 more = ROWBIAS ? constantWord(added[h] + (g + k) * 8) : 0;
+        u32 more = ROWBIAS ? ldg(added[h] + (g + k) * 8) : 0;
         float f[2];
 #pragma unroll
         for (int e = 0; e < 2; e++) {
           f[e] = corrected(x[e], h, now.s[k][e], now.b[k][e]);
           if (GATED) f[e] *= gelu(corrected(x[4 + e], h, 0.f, now.bGate[k][e]));
-          if (ROWBIAS) f[e] += widen((u16)(e ? more >> 16 : more));
-          if (RESIDUAL) f[e] += widen((u16)(e ? kept[2 * k + h] >> 16 : kept[2 * k + h]));
+          if (ROWBIAS) f[e] += half2float((u16)(e ? more >> 16 : more));
+          if (RESIDUAL) f[e] += half2float((u16)(e ? kept[2 * k + h] >> 16 : kept[2 * k + h]));
           if (SUMMED) sums.add(h, f[e]);
         }
-        w[2 * k + h] = narrow2(f[0], f[1]);
+        w[2 * k + h] = floats2half2(f[0], f[1]);
       }
     }
-    storeMatrices(staged.matrices(g), w);
+    stmatrix_x4(staged.matrices(g), w);
   }
-  meet();
+  syncwarp();
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     u16 *out = (u16 *)p.out + (i64)(m + 8 * h) * p.pitchOut + first + q * 8;
     bool inside = m + 8 * h < p.M;
 #pragma unroll
     for (int b = 0; b < (COLUMNS + 31) / 32; b++)
-      if (inside && ((b + 1) * 32 <= COLUMNS || q * 8 + b * 32 < COLUMNS)) *(Vec4 *)(out + b * 32) = loadShared(staged.words(b, h));
+      if (inside && ((b + 1) * 32 <= COLUMNS || q * 8 + b * 32 < COLUMNS)) *(uint4 *)(out + b * 32) = ld_shared_v4(staged.words(b, h));
   }
-  meet();
+  syncwarp();
 }
 
 // addUp adds up the channels of the 64 rows whose outputs the four warps of a group have staged.
@@ -185,28 +185,28 @@ template <int BN> DEVICE void addUp(const Product &p, Staged<BN> staged, int m0,
     if (PAIRS % 32 && pair >= PAIRS) continue;
 #pragma unroll
     for (int row = 0; row < 16; row++) {
-      u32 w = loadSharedWord(staged.base + row * Staged<BN>::PITCH + 4 * pair);
-      float low = widen((u16)w), high = widen((u16)(w >> 16));
+      u32 w = ld_shared_u32(staged.base + row * Staged<BN>::PITCH + 4 * pair);
+      float low = half2float((u16)w), high = half2float((u16)(w >> 16));
       s[0] += low, s[1] += high, s[2] += low * low, s[3] += high * high;
     }
   }
-  meet();
+  syncwarp();
 #pragma unroll
   for (int i = 0; i < EACH; i++)
-    if (PAIRS % 32 == 0 || lane() + 32 * i < PAIRS) storeSharedVec(staged.base + 16 * (lane() + 32 * i), sums[i]);
-  int group = warp() >> 2, pair = thread() & 127;
-  barrierOf(1 + group, 128);
+    if (PAIRS % 32 == 0 || lane() + 32 * i < PAIRS) st_shared_v4(staged.base + 16 * (lane() + 32 * i), sums[i]);
+  int group = warp() >> 2, pair = threadIdxX() & 127;
+  named_barrier_sync(1 + group, 128);
   if (pair < PAIRS && m0 < p.M) {
     float total[4] = {0.f, 0.f, 0.f, 0.f};
 #pragma unroll
     for (int w = 0; w < 4; w++) {
-      Vec4 v = loadShared(staged.base + (w - (warp() & 3)) * Staged<BN>::SIZE + 16 * pair);
+      uint4 v = ld_shared_v4(staged.base + (w - (warp() & 3)) * Staged<BN>::SIZE + 16 * pair);
       total[0] += __builtin_bit_cast(float, v.x), total[1] += __builtin_bit_cast(float, v.y);
       total[2] += __builtin_bit_cast(float, v.z), total[3] += __builtin_bit_cast(float, v.w);
     }
-    *(Vec4 *)(p.totals + ((i64)(m0 / 64) * (p.columns / 2) + n0 / 2 + pair) * 4) = __builtin_bit_cast(Vec4, total);
+    *(uint4 *)(p.totals + ((i64)(m0 / 64) * (p.columns / 2) + n0 / 2 + pair) * 4) = __builtin_bit_cast(uint4, total);
   }
-  barrierOf(1 + group, 128);
+  named_barrier_sync(1 + group, 128);
 }
 
 // finishPlain stores the sums as they are, in float32: the scores of attention by products.
@@ -216,7 +216,7 @@ template <int BN> DEVICE void finishPlain(const Product &p, const float *acc, in
   for (int h = 0; h < 2; h++) {
     float *out = (float *)p.out + (i64)(m + 8 * h) * p.pitchOut + n0 + (lane() & 3) * 2;
 #pragma unroll
-    for (int b = 0; b < BN / 8; b++) *(Float2 *)(out + b * 8) = Float2{acc[b * 4 + 2 * h], acc[b * 4 + 2 * h + 1]};
+    for (int b = 0; b < BN / 8; b++) *(float2 *)(out + b * 8) = float2{acc[b * 4 + 2 * h], acc[b * 4 + 2 * h + 1]};
   }
 }
 
@@ -245,7 +245,7 @@ template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows
         even[g] = corrected(s[0], at), odd[g] = corrected(s[1], at + 1);
         if (GATED) even[g] *= gelu(corrected(s[4], p.columns + at)), odd[g] *= gelu(corrected(s[5], p.columns + at + 1));
       }
-      turn(even), turn(odd);
+      quad_transpose(even), quad_transpose(odd);
       if (row >= p.M || b + q * 8 >= COLUMNS || col >= p.columns) continue;
 #pragma unroll
       for (int i = 0; i < 4; i++) f[2 * i] = even[i], f[2 * i + 1] = odd[i];
@@ -267,7 +267,7 @@ template <int BN, bool GATED> DEVICE void finishAny(const Product &p, const Rows
 // whole is whether finishWhole can do it; it is the same for all columns inside of the matrix.
 template <int BN> DEVICE bool whole(const Product &p, int n0) {
   bool gated = p.act == GEGLU, folded = p.columnSums, residual = p.residual, rowBias = p.rowBias, summed = p.rowSums;
-  bool narrow = p.outType == T16 && !(residual && p.residualType != T16) && !(rowBias && p.rowBiasType != T16);
+  bool narrow = p.outType == HALF && !(residual && p.residualType != HALF) && !(rowBias && p.rowBiasType != HALF);
   bool inside = n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
   return inside && narrow && folded + residual + rowBias <= 1 && !(gated && (folded || residual || rowBias)) && !(summed && (gated || folded || rowBias));
 }

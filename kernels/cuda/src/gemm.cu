@@ -6,11 +6,11 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
   constexpr int NT = 32 * WM * WN, TM = BM / WM, TN = BN / WN, MT = TM / 16, NP = TN / 16;
   constexpr int STAGE = Loader<BM, BN, BK, NT>::STAGE;
   static_assert(TM % 16 == 0 && TN % 16 == 0, "tile");
-  u32 base = sharedAddress(dynamicShared);
+  u32 base = cvta_to_shared(dynamicShared);
   int l = lane(), wm = warp() / WN, wn = warp() % WN, m0, n0;
   corner<BM, BN>(p, m0, n0);
   Loader<BM, BN, BK, NT> loader(p, (Row *)(dynamicShared + STAGES * STAGE), base, m0, n0);
-  barrier();
+  syncthreads();
 
   float acc[MT][2 * NP][4];
 #pragma unroll
@@ -24,19 +24,19 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
 #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) {
     if (s < slices) loader.load(s);
-    copiesBegun();
+    cp_async_commit();
   }
   // What of the next depth of 16 is multiplied first is on its way to registers while this one is multiplied, from one slice to the next too.
   u32 fa[2][MT][4], fb[NP][4];
   auto fetchA = [&](int into, int stage, int kk) {
 #pragma unroll
-    for (int i = 0; i < MT; i++) loadMatrices(fa[into][i], base + stage * STAGE + at<BK>(wm * TM + i * 16 + (l & 15), kk * 2 + (l >> 4)));
+    for (int i = 0; i < MT; i++) ldmatrix_x4(fa[into][i], base + stage * STAGE + at<BK>(wm * TM + i * 16 + (l & 15), kk * 2 + (l >> 4)));
   };
   auto fetchB = [&](int j, int stage, int kk) {
-    loadMatrices(fb[j], base + stage * STAGE + BM * BK * 2 + at<BK>(wn * TN + j * 16 + (l & 7) + (l >> 4) * 8, kk * 2 + ((l >> 3) & 1)));
+    ldmatrix_x4(fb[j], base + stage * STAGE + BM * BK * 2 + at<BK>(wn * TN + j * 16 + (l & 7) + (l >> 4) * 8, kk * 2 + ((l >> 3) & 1)));
   };
-  awaitCopies<STAGES - 2>();
-  barrier();
+  cp_async_wait<STAGES - 2>();
+  syncthreads();
   fetchA(0, 0, 0);
 #pragma unroll
   for (int j = 0; j < NP; j++) fetchB(j, 0, 0);
@@ -47,28 +47,28 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
     for (int kk = 0; kk < DEPTHS; kk++) {
       if (kk == DEPTHS - 1) {
         now = now + 1 == STAGES ? 0 : now + 1;
-        awaitCopies<STAGES - 2>();
-        barrier();  // the next slice has arrived for every thread, and every thread has fetched all of this one
+        cp_async_wait<STAGES - 2>();
+        syncthreads();  // the next slice has arrived for every thread, and every thread has fetched all of this one
       }
       fetchA((kk + 1) & 1, now, (kk + 1) % DEPTHS);
       if (kk == 0) {
         if (s + STAGES - 1 < slices) loader.load(next);
-        copiesBegun();
+        cp_async_commit();
         next = next + 1 == STAGES ? 0 : next + 1;
       }
 #pragma unroll
       for (int j = 0; j < NP; j++) {
 #pragma unroll
         for (int i = 0; i < MT; i++) {
-          multiply(acc[i][2 * j], fa[kk & 1][i], fb[j][0], fb[j][1]);
-          multiply(acc[i][2 * j + 1], fa[kk & 1][i], fb[j][2], fb[j][3]);
+          mma_m16n8k16(acc[i][2 * j], fa[kk & 1][i], fb[j][0], fb[j][1]);
+          mma_m16n8k16(acc[i][2 * j + 1], fa[kk & 1][i], fb[j][2], fb[j][3]);
         }
         fetchB(j, now, (kk + 1) % DEPTHS);
       }
     }
   }
-  awaitCopies<0>();
-  barrier();
+  cp_async_wait<0>();
+  syncthreads();
 
   constexpr int PITCH = BN + 8;
   static_assert(BM * PITCH * 4 <= STAGES * STAGE, "the sums overlap the rows");
@@ -83,12 +83,12 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
       corner[8 * PITCH] = acc[i][j][2];
       corner[8 * PITCH + 1] = acc[i][j][3];
     }
-  barrier();
+  syncthreads();
   finishTile<BM, BN, NT>(p, sums, m0, n0);
 }
 
 #define TILE(BM, BN, BK, STAGES, WM, WN, BLOCKS)                                                         \
-  GLOBAL void THREADS(32 * WM * WN, BLOCKS) gemm_##BM##x##BN(const Gemm p) { \
+  GLOBAL void LAUNCH_BOUNDS(32 * WM * WN, BLOCKS) gemm_##BM##x##BN(const Gemm p) { \
     product<BM, BN, BK, STAGES, WM, WN>(p);                                                                \
   }
 
@@ -99,18 +99,18 @@ TILE(64, 160, 32, 5, 2, 2, 2)
 TILE(64, 64, 64, 3, 2, 2, 3)
 
 // skinny is the product of at most 8 rows with a matrix, no GEGLU: a warp for each column, so that the matrix is read once at the speed of memory.
-GLOBAL void THREADS(256, 2) skinny(const Gemm p) {
+GLOBAL void LAUNCH_BOUNDS(256, 2) skinny(const Gemm p) {
   constexpr int ROWS = 8;
-  int n = blockX() * 8 + warp();
+  int n = blockIdxX() * 8 + warp();
   if (n >= p.N) return;
   float sums[ROWS] = {};
   for (int k = lane() * 8; k < p.K; k += 256) {
     float w[8], x[8];
-    load8(p.w, (i64)n * p.pitchW + k, T16, w);
+    load8(p.w, (i64)n * p.pitchW + k, HALF, w);
 #pragma unroll
     for (int m = 0; m < ROWS; m++)
       if (m < p.M) {
-        load8(p.x, (i64)m * p.pitch1 + k, T16, x);
+        load8(p.x, (i64)m * p.pitch1 + k, HALF, x);
 #pragma unroll
         for (int i = 0; i < 8; i++) sums[m] += w[i] * x[i];
       }

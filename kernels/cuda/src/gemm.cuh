@@ -50,7 +50,7 @@ DEVICE void finishOne(const Gemm &p, float sum, float gate, int m, int col, int 
 
 // finishPart turns eight sums of one row into the outputs that there are, one by one: where a row ends, and where rows are not aligned.
 DEVICE void finishPart(const Gemm &p, const float *sums, int m, int col, int image) {
-  int count = minimum(8, p.columns - col);
+  int count = min(8, p.columns - col);
   for (int i = 0; i < count; i++) finishOne(p, sums[i], p.act == GEGLU ? sums[8 + i] : 0.f, m, col + i, image);
 }
 
@@ -101,7 +101,7 @@ template <int BM, int BN, int BK, int NT> struct Loader {
 
   // The loader of the tile at m0, n0; rows has room for BM of them, at base begin the stages. A barrier must follow.
   DEVICE_MEMBER Loader(const Gemm &p, Row *rows, u32 base, int m0, int n0) : p(p), rows(rows), base(base), n0(n0) {
-    for (int r = thread(); r < BM; r += NT) {
+    for (int r = threadIdxX(); r < BM; r += NT) {
       int m = m0 + r;
       Row row = {-(1 << 30), 0, 0, 0};  // beyond the last: outside of every image
       if (m < p.M) {
@@ -112,7 +112,7 @@ template <int BM, int BN, int BK, int NT> struct Loader {
       }
       rows[r] = row;
     }
-    chunk = thread() % CHUNKS, first = thread() / CHUNKS;
+    chunk = threadIdxX() % CHUNKS, first = threadIdxX() / CHUNKS;
     channels = p.C1 + p.C2, height = p.up ? p.upH : p.H, width = p.up ? p.upW : p.W;
     k = c = chunk * 8, ky = kx = 0;
     moved = true, second = false;
@@ -149,11 +149,11 @@ template <int BM, int BN, int BK, int NT> struct Loader {
     }
     u32 a = base + stage * STAGE, b = a + BM * BK * 2, rowsThere = k < p.K ? inside : 0, columnsThere = k < p.K ? columns : 0;
 #pragma unroll
-    for (int i = 0; i < PA; i++) copyAsync(a + at<BK>(first + i * PASS, chunk), source + (i64)from[i] * 8 + c, rowsThere >> i & 1);
+    for (int i = 0; i < PA; i++) cp_async_zfill(a + at<BK>(first + i * PASS, chunk), source + (i64)from[i] * 8 + c, rowsThere >> i & 1);
     const u16 *w = weights;
 #pragma unroll
     for (int i = 0; i < PB; i++) {
-      if (BN % PASS == 0 || first + i * PASS < BN) copyAsync(b + at<BK>(first + i * PASS, chunk), columnsThere >> i & 1 ? w : p.w, columnsThere >> i & 1);
+      if (BN % PASS == 0 || first + i * PASS < BN) cp_async_zfill(b + at<BK>(first + i * PASS, chunk), columnsThere >> i & 1 ? w : p.w, columnsThere >> i & 1);
       w += (i64)PASS * p.pitchW;
     }
     weights += BK;
@@ -164,8 +164,8 @@ template <int BM, int BN, int BK, int NT> struct Loader {
 
 // corner is where the tile of this block begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
 template <int BM, int BN> DEVICE void corner(const Gemm &p, int &m0, int &n0) {
-  int group = blockX() / (8 * p.tilesN), inGroup = blockX() % (8 * p.tilesN);
-  int height = minimum(8, p.tilesM - group * 8);
+  int group = blockIdxX() / (8 * p.tilesN), inGroup = blockIdxX() % (8 * p.tilesN);
+  int height = min(8, p.tilesM - group * 8);
   m0 = (group * 8 + inGroup % height) * BM, n0 = inGroup / height * BN;
 }
 
@@ -175,7 +175,7 @@ template <int BM, int BN, int NT> DEVICE void finishTile(const Gemm &p, const fl
   constexpr int BATCH = 4;
   int vectors = p.act == GEGLU ? BN / 16 : BN / 8, step = p.act == GEGLU ? 16 : 8;
   int col0 = p.act == GEGLU ? n0 / 2 : n0, plane = p.OH * p.OW;
-  for (int i0 = thread(); i0 < BM * vectors; i0 += NT * BATCH) {
+  for (int i0 = threadIdxX(); i0 < BM * vectors; i0 += NT * BATCH) {
     int row[BATCH], col[BATCH];
     float residual[BATCH][8];
 #pragma unroll

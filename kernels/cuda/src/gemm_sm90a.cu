@@ -5,12 +5,12 @@
 // product computes one tile of 64·GROUPS by BN. The copies run STAGES−2 slices ahead: the slice before the one that is multiplied may still be read.
 template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
   constexpr int BM = 64 * GROUPS, BK = 64, NT = 128 * GROUPS, STAGE = Loader<BM, BN, BK, NT>::STAGE;
-  u32 base = (sharedAddress(dynamicShared) + 1023) & ~1023u;  // the swizzle is one of addresses
-  char *memory = dynamicShared + (base - sharedAddress(dynamicShared));
-  int l = lane(), m0, n0, mine = uniform(warp()) / 4 * 64;
+  u32 base = (cvta_to_shared(dynamicShared) + 1023) & ~1023u;  // the swizzle is one of addresses
+  char *memory = dynamicShared + (base - cvta_to_shared(dynamicShared));
+  int l = lane(), m0, n0, mine = warp_uniform(warp()) / 4 * 64;
   corner<BM, BN>(p, m0, n0);
   Loader<BM, BN, BK, NT> loader(p, (Row *)(memory + STAGES * STAGE), base, m0, n0);
-  barrier();
+  syncthreads();
 
   float acc[BN / 2];
 #pragma unroll
@@ -19,28 +19,28 @@ template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
 #pragma unroll
   for (int s = 0; s < STAGES - 2; s++) {
     if (s < slices) loader.load(s);
-    copiesBegun();
+    cp_async_commit();
   }
   int now = 0, next = STAGES - 2;
   for (int s = 0; s < slices; s++) {
-    awaitCopies<STAGES - 3>();
-    fenceShared();
-    barrier();  // the slice has arrived for every thread, and no warpgroup multiplies the one that is loaded over next
+    cp_async_wait<STAGES - 3>();
+    fence_proxy_async();
+    syncthreads();  // the slice has arrived for every thread, and no warpgroup multiplies the one that is loaded over next
     u32 a = base + now * STAGE + mine * 128, b = base + now * STAGE + BM * 128;
-    groupBegins(acc);
+    wgmma_fence(acc);
 #pragma unroll
-    for (int kk = 0; kk < BK / 16; kk++) Wgmma<BN>::multiply(acc, describe(a + kk * 32), describe(b + kk * 32), kk ? 1 : s);
-    groupEnds();
+    for (int kk = 0; kk < BK / 16; kk++) Wgmma<BN>::ss(acc, wgmma_desc(a + kk * 32), wgmma_desc(b + kk * 32), kk ? 1 : s);
+    wgmma_commit();
     if (s + STAGES - 2 < slices) loader.load(next);
-    copiesBegun();
-    awaitGroups<1>();
+    cp_async_commit();
+    wgmma_wait<1>();
     now = now + 1 == STAGES ? 0 : now + 1;
     next = next + 1 == STAGES ? 0 : next + 1;
   }
-  awaitGroups<0>();
-  settled(acc);
-  awaitCopies<0>();
-  barrier();
+  wgmma_wait<0>();
+  fence_operand(acc);
+  cp_async_wait<0>();
+  syncthreads();
 
   constexpr int PITCH = BN + 8;
   static_assert(BM * PITCH * 4 <= STAGES * STAGE, "the sums overlap the rows");
@@ -53,12 +53,12 @@ template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
     corner[8 * PITCH] = acc[4 * j + 2];
     corner[8 * PITCH + 1] = acc[4 * j + 3];
   }
-  barrier();
+  syncthreads();
   finishTile<BM, BN, NT>(p, sums, m0, n0);
 }
 
 #define TILE(GROUPS, BM, BN, STAGES, BLOCKS) \
-  GLOBAL void THREADS(128 * GROUPS, BLOCKS) wgemm_##BM##x##BN##x##STAGES(const Gemm p) { product<GROUPS, BN, STAGES>(p); }
+  GLOBAL void LAUNCH_BOUNDS(128 * GROUPS, BLOCKS) wgemm_##BM##x##BN##x##STAGES(const Gemm p) { product<GROUPS, BN, STAGES>(p); }
 
 TILE(2, 128, 256, 4, 1)
 TILE(2, 128, 160, 3, 2)

@@ -8,14 +8,14 @@ template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int gro
 #pragma unroll 4
   for (int i = lane() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
 #pragma unroll
-  for (int m = LANES / 2; m > 0; m >>= 1) s += shuffleXor(s, m), q += shuffleXor(q, m);
+  for (int m = LANES / 2; m > 0; m >>= 1) s += shfl_xor(s, m), q += shfl_xor(q, m);
   momentsOf(p, pivot, s, q, mean, inverse);
 }
 
 // groupSums: dynamic shared memory is groupTotals' area and totals.
 template <bool WIDE> DEVICE void groupSums(const GroupNorm &p) {
   constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
-  float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
+  float *area = (float *)dynamicShared, *totals = area + 4 * (blockDimX() + p.across);
   Walk<WIDE> w(p);
   Eight<WIDE> v[FLIGHT];
 #pragma unroll
@@ -33,38 +33,38 @@ template <bool WIDE> DEVICE void groupSums(const GroupNorm &p) {
   }
   groupTotals(p, w, sums, area, totals);
   int groups = w.groups(p);
-  for (int g = thread(); g < groups; g += threads()) {
-    float *out = p.partial + (((i64)blockZ() * p.groups + blockY() * groups + g) * p.chunks + blockX()) * 2;
+  for (int g = threadIdxX(); g < groups; g += blockDimX()) {
+    float *out = p.partial + (((i64)blockIdxZ() * p.groups + blockIdxY() * groups + g) * p.chunks + blockIdxX()) * 2;
     out[0] = totals[2 * g];
     out[1] = totals[2 * g + 1];
   }
 }
-GLOBAL void THREADS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
-GLOBAL void THREADS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
 
 // group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid (chunk, group, sample).
-GLOBAL void THREADS(128, 8) group_gather(const GroupNorm p) {
-  int sample = blockZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockY() * pairs, rows = p.pixels / 64;
-  int each = (rows + blocksX() - 1) / blocksX(), from = blockX() * each, to = minimum(from + each, rows);
+GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
+  int sample = blockIdxZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockIdxY() * pairs, rows = p.pixels / 64;
+  int each = (rows + gridDimX() - 1) / gridDimX(), from = blockIdxX() * each, to = min(from + each, rows);
   float s = 0.f, q = 0.f;
 #pragma unroll 4
-  for (int i = thread(); i < (to - from) * pairs; i += 128) {
+  for (int i = threadIdxX(); i < (to - from) * pairs; i += 128) {
     int row = i / pairs, pair = first + i - row * pairs;
     bool second = 2 * pair >= p.C1;
     i64 at = (i64)(sample * rows + from + row) * ((second ? p.C2 : p.C1) / 2) + pair - (second ? p.C1 / 2 : 0);
     const float *f = (second ? p.totals2 : p.totals) + at * 4;
-    Vec4 v = *(const Vec4 *)f;
+    uint4 v = *(const uint4 *)f;
     s += __builtin_bit_cast(float, v.x) + __builtin_bit_cast(float, v.y);
     q += __builtin_bit_cast(float, v.z) + __builtin_bit_cast(float, v.w);
   }
   float *sums = (float *)dynamicShared;
   s = warpSum(s), q = warpSum(q);
   if (lane() == 0) sums[2 * warp()] = s, sums[2 * warp() + 1] = q;
-  barrier();
-  if (thread() < 2) {
+  syncthreads();
+  if (threadIdxX() < 2) {
     float sum = 0.f;
-    for (int w = 0; w < 4; w++) sum += sums[2 * w + thread()];
-    p.partial[(((i64)sample * p.groups + blockY()) * p.chunks + blockX()) * 2 + thread()] = sum;
+    for (int w = 0; w < 4; w++) sum += sums[2 * w + threadIdxX()];
+    p.partial[(((i64)sample * p.groups + blockIdxY()) * p.chunks + blockIdxX()) * 2 + threadIdxX()] = sum;
   }
 }
 
@@ -83,12 +83,12 @@ template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
   for (int i = 0; i < FLIGHT; i++)
     if (last - i * w.down >= w.from) v[i] = w.at(last - i * w.down);
   constexpr int LANES = 16;
-  for (int g = thread() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += threads() / LANES) {
+  for (int g = threadIdxX() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += blockDimX() / LANES) {
     float m, i;
-    moments<LANES>(p, blockZ(), blockY() * groups + minimum(g, groups - 1), &m, &i);
+    moments<LANES>(p, blockIdxZ(), blockIdxY() * groups + min(g, groups - 1), &m, &i);
     if (g < groups && lane() % LANES == 0) mean[g] = m, inverse[g] = i;
   }
-  barrier();
+  syncthreads();
   factors.scale(w, mean, inverse);
   for (int pixel = last; pixel >= w.from; pixel -= FLIGHT * w.down) {
 #pragma unroll
@@ -100,13 +100,13 @@ template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
     }
   }
 }
-GLOBAL void THREADS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
-GLOBAL void THREADS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
 
 // groupNormWhole has all pixels of a 16-bit slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
 // is groupTotals' area and totals.
 template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
-  float *area = (float *)dynamicShared, *totals = area + 4 * (threads() + p.across);
+  float *area = (float *)dynamicShared, *totals = area + 4 * (blockDimX() + p.across);
   Walk<false> w(p);
   Factors<false> factors;
   factors.read(p, w.c);
@@ -121,8 +121,8 @@ template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   groupTotals(p, w, sums, area, totals);
   int groups = w.groups(p);
   float *mean = area, *inverse = mean + groups;
-  for (int g = thread(); g < groups; g += threads()) momentsOf(p, pivotOf(p, w, g), totals[2 * g], totals[2 * g + 1], mean + g, inverse + g);
-  barrier();
+  for (int g = threadIdxX(); g < groups; g += blockDimX()) momentsOf(p, pivotOf(p, w, g), totals[2 * g], totals[2 * g + 1], mean + g, inverse + g);
+  syncthreads();
   factors.scale(w, mean, inverse);
 #pragma unroll
   for (int i = 0; i < V; i++) {
@@ -130,19 +130,19 @@ template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
     if (w.row + i * w.down < w.to) factors.write(p, w, v[i], w.row + i * w.down);
   }
 }
-GLOBAL void THREADS(384, 1) group_norm_4(const GroupNorm p) { groupNormWhole<4>(p); }
-GLOBAL void THREADS(384, 1) group_norm_7(const GroupNorm p) { groupNormWhole<7>(p); }
-GLOBAL void THREADS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_4(const GroupNorm p) { groupNormWhole<4>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_7(const GroupNorm p) { groupNormWhole<7>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14>(p); }
 
 // group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk, groups/8, sample).
-GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
-  int group = blockY() * 8 + warp(), sample = blockZ(), l = lane(), from, to;
+GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
+  int group = blockIdxY() * 8 + warp(), sample = blockIdxZ(), l = lane(), from, to;
   if (group >= p.groups) return;
   int size = (p.C1 + p.C2) / p.groups, c0 = group * size;
   i64 image = (i64)sample * p.pixels;
   pixelsOf(p, &from, &to);
   float pivot = groupElement(p, image, c0), s = 0.f, q = 0.f;
-  int across = minimum(size, 32), down = 32 / across, start = l / across;
+  int across = min(size, 32), down = 32 / across, start = l / across;
   if (start < down) {
     for (int i = l % across; i < size; i += across)
       for (int pixel = from + start; pixel < to; pixel += down) {
@@ -154,23 +154,23 @@ GLOBAL void THREADS(256, 1) group_statistics(const GroupNorm p) {
   s = warpSum(s);
   q = warpSum(q);
   if (l == 0) {
-    float *out = p.partial + (((i64)sample * p.groups + group) * p.chunks + blockX()) * 2;
+    float *out = p.partial + (((i64)sample * p.groups + group) * p.chunks + blockIdxX()) * 2;
     out[0] = s;
     out[1] = q;
   }
 }
 
 // group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and 1/σ of every group.
-GLOBAL void THREADS(256, 1) group_apply(const GroupNorm p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) group_apply(const GroupNorm p) {
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
-  int t = thread(), sample = blockZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
+  int t = threadIdxX(), sample = blockIdxZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
   for (int group = warp(); group < p.groups; group += 8) {
     float m, f;
     moments<32>(p, sample, group, &m, &f);
     if (lane() == 0) mean[group] = m, inverse[group] = f;
   }
-  barrier();
-  int slab = blockY() * 256, across = minimum(C - slab, 256), down = 256 / across;
+  syncthreads();
+  int slab = blockIdxY() * 256, across = min(C - slab, 256), down = 256 / across;
   if (t >= across * down) return;
   int c = slab + t % across, group = c / size;
   float m = mean[group], f = inverse[group] * p.weight[c], b = p.bias[c];
@@ -192,8 +192,8 @@ struct LayerNorm {
 };
 
 // layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them from the first-level cache.
-GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
-  int row = blockX() * 8 + warp();
+GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
+  int row = blockIdxX() * 8 + warp();
   if (row >= p.rows) return;
   i64 first = (i64)row * p.C;
   float sum = 0.f;
@@ -204,7 +204,7 @@ GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
     float d = load(p.x, first + i, p.xType) - mean;
     sum += d * d;
   }
-  float inverse = reciprocal(rootOf(warpSum(sum) / (float)p.C + p.eps));
+  float inverse = rcp_rn(sqrt_rn(warpSum(sum) / (float)p.C + p.eps));
   for (int i = lane(); i < p.C; i += 32)
     store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
 }
@@ -212,11 +212,11 @@ GLOBAL void THREADS(256, 1) layer_norm(const LayerNorm p) {
 // layerNormRows keeps ROWS rows, of 16 bits or WIDE, of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are
 // loaded once for all of them; four warps a block.
 template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm &p) {
-  int row = (blockX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
+  int row = (blockIdxX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
 #pragma unroll
   for (int i = 0; i < V; i++) {
-    int c = minimum(i * 32 + l, vectors - 1) * 8;
+    int c = min(i * 32 + l, vectors - 1) * 8;
     load8(p.weight, c, F32, weight[i]);
     load8(p.bias, c, F32, bias[i]);
   }
@@ -227,7 +227,7 @@ template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm 
 #pragma unroll
     for (int i = 0; i < V; i++) {
       raw[r][i] = {};
-      if (i * 32 + l < vectors) raw[r][i].read(p.x, (i64)minimum(row + r, p.rows - 1) * p.C + (i * 32 + l) * 8, F32);
+      if (i * 32 + l < vectors) raw[r][i].read(p.x, (i64)min(row + r, p.rows - 1) * p.C + (i * 32 + l) * 8, F32);
     }
   float mean[ROWS], inverse[ROWS];
 #pragma unroll
@@ -251,7 +251,7 @@ template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm 
 #pragma unroll
         for (int k = 0; k < 8; k++) sum += (f[k] - mean[r]) * (f[k] - mean[r]);
       }
-    inverse[r] = reciprocal(rootOf(warpSum(sum) / (float)p.C + p.eps));
+    inverse[r] = rcp_rn(sqrt_rn(warpSum(sum) / (float)p.C + p.eps));
   }
 #pragma unroll
   for (int r = 0; r < ROWS; r++)
@@ -265,12 +265,12 @@ template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm 
       store8(p.out, (i64)(row + r) * p.C + (i * 32 + l) * 8, p.outType, f);
     }
 }
-GLOBAL void THREADS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2, false>(p); }
-GLOBAL void THREADS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1, false>(p); }
-GLOBAL void THREADS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1, false>(p); }
-GLOBAL void THREADS(128, 4) layer_norm_768_wide(const LayerNorm p) { layerNormRows<3, 1, true>(p); }
-GLOBAL void THREADS(128, 2) layer_norm_1280_wide(const LayerNorm p) { layerNormRows<5, 1, true>(p); }
-GLOBAL void THREADS(128, 2) layer_norm_2048_wide(const LayerNorm p) { layerNormRows<8, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2, false>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1, false>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1, false>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_768_wide(const LayerNorm p) { layerNormRows<3, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_1280_wide(const LayerNorm p) { layerNormRows<5, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048_wide(const LayerNorm p) { layerNormRows<8, 1, true>(p); }
 
 struct Fold {
   u16 *w;                            // [rows][K]
@@ -280,22 +280,22 @@ struct Fold {
 };
 
 // fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias adds to its result: a warp a row.
-GLOBAL void THREADS(256, 1) fold(const Fold p) {
-  int n = blockX() * 8 + warp();
+GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
+  int n = blockIdxX() * 8 + warp();
   if (n >= p.rows) return;
   float sum = 0.f, shift = 0.f;
   for (int k = lane() * 8; k < p.K; k += 256) {
     float w[8], g[8], b[8];
-    load8(p.w, (i64)n * p.K + k, T16, w);
+    load8(p.w, (i64)n * p.K + k, HALF, w);
     load8(p.gamma, k, F32, g);
     load8(p.beta, k, F32, b);
 #pragma unroll
     for (int i = 0; i < 8; i++) {
       shift += w[i] * b[i];
-      w[i] = widen(narrow(w[i] * g[i]));
+      w[i] = half2float(float2half(w[i] * g[i]));
       sum += w[i];
     }
-    store8(p.w, (i64)n * p.K + k, T16, w);
+    store8(p.w, (i64)n * p.K + k, HALF, w);
   }
   sum = warpSum(sum);
   shift = warpSum(shift);

@@ -24,9 +24,9 @@ DEVICE float groupElement(const GroupNorm &p, i64 pixel, int c) {
 
 // pixelsOf is the part of an image that a block works on.
 DEVICE void pixelsOf(const GroupNorm &p, int *from, int *to) {
-  int each = p.pixels / blocksX(), more = p.pixels - each * blocksX();
-  *from = blockX() * each + minimum(blockX(), more);
-  *to = *from + each + (blockX() < more ? 1 : 0);
+  int each = p.pixels / gridDimX(), more = p.pixels - each * gridDimX();
+  *from = blockIdxX() * each + min(blockIdxX(), more);
+  *to = *from + each + (blockIdxX() < more ? 1 : 0);
 }
 
 // Walk is how all but the general kernels go over images, of 16 bits or, if WIDE, of either storage type: a thread keeps to eight channels, which are of one
@@ -40,12 +40,12 @@ template <bool WIDE> struct Walk {
   const void *x;             // of the sample's first pixel
   int pitch, type;
   DEVICE_MEMBER Walk(const GroupNorm &p) {
-    row = thread() / p.across, column = thread() - row * p.across, down = threads() / p.across, size = (p.C1 + p.C2) / p.groups;
-    c = (blockY() * p.across + column) * 8;
+    row = threadIdxX() / p.across, column = threadIdxX() - row * p.across, down = blockDimX() / p.across, size = (p.C1 + p.C2) / p.groups;
+    c = (blockIdxY() * p.across + column) * 8;
     group = column * 8 / size, split = (group + 1) * size - column * 8;
     bool second = c >= p.C1;
-    pitch = second ? p.C2 : p.C1, type = WIDE ? second ? p.x2Type : p.xType : T16;
-    x = (const char *)(second ? p.x2 : p.x) + ((second ? c - p.C1 : c) + (i64)blockZ() * p.pixels * pitch) * (type == F32 ? 4 : 2);
+    pitch = second ? p.C2 : p.C1, type = WIDE ? second ? p.x2Type : p.xType : HALF;
+    x = (const char *)(second ? p.x2 : p.x) + ((second ? c - p.C1 : c) + (i64)blockIdxZ() * p.pixels * pitch) * (type == F32 ? 4 : 2);
     pixelsOf(p, &from, &to);
     if (row >= down) to = from;  // left over
   }
@@ -61,10 +61,10 @@ template <bool WIDE> struct Walk {
 
 // pivotOf is the first element of a group of the slab in the sample.
 template <bool WIDE> DEVICE float pivotOf(const GroupNorm &p, const Walk<WIDE> &w, int group) {
-  int c = blockY() * p.across * 8 + group * w.size;
-  if (WIDE) return groupElement(p, (i64)blockZ() * p.pixels, c);
+  int c = blockIdxY() * p.across * 8 + group * w.size;
+  if (WIDE) return groupElement(p, (i64)blockIdxZ() * p.pixels, c);
   bool second = c >= p.C1;
-  return widen(*((const u16 *)(second ? p.x2 : p.x) + (i64)blockZ() * p.pixels * (second ? p.C2 : p.C1) + (second ? c - p.C1 : c)));
+  return half2float(*((const u16 *)(second ? p.x2 : p.x) + (i64)blockIdxZ() * p.pixels * (second ? p.C2 : p.C1) + (second ? c - p.C1 : c)));
 }
 
 // Sums are a thread's, of each of its channels and of the squares, about the pivots.
@@ -90,7 +90,7 @@ struct Sums {
 // groupTotals adds up the sums of a block by group: out [group of the slab][2], which all threads may read after it. area has room for 4 numbers of each
 // thread and 4 of each column.
 template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE> &w, const Sums &sums, float *area, float *out) {
-  int T = threads();
+  int T = blockDimX();
   float *columns = area + 4 * T;
   float part[4] = {0.f, 0.f, 0.f, 0.f};
 #pragma unroll
@@ -101,16 +101,16 @@ template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE
     part[3] += w.pick(k, 0.f, sums.q[k]);
   }
 #pragma unroll
-  for (int i = 0; i < 4; i++) area[i * T + thread()] = part[i];
-  barrier();
-  for (int item = thread(); item < 4 * p.across; item += T) {
+  for (int i = 0; i < 4; i++) area[i * T + threadIdxX()] = part[i];
+  syncthreads();
+  for (int item = threadIdxX(); item < 4 * p.across; item += T) {
     int kind = item / p.across, column = item - kind * p.across;
     float sum = 0.f;
     for (int row = 0; row < w.down; row++) sum += area[kind * T + row * p.across + column];
     columns[4 * column + kind] = sum;
   }
-  barrier();
-  for (int g = thread(); g < w.groups(p); g += T) {
+  syncthreads();
+  for (int g = threadIdxX(); g < w.groups(p); g += T) {
     float s = 0.f, q = 0.f;
     int first = g * w.size, column = first / 8;
     if (column * 8 < first) s += columns[4 * column + 2], q += columns[4 * column + 3], column++;
@@ -118,7 +118,7 @@ template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE
     out[2 * g] = s;
     out[2 * g + 1] = q;
   }
-  barrier();
+  syncthreads();
 }
 
 // Factors make eight normalised channels of a thread: of 16-bit operands, which have no digits to lose by it, by one multiplication and one addition.
@@ -147,7 +147,7 @@ template <bool WIDE> struct Factors {
       y[k] = (WIDE ? y[k] - w.pick(k, m[0], m[1]) : y[k]) * f[k] + b[k];
       if (p.act == SILU) y[k] *= sigmoid(y[k]);
     }
-    store8(p.out, ((i64)blockZ() * p.pixels + pixel) * (p.C1 + p.C2) + w.c, p.outType, y);
+    store8(p.out, ((i64)blockIdxZ() * p.pixels + pixel) * (p.C1 + p.C2) + w.c, p.outType, y);
   }
 };
 
@@ -155,5 +155,5 @@ template <bool WIDE> struct Factors {
 DEVICE void momentsOf(const GroupNorm &p, float pivot, float s, float q, float *mean, float *inverse) {
   float n = (float)p.pixels * (float)((p.C1 + p.C2) / p.groups), shift = s / n, variance = q / n - shift * shift;
   *mean = pivot + shift;
-  *inverse = reciprocal(rootOf((variance > 0.f ? variance : 0.f * variance) + p.eps));
+  *inverse = rcp_rn(sqrt_rn((variance > 0.f ? variance : 0.f * variance) + p.eps));
 }

@@ -16,13 +16,13 @@ DEVICE float rawElement(const void *p, i64 i, int from) {
   if (from == FROM_F32) return ((const float *)p)[i];
   u16 h = ((const u16 *)p)[i];
   if (from == FROM_BF16) return __builtin_bit_cast(float, (u32)h << 16);
-  return widenHalf(h);
+  return fp16ToFloat(h);
 }
 
 // pack puts the channel last and fills channels up to P1 and P2 with zeros. GEGLU's rows alternate in eights, value then gate, so that both of
 // an output lie in one tile.
-GLOBAL void THREADS(256, 1) pack(const Pack p) {
-  for (i64 i = globalThread(); i < p.n; i += globalThreads()) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) pack(const Pack p) {
+  for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     if (p.toFloat) {
       ((float *)p.out)[i] = rawElement(p.raw, i, p.from);
       continue;
@@ -38,6 +38,6 @@ GLOBAL void THREADS(256, 1) pack(const Pack p) {
       i64 j = n % p.half;
       n = j / 8 * 16 + n / p.half * 8 + j % 8;
     }
-    ((u16 *)p.out)[n * K + k] = narrow(f);
+    ((u16 *)p.out)[n * K + k] = float2half(f);
   }
 }

@@ -12,5 +12,5 @@ struct Peak {
 DEVICE u16 random16(u32 &state) {
   state = state * 1664525u + 1013904223u;
   float f = 1.f + (float)(state >> 9) * (1.f / 8388608.f);
-  return narrow(state >> 8 & 1 ? f : -f);
+  return float2half(state >> 8 & 1 ? f : -f);
 }

@@ -8,7 +8,7 @@ extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
 // corner is where a tile begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
 DEVICE void corner(const Product &p, int tile, int bm, int bn, int &m0, int &n0) {
-  int group = p.tilesM > 8 ? tile / (8 * p.tilesN) : 0, inGroup = tile - group * 8 * p.tilesN, height = minimum(8, p.tilesM - group * 8);
+  int group = p.tilesM > 8 ? tile / (8 * p.tilesN) : 0, inGroup = tile - group * 8 * p.tilesN, height = min(8, p.tilesM - group * 8);
   int column = inGroup / height;
   m0 = (group * 8 + inGroup - column * height) * bm, n0 = column * bn;
 }
@@ -28,25 +28,25 @@ struct Slice {
 
 // copyColumns copies what tiles need of w: one thread.
 template <int BM, int BN, int STAGES> DEVICE void copyColumns(const Product &p, u64 map, u32 base, u32 full, u32 free) {
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
+  int slices = (p.slices1 + p.slices2) * max(p.taps, 1);
   Ring<STAGES> stage(1);
-  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+  for (int tile = blockIdxX(); tile < p.tiles; tile += gridDimX()) {
     int m0, n0;
     corner(p, tile, BM, BN, m0, n0);
     Slice at(p);
     for (int i = 0; i < slices; i++, at.next(p), stage.next()) {
-      awaitPhase(free + 8 * stage.at, stage.parity);
-      arriveExpecting(full + 8 * stage.at, BN * 128);
-      copyBox(base + stage.at * (BM + BN) * 128 + BM * 128, map, at.tap * p.channels + at.channel(p), n0, 0, full + 8 * stage.at);
+      mbarrier_wait_parity(free + 8 * stage.at, stage.parity);
+      mbarrier_arrive_expect_tx(full + 8 * stage.at, BN * 128);
+      tma_load_tile(base + stage.at * (BM + BN) * 128 + BM * 128, map, at.tap * p.channels + at.channel(p), n0, 0, full + 8 * stage.at);
     }
   }
 }
 
 // copyRows copies what they need of x and x2: another thread.
 template <int BM, int BN, int STAGES> DEVICE void copyRows(const Product &p, u64 maps, u32 base, u32 full, u32 free) {
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1);
+  int slices = (p.slices1 + p.slices2) * max(p.taps, 1);
   Ring<STAGES> stage(1);
-  for (int tile = blockX(); tile < p.tiles; tile += blocksX()) {
+  for (int tile = blockIdxX(); tile < p.tiles; tile += gridDimX()) {
     int m0, n0;
     corner(p, tile, BM, BN, m0, n0);
     int image = 0, y = 0, x = 0;
@@ -61,12 +61,12 @@ template <int BM, int BN, int STAGES> DEVICE void copyRows(const Product &p, u64
       int c = at.channel(p) - (second ? p.channels1 : 0);
       u64 map = second ? maps + sizeof(TensorMap) : maps;
       u32 to = base + stage.at * (BM + BN) * 128, counter = full + 8 * stage.at;
-      awaitPhase(free + 8 * stage.at, stage.parity);
-      arriveExpecting(counter, BM * 128);
+      mbarrier_wait_parity(free + 8 * stage.at, stage.parity);
+      mbarrier_arrive_expect_tx(counter, BM * 128);
       if (p.taps)
-        copyPixels(to, map, c, x, y, image, at.kx, at.ky, counter);
+        tma_load_im2col(to, map, c, x, y, image, at.kx, at.ky, counter);
       else
-        copyBox(to, map, c, m0, 0, counter);
+        tma_load_tile(to, map, c, m0, 0, counter);
     }
   }
 }
@@ -77,29 +77,29 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   // What is finished at a time is 64 rows and a number of columns that leaves registers for loads.
   constexpr int PIECES = BN > 160 ? 2 : 1, PIECE = BN / PIECES, SUMS = ROWS * BN / 2;
   // The swizzle is one of addresses, and no static shared memory is in front of what is aligned to 1024 bytes.
-  u32 base = sharedAddress(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
+  u32 base = cvta_to_shared(dynamicShared), full = base + STAGES * STAGE, free = full + 8 * STAGES, turns = free + 8 * STAGES;
   Staged<PIECE> staged{turns + 16 + warp() * Staged<PIECE>::SIZE};
-  int group = uniform(warp() >> 2);
-  if (thread() == 0) {
+  int group = warp_uniform(warp() >> 2);
+  if (threadIdxX() == 0) {
     for (int i = 0; i < STAGES; i++) {
-      counterBegins(full + 8 * i, 2);
-      counterBegins(free + 8 * i, ALTERNATE ? 4 : 8);  // the warps that multiply
+      mbarrier_init(full + 8 * i, 2);
+      mbarrier_init(free + 8 * i, ALTERNATE ? 4 : 8);  // the warps that multiply
     }
-    for (int i = 0; i < 2; i++) counterBegins(turns + 8 * i, 4);
-    countersBegun();
+    for (int i = 0; i < 2; i++) mbarrier_init(turns + 8 * i, 4);
+    fence_barrier_init();
   }
-  barrier();
+  syncthreads();
   if (group == 2) {
-    giveRegisters<40>();
-    int w = uniform(warp());
-    if (w == 8 && elected())
+    setmaxnreg_dec<40>();
+    int w = warp_uniform(warp());
+    if (w == 8 && elect_one())
       copyColumns<BM, BN, STAGES>(p, maps + 2 * sizeof(TensorMap), base, full, free);
-    else if (w == 9 && elected())
+    else if (w == 9 && elect_one())
       copyRows<BM, BN, STAGES>(p, maps, base, full, free);
     return;
   }
-  takeRegisters<232>();
-  int slices = (p.slices1 + p.slices2) * maximum(p.taps, 1), tile = blockX(), step = blocksX();
+  setmaxnreg_inc<232>();
+  int slices = (p.slices1 + p.slices2) * max(p.taps, 1), tile = blockIdxX(), step = gridDimX();
   u32 turn = group ^ 1;
   Ring<STAGES> stage(0);
   if (ALTERNATE) {
@@ -108,7 +108,7 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
   }
   bool speaks = lane() == 0;
   auto release = [&](u32 stage) {
-    if (speaks) arrive(free + 8 * stage);
+    if (speaks) mbarrier_arrive(free + 8 * stage);
   };
   float acc[SUMS];
 #pragma unroll
@@ -133,27 +133,27 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
     if (ALTERNATE) {  // while the other multiplies
       fetchRows(), settleRows();
       // Ahead of its turn, a warpgroup would take the end of an earlier phase of a stage for the one that it waits for.
-      awaitPhase(turns + 8 * group, turn);
+      mbarrier_wait_parity(turns + 8 * group, turn);
       turn ^= 1;
     }
     for (int s = 0; s < slices; s++) {
-      awaitPhase(full + 8 * stage.at, stage.parity);
+      mbarrier_wait_parity(full + 8 * stage.at, stage.parity);
       u32 a = base + stage.at * STAGE + (ALTERNATE ? 0 : group * ROWS * 8192), b = base + stage.at * STAGE + BM * 128;
-      groupBegins(acc);
+      wgmma_fence(acc);
 #pragma unroll
       for (int r = 0; r < ROWS; r++)
 #pragma unroll
-        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::multiply(acc + r * BN / 2, describe(a + r * 8192 + kk * 32), describe(b + kk * 32), kk ? 1 : s);
-      groupEnds();
+        for (int kk = 0; kk < 4; kk++) Wgmma<BN>::ss(acc + r * BN / 2, wgmma_desc(a + r * 8192 + kk * 32), wgmma_desc(b + kk * 32), kk ? 1 : s);
+      wgmma_commit();
       if (!ALTERNATE && s == 0) fetchRows();  // while the products are under way
-      if (ALTERNATE && s == slices - 1 && speaks) arrive(turns + 8 * (group ^ 1));
-      awaitGroups<1>();
+      if (ALTERNATE && s == slices - 1 && speaks) mbarrier_arrive(turns + 8 * (group ^ 1));
+      wgmma_wait<1>();
       if (s > 0) release(before);
       before = stage.at;
       stage.next();
     }
-    awaitGroups<0>();
-    settled(acc);
+    wgmma_wait<0>();
+    fence_operand(acc);
     release(before);
     if (ALTERNATE)
       stage.skip(slices);  // those of a tile that is the other's
@@ -177,9 +177,9 @@ template <int ROWS, int BN, int STAGES, bool ALTERNATE> DEVICE void product(cons
 }
 
 #define TILE(ROWS, BM, BN, STAGES) \
-  GLOBAL void THREADS(384, 1) tgemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, false>(p, MAPS(tgemm_##BM##x##BN, p)); }
+  GLOBAL void LAUNCH_BOUNDS(384, 1) tgemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, false>(p, TENSOR_MAPS(tgemm_##BM##x##BN, p)); }
 #define ALTERNATE(ROWS, BM, BN, STAGES) \
-  GLOBAL void THREADS(384, 1) agemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, true>(p, MAPS(agemm_##BM##x##BN, p)); }
+  GLOBAL void LAUNCH_BOUNDS(384, 1) agemm_##BM##x##BN(const Product p) { product<ROWS, BN, STAGES, true>(p, TENSOR_MAPS(agemm_##BM##x##BN, p)); }
 
 TILE(1, 128, 256, 4)
 TILE(1, 128, 160, 5)

@@ -11,22 +11,20 @@ struct Softmax {
   float factor;   // log2(e)/√size
 };
 
-struct __attribute__((aligned(8))) Two { u32 x, y; };
-
 // A block does a row and holds 16384 scores of it in registers, so that most rows are read once.
-GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
+GLOBAL void LAUNCH_BOUNDS(256, 2) softmax(const Softmax a) {
   SHARED static float part[8];
   constexpr int VECTORS = 16, CHUNK = VECTORS * 1024;
-  int t = thread();
-  const float *s = a.s + (i64)blockX() * a.pitchS;
-  u16 *p = a.p + (i64)blockX() * a.pitch;
+  int t = threadIdxX();
+  const float *s = a.s + (i64)blockIdxX() * a.pitchS;
+  u16 *p = a.p + (i64)blockIdxX() * a.pitch;
   float v[VECTORS][4], m = -1e30f, sum = 0.f;
   auto fetch = [&](int from) __attribute__((always_inline)) {
 #pragma unroll
     for (int k = 0; k < VECTORS; k++) {
       int i = from + k * 1024 + t * 4;
       if (i + 4 <= a.keys) {
-        Float4 f = *(const Float4 *)(s + i);
+        float4 f = *(const float4 *)(s + i);
         v[k][0] = f.x, v[k][1] = f.y, v[k][2] = f.z, v[k][3] = f.w;
         continue;
       }
@@ -39,14 +37,14 @@ GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
 #pragma unroll
     for (int k = 0; k < VECTORS; k++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) m = maximum(m, v[k][e]);
+      for (int e = 0; e < 4; e++) m = max(m, v[k][e]);
   }
   m = warpMax(m);
   if (lane() == 0) part[warp()] = m;
-  barrier();
+  syncthreads();
 #pragma unroll
-  for (int i = 0; i < 8; i++) m = maximum(m, part[i]);
-  barrier();
+  for (int i = 0; i < 8; i++) m = max(m, part[i]);
+  syncthreads();
   float base = m * a.factor;
   for (int from = 0; from < a.pitch; from += CHUNK) {
     if (a.pitch > CHUNK) fetch(from);
@@ -56,20 +54,20 @@ GLOBAL void THREADS(256, 2) softmax(const Softmax a) {
       u32 h[2];
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        float x = exp2Fast(__builtin_fmaf(v[k][2 * e], a.factor, -base)), y = exp2Fast(__builtin_fmaf(v[k][2 * e + 1], a.factor, -base));
-        h[e] = narrow2(x, y);
-        sum += widen((u16)h[e]) + widen((u16)(h[e] >> 16));
+        float x = ex2_approx(__builtin_fmaf(v[k][2 * e], a.factor, -base)), y = ex2_approx(__builtin_fmaf(v[k][2 * e + 1], a.factor, -base));
+        h[e] = floats2half2(x, y);
+        sum += half2float((u16)h[e]) + half2float((u16)(h[e] >> 16));
       }
-      if (i < a.pitch) *(Two *)(p + i) = Two{h[0], h[1]};
+      if (i < a.pitch) *(uint2 *)(p + i) = uint2{h[0], h[1]};
     }
   }
   sum = warpSum(sum);
   if (lane() == 0) part[warp()] = sum;
-  barrier();
+  syncthreads();
   if (t == 0) {
     float total = 0.f;
     for (int i = 0; i < 8; i++) total += part[i];
-    a.scale[blockX()] = reciprocal(total);
+    a.scale[blockIdxX()] = rcp_rn(total);
   }
 }
 
@@ -80,11 +78,11 @@ struct Transpose {
   int rows, columns, pitch, pitchOut;
 };
 
-GLOBAL void THREADS(256, 1) transpose(const Transpose a) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) transpose(const Transpose a) {
   SHARED static u16 tile[32][33];
-  int t = thread(), x = t & 31, y = t >> 5, r0 = blockX() * 32, c0 = blockY() * 32;
+  int t = threadIdxX(), x = t & 31, y = t >> 5, r0 = blockIdxX() * 32, c0 = blockIdxY() * 32;
   for (int i = y; i < 32; i += 8) tile[i][x] = r0 + i < a.rows && c0 + x < a.columns ? a.x[(i64)(r0 + i) * a.pitch + c0 + x] : 0;
-  barrier();
+  syncthreads();
   for (int i = y; i < 32; i += 8)
     if (c0 + i < a.columns && r0 + x < a.pitchOut) a.out[(i64)(c0 + i) * a.pitchOut + r0 + x] = tile[x][i];
 }
