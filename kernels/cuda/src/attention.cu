@@ -1,11 +1,12 @@
-// softmax(q·kᵀ/√d)·v for each head, never holding more of the scores than a block's tile. Head sizes up to 80 that are multiples of 8 run on the
-// tensor cores, larger ones as two products (softmax.cu), all others on the plain kernel.
+// softmax(q·kᵀ/√d)·v for each head, never holding more of the scores than a block's tile. Head sizes up to 80 that are
+// multiples of 8 run on the tensor cores, larger ones as two products (softmax.cu), all others on the plain kernel.
 #include "attention.cuh"
 
 extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 
-// flash: a block of 4 warps does 128 queries of one head of one sample, 32 a warp; keys and values come in tiles of 64, two of them in
-// flight. D is the head size rounded up to 16. Rows of shared memory are padded by 16 bytes, which keeps matrix loads free of conflicts.
+// flash: a block of 4 warps does 128 queries of one head of one sample, 32 a warp; keys and values come in tiles of 64,
+// two of them in flight. D is the head size rounded up to 16. Rows of shared memory are padded by 16 bytes, which keeps
+// matrix loads free of conflicts.
 template <int D> DEVICE void flash(const Attention &p) {
   constexpr int QUERIES = 128, KEYS = 64, NT = 128, PITCH = D + 8, CHUNKS = D / 8, KD = D / 16;
   constexpr int TILE = KEYS * PITCH;
@@ -195,7 +196,8 @@ FLASH(48)
 FLASH(64)
 FLASH(80)
 
-// plain: a block of 128 threads does one query of one head, a thread one key at a time for the scores and one channel at a time for the output.
+// plain: a block of 128 threads does one query of one head, a thread one key at a time for the scores and one channel
+// at a time for the output.
 GLOBAL void LAUNCH_BOUNDS(128, 1) attention_plain(const Attention p) {
   float *q = (float *)dynamicShared, *o = q + p.size, *weight = o + p.size, *part = weight + 128;
   int t = threadIdxX(), head = blockIdxY(), sample = blockIdxZ(), query = blockIdxX();

@@ -1,5 +1,6 @@
-// Flash attention for Hopper and heads of 64. One warpgroup copies tiles of queries, keys and values, the others do 64 queries each: while a warpgroup computes
-// the exponentials of one tile of scores, the matrix units compute its scores of the next one and its products with the values of the one before.
+// Flash attention for Hopper and heads of 64. One warpgroup copies tiles of queries, keys and values, the others do 64
+// queries each: while a warpgroup computes the exponentials of one tile of scores, the matrix units compute its scores
+// of the next one and its products with the values of the one before.
 #include "attention.cuh"
 #include "hopper.cuh"
 #include "pipeline.cuh"
@@ -24,7 +25,8 @@ struct Position {
   }
 };
 
-// rowsAt is a matrix descriptor but for its constants (hopper.cuh), and can be added to: 2 for 32 bytes. rows is the descriptor.
+// rowsAt is a matrix descriptor but for its constants (hopper.cuh), and can be added to: 2 for 32 bytes. rows is the
+// descriptor.
 DEVICE u32 rowsAt(u32 at) { return (u32)wgmma_desc(at); }
 DEVICE u64 rows(u32 rowsAt) { return (wgmma_desc(0) >> 32 << 32) | rowsAt; }
 
@@ -42,8 +44,8 @@ template <int N> DEVICE float best(const float *s) {
   return max(max(m[0], m[1]), max(m[2], m[3]));
 }
 
-// flash: GROUPS warpgroups that multiply, tiles of KEYS keys and values, STAGES of both and SLOTS of queries in flight, BLOCKS on a multiprocessor.
-// ONE: all keys lie in one tile. Only then may the mask be causal.
+// flash: GROUPS warpgroups that multiply, tiles of KEYS keys and values, STAGES of both and SLOTS of queries in flight,
+// BLOCKS on a multiprocessor. ONE: all keys lie in one tile. Only then may the mask be causal.
 template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEVICE void flash(const Flash &p, u64 maps) {
   // Stage n has keys n and values n-LAG, which are needed at the same time.
   constexpr int QUERIES = 64 * GROUPS, TILE = KEYS * 128, MAP = sizeof(TensorMap), LAG = ONE ? 0 : 2;
@@ -66,30 +68,30 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   if (group == GROUPS) {
     setmaxnreg_dec<FEW>();
     if (w != 4 * GROUPS || !elect_one()) return;
-    Ring<STAGES> stage(1);
-    Ring<SLOTS> slot(1);
+    PipelineState<STAGES> stage(1);
+    PipelineState<SLOTS> slot(1);
     for (int tile = blockIdxX(); tile < p.tiles; tile += gridDimX()) {
       Position at(p, tile, QUERIES);
-      mbarrier_wait_parity(queryFree + 8 * slot.at, slot.parity);
-      mbarrier_arrive_expect_tx(queryFull + 8 * slot.at, QUERIES * 128);
+      mbarrier_wait_parity(queryFree + 8 * slot.index, slot.phase);
+      mbarrier_arrive_expect_tx(queryFull + 8 * slot.index, QUERIES * 128);
       for (int g = 0; g < GROUPS; g++)
-        tma_load_tile(shared + (slot.at * GROUPS + g) * 8192, maps, at.head * 64, at.query + g * 64, at.sample, queryFull + 8 * slot.at);
-      slot.next();
+        tma_load_tile(shared + (slot.index * GROUPS + g) * 8192, maps, at.head * 64, at.query + g * 64, at.sample, queryFull + 8 * slot.index);
+      slot.advance();
       for (int n = 0; n < count + LAG; n++) {
-        u32 counter = full + 8 * stage.at, to = tiles + stage.at * 2 * TILE;
-        mbarrier_wait_parity(free + 8 * stage.at, stage.parity);
+        u32 counter = full + 8 * stage.index, to = tiles + stage.index * 2 * TILE;
+        mbarrier_wait_parity(free + 8 * stage.index, stage.phase);
         mbarrier_arrive_expect_tx(counter, ((n < count) + (n >= LAG)) * TILE);
         if (n < count) tma_load_tile(to, maps + MAP, at.head * 64, n * KEYS, at.sample, counter);
         if (n >= LAG) tma_load_tile(to + TILE, maps + 2 * MAP, at.head * 64, (n - LAG) * KEYS, at.sample, counter);
-        stage.next();
+        stage.advance();
       }
     }
     return;
   }
   setmaxnreg_inc<(REST < 240 ? REST : 240)>();
   if (!ONE && group == 1) named_barrier_arrive(1, 256);
-  Ring<STAGES> stage(0);
-  Ring<SLOTS> slot(0);
+  PipelineState<STAGES> stage(0);
+  PipelineState<SLOTS> slot(0);
   float o[32], even[KEYS / 2], odd[KEYS / 2];
   u32 a[KEYS / 16][4];
 #pragma unroll
@@ -98,32 +100,33 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
   for (int i = 0; i < KEYS / 2; i++) even[i] = odd[i] = 0.f;
   for (int tile = blockIdxX(); tile < p.tiles; tile += gridDimX()) {
     int n = 0;
-    u32 q = shared + (slot.at * GROUPS + group) * 8192;
+    u32 q = shared + (slot.index * GROUPS + group) * 8192;
     float base[2] = {0.f, 0.f}, sum[2] = {0.f, 0.f}, shrink[2];
     bool grown;
 
     auto awaitStage = [&](int ahead) __attribute__((always_inline)) {
-      Ring<STAGES> next = stage;
-      if (ahead) next.next();
-      mbarrier_wait_parity(full + 8 * next.at, next.parity);
+      PipelineState<STAGES> next = stage;
+      if (ahead) next.advance();
+      mbarrier_wait_parity(full + 8 * next.index, next.phase);
     };
     auto stageRead = [&]() __attribute__((always_inline)) {
-      if (l == 0) mbarrier_arrive(free + 8 * stage.at);
-      stage.next();
+      if (l == 0) mbarrier_arrive(free + 8 * stage.index);
+      stage.advance();
     };
     // Products begin between groupBegins and groupEnds; the stage that they read is given back after the wait for them.
     auto scores = [&](float(&s)[KEYS / 2]) __attribute__((always_inline)) {
-      u32 left = rowsAt(q), right = rowsAt(tiles + stage.at * 2 * TILE);
+      u32 left = rowsAt(q), right = rowsAt(tiles + stage.index * 2 * TILE);
 #pragma unroll
       for (int d = 0; d < 4; d++) Wgmma<KEYS>::ss(s, rows(left + d * 2), rows(right + d * 2), d);
     };
     auto products = [&](int keep) __attribute__((always_inline)) {
-      u32 right = rowsAt(tiles + stage.at * 2 * TILE + TILE);
+      u32 right = rowsAt(tiles + stage.index * 2 * TILE + TILE);
 #pragma unroll
       for (int j = 0; j < KEYS / 16; j++) Wgmma<64>::template rs<1>(o, a[j], rows(right + j * 128), j ? 1 : keep);
     };
-    // exponentials puts those of tile n in the place of its scores; the four lanes of a quad share a row. The two warpgroups take turns at it, after barriers 1
-    // and 2: side by side they would wait for the unit that computes exponentials, and then both have nothing for it.
+    // exponentials puts those of tile n in the place of its scores; the four lanes of a quad share a row. The two
+    // warpgroups take turns at it, after barriers 1 and 2: side by side they would wait for the unit that computes
+    // exponentials, and then both have nothing for it.
     auto exponentials = [&](float(&s)[KEYS / 2], bool last) __attribute__((always_inline)) {
       int k0 = n * KEYS;
       if (last && (k0 + KEYS > p.keys || p.causal)) {
@@ -166,7 +169,8 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       }
       sum[0] += part[0][0] + part[0][1];
       sum[1] += part[1][0] + part[1][1];
-      // Its branch keeps ptxas from moving most exponentials behind the wait for products, where the matrix units would have nothing to do.
+      // Its branch keeps ptxas from moving most exponentials behind the wait for products, where the matrix units would
+      // have nothing to do.
       if (!ONE) awaitStage(1);
       if (!ONE) named_barrier_arrive(2 - group, 256);
     };
@@ -227,7 +231,7 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       stageRead();
     };
 
-    mbarrier_wait_parity(queryFull + 8 * slot.at, slot.parity);
+    mbarrier_wait_parity(queryFull + 8 * slot.index, slot.phase);
     // The last tile's scores are always those in even: ptxas serializes products where two such ends meet.
     if (ONE || (count & 1)) {
       first(even);
@@ -240,8 +244,8 @@ template <int GROUPS, int KEYS, int STAGES, int SLOTS, int BLOCKS, bool ONE> DEV
       step(odd, even);
     }
     last(even);
-    if (l == 0) mbarrier_arrive(queryFree + 8 * slot.at);
-    slot.next();
+    if (l == 0) mbarrier_arrive(queryFree + 8 * slot.index);
+    slot.advance();
 
 #pragma unroll
     for (int h = 0; h < 2; h++) {

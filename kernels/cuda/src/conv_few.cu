@@ -1,5 +1,6 @@
-// 3×3 convolutions to at most eight channels, with which models end. A product would gather every pixel nine times, for tiles of which hardly a column is used;
-// here it comes to shared memory once, with its neighbours, and each tap multiplies it from another place.
+// 3×3 convolutions to at most eight channels, with which models end. A product would gather every pixel nine times, for
+// tiles of which hardly a column is used; here it comes to shared memory once, with its neighbours, and each tap
+// multiplies it from another place.
 #include "common.cuh"
 
 struct ConvFew {
@@ -12,8 +13,9 @@ struct ConvFew {
 
 extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 
-// conv_few: a block has 8 rows of 16 pixels of the output, of all channels; each of four warps has two rows. Slices of 64 channels, of the pixels with those around
-// them and of w, are two at a time in shared memory. Grid (tiles across, tiles down, image).
+// conv_few: a block has 8 rows of 16 pixels of the output, of all channels; each of four warps has two rows. Slices of
+// 64 channels, of the pixels with those around them and of w, are two at a time in shared memory. Grid (tiles across,
+// tiles down, image).
 GLOBAL void LAUNCH_BOUNDS(128, 3) conv_few(const ConvFew p) {
   constexpr int ACROSS = 16, DOWN = 8, WIDE = ACROSS + 2, PIXELS = WIDE * (DOWN + 2), ROWS = 9 * 8;  // of w in a slice: eight columns of each tap
   constexpr int PITCH = 64 * 2 + 16, STAGE = (PIXELS + ROWS) * PITCH;                                  // padded: matrix loads are free of conflicts
@@ -45,7 +47,8 @@ GLOBAL void LAUNCH_BOUNDS(128, 3) conv_few(const ConvFew p) {
     copy(slice + 1);
     cp_async_wait<1>();
     syncthreads();
-    // A lane gives pixel l%16 of a row and half l/16 of a depth of 16 of the left factor; of the right one, column l%8 and quarter l/8 of a depth of 32.
+    // A lane gives pixel l%16 of a row and half l/16 of a depth of 16 of the left factor; of the right one, column l%8
+    // and quarter l/8 of a depth of 32.
     u32 stage = shared + (slice & 1) * STAGE, left = stage + (warp() * 2 * WIDE + (l & 15)) * PITCH + (l >> 4) * 16;
     u32 right = stage + (PIXELS + (l & 7)) * PITCH + (l >> 3) * 16;
 #pragma clang loop unroll(disable)

@@ -1,4 +1,5 @@
-// What surrounds the model in a step, in float32 whatever the storage type: embeddings of numbers, guidance, the solver.
+// What surrounds the model in a step, in float32 whatever the storage type: embeddings of numbers, guidance, the
+// solver.
 #include "common.cuh"
 
 struct Sinusoid {
@@ -41,8 +42,8 @@ struct Project {
   int start[MOST_PARTS + 1];  // first column of each part, and N
 };
 
-// project is linear layers side by side of at most 8 rows: w [N][K] has one layer's rows after another's; out is [M][columns] of one part after another. A
-// warp takes a column.
+// project is linear layers side by side of at most 8 rows: w [N][K] has one layer's rows after another's; out is
+// [M][columns] of one part after another. A warp takes a column.
 GLOBAL void LAUNCH_BOUNDS(256, 4) project(const Project p) {
   constexpr int ROWS = 8, FLIGHT = 5;
   int n = blockIdxX() * 8 + warp();
@@ -144,8 +145,8 @@ struct Solver {
   int historyType[MOST_HISTORY], outType[1 + MOST_HISTORY];
 };
 
-// solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves its operand unread;
-// NaN passes the clamp.
+// solver reads every operand of an element before it writes one, since outputs may be inputs. A zero coefficient leaves
+// its operand unread; NaN passes the clamp.
 GLOBAL void LAUNCH_BOUNDS(256, 1) solver(const Solver p) {
   const float *f = p.coefficients;
   float a = f[0], b = f[1], clip = f[2];

@@ -1,5 +1,6 @@
-// Element by element: activations, sums, joins, pixels, resizing, rows chosen by number, and moves between storage types. Kernels that end in 8 take eight
-// channels a thread, for channel counts that are multiples of 8. Each walks its elements with a stride of the whole grid.
+// Element by element: activations, sums, joins, pixels, resizing, rows chosen by number, and moves between storage
+// types. Kernels that end in 8 take eight channels a thread, for channel counts that are multiples of 8. Each walks its
+// elements with a stride of the whole grid.
 #include "common.cuh"
 
 // Map is y[i] from x[i] and perhaps y2: n elements of out, C its last axis.
@@ -93,7 +94,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) concat_8(const Map p) {
   joinAll<8>(p);
 }
 
-// pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes at a time.
+// pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes
+// at a time.
 GLOBAL void LAUNCH_BOUNDS(256, 1) pad(const Map p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     i64 row = i / p.C2;
@@ -102,8 +104,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) pad(const Map p) {
   }
 }
 
-// A picture's values to bytes, and back: a thread a pixel, red, green and blue of three channels, alpha beside them in the bytes. Every operation rounds as
-// float32 does, fused or not: halves and doubles are exact.
+// A picture's values to bytes, and back: a thread a pixel, red, green and blue of three channels, alpha beside them in
+// the bytes. Every operation rounds as float32 does, fused or not: halves and doubles are exact.
 GLOBAL void LAUNCH_BOUNDS(256, 1) to_pixels(const Map p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     u32 pixel = 255u << 24;
@@ -173,7 +175,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) gather(const Rows p) {
   }
 }
 
-// finite writes 1 to both flags, that of the run and that of all runs, where an element is NaN or infinite. Any number of threads may write the same 1.
+// finite writes 1 to both flags, that of the run and that of all runs, where an element is NaN or infinite. Any number
+// of threads may write the same 1.
 struct Finite {
   const void *x;
   int *flags;

@@ -26,7 +26,8 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void produc
     if (s < slices) loader.load(s);
     cp_async_commit();
   }
-  // What of the next depth of 16 is multiplied first is on its way to registers while this one is multiplied, from one slice to the next too.
+  // What of the next depth of 16 is multiplied first is on its way to registers while this one is multiplied, from one
+  // slice to the next too.
   u32 fa[2][MT][4], fb[NP][4];
   auto fetchA = [&](int into, int stage, int kk) {
 #pragma unroll
@@ -98,7 +99,8 @@ TILE(128, 64, 64, 3, 2, 2, 2)
 TILE(64, 160, 32, 5, 2, 2, 2)
 TILE(64, 64, 64, 3, 2, 2, 3)
 
-// skinny is the product of at most 8 rows with a matrix, no GEGLU: a warp for each column, so that the matrix is read once at the speed of memory.
+// skinny is the product of at most 8 rows with a matrix, no GEGLU: a warp for each column, so that the matrix is read
+// once at the speed of memory.
 GLOBAL void LAUNCH_BOUNDS(256, 2) skinny(const Gemm p) {
   constexpr int ROWS = 8;
   int n = blockIdxX() * 8 + warp();

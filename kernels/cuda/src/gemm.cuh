@@ -1,7 +1,8 @@
 // What the product kernels of both families share: parameters, the gathering loads and the end of a tile.
 //
-// Matrix products and NHWC convolutions as one implicit product: row m of A is the receptive field of output pixel m, gathered while it is
-// loaded, and B is the packed weight [N][taps][C1+C2]. Zero rows and columns of tiles cost arithmetic, never memory access.
+// Matrix products and NHWC convolutions as one implicit product: row m of A is the receptive field of output pixel m,
+// gathered while it is loaded, and B is the packed weight [N][taps][C1+C2]. Zero rows and columns of tiles cost
+// arithmetic, never memory access.
 #pragma once
 
 #include "common.cuh"
@@ -48,7 +49,8 @@ DEVICE void finishOne(const Gemm &p, float sum, float gate, int m, int col, int 
   store(p.out, o, p.outType, v);
 }
 
-// finishPart turns eight sums of one row into the outputs that there are, one by one: where a row ends, and where rows are not aligned.
+// finishPart turns eight sums of one row into the outputs that there are, one by one: where a row ends, and where rows
+// are not aligned.
 DEVICE void finishPart(const Gemm &p, const float *sums, int m, int col, int image) {
   int count = min(8, p.columns - col);
   for (int i = 0; i < count; i++) finishOne(p, sums[i], p.act == GEGLU ? sums[8 + i] : 0.f, m, col + i, image);
@@ -82,7 +84,8 @@ DEVICE void finishWhole(const Gemm &p, const float *sums, const float *residual,
   store8(p.out, (i64)m * p.pitchOut + col, p.outType, v);
 }
 
-// Loader copies slices of BK of the tile's operands to shared memory, NT threads together: A's rows gathered, B's as they lie.
+// Loader copies slices of BK of the tile's operands to shared memory, NT threads together: A's rows gathered, B's as
+// they lie.
 template <int BM, int BN, int BK, int NT> struct Loader {
   static constexpr int CHUNKS = BK / 8, PASS = NT / CHUNKS;
   static constexpr int PA = (BM + PASS - 1) / PASS, PB = (BN + PASS - 1) / PASS;
@@ -162,15 +165,17 @@ template <int BM, int BN, int BK, int NT> struct Loader {
   }
 };
 
-// corner is where the tile of this block begins. Tiles come in groups of eight rows of tiles, so that the blocks running at once share both operands in cache.
+// corner is where the tile of this block begins. Tiles come in groups of eight rows of tiles, so that the blocks
+// running at once share both operands in cache.
 template <int BM, int BN> DEVICE void corner(const Gemm &p, int &m0, int &n0) {
   int group = blockIdxX() / (8 * p.tilesN), inGroup = blockIdxX() % (8 * p.tilesN);
   int height = min(8, p.tilesM - group * 8);
   m0 = (group * 8 + inGroup % height) * BM, n0 = inGroup / height * BN;
 }
 
-// finishTile turns the sums of a tile, rows of BN+8 in shared memory, into outputs: eight neighbouring columns a thread. The residuals of several
-// are loaded before the first is needed: nothing else of the block hides their way from memory.
+// finishTile turns the sums of a tile, rows of BN+8 in shared memory, into outputs: eight neighbouring columns a
+// thread. The residuals of several are loaded before the first is needed: nothing else of the block hides their way
+// from memory.
 template <int BM, int BN, int NT> DEVICE void finishTile(const Gemm &p, const float *sums, int m0, int n0) {
   constexpr int BATCH = 4;
   int vectors = p.act == GEGLU ? BN / 16 : BN / 8, step = p.act == GEGLU ? 16 : 8;

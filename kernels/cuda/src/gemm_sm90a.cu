@@ -2,7 +2,8 @@
 #include "gemm.cuh"
 #include "hopper.cuh"
 
-// product computes one tile of 64·GROUPS by BN. The copies run STAGES−2 slices ahead: the slice before the one that is multiplied may still be read.
+// product computes one tile of 64·GROUPS by BN. The copies run STAGES−2 slices ahead: the slice before the one that is
+// multiplied may still be read.
 template <int GROUPS, int BN, int STAGES> DEVICE void product(const Gemm &p) {
   constexpr int BM = 64 * GROUPS, BK = 64, NT = 128 * GROUPS, STAGE = Loader<BM, BN, BK, NT>::STAGE;
   u32 base = (cvta_to_shared(dynamicShared) + 1023) & ~1023u;  // the swizzle is one of addresses

@@ -1,7 +1,8 @@
 // Group and layer norm in float32.
 #include "norm.cuh"
 
-// moments makes mean and 1/σ of groups from the sums of their chunks, LANES neighbouring lanes a group, the same in each of them; all 32 lanes of a warp call it.
+// moments makes mean and 1/σ of groups from the sums of their chunks, LANES neighbouring lanes a group, the same in
+// each of them; all 32 lanes of a warp call it.
 template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int group, float *mean, float *inverse) {
   const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
   float pivot = p.totals ? 0.f : groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
@@ -42,7 +43,8 @@ template <bool WIDE> DEVICE void groupSums(const GroupNorm &p) {
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
 
-// group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid (chunk, group, sample).
+// group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid
+// (chunk, group, sample).
 GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
   int sample = blockIdxZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockIdxY() * pairs, rows = p.pixels / 64;
   int each = (rows + gridDimX() - 1) / gridDimX(), from = blockIdxX() * each, to = min(from + each, rows);
@@ -68,8 +70,8 @@ GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
   }
 }
 
-// groupScale goes up the pixels that groupSums went down, for what is left of them in the second-level cache. Dynamic shared memory holds mean
-// and 1/σ of the slab's groups.
+// groupScale goes up the pixels that groupSums went down, for what is left of them in the second-level cache. Dynamic
+// shared memory holds mean and 1/σ of the slab's groups.
 template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
   constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
   Walk<WIDE> w(p);
@@ -103,8 +105,8 @@ template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
 
-// groupNormWhole has all pixels of a 16-bit slab in the registers of one block, at most V loads a thread: an image is read once, by one kernel. Dynamic shared memory
-// is groupTotals' area and totals.
+// groupNormWhole has all pixels of a 16-bit slab in the registers of one block, at most V loads a thread: an image is
+// read once, by one kernel. Dynamic shared memory is groupTotals' area and totals.
 template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
   float *area = (float *)dynamicShared, *totals = area + 4 * (blockDimX() + p.across);
   Walk<false> w(p);
@@ -134,7 +136,8 @@ GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_4(const GroupNorm p) { groupNormWho
 GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_7(const GroupNorm p) { groupNormWhole<7>(p); }
 GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14>(p); }
 
-// group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk, groups/8, sample).
+// group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk,
+// groups/8, sample).
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
   int group = blockIdxY() * 8 + warp(), sample = blockIdxZ(), l = lane(), from, to;
   if (group >= p.groups) return;
@@ -160,7 +163,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
   }
 }
 
-// group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and 1/σ of every group.
+// group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and
+// 1/σ of every group.
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_apply(const GroupNorm p) {
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
   int t = threadIdxX(), sample = blockIdxZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
@@ -191,7 +195,8 @@ struct LayerNorm {
   float eps;
 };
 
-// layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them from the first-level cache.
+// layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them
+// from the first-level cache.
 GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
   int row = blockIdxX() * 8 + warp();
   if (row >= p.rows) return;
@@ -209,8 +214,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
     store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
 }
 
-// layerNormRows keeps ROWS rows, of 16 bits or WIDE, of at most 256·V channels, a multiple of 8, in the registers of a warp, and the factors too, which are
-// loaded once for all of them; four warps a block.
+// layerNormRows keeps ROWS rows, of 16 bits or WIDE, of at most 256·V channels, a multiple of 8, in the registers of a
+// warp, and the factors too, which are loaded once for all of them; four warps a block.
 template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm &p) {
   int row = (blockIdxX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
@@ -279,7 +284,8 @@ struct Fold {
   int rows, K;                       // K is a multiple of 8
 };
 
-// fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias adds to its result: a warp a row.
+// fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias
+// adds to its result: a warp a row.
 GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
   int n = blockIdxX() * 8 + warp();
   if (n >= p.rows) return;

@@ -1,5 +1,5 @@
-// What the group norm kernels share. Sums are taken about a value of the group itself, so that a mean far from zero costs no digits, and in an order that
-// does not depend on timing.
+// What the group norm kernels share. Sums are taken about a value of the group itself, so that a mean far from zero
+// costs no digits, and in an order that does not depend on timing.
 #pragma once
 
 #include "common.cuh"
@@ -29,9 +29,9 @@ DEVICE void pixelsOf(const GroupNorm &p, int *from, int *to) {
   *to = *from + each + (blockIdxX() < more ? 1 : 0);
 }
 
-// Walk is how all but the general kernels go over images, of 16 bits or, if WIDE, of either storage type: a thread keeps to eight channels, which are of one
-// group or of two, and steps over the pixels of its block, FLIGHT loads on their way at any time, since nothing else hides how long they take. Grid (chunk
-// of pixels, slab of channels, sample).
+// Walk is how all but the general kernels go over images, of 16 bits or, if WIDE, of either storage type: a thread
+// keeps to eight channels, which are of one group or of two, and steps over the pixels of its block, FLIGHT loads on
+// their way at any time, since nothing else hides how long they take. Grid (chunk of pixels, slab of channels, sample).
 template <bool WIDE> struct Walk {
   static constexpr int FLIGHT = WIDE ? 4 : 8;
   int column, row, down, c;  // of the slab's vectors; c is the first channel
@@ -87,8 +87,8 @@ struct Sums {
   }
 };
 
-// groupTotals adds up the sums of a block by group: out [group of the slab][2], which all threads may read after it. area has room for 4 numbers of each
-// thread and 4 of each column.
+// groupTotals adds up the sums of a block by group: out [group of the slab][2], which all threads may read after it.
+// area has room for 4 numbers of each thread and 4 of each column.
 template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE> &w, const Sums &sums, float *area, float *out) {
   int T = blockDimX();
   float *columns = area + 4 * T;
@@ -121,7 +121,8 @@ template <bool WIDE> DEVICE void groupTotals(const GroupNorm &p, const Walk<WIDE
   syncthreads();
 }
 
-// Factors make eight normalised channels of a thread: of 16-bit operands, which have no digits to lose by it, by one multiplication and one addition.
+// Factors make eight normalised channels of a thread: of 16-bit operands, which have no digits to lose by it, by one
+// multiplication and one addition.
 template <bool WIDE> struct Factors {
   float f[8], b[8], m[2];  // m: the means of both groups
   DEVICE_MEMBER void read(const GroupNorm &p, int c) {

@@ -19,8 +19,8 @@ DEVICE float rawElement(const void *p, i64 i, int from) {
   return fp16ToFloat(h);
 }
 
-// pack puts the channel last and fills channels up to P1 and P2 with zeros. GEGLU's rows alternate in eights, value then gate, so that both of
-// an output lie in one tile.
+// pack puts the channel last and fills channels up to P1 and P2 with zeros. GEGLU's rows alternate in eights, value
+// then gate, so that both of an output lie in one tile.
 GLOBAL void LAUNCH_BOUNDS(256, 1) pack(const Pack p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     if (p.toFloat) {

@@ -7,17 +7,18 @@
 // TensorMap is CUtensorMap, the descriptor of a tensor that TMA loads from.
 struct __attribute__((aligned(64))) TensorMap { u64 words[16]; };
 
-// Ring is a place in a ring of stages and the parity of the round.
-template <int SIZE> struct Ring {
-  u32 at = 0, parity;
-  DEVICE_MEMBER explicit Ring(u32 parity) : parity(parity) {}
-  DEVICE_MEMBER void next() {
-    if (++at == SIZE) at = 0, parity ^= 1;
+// PipelineState is the index of a stage in a circular buffer and the phase parity of its mbarriers, as in CUTLASS. A
+// consumer begins with phase 0, a producer with 1: all stages are empty.
+template <int STAGES> struct PipelineState {
+  u32 index = 0, phase;
+  DEVICE_MEMBER explicit PipelineState(u32 phase) : phase(phase) {}
+  DEVICE_MEMBER void advance() {
+    if (++index == STAGES) index = 0, phase ^= 1;
   }
-  DEVICE_MEMBER void skip(u32 stages) {
-    at += stages;
-    parity ^= at / SIZE & 1;
-    at %= SIZE;
+  DEVICE_MEMBER void advance(u32 stages) {
+    index += stages;
+    phase ^= index / STAGES & 1;
+    index %= STAGES;
   }
 };
 

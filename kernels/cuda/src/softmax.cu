@@ -1,8 +1,8 @@
 // What attention with large heads needs around its two products.
 #include "common.cuh"
 
-// softmax: row by row p = exp(s − max), unnormalised so that none is lost below the smallest 16-bit number, and 1/Σp of the rounded p for the
-// product that follows. Columns from keys to pitch become zero.
+// softmax: row by row p = exp(s − max), unnormalised so that none is lost below the smallest 16-bit number, and 1/Σp of
+// the rounded p for the product that follows. Columns from keys to pitch become zero.
 struct Softmax {
   const float *s;
   u16 *p;
