@@ -1,53 +1,53 @@
-// softmax(q·kᵀ/√d)·v for each head, never holding more of the scores than a block's tile. Head sizes up to 80 that are
-// multiples of 8 run on the tensor cores, larger ones as two products (softmax.cu), all others on the plain kernel.
+// softmax(q·kᵀ/√d)·v for each head. Head sizes up to 80 that are multiples of 8 run as flash attention on the tensor
+// cores, larger ones unfused as two GEMMs (softmax.cu), all others on the scalar kernel attention_plain.
 #include "attention.cuh"
 
 extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 
-// flash: a block of 4 warps does 128 queries of one head of one sample, 32 a warp; keys and values come in tiles of 64,
-// two of them in flight. D is the head size rounded up to 16. Rows of shared memory are padded by 16 bytes, which keeps
-// matrix loads free of conflicts.
+// flash: flash attention of one head. A block of 4 warps has 128 queries, 32 a warp; tiles of 64 keys and values are
+// double-buffered. D is the head size rounded up to 16. Rows of shared memory are padded by 16 bytes, so that ldmatrix
+// has no bank conflicts.
 template <int D> DEVICE void flash(const Attention &p) {
   constexpr int QUERIES = 128, KEYS = 64, NT = 128, PITCH = D + 8, CHUNKS = D / 8, KD = D / 16;
   constexpr int TILE = KEYS * PITCH;
   int t = threadIdxX(), l = lane(), w = warp(), head = blockIdxY(), sample = blockIdxZ();
   int q0 = blockIdxX() * QUERIES;
   u32 shared = cvta_to_shared(dynamicShared), tiles = shared + QUERIES * PITCH * 2;
-  const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitchQ + head * p.size;
-  const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitchK + head * p.size;
-  const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitchV + head * p.size;
+  const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitchQ + head * p.headDim;
+  const u16 *keys = (const u16 *)p.k + ((i64)sample * p.keys) * p.pitchK + head * p.headDim;
+  const u16 *values = (const u16 *)p.v + ((i64)sample * p.keys) * p.pitchV + head * p.headDim;
 
-  auto copyRows = [&](u32 dst, const u16 *src, int pitch, int from, int limit, int rows) __attribute__((always_inline)) {
+  auto loadRows = [&](u32 dst, const u16 *src, int pitch, int from, int limit, int rows) __attribute__((always_inline)) {
     for (int i = t; i < rows * CHUNKS; i += NT) {
       int r = i / CHUNKS, c = (i - r * CHUNKS) * 8;
-      bool ok = from + r < limit && c < p.size;
+      bool ok = from + r < limit && c < p.headDim;
       cp_async_zfill(dst + (r * PITCH + c) * 2, ok ? src + (i64)(from + r) * pitch + c : src, ok);
     }
   };
   int last = p.causal ? min(p.keys, q0 + QUERIES) : p.keys, count = (last + KEYS - 1) / KEYS;
-  copyRows(shared, q, p.pitchQ, q0, p.queries, QUERIES);
-  copyRows(tiles, keys, p.pitchK, 0, p.keys, KEYS);
-  copyRows(tiles + TILE * 2, values, p.pitchV, 0, p.keys, KEYS);
+  loadRows(shared, q, p.pitchQ, q0, p.queries, QUERIES);
+  loadRows(tiles, keys, p.pitchK, 0, p.keys, KEYS);
+  loadRows(tiles + TILE * 2, values, p.pitchV, 0, p.keys, KEYS);
   cp_async_commit();
 
   u32 fq[2][KD][4];
-  float o[2][D / 8][4], base[2][2], sum[2][2];
+  float o[2][D / 8][4], rowMax[2][2], rowSum[2][2];
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
     for (int j = 0; j < D / 8; j++)
 #pragma unroll
       for (int e = 0; e < 4; e++) o[i][j][e] = 0.f;
-    base[i][0] = base[i][1] = 0.f;
-    sum[i][0] = sum[i][1] = 0.f;
+    rowMax[i][0] = rowMax[i][1] = 0.f;
+    rowSum[i][0] = rowSum[i][1] = 0.f;
   }
   for (int n = 0; n < count; n++) {
     cp_async_wait<0>();
-    syncthreads();  // tile n has arrived, and nobody reads the other buffer any more
+    syncthreads();  // tile n has arrived, and no thread reads the other buffer
     if (n + 1 < count) {
       u32 dst = tiles + ((n + 1) & 1) * TILE * 4;
-      copyRows(dst, keys, p.pitchK, (n + 1) * KEYS, p.keys, KEYS);
-      copyRows(dst + TILE * 2, values, p.pitchV, (n + 1) * KEYS, p.keys, KEYS);
+      loadRows(dst, keys, p.pitchK, (n + 1) * KEYS, p.keys, KEYS);
+      loadRows(dst + TILE * 2, values, p.pitchV, (n + 1) * KEYS, p.keys, KEYS);
     }
     cp_async_commit();
     if (n == 0) {
@@ -88,9 +88,9 @@ template <int D> DEVICE void flash(const Attention &p) {
             if (column >= p.keys || (p.causal && column > row)) s[i][j][e] = -__builtin_inff();
           }
     }
-    // The exponentials and their sum; the four lanes of a quad share a row.
-    float most[2][2];
-    bool grown = n == 0;
+    // Online softmax. The four lanes of a quad share a row.
+    float tileMax[2][2];
+    bool rescale = n == 0;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -99,30 +99,30 @@ template <int D> DEVICE void flash(const Attention &p) {
 #pragma unroll
         for (int j = 0; j < KEYS / 8; j++) {
           float *x = s[i][j] + 2 * h;
-          x[0] = __builtin_fmaf(x[0], p.scale, -base[i][h]);
-          x[1] = __builtin_fmaf(x[1], p.scale, -base[i][h]);
+          x[0] = __builtin_fmaf(x[0], p.scale, -rowMax[i][h]);
+          x[1] = __builtin_fmaf(x[1], p.scale, -rowMax[i][h]);
           m = max(m, max(x[0], x[1]));
         }
         m = max(m, shfl_xor(m, 1));
-        most[i][h] = max(m, shfl_xor(m, 2));
-        grown |= !(most[i][h] <= LAZY);
+        tileMax[i][h] = max(m, shfl_xor(m, 2));
+        rescale |= !(tileMax[i][h] <= RESCALE_THRESHOLD);
       }
-    if (any_sync(grown)) {
+    if (any_sync(rescale)) {
 #pragma unroll
       for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float shrink, by = follow(most[i][h], n == 0, base[i][h], shrink);
-          sum[i][h] *= shrink;
+          float scaleO, delta = onlineSoftmaxUpdate(tileMax[i][h], n == 0, rowMax[i][h], scaleO);
+          rowSum[i][h] *= scaleO;
 #pragma unroll
           for (int j = 0; j < D / 8; j++) {
-            o[i][j][2 * h] *= shrink;
-            o[i][j][2 * h + 1] *= shrink;
+            o[i][j][2 * h] *= scaleO;
+            o[i][j][2 * h + 1] *= scaleO;
           }
 #pragma unroll
           for (int j = 0; j < KEYS / 8; j++) {
-            s[i][j][2 * h] -= by;
-            s[i][j][2 * h + 1] -= by;
+            s[i][j][2 * h] -= delta;
+            s[i][j][2 * h + 1] -= delta;
           }
         }
     }
@@ -139,7 +139,7 @@ template <int D> DEVICE void flash(const Attention &p) {
             s[i][j][2 * h + e] = f;
             total += f;
           }
-        sum[i][h] += total;
+        rowSum[i][h] += total;
       }
 #pragma unroll
     for (int j = 0; j < KEYS / 16; j++) {
@@ -167,16 +167,16 @@ template <int D> DEVICE void flash(const Attention &p) {
   for (int i = 0; i < 2; i++)
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float total = sum[i][h];
+      float total = rowSum[i][h];
       total += shfl_xor(total, 1);
       total += shfl_xor(total, 2);
       float f = rcp_rn(total);
       int row = q0 + w * 32 + i * 16 + (l >> 2) + h * 8;
       if (row >= p.queries) continue;
-      i64 at = ((i64)sample * p.queries + row) * p.pitchOut + head * p.size + (l & 3) * 2;
+      i64 at = ((i64)sample * p.queries + row) * p.pitchOut + head * p.headDim + (l & 3) * 2;
 #pragma unroll
       for (int j = 0; j < D / 8; j++) {
-        if (j * 8 >= p.size) continue;
+        if (j * 8 >= p.headDim) continue;
         float a = o[i][j][2 * h] * f, b = o[i][j][2 * h + 1] * f;
         if (p.outType == F32) {
           ((float *)p.out)[at + j * 8] = a;
@@ -196,45 +196,45 @@ FLASH(48)
 FLASH(64)
 FLASH(80)
 
-// plain: a block of 128 threads does one query of one head, a thread one key at a time for the scores and one channel
-// at a time for the output.
+// attention_plain is for any head size and storage type. A block of 128 threads has one query of one head; a thread
+// computes one score at a time, then one channel of the output at a time.
 GLOBAL void LAUNCH_BOUNDS(128, 1) attention_plain(const Attention p) {
-  float *q = (float *)dynamicShared, *o = q + p.size, *weight = o + p.size, *part = weight + 128;
+  float *q = (float *)dynamicShared, *o = q + p.headDim, *weight = o + p.headDim, *part = weight + 128;
   int t = threadIdxX(), head = blockIdxY(), sample = blockIdxZ(), query = blockIdxX();
   i64 row = (i64)sample * p.queries + query;
-  for (int d = t; d < p.size; d += 128) q[d] = load(p.q, row * p.pitchQ + head * p.size + d, p.qType), o[d] = 0.f;
+  for (int d = t; d < p.headDim; d += 128) q[d] = load(p.q, row * p.pitchQ + head * p.headDim + d, p.qType), o[d] = 0.f;
   syncthreads();
   int last = p.causal ? query + 1 : p.keys;
-  float top = -1e30f, sum = 0.f;
+  float top = -1e30f, rowSum = 0.f;
   for (int k0 = 0; k0 < last; k0 += 128) {
     int key = k0 + t;
     float s = -__builtin_inff();
-    i64 first = ((i64)sample * p.keys + key) * p.pitchK + head * p.size;
+    i64 first = ((i64)sample * p.keys + key) * p.pitchK + head * p.headDim;
     if (key < last) {
       s = 0.f;
-      for (int d = 0; d < p.size; d++) s += q[d] * load(p.k, first + d, p.kType);
+      for (int d = 0; d < p.headDim; d++) s += q[d] * load(p.k, first + d, p.kType);
     }
     float m = warpMax(s);
     if (lane() == 0) part[warp()] = m;
     syncthreads();
     m = max(top, max(max(part[0], part[1]), max(part[2], part[3])));
-    float f = ex2_approx((s - m) * p.scale), shrink = ex2_approx((top - m) * p.scale);
+    float f = ex2_approx((s - m) * p.scale), scaleO = ex2_approx((top - m) * p.scale);
     weight[t] = f;
     f = warpSum(f);
     syncthreads();
     if (lane() == 0) part[warp()] = f;
     syncthreads();
-    sum = sum * shrink + ((part[0] + part[1]) + (part[2] + part[3]));
+    rowSum = rowSum * scaleO + ((part[0] + part[1]) + (part[2] + part[3]));
     top = m;
     int count = min(128, last - k0);
-    for (int d = t; d < p.size; d += 128) {
-      float y = o[d] * shrink;
-      i64 at = ((i64)sample * p.keys + k0) * p.pitchV + head * p.size + d;
+    for (int d = t; d < p.headDim; d += 128) {
+      float y = o[d] * scaleO;
+      i64 at = ((i64)sample * p.keys + k0) * p.pitchV + head * p.headDim + d;
       for (int j = 0; j < count; j++) y += weight[j] * load(p.v, at + (i64)j * p.pitchV, p.vType);
       o[d] = y;
     }
     syncthreads();
   }
-  float f = rcp_rn(sum);
-  for (int d = t; d < p.size; d += 128) store(p.out, row * p.pitchOut + head * p.size + d, p.outType, o[d] * f);
+  float f = rcp_rn(rowSum);
+  for (int d = t; d < p.headDim; d += 128) store(p.out, row * p.pitchOut + head * p.headDim + d, p.outType, o[d] * f);
 }

@@ -6,24 +6,24 @@
 struct Attention {
   const void *q, *k, *v;
   void *out;
-  int queries, keys, heads, size;              // size: of a head
+  int queries, keys, heads, headDim;
   int pitchQ, pitchK, pitchV, pitchOut;        // elements from token to token
   int causal, outType;
-  int qType, kType, vType;                     // of the plain kernel; HALF elsewhere
-  float scale;                                 // log2(e)/√size
+  int qType, kType, vType;                     // of attention_plain; HALF elsewhere
+  float scale;                                 // log2(e)/√headDim
 };
 
-// Exponentials are 2^(scale·s − base) in one multiplication and addition, base the largest scaled score of a row in its
-// first tile. It follows larger ones of later tiles only when they have left it behind by LAZY powers of two: in
-// floating point exponentials have as many digits whatever the base, sums of them are far from overflowing, and what
-// was summed up before need not be multiplied in nearly every tile.
-constexpr float LAZY = 8.f;
+// Online softmax with lazy rescaling. P is 2^(scale·s − rowMax), one fma and one exponential an element. rowMax is the
+// largest scaled score of the row's first tile; a later tile raises it only if its largest score exceeds it by more
+// than RESCALE_THRESHOLD powers of two. Floating point keeps the precision whatever the reference is, the row sum stays
+// far from overflow, and most tiles need not rescale O.
+constexpr float RESCALE_THRESHOLD = 8.f;
 
-// follow has the base of a row follow the largest score of a tile, most above it, and returns by how much; what was
-// summed up before is to be multiplied by shrink.
-DEVICE float follow(float most, bool first, float &base, float &shrink) {
-  float by = first ? most : max(most, 0.f);
-  base += by;
-  shrink = first ? 1.f : ex2_approx(-by);
-  return by;
+// onlineSoftmaxUpdate raises a row's rowMax to the largest score of a tile, tileMax above it, and returns the
+// difference. The row's sum and accumulators of O must be multiplied by scaleO.
+DEVICE float onlineSoftmaxUpdate(float tileMax, bool first, float &rowMax, float &scaleO) {
+  float delta = first ? tileMax : max(tileMax, 0.f);
+  rowMax += delta;
+  scaleO = first ? 1.f : ex2_approx(-delta);
+  return delta;
 }
