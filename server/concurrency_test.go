@@ -167,12 +167,12 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// A turn that comes while its owner gives up is passed on.
-func TestTurnNobodyWants(t *testing.T) {
+// A worker that is assigned to a request which gives up at that moment goes to the next.
+func TestSlotOfCancelledRequest(t *testing.T) {
 	for range 200 {
-		q := queue{places: 1, workers: 1}
-		q.join(0)
-		worker, err := q.enter(t.Context())
+		q := queue{capacity: 1, workers: 1}
+		q.add(0)
+		worker, err := q.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,8 +180,8 @@ func TestTurnNobodyWants(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if worker, err := q.enter(ctx); err == nil {
-				q.leave(worker)
+			if worker, err := q.acquire(ctx); err == nil {
+				q.release(worker)
 			}
 		}()
 		for waiting := 0; waiting == 0; runtime.Gosched() {
@@ -190,10 +190,10 @@ func TestTurnNobodyWants(t *testing.T) {
 			q.mu.Unlock()
 		}
 		cancel()
-		q.leave(worker)
+		q.release(worker)
 		<-ended
 		if len(q.free) != 1 || len(q.waiting) > 0 {
-			t.Fatal("the turn was lost")
+			t.Fatal("the worker was lost")
 		}
 	}
 }

@@ -19,15 +19,17 @@ type Engine interface {
 	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	// Lost says why the engine can compute nothing any more, nil while it can: its device failed. It is closed then, and loaded again.
 	Lost() error
+	// Cost is about how long an image takes; zero if it is not known. Limits that Config leaves open follow it.
+	Cost() sdxl.Cost
+	// DeviceName is where the engine computes, which may be another device than was meant when it was loaded; "" if
+	// it is the device that Config names.
+	DeviceName() string
 	Close() error
 }
 
-// Placed is an engine that tells where it computes, if that may be another device than was meant when it was loaded.
-type Placed interface{ DeviceName() string }
-
 // Config says what a server does. Load and Images are required.
 type Config struct {
-	Devices      []string                          // names of the devices, until an engine that is Placed tells another; each has a worker of its own; none is one device without a name
+	Devices      []string                          // names of the devices, until an engine has another DeviceName; each has a worker of its own; none is one device without a name
 	Load         func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
 	LoadRefiner  func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
 	Schedulers   []string                          // names that a request may ask for
@@ -38,7 +40,7 @@ type Config struct {
 	Log          *slog.Logger                      // nil discards
 	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
 	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the
-	// slowest device, as engines that are Timed tell it, and to 2048×2048 and 200 at most.
+	// slowest device, by the engines' Cost, and to 2048×2048 and 200 at most.
 	MaxPixels      int           // 0 is open
 	MaxSteps       int           // 0 is open
 	MaxBatch       int           // images of an engine's request; 0 is 1. The routes ask for 1

@@ -74,7 +74,7 @@ func (s *Server) refine(x *exchange) error {
 		if err := f.err(); err != nil {
 			return work{}, err
 		}
-		warning := s.limitSteps(f, &r, info, true, costOf(refiner))
+		warning := s.limitSteps(f, &r, info, true, []sdxl.Cost{refiner.Cost()})
 		if err := f.err(); err != nil {
 			return work{}, err
 		}
@@ -115,12 +115,12 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()
 
-	index, err := s.queue.enter(ctx)
+	index, err := s.queue.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	w := s.workers[index]
-	defer s.leave(w)
+	defer s.release(w)
 	ctx, stop := s.limitTime(ctx)
 	defer stop()
 	todo, err := prepare(w)
@@ -187,8 +187,8 @@ func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 	return imagefile.Encode(img, s.facts(of.request, img, of.source, of.engine.Info()).Texts())
 }
 
-// openRefiner loads a worker's refiner at its first use. Its caller has the worker's turn, so that no two load at once; a load that
-// failed is tried again by the next.
+// openRefiner loads a worker's refiner at its first use. Its caller holds the worker, so that no two load at once; a load
+// that failed is tried again by the next.
 func (s *Server) openRefiner(w *worker) (Engine, error) {
 	if w.refiner != nil {
 		return w.refiner, nil

@@ -24,6 +24,7 @@ import (
 type fakeEngine struct {
 	t    *testing.T
 	name string
+	on   string // the device
 
 	check func(sdxl.Request, bool) error                         // nil takes everything
 	run   func(context.Context, sdxl.Request) error              // called before drawing, nil does nothing
@@ -48,6 +49,8 @@ func (e *fakeEngine) Info() sdxl.Info {
 }
 
 func (e *fakeEngine) Cost() sdxl.Cost { return e.cost }
+
+func (e *fakeEngine) DeviceName() string { return e.on }
 
 func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {
 	if imageToImage != (r.Image != nil) {

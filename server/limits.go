@@ -23,11 +23,7 @@ const (
 	mostSteps  = 200
 )
 
-// Timed is an engine that tells about how long its device takes for an image. Limits of pixels and steps that Config
-// leaves open follow it.
-type Timed interface{ Cost() sdxl.Cost }
-
-// costs are the engines' that were loaded, by worker; of none that does not tell.
+// costs are those of the engines that were loaded, by worker.
 type costs struct {
 	mu       sync.Mutex
 	byWorker map[int]sdxl.Cost
@@ -40,24 +36,13 @@ func (c *costs) set(worker int, e Engine) {
 	if c.byWorker == nil {
 		c.byWorker = map[int]sdxl.Cost{}
 	}
-	delete(c.byWorker, worker)
-	for _, cost := range costOf(e) {
-		c.byWorker[worker] = cost
-	}
+	c.byWorker[worker] = e.Cost()
 }
 
 func (c *costs) all() []sdxl.Cost {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Collect(maps.Values(c.byWorker))
-}
-
-// costOf is what an engine tells, if it does.
-func costOf(e Engine) []sdxl.Cost {
-	if t, ok := e.(Timed); ok {
-		return []sdxl.Cost{t.Cost()}
-	}
-	return nil
 }
 
 // maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can draw in

@@ -128,7 +128,7 @@ func TestLogLevels(t *testing.T) {
 			"refused": {func(b *bench) {
 				b.base.check = func(sdxl.Request, bool) error { return &sdxl.RequestError{Field: "x"} }
 			}, 422, "INFO"},
-			"queue full":     {func(b *bench) { b.queue.places = 0; b.queue.free = nil }, 503, "WARN"},
+			"queue full":     {func(b *bench) { b.queue.capacity = 0; b.queue.free = nil }, 503, "WARN"},
 			"too large":      {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return kernels.ErrMemory } }, 507, "WARN"},
 			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},
 			"failed":         {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return errors.New("x") } }, 500, "ERROR"},

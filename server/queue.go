@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// queue gives each of a server's workers to one at a time, first come, first served.
+// queue gives each of a server's workers to one request at a time, first come, first served.
 type queue struct {
-	places  int // for those who wait
-	workers int
+	capacity int // requests that may wait
+	workers  int
 
 	mu      sync.Mutex
-	free    []int             // workers that nobody has
-	began   map[int]time.Time // when who has a worker got it
-	missing map[int]bool      // workers that failed and could not be brought back yet
-	last    time.Duration
-	waiting []chan turn // each holds one
+	free    []int             // workers that no request has, the one that is free for longest first
+	began   map[int]time.Time // when each worker that is in use was acquired
+	down    map[int]bool      // workers that failed and could not be loaded again yet
+	last    time.Duration     // for which a worker was in use
+	waiting []chan slot       // each has room for one
 }
 
-// turn is a worker's, or the reason why there is none.
-type turn struct {
+// slot is a worker to compute on, or the reason why there is none.
+type slot struct {
 	worker int
 	err    error
 }
 
-// enter waits for a worker, to be given back by leave. It fails at once where all places are taken or all workers are missing, and with
-// ctx's cause when that ends first, which frees the place.
-func (q *queue) enter(ctx context.Context) (worker int, err error) {
+// acquire waits for a worker, which release gives back. It fails at once if the queue is full or all workers are down,
+// and with ctx's cause when ctx ends first.
+func (q *queue) acquire(ctx context.Context) (worker int, err error) {
 	q.mu.Lock()
-	if len(q.missing) == q.workers {
+	if len(q.down) == q.workers {
 		q.mu.Unlock()
 		return 0, &failure{kind: deviceLost}
 	}
@@ -38,30 +38,30 @@ func (q *queue) enter(ctx context.Context) (worker int, err error) {
 		defer q.mu.Unlock()
 		return q.take(), nil
 	}
-	if len(q.waiting) >= q.places {
+	if len(q.waiting) >= q.capacity {
 		defer q.mu.Unlock()
 		return 0, &failure{kind: queueFull, retry: q.estimate()}
 	}
-	mine := make(chan turn, 1)
+	mine := make(chan slot, 1)
 	q.waiting = append(q.waiting, mine)
 	q.mu.Unlock()
 
 	select {
-	case t := <-mine:
-		return t.worker, t.err
+	case s := <-mine:
+		return s.worker, s.err
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if i := slices.Index(q.waiting, mine); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
-	} else if t := <-mine; t.err == nil { // the turn came at the same moment: pass it on
-		q.give(t.worker)
+	} else if s := <-mine; s.err == nil { // a worker was assigned at the same moment
+		q.put(s.worker)
 	}
 	return 0, context.Cause(ctx)
 }
 
-// take takes the worker that was free for longest.
+// take removes the worker that is free for longest.
 func (q *queue) take() int {
 	w := q.free[0]
 	q.free = slices.Delete(q.free, 0, 1)
@@ -72,8 +72,8 @@ func (q *queue) take() int {
 	return w
 }
 
-// claim takes one worker if nobody has it, to be given back by leave.
-func (q *queue) claim(worker int) bool {
+// tryAcquire takes one particular worker if it is free; release gives it back.
+func (q *queue) tryAcquire(worker int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.free, worker)
@@ -84,7 +84,7 @@ func (q *queue) claim(worker int) bool {
 	return true
 }
 
-// estimate is when a place will be free if those who compute take as long as the one before them.
+// estimate is the time until a worker is free, if the requests that compute take as long as the one before them.
 func (q *queue) estimate() time.Duration {
 	var longest time.Duration
 	for _, began := range q.began {
@@ -93,49 +93,49 @@ func (q *queue) estimate() time.Duration {
 	return q.last - longest
 }
 
-// leave gives a worker back after its work.
-func (q *queue) leave(worker int) {
+// release gives a worker back after its work.
+func (q *queue) release(worker int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if began, computed := q.began[worker]; computed { // else it was claimed
+	if began, computed := q.began[worker]; computed { // else tryAcquire took it
 		q.last = time.Since(began)
 	}
-	q.give(worker)
+	q.put(worker)
 }
 
-// join adds a worker that is new, or back.
-func (q *queue) join(worker int) {
+// add adds a worker that is new, or was loaded again.
+func (q *queue) add(worker int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.missing, worker)
-	q.give(worker)
+	delete(q.down, worker)
+	q.put(worker)
 }
 
-// give hands a worker to the first who waits.
-func (q *queue) give(worker int) {
+// put makes a worker free and assigns it to the first request that waits.
+func (q *queue) put(worker int) {
 	delete(q.began, worker)
 	q.free = append(q.free, worker)
 	if len(q.waiting) == 0 {
 		return
 	}
-	q.waiting[0] <- turn{worker: q.take()}
+	q.waiting[0] <- slot{worker: q.take()}
 	q.waiting = slices.Delete(q.waiting, 0, 1)
 }
 
-// miss notes that a worker can't be brought back. When all are missing, nobody waits any more.
-func (q *queue) miss(worker int) {
+// markDown notes that a worker can't be loaded again yet. When all are down, the requests that wait fail.
+func (q *queue) markDown(worker int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.began, worker)
-	if q.missing == nil {
-		q.missing = map[int]bool{}
+	if q.down == nil {
+		q.down = map[int]bool{}
 	}
-	q.missing[worker] = true
-	if len(q.missing) < q.workers {
+	q.down[worker] = true
+	if len(q.down) < q.workers {
 		return
 	}
 	for _, w := range q.waiting {
-		w <- turn{err: &failure{kind: deviceLost}}
+		w <- slot{err: &failure{kind: deviceLost}}
 	}
 	q.waiting = nil
 }

@@ -43,7 +43,7 @@ func newServer(c Config) *Server {
 		config:  c,
 		routes:  http.NewServeMux(),
 		store:   newStore(c.Images),
-		queue:   queue{places: c.Queue, workers: max(1, len(c.Devices))},
+		queue:   queue{capacity: c.Queue, workers: max(1, len(c.Devices))},
 		newID:   newID,
 		newSeed: sdxl.RandomSeed,
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // Pauses between attempts to load what was lost: the first, doubled up to the longest.
@@ -14,11 +16,12 @@ const (
 	longestPause = time.Minute
 )
 
-// worker is a device with the models on it. Who has its turn in the queue computes on it.
+// worker is a device with the models on it. The request that acquired it from the queue computes on it.
 type worker struct {
 	index int
 
-	// mu guards what follows: written by who has the turn, read by anybody who asks for facts and must not have the engine closed below him.
+	// mu guards what follows. The holder of the worker writes it; others read it under mu, so that the engine is not
+	// closed meanwhile.
 	mu      sync.RWMutex
 	name    string // of the device; may be ""
 	engine  Engine // nil until loaded, and while lost
@@ -80,8 +83,8 @@ func (s *Server) load(w *worker) error {
 	if !closed {
 		w.mu.Lock()
 		w.engine, w.lost = engine, false
-		if e, ok := engine.(Placed); ok {
-			w.name = e.DeviceName()
+		if name := engine.DeviceName(); name != "" {
+			w.name = name
 		}
 		w.mu.Unlock()
 	}
@@ -92,16 +95,16 @@ func (s *Server) load(w *worker) error {
 	info := engine.Info()
 	s.config.Log.Info("model loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
 		slog.Duration("duration", time.Since(began)))...)
-	s.logLimits(w, info, costOf(engine))
-	s.queue.join(w.index)
+	s.logLimits(w, info, []sdxl.Cost{engine.Cost()})
+	s.queue.add(w.index)
 	return nil
 }
 
-// leave gives a worker's turn to the next, or begins to make a lost one whole.
-func (s *Server) leave(w *worker) {
+// release gives a worker back to the queue. A lost one is loaded again first.
+func (s *Server) release(w *worker) {
 	cause := w.engine.Lost()
 	if cause == nil {
-		s.queue.leave(w.index)
+		s.queue.release(w.index)
 		return
 	}
 	s.config.Log.Error("device lost", w.attrs(slog.String("error", cause.Error()))...)
@@ -123,7 +126,7 @@ func (s *Server) recover(w *worker) {
 			return
 		}
 		s.config.Log.Error("device still lost", w.attrs(slog.String("error", err.Error()), slog.Duration("again_in", pause))...)
-		s.queue.miss(w.index)
+		s.queue.markDown(w.index)
 		select {
 		case <-time.After(pause):
 		case <-s.stopped.Done():
@@ -131,11 +134,12 @@ func (s *Server) recover(w *worker) {
 	}
 }
 
-// reclaim begins to make those whole that were lost while nobody computed on them, as when the system ended an engine's process.
-func (s *Server) reclaim() {
+// recoverIdle loads those workers again that were lost while no request computed on them, as when the system killed an
+// engine's process.
+func (s *Server) recoverIdle() {
 	for _, w := range s.workers {
-		if w.failed() && s.queue.claim(w.index) {
-			s.leave(w)
+		if w.failed() && s.queue.tryAcquire(w.index) {
+			s.release(w)
 		}
 	}
 }
@@ -145,7 +149,7 @@ func (s *Server) withEngine(do func(Engine) error) error {
 	if s.draining.Load() || s.stopped.Err() != nil {
 		return &failure{kind: stopping}
 	}
-	s.reclaim()
+	s.recoverIdle()
 	lost := false
 	for _, w := range s.workers {
 		w.mu.RLock()

@@ -8,8 +8,9 @@ import (
 	"github.com/goxl/goxl/server"
 )
 
-// orElse loads what auto means: the card, or, where the first attempt shows that it can't be opened or computes wrongly, the processor from then on. told is given why.
-func orElse(card, processor func(i int) (server.Engine, error), told func(err error)) func(i int) (server.Engine, error) {
+// withFallback loads what auto means: the card, or, if the first attempt shows that it can't be opened or computes
+// wrongly, the CPU from then on. warn is called with that attempt's error.
+func withFallback(card, cpu func(i int) (server.Engine, error), warn func(err error)) func(i int) (server.Engine, error) {
 	var mu sync.Mutex
 	load := card
 	tried := false
@@ -18,8 +19,8 @@ func orElse(card, processor func(i int) (server.Engine, error), told func(err er
 		defer mu.Unlock()
 		e, err := load(i)
 		if err != nil && !tried {
-			told(err)
-			load = processor
+			warn(err)
+			load = cpu
 			e, err = load(i)
 		}
 		tried = true
@@ -27,37 +28,37 @@ func orElse(card, processor func(i int) (server.Engine, error), told func(err er
 	}
 }
 
-// processor is the cpu with the base on it, in this process; opened when it is first needed.
-type processor struct {
+// cpu is the CPU with the base on it, in this process; opened when it is first needed.
+type cpu struct {
 	models
 	log       *slog.Logger
 	device    kernels.Device
 	precision kernels.DType
 }
 
-func (p *processor) open() (kernels.Info, error) {
-	if p.device == nil {
-		flags := p.models.device
+func (c *cpu) open() (kernels.Info, error) {
+	if c.device == nil {
+		flags := c.models.device
 		flags.Device, flags.GPUMemory = "cpu", 0
 		var err error
-		if p.device, p.precision, err = flags.Open(nil); err != nil {
+		if c.device, c.precision, err = flags.Open(nil); err != nil {
 			return kernels.Info{}, err
 		}
 	}
-	return p.device.Info(), nil
+	return c.device.Info(), nil
 }
 
-func (p *processor) load(int) (server.Engine, error) {
-	if _, err := p.open(); err != nil {
+func (c *cpu) load(int) (server.Engine, error) {
+	if _, err := c.open(); err != nil {
 		return nil, err
 	}
-	return asEngine(p.models.open(p.device, p.precision, p.log))
+	return asEngine(c.models.open(c.device, c.precision, c.log))
 }
 
 // Close closes the device, if it was opened; the models are closed before.
-func (p *processor) Close() error {
-	if p.device == nil {
+func (c *cpu) Close() error {
+	if c.device == nil {
 		return nil
 	}
-	return p.device.Close()
+	return c.device.Close()
 }

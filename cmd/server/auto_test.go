@@ -10,22 +10,22 @@ import (
 	"github.com/goxl/goxl/server"
 )
 
-// What auto means is settled by the first load: a card that fails then leaves the work to the processor for good, one that fails later is tried again.
-func TestOrElse(t *testing.T) {
+// What auto means is settled by the first load: a card that fails then leaves the work to the CPU for good, one that fails later is tried again.
+func TestWithFallback(t *testing.T) {
 	type engine struct {
-		server.Engine
-		on string
+		server.Engine // of which nothing is called
+		on            string
 	}
 	for _, c := range []struct {
-		fails []bool // each of the card's loads
-		want  string // where each load's engine is; - is an error
-		told  int
+		fails    []bool // each of the card's loads
+		want     string // where each load's engine is; - is an error
+		warnings int
 	}{
 		{[]bool{false, false}, "card card", 0},
 		{[]bool{true, false}, "cpu cpu", 1},
 		{[]bool{false, true, false}, "card - card", 0},
 	} {
-		told, nth := 0, 0
+		warned, nth := 0, 0
 		broken := errors.New("computes wrongly")
 		card := func(int) (server.Engine, error) {
 			if nth++; c.fails[nth-1] {
@@ -33,9 +33,9 @@ func TestOrElse(t *testing.T) {
 			}
 			return engine{on: "card"}, nil
 		}
-		load := orElse(card, func(int) (server.Engine, error) { return engine{on: "cpu"}, nil }, func(err error) {
-			if told++; !errors.Is(err, broken) {
-				t.Errorf("told %v, want %v", err, broken)
+		load := withFallback(card, func(int) (server.Engine, error) { return engine{on: "cpu"}, nil }, func(err error) {
+			if warned++; !errors.Is(err, broken) {
+				t.Errorf("warned of %v, want %v", err, broken)
 			}
 		})
 		var got []string
@@ -46,27 +46,27 @@ func TestOrElse(t *testing.T) {
 				got = append(got, e.(engine).on)
 			}
 		}
-		if strings.Join(got, " ") != c.want || told != c.told {
-			t.Errorf("fails %v: %v and told %d times, want %s and %d", c.fails, got, told, c.want, c.told)
+		if strings.Join(got, " ") != c.want || warned != c.warnings {
+			t.Errorf("fails %v: %v and %d warnings, want %s and %d", c.fails, got, warned, c.want, c.warnings)
 		}
 	}
 }
 
-// A card that passes for one and can't be opened: the server says so, computes on the processor, and that is the device that it names.
+// A card that passes for one and can't be opened: the server says so, computes on the CPU, and that is the device that it names.
 func TestAutoFallsBack(t *testing.T) {
 	var stderr bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&stderr, nil))
-	here := processor{log: log}
-	here.model, here.models.device.Device, here.models.device.Precision = "synth:tiny", "auto", "auto"
-	load := orElse(func(int) (server.Engine, error) { return nil, errors.New("the card is of glass") }, here.load, func(err error) { log.Warn(err.Error()) })
+	fallback := cpu{log: log}
+	fallback.model, fallback.models.device.Device, fallback.models.device.Precision = "synth:tiny", "auto", "auto"
+	load := withFallback(func(int) (server.Engine, error) { return nil, errors.New("the card is of glass") }, fallback.load, func(err error) { log.Warn(err.Error()) })
 	e, err := load(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name := e.(server.Placed).DeviceName(); name != "cpu" || !strings.Contains(stderr.String(), "of glass") {
-		t.Errorf("computing on %s, and told %q", name, &stderr)
+	if name := e.DeviceName(); name != "cpu" || !strings.Contains(stderr.String(), "of glass") {
+		t.Errorf("computing on %s, and warned %q", name, &stderr)
 	}
-	if err := errors.Join(e.Close(), here.Close()); err != nil {
+	if err := errors.Join(e.Close(), fallback.Close()); err != nil {
 		t.Error(err)
 	}
 }

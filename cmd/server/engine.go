@@ -18,8 +18,8 @@ import (
 	"github.com/goxl/goxl/server/process"
 )
 
-// engineWord is the first argument of the processes that the server starts for its cards.
-const engineWord = "engine"
+// workerCommand is the first argument of the processes that the server starts for its cards.
+const workerCommand = "engine"
 
 // sustained is the share of a device's peak that limits reckon with. Steps of the full-size model keep up 85 % of it on
 // a CPU, and 43 to 53 % on an H100 (kernels/cuda/HARDWARE.md); what else takes time is in the rest.
@@ -45,13 +45,13 @@ func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
 	return l, nil
 }
 
-// Cost implements server.Timed.
+// Cost implements server.Engine.
 func (l local) Cost() sdxl.Cost { return l.cost }
 
 // Lost is the device's.
 func (l local) Lost() error { return l.device.Lost() }
 
-// DeviceName implements server.Placed.
+// DeviceName implements server.Engine.
 func (l local) DeviceName() string { return l.device.Info().Name }
 
 // What -refiner says beside a refiner's name.
@@ -113,7 +113,7 @@ func (m *models) command(device, refiner string, stderr io.Writer) (*exec.Cmd, e
 		}
 	}
 	d := m.device
-	c := exec.Command(program, engineWord, "-model", m.model, "-refiner", refiner, "-variant", m.variant,
+	c := exec.Command(program, workerCommand, "-model", m.model, "-refiner", refiner, "-variant", m.variant,
 		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String())
 	c.Stderr = stderr
 	return c, nil
@@ -131,7 +131,7 @@ func (m *models) start(device, refiner string, stderr io.Writer) (*process.Engin
 // runEngine is that program: it answers the calls of the server that started it. The server alone says when it ends.
 func runEngine(args []string, in io.Reader, out, stderr io.Writer) int {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
-	fs := flag.NewFlagSet("server "+engineWord, flag.ContinueOnError)
+	fs := flag.NewFlagSet("server "+workerCommand, flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var m models
 	m.register(fs)

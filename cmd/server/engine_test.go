@@ -26,7 +26,7 @@ import (
 
 // TestMain lets this program be the one that a server starts for a card.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engineWord {
+	if len(os.Args) > 1 && os.Args[1] == workerCommand {
 		if os.Getenv(watchEngine) != "" {
 			os.Exit(runWatched(os.Args[2:]))
 		}

@@ -46,7 +46,7 @@ func TestEngineGetsFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Args[1] != engineWord {
+		if c.Args[1] != workerCommand {
 			t.Fatalf("%q", c.Args)
 		}
 		got, want := parseModels(t, c.Args[2:]), m
@@ -83,22 +83,22 @@ func TestFlagsReachModel(t *testing.T) {
 		if m.device.GPUMemory != 0 { // the server's own device is the cpu, where the flag is refused before
 			continue
 		}
-		here := processor{models: m, log: slog.New(slog.DiscardHandler)}
-		local, err := here.load(0)
+		fallback := cpu{models: m, log: slog.New(slog.DiscardHandler)}
+		local, err := fallback.load(0)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: the server: %v, want %q", c.flags, err, c.says)
 		}
 		if err == nil {
 			local.Close()
 		}
-		if err := here.Close(); err != nil {
+		if err := fallback.Close(); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
 // The precision decides between a folder's files: fp16 takes those that are called so, fp32 the plain ones, of which
-// one is broken here.
+// one is broken fallback.
 func TestPrecisionReachesModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := sdxl.Synthesise(t.Context(), "tiny", kernels.F16, dir); err != nil {

@@ -45,7 +45,7 @@ type options struct {
 
 // run is the command; it returns the exit status. All that it has to say is for people, so it goes to stderr.
 func run(args []string, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == engineWord {
+	if len(args) > 0 && args[0] == workerCommand {
 		return runEngine(args[1:], os.Stdin, os.Stdout, stderr)
 	}
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
@@ -109,20 +109,20 @@ func serve(o options, stderr io.Writer) (err error) {
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,
 	}
-	here := processor{models: o.models, log: log}
-	defer func() { err = errors.Join(err, here.Close()) }()
+	fallback := cpu{models: o.models, log: log}
+	defer func() { err = errors.Join(err, fallback.Close()) }()
 	if len(devices) > 0 {
 		c.Load = func(i int) (server.Engine, error) { return asEngine(o.start(devices[i].Name, refiner, stderr)) }
 		if o.device.Device == "auto" {
-			c.Load = orElse(c.Load, here.load, func(err error) { log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err)) })
+			c.Load = withFallback(c.Load, fallback.load, func(err error) { log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err)) })
 		}
 	} else {
-		info, err := here.open()
+		info, err := fallback.open()
 		if err != nil {
 			return err
 		}
 		devices = []kernels.Info{info}
-		c.Load = here.load
+		c.Load = fallback.load
 	}
 	c.LoadRefiner = func(base server.Engine) (server.Engine, error) { // base is what Load gave
 		if e, ok := base.(*process.Engine); ok {

@@ -217,13 +217,13 @@ func (p *peer) Lost() error {
 // Info describes the model.
 func (e *Engine) Info() sdxl.Info { return e.info }
 
-// Cost implements server.Timed; it is zero if the model does not tell.
+// Cost is about how long the model takes for an image; zero if it does not tell.
 func (e *Engine) Cost() sdxl.Cost { return e.cost }
 
 // Device describes the program's device.
 func (e *Engine) Device() kernels.Info { return e.device }
 
-// DeviceName implements server.Placed.
+// DeviceName is the name of the program's device.
 func (e *Engine) DeviceName() string { return e.device.Name }
 
 // Pid is the program's process id.

@@ -19,18 +19,8 @@ type Model interface {
 	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	Lost() error
+	Cost() sdxl.Cost
 	Close() error
-}
-
-// Timed is a Model that tells about how long its images take.
-type Timed interface{ Cost() sdxl.Cost }
-
-// costOf is zero for a model that does not tell.
-func costOf(m Model) (c sdxl.Cost) {
-	if t, ok := m.(Timed); ok {
-		c = t.Cost()
-	}
-	return c
 }
 
 // Opener opens models.
@@ -71,7 +61,7 @@ func Serve(in io.Reader, out io.Writer, o Opener) (err error) {
 		}
 		err = errors.Join(err, model.Close())
 	}()
-	if err := p.answer(answer{Info: model.Info(), Cost: costOf(model), Device: device}); err != nil {
+	if err := p.answer(answer{Info: model.Info(), Cost: model.Cost(), Device: device}); err != nil {
 		return err
 	}
 	calls := gob.NewDecoder(in)
@@ -159,5 +149,5 @@ func (p *program) openRefiner() (sdxl.Info, sdxl.Cost, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refiner = refiner
-	return refiner.Info(), costOf(refiner), nil
+	return refiner.Info(), refiner.Cost(), nil
 }
