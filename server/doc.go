@@ -5,8 +5,10 @@
 // Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored, numbers may be
 // strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
 //
-// Each device computes one picture at a time; the others wait in a queue of fixed length, in order, for whichever is free. A client that
-// hangs up gives its place back. Nothing outlives the process but the pictures, which carry their prompt, seed and settings in PNG text.
+// Each device computes one image at a time; the other requests wait in a queue of fixed length, in order, for whichever
+// device is free. A device is free as soon as an image is computed: the PNG is encoded, synced and answered beside the
+// next one, for two images of a device at most. The log has the durations of wait, compute and encode apart. A client
+// that hangs up frees its slot. Nothing outlives the process but the pictures, which carry their prompt, seed and settings in PNG text.
 //
 // Clients that stand still cost nobody else anything. A header has 10 s to arrive and a connection 2 minutes between
 // requests; a body and an answer have a time for each 16 KiB ([Config].BodyTimeout, SendTimeout). A client that leaves

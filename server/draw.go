@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
@@ -37,7 +38,7 @@ func (s *Server) generate(x *exchange) error {
 		return err
 	}
 	return s.draw(x, func(w *worker) (work, error) {
-		return work{engine: w.engine, compute: w.engine.Generate, request: r, warning: warning}, nil
+		return work{compute: w.engine.Generate, info: w.engine.Info(), request: r, warning: warning}, nil
 	})
 }
 
@@ -81,14 +82,14 @@ func (s *Server) refine(x *exchange) error {
 		if err := s.check(refiner, r, true); err != nil {
 			return work{}, err
 		}
-		return work{engine: refiner, compute: refiner.Refine, request: r, source: source, warning: warning}, nil
+		return work{compute: refiner.Refine, info: info, request: r, source: source, warning: warning}, nil
 	})
 }
 
 // work is an image to compute, its request checked.
 type work struct {
-	engine  Engine
-	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of engine
+	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of the engine that info is about
+	info    sdxl.Info
 	request sdxl.Request
 	source  string // id of the image that it is made from, "" if there is none
 	warning string // what the client is to be told of the request, "" if nothing
@@ -99,8 +100,9 @@ func (w *work) bytes() int64 {
 	return 3*int64(w.request.Width)*int64(w.request.Height) + 2*maxBody
 }
 
-// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when it
-// is on disk. Nothing is computed before there is a file for it.
+// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when the
+// image is on disk. Nothing is computed before there is a file for it. The worker is free as soon as the image is
+// computed: the PNG is made, written and answered beside the next computation.
 func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	id, err := s.newID()
 	if err != nil {
@@ -115,45 +117,75 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()
 
+	began := time.Now()
 	index, err := s.queue.acquire(ctx)
+	x.spent.wait = time.Since(began)
 	if err != nil {
 		return err
 	}
-	w := s.workers[index]
-	defer s.release(w)
-	ctx, stop := s.limitTime(ctx)
-	defer stop()
-	todo, err := prepare(w)
-	if err := ended(ctx, w, err); err != nil {
-		return err
-	}
-	p, err := s.store.begin(id, todo.bytes())
+	c, err := s.compute(ctx, s.workers[index], id, prepare, &x.spent)
 	if err != nil {
 		return err
 	}
-	defer p.discard()
-	result, err := todo.compute(ctx, todo.request)
-	if err := ended(ctx, w, err); err != nil {
-		return err
-	}
-	data, err := s.encode(result, todo)
+	defer s.encoders.release()
+	defer c.file.discard()
+	data, err := s.encode(c.result, c.work)
 	if err != nil {
 		return err
 	}
 	x.id = id
-	if err := p.commit(data); err != nil {
+	if err := c.file.commit(data); err != nil {
 		return err
 	}
-	if todo.warning != "" {
-		result.Warnings = append([]string{todo.warning}, result.Warnings...)
+	x.spent.encode = time.Since(c.done)
+	if c.warning != "" {
+		c.result.Warnings = append([]string{c.warning}, c.result.Warnings...)
 	}
-	warnings := distinct(result.Warnings)
+	warnings := distinct(c.result.Warnings)
 	x.warned = len(warnings)
 	s.config.Log.Debug("image", slog.String("id", id), slog.Any("warnings", warnings))
 	return x.reply(http.StatusOK, struct {
 		ID       string   `json:"id"`
 		Warnings []string `json:"warnings,omitempty"`
 	}{id, warnings})
+}
+
+// computed is an image between the device and the disk: an encoder is held for it, and its file waits.
+type computed struct {
+	work
+	result *sdxl.Result
+	done   time.Time // when the device had computed it
+	file   *pending
+}
+
+// compute computes an image on a worker that the caller acquired, and releases that. After success the caller has an
+// encoder to release and a file to commit or discard.
+func (s *Server) compute(ctx context.Context, w *worker, id string, prepare func(*worker) (work, error), spent *durations) (c computed, err error) {
+	defer s.release(w) // last, while an image that finds no encoder free holds up the device
+	began := time.Now()
+	limited, stop := s.limitTime(ctx)
+	defer stop()
+	c.work, err = prepare(w)
+	if err := ended(limited, w, err); err != nil {
+		return c, err
+	}
+	if c.file, err = s.store.begin(id, c.bytes()); err != nil {
+		return c, err
+	}
+	kept := false
+	defer func() {
+		if !kept { // a panic of the engine too
+			c.file.discard()
+		}
+	}()
+	c.result, err = c.work.compute(limited, c.request)
+	c.done = time.Now()
+	spent.compute = c.done.Sub(began)
+	if err = ended(limited, w, err); err == nil {
+		err = s.encoders.acquire(ctx)
+	}
+	kept = err == nil
+	return c, err
 }
 
 // distinct leaves out what was said before: each text encoder says that it cut the prompt.
@@ -184,7 +216,7 @@ func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
 	}
 	img := result.Images[0]
-	return imagefile.Encode(img, s.facts(of.request, img, of.source, of.engine.Info()).Texts())
+	return imagefile.Encode(img, s.facts(of.request, img, of.source, of.info).Texts())
 }
 
 // openRefiner loads a worker's refiner at its first use. Its caller holds the worker, so that no two load at once; a load

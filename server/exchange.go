@@ -34,6 +34,7 @@ type exchange struct {
 	log      *slog.Logger
 	status   int    // 0 until answered
 	id       string // of the image, if there is one
+	spent    durations
 	warned   int    // warnings that the client was given
 	level    slog.Level
 	err      error
@@ -158,6 +159,7 @@ func (x *exchange) record() {
 	if x.id != "" {
 		attrs = append(attrs, slog.String("id", x.id))
 	}
+	attrs = append(attrs, x.spent.attrs()...)
 	if x.warned > 0 {
 		attrs = append(attrs, slog.Int("warnings", x.warned))
 	}

@@ -20,6 +20,8 @@ type Server struct {
 	queue  queue
 	costs  costs
 
+	encoders encoders
+
 	newID   func() (string, error) // a fresh id for a picture
 	newSeed func() uint64
 
@@ -40,10 +42,12 @@ type Server struct {
 
 func newServer(c Config) *Server {
 	s := &Server{
-		config:  c,
-		routes:  http.NewServeMux(),
-		store:   newStore(c.Images),
-		queue:   queue{capacity: c.Queue, workers: max(1, len(c.Devices))},
+		config:   c,
+		routes:   http.NewServeMux(),
+		store:    newStore(c.Images),
+		queue:    queue{capacity: c.Queue, workers: max(1, len(c.Devices))},
+		encoders: newEncoders(max(1, len(c.Devices))),
+
 		newID:   newID,
 		newSeed: sdxl.RandomSeed,
 	}

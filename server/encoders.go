@@ -1,0 +1,48 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// encodersPerDevice is how many images of a device may be on their way to the disk. One keeps the device busy, since an
+// image is encoded faster than it is computed; the other is for a disk that is slow for once.
+const encodersPerDevice = 2
+
+// encoders bound the images that are computed and not on disk yet, which have their pixels in memory. Each holds one.
+type encoders chan struct{}
+
+func newEncoders(devices int) encoders { return make(encoders, encodersPerDevice*devices) }
+
+// acquire waits until there is room for another image, or fails with ctx's cause when ctx ends first.
+func (e encoders) acquire(ctx context.Context) error {
+	select {
+	case e <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (e encoders) release() { <-e }
+
+// durations are how long the parts of a request for an image took; 0 is not reached.
+type durations struct {
+	wait    time.Duration // for a worker
+	compute time.Duration // on the device, the opening of a refiner and of the image's file included
+	encode  time.Duration // from there until the image is on disk
+}
+
+// attrs are the durations of what was reached.
+func (d durations) attrs() (list []slog.Attr) {
+	for _, part := range []struct {
+		name string
+		took time.Duration
+	}{{"wait", d.wait}, {"compute", d.compute}, {"encode", d.encode}} {
+		if part.took > 0 {
+			list = append(list, slog.Duration(part.name, part.took))
+		}
+	}
+	return list
+}

@@ -1,0 +1,168 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// slowDisk writes images when it is told to.
+type slowDisk struct {
+	file
+	ready <-chan struct{}
+}
+
+func (s slowDisk) Sync() error {
+	<-s.ready
+	return s.file.Sync()
+}
+
+// hold keeps images from being on disk until the function that it returns is called.
+func hold(b *bench) (goOn func()) {
+	ready := make(chan struct{})
+	b.store.create = func(root *os.Root, name string) (file, error) {
+		f, err := createFile(root, name)
+		return slowDisk{f, ready}, err
+	}
+	return sync.OnceFunc(func() { close(ready) })
+}
+
+// The device computes the next image while the ones before it are written, and as many wait for the disk as have room.
+func TestEncodesBesideTheDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, nil)
+		b.base.run = func(context.Context, sdxl.Request) error { time.Sleep(time.Second); return nil }
+		goOn := hold(b)
+		began := time.Now()
+		var answers []<-chan *httptest.ResponseRecorder
+		for range 5 {
+			answers = append(answers, b.start(t.Context(), "/generate", plain))
+			synctest.Wait()
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		// Two on their way to the disk; the third is computed and keeps the device until one of them is there.
+		if n := b.base.calls.Load(); n != encodersPerDevice+1 || b.base.inside.Load() != 0 {
+			t.Errorf("%d images were computed, want %d", n, encodersPerDevice+1)
+		}
+		for _, a := range answers {
+			if len(a) > 0 {
+				t.Error("a request was answered before its image was on disk")
+			}
+		}
+		goOn()
+		for _, a := range answers {
+			id(t, <-a)
+		}
+		if took := time.Since(began); took != 12*time.Second {
+			t.Errorf("all took %v, want 12s", took)
+		}
+		if b.base.most.Load() != 1 || len(b.encoders) != 0 {
+			t.Errorf("%d computed at once, %d encoders are held", b.base.most.Load(), len(b.encoders))
+		}
+		log := b.log.String()
+		for _, want := range []string{"compute=1s encode=9s", "wait=1s compute=1s encode=8s", "wait=2s compute=1s encode=7s"} { // of the first three
+			if !strings.Contains(log, want) {
+				t.Errorf("%q is not in the log:\n%s", want, log)
+			}
+		}
+	})
+}
+
+// A client that hangs up while its image has no room yet gives the device back.
+func TestGoneBeforeEncoding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, nil)
+		goOn := hold(b)
+		var answers []<-chan *httptest.ResponseRecorder
+		for range encodersPerDevice {
+			answers = append(answers, b.start(t.Context(), "/generate", plain))
+			synctest.Wait()
+		}
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone := b.start(ctx, "/generate", plain)
+		synctest.Wait()
+		hangUp()
+		if w := <-gone; w.Code != 499 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if len(b.queue.free) != 1 {
+			t.Error("the device is not free")
+		}
+		goOn()
+		for _, a := range answers {
+			id(t, <-a)
+		}
+		if n := b.pictures(t); n != encodersPerDevice {
+			t.Errorf("%d images on disk, want %d", n, encodersPerDevice)
+		}
+	})
+}
+
+// A device that is lost after an image was computed costs that image nothing.
+func TestLostWhileEncoding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		b := loadedBench(t, change)
+		goOn := hold(b)
+		first := b.start(t.Context(), "/generate", plain)
+		time.Sleep(2 * time.Second)
+		if w := b.do("POST", "/generate", `{"prompt":"fault"}`); w.Code != 500 {
+			t.Errorf("the request that was computed: %d %s", w.Code, w.Body)
+		}
+		synctest.Wait()
+		goOn()
+		id(t, <-first)
+		if engines := f.loads(0); len(engines) != 2 || !engines[0].closed.Load() {
+			t.Errorf("%d loads", len(engines))
+		}
+	})
+}
+
+// The end waits for images that are computed, and writes them.
+func TestDrainWaitsForEncoders(t *testing.T) {
+	inMemory(t, nil, func(t *testing.T, r *running, l *pipes) {
+		goOn := hold(r.bench)
+		client := l.dial(t)
+		send(t, client, post("/generate", plain))
+		synctest.Wait()
+		r.end()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if len(r.ended) > 0 {
+			t.Error("the server ended before the image was on disk")
+		}
+		goOn()
+		if err := <-r.ended; err != nil {
+			t.Error(err)
+		}
+		r.ended <- nil
+		if n := r.pictures(t); n != 1 {
+			t.Errorf("%d images on disk, want 1", n)
+		}
+	})
+}
+
+// An image that can't be written frees its room.
+func TestEncoderFailures(t *testing.T) {
+	b := loadedBench(t, nil)
+	for _, at := range []string{"write", "sync"} {
+		b.store.create = faults{at: errors.New("broken")}.create
+		for range encodersPerDevice + 1 {
+			if w := b.do("POST", "/generate", plain); w.Code != 503 {
+				t.Errorf("%s: %d %s", at, w.Code, w.Body)
+			}
+		}
+	}
+	if len(b.encoders) != 0 {
+		t.Errorf("%d encoders are held", len(b.encoders))
+	}
+}
