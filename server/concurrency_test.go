@@ -147,7 +147,7 @@ func TestOrder(t *testing.T) {
 		opened := make(chan struct{})
 		b.base.run = func(_ context.Context, r sdxl.Request) error {
 			<-opened
-			order = append(order, r.Seed)
+			order = append(order, *r.Seed)
 			return nil
 		}
 		var answers []<-chan *httptest.ResponseRecorder

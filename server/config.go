@@ -10,13 +10,12 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// Engine computes pictures: an *sdxl.Pipeline with the device below it. Generate and Refine are called one at a time and return soon
-// after their context ends; Info and Check may be called meanwhile. Close comes last.
+// Engine computes images: an *sdxl.Model with the device below it. Generate is called once at a time and returns soon
+// after its context ends; Info and Check may be called meanwhile. Close comes last.
 type Engine interface {
 	Info() sdxl.Info
-	Check(r sdxl.Request, imageToImage bool) error
+	Check(r sdxl.Request) error
 	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
-	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	// Lost says why the engine can compute nothing any more, nil while it can: its device failed. It is closed then, and loaded again.
 	Lost() error
 	// Cost is about how long an image takes; zero if it is not known. Limits that Config leaves open follow it.

@@ -26,7 +26,7 @@ func (s *Server) generate(x *exchange) error {
 		if r, warning, err = s.generateRequest(f, engine.Info()); err != nil {
 			return err
 		}
-		if err := s.check(engine, r, false); err != nil {
+		if err := s.check(engine, r); err != nil {
 			if engine.Lost() != nil { // it says nothing about the request
 				return &failure{kind: deviceLost, err: err}
 			}
@@ -38,7 +38,7 @@ func (s *Server) generate(x *exchange) error {
 		return err
 	}
 	return s.draw(x, func(w *worker) (work, error) {
-		return work{compute: w.engine.Generate, info: w.engine.Info(), request: r, warning: warning}, nil
+		return work{compute: w.engine.Generate, request: r, warning: warning}, nil
 	})
 }
 
@@ -75,21 +75,20 @@ func (s *Server) refine(x *exchange) error {
 		if err := f.err(); err != nil {
 			return work{}, err
 		}
-		warning := s.limitSteps(f, &r, info, true, []sdxl.Cost{refiner.Cost()})
+		warning := s.limitSteps(f, &r, info, []sdxl.Cost{refiner.Cost()})
 		if err := f.err(); err != nil {
 			return work{}, err
 		}
-		if err := s.check(refiner, r, true); err != nil {
+		if err := s.check(refiner, r); err != nil {
 			return work{}, err
 		}
-		return work{compute: refiner.Refine, info: info, request: r, source: source, warning: warning}, nil
+		return work{compute: refiner.Generate, request: r, source: source, warning: warning}, nil
 	})
 }
 
 // work is an image to compute, its request checked.
 type work struct {
-	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of the engine that info is about
-	info    sdxl.Info
+	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of an engine
 	request sdxl.Request
 	source  string // id of the image that it is made from, "" if there is none
 	warning string // what the client is to be told of the request, "" if nothing
@@ -216,7 +215,7 @@ func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
 	}
 	img := result.Images[0]
-	return imagefile.Encode(img, s.facts(of.request, img, of.source, of.info).Texts())
+	return imagefile.Encode(img, imagefile.Parameters{Parameters: result.Parameters, Source: of.source, Version: s.config.Version}.Texts())
 }
 
 // openRefiner loads a worker's refiner at its first use. Its caller holds the worker, so that no two load at once; a load

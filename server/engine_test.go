@@ -52,7 +52,7 @@ func (e *fakeEngine) Cost() sdxl.Cost { return e.cost }
 
 func (e *fakeEngine) DeviceName() string { return e.on }
 
-func (e *fakeEngine) Check(r sdxl.Request, imageToImage bool) error {
+func (e *fakeEngine) Check(r sdxl.Request) error {
 	if imageToImage != (r.Image != nil) {
 		e.t.Errorf("Check: image to image is %v, the image %v", imageToImage, r.Image)
 	}

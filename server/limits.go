@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -53,7 +54,7 @@ func (s *Server) maxPixels(of []sdxl.Cost) int {
 	}
 	side := int(math.Sqrt(mostPixels))
 	for _, cost := range of {
-		for ; side > 64 && s.stepsInTime(cost, sdxl.Request{Width: side, Height: side, Count: 1, Guidance: 2}, false) < 1; side -= 64 {
+		for ; side > 64 && s.stepsInTime(cost, sdxl.Parameters{Width: side, Height: side, Images: 1, Guidance: 2}) < 1; side -= 64 {
 		}
 	}
 	return side * side
@@ -64,25 +65,26 @@ func longestSide(pixels int) int { return max(2048, int(math.Sqrt(float64(pixels
 
 // maxSteps is the most steps that a request may ask for, its other fields given: Config.MaxSteps, else as many as each
 // of the devices takes within Config.RequestTimeout; 0 if that is none.
-func (s *Server) maxSteps(r sdxl.Request, own string, imageToImage bool, of []sdxl.Cost) int {
+func (s *Server) maxSteps(r sdxl.Request, own string, of []sdxl.Cost) int {
 	if s.config.MaxSteps > 0 {
 		return s.config.MaxSteps
 	}
-	if r.Scheduler == "" {
-		r.Scheduler = own
+	p := sdxl.Parameters{Task: sdxl.TextToImage, Width: r.Width, Height: r.Height, Images: r.ImagesPerPrompt, Guidance: *r.Guidance, Scheduler: cmp.Or(r.Scheduler, own), Strength: r.Strength}
+	if r.Image != nil {
+		p.Task = sdxl.ImageToImage
 	}
 	most := float64(mostSteps)
 	for _, cost := range of {
-		most = min(most, s.stepsInTime(cost, r, imageToImage))
+		most = min(most, s.stepsInTime(cost, p))
 	}
 	return max(0, int(most))
 }
 
-func (s *Server) stepsInTime(c sdxl.Cost, r sdxl.Request, imageToImage bool) float64 {
+func (s *Server) stepsInTime(c sdxl.Cost, p sdxl.Parameters) float64 {
 	if s.config.RequestTimeout == 0 {
 		return math.Inf(1)
 	}
-	return c.Steps(r, imageToImage, s.config.RequestTimeout.Seconds())
+	return c.Steps(p, s.config.RequestTimeout.Seconds())
 }
 
 // limitSize reports a size of too many pixels.
@@ -94,9 +96,9 @@ func (s *Server) limitSize(f *fields, r *sdxl.Request) {
 
 // limitSteps reports steps of which there are too many for the size, and takes as many as there may be where the
 // request names none. The warning is then what the client is to be told.
-func (s *Server) limitSteps(f *fields, r *sdxl.Request, info sdxl.Info, imageToImage bool, of []sdxl.Cost) (warning string) {
+func (s *Server) limitSteps(f *fields, r *sdxl.Request, info sdxl.Info, of []sdxl.Cost) (warning string) {
 	const name = "num_inference_steps"
-	most := s.maxSteps(*r, info.Scheduler, imageToImage, of)
+	most := s.maxSteps(*r, info.Scheduler, of)
 	switch {
 	case most == 0:
 		f.tooLarge(r, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", r.Width, r.Height, s.config.RequestTimeout), nil)
@@ -123,11 +125,11 @@ func (f *fields) tooLarge(r *sdxl.Request, msg string, ctx map[string]any) {
 }
 
 // check is the engine's, after the limit that no field of a body can reach today: a body asks for one image.
-func (s *Server) check(e Engine, r sdxl.Request, imageToImage bool) error {
-	if r.Count > s.config.MaxBatch {
-		return &sdxl.RequestError{Field: "num_images_per_prompt", Value: r.Count, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
+func (s *Server) check(e Engine, r sdxl.Request) error {
+	if r.ImagesPerPrompt > s.config.MaxBatch {
+		return &sdxl.RequestError{Field: "num_images_per_prompt", Value: r.ImagesPerPrompt, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
 	}
-	return e.Check(r, imageToImage)
+	return e.Check(r)
 }
 
 // limitTime ends a computation that takes too long.
@@ -142,7 +144,7 @@ func (s *Server) limitTime(ctx context.Context) (context.Context, context.Cancel
 
 // logLimits says what a request may ask of an engine that was just loaded.
 func (s *Server) logLimits(w *worker, info sdxl.Info, cost []sdxl.Cost) {
-	own := sdxl.Request{Width: info.Width, Height: info.Height, Count: 1, Guidance: info.Guidance, Steps: info.Steps}
+	own := sdxl.Request{Width: info.Width, Height: info.Height, ImagesPerPrompt: 1, Guidance: &info.Guidance, Steps: info.Steps}
 	pixels := s.maxPixels(cost)
 	steps := fmt.Sprint(s.config.MaxSteps)
 	if s.config.MaxSteps == 0 {
@@ -151,7 +153,7 @@ func (s *Server) logLimits(w *worker, info sdxl.Info, cost []sdxl.Cost) {
 		for _, size := range [][2]int{{512, 512}, {own.Width, own.Height}, {largest, largest}} {
 			r := own
 			r.Width, r.Height = size[0], size[1]
-			line := fmt.Sprintf("%d at %d×%d", s.maxSteps(r, info.Scheduler, false, cost), r.Width, r.Height)
+			line := fmt.Sprintf("%d at %d×%d", s.maxSteps(r, info.Scheduler, cost), r.Width, r.Height)
 			if r.Width*r.Height <= pixels && !slices.Contains(each, line) {
 				each = append(each, line)
 			}
@@ -160,7 +162,7 @@ func (s *Server) logLimits(w *worker, info sdxl.Info, cost []sdxl.Cost) {
 	}
 	s.config.Log.Info("limits of a request", w.attrs(slog.Int("max_pixels", pixels), slog.String("max_steps", steps), slog.Int("max_batch", s.config.MaxBatch),
 		slog.Duration("request_timeout", s.config.RequestTimeout))...)
-	most := s.maxSteps(own, info.Scheduler, false, cost)
+	most := s.maxSteps(own, info.Scheduler, cost)
 	switch {
 	case own.Width*own.Height > pixels || most == 0:
 		s.config.Log.Warn("the model's own size is beyond the limits: requests must name a smaller width and height", w.attrs(slog.Int("width", own.Width), slog.Int("height", own.Height))...)

@@ -1,21 +1,14 @@
 package server
 
-import (
-	"image"
-	"path/filepath"
-
-	"github.com/goxl/goxl/internal/imagefile"
-	"github.com/goxl/goxl/models/sdxl"
-)
+import "github.com/goxl/goxl/models/sdxl"
 
 // diffusers has no limit here. Far above what anyone draws with, arithmetic overflows.
 const maxGuidance = 1000
 
 // generateRequest reads the body of POST /generate, and what the client is to be told of it.
 func (s *Server) generateRequest(f *fields, info sdxl.Info) (r sdxl.Request, warning string, err error) {
-	r = sdxl.NewRequest(f.text("prompt"))
-	r.Steps, r.Guidance = info.Steps, info.Guidance
-	r.Negative = f.optionalText("negative_prompt")
+	r = sdxl.Request{Prompt: f.text("prompt"), ImagesPerPrompt: 1, Steps: info.Steps, Guidance: &info.Guidance}
+	r.NegativePrompt = f.optionalText("negative_prompt")
 	all := s.costs.all()
 	factor := uint64(info.ScaleFactor)
 	side := limits{factor, uint64(longestSide(s.maxPixels(all))) / factor * factor, factor}
@@ -26,7 +19,7 @@ func (s *Server) generateRequest(f *fields, info sdxl.Info) (r sdxl.Request, war
 		s.limitSize(f, &r)
 	}
 	if f.err() == nil {
-		warning = s.limitSteps(f, &r, info, false, all)
+		warning = s.limitSteps(f, &r, info, all)
 	}
 	return r, warning, f.err()
 }
@@ -34,8 +27,8 @@ func (s *Server) generateRequest(f *fields, info sdxl.Info) (r sdxl.Request, war
 // refineRequest reads the body of POST /refine. The request lacks its image yet, and the defaults of the refiner, which may not be open: see fill.
 func (s *Server) refineRequest(f *fields) (id string, r sdxl.Request, err error) {
 	id = f.text("id")
-	r = sdxl.NewRefineRequest(f.text("prompt"), nil)
-	r.Negative = f.optionalText("negative_prompt")
+	r = sdxl.Request{Prompt: f.text("prompt"), ImagesPerPrompt: 1, Steps: 50, Guidance: new(5.0), Strength: 0.3}
+	r.NegativePrompt = f.optionalText("negative_prompt")
 	r.Strength = f.number("strength", interval{0, 1, true}, r.Strength)
 	s.common(f, &r)
 	return id, r, f.err()
@@ -47,7 +40,7 @@ func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
 		r.Steps = info.Steps
 	}
 	if f.given("guidance_scale") == nil {
-		r.Guidance = info.Guidance
+		r.Guidance = &info.Guidance
 	}
 	if f.given("strength") == nil {
 		r.Strength = info.Strength
@@ -56,22 +49,9 @@ func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
 
 // common reads the fields that both have.
 func (s *Server) common(f *fields, r *sdxl.Request) {
-	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.maxSteps(*r, "", false, nil)), 0}, uint64(r.Steps)))
-	r.Guidance = f.number("guidance_scale", interval{0, maxGuidance, false}, r.Guidance)
-	r.Seed = f.seed("seed", s.newSeed)
+	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.maxSteps(*r, "", nil)), 0}, uint64(r.Steps)))
+	r.Guidance = new(f.number("guidance_scale", interval{0, maxGuidance, false}, *r.Guidance))
+	r.Seed = new(f.seed("seed", s.newSeed))
 	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
 	r.Watermark = s.config.Watermark
-}
-
-// facts says how img was made, by r, from the picture source if that is not "".
-func (s *Server) facts(r sdxl.Request, img image.Image, source string, info sdxl.Info) imagefile.Facts {
-	scheduler, sampler := r.Scheduler, ""
-	if scheduler == "" {
-		scheduler, sampler = info.Scheduler, info.Sampler
-	}
-	return imagefile.Facts{
-		Prompt: r.Prompt, Negative: r.Negative, Seed: r.Seed, Steps: r.Steps, Guidance: r.Guidance, Scheduler: scheduler, Sampler: sampler,
-		Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: r.Strength, Source: source,
-		Model: filepath.Base(info.Path), Version: s.config.Version,
-	}
 }

@@ -49,7 +49,7 @@ func (b *bench) image(ctx context.Context) (any, error) {
 		steps = defaultPictureSteps
 	}
 	f := imageFigures{Pictures: []float64{}}
-	err := b.with(func(o opened, p *sdxl.Pipeline, counted *counter) error {
+	err := b.with(func(o opened, p *sdxl.Model, counted *counter) error {
 		f.opened = o
 		var list []timedPicture
 		for range runs {
@@ -88,7 +88,7 @@ func (b *bench) image(ctx context.Context) (any, error) {
 }
 
 // draw makes one picture, from the request to the bytes of a file.
-func (b *bench) draw(ctx context.Context, p *sdxl.Pipeline, steps int, counted *counter) (d timedPicture, err error) {
+func (b *bench) draw(ctx context.Context, p *sdxl.Model, steps int, counted *counter) (d timedPicture, err error) {
 	begin := time.Now()
 	start := begin
 	stage := func(name string, flops int64) {

@@ -40,35 +40,37 @@ type pool struct {
 
 // request is what step and image draw.
 func (b *bench) request(steps int) sdxl.Request {
-	r := sdxl.NewRequest("a lighthouse at dusk")
-	r.Width, r.Height, r.Steps = b.width, b.height, steps
-	r.Seed = 20250101
-	return r
+	return sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: new(5.0), Seed: new(uint64(20250101))}
 }
 
 // start begins what step and image draw: of a base from text, of a refiner every step of a black image. Of latents alone nothing is decoded, nor is memory
 // planned for it.
-func (b *bench) start(ctx context.Context, p *sdxl.Pipeline, steps int, latentsOnly bool) (*sdxl.Run, error) {
+func (b *bench) start(ctx context.Context, p *sdxl.Model, steps int, latentsOnly bool) (*sdxl.Run, error) {
 	r := b.request(steps)
 	r.LatentsOnly = latentsOnly
 	if !p.Info().Refiner {
 		return p.Start(ctx, r)
 	}
-	r.Image, r.Strength = image.NewNRGBA(image.Rect(0, 0, b.width, b.height)), 1
-	return p.StartRefine(ctx, r)
+	r.Width, r.Height, r.Image, r.Strength = 0, 0, image.NewNRGBA(image.Rect(0, 0, b.width, b.height)), 1
+	return p.Start(ctx, r)
 }
 
 // with opens the model, and closes it after do. The device under it counts the operations of a step.
-func (b *bench) with(do func(o opened, p *sdxl.Pipeline, counted *counter) error) (err error) {
+func (b *bench) with(do func(o opened, p *sdxl.Model, counted *counter) error) (err error) {
 	counted := &counter{Device: b.on}
 	start := time.Now()
-	p, err := cli.OpenModel(b.model, sdxl.Options{Device: counted, Precision: b.precision, Variant: b.modelVariant, Log: logTo(b.err, slog.LevelInfo)})
+	log := logTo(b.err, slog.LevelInfo)
+	host, err := sdxl.NewHost(counted, log)
+	if err != nil {
+		return err
+	}
+	p, err := cli.OpenModel(context.Background(), b.model, sdxl.Options{Host: host, Precision: b.precision, Variant: b.modelVariant, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	info := p.Info()
-	o := opened{Machine: b.machine, Model: info.Path, Parameters: info.Parameters, Width: b.width, Height: b.height, Guidance: b.request(1).Guidance,
+	o := opened{Machine: b.machine, Model: info.Path, Parameters: info.Parameters, Width: b.width, Height: b.height, Guidance: *b.request(1).Guidance,
 		Device: b.deviceOpened.Seconds(), Opened: time.Since(start).Seconds()}
 	fmt.Fprintf(b.err, "%s opened in %v\n", info.Path, seconds(time.Since(start)))
 	b.trace.reset()

@@ -48,7 +48,7 @@ func (b *bench) step(ctx context.Context) (any, error) {
 	}
 	var f stepFigures
 	var all time.Duration
-	err := b.with(func(o opened, p *sdxl.Pipeline, counted *counter) error {
+	err := b.with(func(o opened, p *sdxl.Model, counted *counter) error {
 		f.opened = o
 		f.Together = b.together(steps)
 		for done := 0; done < steps; done = len(f.Steps) * f.Together {
@@ -86,7 +86,7 @@ func (b *bench) step(ctx context.Context) (any, error) {
 }
 
 // stepsOfRun times, after a first step, so many times the steps that are timed together.
-func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Pipeline, f *stepFigures, all *time.Duration, times int) error {
+func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Model, f *stepFigures, all *time.Duration, times int) error {
 	steps := times * f.Together
 	traced := b.trace.byOp
 	b.trace.reset()

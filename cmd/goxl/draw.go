@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,31 +16,31 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// paths are the names of the pictures: out itself, or out-0.png, out-1.png … of several.
-func (d *drawing) paths() []string {
-	if d.count == 1 {
-		return []string{d.out}
+// paths are the names of the images: out itself, or out-0.png, out-1.png … of several.
+func (g *generateFlags) paths() []string {
+	if g.images() == 1 {
+		return []string{g.out}
 	}
-	ext := filepath.Ext(d.out)
+	ext := filepath.Ext(g.out)
 	var list []string
-	for i := range d.count {
-		list = append(list, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(d.out, ext), i, ext))
+	for i := range g.images() {
+		list = append(list, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(g.out, ext), i, ext))
 	}
 	return list
 }
 
 // outputs are what -o and, last, -save-latents name, as they are now.
-func (d *drawing) outputs(s streams) ([]output, error) {
+func (g *generateFlags) outputs(s streams) ([]output, error) {
 	var list []output
-	for _, path := range d.paths() {
+	for _, path := range g.paths() {
 		o, err := s.resolve("o", path)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, o)
 	}
-	if d.saveLatents != "" {
-		o, err := s.resolve("save-latents", d.saveLatents)
+	if g.saveLatents != "" {
+		o, err := s.resolve("save-latents", g.saveLatents)
 		if err != nil {
 			return nil, err
 		}
@@ -51,20 +50,20 @@ func (d *drawing) outputs(s streams) ([]output, error) {
 }
 
 // checkOutputs makes sure, before anything is computed, that the results can be written.
-func (d *drawing) checkOutputs(s streams) error {
-	if d.out == "" {
+func (g *generateFlags) checkOutputs(s streams) error {
+	if g.out == "" {
 		return cli.Usagef(`-o "": must be the name of a file, or - for standard output`)
 	}
-	if d.count > 1 {
-		one, err := s.resolve("o", d.out)
+	if n := g.images(); n > 1 {
+		one, err := s.resolve("o", g.out)
 		if err != nil {
 			return err
 		}
 		if one.kind != regularFile {
-			return cli.Usagef("-n %d: must be 1 with -o %s, which is no file and takes one image", d.count, d.out)
+			return cli.Usagef("-n %d: must be 1 with -o %s, which is no file and takes one image", n, g.out)
 		}
 	}
-	list, err := d.outputs(s)
+	list, err := g.outputs(s)
 	if err != nil {
 		return err
 	}
@@ -88,13 +87,13 @@ func (d *drawing) checkOutputs(s streams) error {
 	return nil
 }
 
-// options are what models are opened with. Their warnings are told even with -quiet.
-func (d *drawing) options(device kernels.Device, precision kernels.DType, s streams) sdxl.Options {
+// options are what models are opened with, but for the host. Their warnings are shown even with -quiet.
+func (g *generateFlags) options(precision kernels.DType, s streams) sdxl.Options {
 	level := slog.LevelInfo
-	if d.quiet {
+	if g.quiet {
 		level = slog.LevelWarn
 	}
-	return sdxl.Options{Device: device, Precision: precision, Variant: d.variant, Log: logTo(s.err, level)}
+	return sdxl.Options{Precision: precision, Variant: g.variant, Log: logTo(s.err, level)}
 }
 
 // logTo logs for people who are watching: without times, and without the level of what is nice to know.
@@ -108,62 +107,46 @@ func logTo(w io.Writer, least slog.Level) *slog.Logger {
 }
 
 // notes is where to tell what is nice to know.
-func (d *drawing) notes(s streams) io.Writer {
-	if d.quiet {
+func (g *generateFlags) notes(s streams) io.Writer {
+	if g.quiet {
 		return io.Discard
 	}
 	return s.err
 }
 
-// drawn is what a run was asked and gave.
-type drawn struct {
-	request sdxl.Request
-	result  *sdxl.Result
-	info    sdxl.Info // of the model that drew, or began
-	source  string    // the picture that it began with; "" is none
-	refiner string    // the model that drew the last steps; "" is none
-	end     float64   // where the run ended or the refiner took over, a fraction of the steps; 0 is the end
-}
-
 // compute runs work with progress on the screen.
-func (d *drawing) compute(s streams, r *sdxl.Request, work func() (*sdxl.Result, error)) (*sdxl.Result, error) {
-	if d.quiet {
-		return work()
+func (g *generateFlags) compute(s streams, work func(sdxl.Request) (*sdxl.Result, error)) (*sdxl.Result, error) {
+	if g.quiet {
+		return work(g.request)
 	}
-	p := newProgress(s.err, isTerminal(s.err), r.Steps)
+	p := newProgress(s.err, isTerminal(s.err), g.steps)
 	defer p.stop()
+	r := g.request
 	r.Progress = p.step
-	return work()
+	return work(r)
 }
 
-// write encodes everything, then writes it, and tells each path once the file is whole: on standard output, unless that
+// write encodes everything, then writes it, and prints each path once the file is whole: on standard output, unless that
 // is one of the outputs.
-func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
-	for _, warning := range w.result.Warnings {
+func (g *generateFlags) write(ctx context.Context, s streams, result *sdxl.Result) error {
+	for _, warning := range result.Warnings {
 		fmt.Fprintf(s.err, "warning: %s\n", warning)
 	}
+	source := ""
+	if g.source() != "" {
+		source = filepath.Base(g.source())
+	}
 	var files [][]byte
-	for i, img := range w.result.Images {
-		facts := imagefile.Facts{
-			Prompt: w.request.Prompt, Negative: w.request.Negative, Seed: w.result.Seed, Steps: w.request.Steps, Guidance: w.request.Guidance,
-			Scheduler: w.request.Scheduler, Width: img.Bounds().Dx(), Height: img.Bounds().Dy(), Strength: w.request.Strength, Source: w.source,
-			Refiner: w.refiner, DenoisingEnd: w.end, Model: filepath.Base(w.info.Path), Version: cli.Version(),
-		}
-		if facts.Scheduler == "" {
-			facts.Scheduler, facts.Sampler = w.info.Scheduler, w.info.Sampler
-		}
-		texts := facts.Texts()
-		if n := len(w.result.Images); n > 1 { // one of a batch can't be drawn alone
-			texts = append(texts, imagefile.Text{Key: "num_images_per_prompt", Value: strconv.Itoa(n)}, imagefile.Text{Key: "image_index", Value: strconv.Itoa(i)})
-		}
+	for i, img := range result.Images {
+		texts := imagefile.Parameters{Parameters: result.Parameters, Image: i, Source: source, Version: cli.Version()}.Texts()
 		data, err := imagefile.Encode(img, texts)
 		if err != nil {
 			return err
 		}
 		files = append(files, data)
 	}
-	if d.saveLatents != "" {
-		data, err := encodeLatents(w.result.Latents)
+	if g.saveLatents != "" {
+		data, err := encodeLatents(result.Latents)
 		if err != nil {
 			return err
 		}
@@ -172,28 +155,28 @@ func (d *drawing) write(ctx context.Context, s streams, w drawn) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	outputs, err := d.outputs(s)
+	outputs, err := g.outputs(s)
 	if err != nil {
 		return err
 	}
-	told := s.out
+	list := s.out
 	if slices.ContainsFunc(outputs, func(o output) bool { return o.kind == standardOutput }) {
-		told = d.notes(s)
+		list = g.notes(s)
 	}
 	for i, o := range outputs {
 		if err := o.write(ctx, s, files[i]); err != nil {
 			return err
 		}
 		if o.kind != standardOutput {
-			fmt.Fprintln(told, o.name)
+			fmt.Fprintln(list, o.name)
 		}
 	}
 	return nil
 }
 
-// tellOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images
+// noteOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images
 // are no measure of real ones.
-func tellOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
+func noteOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
 	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
 	if info.Path == cli.Demo {
 		fmt.Fprintln(notes, cli.DemoNotice)

@@ -59,12 +59,12 @@ func TestGenerate(t *testing.T) {
 	}
 	said := texts(t, filepath.Join(a, "out.png"))
 	for key, want := range map[string]string{"prompt": "a lighthouse", "seed": "7", "num_inference_steps": "2", "guidance_scale": "5",
-		"scheduler": "EulerDiscreteScheduler", "size": "64x64", "model": "synth:tiny"} {
+		"scheduler": "euler", "size": "64x64", "model": "synth:tiny"} {
 		if said[key] != want {
 			t.Errorf("the picture says %s %q, want %q", key, said[key], want)
 		}
 	}
-	if want := "a lighthouse\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 64x64, Model: \"synth:tiny\", RNG: CPU, Version: goxl "; !strings.HasPrefix(said["parameters"], want) {
+	if want := "a lighthouse\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 64x64, Model hash: " + said["model_hash"] + ", Model: \"synth:tiny\", RNG: CPU, Version: goxl "; !strings.HasPrefix(said["parameters"], want) {
 		t.Errorf("the picture says parameters %q, want %q", said["parameters"], want)
 	}
 	drawn := [][]byte{pixels(t, filepath.Join(a, "out.png"))}
@@ -130,8 +130,8 @@ func TestBatch(t *testing.T) {
 	if said := texts(t, want[1]); said["image_index"] != "1" || said["num_images_per_prompt"] != "2" {
 		t.Errorf("the second picture says %v", said)
 	}
-	x, err := readLatents(want[2])
-	if err != nil || x.Shape != [4]int{2, 4, 8, 8} {
+	x, err := readLatents("latents", want[2])
+	if err != nil || !slices.Equal(x.Shape, []int{2, 4, 8, 8}) {
 		t.Errorf("latents %v, %v", x, err)
 	}
 }
@@ -139,7 +139,7 @@ func TestBatch(t *testing.T) {
 func TestLatents(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "noise.safetensors")
-	noise := &sdxl.Latents{Shape: [4]int{1, 4, 8, 8}, Data: make([]float32, 256)}
+	noise := &sdxl.Tensor{Shape: []int{1, 4, 8, 8}, Data: make([]float32, 256)}
 	for i := range noise.Data {
 		noise.Data[i] = float32(i%7) - 3
 	}
@@ -148,7 +148,7 @@ func TestLatents(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, path, string(data))
-	if back, err := readLatents(path); err != nil || back.Shape != noise.Shape || !slices.Equal(back.Data, noise.Data) {
+	if back, err := readLatents("latents", path); err != nil || !slices.Equal(back.Shape, noise.Shape) || !slices.Equal(back.Data, noise.Data) {
 		t.Errorf("read back %v, %v", back, err)
 	}
 	var drawn [][]byte

@@ -5,10 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/models/sdxl"
@@ -16,158 +14,231 @@ import (
 )
 
 const (
-	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, or %s for made-up weights%s"
+	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, or %s for random weights%s"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
 
-// drawing is the flags that generate and refine share.
-type drawing struct {
-	model, prompt, scheduler, variant string
-	out, saveLatents                  string
-	negative                          *string // nil is not given
-	count                             int
-	steps                             *int     // nil is not given
-	guidance, denoisingEnd            *float64 // nil is not given
-	seed                              *uint64  // nil is a random one
-	watermark, quiet                  bool
-	device                            cli.DeviceFlags
+// generateFlags are the flags that generate and refine share: what they compute with, where results go, and every field
+// of a request under diffusers' names.
+type generateFlags struct {
+	model, base, refiner, vae, variant string
+	out, saveLatents                   string
+	image, imageLatents                string // files
+	latents, embeddings                string // files
+
+	request   sdxl.Request // what the flags say; files are not read yet
+	prompt    *string      // nil is not given
+	prompts   string       // a file with a prompt a line
+	negatives string       // a file with a negative prompt a line
+	imagesSet bool         // -n was given
+	split     bool         // -denoising-end was given
+	quiet     bool
+	steps     int // that the request resolves to
+	device    cli.DeviceFlags
 }
 
-func (d *drawing) register(fs *flag.FlagSet) {
-	def := sdxl.NewRequest("")
-	fs.StringVar(&d.prompt, "prompt", "", "what to draw, a `text`; it may be empty, but must be given")
-	fs.Func("negative", "what not to draw, a `text`; an empty one is encoded as such, none at all is what the model does without", func(s string) error {
-		d.negative = &s
-		return nil
-	})
-	fs.Func("steps", fmt.Sprintf("`number` of denoising steps; without it the model's own, or %d", def.Steps), func(s string) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return errors.New("must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000")
-		}
-		d.steps = &n
-		return nil
-	})
-	fs.Func("guidance", fmt.Sprintf("guidance `scale`; up to 1 there is none, and -negative does not count; without it the model's own, or %v", def.Guidance), func(s string) error {
-		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return errors.New("must be a finite number")
-		}
-		d.guidance = &f
-		return nil
-	})
-	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is a random one, which is printed and stored in the image", func(s string) error {
-		if s == "-1" { // as A1111
-			d.seed = nil
-			return nil
-		}
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			return errors.New("must be 0 to 18446744073709551615, or -1 for a random one")
-		}
-		d.seed = &seed
-		return nil
-	})
-	fs.IntVar(&d.count, "n", def.Count, "`number` of pictures, drawn as one batch; more than one are the files out-0.png, out-1.png …")
-	fs.StringVar(&d.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
-	fs.StringVar(&d.scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
-	fs.StringVar(&d.variant, "variant", "", variantUsage)
-	fs.BoolVar(&d.watermark, "watermark", false, "put diffusers' invisible watermark into the pictures")
-	fs.BoolVar(&d.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still told")
-	fs.StringVar(&d.saveLatents, "save-latents", "", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
-	d.device.Register(fs)
+func (g *generateFlags) register(fs *flag.FlagSet) {
+	r := &g.request
+	text(fs, "prompt", "what the image shows, a `text`; it may be empty, but must be given", &g.prompt)
+	fs.StringVar(&r.Prompt2, "prompt-2", "", "`text` for the second text encoder, in place of -prompt's")
+	text(fs, "negative", "what the image does not show, a `text`; an empty one is encoded as such, none at all is what the model does without", &r.NegativePrompt)
+	text(fs, "negative-2", "`text` for the second text encoder, in place of -negative's", &r.NegativePrompt2)
+	fs.StringVar(&g.prompts, "prompts", "", "in place of -prompt, a text `file` with a prompt a line, each an image of one batch; -negative is for all")
+	fs.StringVar(&g.negatives, "negatives", "", "beside -prompts, a text `file` with a negative prompt for each")
+	fs.StringVar(&g.embeddings, "embeddings", "", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and, if wanted, negative_prompt_embeds and negative_pooled_prompt_embeds")
+	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
+	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
+	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
+	fs.Func("guidance", "guidance `scale`; up to 1 there is none, and -negative does not count; a list with commas gives each step its own; without it the model's own, or 5", g.setGuidance)
+	float(fs, "guidance-rescale", "guidance rescale `φ`, 0 to 1", 0, 1, &r.GuidanceRescale)
+	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
+	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips", "must be 0 or more", atLeast(0, &r.ClipSkip))
+	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is a random one, which is printed and stored in the image; a list with commas gives each image of a batch its own", g.setSeed)
+	fs.Func("n", "`number` of images for each prompt, drawn as one batch; more than one are the files out-0.png, out-1.png …", g.setImages)
+	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
+	number(fs, "interrupt", "stop after this `number` of steps and decode what is there", "must be a whole number from 1 on", atLeast(1, &r.Interrupt))
+	sizeFlag(fs, "original-size", "micro-conditioning: the `WIDTHxHEIGHT` that the image had; without it its own", &r.OriginalSize)
+	sizeFlag(fs, "target-size", "micro-conditioning: the `WIDTHxHEIGHT` that is wanted; without it the image's", &r.TargetSize)
+	crop(fs, "crop", "micro-conditioning: `TOP,LEFT` of the crop", &r.CropTop, &r.CropLeft)
+	sizeFlag(fs, "negative-original-size", "-original-size of the negative side, as `WIDTHxHEIGHT`", &r.NegativeOriginalSize)
+	sizeFlag(fs, "negative-target-size", "-target-size of the negative side, as `WIDTHxHEIGHT`", &r.NegativeTargetSize)
+	crop(fs, "negative-crop", "-crop of the negative side, as `TOP,LEFT`", &r.NegativeCropTop, &r.NegativeCropLeft)
+	optional(fs, "aesthetic-score", "of a refiner, micro-conditioning: the `score`; without it 6", &r.AestheticScore)
+	optional(fs, "negative-aesthetic-score", "of a refiner, micro-conditioning: the `score` of the negative side; without it 2.5", &r.NegativeAestheticScore)
+	fraction(fs, "strength", "of -image: `fraction` of the steps that is run, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
+	fraction(fs, "denoising-start", "of -image or -image-latents: it is already denoised up to this `fraction` of the steps, above 0 and below 1; -strength does not count", false, &r.DenoisingStart)
+	fs.StringVar(&g.imageLatents, "image-latents", "", "in place of -image, a safetensors `file` that -save-latents wrote")
+	fs.StringVar(&g.vae, "vae", "", "another VAE: a safetensors `PATH`, or a folder that holds one or a model")
+	fs.StringVar(&g.variant, "variant", "", variantUsage)
+	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
+	fs.StringVar(&g.saveLatents, "save-latents", "", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
+	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
+	fs.BoolVar(&g.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still printed")
+	g.device.Register(fs)
 }
 
 // registerEnd adds -denoising-end, whose meaning differs.
-func (d *drawing) registerEnd(fs *flag.FlagSet, usage string) {
+func (g *generateFlags) registerEnd(fs *flag.FlagSet, usage string) {
 	fs.Func("denoising-end", usage, func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(f > 0 && f < 1) {
 			return errors.New("must be above 0 and below 1")
 		}
-		d.denoisingEnd = &f
+		g.request.DenoisingEnd, g.split = f, true
 		return nil
 	})
 }
 
-// request fills in the model's defaults and what the shared flags say, the seed apart.
-func (d *drawing) request(p *sdxl.Pipeline) sdxl.Request {
-	r := p.NewRequest(d.prompt)
-	if d.steps != nil {
-		r.Steps = *d.steps
+func (g *generateFlags) setGuidance(s string) error {
+	list, err := parseNumbers(s)
+	if err != nil {
+		return errors.New("must be a finite number, or a list of them with commas between")
 	}
-	if d.guidance != nil {
-		r.Guidance = *d.guidance
+	g.request.Guidance, g.request.GuidancePerStep = &list[0], nil
+	if len(list) > 1 {
+		g.request.Guidance, g.request.GuidancePerStep = nil, list
 	}
-	r.Negative, r.Count = d.negative, d.count
-	r.Scheduler, r.Watermark = d.scheduler, d.watermark
-	if d.denoisingEnd != nil {
-		r.DenoisingEnd = *d.denoisingEnd
-	}
-	return r
+	return nil
 }
 
-// check finds what is wrong whatever the model, before it is opened, which takes a while: flags, and outputs that can't be written.
-func (d *drawing) check(s streams, sides ...side) error {
-	for _, side := range sides {
-		if side.pixels < 0 || side.pixels > sdxl.MaxSide || side.pixels%8 != 0 {
-			return cli.Usagef("-%s %d: must be a multiple of 8 from 8 to %d, or 0 for the model's own", side.flag, side.pixels, sdxl.MaxSide)
+func (g *generateFlags) setSeed(s string) error {
+	g.request.Seed, g.request.Seeds = nil, nil
+	if s == "-1" { // as A1111
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		seed, err := strconv.ParseUint(part, 10, 64)
+		if err != nil {
+			g.request.Seeds = nil
+			return errors.New("must be 0 to 18446744073709551615, or -1 for a random one, or a list of seeds")
 		}
+		g.request.Seeds = append(g.request.Seeds, seed)
 	}
-	switch {
-	case d.model == "":
-		return cli.Usagef(`-model "": must be %s, a DIR, or synth: and one of %s`, cli.Demo, strings.Join(sdxl.SyntheticNames(), ", "))
-	case d.count < 1 || d.count > sdxl.MaxCount:
-		return cli.Usagef("-n %d: must be 1 to %d", d.count, sdxl.MaxCount)
-	case d.scheduler != "" && !slices.Contains(scheduler.Names(), d.scheduler):
-		return cli.Usagef("-scheduler %q: must be one of %s", d.scheduler, strings.Join(scheduler.Names(), ", "))
-	case !utf8.ValidString(d.prompt):
-		return cli.Usagef("-prompt %q: must be UTF-8 text", d.prompt)
-	case d.negative != nil && !utf8.ValidString(*d.negative):
-		return cli.Usagef("-negative %q: must be UTF-8 text", *d.negative)
+	if len(g.request.Seeds) == 1 {
+		g.request.Seed, g.request.Seeds = &g.request.Seeds[0], nil
 	}
-	return d.checkOutputs(s)
+	return nil
 }
 
-// side is -width or -height; 0 is not given.
-type side struct {
-	flag   string
-	pixels int
-}
-
-// chooseSeed returns -seed, or a random one where that is not given or -1, which it tells.
-func (d *drawing) chooseSeed(s streams) uint64 {
-	if d.seed != nil {
-		return *d.seed
+func (g *generateFlags) setImages(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return errors.New("must be a whole number")
 	}
-	seed := sdxl.RandomSeed()
-	fmt.Fprintf(s.err, "seed %d\n", seed)
-	return seed
+	g.request.ImagesPerPrompt, g.imagesSet = n, true
+	return nil
 }
 
-// flagOf maps diffusers' names of a request's fields to flags.
-var flagOf = map[string]string{
-	"prompt": "prompt", "negative_prompt": "negative", "height": "height", "width": "width", "num_images_per_prompt": "n",
-	"num_inference_steps": "steps", "guidance_scale": "guidance", "scheduler": "scheduler", "denoising_end": "denoising-end",
-	"denoising_start": "denoising-end", "latents": "latents", "image": "image", "strength": "strength",
+// text is a flag that tells an empty text from none.
+func text(fs *flag.FlagSet, name, usage string, to **string) {
+	fs.Func(name, usage, func(s string) error {
+		*to = &s
+		return nil
+	})
 }
 
-// asUsage turns a request that can't be done into a usage error that names the flag; imageToImage tells that the size is the image's.
-func asUsage(err error, imageToImage bool) error {
-	var bad *sdxl.RequestError
-	if !errors.As(err, &bad) {
+// number is a flag of a whole number.
+func number(fs *flag.FlagSet, name, usage, allowed string, set func(int) bool) {
+	fs.Func(name, usage, func(s string) error {
+		if n, err := strconv.Atoi(s); err != nil || !set(n) {
+			return errors.New(allowed)
+		}
+		return nil
+	})
+}
+
+// atLeast takes numbers from least on.
+func atLeast(least int, to *int) func(int) bool {
+	return func(n int) bool {
+		*to = n
+		return n >= least
+	}
+}
+
+// float is a flag of a number from least to most.
+func float(fs *flag.FlagSet, name, usage string, least, most float64, to *float64) {
+	fs.Func(name, usage, func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f >= least && f <= most) {
+			return fmt.Errorf("must be %v to %v", least, most)
+		}
+		*to = f
+		return nil
+	})
+}
+
+// fraction is a flag of a number above 0 and below 1, or up to 1.
+func fraction(fs *flag.FlagSet, name, usage string, whole bool, to *float64) {
+	fs.Func(name, usage, func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		switch {
+		case whole && (err != nil || !(f > 0 && f <= 1)):
+			return errors.New("must be above 0, up to 1")
+		case !whole && (err != nil || !(f > 0 && f < 1)):
+			return errors.New("must be above 0 and below 1")
+		}
+		*to = f
+		return nil
+	})
+}
+
+// optional is a flag of a finite number.
+func optional(fs *flag.FlagSet, name, usage string, to **float64) {
+	fs.Func(name, usage, func(s string) error {
+		list, err := parseNumbers(s)
+		if err != nil || len(list) != 1 {
+			return errors.New("must be a finite number")
+		}
+		*to = &list[0]
+		return nil
+	})
+}
+
+// numbers is a flag of a list.
+func numbers(fs *flag.FlagSet, name, usage string, to *[]float64) {
+	fs.Func(name, usage, func(s string) (err error) {
+		*to, err = parseNumbers(s)
 		return err
+	})
+}
+
+func parseNumbers(s string) (list []float64, err error) {
+	for part := range strings.SplitSeq(s, ",") {
+		f, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return nil, errors.New("must be finite numbers with commas between them")
+		}
+		list = append(list, f)
 	}
-	name, ok := flagOf[bad.Field]
-	switch {
-	case !ok:
-		return cli.Usagef("%v", bad)
-	case imageToImage && (name == "width" || name == "height"):
-		return cli.Usagef("-image is %v pixels in %s: must be %s", bad.Value, name, bad.Allowed)
-	case bad.Err != nil:
-		return cli.Usagef("-%s %v: must be %s: %v", name, bad.Value, bad.Allowed, bad.Err)
-	}
-	return cli.Usagef("-%s %v: must be %s", name, bad.Value, bad.Allowed)
+	return list, nil
+}
+
+// sizeFlag is a flag of a width and a height.
+func sizeFlag(fs *flag.FlagSet, name, usage string, to *sdxl.Size) {
+	fs.Func(name, usage, func(s string) error {
+		w, h, _ := strings.Cut(s, "x")
+		width, werr := strconv.Atoi(w)
+		height, herr := strconv.Atoi(h)
+		if werr != nil || herr != nil || min(width, height) < 1 {
+			return errors.New("must be WIDTHxHEIGHT, such as 1024x768")
+		}
+		*to = sdxl.Size{Height: height, Width: width}
+		return nil
+	})
+}
+
+// crop is a flag of a top and a left edge.
+func crop(fs *flag.FlagSet, name, usage string, top, left *int) {
+	fs.Func(name, usage, func(s string) (err error) {
+		t, l, _ := strings.Cut(s, ",")
+		var terr, lerr error
+		*top, terr = strconv.Atoi(t)
+		*left, lerr = strconv.Atoi(l)
+		if terr != nil || lerr != nil {
+			return errors.New("must be TOP,LEFT, such as 0,64")
+		}
+		return nil
+	})
 }
 
 // wrap joins words with commas into lines of about width characters.

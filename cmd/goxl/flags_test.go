@@ -13,7 +13,6 @@ import (
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -21,56 +20,67 @@ import (
 // Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model
 // has.
 func TestRequestOfFlags(t *testing.T) {
-	device, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer device.Close()
-	p, err := sdxl.Open("synth:tiny", sdxl.Options{Device: device})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
 	for _, c := range []struct {
 		args   []string
 		change func(r *sdxl.Request)
 	}{
 		{nil, func(*sdxl.Request) {}},
-		{[]string{"-negative", "fog"}, func(r *sdxl.Request) { r.Negative = new("fog") }},
-		{[]string{"-negative", ""}, func(r *sdxl.Request) { r.Negative = new("") }},
+		{[]string{"-prompt-2", "b"}, func(r *sdxl.Request) { r.Prompt2 = "b" }},
+		{[]string{"-negative", "fog"}, func(r *sdxl.Request) { r.NegativePrompt = new("fog") }},
+		{[]string{"-negative", ""}, func(r *sdxl.Request) { r.NegativePrompt = new("") }},
+		{[]string{"-negative-2", "fog"}, func(r *sdxl.Request) { r.NegativePrompt2 = new("fog") }},
+		{[]string{"-prompt", ""}, func(r *sdxl.Request) { r.Prompt = "" }},
 		{[]string{"-steps", "7"}, func(r *sdxl.Request) { r.Steps = 7 }},
-		{[]string{"-guidance", "0"}, func(r *sdxl.Request) { r.Guidance = 0 }},
-		{[]string{"-n", "3"}, func(r *sdxl.Request) { r.Count = 3 }},
+		{[]string{"-timesteps", "999, 500,1"}, func(r *sdxl.Request) { r.Timesteps = []float64{999, 500, 1} }},
+		{[]string{"-sigmas", "14.6,1.5,0"}, func(r *sdxl.Request) { r.Sigmas = []float64{14.6, 1.5, 0} }},
+		{[]string{"-guidance", "0"}, func(r *sdxl.Request) { r.Guidance = new(0.0) }},
+		{[]string{"-guidance", "7,5,1"}, func(r *sdxl.Request) { r.GuidancePerStep = []float64{7, 5, 1} }},
+		{[]string{"-guidance-rescale", "0.7"}, func(r *sdxl.Request) { r.GuidanceRescale = 0.7 }},
+		{[]string{"-eta", "1"}, func(r *sdxl.Request) { r.Eta = 1 }},
+		{[]string{"-clip-skip", "1"}, func(r *sdxl.Request) { r.ClipSkip = 1 }},
+		{[]string{"-seed", "0"}, func(r *sdxl.Request) { r.Seed = new(uint64(0)) }},
+		{[]string{"-seed", "1,18446744073709551615"}, func(r *sdxl.Request) { r.Seeds = []uint64{1, 1<<64 - 1} }},
+		{[]string{"-seed", "1,2", "-seed", "-1"}, func(r *sdxl.Request) {}},
+		{[]string{"-n", "3"}, func(r *sdxl.Request) { r.ImagesPerPrompt = 3 }},
 		{[]string{"-scheduler", "ddim"}, func(r *sdxl.Request) { r.Scheduler = "ddim" }},
+		{[]string{"-interrupt", "2"}, func(r *sdxl.Request) { r.Interrupt = 2 }},
+		{[]string{"-original-size", "640x480"}, func(r *sdxl.Request) { r.OriginalSize = sdxl.Size{Height: 480, Width: 640} }},
+		{[]string{"-target-size", "640x480"}, func(r *sdxl.Request) { r.TargetSize = sdxl.Size{Height: 480, Width: 640} }},
+		{[]string{"-crop", "1,2"}, func(r *sdxl.Request) { r.CropTop, r.CropLeft = 1, 2 }},
+		{[]string{"-negative-original-size", "640x480"}, func(r *sdxl.Request) { r.NegativeOriginalSize = sdxl.Size{Height: 480, Width: 640} }},
+		{[]string{"-negative-target-size", "640x480"}, func(r *sdxl.Request) { r.NegativeTargetSize = sdxl.Size{Height: 480, Width: 640} }},
+		{[]string{"-negative-crop", "1,2"}, func(r *sdxl.Request) { r.NegativeCropTop, r.NegativeCropLeft = 1, 2 }},
+		{[]string{"-aesthetic-score", "0"}, func(r *sdxl.Request) { r.AestheticScore = new(0.0) }},
+		{[]string{"-negative-aesthetic-score", "3"}, func(r *sdxl.Request) { r.NegativeAestheticScore = new(3.0) }},
+		{[]string{"-strength", "1"}, func(r *sdxl.Request) { r.Strength = 1 }},
+		{[]string{"-denoising-start", "0.2"}, func(r *sdxl.Request) { r.DenoisingStart = 0.2 }},
 		{[]string{"-watermark"}, func(r *sdxl.Request) { r.Watermark = true }},
 		{[]string{"-watermark=false"}, func(r *sdxl.Request) {}},
 		{[]string{"-watermark", "-watermark=false"}, func(r *sdxl.Request) {}},
 		{[]string{"-denoising-end", "0.4"}, func(r *sdxl.Request) { r.DenoisingEnd = 0.4 }},
 	} {
 		fs := flag.NewFlagSet("", flag.ContinueOnError)
-		var d drawing
-		d.register(fs)
-		d.registerEnd(fs, "")
+		g := generateFlags{model: "synth:tiny"}
+		g.register(fs)
+		g.registerEnd(fs, "")
 		if err := fs.Parse(append([]string{"-prompt", "a cat"}, c.args...)); err != nil {
 			t.Fatal(err)
 		}
-		want := p.NewRequest("a cat")
+		if err := g.check(); err != nil {
+			t.Fatal(err)
+		}
+		want := sdxl.Request{Prompt: "a cat"}
 		c.change(&want)
-		if diff := cmp.Diff(want, d.request(p)); diff != "" {
+		if diff := cmp.Diff(want, g.request); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", c.args, diff)
 		}
 	}
 }
 
-// What models are opened with is what the flags say, on the device that was opened for them.
+// What models are opened with is what the flags say.
 func TestOptionsOfFlags(t *testing.T) {
-	device, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer device.Close()
-	d := drawing{variant: "fp16"}
-	if o := d.options(device, kernels.BF16, streams{io.Discard, io.Discard}); o.Device != device || o.Precision != kernels.BF16 || o.Variant != "fp16" || o.Log == nil {
+	g := generateFlags{variant: "fp16"}
+	if o := g.options(kernels.BF16, streams{io.Discard, io.Discard}); o.Precision != kernels.BF16 || o.Variant != "fp16" || o.Log == nil {
 		t.Errorf("options %+v", o)
 	}
 }
@@ -217,20 +227,24 @@ func TestWatermarkFlag(t *testing.T) {
 }
 
 // The image says what the flags asked for.
-func TestFactsOfFlags(t *testing.T) {
+func TestParametersOfFlags(t *testing.T) {
 	dir := t.TempDir()
 	must(t, tiny(dir, "-guidance", "2.5", "-scheduler", "euler_a", "-steps", "3", "-width", "48", "-height", "72", "-denoising-end", "0.7")...)
-	texts, err := imagefile.Texts(read(t, filepath.Join(dir, "out.png")))
+	list, err := imagefile.Texts(read(t, filepath.Join(dir, "out.png")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, x := range texts {
+	for _, x := range list {
 		if x.Key != "version" && x.Key != "parameters" {
 			got = append(got, x.Key+"="+x.Value)
 		}
 	}
-	want := []string{"prompt=a lighthouse", "seed=7", "num_inference_steps=3", "guidance_scale=2.5", "scheduler=euler_a", "denoising_end=0.7", "size=48x72", "model=synth:tiny"}
+	hash := texts(t, filepath.Join(dir, "out.png"))["model_hash"]
+	if len(hash) != 10 {
+		t.Errorf("model_hash %q", hash)
+	}
+	want := []string{"prompt=a lighthouse", "seed=7", "num_inference_steps=3", "guidance_scale=2.5", "scheduler=euler_a", "denoising_end=0.7", "size=48x72", "model=synth:tiny", "model_hash=" + hash, "device=cpu", "precision=fp32"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -239,7 +253,7 @@ func TestFactsOfFlags(t *testing.T) {
 // Every sampler has a name in A1111's parameters.
 func TestSamplersInParameters(t *testing.T) {
 	for _, name := range scheduler.Names() {
-		if text := (imagefile.Facts{Scheduler: name}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
+		if text := (imagefile.Parameters{Parameters: sdxl.Parameters{Scheduler: name}}).Texts()[0]; text.Key != "parameters" || strings.Contains(text.Value, "Sampler: "+name) {
 			t.Errorf("%s has no name of A1111's: %q", name, text)
 		}
 	}

@@ -5,59 +5,48 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
 var generateCommand = command{
-	name: "generate", summary: "draw pictures from text", synopsis: "[-model DIR] -prompt TEXT [-o out.png] [flags]",
-	notes: `The same model, prompt, seed and settings give the same picture. How a picture was made is stored
+	name: "generate", summary: "make images from text, or from an image", synopsis: "[-model DIR] -prompt TEXT [-image in.png] [-o out.png] [flags]",
+	notes: `The same model, prompt, seed and settings give the same image. How an image was made is stored
 in the PNG's text chunks, under diffusers' names and as A1111's parameters; goxl inspect prints them.
-With -refiner, the model draws up to the share -denoising-end of the steps, and the refiner draws
-the rest.
+With -image it is image-to-image: the image is noised by -strength and denoised from there. With
+-refiner, the model runs the steps up to the fraction -denoising-end, and the refiner the rest.
 
     goxl generate -prompt "a red apple and a blue car on a green background"
     goxl generate -prompt "a rocket in the night sky" -refiner demo
     goxl generate -prompt "a cat" -o - | convert - cat.jpg
+    goxl generate -prompt "a green apple" -image out.png -strength 0.6 -o green.png
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
     goxl generate -model synth:tiny -prompt "" -steps 2`,
-	required: []string{"prompt"},
 	define: func(fs *flag.FlagSet) action {
-		g := &generation{}
+		g := &generateFlags{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
-		fs.IntVar(&g.width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
-		fs.IntVar(&g.height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
-		fs.StringVar(&g.refiner, "refiner", "", "draw the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
+		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
+		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
+		fs.StringVar(&g.refiner, "refiner", "", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
 		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with the initial noise, of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
-		g.registerEnd(fs, "stop at this `share` of the steps, above 0 and below 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
+		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` that image-to-image begins with, turned upright as its EXIF orientation says; of an animation the first frame")
+		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
 		g.register(fs)
 		return g.run
 	},
 }
 
-// defaultSplit is the share of the steps that a base draws before its refiner.
+// defaultSplit is the fraction of the steps that a base runs before its refiner.
 const defaultSplit = 0.8
 
-// generation is the flags of generate.
-type generation struct {
-	drawing
-	width, height    int
-	refiner, latents string
-}
-
-func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
-	if err := g.check(s, side{"width", g.width}, side{"height", g.height}); err != nil {
+// run is generate and refine.
+func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error) {
+	if err := g.prepare(s); err != nil {
 		return err
-	}
-	var noise *sdxl.Latents
-	if g.latents != "" {
-		if noise, err = readLatents(g.latents); err != nil {
-			return err
-		}
 	}
 	notes, start := g.notes(s), time.Now()
 	device, precision, err := g.device.Open(func(line string) { fmt.Fprintln(notes, line) })
@@ -65,43 +54,119 @@ func (g *generation) run(ctx context.Context, s streams, _ string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
-
-	base, err := cli.OpenModel(g.model, g.options(device, precision, s))
+	m, err := g.open(ctx, s, device, precision)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, base.Close()) }()
-	var refiner *sdxl.Pipeline
-	if g.refiner != "" {
-		if refiner, err = cli.OpenRefiner(base, g.refiner); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, refiner.Close()) }()
-	}
-	tellOpened(notes, base.Info(), device.Info(), start)
-
-	r := g.request(base)
-	r.Width, r.Height, r.Latents = g.width, g.height, noise
-	if err := base.Check(r, false); err != nil {
-		return asUsage(err, false)
-	}
-	r.Seed = g.chooseSeed(s)
-	w := drawn{info: base.Info()}
-	if refiner == nil {
-		w.result, err = g.compute(s, &r, func() (*sdxl.Result, error) { return base.Generate(ctx, r) })
-		w.end = r.DenoisingEnd
-	} else {
-		split := defaultSplit
-		if g.denoisingEnd != nil {
-			split = *g.denoisingEnd
+	defer func() { err = errors.Join(err, m.close()) }()
+	noteOpened(notes, m.model.Info(), device.Info(), start)
+	g.chooseSeed(s)
+	result, err := g.compute(s, func(r sdxl.Request) (*sdxl.Result, error) {
+		if m.refiner == nil {
+			return m.model.Generate(ctx, r)
 		}
 		r.DenoisingEnd = 0 // the refiner goes to the end
-		w.result, err = g.compute(s, &r, func() (*sdxl.Result, error) { return sdxl.Ensemble(ctx, base, refiner, r, split) })
-		w.refiner, w.end = filepath.Base(refiner.Info().Path), split
+		return sdxl.Ensemble(ctx, r, sdxl.Expert{Model: m.model, DenoisingEnd: g.splitAt()}, sdxl.Expert{Model: m.refiner})
+	})
+	if err != nil {
+		return asUsage(err, g.image != "")
+	}
+	return g.write(ctx, s, result)
+}
+
+// splitAt is where a refiner takes over.
+func (g *generateFlags) splitAt() float64 {
+	if g.split {
+		return g.request.DenoisingEnd
+	}
+	return defaultSplit
+}
+
+// prepare checks all that can be checked without weights and without a device.
+func (g *generateFlags) prepare(s streams) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	if err := g.readPrompts(); err != nil {
+		return err
+	}
+	if err := g.checkOutputs(s); err != nil {
+		return err
+	}
+	if err := g.read(); err != nil {
+		return err
+	}
+	var base *sdxl.Spec
+	var err error
+	if g.base != "" {
+		if base, err = cli.ReadSpec(g.base, nil, nil); err != nil {
+			return err
+		}
+	}
+	spec, err := cli.ReadSpec(g.model, base, nil)
+	if err != nil {
+		return err
+	}
+	if g.refiner == "" {
+		p, err := spec.Resolve(g.request)
+		g.steps = p.Steps
+		return asUsage(err, g.image != "")
+	}
+	refiner, err := cli.ReadSpec(g.refiner, spec, nil)
+	if err != nil {
+		return err
+	}
+	r := g.request
+	r.DenoisingEnd = 0
+	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.splitAt(), 0})
+	g.steps = p.Steps
+	return asUsage(err, g.image != "")
+}
+
+// openModels are the one that computes, its refiner or nil, and all that is to be closed.
+type openModels struct {
+	model, refiner *sdxl.Model
+	all            []*sdxl.Model
+}
+
+func (m *openModels) close() error {
+	var errs []error
+	for i := len(m.all) - 1; i >= 0; i-- {
+		errs = append(errs, m.all[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// open opens the models that the flags name.
+func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Device, precision kernels.DType) (m *openModels, err error) {
+	o := g.options(precision, s)
+	if o.Host, err = sdxl.NewHost(device, o.Log); err != nil {
+		return nil, err
+	}
+	m = &openModels{}
+	open := func(name string, o sdxl.Options) *sdxl.Model {
+		if err != nil {
+			return nil
+		}
+		var opened *sdxl.Model
+		if opened, err = cli.OpenModel(ctx, name, o); err != nil {
+			return nil
+		}
+		m.all = append(m.all, opened)
+		return opened
+	}
+	if g.base != "" {
+		o.Base = open(g.base, o)
+	}
+	main := o
+	main.VAE = g.vae
+	m.model = open(g.model, main)
+	if g.refiner != "" {
+		o.Base = m.model
+		m.refiner = open(g.refiner, o)
 	}
 	if err != nil {
-		return asUsage(err, false)
+		return nil, errors.Join(err, m.close())
 	}
-	w.request = r
-	return g.write(ctx, s, w)
+	return m, nil
 }

@@ -39,7 +39,7 @@ Of an image, a PNG, JPEG or WebP file, it prints the parameters that are stored 
 type inspection struct {
 	variant  string
 	device   kernels.Device // to open with
-	try      func(*sdxl.Pipeline) error
+	try      func(*sdxl.Model) error
 	rows     []row
 	texts    []imagefile.Text // of an image
 	notes    []string
@@ -58,7 +58,7 @@ func (i *inspection) run(ctx context.Context, s streams, path string) (err error
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	i.device = device
-	i.try = func(p *sdxl.Pipeline) error { return p.Trial(ctx) }
+	i.try = func(p *sdxl.Model) error { return p.Trial(ctx) }
 
 	var facts [][2]string
 	switch {
@@ -147,7 +147,12 @@ func (i *inspection) file(path string) {
 
 // open opens the whole model as generate does, which finds what doesn't fit together.
 func (i *inspection) open(path string) [][2]string {
-	p, err := cli.OpenModel(path, sdxl.Options{Device: i.device, Variant: i.variant, Log: slog.New(noteTaker{i})})
+	host, err := sdxl.NewHost(i.device, nil)
+	if err != nil {
+		i.problem(err)
+		return nil
+	}
+	p, err := cli.OpenModel(context.Background(), path, sdxl.Options{Host: host, Variant: i.variant, Log: slog.New(noteTaker{i})})
 	if err != nil {
 		i.problem(err)
 		return nil

@@ -16,22 +16,25 @@ var mutations = flag.Int("mutations", 30, "mutated folders, of a base and of a r
 // draws opens a model and draws one step of the smallest image: from text unless it is a refiner, and from an image.
 // The prompt is the one of Trial, since a weight near the end of float32's range overflows with some prompts alone.
 func draws(ctx context.Context, dev kernels.Device, dir string) error {
-	p, err := sdxl.Open(dir, sdxl.Options{Device: dev})
+	host, err := sdxl.NewHost(dev, nil)
+	if err != nil {
+		return err
+	}
+	p, err := sdxl.Open(ctx, dir, sdxl.Options{Host: host})
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	info := p.Info()
 	side := max(8, info.ScaleFactor)
-	r := p.NewRequest("a lighthouse")
-	r.Steps, r.Strength, r.Width, r.Height = 1, 1, side, side
+	r := sdxl.Request{Prompt: "a lighthouse", Steps: 1, Strength: 1, Width: side, Height: side}
 	if !info.Refiner {
 		if _, err := p.Generate(ctx, r); err != nil {
 			return err
 		}
 	}
 	r.Image = image.NewNRGBA(image.Rect(0, 0, side, side))
-	_, err = p.Refine(ctx, r)
+	_, err = p.Generate(ctx, r)
 	return err
 }
 

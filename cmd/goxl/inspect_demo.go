@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/goxl/goxl/internal/cli"
@@ -25,15 +24,13 @@ func (i *inspection) embedded() [][2]string {
 }
 
 func (i *inspection) embeddedRefiner() (info sdxl.Info, err error) {
-	base, err := cli.OpenModel(cli.Demo, sdxl.Options{Device: i.device})
+	base, err := cli.ReadSpec(cli.Demo, nil, nil)
 	if err != nil {
 		return info, err
 	}
-	defer func() { err = errors.Join(err, base.Close()) }()
-	refiner, err := cli.OpenRefiner(base, cli.Demo)
+	refiner, err := cli.ReadSpec(cli.Demo, base, nil)
 	if err != nil {
 		return info, err
 	}
-	defer func() { err = errors.Join(err, refiner.Close()) }()
 	return refiner.Info(), nil
 }

@@ -70,7 +70,7 @@ func TestOutputLinks(t *testing.T) {
 	if info, err := os.Lstat(latents); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("-save-latents replaced a link: %v, %v", info, err)
 	}
-	if _, err := readLatents(filepath.Join(dir, "l.safetensors")); err != nil {
+	if _, err := readLatents("latents", filepath.Join(dir, "l.safetensors")); err != nil {
 		t.Error(err)
 	}
 	loop := filepath.Join(dir, "loop.png")

@@ -25,16 +25,16 @@ const workerCommand = "engine"
 // a CPU, and 43 to 53 % on an H100 (kernels/cuda/HARDWARE.md); what else takes time is in the rest.
 const sustained = 0.4
 
-// local is a pipeline on a device of this process.
+// local is a model on a device of this process.
 type local struct {
-	*sdxl.Pipeline
+	*sdxl.Model
 	device kernels.Device
 	cost   sdxl.Cost
 }
 
 // newLocal measures the device's peak, where it can be measured and was not before, for the cost.
-func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
-	l := local{Pipeline: p, device: device}
+func newLocal(p *sdxl.Model, device kernels.Device) (local, error) {
+	l := local{Model: p, device: device}
 	peak, err := device.PeakFLOPS(context.Background())
 	if err == nil && peak > 0 {
 		l.cost, err = p.Cost(sustained * peak)
@@ -43,6 +43,12 @@ func newLocal(p *sdxl.Pipeline, device kernels.Device) (local, error) {
 		return local{}, errors.Join(err, p.Close())
 	}
 	return l, nil
+}
+
+// Check tells whether a request can be done.
+func (l local) Check(r sdxl.Request) error {
+	_, err := l.Resolve(r)
+	return err
 }
 
 // Cost implements server.Engine.
@@ -88,7 +94,11 @@ func (m *models) chosenRefiner() (string, error) {
 }
 
 func (m *models) open(device kernels.Device, precision kernels.DType, log *slog.Logger) (local, error) {
-	p, err := cli.OpenModel(m.model, sdxl.Options{Device: device, Precision: precision, Variant: m.variant, Log: log})
+	host, err := sdxl.NewHost(device, log)
+	if err != nil {
+		return local{}, err
+	}
+	p, err := cli.OpenModel(context.Background(), m.model, sdxl.Options{Host: host, Precision: precision, Variant: m.variant, Log: log})
 	if err != nil {
 		return local{}, err
 	}
@@ -96,7 +106,7 @@ func (m *models) open(device kernels.Device, precision kernels.DType, log *slog.
 }
 
 func openRefiner(base local, name string) (local, error) {
-	p, err := cli.OpenRefiner(base.Pipeline, name)
+	p, err := cli.OpenModel(context.Background(), name, sdxl.Options{Base: base.Model})
 	if err != nil {
 		return local{}, err
 	}

@@ -133,10 +133,13 @@ var table = map[string]rule{
 		"models/demo":  "the model that both commands have built in",
 		"models/sdxl":  "opens models for both commands",
 	}},
-	"internal/golden":    {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
-	"internal/require":   {},
-	"internal/standin":   {},
-	"internal/imagefile": {outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"}},
+	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
+	"internal/require": {},
+	"internal/standin": {},
+	"internal/imagefile": {
+		own:     map[string]string{"models/sdxl": "the parameters that an image file says of itself"},
+		outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"},
+	},
 }
 
 // testOutside is what tests may import of other modules, beyond what their package may.

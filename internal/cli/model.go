@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -22,30 +24,42 @@ const (
 
 var errNoDemo = errors.New("model demo: this program was built without it (tag nodemo): give a DIR in diffusers' layout")
 
-// OpenModel opens what a flag names: the embedded model, a folder, or a synthetic model.
-func OpenModel(name string, o sdxl.Options) (*sdxl.Pipeline, error) {
+// OpenModel opens what a flag names: the embedded model, a folder, or a synthetic model. With Options.Base it is that
+// base's refiner.
+func OpenModel(ctx context.Context, name string, o sdxl.Options) (*sdxl.Model, error) {
 	if name != Demo {
-		p, err := sdxl.Open(name, o)
-		return p, explain(name, err)
+		m, err := sdxl.Open(ctx, name, o)
+		return m, explain(name, err)
 	}
-	fsys := demo.Base()
-	if fsys == nil {
-		return nil, errNoDemo
+	fsys, err := demoFiles(o.Base != nil)
+	if err != nil {
+		return nil, err
 	}
-	return sdxl.OpenFS(fsys, Demo, o)
+	return sdxl.OpenFS(ctx, fsys, Demo, o)
 }
 
-// OpenRefiner opens what a flag names as base's refiner: the embedded one, a folder, or a synthetic model. Close it before base.
-func OpenRefiner(base *sdxl.Pipeline, name string) (*sdxl.Pipeline, error) {
+// ReadSpec reads the configurations of what OpenModel opens; with base they are its refiner's.
+func ReadSpec(name string, base *sdxl.Spec, log *slog.Logger) (*sdxl.Spec, error) {
 	if name != Demo {
-		p, err := base.OpenRefiner(name)
-		return p, explain(name, err)
+		s, err := sdxl.ReadSpec(name, base, log)
+		return s, explain(name, err)
 	}
-	fsys := demo.Refiner()
+	fsys, err := demoFiles(base != nil)
+	if err != nil {
+		return nil, err
+	}
+	return sdxl.ReadSpecFS(fsys, Demo, base, log)
+}
+
+func demoFiles(refiner bool) (fs.FS, error) {
+	fsys := demo.Base()
+	if refiner {
+		fsys = demo.Refiner()
+	}
 	if fsys == nil {
 		return nil, errNoDemo
 	}
-	return base.OpenRefinerFS(fsys, Demo)
+	return fsys, nil
 }
 
 // explain adds to the error about a name that names nothing what there is.

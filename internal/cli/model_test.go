@@ -19,13 +19,17 @@ func TestOpenDemo(t *testing.T) {
 	}
 	defer dev.Close()
 	started := time.Now()
-	base, err := OpenModel(Demo, sdxl.Options{Device: dev})
+	host, err := sdxl.NewHost(dev, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := OpenModel(t.Context(), Demo, sdxl.Options{Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer base.Close()
 	t.Logf("base opened in %v", time.Since(started))
-	refiner, err := OpenRefiner(base, Demo)
+	refiner, err := OpenModel(t.Context(), Demo, sdxl.Options{Base: base})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,13 +39,13 @@ func TestOpenDemo(t *testing.T) {
 	}
 	const known = "known by name are demo, synth:base, synth:refiner, synth:tiny, synth:tiny-refiner; anything else is a DIR"
 	for what, c := range map[string]struct {
-		open func() (*sdxl.Pipeline, error)
+		open func() (*sdxl.Model, error)
 		want string
 	}{
-		"an unknown model":      {func() (*sdxl.Pipeline, error) { return OpenModel("demonstration", sdxl.Options{Device: dev}) }, known},
-		"an unknown refiner":    {func() (*sdxl.Pipeline, error) { return OpenRefiner(base, "demonstration") }, known},
-		"another's refiner":     {func() (*sdxl.Pipeline, error) { return OpenRefiner(base, "synth:tiny-refiner") }, "does not belong to the base demo"},
-		"a base as the refiner": {func() (*sdxl.Pipeline, error) { return OpenRefiner(base, "synth:tiny") }, "the model is a base"},
+		"an unknown model":      {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Host: host}) }, known},
+		"an unknown refiner":    {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Base: base}) }, known},
+		"another's refiner":     {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "synth:tiny-refiner", sdxl.Options{Base: base}) }, "does not belong to the base demo"},
+		"a base as the refiner": {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "synth:tiny", sdxl.Options{Base: base}) }, "the model is a base"},
 	} {
 		if p, err := c.open(); err == nil {
 			t.Errorf("%s was opened", what)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // infotextKey is the text chunk in which A1111 and what follows it look for infotext.
@@ -36,37 +38,40 @@ func samplerName(name string) (sampler, schedule string) {
 
 // infotext is A1111's text of the parameters (modules/processing.py, create_infotext): the prompt, the negative prompt
 // on a line of its own, and a line of the rest. The noise is torch's of a CPU, which A1111 has to be told.
-func (f Facts) infotext() string {
+func (p Parameters) infotext() string {
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
-	name := f.Sampler
-	if name == "" {
-		name = f.Scheduler
-	}
-	sampler, schedule := samplerName(name)
-	add("Steps", strconv.Itoa(f.Steps))
+	sampler, schedule := samplerName(p.scheduler())
+	add("Steps", strconv.Itoa(p.Steps))
 	add("Sampler", sampler)
 	if schedule != "" {
 		add("Schedule type", schedule)
 	}
-	add("CFG scale", number(f.Guidance))
-	add("Seed", strconv.FormatUint(f.Seed, 10))
-	add("Size", fmt.Sprintf("%dx%d", f.Width, f.Height))
-	add("Model", f.Model)
-	if f.Source != "" {
-		add("Denoising strength", number(f.Strength))
+	add("CFG scale", number(p.Guidance))
+	add("Seed", strconv.FormatUint(p.seed(), 10))
+	add("Size", fmt.Sprintf("%dx%d", p.Width, p.Height))
+	if p.ModelHash != "" {
+		add("Model hash", p.ModelHash)
+	}
+	add("Model", p.Model)
+	if p.Task == sdxl.ImageToImage && p.Strength > 0 {
+		add("Denoising strength", number(p.Strength))
+	}
+	if p.ClipSkip > 0 {
+		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
 	add("RNG", "CPU")
-	if f.Refiner != "" {
-		add("Refiner", f.Refiner)
-		add("Refiner switch at", number(f.DenoisingEnd))
+	if n := len(p.Experts); n > 0 {
+		add("Refiner", p.Experts[n-1].Model)
+		add("Refiner switch at", number(p.DenoisingEnd))
 	}
-	add("Version", "goxl "+f.Version)
+	add("Version", "goxl "+p.Version)
 
-	text := f.Prompt
-	if f.Negative != nil && *f.Negative != "" {
-		text += "\nNegative prompt: " + *f.Negative
+	prompt := p.Prompt(p.Image)
+	text := prompt.Prompt
+	if n := prompt.NegativePrompt; n != nil && *n != "" {
+		text += "\nNegative prompt: " + *n
 	}
 	// As Python's strip, which also takes the separators of ASCII for white space.
 	return strings.TrimFunc(text+"\n"+strings.Join(line, ", "), func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })

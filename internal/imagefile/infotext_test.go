@@ -4,38 +4,50 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // The text is that of A1111's create_infotext.
 func TestInfotext(t *testing.T) {
-	negative := func(s string) *string { return &s }
+	text := func(prompt string, negative *string) []sdxl.Prompt {
+		return []sdxl.Prompt{{Prompt: prompt, NegativePrompt: negative}}
+	}
 	for name, c := range map[string]struct {
-		facts Facts
-		want  string
+		parameters sdxl.Parameters
+		version    string
+		want       string
 	}{
-		"text to image": {
-			Facts{Prompt: "a cat, (a dog:1.2)", Negative: negative("fog"), Seed: 1<<64 - 1, Steps: 20, Guidance: 7.5, Scheduler: "dpmpp_2m_sde_karras", Width: 512, Height: 768,
-				Model: "xl-base-1.0", Version: "v1.2.3"},
+		"text-to-image": {
+			sdxl.Parameters{
+				Task: sdxl.TextToImage, Prompts: text("a cat, (a dog:1.2)", new("fog")), ImagesPerPrompt: 1, Seed: 1<<64 - 1, Steps: 20, Guidance: 7.5,
+				Scheduler: "dpmpp_2m_sde_karras", Width: 512, Height: 768, Model: "xl-base-1.0", ModelHash: "0123456789",
+			}, "v1.2.3",
 			"a cat, (a dog:1.2)\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7.5, Seed: 18446744073709551615, Size: 512x768, " +
-				"Model: xl-base-1.0, RNG: CPU, Version: goxl v1.2.3",
+				"Model hash: 0123456789, Model: xl-base-1.0, RNG: CPU, Version: goxl v1.2.3",
 		},
-		"image to image": {
-			Facts{Prompt: "p", Negative: negative(""), Seed: 1, Steps: 5, Guidance: 1, Scheduler: "EulerDiscreteScheduler", Sampler: "euler", Width: 8, Height: 16, Strength: 0.3,
-				Source: "x.png", Model: "m", Version: "v"},
-			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, Denoising strength: 0.3, RNG: CPU, Version: goxl v",
+		"image-to-image": {
+			sdxl.Parameters{
+				Task: sdxl.ImageToImage, Prompts: text("p", new("")), ImagesPerPrompt: 1, Seed: 1, Steps: 5, Guidance: 1, Scheduler: "euler",
+				SchedulerClass: "EulerDiscreteScheduler", Width: 8, Height: 16, Strength: 0.3, ClipSkip: 1, Model: "m",
+			}, "v",
+			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, Denoising strength: 0.3, Clip skip: 3, RNG: CPU, Version: goxl v",
 		},
 		"ensemble": {
-			Facts{Prompt: " two\nlines ", Steps: 5, Guidance: 1e21, Scheduler: "euler_a", Width: 8, Height: 8, Model: "synth:tiny", Refiner: "a, b: \"c\"\nd é", DenoisingEnd: 0.8, Version: "v"},
+			sdxl.Parameters{
+				Prompts: text(" two\nlines ", nil), ImagesPerPrompt: 1, Steps: 5, Guidance: 1e21, Scheduler: "euler_a", Width: 8, Height: 8, Model: "synth:tiny",
+				Experts: []sdxl.ExpertParameters{{Model: "synth:tiny"}, {Model: "a, b: \"c\"\nd é"}}, DenoisingEnd: 0.8,
+			}, "v",
 			"two\nlines \nSteps: 5, Sampler: Euler a, CFG scale: 1000000000000000000000, Seed: 0, Size: 8x8, Model: \"synth:tiny\", RNG: CPU, " +
 				"Refiner: \"a, b: \\\"c\\\"\\nd é\", Refiner switch at: 0.8, Version: goxl v",
 		},
 		"nothing": {
-			Facts{Prompt: "", Steps: 1, Scheduler: "CrystalBallScheduler", Width: 8, Height: 8, Model: "<m>", DenoisingEnd: 0.5, Version: "v"},
+			sdxl.Parameters{Steps: 1, SchedulerClass: "CrystalBallScheduler", Width: 8, Height: 8, Model: "<m>", DenoisingEnd: 0.5}, "v",
 			"Steps: 1, Sampler: CrystalBallScheduler, CFG scale: 0, Seed: 0, Size: 8x8, Model: <m>, RNG: CPU, Version: goxl v",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, c.facts.infotext()); diff != "" {
+			if diff := cmp.Diff(c.want, (Parameters{Parameters: c.parameters, Version: c.version}).infotext()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

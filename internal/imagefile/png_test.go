@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 func sample() *image.NRGBA {
@@ -128,18 +130,26 @@ func spliced(data []byte, chunks ...[]byte) []byte {
 	return bytes.Join([][]byte{data[:33], bytes.Join(chunks, nil), data[33:]}, nil)
 }
 
-func TestFacts(t *testing.T) {
-	negative := ""
-	f := Facts{Prompt: "p", Negative: &negative, Seed: 1<<64 - 1, Steps: 50, Guidance: 7.5, Scheduler: "ddim", Width: 8, Height: 16, Model: "m", Version: "v"}
-	want := []Text{{"parameters", f.infotext()}, {"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
-		{"guidance_scale", "7.5"}, {"scheduler", "ddim"}, {"size", "8x16"}, {"model", "m"}, {"version", "v"}}
-	if diff := cmp.Diff(want, f.Texts()); diff != "" {
+func TestParameters(t *testing.T) {
+	p := Parameters{Version: "v", Parameters: sdxl.Parameters{
+		Task: sdxl.TextToImage, Prompts: []sdxl.Prompt{{Prompt: "p", NegativePrompt: new("")}}, ImagesPerPrompt: 1, Images: 1, Seed: 1<<64 - 1, Steps: 50, Guidance: 7.5,
+		Scheduler: "ddim", Width: 8, Height: 16, OriginalSize: sdxl.Size{Height: 16, Width: 8}, Model: "m", ModelHash: "abc", Device: "cpu", Precision: "fp32",
+	}}
+	want := []Text{{"parameters", p.infotext()}, {"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
+		{"guidance_scale", "7.5"}, {"scheduler", "ddim"}, {"size", "8x16"}, {"model", "m"}, {"model_hash", "abc"}, {"device", "cpu"}, {"precision", "fp32"}, {"version", "v"}}
+	if diff := cmp.Diff(want, p.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	f = Facts{Prompt: "p", Strength: 0.3, Source: "x.png", Refiner: "r", DenoisingEnd: 0.8}
-	want = []Text{{"parameters", f.infotext()}, {"prompt", "p"}, {"seed", "0"}, {"num_inference_steps", "0"}, {"guidance_scale", "0"}, {"scheduler", ""},
-		{"strength", "0.3"}, {"image", "x.png"}, {"refiner", "r"}, {"denoising_end", "0.8"}, {"size", "0x0"}, {"model", ""}, {"version", ""}}
-	if diff := cmp.Diff(want, f.Texts()); diff != "" {
+	p = Parameters{Image: 3, Source: "x.png", Parameters: sdxl.Parameters{
+		Task: sdxl.ImageToImage, Prompts: []sdxl.Prompt{{Prompt: "p"}, {Prompt: "q", Prompt2: "r"}}, ImagesPerPrompt: 2, Images: 4, Seeds: []uint64{1, 2, 3, 4},
+		GuidancePerStep: []float64{2, 1}, ClipSkip: 1, Strength: 0.3, DenoisingEnd: 0.8, Crop: [2]int{1, 2}, TargetSize: sdxl.Size{Height: 8, Width: 9},
+		NoiseGiven: true, Experts: []sdxl.ExpertParameters{{Model: "m"}, {Model: "n"}}, SchedulerClass: "EulerDiscreteScheduler",
+	}}
+	want = []Text{{"parameters", p.infotext()}, {"prompt", "q"}, {"prompt_2", "r"}, {"seed", "4"}, {"num_inference_steps", "0"}, {"guidance_scale", "[2,1]"},
+		{"scheduler", "EulerDiscreteScheduler"}, {"strength", "0.3"}, {"image", "x.png"}, {"refiner", "n"}, {"denoising_end", "0.8"}, {"size", "0x0"},
+		{"clip_skip", "1"}, {"latents_given", "true"}, {"target_size", "9x8"}, {"crops_coords_top_left", "[1,2]"}, {"model", ""}, {"version", ""},
+		{"num_images_per_prompt", "2"}, {"image_index", "3"}}
+	if diff := cmp.Diff(want, p.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

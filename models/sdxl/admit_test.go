@@ -19,7 +19,7 @@ import (
 type limited struct {
 	*testing.T
 	device        *cpu.Device
-	base, refiner *Pipeline
+	base, refiner *Model
 	log           bytes.Buffer
 	steps         int // that were computed
 }
@@ -36,11 +36,11 @@ func within(t *testing.T, limit int64, refiner bool) *limited {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.base, err = Open("synth:tiny", Options{Device: l.device, Log: slog.New(slog.NewTextHandler(&l.log, nil))}); err != nil {
+	if l.base, err = Open(t.Context(), "synth:tiny", Options{Host: hostOf(l.device, slog.New(slog.NewTextHandler(&l.log, nil))), Log: slog.New(slog.NewTextHandler(&l.log, nil))}); err != nil {
 		t.Fatal(err)
 	}
 	if refiner {
-		if l.refiner, err = l.base.OpenRefiner("synth:tiny-refiner"); err != nil {
+		if l.refiner, err = refinerOf(t, l.base, "synth:tiny-refiner"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -71,8 +71,8 @@ func (l *limited) memory() kernels.Memory {
 }
 
 func (l *limited) request(side int) Request {
-	r := l.base.NewRequest("a red house")
-	r.Steps, r.Height, r.Width, r.Seed = 2, side, side, 7
+	r := Request{Prompt: "a red house"}
+	r.Steps, r.Height, r.Width, r.Seed = 2, side, side, new(uint64(7))
 	return r
 }
 
@@ -89,12 +89,12 @@ func (l *limited) image(r Request) *image.NRGBA {
 // least is what the programs of the last image and the weights hold, and the arena of a step of it.
 func (l *limited) least(r Request) int64 {
 	l.Helper()
-	for _, p := range l.base.memory.parts {
+	for _, p := range l.base.host.memory.components {
 		if err := p.network.Trim(); err != nil {
 			l.Fatal(err)
 		}
 	}
-	step, err := l.base.unet.step(shapeOf(l.T, l.base, r), 0)
+	step, err := l.base.UNet.step(stepShape(l.T, l.base, r), 0)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -163,13 +163,13 @@ func TestMemoryOfTheHost(t *testing.T) {
 }
 
 // shapeOf is that of a request's step.
-func shapeOf(t *testing.T, p *Pipeline, r Request) shape {
+func stepShape(t *testing.T, p *Model, r Request) shape {
 	t.Helper()
-	size, schedule, err := p.prepare(&r, false)
+	q, err := p.resolve(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.shape(&r, size, schedule)
+	return p.shape(q)
 }
 
 // TestRefusedBeforeTheSteps: what comes after the steps is looked at before them: the decoder, even in its smallest
@@ -181,7 +181,7 @@ func TestRefusedBeforeTheSteps(t *testing.T) {
 	free.image(r)
 	alone := free.least(r)
 	r.LatentsOnly = true
-	if _, err := Ensemble(t.Context(), free.base, free.refiner, r, 0.5); err != nil {
+	if _, err := Ensemble(t.Context(), r, Expert{free.base, 0.5}, Expert{Model: free.refiner}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -190,7 +190,7 @@ func TestRefusedBeforeTheSteps(t *testing.T) {
 	for _, progress := range []func(Progress){nil, func(Progress) {}} {
 		r := l.request(side)
 		r.Progress = progress
-		_, err := Ensemble(t.Context(), l.base, l.refiner, r, 0.5)
+		_, err := Ensemble(t.Context(), r, Expert{l.base, 0.5}, Expert{Model: l.refiner})
 		l.refused("an ensemble whose refiner has no room", err)
 	}
 	l.image(l.request(side)) // the base alone
@@ -226,7 +226,7 @@ func TestImageToImageWithinMemory(t *testing.T) {
 	draw := func(l *limited, side int) (*Result, error) {
 		r := l.request(side)
 		r.Image, r.Width, r.Height, r.Strength, r.LatentsOnly = source(side), 0, 0, 1, true
-		return l.base.Refine(t.Context(), r)
+		return l.base.Generate(t.Context(), r)
 	}
 	free := within(t, 0, false)
 	want, err := draw(free, side)

@@ -78,10 +78,10 @@ func TestHugeNumbers(t *testing.T) {
 				tried++
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				p, err := Open(dir, Options{Device: dev})
+				p, err := Open(t.Context(), dir, Options{Host: hostOf(dev)})
 				runtime.ReadMemStats(&after)
 				if p != nil {
-					err = p.Check(p.NewRequest(""), false)
+					_, err = p.Resolve(Request{})
 					p.Close()
 				}
 				if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {

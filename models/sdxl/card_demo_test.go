@@ -22,14 +22,14 @@ import (
 )
 
 // openDemoFolder opens the demo model from the tree, which a test binary built without it can do too.
-func openDemoFolder(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
+func openDemoFolder(t *testing.T, dev kernels.Device, precision kernels.DType) *Model {
 	t.Helper()
 	return openBase(t, os.DirFS("../demo/base"), dev, precision)
 }
 
-func openBase(t *testing.T, folder fs.FS, dev kernels.Device, precision kernels.DType) *Pipeline {
+func openBase(t *testing.T, folder fs.FS, dev kernels.Device, precision kernels.DType) *Model {
 	t.Helper()
-	p, err := OpenFS(folder, "demo", Options{Device: dev, Precision: precision})
+	p, err := OpenFS(t.Context(), folder, "demo", Options{Host: hostOf(dev), Precision: precision})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +64,10 @@ type cardRequest struct {
 
 // cardRequests together ask for everything a step can do: guidance and its rescaling, batches, other sizes, solvers with history and with noise, and a picture that is
 // redrawn.
-func cardRequests(p *Pipeline) []cardRequest {
+func cardRequests(p *Model) []cardRequest {
 	one := func(name, prompt string, change func(*Request)) cardRequest {
-		r := p.NewRequest(prompt)
-		r.Seed = 1
+		r := Request{Prompt: prompt}
+		r.Seed = new(uint64(1))
 		if change != nil {
 			change(&r)
 		}
@@ -75,8 +75,8 @@ func cardRequests(p *Pipeline) []cardRequest {
 	}
 	return []cardRequest{
 		one("default", "a red apple on a green background", nil),
-		one("pair of an odd size", "two cats", func(r *Request) { r.Count, r.Width, r.Height = 2, 200, 136 }),
-		one("no guidance", "a rocket", func(r *Request) { r.Guidance, r.Steps = 1, 8 }),
+		one("pair of an odd size", "two cats", func(r *Request) { r.ImagesPerPrompt, r.Width, r.Height = 2, 200, 136 }),
+		one("no guidance", "a rocket", func(r *Request) { r.Guidance, r.Steps = new(1.0), 8 }),
 		one("rescaled guidance", "a rocket", func(r *Request) { r.GuidanceRescale, r.Steps = 0.7, 8 }),
 		one("noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "euler_a", 8 }),
 		one("history and noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "dpmpp_2m_sde", 8 }),
@@ -86,18 +86,17 @@ func cardRequests(p *Pipeline) []cardRequest {
 // trace is a drawn picture and the latents after each step.
 type trace struct {
 	*Result
-	steps []*Latents
+	steps []*Tensor
 }
 
-func traced(t *testing.T, p *Pipeline, r Request) (got trace) {
+func traced(t *testing.T, p *Model, r Request) (got trace) {
 	t.Helper()
-	r.OnLatents = func(_ int, x *Latents) { got.steps = append(got.steps, &Latents{x.Shape, slices.Clone(x.Data)}) }
-	generate := p.Generate
-	if r.Image != nil {
-		generate = p.Refine
+	r.OnStep = func(_ int, x *Tensor) error {
+		got.steps = append(got.steps, x.Clone())
+		return nil
 	}
 	var err error
-	if got.Result, err = generate(context.Background(), r); err != nil {
+	if got.Result, err = p.Generate(context.Background(), r); err != nil {
 		t.Fatalf("%q: %v", r.Prompt, err)
 	}
 	return got
@@ -143,8 +142,8 @@ func TestCardDemo(t *testing.T) {
 	for i, r := range requests {
 		want[i] = traced(t, exact, r.Request)
 	}
-	redrawn := exact.NewRequest("a blue apple")
-	redrawn.Seed, redrawn.Strength, redrawn.Image = 1, 0.6, want[0].Images[0]
+	redrawn := Request{Prompt: "a blue apple"}
+	redrawn.Seed, redrawn.Strength, redrawn.Image = new(uint64(1)), 0.6, want[0].Images[0]
 	requests, want = append(requests, cardRequest{"redrawn", redrawn}), append(want, traced(t, exact, redrawn))
 	for _, variant := range first.Info().Variants {
 		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
@@ -212,15 +211,15 @@ func loudFolder(t *testing.T, by int) string {
 func TestCardOverflow(t *testing.T) {
 	dev := card(t, cuda.Options{})
 	draw := func(dev kernels.Device, by int, watch bool, log io.Writer) (*Result, error) {
-		p, err := Open(loudFolder(t, by), Options{Device: dev, Log: slog.New(slog.NewTextHandler(log, nil))})
+		p, err := Open(t.Context(), loudFolder(t, by), Options{Host: hostOf(dev, slog.New(slog.NewTextHandler(log, nil))), Log: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		r := p.NewRequest("a red apple on a green background")
-		r.Seed, r.Steps = 1, 8
+		r := Request{Prompt: "a red apple on a green background"}
+		r.Seed, r.Steps = new(uint64(1)), 8
 		if watch {
-			r.OnLatents = func(int, *Latents) {}
+			r.OnStep = func(int, *Tensor) error { return nil }
 		}
 		return p.Generate(context.Background(), r)
 	}

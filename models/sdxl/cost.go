@@ -1,7 +1,9 @@
 package sdxl
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
@@ -20,30 +22,31 @@ type Polynomial [3]float64
 // At is the value at n.
 func (p Polynomial) At(n float64) float64 { return p[0] + n*(p[1]+n*p[2]) }
 
-// Seconds is about how long a request takes. Its width, height, count, guidance, scheduler, steps and strength must be
-// given; image to image computes the strength's share of the steps.
-func (c Cost) Seconds(r Request, imageToImage bool) float64 {
-	once, step := c.parts(r, imageToImage)
-	return once + step*float64(r.Steps)
+// Seconds is about how long a request takes; image-to-image computes the strength's fraction of the steps.
+func (c Cost) Seconds(p Parameters) float64 {
+	once, step := c.parts(p)
+	return once + step*float64(p.Steps)
 }
 
 // Steps is the most steps that take so many seconds, the autoencoder's time included; 0 or less if there is no time for
 // one.
-func (c Cost) Steps(r Request, imageToImage bool, seconds float64) float64 {
-	once, step := c.parts(r, imageToImage)
+func (c Cost) Steps(p Parameters, seconds float64) float64 {
+	once, step := c.parts(p)
 	return (seconds - once) / step
 }
 
 // parts are the seconds that a request takes whatever its steps, and those of each step.
-func (c Cost) parts(r Request, imageToImage bool) (once, step float64) {
-	pixels, images := float64(r.Width)*float64(r.Height), float64(r.Count)
-	once, step = images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(r.Scheduler))
-	if r.Guidance <= 1 {
+func (c Cost) parts(p Parameters) (once, step float64) {
+	pixels, images := float64(p.Width)*float64(p.Height), float64(p.Images)
+	once, step = images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass)))
+	if max(p.Guidance, slices.Max(append(p.GuidancePerStep, 0))) <= 1 {
 		step /= 2
 	}
-	if imageToImage {
+	if p.Task == ImageToImage {
 		once += images * c.Encode.At(pixels)
-		step *= r.Strength
+		if p.Strength > 0 {
+			step *= p.Strength
+		}
 	}
 	return once, step
 }
@@ -51,29 +54,29 @@ func (c Cost) parts(r Request, imageToImage bool) (once, step float64) {
 // Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is
 // the operations of the model's plans, which are a polynomial of the pixels: convolutions take a pixel as many each,
 // attention as many as there are pixels.
-func (p *Pipeline) Cost(flops float64) (Cost, error) {
+func (m *Model) Cost(flops float64) (Cost, error) {
 	if !(flops > 0) {
 		return Cost{}, fmt.Errorf("sdxl: %v operations a second: must be above 0", flops)
 	}
-	f := p.vae.Config.ScaleFactor()
-	unit := 4 * f << (len(p.unet.config.BlockOutChannels) - 1) // every level of the UNet halves it without a rest
+	f := m.VAE.Config.ScaleFactor()
+	unit := 4 * f << (len(m.UNet.Config.BlockOutChannels) - 1) // every level of the UNet halves it without a rest
 	var c Cost
 	for _, part := range []struct {
 		into  *Polynomial
 		build func(side int) func(*nn.Builder)
 	}{
 		{&c.Step, func(side int) func(*nn.Builder) {
-			guided := p.newShape(1, Size{side, side})
+			guided := m.newShape(1, Size{side, side})
 			guided.guided = true
-			return p.unet.sampling(guided)
+			return m.UNet.sampling(guided)
 		}},
-		{&c.Encode, func(side int) func(*nn.Builder) { return p.vae.Graph(false, side, side) }},
-		{&c.Decode, func(side int) func(*nn.Builder) { return p.vae.Graph(true, side, side) }},
+		{&c.Encode, func(side int) func(*nn.Builder) { return m.VAE.Graph(false, side, side) }},
+		{&c.Decode, func(side int) func(*nn.Builder) { return m.VAE.Graph(true, side, side) }},
 	} {
 		var n, y [3]float64
 		for i := range n {
 			side := unit << i
-			g, err := nn.Build(p.options.Device, part.build(side))
+			g, err := nn.Build(m.host.device, part.build(side))
 			if err != nil {
 				return Cost{}, err
 			}

@@ -12,7 +12,7 @@ import (
 func TestCost(t *testing.T) {
 	m := newModels(t)
 	base := m.open("tiny")
-	for name, p := range map[string]*Pipeline{"base": base, "refiner": m.open("tiny-refiner")} {
+	for name, p := range map[string]*Model{"base": base, "refiner": m.open("tiny-refiner")} {
 		const speed = 2e9
 		cost, err := p.Cost(speed)
 		if err != nil {
@@ -28,28 +28,29 @@ func TestCost(t *testing.T) {
 		for _, size := range []Size{{64, 64}, {1024, 1024}, {2048, 2048}, {512, 1536}, {1000, 664}} {
 			guided := p.newShape(3, size)
 			guided.guided, guided.history = true, 1
-			step := flops(p.unet.sampling(guided))
-			decode, encode := flops(p.vae.Graph(true, size.Height, size.Width)), flops(p.vae.Graph(false, size.Height, size.Width))
-			r := NewRequest("")
-			r.Width, r.Height, r.Count, r.Steps, r.Guidance, r.Strength, r.Scheduler = size.Width, size.Height, 3, 10, 5, 0.5, "euler"
+			step := flops(p.UNet.sampling(guided))
+			decode, encode := flops(p.VAE.Graph(true, size.Height, size.Width)), flops(p.VAE.Graph(false, size.Height, size.Width))
+			r := Parameters{Task: TextToImage}
+			r.Width, r.Height, r.Images, r.Steps, r.Guidance, r.Strength, r.Scheduler = size.Width, size.Height, 3, 10, 5, 0.5, "euler"
 			for _, c := range []struct {
-				what         string
-				change       func(*Request)
-				imageToImage bool
-				want         float64
+				what   string
+				change func(*Parameters)
+				task   Task
+				want   float64
 			}{
-				{"plain", func(*Request) {}, false, 10*step + 3*decode},
-				{"without guidance", func(r *Request) { r.Guidance = 1 }, false, 10*step/2 + 3*decode},
-				{"heun", func(r *Request) { r.Scheduler = "heun_karras" }, false, 20*step + 3*decode},
-				{"image to image", func(*Request) {}, true, 5*step + 3*decode + 3*encode},
+				{"plain", func(*Parameters) {}, TextToImage, 10*step + 3*decode},
+				{"without guidance", func(r *Parameters) { r.Guidance = 1 }, TextToImage, 10*step/2 + 3*decode},
+				{"heun", func(r *Parameters) { r.Scheduler = "heun_karras" }, TextToImage, 20*step + 3*decode},
+				{"image to image", func(*Parameters) {}, ImageToImage, 5*step + 3*decode + 3*encode},
 			} {
 				r := r
+				r.Task = c.task
 				c.change(&r)
-				got := cost.Seconds(r, c.imageToImage) * speed
+				got := cost.Seconds(r) * speed
 				if math.Abs(got/c.want-1) > 0.04 {
 					t.Errorf("%s, %v, %s: %.4g operations, the plans have %.4g", name, size, c.what, got, c.want)
 				}
-				if steps := cost.Steps(r, c.imageToImage, c.want/speed); math.Abs(steps-10) > 0.4 {
+				if steps := cost.Steps(r, c.want/speed); math.Abs(steps-10) > 0.4 {
 					t.Errorf("%s, %v, %s: %.2f steps in the time of 10", name, size, c.what, steps)
 				}
 			}

@@ -20,10 +20,10 @@ type defaults struct {
 	largest       int // pixels that the model was trained on; 0: not known
 }
 
-// readDefaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
-func (p *Pipeline) readDefaults(files *store) (defaults, error) {
-	plain := NewRequest("")
-	d := defaults{steps: plain.Steps, guidance: plain.Guidance, strength: plain.Strength}
+// defaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
+func (r specReader) defaults() (defaults, error) {
+	files := r.files
+	d := defaults{steps: 50, guidance: 5, strength: 0.3} // diffusers'
 	data, err := fs.ReadFile(files.fsys, defaultsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -44,7 +44,7 @@ func (p *Pipeline) readDefaults(files *store) (defaults, error) {
 	if err != nil {
 		return d, err
 	}
-	p.warnUnknown(files, defaultsFile, unknown)
+	r.warnUnknown(defaultsFile, unknown)
 	if content.Steps < 1 {
 		return d, &weights.ConfigError{File: file, Key: "num_inference_steps", Value: fmt.Sprint(content.Steps), Allowed: "positive"}
 	}
@@ -60,17 +60,10 @@ func (p *Pipeline) readDefaults(files *store) (defaults, error) {
 	return defaults{content.Steps, content.Guidance, content.Strength, content.Height, content.Width, content.Largest}, nil
 }
 
-// sizeWarning tells of a size far above what the model was trained on; "" if there is nothing to tell.
-func (p *Pipeline) sizeWarning(size Size) string {
-	if d := p.defaults; d.largest > 0 && size.Height*size.Width > d.largest*3/2 {
+// sizeWarning warns of a size far above what the model was trained on; "" if there is nothing to warn of.
+func (s *Spec) sizeWarning(size Size) string {
+	if d := s.defaults; d.largest > 0 && size.Height*size.Width > d.largest*3/2 {
 		return fmt.Sprintf("%d×%d pixels: the model was trained at %d×%d and will repeat or smear things", size.Width, size.Height, d.width, d.height)
 	}
 	return ""
-}
-
-// NewRequest returns the model's own defaults: goxl.json's, else diffusers'.
-func (p *Pipeline) NewRequest(prompt string) Request {
-	r := NewRequest(prompt)
-	r.Steps, r.Guidance, r.Strength = p.defaults.steps, p.defaults.guidance, p.defaults.strength
-	return r
 }

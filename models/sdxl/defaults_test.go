@@ -19,17 +19,17 @@ func TestOpenFS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	base, err := OpenFS(os.DirFS(filepath.Join(root, "tiny")), "embedded", Options{Device: m.dev})
+	base, err := OpenFS(t.Context(), os.DirFS(filepath.Join(root, "tiny")), "embedded", Options{Host: hostOf(m.dev)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer base.Close()
-	refiner, err := base.OpenRefinerFS(os.DirFS(filepath.Join(root, "tiny-refiner")), "embedded refiner")
+	refiner, err := refinerOfFS(t, base, os.DirFS(filepath.Join(root, "tiny-refiner")), "embedded refiner")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer refiner.Close()
-	if refiner.encoder2 != base.encoder2 || refiner.vae != base.vae {
+	if refiner.TextEncoder2 != base.TextEncoder2 || refiner.VAE != base.VAE {
 		t.Error("nothing is shared")
 	}
 	got, err := base.Generate(t.Context(), small())
@@ -43,7 +43,7 @@ func TestOpenFS(t *testing.T) {
 	if !slices.Equal(got.Latents.Data, want.Latents.Data) {
 		t.Error("the picture differs from the folder's")
 	}
-	_, err = OpenFS(os.DirFS(root), "nothing", Options{Device: m.dev})
+	_, err = OpenFS(t.Context(), os.DirFS(root), "nothing", Options{Host: hostOf(m.dev)})
 	if err == nil || !strings.Contains(err.Error(), "nothing/model_index.json is missing") {
 		t.Errorf("an empty file system: %v", err)
 	}
@@ -61,13 +61,13 @@ func TestUnknownDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	log, records := logged(t)
-	p, err := Open(dir, Options{Device: m.dev, Log: log})
+	p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if r := p.NewRequest(""); r.Steps != 4 || r.Guidance != 2 {
-		t.Errorf("%d steps, guidance %v, want 4 and 2", r.Steps, r.Guidance)
+	if r, err := p.Resolve(Request{}); err != nil || r.Steps != 4 || r.Guidance != 2 {
+		t.Errorf("%d steps, guidance %v, want 4 and 2: %v", r.Steps, r.Guidance, err)
 	}
 	if told := records(); len(told) != 1 || told[0].Keys != "steps" || told[0].File != file {
 		t.Errorf("warnings %+v, want one of steps in %s", told, file)
@@ -92,7 +92,7 @@ func TestModelDefaults(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "goxl.json"), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		p, err := Open(dir, Options{Device: m.dev})
+		p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 		if want != "" {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %q", content, err, want)
@@ -102,8 +102,8 @@ func TestModelDefaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, info := p.NewRequest("x"), p.Info()
-		result, err := p.Generate(t.Context(), r)
+		info := p.Info()
+		result, err := p.Generate(t.Context(), Request{Prompt: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,8 @@ func TestModelDefaults(t *testing.T) {
 			t.Errorf("%s: warnings %q", content, result.Warnings)
 		}
 		size := result.Images[0].Bounds()
-		got := [7]float64{float64(r.Steps), r.Guidance, r.Strength, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}
+		r := result.Parameters
+		got := [7]float64{float64(r.Steps), r.Guidance, info.Strength, float64(size.Dx()), float64(size.Dy()), float64(info.Steps), info.Guidance}
 		expected := [7]float64{3, 2.5, 0.6, 40, 48, 3, 2.5}
 		if content == "{}" {
 			expected = [7]float64{50, 5, 0.3, 64, 64, 50, 5}

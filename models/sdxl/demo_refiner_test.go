@@ -14,9 +14,9 @@ import (
 )
 
 // openDemoRefiner opens the embedded refiner beside its base.
-func openDemoRefiner(t *testing.T, base *Pipeline) *Pipeline {
+func openDemoRefiner(t *testing.T, base *Model) *Model {
 	t.Helper()
-	p, err := base.OpenRefinerFS(demo.Refiner(), "demo")
+	p, err := refinerOfFS(t, base, demo.Refiner(), "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,14 +29,14 @@ func openDemoRefiner(t *testing.T, base *Pipeline) *Pipeline {
 }
 
 // demoRefined redraws a picture as the refiner's own defaults say.
-func demoRefined(t *testing.T, refiner *Pipeline, prompt string, img image.Image, change func(*Request)) *image.NRGBA {
+func demoRefined(t *testing.T, refiner *Model, prompt string, img image.Image, change func(*Request)) *image.NRGBA {
 	t.Helper()
-	r := refiner.NewRequest(prompt)
-	r.Seed, r.Image = 2, img
+	r := Request{Prompt: prompt}
+	r.Seed, r.Image = new(uint64(2)), img
 	if change != nil {
 		change(&r)
 	}
-	result, err := refiner.Refine(context.Background(), r)
+	result, err := refiner.Generate(context.Background(), r)
 	if err != nil {
 		t.Fatalf("%q: %v", prompt, err)
 	}
@@ -47,19 +47,19 @@ func demoRefined(t *testing.T, refiner *Pipeline, prompt string, img image.Image
 func TestDemoRefines(t *testing.T) {
 	base := openDemo(t, processor(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
-	if base.encoder2 != refiner.encoder2 || base.vae != refiner.vae {
+	if base.TextEncoder2 != refiner.TextEncoder2 || base.VAE != refiner.VAE {
 		t.Error("the refiner does not share the base's encoder and VAE")
 	}
 	const prompt = "a cat on a blue background"
-	r := base.NewRequest(prompt)
-	r.Seed = 1
+	r := Request{Prompt: prompt}
+	r.Seed = new(uint64(1))
 	drawn, err := base.Generate(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	refine := func(img image.Image, change func(*Request)) *image.NRGBA {
 		return demoRefined(t, refiner, prompt, img, func(r *Request) {
-			r.Guidance = 2 // with 1, its own, nothing negative counts
+			r.Guidance = new(2.0) // with 1, its own, nothing negative counts
 			if change != nil {
 				change(r)
 			}
@@ -79,12 +79,12 @@ func TestDemoRefines(t *testing.T) {
 	}
 	negative := "blurry"
 	for what, change := range map[string]func(*Request){
-		"seed":                     func(r *Request) { r.Seed = 3 },
+		"seed":                     func(r *Request) { r.Seed = new(uint64(3)) },
 		"prompt":                   func(r *Request) { r.Prompt = "a dog on a blue background" },
-		"negative prompt":          func(r *Request) { r.Negative = &negative },
+		"negative prompt":          func(r *Request) { r.NegativePrompt = &negative },
 		"strength":                 func(r *Request) { r.Strength = 0.3 },
-		"aesthetic score":          func(r *Request) { r.AestheticScore = 2 },
-		"negative aesthetic score": func(r *Request) { r.NegativeAestheticScore = 6 },
+		"aesthetic score":          func(r *Request) { r.AestheticScore = new(2.0) },
+		"negative aesthetic score": func(r *Request) { r.NegativeAestheticScore = new(6.0) },
 	} {
 		if slices.Equal(refine(few, change).Pix, plain.Pix) {
 			t.Errorf("another %s gives the same picture", what)
@@ -96,20 +96,20 @@ func TestDemoRefines(t *testing.T) {
 func TestForeignRefiner(t *testing.T) {
 	dev := processor(t)
 	base := openDemo(t, dev, kernels.F32)
-	tiny, err := Open("synth:tiny", Options{Device: dev})
+	tiny, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(dev)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tiny.Close()
 	for name, c := range map[string]struct {
-		open func() (*Pipeline, error)
+		open func() (*Model, error)
 		want []string
 	}{
-		"the demo's beside another base": {func() (*Pipeline, error) { return tiny.OpenRefinerFS(demo.Refiner(), "demo") },
+		"the demo's beside another base": {func() (*Model, error) { return refinerOfFS(t, tiny, demo.Refiner(), "demo") },
 			[]string{"model demo: ", "does not belong to the base synth:tiny", "states of 48 values, the UNet's cross_attention_dim is 128"}},
-		"another beside the demo": {func() (*Pipeline, error) { return base.OpenRefiner("synth:tiny-refiner") },
+		"another beside the demo": {func() (*Model, error) { return refinerOf(t, base, "synth:tiny-refiner") },
 			[]string{"model synth:tiny-refiner: ", "does not belong to the base demo", "scaled by 0.13025", "scaled by 1"}},
-		"a base": {func() (*Pipeline, error) { return base.OpenRefinerFS(demo.Base(), "base") }, []string{"model base: the model is a base"}},
+		"a base": {func() (*Model, error) { return refinerOfFS(t, base, demo.Base(), "base") }, []string{"model base: the model is a base"}},
 	} {
 		p, err := c.open()
 		if err == nil {

@@ -30,7 +30,7 @@ type demoCall struct {
 	End           float64  `json:"denoising_end"`
 }
 
-func openDemo(t *testing.T, dev kernels.Device, precision kernels.DType) *Pipeline {
+func openDemo(t *testing.T, dev kernels.Device, precision kernels.DType) *Model {
 	t.Helper()
 	return openBase(t, demo.Base(), dev, precision)
 }
@@ -44,32 +44,32 @@ func TestDemo(t *testing.T) {
 	}
 	base := openDemo(t, processor(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
-	for name, p := range map[string]*Pipeline{"default": base, "wide": base, "redrawn": base, "refined": refiner, "refined-low": refiner, "handed-over": base} {
+	for name, p := range map[string]*Model{"default": base, "wide": base, "redrawn": base, "refined": refiner, "refined-low": refiner, "handed-over": base} {
 		t.Run(name, func(t *testing.T) {
 			c, ok := calls[name]
 			if !ok {
 				t.Fatal("no such call in the metadata")
 			}
-			r := p.NewRequest(c.Prompt)
-			r.Seed = 1
-			if name != "wide" && name != "refined-low" && (r.Steps != c.Steps || r.Guidance != c.Guidance) {
-				t.Errorf("the model's own steps %d and guidance %v, want %d and %v", r.Steps, r.Guidance, c.Steps, c.Guidance)
+			r := Request{Prompt: c.Prompt}
+			r.Seed = new(uint64(1))
+			if own := p.Info(); name != "wide" && name != "refined-low" && (own.Steps != c.Steps || own.Guidance != c.Guidance) {
+				t.Errorf("the model's own steps %d and guidance %v, want %d and %v", own.Steps, own.Guidance, c.Steps, c.Guidance)
 			}
-			r.Steps, r.Guidance, r.Negative = c.Steps, c.Guidance, c.Negative
+			r.Steps, r.Guidance, r.NegativePrompt = c.Steps, &c.Guidance, c.Negative
 			if c.Score != nil {
-				r.AestheticScore, r.NegativeAestheticScore = *c.Score, *c.NegativeScore
+				r.AestheticScore, r.NegativeAestheticScore = c.Score, c.NegativeScore
 			}
 			var result *Result
 			var err error
 			switch {
 			case c.Image != "":
-				if name == "refined" && r.Strength != c.Strength {
-					t.Errorf("the refiner's own strength %v, want %v", r.Strength, c.Strength)
+				if name == "refined" && p.Info().Strength != c.Strength {
+					t.Errorf("the refiner's own strength %v, want %v", p.Info().Strength, c.Strength)
 				}
 				r.Strength, r.Image = c.Strength, goldenPicture(g.Bytes(c.Image))
-				result, err = p.Refine(context.Background(), r)
+				result, err = p.Generate(context.Background(), r)
 			case c.End != 0:
-				result, err = Ensemble(context.Background(), base, refiner, r, c.End)
+				result, err = Ensemble(context.Background(), r, Expert{base, c.End}, Expert{Model: refiner})
 			default:
 				if name == "wide" {
 					r.Width, r.Height = c.Width, c.Height
@@ -102,10 +102,10 @@ func goldenPicture(rgb []byte, shape []int) image.Image {
 }
 
 // demoPicture draws a picture of few pixels and steps, which is enough to tell that something matters.
-func demoPicture(t *testing.T, p *Pipeline, prompt string, change func(*Request)) *Result {
+func demoPicture(t *testing.T, p *Model, prompt string, change func(*Request)) *Result {
 	t.Helper()
-	r := p.NewRequest(prompt)
-	r.Seed, r.Width, r.Height, r.Steps = 1, 128, 128, 4
+	r := Request{Prompt: prompt}
+	r.Seed, r.Width, r.Height, r.Steps = new(uint64(1)), 128, 128, 4
 	if change != nil {
 		change(&r)
 	}
@@ -127,7 +127,7 @@ func TestDemoFollowsRequests(t *testing.T) {
 	negative := "a blue background"
 	for what, other := range map[string]*Result{
 		"prompt":          demoPicture(t, p, "a rocket on a red background", nil),
-		"negative prompt": demoPicture(t, p, prompt, func(r *Request) { r.Negative = &negative }),
+		"negative prompt": demoPicture(t, p, prompt, func(r *Request) { r.NegativePrompt = &negative }),
 	} {
 		// 30 dB is a root mean square error of 8 levels: a difference that one sees.
 		if d := psnr(other.Images[0], plain.Images[0]); !(d < 30) {
@@ -136,7 +136,7 @@ func TestDemoFollowsRequests(t *testing.T) {
 			t.Logf("another %s: %.1f dB", what, d)
 		}
 	}
-	if other := demoPicture(t, p, prompt, func(r *Request) { r.Seed = 2 }); slices.Equal(other.Images[0].Pix, plain.Images[0].Pix) {
+	if other := demoPicture(t, p, prompt, func(r *Request) { r.Seed = new(uint64(2)) }); slices.Equal(other.Images[0].Pix, plain.Images[0].Pix) {
 		t.Error("another seed gives the same picture")
 	}
 	for _, outside := range []string{"xylotomous quasar bureaucracy", "日本語 Ωμέγα 🛸", ""} {

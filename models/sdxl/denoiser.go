@@ -3,6 +3,7 @@ package sdxl
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/unet"
@@ -10,57 +11,66 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// denoiser is the UNet on a device and the plans of a sampling step around it.
-type denoiser struct {
+// UNet is a denoising network on a device. It may be one of one's own: Model states what Config describes.
+type UNet struct {
 	*nn.Network
-	config unet.Config
-	model  *unet.Model
-	source kernels.Source
+	Config unet.Config
+	Model  interface {
+		Forward(b *nn.Builder, in unet.Inputs) *nn.Value
+	}
 }
 
 // shape is what a compiled step depends on.
 type shape struct {
 	batch, height, width int  // of the latents
-	tokens, text, pooled int  // text states [tokens, text] and pooled text
-	ids                  int  // sizes told
-	guided, rescaled     bool // two evaluations, joined; and their deviation restored
+	tokens, text, pooled int  // prompt embeddings [tokens, text] and pooled ones
+	ids                  int  // added time ids
+	guided, rescaled     bool // classifier-free guidance; and its rescale
 	history              int  // tensors that the solver keeps
 }
 
-// shape is what the step of a checked request depends on.
-func (p *Pipeline) shape(r *Request, size Size, schedule *scheduler.Schedule) shape {
-	s := p.newShape(r.Count, size)
-	s.guided = r.Guidance > 1 && p.unet.config.TimeCondProjDim == 0
-	s.rescaled, s.history = s.guided && r.GuidanceRescale > 0, schedule.History
-	return s
-}
-
 // newShape is that of a step without guidance and without history.
-func (p *Pipeline) newShape(batch int, size Size) shape {
-	f := p.vae.Config.ScaleFactor()
+func (m *Model) newShape(batch int, size Size) shape {
+	f := m.VAE.Config.ScaleFactor()
 	return shape{
 		batch: batch, height: size.Height / f, width: size.Width / f,
-		tokens: p.encoder2.tokenizer.MaxLength(), text: p.unet.config.Context(), pooled: p.encoder2.Config.ProjectionDim, ids: p.timeIDs,
+		tokens: m.Tokenizer2.MaxLength(), text: m.UNet.Config.Context(), pooled: m.TextEncoder2.Config.ProjectionDim, ids: m.spec.timeIDs(),
 	}
 }
 
-// evaluations is the UNet's batch.
-func (s shape) evaluations() int {
+// shape is what a request's steps depend on, where they are guided.
+func (m *Model) shape(q *resolved) shape {
+	s := m.newShape(q.Images, q.size)
+	if e := q.request.Embeddings; e != nil {
+		s.tokens = e.Prompt.Shape[1]
+	}
+	s.history = q.schedule.History
+	s.guided = m.UNet.Config.TimeCondProjDim == 0 && slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 })
+	s.rescaled = s.guided && q.GuidanceRescale > 0
+	return s
+}
+
+// at is the shape of a step with its scale of guidance: up to 1 there is none.
+func (s shape) at(guidance float64) shape {
+	s.guided = s.guided && guidance > 1
+	s.rescaled = s.rescaled && s.guided
+	return s
+}
+
+// unetBatch is the UNet's: both sides of guidance.
+func (s shape) unetBatch() int {
 	if s.guided {
 		return 2 * s.batch
 	}
 	return s.batch
 }
 
-// conditioning is what the UNet is told of the prompt, rows in the order negative, positive.
-type conditioning struct {
-	text, pooled, timeIDs []float32
-	guidance              []float32 // guidance embedding, nil where the model takes none
-}
+// elements is the length of the latents.
+func (s shape) elements(channels int) int { return s.batch * s.height * s.width * channels }
 
-// predict states the model's guided output for latents x of scale Step "input scale".
-func (d *denoiser) predict(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
-	n := s.evaluations()
+// noise states what the model predicts for latents x of scale Step "input scale", of both sides of guidance.
+func (u *UNet) noise(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
+	n := s.unetBatch()
 	scale := b.Input("input scale", kernels.Step, kernels.F32, 1)
 	in := unet.Inputs{
 		Sample:   b.ScaleRepeat(x, scale, n/s.batch),
@@ -69,10 +79,14 @@ func (d *denoiser) predict(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
 		Pooled:   b.Input("pooled", kernels.Request, kernels.F32, n, s.pooled),
 		TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, n, s.ids),
 	}
-	if dim := int(d.config.TimeCondProjDim); dim > 0 {
+	if dim := int(u.Config.TimeCondProjDim); dim > 0 {
 		in.Condition = b.Input("guidance embedding", kernels.Request, kernels.F32, n, dim)
 	}
-	m := d.model.Forward(b, in)
+	return u.Model.Forward(b, in)
+}
+
+// guide states classifier-free guidance of what both sides predict.
+func guide(b *nn.Builder, s shape, m *nn.Value) *nn.Value {
 	if !s.guided {
 		return m
 	}
@@ -85,14 +99,14 @@ func (d *denoiser) predict(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
 }
 
 // step compiles one sampling step in a precision, 0 is the network's.
-func (d *denoiser) step(s shape, precision kernels.DType) (*nn.Program, error) {
-	return d.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), d.sampling(s))
+func (u *UNet) step(s shape, precision kernels.DType) (*nn.Program, error) {
+	return u.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), u.sampling(s))
 }
 
 // sampling states one sampling step: the latents x are a state that the solver advances.
-func (d *denoiser) sampling(s shape) func(*nn.Builder) {
+func (u *UNet) sampling(s shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {
-		image := []int{s.batch, s.height, s.width, d.config.InChannels}
+		image := []int{s.batch, s.height, s.width, u.Config.InChannels}
 		x := b.Input("x", kernels.State, kernels.F32, image...)
 		noise := b.Input("noise", kernels.Step, kernels.F32, image...)
 		coefficients := b.Input("coefficients", kernels.Step, kernels.F32, kernels.Solver{History: s.history}.Coefficients())
@@ -100,58 +114,54 @@ func (d *denoiser) sampling(s shape) func(*nn.Builder) {
 		for i := range history {
 			history[i] = b.Input(historyName(i), kernels.State, kernels.F32, image...)
 		}
-		b.Solve(x, d.predict(b, s, x), noise, coefficients, history)
+		b.Solve(x, guide(b, s, u.noise(b, s, x)), noise, coefficients, history)
 	}
 }
 
-// prediction states the model's output alone, for sampling loops of the caller's, under the key that tells it from others.
-func (d *denoiser) prediction(s shape) (key string, build func(*nn.Builder)) {
-	s.history = 0
+// prediction states what the UNet predicts, both sides of guidance apart, under the key that tells it from others.
+func (u *UNet) prediction(s shape) (key string, build func(*nn.Builder)) {
+	s.history, s.rescaled = 0, false
 	return fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {
-		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, d.config.InChannels)
-		b.Output("prediction", d.predict(b, s, x))
+		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
+		b.Output("prediction", u.noise(b, s, x))
 	}
 }
 
 func historyName(i int) string { return fmt.Sprintf("history %d", i) }
 
-// tell writes the prompt's part of the inputs.
-func (d *denoiser) tell(p *nn.Program, c conditioning) error {
+// setConditioning writes what the UNet is conditioned on; guidance is for models that embed its scale.
+func (u *UNet) setConditioning(p *nn.Program, s shape, c *conditioning, guidance float64) error {
+	text, pooled, timeIDs := c.rows(s.guided)
 	for _, in := range []struct {
 		name string
 		data []float32
-	}{{"text", c.text}, {"pooled", c.pooled}, {"time ids", c.timeIDs}} {
+	}{{"text", text}, {"pooled", pooled}, {"time ids", timeIDs}} {
 		if err := p.SetFloats(in.name, in.data...); err != nil {
 			return err
 		}
 	}
-	if c.guidance != nil {
-		return p.SetFloats("guidance embedding", c.guidance...)
-	}
-	return nil
+	return u.setGuidanceEmbedding(p, s, guidance)
 }
 
-// set writes the scalars of one evaluation.
-func (s shape) set(p *nn.Program, timestep, inputScale, guidance, rescale float64) error {
-	times := make([]float32, s.evaluations())
+// setGuidanceEmbedding does nothing for models without one.
+func (u *UNet) setGuidanceEmbedding(p *nn.Program, s shape, guidance float64) error {
+	dim := int(u.Config.TimeCondProjDim)
+	if dim == 0 {
+		return nil
+	}
+	return p.SetFloats("guidance embedding", slices.Repeat(guidanceEmbedding(guidance, dim), s.unetBatch())...)
+}
+
+// setEvaluation writes the scalars of one evaluation.
+func (s shape) setEvaluation(p *nn.Program, timestep, inputScale float64) error {
+	times := make([]float32, s.unetBatch())
 	for i := range times {
 		times[i] = float32(timestep)
 	}
 	if err := p.SetFloats("timestep", times...); err != nil {
 		return err
 	}
-	if err := p.SetFloats("input scale", float32(inputScale)); err != nil {
-		return err
-	}
-	if s.guided {
-		if err := p.SetFloats("guidance", float32(guidance)); err != nil {
-			return err
-		}
-	}
-	if s.rescaled {
-		return p.SetFloats("rescale", float32(rescale))
-	}
-	return nil
+	return p.SetFloats("input scale", float32(inputScale))
 }
 
 // coefficients lays a step out as kernels.Solver takes it.
@@ -167,8 +177,18 @@ func coefficients(step scheduler.Step) []float32 {
 
 // advance runs the step program once.
 func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, noise []float32, guidance, rescale float64) error {
-	if err := s.set(p, step.Timestep, step.InputScale, guidance, rescale); err != nil {
+	if err := s.setEvaluation(p, step.Timestep, step.InputScale); err != nil {
 		return err
+	}
+	if s.guided {
+		if err := p.SetFloats("guidance", float32(guidance)); err != nil {
+			return err
+		}
+	}
+	if s.rescaled {
+		if err := p.SetFloats("rescale", float32(rescale)); err != nil {
+			return err
+		}
 	}
 	if err := p.SetFloats("coefficients", coefficients(step)...); err != nil {
 		return err

@@ -1,9 +1,12 @@
-// Package sdxl is Stable Diffusion XL: text to image, and the refiner as image to image or as the second of an ensemble of experts.
+// Package sdxl is Stable Diffusion XL: text-to-image, and image-to-image with a base or a refiner, also as an ensemble of
+// experts.
 //
 //	dev, err := cpu.New(cpu.Options{})
-//	base, err := sdxl.Open("stable-diffusion-xl-base-1.0", sdxl.Options{Device: dev})
-//	result, err := base.Generate(ctx, sdxl.NewRequest("a lighthouse at dusk"))
+//	host, err := sdxl.NewHost(dev, nil)
+//	model, err := sdxl.Open(ctx, "stable-diffusion-xl-base-1.0", sdxl.Options{Host: host})
+//	result, err := model.Generate(ctx, sdxl.Request{Prompt: "a lighthouse at dusk"})
 //
-// A seed gives diffusers' picture: names, defaults, the order of random draws and the arithmetic follow diffusers 0.42
-// pipelines/stable_diffusion_xl. [Pipeline.Start] gives the same run step by step, for sampling loops of one's own.
+// A seed gives diffusers' image: names, defaults, the order of random draws and the arithmetic follow diffusers 0.42
+// pipelines/stable_diffusion_xl. [Model.Start] gives the same run step by step, for sampling loops of one's own. A
+// [Spec] checks requests without weights and without a device.
 package sdxl

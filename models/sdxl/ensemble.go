@@ -5,100 +5,192 @@ import (
 	"time"
 )
 
-// Ensemble draws with base up to the share split of the steps, in (0, 1), and with refiner from there, which gets the
-// same request. Where few steps leave none to one of the two, that one passes its latents on, the base its noise, as in
-// diffusers; Warnings tells.
-func Ensemble(ctx context.Context, base, refiner *Pipeline, r Request, split float64) (*Result, error) {
-	if !(split > 0 && split < 1) {
-		return nil, &RequestError{Field: "denoising_end", Value: split, Allowed: "above 0 and below 1"}
-	}
-	first, second := r, r
-	first.DenoisingEnd, first.LatentsOnly = split, true
-	second.DenoisingStart, second.DenoisingEnd = split, r.DenoisingEnd
-	total, err := ensembleSteps(base, refiner, first, second)
+// Expert is a model's part in an ensemble: the steps up to DenoisingEnd, a fraction in (0, 1). The last expert's is 0: it
+// runs to the end.
+type Expert struct {
+	Model        *Model
+	DenoisingEnd float64
+}
+
+// Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
+// mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes its
+// latents on, the first its noise, as in diffusers; Warnings tells. The request's own DenoisingEnd is where the last one
+// stops.
+func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
+	e, err := newEnsemble(r, experts)
 	if err != nil {
 		return nil, err
 	}
-	steps := 0
-	if r.Progress != nil {
-		started := time.Now()
-		report := func(p Progress) {
-			done := steps + p.Step
-			elapsed := time.Since(started)
-			r.Progress(Progress{Step: done, Steps: total, Elapsed: elapsed, Left: elapsed / time.Duration(done) * time.Duration(total-done)})
+	started, done := time.Now(), 0
+	var result *Result
+	var warnings []string
+	for i := range experts {
+		q := e.requests[i]
+		if r.Progress != nil {
+			before := done
+			q.Progress = func(p Progress) {
+				n, elapsed := before+p.Step, time.Since(started)
+				r.Progress(Progress{Step: n, Steps: e.steps, Elapsed: elapsed, Left: elapsed / time.Duration(n) * time.Duration(e.steps-n)})
+			}
 		}
-		first.Progress, second.Progress = report, report
+		if before := done; r.OnStep != nil {
+			q.OnStep = func(step int, x *Tensor) error { return r.OnStep(before+step, x) }
+		}
+		if i > 0 {
+			q.ImageLatents, q.Seed = result.Latents, &e.seed
+		}
+		if r.Interrupt > 0 {
+			q.Interrupt = r.Interrupt - done/e.order
+		}
+		var interrupted bool
+		if result, interrupted, err = e.run(ctx, i, q, r.LatentsOnly); err != nil {
+			return nil, err
+		}
+		done += result.Steps
+		warnings = append(warnings, result.Warnings...)
+		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
+		if i == 0 {
+			first := result.Parameters
+			first.Experts, first.DenoisingEnd, first.Interrupt = e.parameters.Experts, experts[0].DenoisingEnd, r.Interrupt
+			e.parameters, e.seed = first, first.Seed
+		}
+		if interrupted || r.Interrupt > 0 && done/e.order >= r.Interrupt {
+			break
+		}
 	}
-	draft, err := firstHalf(ctx, base, refiner, first, second)
-	if err != nil {
-		return nil, err
-	}
-	steps = draft.Steps
-	second.ImageLatents, second.Latents = draft.Latents, nil
-	if r.OnLatents != nil {
-		second.OnLatents = func(step int, x *Latents) { r.OnLatents(steps+step, x) }
-	}
-	result, err := refiner.Refine(ctx, second)
-	if err != nil {
-		return nil, err
-	}
-	result.Steps += steps
-	result.Warnings = append(draft.Warnings, result.Warnings...)
+	result.Steps, result.Warnings, result.Parameters = done, warnings, e.parameters
 	return result, nil
 }
 
-// firstHalf draws with base, once there is memory for both halves.
-func firstHalf(ctx context.Context, base, refiner *Pipeline, first, second Request) (*Result, error) {
-	run, err := base.Start(ctx, first)
-	if err != nil {
-		return nil, err
+// ResolveEnsemble is Resolve of each expert's part, by their specs.
+func ResolveEnsemble(r Request, specs []*Spec, ends []float64) (Parameters, error) {
+	e := &ensemble{}
+	resolve := func(i int, q Request) (*resolved, error) { return specs[i].resolve(q) }
+	if err := e.prepare(r, ends, len(specs), resolve); err != nil {
+		return Parameters{}, err
 	}
-	defer run.Close()
-	if err := admitRefiner(base, refiner, first, second); err != nil {
-		return nil, err
-	}
-	return run.all(ctx)
+	return e.parameters, nil
 }
 
-// admitRefiner is admit for the second half, while base, which is busy with the first, has computed nothing but the
-// text. Other faults of the request are Refine's to report. A refiner that was opened by itself may be busy with
-// another image, whose caller may wait for base: then nothing is checked here, and Refine does it in its turn.
-func admitRefiner(base, refiner *Pipeline, first, second Request) error {
-	if _, _, err := base.prepare(&first, false); err != nil {
-		return err
+// ensemble is what each expert is asked.
+type ensemble struct {
+	experts    []Expert
+	requests   []Request
+	resolved   []*resolved
+	steps      int // of all experts
+	order      int // evaluations of a step
+	seed       uint64
+	parameters Parameters
+}
+
+func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
+	if r.Seed == nil && len(r.Seeds) == 0 {
+		r.Seed = new(RandomSeed())
 	}
-	second.ImageLatents, second.Latents = base.draftOf(first), nil
-	size, schedule, err := refiner.prepare(&second, true)
+	e := &ensemble{experts: experts}
+	var ends []float64
+	for _, x := range experts {
+		if x.Model == nil {
+			return nil, bad("experts", "nil", "open models")
+		}
+		ends = append(ends, x.DenoisingEnd)
+	}
+	return e, e.prepare(r, ends, len(experts), func(i int, q Request) (*resolved, error) { return experts[i].Model.resolve(q) })
+}
+
+// prepare splits a request and checks every part before anything is computed.
+func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int, q Request) (*resolved, error)) error {
+	if n < 2 {
+		return bad("experts", n, "two or more")
+	}
+	start := r.DenoisingStart
+	for i := range n {
+		end, q := ends[i], r
+		last := i == n-1
+		switch {
+		case !last && !(end > start && end < 1):
+			return bad("denoising_end", end, "above %v and below 1", start)
+		case last && end != 0:
+			return bad("denoising_end", end, "0 of the last expert, which runs to the end")
+		}
+		q.DenoisingStart, q.Interrupt = start, 0
+		if q.DenoisingEnd = end; last {
+			q.DenoisingEnd = r.DenoisingEnd
+		}
+		if q.LatentsOnly = !last || r.LatentsOnly; i > 0 {
+			q.Image, q.Latents = nil, nil
+			q.ImageLatents = e.resolved[0].draft()
+		}
+		part, err := resolve(i, q)
+		if err != nil {
+			return err
+		}
+		e.requests, e.resolved = append(e.requests, q), append(e.resolved, part)
+		e.steps += len(part.schedule.Steps)
+		if i == 0 {
+			e.parameters, e.order = part.Parameters, max(1, part.schedule.Order)
+			e.parameters.DenoisingEnd, e.parameters.Interrupt = end, r.Interrupt
+		}
+		until := end
+		if last {
+			until = max(r.DenoisingEnd, 0)
+			if until == 0 {
+				until = 1
+			}
+		}
+		e.parameters.Experts = append(e.parameters.Experts, ExpertParameters{Model: part.Model, DenoisingEnd: until})
+		start = end
+	}
+	return nil
+}
+
+// draft stands for the latents that a request will give, of their shape.
+func (q *resolved) draft() *Tensor {
+	return &Tensor{Shape: q.latents, Data: make([]float32, elements(q.latents))}
+}
+
+// run computes expert i's part, and decodes it too where the request was interrupted in it. Before the first one's first
+// step there must be memory for the steps of all.
+func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) (result *Result, interrupted bool, err error) {
+	m := e.experts[i].Model
+	if err := m.host.acquire(ctx); err != nil {
+		return nil, false, err
+	}
+	defer m.host.release()
+	run, err := m.start(ctx, q)
 	if err != nil {
-		return nil
+		return nil, false, err
 	}
-	if refiner.busy != base.busy {
-		select {
-		case <-refiner.busy:
-			defer func() { refiner.busy <- struct{}{} }()
-		default:
-			return nil
+	defer run.drop()
+	if i == 0 {
+		for k := 1; k < len(e.experts); k++ {
+			if err := e.admit(ctx, m.host, k); err != nil {
+				return nil, false, err
+			}
 		}
 	}
-	return refiner.admit(&second, refiner.shape(&second, size, schedule), true)
+	if err := run.steps(ctx); err != nil {
+		return nil, false, err
+	}
+	if run.cut() {
+		run.q.request.LatentsOnly = latentsOnly
+	}
+	result, err = run.finish(ctx)
+	return result, run.cut(), err
 }
 
-// ensembleSteps checks both halves and counts their evaluations.
-func ensembleSteps(base, refiner *Pipeline, first, second Request) (int, error) {
-	_, a, err := base.prepare(&first, false)
-	if err != nil {
-		return 0, err
+// admit is a later expert's Model.admit, where that needs no wait: on another host than the first one's that is busy,
+// whose caller may wait for this one, nothing is checked, and the expert does so in its turn.
+func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
+	m, q := e.experts[k].Model, e.resolved[k]
+	if m.host != first {
+		if !m.host.tryAcquire() {
+			return nil
+		}
+		defer m.host.release()
 	}
-	second.ImageLatents, second.Latents = base.draftOf(first), nil
-	_, b, err := refiner.prepare(&second, true)
-	if err != nil {
-		return 0, err
+	if err := m.host.park(ctx, m.UNet.Network); err != nil {
+		return err
 	}
-	return len(a.Steps) + len(b.Steps), nil
-}
-
-// draftOf is zeros of the shape that a checked request's latents will have.
-func (p *Pipeline) draftOf(r Request) *Latents {
-	f := p.vae.Config.ScaleFactor()
-	return newLatents([4]int{r.Count, p.unet.config.InChannels, r.Height / f, r.Width / f})
+	return m.admit(q, m.shape(q))
 }

@@ -26,7 +26,7 @@ func ensembleRequest() Request {
 const share = 0.6
 
 // halves draws with base and refiner one after the other, as a program without Ensemble does.
-func halves(t *testing.T, base, refiner *Pipeline, r Request, share float64) (first, second *Result) {
+func halves(t *testing.T, base, refiner *Model, r Request, share float64) (first, second *Result) {
 	t.Helper()
 	a, b := r, r
 	a.DenoisingEnd, a.LatentsOnly = share, true
@@ -35,7 +35,7 @@ func halves(t *testing.T, base, refiner *Pipeline, r Request, share float64) (fi
 		t.Fatal(err)
 	}
 	b.DenoisingStart, b.ImageLatents = share, first.Latents
-	if second, err = refiner.Refine(t.Context(), b); err != nil {
+	if second, err = refiner.Generate(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
 	return first, second
@@ -51,7 +51,7 @@ func TestEnsemble(t *testing.T) {
 	if len(first.Warnings) != 2 || len(second.Warnings) != 1 { // one an encoder
 		t.Fatalf("warnings %q and %q", first.Warnings, second.Warnings)
 	}
-	got, err := Ensemble(t.Context(), base, refiner, r, share)
+	got, err := Ensemble(t.Context(), r, Expert{base, share}, Expert{Model: refiner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,22 +66,25 @@ func TestEnsemble(t *testing.T) {
 	}
 }
 
-// TestEnsembleSteps numbers the steps of both halves as one run, for Progress and OnLatents alike.
+// TestEnsembleSteps numbers the steps of both halves as one run, for Progress and OnStep alike.
 func TestEnsembleSteps(t *testing.T) {
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	first, second := halves(t, base, refiner, ensembleRequest(), share)
 	r := ensembleRequest()
 	var steps, seen []int
-	var latents []*Latents
+	var latents []*Tensor
 	r.Progress = func(p Progress) {
 		steps = append(steps, p.Step)
 		if p.Steps != 6 || (p.Left == 0) != (p.Step == 6) {
 			t.Errorf("progress %+v", p)
 		}
 	}
-	r.OnLatents = func(step int, x *Latents) { seen, latents = append(seen, step), append(latents, x) }
-	if _, err := Ensemble(t.Context(), base, refiner, r, share); err != nil {
+	r.OnStep = func(step int, x *Tensor) error {
+		seen, latents = append(seen, step), append(latents, x)
+		return nil
+	}
+	if _, err := Ensemble(t.Context(), r, Expert{base, share}, Expert{Model: refiner}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []int{1, 2, 3, 4, 5, 6}; !slices.Equal(steps, want) || !slices.Equal(seen, want) {
@@ -97,12 +100,12 @@ func TestEnsembleEnd(t *testing.T) {
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	r := ensembleRequest()
-	whole, err := Ensemble(t.Context(), base, refiner, r, 0.5)
+	whole, err := Ensemble(t.Context(), r, Expert{base, 0.5}, Expert{Model: refiner})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.DenoisingEnd = 0.8
-	got, err := Ensemble(t.Context(), base, refiner, r, 0.5)
+	got, err := Ensemble(t.Context(), r, Expert{base, 0.5}, Expert{Model: refiner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +116,7 @@ func TestEnsembleEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.DenoisingStart, b.ImageLatents = 0.5, first.Latents
-	want, err := refiner.Refine(t.Context(), b)
+	want, err := refiner.Generate(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +131,11 @@ func TestEnsembleChecksBoth(t *testing.T) {
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	r := ensembleRequest()
 	r.DenoisingEnd = 0.3 // before the refiner would begin
-	r.OnLatents = func(int, *Latents) { t.Error("the base began") }
-	if _, err := Ensemble(t.Context(), base, refiner, r, 0.5); err == nil {
+	r.OnStep = func(int, *Tensor) error {
+		t.Error("the base began")
+		return nil
+	}
+	if _, err := Ensemble(t.Context(), r, Expert{base, 0.5}, Expert{Model: refiner}); err == nil {
 		t.Error("no error")
 	}
 }
@@ -154,8 +160,8 @@ func TestHandOver(t *testing.T) {
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			r := NewRequest(g.Metadata["prompt"])
-			r.Width, r.Height, r.Steps, r.Seed, r.Scheduler, r.Count = 40, 32, c.Steps, 11, c.Scheduler, max(c.N, 1)
+			r := Request{Prompt: g.Metadata["prompt"]}
+			r.Width, r.Height, r.Steps, r.Seed, r.Scheduler, r.ImagesPerPrompt = 40, 32, c.Steps, new(uint64(11)), c.Scheduler, max(c.N, 1)
 			var result *Result
 			var err error
 			if c.InputImage != "" {
@@ -168,21 +174,22 @@ func TestHandOver(t *testing.T) {
 				if r.Image, err = png.Decode(f); err != nil {
 					t.Fatal(err)
 				}
-				result, err = refiner.Refine(t.Context(), r)
+				result, err = refiner.Generate(t.Context(), r)
 			} else {
-				var left *Latents
+				var left *Tensor
 				steps := []int{}
-				r.OnLatents = func(step int, x *Latents) {
+				r.OnStep = func(step int, x *Tensor) error {
 					if steps = append(steps, step); step == c.BaseStepsDone {
 						left = x
 					}
+					return nil
 				}
 				r.Progress = func(p Progress) {
 					if p.Steps != c.StepsDone {
 						t.Errorf("progress of %d steps, want %d", p.Steps, c.StepsDone)
 					}
 				}
-				result, err = Ensemble(t.Context(), base, refiner, r, c.DenoisingEnd)
+				result, err = Ensemble(t.Context(), r, Expert{base, c.DenoisingEnd}, Expert{Model: refiner})
 				if err == nil && len(steps) != c.StepsDone {
 					t.Errorf("steps %v, want %d", steps, c.StepsDone)
 				}
@@ -199,8 +206,8 @@ func TestHandOver(t *testing.T) {
 				t.Fatalf("latents %v, want %v", got, shape)
 			}
 			golden.Near(t, "latents", result.Latents.Data, want, 5e-5)
-			if result.Steps != c.StepsDone || len(result.Images) != r.Count {
-				t.Errorf("%d steps and %d images, want %d and %d", result.Steps, len(result.Images), c.StepsDone, r.Count)
+			if result.Steps != c.StepsDone || len(result.Images) != r.ImagesPerPrompt {
+				t.Errorf("%d steps and %d images, want %d and %d", result.Steps, len(result.Images), c.StepsDone, r.ImagesPerPrompt)
 			}
 			if len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "has no step to do") || !strings.Contains(result.Warnings[0], fmt.Sprint(c.DenoisingEnd)) {
 				t.Errorf("warnings %q", result.Warnings)
@@ -230,7 +237,7 @@ func TestWarnings(t *testing.T) {
 	if err != nil || cut(result.Warnings) != 2 || len(result.Warnings) != 2 {
 		t.Errorf("generate: %v, %v", result, err)
 	}
-	r.Prompt, r.Negative = "a lighthouse", &long
+	r.Prompt, r.NegativePrompt = "a lighthouse", &long
 	if result, err = base.Generate(t.Context(), r); err != nil || cut(result.Warnings) != 2 {
 		t.Errorf("negative: %v, %v", result, err)
 	}
@@ -238,11 +245,11 @@ func TestWarnings(t *testing.T) {
 	if result, err = base.Generate(t.Context(), r); err != nil || cut(result.Warnings) != 4 {
 		t.Errorf("both: %v, %v", result, err)
 	}
-	r.Image, r.Strength, r.ClipSkip, r.Negative = result.Images[0], 0.5, 0, nil
-	if result, err = refiner.Refine(t.Context(), r); err != nil || cut(result.Warnings) != 1 || len(result.Warnings) != 1 {
+	r.Image, r.Strength, r.ClipSkip, r.NegativePrompt = result.Images[0], 0.5, 0, nil
+	if result, err = refiner.Generate(t.Context(), r); err != nil || cut(result.Warnings) != 1 || len(result.Warnings) != 1 {
 		t.Errorf("refine: %v, %v", result, err)
 	}
-	base.defaults.largest, base.defaults.width, base.defaults.height = 32*32, 32, 32
+	base.spec.defaults.largest, base.spec.defaults.width, base.spec.defaults.height = 32*32, 32, 32
 	r = small()
 	if result, err = base.Generate(t.Context(), r); err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "48×40 pixels") {
 		t.Errorf("size: %v, %v", result, err)

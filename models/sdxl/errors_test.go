@@ -31,47 +31,46 @@ func TestRequestErrors(t *testing.T) {
 		want   string
 	}{
 		"prompt not UTF-8":        {func(r *Request) { r.Prompt = bad }, false, "prompt", "UTF-8"},
-		"negative not UTF-8":      {func(r *Request) { r.Negative = &bad }, false, "negative_prompt", "UTF-8"},
+		"negative not UTF-8":      {func(r *Request) { r.NegativePrompt = &bad }, false, "negative_prompt", "UTF-8"},
 		"width":                   {func(r *Request) { r.Width = 65 }, false, "width", "a multiple of 8 from 8 to 8192"},
 		"height":                  {func(r *Request) { r.Height = -8 }, false, "height", "a multiple of 8"},
-		"zero steps":              {func(r *Request) { r.Steps = 0 }, false, "num_inference_steps", "1 to 1000"},
+		"negative steps":          {func(r *Request) { r.Steps = -1 }, false, "num_inference_steps", "1 to 1000"},
 		"too many steps":          {func(r *Request) { r.Steps = 1001 }, false, "num_inference_steps", "1 to 1000"},
 		"scheduler":               {func(r *Request) { r.Scheduler = "ddpm++" }, false, "scheduler", "dpmpp_2m_karras"},
-		"count":                   {func(r *Request) { r.Count = 0 }, false, "num_images_per_prompt", "1 to 64"},
-		"guidance":                {func(r *Request) { r.Guidance = math.NaN() }, false, "guidance_scale", "finite"},
+		"count":                   {func(r *Request) { r.ImagesPerPrompt = -1 }, false, "num_images_per_prompt", "1 to 64"},
+		"guidance":                {func(r *Request) { r.Guidance = new(math.NaN()) }, false, "guidance_scale", "finite"},
 		"rescale":                 {func(r *Request) { r.GuidanceRescale = 1.5 }, false, "guidance_rescale", "0 to 1"},
 		"eta":                     {func(r *Request) { r.Eta = -1 }, false, "eta", "0 to 1"},
 		"clip skip":               {func(r *Request) { r.ClipSkip = 99 }, false, "clip_skip", "0 to"},
 		"denoising end":           {func(r *Request) { r.DenoisingEnd = 1 }, false, "denoising_end", "above 0 and below 1"},
-		"latents":                 {func(r *Request) { r.Latents = newLatents([4]int{1, 4, 1, 1}) }, false, "latents", "[1 4 5 6]"},
+		"latents":                 {func(r *Request) { r.Latents = nn.NewTensor(1, 4, 1, 1) }, false, "latents", "[1 4 5 6]"},
 		"timesteps of no use":     {func(r *Request) { r.Timesteps = []float64{1, 999} }, false, "timesteps", "must descend"},
-		"no image":                {func(r *Request) { r.Image = nil }, true, "image", "one picture"},
-		"image and latents":       {func(r *Request) { r.ImageLatents = newLatents([4]int{1, 4, 1, 1}) }, true, "image", "one picture"},
-		"strength":                {func(r *Request) { r.Strength = 0 }, true, "strength", "above 0"},
+		"image and latents":       {func(r *Request) { r.ImageLatents = nn.NewTensor(1, 4, 1, 1) }, true, "image", "one image"},
+		"strength":                {func(r *Request) { r.Strength = -0.5 }, true, "strength", "above 0"},
 		"too few steps":           {func(r *Request) { r.Steps, r.Strength = 3, 0.3 }, true, "num_inference_steps", "at least 4, so that strength 0.3"},
 		"denoising start":         {func(r *Request) { r.DenoisingStart = -0.1 }, true, "denoising_start", "above 0 and below 1"},
 		"an image of no size":     {func(r *Request) { r.Image = image.NewNRGBA(image.Rect(0, 0, 3, 64)) }, true, "width", "a multiple of 8"},
-		"latents of another kind": {func(r *Request) { r.Image, r.ImageLatents = nil, newLatents([4]int{1, 5, 8, 8}) }, true, "image", "[1 4 8 8]"},
-		"latents of more":         {func(r *Request) { r.Image, r.ImageLatents = nil, newLatents([4]int{2, 4, 8, 8}) }, true, "num_images_per_prompt", "a multiple of the 2"},
+		"latents of another kind": {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(1, 5, 8, 8) }, true, "image", "[1 4 8 8]"},
+		"latents of more":         {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(2, 4, 8, 8) }, true, "num_images_per_prompt", "a multiple of the 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, p, run := small(), base, base.Generate
+			r, p := small(), base
 			if c.refine {
 				r.Image = image.NewNRGBA(image.Rect(0, 0, 48, 40))
-				p, run = refiner, refiner.Refine
+				p = refiner
 			}
 			c.change(&r)
-			_, err := run(context.Background(), r)
+			_, err := p.Generate(context.Background(), r)
 			var wrong *RequestError
 			if !errors.As(err, &wrong) || wrong.Field != c.field || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want one of %s with %q", err, c.field, c.want)
 			}
-			if checked := p.Check(r, c.refine); checked == nil || checked.Error() != err.Error() {
-				t.Errorf("Check says %v, the run %v", checked, err)
+			if _, resolved := p.Resolve(r); resolved == nil || resolved.Error() != err.Error() {
+				t.Errorf("Resolve says %v, the run %v", resolved, err)
 			}
 		})
 	}
-	if _, err := Ensemble(context.Background(), base, refiner, small(), 1.5); err == nil {
+	if _, err := Ensemble(context.Background(), small(), Expert{base, 1.5}, Expert{Model: refiner}); err == nil {
 		t.Error("an ensemble split at 1.5 was taken")
 	}
 	if _, err := base.Generate(context.Background(), small()); err != nil {
@@ -150,7 +149,7 @@ func TestModelErrors(t *testing.T) {
 		"ControlNet": {func(d string) {
 			edit(t, d+"/model_index.json", set("_class_name", "StableDiffusionXLControlNetPipeline"))
 		}, []string{"ControlNet", "must be StableDiffusionXLPipeline"}},
-		"aesthetics":    {func(d string) { edit(t, d+"/model_index.json", set("requires_aesthetics_score", true)) }, []string{"requires_aesthetics_score true", "told 6 sizes"}},
+		"aesthetics":    {func(d string) { edit(t, d+"/model_index.json", set("requires_aesthetics_score", true)) }, []string{"requires_aesthetics_score true", "takes 6 added time ids"}},
 		"other encoder": {func(d string) { edit(t, d+"/unet/config.json", set("cross_attention_dim", 48)) }, []string{"unet", "to_k.weight"}},
 		"missing tensor": {func(d string) {
 			rewrite(t, d+"/"+unetFile, func(m map[string]weights.Tensor) { delete(m, "conv_in.bias") })
@@ -203,7 +202,7 @@ func TestModelErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.spoil(dir)
-			p, err := Open(dir, Options{Device: m.dev})
+			p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 			if err == nil {
 				p.Close()
 				t.Fatal("the model opened")
@@ -225,7 +224,7 @@ func TestModelErrors(t *testing.T) {
 		"demo":                                "demo",
 		filepath.Join(t.TempDir(), "no-such"): "no such file",
 	} {
-		if _, err := Open(path, Options{Device: m.dev}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(t.Context(), path, Options{Host: hostOf(m.dev)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
@@ -239,7 +238,7 @@ func TestTypedCauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	rewrite(t, dir+"/vae/diffusion_pytorch_model.safetensors", func(m map[string]weights.Tensor) { delete(m, "quant_conv.bias") })
-	_, err := Open(dir, Options{Device: m.dev})
+	_, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 	var bind *nn.BindError
 	if !errors.As(err, &bind) || len(bind.Missing) != 1 {
 		t.Errorf("%v, want a *nn.BindError with one missing tensor", err)
@@ -271,7 +270,7 @@ func TestNotFinite(t *testing.T) {
 			binary.LittleEndian.PutUint32(data, math.Float32bits(float32(math.NaN())))
 			m[c.tensor] = weights.NewTensor(x.Name, kernels.F32, x.Shape, data)
 		})
-		p, err := Open(dir, Options{Device: m.dev})
+		p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 		if err != nil {
 			t.Fatal(err)
 		}

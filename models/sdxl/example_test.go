@@ -16,16 +16,19 @@ func ExampleRun_Predict() {
 		log.Fatal(err)
 	}
 	defer dev.Close()
-	p, err := sdxl.Open("synth:tiny", sdxl.Options{Device: dev})
+	host, err := sdxl.NewHost(dev, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer p.Close()
-
 	ctx := context.Background()
-	r := sdxl.NewRequest("a lighthouse at dusk")
-	r.Width, r.Height, r.Steps, r.Seed, r.Scheduler = 64, 64, 8, 1, "euler"
-	run, err := p.Start(ctx, r)
+	model, err := sdxl.Open(ctx, "synth:tiny", sdxl.Options{Host: host})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer model.Close()
+
+	r := sdxl.Request{Prompt: "a lighthouse at dusk", Width: 64, Height: 64, Steps: 8, Seed: new(uint64(1)), Scheduler: "euler"}
+	run, err := model.Start(ctx, r)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -37,10 +40,11 @@ func ExampleRun_Predict() {
 	}
 	steps := run.Schedule().Steps
 	for i, step := range steps {
-		noise, err := run.Predict(ctx, x, step.Timestep, step.InputScale)
+		prediction, err := run.Predict(ctx, x, step.Timestep, step.InputScale)
 		if err != nil {
 			log.Fatal(err)
 		}
+		noise := prediction.Guided(5)
 		next := 0.0 // the noise level after this step
 		if i+1 < len(steps) {
 			next = steps[i+1].Sigma
@@ -49,7 +53,7 @@ func ExampleRun_Predict() {
 			x.Data[k] += float32(next-step.Sigma) * noise.Data[k]
 		}
 	}
-	if err := run.SetLatents(x); err != nil {
+	if err := run.SetLatents(ctx, x); err != nil {
 		log.Fatal(err)
 	}
 	mine, err := run.Finish(ctx)
@@ -58,7 +62,7 @@ func ExampleRun_Predict() {
 	}
 	run.Close()
 
-	theirs, err := p.Generate(ctx, r)
+	theirs, err := model.Generate(ctx, r)
 	if err != nil {
 		log.Fatal(err)
 	}

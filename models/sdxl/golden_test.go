@@ -48,9 +48,9 @@ type goldenCase struct {
 
 // request translates a case; g holds its input tensors.
 func (c goldenCase) request(t *testing.T, g *golden.File) Request {
-	r := NewRequest(c.Prompt)
-	r.Prompt2, r.Negative, r.Negative2 = c.Prompt2, c.Negative, c.Negative2
-	r.Width, r.Height, r.Seed, r.Scheduler = c.Width, c.Height, c.Seed, c.Scheduler
+	r := Request{Prompt: c.Prompt}
+	r.Prompt2, r.NegativePrompt, r.NegativePrompt2 = c.Prompt2, c.Negative, &c.Negative2
+	r.Width, r.Height, r.Seed, r.Scheduler = c.Width, c.Height, &c.Seed, c.Scheduler
 	r.GuidanceRescale, r.ClipSkip, r.Timesteps = c.GuidanceRescale, c.ClipSkip, c.Timesteps
 	r.DenoisingEnd, r.DenoisingStart = c.DenoisingEnd, c.DenoisingStart
 	r.OriginalSize, r.TargetSize = Size{c.OriginalSize[0], c.OriginalSize[1]}, Size{c.TargetSize[0], c.TargetSize[1]}
@@ -62,16 +62,10 @@ func (c goldenCase) request(t *testing.T, g *golden.File) Request {
 		r.Steps = c.Steps
 	}
 	if c.N > 0 {
-		r.Count = c.N
+		r.ImagesPerPrompt = c.N
 	}
-	for _, f := range []struct {
-		dst   *float64
-		given *float64
-	}{{&r.Guidance, c.Guidance}, {&r.Eta, c.Eta}, {&r.Strength, c.Strength}, {&r.AestheticScore, c.AestheticScore}, {&r.NegativeAestheticScore, c.NegativeAestheticScore}} {
-		if f.given != nil {
-			*f.dst = *f.given
-		}
-	}
+	r.Guidance, r.Eta, r.Strength = c.Guidance, or(c.Eta, 0), or(c.Strength, 0)
+	r.AestheticScore, r.NegativeAestheticScore = c.AestheticScore, c.NegativeAestheticScore
 	if c.Noise != "" {
 		r.Latents = latentsOf(g.Floats(c.Noise))
 	}
@@ -91,15 +85,15 @@ func (c goldenCase) request(t *testing.T, g *golden.File) Request {
 	return r
 }
 
-func latentsOf(data []float32, shape []int) *Latents {
-	return &Latents{Shape: [4]int(shape), Data: data}
+func latentsOf(data []float32, shape []int) *Tensor {
+	return &Tensor{Shape: shape, Data: data}
 }
 
 // models opens the tiny models of the goldens once each.
 type models struct {
 	t      *testing.T
 	dev    kernels.Device
-	opened map[string]*Pipeline
+	opened map[string]*Model
 }
 
 func newModels(t *testing.T) *models {
@@ -112,25 +106,25 @@ func newModels(t *testing.T) *models {
 			t.Error(err)
 		}
 	})
-	return &models{t, dev, map[string]*Pipeline{}}
+	return &models{t, dev, map[string]*Model{}}
 }
 
-func (m *models) open(name string) *Pipeline {
+func (m *models) open(name string) *Model {
 	m.t.Helper()
 	if p, ok := m.opened[name]; ok {
 		return p
 	}
-	var p *Pipeline
+	var p *Model
 	var err error
 	switch name {
 	case "tiny":
-		p, err = Open("synth:tiny", Options{Device: m.dev})
+		p, err = Open(m.t.Context(), "synth:tiny", Options{Host: hostOf(m.dev)})
 	case "tiny-refiner":
-		p, err = m.open("tiny").OpenRefiner("synth:tiny-refiner")
+		p, err = refinerOf(m.t, m.open("tiny"), "synth:tiny-refiner")
 	case "tiny-refiner-own":
-		p, err = m.open("tiny").OpenRefiner(m.folder(name))
+		p, err = refinerOf(m.t, m.open("tiny"), m.folder(name))
 	default:
-		p, err = Open(m.folder(name), Options{Device: m.dev})
+		p, err = Open(m.t.Context(), m.folder(name), Options{Host: hostOf(m.dev)})
 	}
 	if err != nil {
 		m.t.Fatal(err)
@@ -182,12 +176,8 @@ func TestGoldens(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			p := m.open(c.Model)
 			r := c.request(t, g)
-			run := p.Generate
-			if c.Task == "image" {
-				run = p.Refine
-			}
 			r.LatentsOnly = c.Output.Image == ""
-			result, err := run(context.Background(), r)
+			result, err := p.Generate(context.Background(), r)
 			if err != nil {
 				t.Fatal(err)
 			}

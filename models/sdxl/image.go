@@ -7,7 +7,7 @@ import (
 	"image/draw"
 )
 
-// toNRGBA returns the picture with its origin at 0, 0. A transparent pixel keeps its colour, as in Pillow's
+// toNRGBA returns the image with its origin at 0, 0. A transparent pixel keeps its colour, as in Pillow's
 // convert("RGB"), where its type still has it.
 func toNRGBA(img image.Image) *image.NRGBA {
 	if n, ok := img.(*image.NRGBA); ok && n.Bounds().Min == (image.Point{}) {
@@ -42,21 +42,21 @@ func unmultiplied(c color.Color) color.NRGBA {
 	return color.NRGBAModel.Convert(c).(color.NRGBA)
 }
 
-// decode draws picture i of the latents.
-func (p *Pipeline) decode(ctx context.Context, x *Latents, i int, watermarked bool) (*image.NRGBA, error) {
-	z := x.one(i)
-	p.vae.Unscale(z)
-	f := p.vae.Config.ScaleFactor()
-	if err := p.tile(true, watermarked, Size{f * z.Height, f * z.Width}); err != nil {
+// decode gives image i of the latents.
+func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool) (*image.NRGBA, error) {
+	z := one(x, i)
+	m.VAE.Unscale(z)
+	f := m.VAE.Config.ScaleFactor()
+	if err := m.tile(true, watermarked, Size{f * z.Height, f * z.Width}); err != nil {
 		return nil, err
 	}
 	if !watermarked {
-		return p.vae.DecodeImage(ctx, z)
+		return m.VAE.DecodeImage(ctx, z)
 	}
-	values, err := p.vae.Decode(ctx, z)
+	values, err := m.VAE.Decode(ctx, z)
 	if err != nil {
 		return nil, err
 	}
 	applyWatermark(values)
-	return p.vae.Pixels(ctx, values)
+	return m.VAE.Pixels(ctx, values)
 }

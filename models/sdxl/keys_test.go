@@ -87,7 +87,7 @@ func TestConfigKeys(t *testing.T) {
 			}
 			edit(t, filepath.Join(dir, filepath.FromSlash(c.file)), set(c.keys))
 			log, records := logged(t)
-			p, err := Open(dir, Options{Device: m.dev, Log: log})
+			p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev), Log: log})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestTokenWithoutEmbedding(t *testing.T) {
 		t.Fatal(err)
 	}
 	edit(t, dir+"/tokenizer_2/tokenizer_config.json", set(map[string]string{"extra_special_tokens": `{"x_token": "<new>"}`}))
-	p, err := Open(dir, Options{Device: m.dev})
+	p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestTokenWithoutEmbedding(t *testing.T) {
 		t.Errorf("%v, want a *RequestError of prompt", err)
 	}
 	r = small()
-	r.Negative = &[]string{"<new>"}[0]
+	r.NegativePrompt = &[]string{"<new>"}[0]
 	if _, err = p.Generate(t.Context(), r); !errors.As(err, &wrong) || wrong.Field != "negative_prompt" {
 		t.Errorf("%v, want a *RequestError of negative_prompt", err)
 	}
@@ -178,7 +178,7 @@ func TestUnsupportedScheduler(t *testing.T) {
 		}
 		edit(t, dir+"/scheduler/scheduler_config.json", set(map[string]string{c.key: c.value}))
 		log, records := logged(t)
-		p, err := Open(dir, Options{Device: m.dev, Log: log})
+		p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev), Log: log})
 		if err != nil {
 			t.Errorf("%s: %v", c.value, err)
 			continue
@@ -214,7 +214,7 @@ func TestHopelessScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	edit(t, dir+"/scheduler/scheduler_config.json", set(map[string]string{"beta_schedule": `"sigmoid"`}))
-	if _, err := Open(dir, Options{Device: m.dev}); err == nil || !strings.Contains(err.Error(), "beta_schedule") || !strings.Contains(err.Error(), "scheduler_config.json") {
+	if _, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)}); err == nil || !strings.Contains(err.Error(), "beta_schedule") || !strings.Contains(err.Error(), "scheduler_config.json") {
 		t.Errorf("%v, want an error of beta_schedule", err)
 	}
 }

@@ -92,11 +92,11 @@ func (f *fullRun) report(most int64, what string, args ...any) {
 }
 
 // base opens the device and the base and draws a picture.
-func (f *fullRun) base(ctx context.Context, memory int64) (*Pipeline, Request) {
+func (f *fullRun) base(ctx context.Context, memory int64) (*Model, Request) {
 	f.start = time.Now()
 	f.device = card(f.T, cuda.Options{Memory: memory})
 	f.lap("device open")
-	base, err := Open(filepath.Join(*fullModels, "base"), Options{Device: f.device, Log: slog.New(slog.NewTextHandler(f.Output(), nil))})
+	base, err := Open(ctx, filepath.Join(*fullModels, "base"), Options{Host: hostOf(f.device, slog.New(slog.NewTextHandler(f.Output(), nil))), Log: slog.New(slog.NewTextHandler(f.Output(), nil))})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func (f *fullRun) base(ctx context.Context, memory int64) (*Pipeline, Request) {
 		}
 	})
 	f.lap("base open")
-	r := base.NewRequest("a lighthouse at dusk")
+	r := Request{Prompt: "a lighthouse at dusk"}
 	r.Steps, r.Height, r.Width = 4, 1024, 1024
 	run, err := base.Start(ctx, r)
 	if err != nil {
@@ -118,7 +118,12 @@ func (f *fullRun) base(ctx context.Context, memory int64) (*Pipeline, Request) {
 		f.Fatal(err)
 	}
 	f.lap("first step done: the time from nothing to it, with the model in the page cache")
-	if _, err := run.all(ctx); err != nil {
+	for run.Next() {
+		if err := run.Step(ctx); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if _, err := run.Finish(ctx); err != nil {
 		f.Fatal(err)
 	}
 	return base, r
@@ -156,17 +161,17 @@ func TestFullMemory(t *testing.T) {
 		f := &fullRun{T: t}
 		base, r := f.base(ctx, *fullCap)
 		f.report(*fullCap, "picture of base")
-		n := base.unet.Bytes()
-		if err := base.unet.SetResident(ctx, false); err != nil {
+		n := base.UNet.Bytes()
+		if err := base.UNet.SetResident(ctx, false); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := base.unet.SetResident(ctx, true); err != nil {
+		if err := base.UNet.SetResident(ctx, true); err != nil {
 			t.Fatal(err)
 		}
 		spent := time.Since(began)
 		f.lap("the unet comes back: %.2f GB in %v, %.1f GB/s", gb(n), spent.Round(time.Millisecond), gb(n)/spent.Seconds())
-		refiner, err := base.OpenRefiner(filepath.Join(*fullModels, "refiner"))
+		refiner, err := refinerOf(t, base, filepath.Join(*fullModels, "refiner"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +181,7 @@ func TestFullMemory(t *testing.T) {
 			began := time.Now()
 			r := r
 			r.Progress = func(p Progress) { f.lap("picture %d, step %d", i+1, p.Step) }
-			if _, err := Ensemble(ctx, base, refiner, r, 0.5); err != nil {
+			if _, err := Ensemble(ctx, r, Expert{base, 0.5}, Expert{Model: refiner}); err != nil {
 				t.Fatal(err)
 			}
 			f.report(*fullCap, "picture %d of base and refiner in %v", i+1, time.Since(began).Round(time.Millisecond))

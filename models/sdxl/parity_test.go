@@ -115,20 +115,20 @@ func (p parity) vae(t *testing.T) {
 		image.Data[i] = min(max(v/2, -1), 1)
 	}
 	started := time.Now()
-	moments, err := a.Encode(context.Background(), vae.Planes{Height: 512, Width: 512, Channels: 3, Data: image.channelsLast()})
+	moments, err := a.Encode(context.Background(), vae.Planes{Height: 512, Width: 512, Channels: 3, Data: channelsLast(image)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("encode: %v", time.Since(started))
-	p.near(t, "vae.moments", channelsFirst([4]int{1, 8, 64, 64}, moments.Data).Data)
+	p.near(t, "vae.moments", channelsFirst([]int{1, 8, 64, 64}, moments.Data).Data)
 	z := p.seeded(t, "vae.latents", 102, 1, 4, 64, 64)
 	started = time.Now()
-	decoded, err := a.Decode(context.Background(), z.one(0))
+	decoded, err := a.Decode(context.Background(), one(z, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("decode: %v", time.Since(started))
-	p.near(t, "vae.decoded", channelsFirst([4]int{1, 3, 512, 512}, decoded.Data).Data)
+	p.near(t, "vae.decoded", channelsFirst([]int{1, 3, 512, 512}, decoded.Data).Data)
 }
 
 func (p parity) unet(t *testing.T, name, model string, seed uint64) {
@@ -148,7 +148,7 @@ func (p parity) unet(t *testing.T, name, model string, seed uint64) {
 		t.Fatal(err)
 	}
 	defer network.Close()
-	d := &denoiser{Network: network, config: config, model: m}
+	d := &UNet{Network: network, Config: config, Model: m}
 	ids, idShape := p.Floats(name + ".time_ids")
 	s := shape{batch: 2, height: 64, width: 64, tokens: 77, text: config.Context(), pooled: 1280, ids: idShape[1]}
 	program, err := d.Program(d.prediction(s))
@@ -158,15 +158,16 @@ func (p parity) unet(t *testing.T, name, model string, seed uint64) {
 	t.Logf("weights made and compiled: %v", time.Since(started))
 	text := p.seeded(t, name+".context", seed+1, 2, 77, config.Context(), 1)
 	pooled := p.seeded(t, name+".text_embeds", seed+2, 2, 1280, 1, 1)
-	if err := d.tell(program, conditioning{text: text.Data, pooled: pooled.Data, timeIDs: ids}); err != nil {
+	rows := func(x []float32) [][]float32 { return slices.Collect(slices.Chunk(x, len(x)/2)) }
+	if err := d.setConditioning(program, s, &conditioning{positive: side{rows(text.Data), rows(pooled.Data), rows(ids)}}, 1); err != nil {
 		t.Fatal(err)
 	}
 	x := p.seeded(t, name+".sample", seed, 2, 4, 64, 64)
-	if err := program.SetFloats("x", x.channelsLast()...); err != nil {
+	if err := program.SetFloats("x", channelsLast(x)...); err != nil {
 		t.Fatal(err)
 	}
 	timestep, _ := p.Floats(name + ".timestep")
-	if err := s.set(program, float64(timestep[0]), 1, 1, 0); err != nil {
+	if err := s.setEvaluation(program, float64(timestep[0]), 1); err != nil {
 		t.Fatal(err)
 	}
 	var runs [2][]float32
@@ -184,7 +185,7 @@ func (p parity) unet(t *testing.T, name, model string, seed uint64) {
 	if !slices.Equal(runs[0], runs[1]) {
 		t.Error("a second run gives other bits")
 	}
-	p.near(t, name+".output", channelsFirst([4]int{2, 4, 64, 64}, runs[0]).Data)
+	p.near(t, name+".output", channelsFirst([]int{2, 4, 64, 64}, runs[0]).Data)
 	if status, err := os.ReadFile("/proc/self/status"); err == nil {
 		for line := range bytes.Lines(status) {
 			if bytes.HasPrefix(line, []byte("VmHWM")) {
@@ -199,8 +200,8 @@ func (p parity) unet(t *testing.T, name, model string, seed uint64) {
 }
 
 // seeded draws an input as torch.randn does and checks its beginning.
-func (p parity) seeded(t *testing.T, name string, seed uint64, shape ...int) *Latents {
-	x := newLatents([4]int(shape))
+func (p parity) seeded(t *testing.T, name string, seed uint64, shape ...int) *Tensor {
+	x := nn.NewTensor(shape...)
 	scheduler.NewGenerator(seed).Randn(x.Data)
 	head, _ := p.Floats(name + ".head")
 	for i, want := range head {

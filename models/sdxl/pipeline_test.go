@@ -14,15 +14,15 @@ import (
 
 // small is a quick request.
 func small() Request {
-	r := NewRequest("a lighthouse")
-	r.Width, r.Height, r.Steps, r.Seed = 48, 40, 4, 7
+	r := Request{Prompt: "a lighthouse"}
+	r.Width, r.Height, r.Steps, r.Seed = 48, 40, 4, new(uint64(7))
 	return r
 }
 
 // TestSavedFolder opens a folder as diffusers and transformers 5 saved it: fp16 files, a sharded UNet, an encoder without the prefix text_model.
 func TestSavedFolder(t *testing.T) {
 	m := newModels(t)
-	p, err := Open(testdata+"/saved", Options{Device: m.dev})
+	p, err := Open(t.Context(), testdata+"/saved", Options{Host: hostOf(m.dev)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +38,8 @@ func TestSavedFolder(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["call"]), &call); err != nil {
 		t.Fatal(err)
 	}
-	r := NewRequest(call.Prompt)
-	r.Negative, r.Width, r.Height, r.Steps = &call.Negative, call.Width, call.Height, call.Steps
+	r := Request{Prompt: call.Prompt}
+	r.NegativePrompt, r.Width, r.Height, r.Steps, r.Seed = &call.Negative, call.Width, call.Height, call.Steps, new(uint64(0))
 	result, err := p.Generate(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -61,16 +61,16 @@ func TestSavedFolder(t *testing.T) {
 func TestSharing(t *testing.T) {
 	m := newModels(t)
 	base, same, own := m.open("tiny"), m.open("tiny-refiner"), m.open("tiny-refiner-own")
-	if same.encoder2 != base.encoder2 || same.vae != base.vae {
+	if same.TextEncoder2 != base.TextEncoder2 || same.VAE != base.VAE {
 		t.Error("a refiner with the base's encoder and VAE has copies of them")
 	}
-	if own.encoder2 == base.encoder2 {
+	if own.TextEncoder2 == base.TextEncoder2 {
 		t.Error("a refiner whose encoder has other values shares the base's")
 	}
-	if own.vae != base.vae {
+	if own.VAE != base.VAE {
 		t.Error("a refiner with the base's VAE, read from a folder, has a copy of it")
 	}
-	if _, err := base.OpenRefiner("synth:tiny"); err == nil || !strings.Contains(err.Error(), "is a base") {
+	if _, err := refinerOf(t, base, "synth:tiny"); err == nil || !strings.Contains(err.Error(), "is a base") {
 		t.Errorf("a base as refiner: %v", err)
 	}
 	if _, err := same.Generate(context.Background(), small()); err == nil || !strings.Contains(err.Error(), "this is a refiner") {
@@ -82,14 +82,17 @@ func TestProgressAndHook(t *testing.T) {
 	p := newModels(t).open("tiny")
 	r := small()
 	var steps, seen []int
-	var last *Latents
+	var last *Tensor
 	r.Progress = func(p Progress) {
 		if p.Steps != 4 || p.Elapsed <= 0 || p.Left < 0 || p.Step == 4 && p.Left != 0 {
 			t.Errorf("progress %+v", p)
 		}
 		steps = append(steps, p.Step)
 	}
-	r.OnLatents = func(step int, x *Latents) { seen, last = append(seen, step), x }
+	r.OnStep = func(step int, x *Tensor) error {
+		seen, last = append(seen, step), x
+		return nil
+	}
 	result, err := p.Generate(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -121,11 +124,10 @@ func TestCancel(t *testing.T) {
 	if _, err := p.Generate(context.Background(), r); err != nil {
 		t.Errorf("after a cancelled run: %v", err)
 	}
-	run, err := p.Start(context.Background(), r)
-	if err != nil {
+	if err := p.host.acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer run.Close()
+	defer p.host.release()
 	if _, err := p.Start(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for the pipeline: %v", err)
 	}
@@ -145,7 +147,7 @@ func TestManyCallers(t *testing.T) {
 			if i%3 == 0 {
 				r := small()
 				r.Image = want.Images[0]
-				if _, err := refiner.Refine(context.Background(), r); err != nil {
+				if _, err := refiner.Generate(context.Background(), r); err != nil {
 					t.Error(err)
 				}
 				return
@@ -174,7 +176,7 @@ func TestEnsembleIsTwoRuns(t *testing.T) {
 		}
 		last = p
 	}
-	got, err := Ensemble(context.Background(), base, refiner, r, 0.8)
+	got, err := Ensemble(context.Background(), r, Expert{base, 0.8}, Expert{Model: refiner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +192,7 @@ func TestEnsembleIsTwoRuns(t *testing.T) {
 	}
 	second := r
 	second.DenoisingStart, second.ImageLatents = 0.8, draft.Latents
-	want, err := refiner.Refine(context.Background(), second)
+	want, err := refiner.Generate(context.Background(), second)
 	if err != nil {
 		t.Fatal(err)
 	}

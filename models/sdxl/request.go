@@ -1,58 +1,104 @@
 package sdxl
 
 import (
+	"errors"
 	"image"
+	"image/color"
 	"time"
+
+	"github.com/goxl/goxl/nn"
 )
 
-// Request says what to draw. [Pipeline.NewRequest] fills in the model's defaults, [NewRequest] and [NewRefineRequest] diffusers'; the zero value of a field that
-// they leave alone means "not given", as None does in diffusers.
+// Tensor is dense float32 data on the host. Latents are [N, C, H, W], prompt embeddings [N, T, C], as in diffusers.
+type Tensor = nn.Tensor
+
+// Request says what to draw. Its zero value with a prompt is usable: a field that is not given takes the model's own
+// value (goxl.json's) or, where the model has none, diffusers'. What it holds says the task: text-to-image without an
+// image, image-to-image (img2img) with one, on a base or a refiner.
 type Request struct {
-	Prompt    string
-	Prompt2   string  // for the second encoder; "" is Prompt
-	Negative  *string // nil is None: zeros where the model says so, else an empty prompt
-	Negative2 string  // for the second encoder; "" is Negative
+	Prompt          string
+	Prompt2         string  // for the second text encoder; "" is Prompt
+	NegativePrompt  *string // nil is None: zeros where the model says so, else an empty prompt
+	NegativePrompt2 *string // for the second text encoder; nil is NegativePrompt
 
-	Width, Height int // pixels, multiples of 8; 0 is the model's own size
-	Count         int // images per prompt, drawn as one batch from one generator
+	// Prompts are texts of their own for each image, or for each ImagesPerPrompt images, of one batch. They take the
+	// place of the four fields above.
+	Prompts []Prompt
+	// Embeddings take the place of all prompts. Without negative ones, and with guidance, the negative side is
+	// NegativePrompt's, as if there were prompts.
+	Embeddings *Embeddings
 
-	Steps           int     // 1…1000
-	Guidance        float64 // guidance scale; up to 1 there is no negative branch
-	GuidanceRescale float64 // φ in [0, 1]
-	Eta             float64 // DDIM's and TCD's η in [0, 1]
-	Seed            uint64
-	Scheduler       string    // a name of scheduler.Names, "" the model's own
-	Timesteps       []float64 // custom, in place of Steps
-	Sigmas          []float64 // custom, in place of Steps
-	ClipSkip        int       // layers of the text encoders to skip for the positive prompt, 0 none
+	Width, Height   int // pixels, multiples of 8; 0 is the model's own size
+	ImagesPerPrompt int // images for each prompt, drawn as one batch; 0 is 1
 
-	OriginalSize, TargetSize                 Size // zero is Height×Width
-	CropTop, CropLeft                        int
-	NegativeOriginalSize, NegativeTargetSize Size // used only if both are given
-	NegativeCropTop, NegativeCropLeft        int
+	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
+	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
+	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run; the last one holds for the rest
+	GuidanceRescale  float64   // guidance_rescale φ, 0 to 1
+	Eta              float64   // η of DDIM and TCD, 0 to 1
+	Seed             *uint64   // of one generator that draws all noise of the batch; nil is a random one
+	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if drawn alone
+	Scheduler        string    // a name of scheduler.Names; "" is the model's own
+	Timesteps        []float64 // custom, in place of Steps
+	Sigmas           []float64 // custom, in place of Steps
+	ClipSkip         int       // layers of the text encoders to skip for the positive prompt; 0 is none
+	DenoisingEnd     float64   // fraction of the steps, in (0, 1), at which the run ends and leaves the rest to a refiner; 0 runs to the end
+	Interrupt        int       // steps after which the run stops early and decodes what is there; 0 runs them all
+	Latents          *Tensor   // initial noise of unit variance in place of the seed's, for text-to-image
+	OriginalSize     Size      // micro-conditioning; zero is the image's size
+	TargetSize       Size      // micro-conditioning; zero is the image's size
+	CropTop          int       // micro-conditioning: crops_coords_top_left
+	CropLeft         int
+	NegativeCropTop  int
+	NegativeCropLeft int
 
-	DenoisingEnd float64  // in (0, 1): stop there and leave the rest to a refiner; 0 runs to the end
-	Latents      *Latents // initial noise of unit variance in place of Seed's
+	NegativeOriginalSize Size // text-to-image uses them only if both are given
+	NegativeTargetSize   Size
 
-	// Image to image only.
-	Image                  image.Image // one picture; its size, rounded down to the scale factor, is the result's
-	ImageLatents           *Latents    // in place of Image, as Result.Latents gives them
-	Strength               float64     // (0, 1]
-	DenoisingStart         float64     // in (0, 1): ImageLatents are already that far denoised; Strength is then unused
-	AestheticScore         float64
-	NegativeAestheticScore float64
+	// Image-to-image.
+	Image                  image.Image // one image; its size, rounded down to the scale factor, is the result's
+	ImageLatents           *Tensor     // in place of Image, as Result.Latents gives them
+	Strength               float64     // in (0, 1]: the fraction of the steps that is run; 0 is the model's own, or 0.3
+	DenoisingStart         float64     // in (0, 1): Image is already that far denoised, and Strength is unused; 0 is none
+	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
+	NegativeAestheticScore *float64    // nil is 2.5
 
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // do not decode: Result has no Images
 
-	// Progress is called after every step, on a card as soon as it is given to it: up to two are under way then. OnLatents is called with the latents after every step, which
-	// waits for it. Neither may keep its argument.
-	Progress  func(Progress)
-	OnLatents func(step int, x *Latents)
+	// Progress is called after every step, on a card as soon as the step is queued: up to two are under way then. It must
+	// not call the model.
+	Progress func(Progress)
+	// OnStep is called with the latents after every step, which waits for it. It may call the model, keeps no argument,
+	// and ends the run by an error: by [ErrInterrupt] as Interrupt does.
+	OnStep func(step int, latents *Tensor) error
+}
+
+// ErrInterrupt is what Request.OnStep returns to have the images of the steps so far.
+var ErrInterrupt = errors.New("sdxl: interrupted")
+
+// Prompt is the texts of an image; see Request, whose fields of the same names it takes the place of.
+type Prompt struct {
+	Prompt          string  `json:"prompt"`
+	Prompt2         string  `json:"prompt_2,omitempty"`
+	NegativePrompt  *string `json:"negative_prompt,omitempty"`
+	NegativePrompt2 *string `json:"negative_prompt_2,omitempty"`
+}
+
+// Embeddings are prompts as text encoders give them; see [Model.EncodePrompt]. T is the number of tokens, C the UNet's
+// cross_attention_dim, P the projection_dim of text_encoder_2. The names are diffusers'.
+type Embeddings struct {
+	Prompt         *Tensor // prompt_embeds [N, T, C]
+	Pooled         *Tensor // pooled_prompt_embeds [N, P]
+	Negative       *Tensor // negative_prompt_embeds [N, T, C], or nil
+	NegativePooled *Tensor // negative_pooled_prompt_embeds [N, P], or nil
 }
 
 // Size is in pixels.
-type Size struct{ Height, Width int }
+type Size struct {
+	Height int `json:"height"`
+	Width  int `json:"width"`
+}
 
 // Progress tells how far a run is.
 type Progress struct {
@@ -61,29 +107,23 @@ type Progress struct {
 	Left        time.Duration // estimate from the steps so far
 }
 
-// Latents are [N, C, H, W] values, dense, in the order that diffusers uses.
-type Latents struct {
-	Shape [4]int
-	Data  []float32
-}
-
 // Result is what a run gives.
 type Result struct {
-	Images   []*image.NRGBA // opaque, one per image asked for
-	Latents  *Latents       // final latents before the VAE, still scaled
-	Seed     uint64
-	Steps    int      // UNet evaluations done
-	Warnings []string // a prompt that was cut at 77 tokens, for instance
+	Images     []*image.NRGBA // opaque, one for each of Parameters.Images
+	Latents    *Tensor        // final latents before the VAE, still scaled
+	Parameters Parameters     // what the run was made with, every value as it was used
+	Steps      int            // UNet evaluations done
+	Warnings   []string       // a prompt that was cut at 77 tokens, for instance
 }
 
-// NewRequest returns diffusers' defaults for text to image: 50 steps, guidance 5, one image of the model's own size.
-func NewRequest(prompt string) Request {
-	return Request{Prompt: prompt, Count: 1, Steps: 50, Guidance: 5, Strength: 0.3, AestheticScore: 6, NegativeAestheticScore: 2.5}
-}
+// Blank is an image of a size without pixels, for Resolve before the true one is there.
+type Blank struct{ Size }
 
-// NewRefineRequest returns diffusers' defaults for image to image: strength 0.3, aesthetic scores 6 and 2.5.
-func NewRefineRequest(prompt string, img image.Image) Request {
-	r := NewRequest(prompt)
-	r.Image = img
-	return r
-}
+// ColorModel implements image.Image.
+func (Blank) ColorModel() color.Model { return color.NRGBAModel }
+
+// Bounds implements image.Image.
+func (b Blank) Bounds() image.Rectangle { return image.Rect(0, 0, b.Width, b.Height) }
+
+// At implements image.Image.
+func (Blank) At(int, int) color.Color { return color.NRGBA{A: 0xff} }

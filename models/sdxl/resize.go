@@ -5,14 +5,23 @@ import (
 	"math"
 )
 
-// fitToFactor resizes a picture down to multiples of factor, as diffusers' VaeImageProcessor does before encoding; one that fits is returned as it is.
+// fittedSize is an image's size rounded down to multiples of factor; a side below one is left as it is.
+func fittedSize(b image.Rectangle, factor int) Size {
+	height, width := b.Dy()/factor*factor, b.Dx()/factor*factor
+	if height == 0 || width == 0 {
+		return Size{b.Dy(), b.Dx()}
+	}
+	return Size{height, width}
+}
+
+// fitToFactor resizes an image down to multiples of factor, as diffusers' VaeImageProcessor does before encoding; one
+// that fits is returned as it is.
 func fitToFactor(img image.Image, factor int) image.Image {
-	b := img.Bounds()
-	width, height := b.Dx()/factor*factor, b.Dy()/factor*factor
-	if width == b.Dx() && height == b.Dy() || width == 0 || height == 0 {
+	b, s := img.Bounds(), fittedSize(img.Bounds(), factor)
+	if s == (Size{b.Dy(), b.Dx()}) {
 		return img
 	}
-	return resizeLanczos(toNRGBA(img), width, height)
+	return resizeLanczos(toNRGBA(img), s.Width, s.Height)
 }
 
 // resizeLanczos is PIL's Image.resize with the Lanczos filter, bit for bit: the columns first, then the rows, each with weights in fixed point and rounded to bytes.

@@ -3,223 +3,234 @@ package sdxl
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Run is one picture, or one batch, in the making. Start and StartRefine give it; it must be closed, and is used by one goroutine.
+// Run is one image, or one batch, in the making. [Model.Start] gives it; it must be closed, and is used by one goroutine
+// at a time. It holds the right to compute during its calls alone, so that several runs may be stepped in turns.
 type Run struct {
-	p        *Pipeline
-	request  Request
-	schedule *scheduler.Schedule
-	shape    shape
-	told     conditioning
-	program  *nn.Program
-	random   *scheduler.Generator
-	noise    []float32
-	next     int // index into schedule.Steps
-	replay   replay
-	started  time.Time
-	warnings []string
-	closed   bool
+	m            *Model
+	unet         *UNet
+	q            *resolved
+	shape        shape // of the guided steps, if there are any
+	conditioning *conditioning
+	noise        *noise
+	next         int // index into schedule.Steps
+	interrupted  bool
+	retry        retry
+	started      time.Time
+	warnings     []string
+	failed       error // what went wrong while the run was parked
+
+	// Where the run is live on its UNet, its latents and the solver's history are in a program; else they are here.
+	program *nn.Program
+	in      shape // of program
+	scale   float64
+	x       []float32 // in the device's order
+	history [][]float32
 }
 
-// Start prepares text to image: encodes the prompts and draws the first latents. It waits until the pipeline is free.
-func (p *Pipeline) Start(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, false)
+// Start prepares a run: it encodes the prompts and, for image-to-image, the image, and draws the first noise. It waits
+// for the right to compute.
+func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
+	if err := m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer m.host.release()
+	return m.start(ctx, r)
 }
 
-// StartRefine prepares image to image: encodes the picture, or takes its latents, and noises it by the request's strength.
-func (p *Pipeline) StartRefine(ctx context.Context, r Request) (*Run, error) {
-	return p.start(ctx, r, true)
-}
-
-func (p *Pipeline) start(ctx context.Context, r Request, imageToImage bool) (_ *Run, err error) {
-	size, schedule, err := p.prepare(&r, imageToImage)
+func (m *Model) start(ctx context.Context, request Request) (*Run, error) {
+	if request.Seed == nil && len(request.Seeds) == 0 {
+		request.Seed = new(RandomSeed())
+	}
+	q, err := m.resolve(request)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-p.busy:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	run := &Run{p: p, request: r, schedule: schedule, random: scheduler.NewGenerator(r.Seed), started: time.Now()}
-	defer func() {
-		if err != nil {
-			run.Close()
-		}
-	}()
-	run.shape = p.shape(&r, size, schedule)
-	warn := func(s string) { run.warnings = append(run.warnings, s) }
-	if w := p.sizeWarning(size); w != "" {
-		warn(w)
-	}
-	if len(schedule.Steps) == 0 {
-		warn(p.noStepWarning(&r, imageToImage))
-	}
-	if run.told, err = p.condition(ctx, &run.request, run.shape.guided, size, imageToImage, warn); err != nil {
+	// What follows may close programs of the UNet's that a live run has its latents in.
+	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err
 	}
-	if err := p.admit(&run.request, run.shape, imageToImage); err != nil {
+	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), noise: newNoise(q), started: time.Now(), warnings: q.warnings}
+	warn := func(s string) { r.warnings = append(r.warnings, s) }
+	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
 		return nil, err
 	}
-	var x []float32
-	if imageToImage {
-		x, err = run.imageLatents(ctx)
+	if err := m.admit(q, r.shape); err != nil {
+		return nil, err
+	}
+	if q.Task == ImageToImage {
+		r.x, err = r.imageLatents(ctx)
 	} else {
-		x = run.firstLatents()
+		r.x = r.firstLatents()
 	}
 	if err != nil {
 		return nil, err
 	}
-	run.replay = replay{random: *run.random, given: []given{{0, x}}}
-	return run, run.load(ctx)
+	r.retry = retry{noise: r.noise.clone(), given: []given{{0, r.x}}}
+	r.history = r.noHistory()
+	return r, nil
 }
 
-// load compiles the step and gives it prompt, first latents and an empty history.
-func (r *Run) load(ctx context.Context) (err error) {
-	if r.program, err = r.p.unet.step(r.shape, r.replay.precision); err != nil {
-		return err
+func (r *Run) noHistory() [][]float32 {
+	h := make([][]float32, r.shape.history)
+	for i := range h {
+		h[i] = make([]float32, r.elements())
 	}
-	if _, err := r.program.Sync(ctx); err != nil { // what a cancelled picture may have left
-		return err
-	}
-	if err := r.p.unet.tell(r.program, r.told); err != nil {
-		return err
-	}
-	zeros := make([]float32, r.elements())
-	if err := r.program.SetFloats("noise", zeros...); err != nil {
-		return err
-	}
-	for i := range r.shape.history {
-		if err := r.program.SetFloats(historyName(i), zeros...); err != nil {
-			return err
-		}
-	}
-	return r.give()
+	return h
 }
 
 // latentShape is [N, C, H, W].
-func (r *Run) latentShape() [4]int {
-	return [4]int{r.shape.batch, r.p.unet.config.InChannels, r.shape.height, r.shape.width}
+func (r *Run) latentShape() []int {
+	return []int{r.shape.batch, r.unet.Config.InChannels, r.shape.height, r.shape.width}
 }
 
-// draw returns unit normal noise in the device's order; the generator fills [N, C, H, W].
-func (r *Run) draw() []float32 {
-	x := newLatents(r.latentShape())
-	r.random.Randn(x.Data)
-	return x.channelsLast()
-}
-
-// firstLatents are noise of the schedule's first level.
-func (r *Run) firstLatents() []float32 {
-	var x []float32
-	if r.request.Latents != nil {
-		x = r.request.Latents.channelsLast()
-	} else {
-		x = r.draw()
-	}
-	sigma := float32(r.schedule.InitNoiseSigma)
-	for i := range x {
-		x[i] *= sigma
-	}
-	return x
-}
+// elements is the length of the latents.
+func (r *Run) elements() int { return r.shape.elements(r.unet.Config.InChannels) }
 
 // Schedule returns the steps of this run. It must not be changed.
-func (r *Run) Schedule() *scheduler.Schedule { return r.schedule }
+func (r *Run) Schedule() *scheduler.Schedule { return r.q.schedule }
+
+// Parameters are what the run is made with.
+func (r *Run) Parameters() Parameters { return r.q.Parameters }
 
 // Next reports whether a step is left.
-func (r *Run) Next() bool { return r.next < len(r.schedule.Steps) }
+func (r *Run) Next() bool {
+	return r.next < len(r.q.schedule.Steps) && !r.cut()
+}
 
-// Step evaluates the model once and advances the latents. On a device that looks for NaN by itself it does not wait for the result unless OnLatents wants it: up to two
-// steps are under way then, and what goes wrong in one is found after later ones.
+// cut tells whether the run ends early, by Interrupt or by ErrInterrupt.
+func (r *Run) cut() bool {
+	n := r.q.Interrupt
+	return r.interrupted || n > 0 && r.next >= n*max(1, r.q.schedule.Order)
+}
+
+// Step evaluates the model once and advances the latents. On a device that looks for NaN by itself it does not wait for
+// the result unless OnStep wants it: up to two steps are under way then, and what goes wrong in one is found after later
+// ones. OnStep's error ends the run; ErrInterrupt does so without an error.
 func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")
 	}
-	if err := r.advance(ctx); err != nil {
+	if err := r.m.host.acquire(ctx); err != nil {
 		return err
 	}
-	if r.request.OnLatents != nil || !r.program.AsyncFinite() || r.program.NonFinite() {
-		x, err := r.Latents(ctx)
-		if err != nil {
-			return err
-		}
-		if r.request.OnLatents != nil {
-			r.request.OnLatents(r.next, x)
-		}
+	x, err := r.step(ctx)
+	r.m.host.release()
+	if err != nil {
+		return err
 	}
-	if r.request.Progress != nil {
-		steps, elapsed := len(r.schedule.Steps), time.Since(r.started)
-		left := elapsed / time.Duration(r.next) * time.Duration(steps-r.next)
-		r.request.Progress(Progress{Step: r.next, Steps: steps, Elapsed: elapsed, Left: left})
-	}
-	return nil
+	return r.onStep(x)
 }
 
-// advance takes the next step.
-func (r *Run) advance(ctx context.Context) error {
-	step := r.schedule.Steps[r.next]
-	if step.Noise {
-		r.noise = r.draw()
+// step takes the next step. It returns the latents if OnStep wants them.
+func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
+	if err := r.activate(ctx); err != nil {
+		return nil, err
 	}
-	if err := r.shape.advance(ctx, r.program, step, r.noise, r.request.Guidance, r.request.GuidanceRescale); err != nil {
+	if err := r.advance(ctx); err != nil {
+		return nil, err
+	}
+	if r.q.request.OnStep != nil || !r.program.AsyncFinite() || r.program.NonFinite() {
+		if x, err = r.latents(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if progress := r.q.request.Progress; progress != nil {
+		steps, elapsed := len(r.q.schedule.Steps), time.Since(r.started)
+		left := elapsed / time.Duration(r.next) * time.Duration(steps-r.next)
+		progress(Progress{Step: r.next, Steps: steps, Elapsed: elapsed, Left: left})
+	}
+	return x, nil
+}
+
+// onStep calls OnStep, without the right to compute.
+func (r *Run) onStep(x *Tensor) error {
+	if r.q.request.OnStep == nil {
+		return nil
+	}
+	err := r.q.request.OnStep(r.next, x)
+	if errors.Is(err, ErrInterrupt) {
+		r.interrupted = true
+		return nil
+	}
+	return err
+}
+
+// advance takes the next step of a live run.
+func (r *Run) advance(ctx context.Context) error {
+	step, guidance := r.q.schedule.Steps[r.next], r.q.guidance[r.next]
+	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
+		return err
+	}
+	if guidance != r.scale {
+		if err := r.unet.setGuidanceEmbedding(r.program, r.in, guidance); err != nil {
+			return err
+		}
+		r.scale = guidance
+	}
+	var noise []float32
+	if step.Noise {
+		noise = r.noise.draw(r.latentShape())
+	}
+	if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale); err != nil {
 		return err
 	}
 	r.next++
 	return nil
 }
 
-// SetLatents replaces the latents, of the shape that Latents gives.
-func (r *Run) SetLatents(x *Latents) error {
-	if err := x.check("latents", r.latentShape()); err != nil {
+// SetLatents replaces the latents, of the shape that Latents gives. It waits for the right to compute.
+func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
+	s := r.latentShape()
+	if err := checkLatents("latents", x, s[0], s[1], s[2], s[3]); err != nil {
 		return err
 	}
-	r.replay.given = append(r.replay.given, given{r.next, x.channelsLast()})
-	return r.give()
+	if err := r.m.host.acquire(ctx); err != nil {
+		return err
+	}
+	defer r.m.host.release()
+	set := given{r.next, channelsLast(x)}
+	r.retry.given = append(r.retry.given, set)
+	if !r.live() {
+		r.x = set.x
+		return nil
+	}
+	return r.program.SetFloats("x", set.x...)
 }
 
-// Predict evaluates the model alone, for sampling loops of one's own: x times inputScale at a timestep, guidance applied.
-func (r *Run) Predict(ctx context.Context, x *Latents, timestep, inputScale float64) (*Latents, error) {
-	if err := x.check("latents", r.latentShape()); err != nil {
-		return nil, err
-	}
-	key, build := r.p.unet.prediction(r.shape)
-	m := make([]float32, r.elements())
-	err := r.p.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
-		if err := r.p.unet.tell(p, r.told); err != nil {
-			return err
-		}
-		if err := p.SetFloats("x", x.channelsLast()...); err != nil {
-			return err
-		}
-		return r.shape.set(p, timestep, inputScale, r.request.Guidance, r.request.GuidanceRescale)
-	}, func(p *nn.Program) ([]float32, error) { return m, p.Floats(ctx, "prediction", m) })
-	if err != nil {
-		return nil, err
-	}
-	return channelsFirst(r.latentShape(), m), nil
-}
-
-// Finish reads the latents and, unless the request wants those alone, decodes the pictures, one at a time.
+// Finish reads the latents and, unless the request wants those alone, decodes the images, one at a time.
 func (r *Run) Finish(ctx context.Context) (*Result, error) {
-	x, err := r.Latents(ctx)
+	if err := r.m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer r.m.host.release()
+	return r.finish(ctx)
+}
+
+func (r *Run) finish(ctx context.Context) (*Result, error) {
+	x, err := r.latents(ctx)
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Latents: x, Seed: r.request.Seed, Steps: r.next, Warnings: r.warnings}
-	if r.request.LatentsOnly {
+	result := &Result{Latents: x, Parameters: r.q.Parameters, Steps: r.next, Warnings: slices.Clone(r.warnings)}
+	result.Parameters.ModelHash = r.m.Hash()
+	if p := r.retry.precision; p != 0 {
+		result.Parameters.Precision = p.String()
+	}
+	if r.q.request.LatentsOnly {
 		return result, nil
 	}
-	if err := r.p.memory.done(ctx, r.p.unet.Network); err != nil {
+	if err := r.m.host.memory.done(ctx, r.unet.Network); err != nil {
 		return nil, err
 	}
 	for i := range r.shape.batch {
-		img, err := r.p.decode(ctx, x, i, r.request.Watermark)
+		img, err := r.m.decode(ctx, x, i, r.q.Watermark)
 		if err != nil {
 			return nil, err
 		}
@@ -228,40 +239,46 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// Close lets the pipeline go. A second call does nothing.
-func (r *Run) Close() {
-	if !r.closed {
-		r.closed = true
-		r.p.busy <- struct{}{}
+// Generate makes images: of text, or of an image where the request has one. It holds the right to compute for all of
+// it, but for calls of OnStep.
+func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
+	if err := m.host.acquire(ctx); err != nil {
+		return nil, err
 	}
+	defer m.host.release()
+	run, err := m.start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer run.drop()
+	if err := run.steps(ctx); err != nil {
+		return nil, err
+	}
+	return run.finish(ctx)
 }
 
-// all runs every step that is left and finishes.
-func (r *Run) all(ctx context.Context) (*Result, error) {
+// steps takes every step that is left. Its caller has the right to compute.
+func (r *Run) steps(ctx context.Context) error {
 	for r.Next() {
-		if err := r.Step(ctx); err != nil {
-			return nil, err
+		x, err := r.step(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.yield(ctx, func() error { return r.onStep(x) }); err != nil {
+			return err
 		}
 	}
-	return r.Finish(ctx)
+	return nil
 }
 
-// Generate draws pictures from text.
-func (p *Pipeline) Generate(ctx context.Context, r Request) (*Result, error) {
-	run, err := p.Start(ctx, r)
-	if err != nil {
-		return nil, err
+// yield gives the right to compute away while OnStep is called, if there is one.
+func (r *Run) yield(ctx context.Context, call func() error) error {
+	if r.q.request.OnStep == nil {
+		return nil
 	}
-	defer run.Close()
-	return run.all(ctx)
-}
-
-// Refine redraws a picture: image to image.
-func (p *Pipeline) Refine(ctx context.Context, r Request) (*Result, error) {
-	run, err := p.StartRefine(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	defer run.Close()
-	return run.all(ctx)
+	r.m.host.release()
+	err := call()
+	// The caller releases the right, so that it must be had even when ctx has ended: that is then the error.
+	<-r.m.host.compute
+	return errors.Join(err, ctx.Err())
 }

@@ -10,12 +10,14 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
+	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/scheduler"
 )
 
 // warnUnknown tells of keys of a file that goxl, like diffusers, leaves out: one record a file.
-func (p *Pipeline) warnUnknown(files *store, file string, keys []string) {
+func (r specReader) warnUnknown(file string, keys []string) {
 	if len(keys) == 0 {
 		return
 	}
@@ -24,7 +26,7 @@ func (p *Pipeline) warnUnknown(files *store, file string, keys []string) {
 	if n := len(keys) - most; n > 0 {
 		shown += fmt.Sprintf(" and %d more", n)
 	}
-	p.options.Log.Warn("unknown settings are left out", slog.String("component", componentOf(file)), slog.String("file", files.name(file)), slog.String("keys", shown))
+	r.log.Warn("unknown settings are left out", slog.String("component", componentOf(file)), slog.String("file", r.files.name(file)), slog.String("keys", shown))
 }
 
 // componentOf is the component that a file of a model folder configures.
@@ -44,8 +46,15 @@ var pipelineParts = []string{
 	"feature_extractor", "image_encoder", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae",
 }
 
-// readIndex takes over the pipeline's own options from model_index.json.
-func (p *Pipeline) readIndex(files *store) error {
+// specReader reads the configurations of a model.
+type specReader struct {
+	files *store
+	log   *slog.Logger
+}
+
+// index takes over the pipeline's own options from model_index.json.
+func (r specReader) index(s *Spec) error {
+	files := r.files
 	if !slices.Contains(pipelineClasses, files.index.Class) {
 		return fmt.Errorf("%s: _class_name is %s: must be %s", indexFile, files.index.Class, strings.Join(pipelineClasses, " or "))
 	}
@@ -57,7 +66,7 @@ func (p *Pipeline) readIndex(files *store) error {
 	if err != nil {
 		return err
 	}
-	unknown, err := weights.ParseConfig(data, files.name(indexFile), &options)
+	unknown, err := weights.ParseConfig(data, r.files.name(indexFile), &options)
 	if err != nil {
 		return err
 	}
@@ -66,67 +75,91 @@ func (p *Pipeline) readIndex(files *store) error {
 			unknown = append(unknown, part)
 		}
 	}
-	p.warnUnknown(files, indexFile, unknown)
-	p.forceZeros, p.timeIDs = options.ForceZeros, 6
-	if options.Aesthetics {
-		p.timeIDs = 5
-	}
+	r.warnUnknown(indexFile, unknown)
+	s.forceZeros, s.aestheticScore = options.ForceZeros, options.Aesthetics
 	return nil
 }
 
-// encoderConfig reads a text encoder's configuration, for the class that model_index.json names.
-func (p *Pipeline) encoderConfig(files *store, name string) (clip.Config, error) {
+// encoder reads a text encoder's configuration, for the class that model_index.json names.
+func (r specReader) encoder(name string) (clip.Config, error) {
 	file := name + "/config.json"
-	data, err := files.read(file)
+	data, err := r.files.read(file)
 	if err != nil {
 		return clip.Config{}, err
 	}
-	config, err := clip.ParseConfig(data, files.name(file))
+	config, err := clip.ParseConfig(data, r.files.name(file))
 	if err != nil {
 		return config, err
 	}
-	p.warnUnknown(files, file, config.Unknown)
+	r.warnUnknown(file, config.Unknown)
 	config.Unknown = nil // two models share an encoder whatever else their files say
-	if class := files.index.Components[name].Name; class != "" {
+	if class := r.files.index.Components[name].Name; class != "" {
 		if config, err = config.As(class); err != nil {
-			return config, fmt.Errorf("%s: %s: %w", files.name(indexFile), name, err)
+			return config, fmt.Errorf("%s: %s: %w", r.files.name(indexFile), name, err)
 		}
 	}
 	return config, nil
 }
 
-// readScheduler reads the model's own scheduler. One that goxl can't run is kept, with a warning, for requests that name
+// scheduler reads the model's own scheduler. One that goxl can't run is kept, with a warning, for requests that name
 // another.
-func (p *Pipeline) readScheduler(files *store) error {
+func (r specReader) scheduler() (scheduler.Config, error) {
 	const file = "scheduler/scheduler_config.json"
-	data, err := files.read(file)
+	data, err := r.files.read(file)
 	if err != nil {
-		return err
+		return scheduler.Config{}, err
 	}
 	config, err := scheduler.Parse(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", files.name(file), err)
+		return config, fmt.Errorf("%s: %w", r.files.name(file), err)
 	}
-	p.warnUnknown(files, file, config.Unknown())
+	r.warnUnknown(file, config.Unknown())
 	if cause := config.Check(); cause != nil {
 		others := config.Substitutes()
 		if len(others) == 0 {
-			return fmt.Errorf("%s: %w", files.name(file), cause)
+			return config, fmt.Errorf("%s: %w", r.files.name(file), cause)
 		}
-		p.options.Log.Warn("the model's own scheduler can't be run: every request must name another", slog.String("component", componentOf(file)),
-			slog.String("file", files.name(file)), slog.Any("reason", cause), slog.String("others", strings.Join(others, ", ")))
+		r.log.Warn("the model's own scheduler can't be run: every request must name another", slog.String("component", componentOf(file)),
+			slog.String("file", r.files.name(file)), slog.Any("reason", cause), slog.String("others", strings.Join(others, ", ")))
 	}
-	p.scheduler = config
-	return nil
+	return config, nil
+}
+
+func (r specReader) unet() (unet.Config, error) {
+	const file = "unet/config.json"
+	data, err := r.files.read(file)
+	if err != nil {
+		return unet.Config{}, err
+	}
+	config, err := unet.ParseConfig(data, r.files.name(file))
+	if err == nil {
+		r.warnUnknown(file, config.Unknown)
+	}
+	return config, err
+}
+
+// vae reads the configuration of an autoencoder that may be another model's.
+func (r specReader) vae(files *store, folder string) (vae.Config, error) {
+	file := path.Join(folder, "config.json")
+	data, err := files.read(file)
+	if err != nil {
+		return vae.Config{}, err
+	}
+	config, err := vae.ParseConfig(data, files.name(file))
+	if err == nil {
+		specReader{files, r.log}.warnUnknown(file, config.Unknown)
+	}
+	config.Unknown = nil // two models share a VAE whatever else their files say
+	return config, err
 }
 
 // ownScheduler tells why the model's own scheduler can't be run, and which names may take its place; nil if it can be
 // run.
-func (p *Pipeline) ownScheduler() error {
-	cause := p.scheduler.Check()
+func (s *Spec) ownScheduler() error {
+	cause := s.Scheduler.Check()
 	if cause == nil {
 		return nil
 	}
-	return &RequestError{Field: "scheduler", Value: "the model's own " + p.scheduler.Class,
-		Allowed: "one of " + strings.Join(p.scheduler.Substitutes(), ", ") + ", given in its place", Err: cause}
+	return &RequestError{Field: "scheduler", Value: "the model's own " + s.Scheduler.Class,
+		Allowed: "one of " + strings.Join(s.Scheduler.Substitutes(), ", ") + ", given in its place", Err: cause}
 }

@@ -38,7 +38,7 @@ func TestStandIns(t *testing.T) {
 			file := filepath.Join(dir, filepath.FromSlash(name))
 			old, missing := os.ReadFile(file)
 			write(file, []byte(content))
-			p, err := Open(dir, Options{Device: dev})
+			p, err := Open(t.Context(), dir, Options{Host: hostOf(dev)})
 			for _, w := range append(want, name) {
 				if err == nil || !strings.Contains(filepath.ToSlash(err.Error()), w) {
 					t.Errorf("%s: error %v, want %q", name, err, w)
@@ -54,7 +54,7 @@ func TestStandIns(t *testing.T) {
 			}
 		}
 	}
-	p, err := Open(dir, Options{Device: dev})
+	p, err := Open(t.Context(), dir, Options{Host: hostOf(dev)})
 	if err != nil {
 		t.Fatalf("with every file as it was: %v", err)
 	}
@@ -74,7 +74,7 @@ func TestHubCacheEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	dev := newModels(t).dev
-	p, err := Open(entry, Options{Device: dev})
+	p, err := Open(t.Context(), entry, Options{Host: hostOf(dev)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestHubCacheEntry(t *testing.T) {
 	if err := os.Remove(filepath.Join(entry, "snapshots", "0123abcd", "vae", "config.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(entry, Options{Device: dev}); err == nil || !strings.Contains(err.Error(), filepath.Join("snapshots", "0123abcd", "vae")) {
+	if _, err := Open(t.Context(), entry, Options{Host: hostOf(dev)}); err == nil || !strings.Contains(err.Error(), filepath.Join("snapshots", "0123abcd", "vae")) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -83,12 +83,12 @@ func TestStorage(t *testing.T) {
 						forms[form](file)
 					}
 				}
-				base, err := Open(dirs[0], Options{Device: m.dev})
+				base, err := Open(t.Context(), dirs[0], Options{Host: hostOf(m.dev)})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer base.Close()
-				refiner, err := base.OpenRefiner(dirs[1])
+				refiner, err := refinerOf(t, base, dirs[1])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +99,7 @@ func TestStorage(t *testing.T) {
 				}
 				r := small()
 				r.Image = image.NewNRGBA(image.Rect(0, 0, 48, 40))
-				refined, err := refiner.Refine(context.Background(), r)
+				refined, err := refiner.Generate(context.Background(), r)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"path"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,7 @@ const syntheticPrefix = "synth:"
 const indexFile = "model_index.json"
 
 // SyntheticNames lists the models that need no files: full and tiny, base and refiner. Their weights are a formula (weights.Synthetic), so their
-// pictures are noise; they are for tests and timing.
+// images are noise; they are for tests and timing.
 func SyntheticNames() []string { return []string{"base", "refiner", "tiny", "tiny-refiner"} }
 
 // store is where the files of a model come from.
@@ -36,11 +37,11 @@ type store struct {
 	fsys  fs.FS
 	index weights.Index
 	// weights opens the tensors of a component; shapes gives those that a synthetic one gets. The closer may be nil.
-	weights func(component string, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
+	weights func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
 	join    func(elem ...string) string // how path and file are joined
 }
 
-func openStore(name string, o Options) (*store, error) {
+func openStore(name string, log *slog.Logger) (*store, error) {
 	if synthetic, ok := strings.CutPrefix(name, syntheticPrefix); ok {
 		return openSynthetic(name, synthetic)
 	}
@@ -48,19 +49,15 @@ func openStore(name string, o Options) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	variant := weights.Variant{Name: o.Variant, Precision: o.Precision}
-	if variant.Precision == 0 {
-		variant.Precision = o.Device.Info().Precisions[0]
-	}
-	open := func(component string, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
-		c, err := folder.Component(component, variant)
+	open := func(component string, v weights.Variant, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
+		c, err := folder.Component(component, v)
 		if err != nil {
 			return nil, nil, err
 		}
 		return c, c, nil
 	}
 	if folder.Dir() != name {
-		o.Log.Info("opening a snapshot of the hub cache entry", "model", name, "snapshot", folder.Dir())
+		log.Info("opening a snapshot of the hub cache entry", "model", name, "snapshot", folder.Dir())
 	}
 	return &store{path: folder.Dir(), fsys: folder.FS(), index: folder.Index(), weights: open, join: filepath.Join}, nil
 }
@@ -75,7 +72,7 @@ func openSynthetic(name, model string) (*store, error) {
 		return nil, err
 	}
 	s := &store{path: name, fsys: fsys, join: path.Join}
-	s.weights = func(component string, shapes func() map[string][]int) (kernels.Source, io.Closer, error) {
+	s.weights = func(component string, _ weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error) {
 		return weights.Synthetic(component, shapes(), syntheticDType(model)), nil, nil
 	}
 	return s, s.readIndex()
@@ -84,7 +81,7 @@ func openSynthetic(name, model string) (*store, error) {
 // openFSStore opens a model folder in a file system.
 func openFSStore(fsys fs.FS, name string) (*store, error) {
 	s := &store{path: name, fsys: fsys, join: path.Join}
-	s.weights = func(component string, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
+	s.weights = func(component string, _ weights.Variant, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
 		file := weightsFile(component)
 		data, err := fs.ReadFile(s.fsys, file)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/tokenizer"
 )
 
 // TestTokens compares the ids that each model folder's tokenizers give with transformers'.
@@ -18,13 +19,13 @@ func TestTokens(t *testing.T) {
 		if err := json.Unmarshal([]byte(g.Metadata["prompts"]), &prompts); err != nil {
 			t.Fatal(err)
 		}
-		for component, e := range map[string]*textEncoder{"text_encoder": p.encoder1, "text_encoder_2": p.encoder2} {
-			if e == nil || !g.Has(component+".ids") {
+		for component, tokens := range map[string]*tokenizer.Tokenizer{"text_encoder": p.Tokenizer, "text_encoder_2": p.Tokenizer2} {
+			if tokens == nil || !g.Has(component+".ids") {
 				continue
 			}
 			want, shape := g.Ints(component + ".ids")
 			for i, prompt := range prompts {
-				got, err := e.tokenizer.Encode(prompt)
+				got, err := tokens.Encode(prompt)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -45,7 +45,7 @@ func TestTrial(t *testing.T) {
 				all[c.tensor] = weights.NewTensor(c.tensor, kernels.F32, x.Shape, data)
 			})
 		}
-		p, err := Open(dir, Options{Device: m.dev})
+		p, err := Open(t.Context(), dir, Options{Host: hostOf(m.dev)})
 		if err != nil {
 			t.Fatal(err)
 		}

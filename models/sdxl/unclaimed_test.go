@@ -41,7 +41,7 @@ func TestUnclaimedTensors(t *testing.T) {
 		})
 	}
 	var log bytes.Buffer
-	drawsAs(t, dir, Options{Device: m.dev, Log: slog.New(slog.NewTextHandler(&log, nil))}, want)
+	drawsAs(t, dir, Options{Host: hostOf(m.dev), Log: slog.New(slog.NewTextHandler(&log, nil))}, want)
 	warned := map[string]string{}
 	for line := range strings.Lines(log.String()) {
 		if !strings.Contains(line, "level=WARN") {
@@ -114,13 +114,13 @@ func TestOddWeightsFiles(t *testing.T) {
 	if err := os.WriteFile(file, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), body...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	drawsAs(t, dir, Options{Device: m.dev}, want)
+	drawsAs(t, dir, Options{Host: hostOf(m.dev)}, want)
 }
 
 // drawsAs opens a folder and draws the small request, which must give the image of want.
 func drawsAs(t *testing.T, dir string, o Options, want *Result) {
 	t.Helper()
-	p, err := Open(dir, o)
+	p, err := Open(t.Context(), dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}

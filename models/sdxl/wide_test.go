@@ -29,12 +29,8 @@ func TestAsExactAsFloat32(t *testing.T) {
 	for _, c := range cases {
 		p := m.open(c.Model)
 		r := c.request(t, inputs)
-		run := p.Generate
-		if c.Task == "image" {
-			run = p.Refine
-		}
 		r.LatentsOnly = true
-		result, err := run(t.Context(), r)
+		result, err := p.Generate(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}

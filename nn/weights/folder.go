@@ -175,22 +175,45 @@ func (f *Folder) weightFile(name string, variant Variant) (string, error) {
 	if variant.Name != "" && found[variant.Name] == "" && !slices.Contains(f.Variants(), variant.Name) {
 		return "", fmt.Errorf("%s: no component has the variant %s; there are: %s", f.dir, quote(variant.Name), listVariants(f.Variants()))
 	}
-	for _, v := range variant.wanted() {
-		if file := found[v]; file != "" {
+	return variant.choose(dir, found)
+}
+
+// choose gives the path of the weight file that suits, of those found in a component's folder.
+func (v Variant) choose(dir string, found map[string]string) (string, error) {
+	for _, name := range v.wanted() {
+		if file := found[name]; file != "" {
 			return filepath.Join(dir, file), nil
 		}
 	}
-	if len(found) == 1 && variant.Name == "" {
+	if len(found) == 1 && v.Name == "" {
 		for _, file := range found {
 			return filepath.Join(dir, file), nil
 		}
 	}
 	var have []string
-	for v := range found {
-		have = append(have, v)
+	for name := range found {
+		have = append(have, name)
 	}
 	slices.Sort(have)
-	return "", fmt.Errorf("%s: component %s has no %s weights; choose a variant of: %s", f.dir, name, listVariants(variant.wanted()), listVariants(have))
+	return "", fmt.Errorf("%s has no %s weights; choose a variant of: %s", dir, listVariants(v.wanted()), listVariants(have))
+}
+
+// OpenComponentFolder opens the weights in a folder that holds a component alone, whatever the folder's name: dir of the
+// component named as in a model folder ("unet", "vae", …). The caller closes it.
+func OpenComponentFolder(dir, component string, variant Variant) (*Component, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	found := variants(dir, component, entries)
+	if len(found) == 0 {
+		return nil, noWeights(dir, component, entries)
+	}
+	path, err := variant.choose(dir, found)
+	if err != nil {
+		return nil, err
+	}
+	return OpenComponent(path)
 }
 
 // Variants lists the variants that any component of the model has, sorted; "" stands for plain files.

@@ -239,27 +239,22 @@ func (e *Engine) OpenRefiner() (*Engine, error) {
 }
 
 // Check is the model's.
-func (e *Engine) Check(r sdxl.Request, imageToImage bool) error {
-	_, err := e.request(context.Background(), check, r, imageToImage)
+func (e *Engine) Check(r sdxl.Request) error {
+	_, err := e.request(context.Background(), check, r)
 	return err
 }
 
 // Generate is the model's. The request's callbacks must be nil.
 func (e *Engine) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	return e.request(ctx, generate, r, false)
+	return e.request(ctx, generate, r)
 }
 
-// Refine is the model's. The request's callbacks must be nil.
-func (e *Engine) Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	return e.request(ctx, refine, r, true)
-}
-
-func (e *Engine) request(ctx context.Context, do verb, r sdxl.Request, imageToImage bool) (*sdxl.Result, error) {
+func (e *Engine) request(ctx context.Context, do verb, r sdxl.Request) (*sdxl.Result, error) {
 	packed, err := pack(r)
 	if err != nil {
 		return nil, err
 	}
-	a, err := e.ask(ctx, call{Do: do, Refiner: e.refiner, Request: packed, Image: imageToImage})
+	a, err := e.ask(ctx, call{Do: do, Refiner: e.refiner, Request: packed})
 	return a.Result, err
 }
 

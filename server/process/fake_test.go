@@ -51,7 +51,7 @@ func (f *fake) Info() sdxl.Info { return sdxl.Info{Path: f.name, Width: 64, Guid
 
 func (f *fake) Cost() sdxl.Cost { return sdxl.Cost{Step: sdxl.Polynomial{float64(len(f.name)), 2, 3}} }
 
-func (f *fake) Check(r sdxl.Request, imageToImage bool) error {
+func (f *fake) Check(r sdxl.Request) error {
 	switch r.Prompt {
 	case "field":
 		return &sdxl.RequestError{Field: "guidance_scale", Value: r.Guidance, Allowed: "a finite number", Err: errors.New("it is not")}

@@ -15,9 +15,8 @@ import (
 // Model is what the program computes with: server.Engine, which this package must not import.
 type Model interface {
 	Info() sdxl.Info
-	Check(r sdxl.Request, imageToImage bool) error
+	Check(r sdxl.Request) error
 	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
-	Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
 	Lost() error
 	Cost() sdxl.Cost
 	Close() error
@@ -120,11 +119,9 @@ func (p *program) do(ctx context.Context, c call) (a answer) {
 	case model == nil || c.Request == nil:
 		err = fmt.Errorf("process: call %d lacks a model or a request", c.Do)
 	case c.Do == check:
-		err = model.Check(c.Request.unpack(), c.Image)
+		err = model.Check(c.Request.unpack())
 	case c.Do == generate:
 		a.Result, err = model.Generate(ctx, c.Request.unpack())
-	case c.Do == refine:
-		a.Result, err = model.Refine(ctx, c.Request.unpack())
 	default:
 		err = fmt.Errorf("process: no call %d", c.Do)
 	}

@@ -19,7 +19,6 @@ const (
 	openRefiner
 	check
 	generate
-	refine
 )
 
 // call goes to the program.
@@ -28,25 +27,30 @@ type call struct {
 	Do      verb
 	Refiner bool // do it with the refiner
 	Request *request
-	Image   bool // of a check: image to image
 }
 
-// request is an sdxl.Request without its callbacks. Gob does not tell a pointer to an empty string from none.
+// request is an sdxl.Request without its callbacks. Gob does not tell a pointer to a zero value from none.
 type request struct {
 	sdxl.Request
-	HasNegative bool
+	HasNegative, HasGuidance, HasSeed bool
 }
 
 func pack(r sdxl.Request) (*request, error) {
-	if r.Progress != nil || r.OnLatents != nil {
-		return nil, errors.New("process: Progress and OnLatents of a request can't be called from another process: must be nil")
+	if r.Progress != nil || r.OnStep != nil {
+		return nil, errors.New("process: Progress and OnStep of a request can't be called from another process: must be nil")
 	}
-	return &request{r, r.Negative != nil}, nil
+	return &request{r, r.NegativePrompt != nil, r.Guidance != nil, r.Seed != nil}, nil
 }
 
 func (r *request) unpack() sdxl.Request {
-	if r.HasNegative && r.Negative == nil {
-		r.Negative = new(string)
+	if r.HasNegative && r.NegativePrompt == nil {
+		r.NegativePrompt = new(string)
+	}
+	if r.HasGuidance && r.Guidance == nil {
+		r.Guidance = new(float64)
+	}
+	if r.HasSeed && r.Seed == nil {
+		r.Seed = new(uint64)
 	}
 	return r.Request
 }

@@ -60,22 +60,22 @@ func (n *onPaper) SetResident(_ context.Context, on bool) error {
 const mega = 1_000_000 // bytes; sizes of the full models in fp16
 
 // onCard is base and refiner on a device of a limit.
-func onCard(limit int64) (*residency, *ledger, *bytes.Buffer) {
+func onCard(limit int64) (*offloader, *ledger, *bytes.Buffer) {
 	var log bytes.Buffer
 	l := &ledger{limit: limit, own: 150 * mega}
-	r := &residency{device: l, log: slog.New(slog.NewTextHandler(&log, nil)), said: map[string]bool{}}
+	r := &offloader{device: l, log: slog.New(slog.NewTextHandler(&log, nil)), said: map[string]bool{}}
 	for _, n := range []*onPaper{
 		{name: "text_encoder", full: 246 * mega}, {name: "text_encoder_2", full: 1390 * mega}, {name: "unet", full: 5138 * mega},
 		{name: "vae", full: 99 * mega}, {name: "refiner's unet", full: 4520 * mega},
 	} {
 		l.held = append(l.held, n)
-		r.parts = append(r.parts, part{n.name, n})
+		r.components = append(r.components, component{n.name, n})
 	}
 	return r, l, &log
 }
 
 // run is what happens when a program of a component runs: the planner makes room, the engine takes it.
-func (l *ledger) run(r *residency, name string, arena int64) error {
+func (l *ledger) run(r *offloader, name string, arena int64) error {
 	n := l.held[slices.IndexFunc(l.held, func(n *onPaper) bool { return n.name == name })]
 	if err := r.makeRoom(context.Background(), n, kernels.Footprint{Weights: n.full, Missing: n.full - n.bytes, Arena: arena}); err != nil {
 		return err
@@ -91,12 +91,12 @@ func (l *ledger) run(r *residency, name string, arena int64) error {
 	return nil
 }
 
-// TestResidency draws two pictures with base and refiner on cards of several sizes, and lists what left on the way.
-func TestResidency(t *testing.T) {
+// TestOffload draws two images with base and refiner on cards of several sizes, and lists what left on the way.
+func TestOffload(t *testing.T) {
 	const gibi = 1 << 30
 	for _, c := range []struct {
 		limit int64
-		want  string // what leaves during the second picture
+		want  string // what leaves during the second image
 	}{
 		{16 * gibi, ""},
 		{13 * gibi, ""},
@@ -108,7 +108,7 @@ func TestResidency(t *testing.T) {
 	} {
 		r, l, log := onCard(c.limit)
 		var left []string
-		for picture := range 2 {
+		for image := range 2 {
 			for _, n := range l.held {
 				n.left = 0
 			}
@@ -120,7 +120,7 @@ func TestResidency(t *testing.T) {
 				{"refiner's unet", 120 * mega}, {"vae", 1342 * mega},
 			} {
 				if err := l.run(r, p.name, p.arena); err != nil {
-					t.Errorf("%d GiB, picture %d: %v", c.limit/gibi, picture+1, err)
+					t.Errorf("%d GiB, image %d: %v", c.limit/gibi, image+1, err)
 				}
 			}
 		}
@@ -172,14 +172,14 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestLeave holds the choice against every other.
-func TestLeave(t *testing.T) {
-	parts := []part{}
+// TestEvict holds the choice against every other.
+func TestEvict(t *testing.T) {
+	components := []component{}
 	for i, n := range []int64{5, 7, 11, 20} {
-		parts = append(parts, part{fmt.Sprint(i), &onPaper{bytes: n}})
+		components = append(components, component{fmt.Sprint(i), &onPaper{bytes: n}})
 	}
 	for need, want := range map[int64]int64{-3: 0, 0: 0, 1: 5, 6: 7, 8: 11, 12: 12, 13: 16, 17: 18, 19: 20, 24: 25, 43: 43} {
-		chosen, ok := leave(parts, need)
+		chosen, ok := evict(components, need)
 		var sum int64
 		for _, p := range chosen {
 			sum += p.network.Bytes()
@@ -188,7 +188,7 @@ func TestLeave(t *testing.T) {
 			t.Errorf("%d needed: %d leave, want %d", need, sum, want)
 		}
 	}
-	if _, ok := leave(parts, 44); ok {
+	if _, ok := evict(components, 44); ok {
 		t.Error("44 of 43 are found")
 	}
 }

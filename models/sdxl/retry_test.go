@@ -11,6 +11,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/nn"
 )
 
 // narrow is a device that says it computes in fp16 or bf16 and looks for NaN by itself. It computes in float32, but sampling steps in the precisions of spoils give NaN
@@ -103,29 +104,30 @@ func TestOverflow(t *testing.T) {
 	}
 	defer plain.Close()
 	f16, bf16 := kernels.F16, kernels.BF16
-	given := newLatents([4]int{1, 4, 5, 6})
+	given := nn.NewTensor(1, 4, 5, 6)
 	for i := range given.Data {
 		given.Data[i] = float32(math.Sin(float64(i)))
 	}
 	draw := func(d *narrow, log *slog.Logger, watch, set bool, steps int) ([]float32, int, error) {
 		t.Helper()
 		d.Device = plain
-		p, err := Open("synth:tiny", Options{Device: d, Log: log})
+		p, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(d, log), Log: log})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		r := p.NewRequest("a cat")
-		r.Seed, r.Width, r.Height, r.Steps, r.Scheduler, r.LatentsOnly = 3, 48, 40, steps, "dpmpp_2m_sde", true
+		r := Request{Prompt: "a cat"}
+		r.Seed, r.Width, r.Height, r.Steps, r.Scheduler, r.LatentsOnly = new(uint64(3)), 48, 40, steps, "dpmpp_2m_sde", true
 		seen := 0
 		if watch {
-			r.OnLatents = func(step int, x *Latents) {
+			r.OnStep = func(step int, x *Tensor) error {
 				if seen++; step != seen {
 					t.Errorf("latents of step %d, want %d", step, seen)
 				}
 				if slices.ContainsFunc(x.Data, func(v float32) bool { return v != v }) {
 					t.Errorf("step %d: NaN", step)
 				}
+				return nil
 			}
 		}
 		ctx := context.Background()
@@ -136,7 +138,7 @@ func TestOverflow(t *testing.T) {
 		defer run.Close()
 		for run.Next() {
 			if set && run.next == 2 {
-				if err := run.SetLatents(given); err != nil {
+				if err := run.SetLatents(t.Context(), given); err != nil {
 					t.Fatal(err)
 				}
 			}

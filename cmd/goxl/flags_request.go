@@ -1,0 +1,206 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/scheduler"
+)
+
+// side is -width or -height; 0 is not given.
+type side struct {
+	flag   string
+	pixels int
+}
+
+// check finds what is wrong whatever the model, before anything is opened: flags alone.
+func (g *generateFlags) check() error {
+	r := &g.request
+	for _, side := range []side{{"width", r.Width}, {"height", r.Height}} {
+		if side.pixels < 0 || side.pixels > sdxl.MaxSide || side.pixels%8 != 0 {
+			return cli.Usagef("-%s %d: must be a multiple of 8 from 8 to %d, or 0 for the model's own", side.flag, side.pixels, sdxl.MaxSide)
+		}
+		if side.pixels != 0 && (g.image != "" || g.imageLatents != "") {
+			return cli.Usagef("-%s %d: must be absent where there is an image, whose size the result has", side.flag, side.pixels)
+		}
+	}
+	switch {
+	case g.model == "":
+		return cli.Usagef(`-model "": must be %s, a DIR, or synth: and one of %s`, cli.Demo, strings.Join(sdxl.SyntheticNames(), ", "))
+	case g.imagesSet && (r.ImagesPerPrompt < 1 || r.ImagesPerPrompt > sdxl.MaxCount):
+		return cli.Usagef("-n %d: must be 1 to %d", r.ImagesPerPrompt, sdxl.MaxCount)
+	case r.Scheduler != "" && !slices.Contains(scheduler.Names(), r.Scheduler):
+		return cli.Usagef("-scheduler %q: must be one of %s", r.Scheduler, strings.Join(scheduler.Names(), ", "))
+	case g.image != "" && g.imageLatents != "":
+		return cli.Usagef("-image-latents %s: must be absent where there is -image", g.imageLatents)
+	case g.prompts != "" && (g.prompt != nil || r.Prompt2 != ""):
+		return cli.Usagef("-prompts %s: must be absent where there is -prompt", g.prompts)
+	case g.negatives != "" && (g.prompts == "" || r.NegativePrompt != nil):
+		return cli.Usagef("-negatives %s: must be beside -prompts, without -negative", g.negatives)
+	case g.embeddings != "" && (g.prompt != nil || r.Prompt2 != "" || g.prompts != ""):
+		return cli.Usagef("-embeddings %s: must be absent where there is a prompt", g.embeddings)
+	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
+		return cli.Usagef("missing -prompt")
+	}
+	if g.prompt != nil {
+		r.Prompt = *g.prompt
+	}
+	for flag, text := range map[string]*string{"prompt": &r.Prompt, "prompt-2": &r.Prompt2, "negative": r.NegativePrompt, "negative-2": r.NegativePrompt2} {
+		if text != nil && !utf8.ValidString(*text) {
+			return cli.Usagef("-%s %q: must be UTF-8 text", flag, *text)
+		}
+	}
+	return nil
+}
+
+// readPrompts reads the files that say how many images there are.
+func (g *generateFlags) readPrompts() (err error) {
+	r := &g.request
+	if g.embeddings != "" {
+		r.Embeddings, err = readEmbeddings(g.embeddings)
+		return err
+	}
+	if g.prompts == "" {
+		return nil
+	}
+	lines, err := readLines("prompts", g.prompts)
+	if err != nil {
+		return err
+	}
+	negatives := make([]*string, len(lines))
+	for i := range negatives {
+		negatives[i] = r.NegativePrompt
+	}
+	if g.negatives != "" {
+		list, err := readLines("negatives", g.negatives)
+		if err != nil {
+			return err
+		}
+		if len(list) != len(lines) {
+			return cli.Usagef("-negatives %s: has %d lines: must have one for each of the %d of -prompts", g.negatives, len(list), len(lines))
+		}
+		for i := range list {
+			negatives[i] = &list[i]
+		}
+	}
+	for i, line := range lines {
+		r.Prompts = append(r.Prompts, sdxl.Prompt{Prompt: line, NegativePrompt: negatives[i], NegativePrompt2: r.NegativePrompt2})
+	}
+	r.NegativePrompt, r.NegativePrompt2 = nil, nil
+	return nil
+}
+
+// readLines reads a text file of at most as many lines as there may be images.
+func readLines(flag, path string) ([]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("-%s: %w", flag, err)
+	}
+	text := strings.TrimSuffix(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	lines := strings.Split(text, "\n")
+	switch {
+	case text == "" || len(lines) > sdxl.MaxCount:
+		return nil, cli.Usagef("-%s %s: has %d lines: must have 1 to %d", flag, path, strings.Count(text, "\n"), sdxl.MaxCount)
+	case !utf8.ValidString(text):
+		return nil, cli.Usagef("-%s %s: must be UTF-8 text", flag, path)
+	}
+	return lines, nil
+}
+
+// read reads the other files that the request is made of.
+func (g *generateFlags) read() (err error) {
+	r := &g.request
+	if g.image != "" {
+		if r.Image, err = readImage(g.image); err != nil {
+			return err
+		}
+	}
+	if g.imageLatents != "" {
+		if r.ImageLatents, err = readLatents("image-latents", g.imageLatents); err != nil {
+			return err
+		}
+	}
+	if g.latents != "" {
+		r.Latents, err = readLatents("latents", g.latents)
+	}
+	return err
+}
+
+func readImage(path string) (image.Image, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("-image: %w", err)
+	}
+	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
+	if err != nil {
+		return nil, fmt.Errorf("-image %s: %w", path, err)
+	}
+	return img, nil
+}
+
+// images is how many the request asks for.
+func (g *generateFlags) images() int {
+	n := max(1, len(g.request.Prompts))
+	if e := g.request.Embeddings; e != nil && e.Prompt != nil && len(e.Prompt.Shape) > 0 {
+		n = e.Prompt.Shape[0]
+	}
+	return n * max(1, g.request.ImagesPerPrompt)
+}
+
+// source is the name of the image that image-to-image begins with, "" if there is none.
+func (g *generateFlags) source() string {
+	if g.image != "" {
+		return g.image
+	}
+	return g.imageLatents
+}
+
+// flagOf maps diffusers' names of a request's fields to flags.
+var flagOf = map[string]string{
+	"prompt": "prompt", "prompt_2": "prompt-2", "negative_prompt": "negative", "negative_prompt_2": "negative-2", "height": "height", "width": "width",
+	"num_images_per_prompt": "n", "num_inference_steps": "steps", "timesteps": "timesteps", "sigmas": "sigmas", "guidance_scale": "guidance",
+	"guidance_rescale": "guidance-rescale", "eta": "eta", "clip_skip": "clip-skip", "seed": "seed", "scheduler": "scheduler", "interrupt": "interrupt",
+	"denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
+	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
+	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
+	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
+}
+
+// asUsage turns a request that can't be done into a usage error that names the flag; image tells that the size is the
+// one of -image.
+func asUsage(err error, image bool) error {
+	var bad *sdxl.RequestError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	name, ok := flagOf[bad.Field]
+	switch {
+	case !ok:
+		return cli.Usagef("%v", bad)
+	case name == "embeddings":
+		return cli.Usagef("-embeddings: %v", bad)
+	case image && (name == "width" || name == "height"):
+		return cli.Usagef("-image is %v pixels in %s: must be %s", bad.Value, name, bad.Allowed)
+	case bad.Err != nil:
+		return cli.Usagef("-%s %v: must be %s: %v", name, bad.Value, bad.Allowed, bad.Err)
+	}
+	return cli.Usagef("-%s %v: must be %s", name, bad.Value, bad.Allowed)
+}
+
+// chooseSeed fills in a random seed where none is given, and prints it.
+func (g *generateFlags) chooseSeed(s streams) {
+	if g.request.Seed != nil || len(g.request.Seeds) > 0 {
+		return
+	}
+	seed := sdxl.RandomSeed()
+	fmt.Fprintf(s.err, "seed %d\n", seed)
+	g.request.Seed = &seed
+}

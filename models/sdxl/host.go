@@ -1,0 +1,87 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn"
+)
+
+// Host is a device and what the models on it share: the planner of its memory, so that components of one model are
+// evicted for those of another, and the right to compute, which one call of any model holds at a time.
+type Host struct {
+	device  kernels.Device
+	memory  *offloader
+	compute chan struct{} // holds one token; whoever computes has it
+	// live are the runs whose latents are in a program of a UNet's, by its network. Who has the right to compute reads
+	// and writes it.
+	live map[*nn.Network]*Run
+}
+
+// NewHost returns the host of a device, which the caller closes after its models. The planner's decisions go to log;
+// nil is silent.
+func NewHost(device kernels.Device, log *slog.Logger) (*Host, error) {
+	if device == nil {
+		return nil, errors.New("sdxl: the device of a host is nil: must be a device, such as cpu.New gives")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	h := &Host{device: device, memory: newOffloader(device, log), compute: make(chan struct{}, 1), live: map[*nn.Network]*Run{}}
+	h.compute <- struct{}{}
+	return h, nil
+}
+
+// Device is the host's.
+func (h *Host) Device() kernels.Device { return h.device }
+
+// Manage puts a component's memory under the host's planner, under the name that its log and errors use. Models do so
+// with their own parts; a part that takes one's place needs it unless it belongs to another model of this host.
+func (h *Host) Manage(name string, n *nn.Network) { h.memory.add(name, n) }
+
+// Forget undoes Manage. A component is forgotten before it is closed.
+func (h *Host) Forget(n *nn.Network) { h.memory.remove(n) }
+
+// acquire waits for the right to compute, to be given back by release.
+func (h *Host) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-h.compute:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *Host) release() { h.compute <- struct{}{} }
+
+// tryAcquire is acquire that does not wait.
+func (h *Host) tryAcquire() bool {
+	select {
+	case <-h.compute:
+		return true
+	default:
+		return false
+	}
+}
+
+// park brings the state of the run that is live on a UNet to the host's memory, so that its programs may be used or
+// closed. An error is the context's; other errors are kept for the run's own next call.
+func (h *Host) park(ctx context.Context, n *nn.Network) error {
+	run := h.live[n]
+	if run == nil {
+		return nil
+	}
+	if err := run.park(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		run.failed = err
+	}
+	delete(h.live, n)
+	return nil
+}

@@ -1,0 +1,141 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// live tells whether the run's latents are in a program of the UNet's.
+func (r *Run) live() bool { return r.m.host.live[r.unet.Network] == r }
+
+// activate makes the run the live one of its UNet: it parks the other, and loads its own latents and conditioning. Its
+// caller has the right to compute.
+func (r *Run) activate(ctx context.Context) error {
+	if err := r.failed; err != nil {
+		return err
+	}
+	if r.m == nil {
+		return errors.New("sdxl: the run is closed")
+	}
+	if r.live() {
+		return nil
+	}
+	network := r.unet.Network
+	if err := r.m.host.park(ctx, network); err != nil {
+		return err
+	}
+	if r.next < len(r.q.guidance) {
+		if err := r.load(ctx, r.shape.at(r.q.guidance[r.next])); err != nil {
+			return err
+		}
+	} else if err := r.load(ctx, r.shape); err != nil {
+		return err
+	}
+	r.m.host.live[network] = r
+	return nil
+}
+
+// load compiles the step of a shape and gives it the conditioning, the latents and the history.
+func (r *Run) load(ctx context.Context, s shape) error {
+	if err := r.compile(ctx, s); err != nil {
+		return err
+	}
+	if err := r.program.SetFloats("x", r.x...); err != nil {
+		return err
+	}
+	for i, h := range r.history {
+		if err := r.program.SetFloats(historyName(i), h...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile makes the step of a shape the run's program, with everything in it but latents and history.
+func (r *Run) compile(ctx context.Context, s shape) error {
+	p, err := r.unet.step(s, r.retry.precision)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Sync(ctx); err != nil { // what a cancelled run may have left
+		return err
+	}
+	scale := r.q.Guidance
+	if r.next < len(r.q.guidance) {
+		scale = r.q.guidance[r.next]
+	}
+	if err := r.unet.setConditioning(p, s, r.conditioning, scale); err != nil {
+		return err
+	}
+	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {
+		return err
+	}
+	r.program, r.in, r.scale = p, s, scale
+	return nil
+}
+
+// use changes over to the program of another shape, as where guidance begins or ends on the way. Latents and history go
+// from program to program.
+func (r *Run) use(ctx context.Context, s shape) error {
+	if s == r.in {
+		return nil
+	}
+	// What an earlier step spoiled is found now, while its program is at hand.
+	if _, err := r.latents(ctx); err != nil {
+		return err
+	}
+	from := r.program
+	if err := r.compile(ctx, s); err != nil {
+		return err
+	}
+	for _, name := range r.states() {
+		if err := r.program.CopyFrom(name, from, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// states are the names of latents and history.
+func (r *Run) states() []string {
+	names := []string{"x"}
+	for i := range r.shape.history {
+		names = append(names, historyName(i))
+	}
+	return names
+}
+
+// park takes latents and history out of the program. Its caller has the right to compute.
+func (r *Run) park(ctx context.Context) error {
+	x, err := r.latents(ctx)
+	if err != nil {
+		return err
+	}
+	r.x = channelsLast(x)
+	for i := range r.history {
+		if err := r.program.Floats(ctx, historyName(i), r.history[i]); err != nil {
+			return fmt.Errorf("%s: %w", historyName(i), err)
+		}
+	}
+	r.program = nil
+	return nil
+}
+
+// Close ends the run. A second call does nothing. It must not be called while another call of the run is under way.
+func (r *Run) Close() {
+	if r.m == nil {
+		return
+	}
+	<-r.m.host.compute
+	r.drop()
+	r.m.host.release()
+}
+
+// drop is Close for who has the right to compute.
+func (r *Run) drop() {
+	if r.live() {
+		delete(r.m.host.live, r.unet.Network)
+	}
+	r.program, r.failed = nil, errors.New("sdxl: the run is closed")
+}

@@ -1,0 +1,207 @@
+package sdxl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/tokenizer"
+)
+
+// loader opens the parts of a model whose configurations were read.
+type loader struct {
+	*Model
+	files *store
+}
+
+func (l loader) textEncoder() (err error) {
+	if l.spec.TextEncoder == nil {
+		return nil
+	}
+	l.TextEncoder, l.Tokenizer, err = l.encoder("text_encoder", "tokenizer", *l.spec.TextEncoder)
+	return err
+}
+
+// textEncoder2 takes the base's if the folder lacks it or holds the same.
+func (l loader) textEncoder2() (err error) {
+	const name = "text_encoder_2"
+	if l.shares(name) {
+		b := l.options.Base
+		l.TextEncoder2, l.Tokenizer2, l.sources[name] = b.TextEncoder2, b.Tokenizer2, b.sources[name]
+		return nil
+	}
+	l.TextEncoder2, l.Tokenizer2, err = l.encoder(name, "tokenizer_2", l.spec.TextEncoder2)
+	return err
+}
+
+// shares tells whether a component that the folder lacks is the base's.
+func (l loader) shares(name string) bool {
+	if l.files.has(name) || l.options.Base == nil {
+		return false
+	}
+	l.options.Log.Info("sharing the base's component", "component", name, "reason", "the folder has none")
+	return true
+}
+
+// equals tells whether the base's component is of the same configuration and weights.
+func (l loader) equals(name string, config, baseConfig any, src kernels.Source) (bool, error) {
+	b := l.options.Base
+	if b == nil || b.sources[name] == nil || !reflect.DeepEqual(config, baseConfig) {
+		return false, nil
+	}
+	same, err := weights.Equal(src, b.sources[name])
+	if same {
+		l.options.Log.Info("sharing the base's component", "component", name, "reason", "the same weights")
+	}
+	return same, err
+}
+
+// encoder loads a text encoder with its tokenizer.
+func (l loader) encoder(name, tokens string, config clip.Config) (*clip.Encoder, *tokenizer.Tokenizer, error) {
+	src, err := l.source(name, func() map[string][]int { return nn.Shapes(clip.New(config)) })
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := config.Fits(src, l.files.name(name+"/config.json")); err != nil {
+		return nil, nil, err
+	}
+	if b := l.options.Base; b != nil && name == "text_encoder_2" {
+		if same, err := l.equals(name, config, b.TextEncoder2.Config, src); same || err != nil {
+			return b.TextEncoder2, b.Tokenizer2, err
+		}
+	}
+	tok, err := l.files.tokenizer(tokens)
+	if err != nil {
+		return nil, nil, err
+	}
+	if got, most := tok.MaxLength(), config.MaxPositions; got > most {
+		return nil, nil, fmt.Errorf("%s: sequences of %d tokens, %s takes at most %d", l.files.name(tokens), got, name, most)
+	}
+	// Special tokens that no file declares may have no embedding: prompts that hold them are refused.
+	if got, most := tok.VocabSize()-tok.Undeclared(), config.VocabSize; got > most {
+		return nil, nil, fmt.Errorf("%s: %d token ids, %s knows %d", l.files.name(tokens), got, name, most)
+	}
+	e, err := clip.Open(l.host.device, src, config, l.kernelOptions())
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", l.files.name(name), err)
+	}
+	l.manage(name, e.Network)
+	l.unclaimed(name, e.Unclaimed)
+	return e, tok, nil
+}
+
+func (l loader) unet() error {
+	const name = "unet"
+	config := l.spec.UNet
+	src, err := l.source(name, func() map[string][]int { return nn.Shapes(unet.New(config)) })
+	if err != nil {
+		return err
+	}
+	if err := config.Fits(src, l.files.name(name+"/config.json")); err != nil {
+		return err
+	}
+	model := unet.New(config)
+	bound, err := nn.Bind(model, src)
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.files.name(name), err)
+	}
+	network, err := nn.NewNetwork(l.host.device, bound, l.kernelOptions())
+	if err != nil {
+		return err
+	}
+	l.manage(name, network)
+	l.unclaimed(name, bound.Unclaimed)
+	l.UNet, l.hash = &UNet{Network: network, Config: config, Model: model}, hashOf(src)
+	return nil
+}
+
+func (l loader) vae() error {
+	const name = "vae"
+	if l.options.VAE != "" {
+		return l.otherVAE(l.options.VAE)
+	}
+	if l.shares(name) {
+		l.VAE, l.sources[name] = l.options.Base.VAE, l.options.Base.sources[name]
+		return nil
+	}
+	config := l.spec.VAE
+	src, err := l.source(name, func() map[string][]int { return nn.Shapes(vae.New(config)) })
+	if err != nil {
+		return err
+	}
+	if b := l.options.Base; b != nil {
+		if same, err := l.equals(name, config, b.VAE.Config, src); same || err != nil {
+			l.VAE = b.VAE
+			return err
+		}
+	}
+	return l.openVAE(l.files.name(name), src, config)
+}
+
+func (l loader) openVAE(path string, src kernels.Source, config vae.Config) error {
+	if err := config.Fits(src, filepath.Join(path, "config.json")); err != nil {
+		return err
+	}
+	opened, err := vae.Open(l.host.device, src, config, l.kernelOptions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	l.manage("vae", opened.Network)
+	l.unclaimed("vae", opened.Unclaimed)
+	l.VAE = opened
+	return nil
+}
+
+// otherVAE opens Options.VAE.
+func (l loader) otherVAE(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("VAE: %w", err)
+	}
+	folder, config := path, l.spec.VAE
+	if info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, "vae", "config.json")); err == nil {
+			folder = filepath.Join(path, "vae")
+		}
+		files := &store{path: folder, fsys: os.DirFS(folder), join: filepath.Join}
+		if config, err = (specReader{files, l.options.Log}).vae(files, "."); err != nil {
+			return err
+		}
+	}
+	open := func() (*weights.Component, error) { return weights.OpenComponent(path) }
+	if info.IsDir() {
+		open = func() (*weights.Component, error) { return weights.OpenComponentFolder(folder, "vae", l.variant()) }
+	}
+	c, err := open()
+	if err != nil {
+		return fmt.Errorf("VAE: %w", err)
+	}
+	l.closers = append(l.closers, c)
+	l.sources["vae"] = c
+	return l.openVAE(folder, c, config)
+}
+
+// source opens a component's tensors; Close closes them.
+func (l loader) source(component string, shapes func() map[string][]int) (kernels.Source, error) {
+	src, closer, err := l.files.weights(component, l.variant(), shapes)
+	if err != nil {
+		return nil, err
+	}
+	if closer != nil {
+		l.closers = append(l.closers, closer)
+	}
+	l.sources[component] = src
+	return src, nil
+}
+
+// variant is of the weight files.
+func (l loader) variant() weights.Variant {
+	return weights.Variant{Name: l.options.Variant, Precision: l.precision()}
+}

@@ -1,0 +1,124 @@
+package sdxl
+
+import (
+	"context"
+	"math"
+	"slices"
+)
+
+// conditioning is what the UNet is conditioned on, a row for each image: the negative side and the positive one apart.
+type conditioning struct {
+	positive, negative side
+	tokens             int // of a row of text
+	aligned            bool
+}
+
+// side is one side of guidance, with one row for each image.
+type side struct {
+	text, pooled, timeIDs [][]float32
+}
+
+// condition encodes the prompts, or takes their embeddings, and adds micro-conditioning.
+func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn func(string)) (*conditioning, error) {
+	pos, neg, err := m.embed(ctx, q, guided, warn)
+	if err != nil {
+		return nil, err
+	}
+	ids, negativeIDs := m.timeIDsOf(q)
+	c := &conditioning{tokens: len(pos.hidden[0]) / m.UNet.Config.Context(), aligned: q.Task == ImageToImage}
+	fill := func(s *side, e embeddings, ids []float32) {
+		for i := range e.hidden {
+			for range q.ImagesPerPrompt {
+				s.text, s.pooled, s.timeIDs = append(s.text, e.hidden[i]), append(s.pooled, e.pooled[i]), append(s.timeIDs, ids)
+			}
+		}
+	}
+	fill(&c.positive, pos, ids)
+	fill(&c.negative, neg, negativeIDs)
+	return c, nil
+}
+
+// embed gives the embeddings of each prompt.
+func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(string)) (pos, neg embeddings, err error) {
+	given := q.request.Embeddings
+	if given == nil {
+		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, warn)
+	}
+	n, tokens := given.Prompt.Shape[0], given.Prompt.Shape[1]
+	rows := func(t *Tensor) (list [][]float32) {
+		return slices.Collect(slices.Chunk(t.Data, len(t.Data)/n))
+	}
+	pos = embeddings{rows(given.Prompt), rows(given.Pooled)}
+	if !guided {
+		return pos, neg, nil
+	}
+	if given.Negative != nil {
+		return pos, embeddings{rows(given.Negative), rows(given.NegativePooled)}, nil
+	}
+	prompt := Prompt{NegativePrompt: q.request.NegativePrompt, NegativePrompt2: q.request.NegativePrompt2}
+	if m.spec.forceZeros && prompt.NegativePrompt == nil {
+		zero := embeddings{[][]float32{make([]float32, len(pos.hidden[0]))}, [][]float32{make([]float32, len(pos.pooled[0]))}}
+		return pos, embeddings{slices.Repeat(zero.hidden, n), slices.Repeat(zero.pooled, n)}, nil
+	}
+	if most := m.Tokenizer2.MaxLength(); tokens != most {
+		return pos, neg, bad("negative_prompt_embeds", "absent", "given, since prompt_embeds has %d tokens and a negative prompt %d", tokens, most)
+	}
+	one, err := m.encode(ctx, []texts{negative(prompt)}, 0, warn)
+	return pos, embeddings{slices.Repeat(one.hidden, n), slices.Repeat(one.pooled, n)}, err
+}
+
+// rows lays conditioning out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
+func (c *conditioning) rows(guided bool) (text, pooled, timeIDs []float32) {
+	if !guided {
+		return slices.Concat(c.positive.text...), slices.Concat(c.positive.pooled...), slices.Concat(c.positive.timeIDs...)
+	}
+	both := func(of func(side) [][]float32) []float32 {
+		return slices.Concat(slices.Concat(of(c.negative), of(c.positive))...)
+	}
+	text = both(func(s side) [][]float32 { return s.text })
+	pooled = both(func(s side) [][]float32 { return s.pooled })
+	if c.aligned {
+		return text, pooled, both(func(s side) [][]float32 { return s.timeIDs })
+	}
+	// The text-to-image pipeline repeats the pair, so that its rows alternate while the others do not.
+	for i := range c.positive.timeIDs {
+		timeIDs = append(append(timeIDs, c.negative.timeIDs[i]...), c.positive.timeIDs[i]...)
+	}
+	return text, pooled, timeIDs
+}
+
+// timeIDsOf returns the added time ids of the positive and the negative side; see Request for the fields.
+func (m *Model) timeIDsOf(q *resolved) (ids, negative []float32) {
+	pair := func(a, b int) []float32 { return []float32{float32(a), float32(b)} }
+	of := func(s Size, rest ...float32) []float32 { return append(pair(s.Height, s.Width), rest...) }
+	crop, negativeCrop := pair(q.Crop[0], q.Crop[1]), pair(q.NegativeCrop[0], q.NegativeCrop[1])
+	ids = of(q.OriginalSize, crop...)
+	if m.spec.aestheticScore {
+		negative = of(sizeOr(q.NegativeOriginalSize, q.OriginalSize), negativeCrop...)
+		return append(ids, float32(q.AestheticScore)), append(negative, float32(q.NegativeAestheticScore))
+	}
+	ids = append(ids, pair(q.TargetSize.Height, q.TargetSize.Width)...)
+	original, target := q.NegativeOriginalSize, q.NegativeTargetSize
+	if q.Task == ImageToImage {
+		// As upstream: each negative size stands alone, and the crop is the positive one.
+		original, target, negativeCrop = sizeOr(original, q.OriginalSize), sizeOr(target, q.TargetSize), crop
+	} else if original == (Size{}) || target == (Size{}) {
+		return ids, slices.Clone(ids)
+	}
+	return ids, append(of(original, negativeCrop...), pair(target.Height, target.Width)...)
+}
+
+// guidanceEmbedding is the guidance scale for models that were distilled with guidance: sines, then cosines of (g−1)·1000·f.
+// Source: diffusers pipeline_stable_diffusion_xl.py, get_guidance_scale_embedding.
+func guidanceEmbedding(guidance float64, dim int) []float32 {
+	half := dim / 2
+	w := float32(guidance-1) * 1000
+	step := float32(math.Log(10000)) / float32(half-1)
+	out := make([]float32, dim)
+	for i := range half {
+		f := float32(math.Exp(float64(float32(float32(i) * -step))))
+		a := float64(float32(w * f))
+		out[i], out[half+i] = float32(math.Sin(a)), float32(math.Cos(a))
+	}
+	return out
+}

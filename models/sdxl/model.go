@@ -1,0 +1,185 @@
+package sdxl
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"sync"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer"
+)
+
+// Model is an open model. Its methods may be called from several goroutines; one call of the models of a host computes
+// at a time. Its parts may be replaced while none does: by those of another model of the same host, or by others that
+// [Host.Manage] was told of. Each call checks that they fit together.
+type Model struct {
+	Tokenizer    *tokenizer.Tokenizer // of the first encoder; nil in a refiner
+	TextEncoder  *clip.Encoder        // nil in a refiner
+	Tokenizer2   *tokenizer.Tokenizer
+	TextEncoder2 *clip.Encoder
+	UNet         *UNet
+	VAE          *vae.Autoencoder
+
+	host    *Host
+	options Options
+	spec    *Spec                     // as it was read; Spec tells of the parts as they are
+	sources map[string]kernels.Source // where components come from
+	closers []io.Closer               // what this model opened itself, in order
+	hash    func() string
+}
+
+// Host is the one that the model was opened on.
+func (m *Model) Host() *Host { return m.host }
+
+// Spec describes the model with its parts as they are now.
+func (m *Model) Spec() *Spec {
+	s := *m.spec
+	s.TextEncoder = nil
+	if m.TextEncoder != nil {
+		s.TextEncoder = &m.TextEncoder.Config
+	}
+	s.TextEncoder2, s.UNet, s.VAE = m.TextEncoder2.Config, m.UNet.Config, m.VAE.Config
+	return &s
+}
+
+// Info describes the model.
+func (m *Model) Info() Info { return m.Spec().Info() }
+
+// Resolve is Spec.Resolve, with what the model knows of its device.
+func (m *Model) Resolve(r Request) (Parameters, error) {
+	q, err := m.resolve(r)
+	if err != nil {
+		return Parameters{}, err
+	}
+	return q.Parameters, nil
+}
+
+func (m *Model) resolve(r Request) (*resolved, error) {
+	if err := m.fits(); err != nil {
+		return nil, &ModelError{m.spec.Path, err}
+	}
+	q, err := m.Spec().resolve(r)
+	if err != nil {
+		return nil, err
+	}
+	q.Device, q.Precision = m.host.device.Info().Name, m.precision().String()
+	return q, nil
+}
+
+// precision is that of the UNet.
+func (m *Model) precision() kernels.DType {
+	if p := m.options.Precision; p != 0 {
+		return p
+	}
+	return m.host.device.Info().Precisions[0]
+}
+
+// fits checks that the parts, which may have been replaced, belong together.
+func (m *Model) fits() error {
+	if m.TextEncoder2 == nil || m.Tokenizer2 == nil || m.UNet == nil || m.VAE == nil || (m.TextEncoder == nil) != (m.Tokenizer == nil) {
+		return errors.New("a part is nil: only Tokenizer and TextEncoder may be, both together, in a refiner")
+	}
+	if m.Tokenizer != nil {
+		if a, b := m.Tokenizer.MaxLength(), m.Tokenizer2.MaxLength(); a != b {
+			return fmt.Errorf("tokenizer makes sequences of %d tokens, tokenizer_2 of %d", a, b)
+		}
+	}
+	return m.Spec().fits(nil)
+}
+
+// Hash identifies the UNet's weights: the first ten hexadecimal digits of a SHA-256 of the names, types and shapes of
+// its tensors, and of the first and last 4 KiB of each. It is the same for every file layout of the same weights, and so
+// is not the hash of a file. It is "" for a UNet that the model did not open.
+func (m *Model) Hash() string { return m.hash() }
+
+// hashOf is Hash's function, which computes once.
+func hashOf(src kernels.Source) func() string {
+	return sync.OnceValue(func() string {
+		h := sha256.New()
+		if err := weights.Fingerprint(h, src); err != nil {
+			return "" // what can't be read now was read before: there is no hash to tell
+		}
+		return hex.EncodeToString(h.Sum(nil))[:10]
+	})
+}
+
+// EncodeImage gives the latents [1, C, H, W] of an image, scaled as the UNet takes them. Its size must be a multiple of
+// the scale factor. Noise is a draw of the posterior's distribution, nil for its mode.
+func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *scheduler.Generator) (*Tensor, error) {
+	if img == nil {
+		return nil, bad("image", "absent", "an image")
+	}
+	b := img.Bounds()
+	if _, err := checkSize(Size{b.Dy(), b.Dx()}, m.VAE.Config.ScaleFactor()); err != nil {
+		return nil, err
+	}
+	if err := m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer m.host.release()
+	moments, err := m.encodeImage(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	return m.sample(moments, noise), m.host.memory.done(ctx, m.VAE.Network)
+}
+
+// encodeImage gives the posterior of an image's latents.
+func (m *Model) encodeImage(ctx context.Context, img image.Image) (vae.Planes, error) {
+	b := img.Bounds()
+	if err := m.tile(false, false, Size{b.Dy(), b.Dx()}); err != nil {
+		return vae.Planes{}, err
+	}
+	return m.VAE.EncodeImage(ctx, toNRGBA(img))
+}
+
+// sample draws scaled latents [1, C, H, W] from a posterior, or takes its mode without a generator.
+func (m *Model) sample(moments vae.Planes, noise *scheduler.Generator) *Tensor {
+	draw := nn.NewTensor(1, m.VAE.Config.LatentChannels, moments.Height, moments.Width)
+	if noise != nil {
+		noise.Randn(draw.Data)
+	}
+	z := m.VAE.Sample(moments, channelsLast(draw))
+	m.VAE.Scale(z)
+	return channelsFirst(draw.Shape, z.Data)
+}
+
+// Decode gives the images of latents [N, C, H, W] as Result.Latents and OnStep have them.
+func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, error) {
+	if err := checkLatents("latents", latents, 0, m.VAE.Config.LatentChannels, 0, 0); err != nil {
+		return nil, err
+	}
+	if err := m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer m.host.release()
+	var images []*image.NRGBA
+	for i := range latents.Shape[0] {
+		img, err := m.decode(ctx, latents, i, false)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+	}
+	return images, nil
+}
+
+// Close frees what the model opened itself. No run may be open.
+func (m *Model) Close() error {
+	var all []error
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		all = append(all, m.closers[i].Close())
+	}
+	m.closers = nil
+	return errors.Join(all...)
+}

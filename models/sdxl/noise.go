@@ -1,0 +1,88 @@
+package sdxl
+
+import (
+	"context"
+
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/scheduler"
+)
+
+// noise draws a run's random numbers: from one generator for the batch, or from one for each image.
+type noise struct{ generators []*scheduler.Generator }
+
+func newNoise(q *resolved) *noise {
+	if len(q.Seeds) == 0 {
+		return &noise{[]*scheduler.Generator{scheduler.NewGenerator(q.Seed)}}
+	}
+	n := &noise{}
+	for _, seed := range q.Seeds {
+		n.generators = append(n.generators, scheduler.NewGenerator(seed))
+	}
+	return n
+}
+
+// clone is a copy that draws the same numbers.
+func (n *noise) clone() *noise {
+	c := &noise{}
+	for _, g := range n.generators {
+		state := *g
+		c.generators = append(c.generators, &state)
+	}
+	return c
+}
+
+// draw returns unit normal noise of shape [N, C, H, W] in the device's order; the generators fill it in the order of the
+// shape.
+func (n *noise) draw(shape []int) []float32 {
+	x := nn.NewTensor(shape...)
+	part := len(x.Data) / len(n.generators)
+	for i, g := range n.generators {
+		g.Randn(x.Data[i*part : (i+1)*part])
+	}
+	return channelsLast(x)
+}
+
+// firstLatents are noise of the schedule's first level.
+func (r *Run) firstLatents() []float32 {
+	var x []float32
+	if given := r.q.request.Latents; given != nil {
+		x = channelsLast(given)
+	} else {
+		x = r.noise.draw(r.latentShape())
+	}
+	sigma := float32(r.q.schedule.InitNoiseSigma)
+	for i := range x {
+		x[i] *= sigma
+	}
+	return x
+}
+
+// imageLatents returns what image-to-image starts from. Draws come in diffusers' order: the posterior's, once for each
+// generator, then the noise.
+func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
+	var start []float32
+	if given := r.q.request.ImageLatents; given != nil {
+		start = channelsLast(given)
+	} else {
+		moments, err := r.m.encodeImage(ctx, fitToFactor(r.q.request.Image, r.m.VAE.Config.ScaleFactor()))
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range r.noise.generators {
+			start = append(start, channelsLast(r.m.sample(moments, g))...)
+		}
+	}
+	x := make([]float32, 0, r.elements())
+	for len(x) < r.elements() {
+		x = append(x, start...)
+	}
+	if r.q.DenoisingStart == 0 {
+		noise := r.noise.draw(r.latentShape())
+		scale, sigma := r.q.schedule.AddNoise(0)
+		a, b := float32(scale), float32(sigma)
+		for i := range x {
+			x[i] = float32(a*x[i]) + float32(b*noise[i])
+		}
+	}
+	return x, nil
+}

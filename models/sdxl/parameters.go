@@ -1,0 +1,86 @@
+package sdxl
+
+import "encoding/json"
+
+// Task is what a request asks for, by what it holds.
+type Task string
+
+// Tasks, by diffusers' names of them.
+const (
+	TextToImage  Task = "text-to-image"
+	ImageToImage Task = "image-to-image"
+)
+
+// Parameters are the generation parameters of a run: every value as it is used, defaults filled in. They are plain
+// data, named in JSON as in diffusers, and the only source of what PNG text, logs and answers say of an image.
+type Parameters struct {
+	Task            Task     `json:"task"`
+	Prompts         []Prompt `json:"prompts"` // none with embeddings alone
+	EmbeddingsGiven bool     `json:"embeddings_given,omitempty"`
+	Width           int      `json:"width"`
+	Height          int      `json:"height"`
+	ImagesPerPrompt int      `json:"num_images_per_prompt"`
+	Images          int      `json:"images"` // of the batch
+
+	Steps           int       `json:"num_inference_steps"`
+	Timesteps       []float64 `json:"timesteps,omitempty"`
+	Sigmas          []float64 `json:"sigmas,omitempty"`
+	Guidance        float64   `json:"guidance_scale"`
+	GuidancePerStep []float64 `json:"guidance_scale_per_step,omitempty"`
+	GuidanceRescale float64   `json:"guidance_rescale,omitempty"`
+	Eta             float64   `json:"eta,omitempty"`
+	ClipSkip        int       `json:"clip_skip,omitempty"`
+	Interrupt       int       `json:"interrupt,omitempty"`
+
+	Seed           uint64   `json:"seed"` // 0 in what Resolve gives for a request without one
+	Seeds          []uint64 `json:"seeds,omitempty"`
+	NoiseGiven     bool     `json:"latents_given,omitempty"` // the initial noise is the request's, not the seed's
+	Scheduler      string   `json:"scheduler"`               // a name of scheduler.Names; "" if the class has none
+	SchedulerClass string   `json:"scheduler_class"`
+
+	OriginalSize         Size   `json:"original_size"`
+	TargetSize           Size   `json:"target_size"`
+	Crop                 [2]int `json:"crops_coords_top_left"`
+	NegativeOriginalSize Size   `json:"negative_original_size,omitzero"`
+	NegativeTargetSize   Size   `json:"negative_target_size,omitzero"`
+	NegativeCrop         [2]int `json:"negative_crops_coords_top_left,omitzero"`
+
+	Strength               float64 `json:"strength,omitempty"` // 0 is none: text-to-image, or DenoisingStart in its place
+	DenoisingStart         float64 `json:"denoising_start,omitempty"`
+	DenoisingEnd           float64 `json:"denoising_end,omitempty"` // in an ensemble, where the first expert ends
+	AestheticScore         float64 `json:"aesthetic_score,omitempty"`
+	NegativeAestheticScore float64 `json:"negative_aesthetic_score,omitempty"`
+	Watermark              bool    `json:"watermark,omitempty"`
+
+	Model     string `json:"model"`                // file or folder name
+	ModelHash string `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
+	Device    string `json:"device,omitempty"`
+	Precision string `json:"precision,omitempty"`
+
+	// Experts are all models of an ensemble with the fractions of the steps at which they end, the last at 1.
+	Experts []ExpertParameters `json:"experts,omitempty"`
+}
+
+// ExpertParameters is a model's part in an ensemble.
+type ExpertParameters struct {
+	Model        string  `json:"model"`
+	ModelHash    string  `json:"model_hash,omitempty"`
+	DenoisingEnd float64 `json:"denoising_end"`
+}
+
+// Prompt is the texts of image i of the batch; the zero Prompt if there were embeddings in their place.
+func (p *Parameters) Prompt(i int) Prompt {
+	if p.ImagesPerPrompt < 1 || i/p.ImagesPerPrompt >= len(p.Prompts) {
+		return Prompt{}
+	}
+	return p.Prompts[i/p.ImagesPerPrompt]
+}
+
+// String is the parameters as JSON.
+func (p Parameters) String() string {
+	data, err := json.Marshal(p)
+	if err != nil { // a NaN, which Resolve lets none through
+		return err.Error()
+	}
+	return string(data)
+}

@@ -1,0 +1,60 @@
+package sdxl
+
+import (
+	"context"
+
+	"github.com/goxl/goxl/nn"
+)
+
+// Prediction is what the UNet predicts for latents [N, C, H, W]: noise, or v, by the scheduler's prediction_type.
+type Prediction struct {
+	Conditional   *Tensor
+	Unconditional *Tensor // nil where the run has no guidance
+}
+
+// Guided is unconditional + scale·(conditional − unconditional); it is Conditional itself without the other.
+func (p *Prediction) Guided(scale float64) *Tensor {
+	if p.Unconditional == nil {
+		return p.Conditional
+	}
+	out, g := p.Unconditional.Clone(), float32(scale)
+	for i, u := range out.Data {
+		out.Data[i] = u + g*(p.Conditional.Data[i]-u)
+	}
+	return out
+}
+
+// Predict evaluates the model alone, for sampling loops of one's own: x times inputScale at a timestep. The prompts
+// are the run's; the latents that the run itself has are not touched.
+func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float64) (*Prediction, error) {
+	want := r.latentShape()
+	if err := checkLatents("latents", x, want[0], want[1], want[2], want[3]); err != nil {
+		return nil, err
+	}
+	if err := r.m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer r.m.host.release()
+	if err := r.m.host.park(ctx, r.unet.Network); err != nil {
+		return nil, err
+	}
+	key, build := r.unet.prediction(r.shape)
+	n := r.elements()
+	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
+	err := r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
+		if err := r.unet.setConditioning(p, r.shape, r.conditioning, r.q.Guidance); err != nil {
+			return err
+		}
+		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
+			return err
+		}
+		return r.shape.setEvaluation(p, timestep, inputScale)
+	}, func(p *nn.Program) ([]float32, error) { return both, p.Floats(ctx, "prediction", both) })
+	if err != nil {
+		return nil, err
+	}
+	if !r.shape.guided {
+		return &Prediction{Conditional: channelsFirst(want, both)}, nil
+	}
+	return &Prediction{Conditional: channelsFirst(want, both[n:]), Unconditional: channelsFirst(want, both[:n])}, nil
+}

@@ -1,0 +1,101 @@
+package sdxl
+
+import (
+	"cmp"
+	"errors"
+	"path/filepath"
+
+	"github.com/goxl/goxl/scheduler"
+)
+
+// Limits of a request, beyond which memory is certain to run out.
+const (
+	MaxCount = 64   // images of a batch
+	MaxSide  = 8192 // pixels of an image, either way
+)
+
+var errRefinerAsBase = errors.New("this is a refiner: it goes on from an image and draws none from text; give a base model, and this one as the refiner")
+
+// resolved is a request with every value that is used.
+type resolved struct {
+	Parameters
+	request  Request // for its images, tensors and callbacks
+	size     Size    // the result's
+	latents  []int   // [N, C, H, W]
+	schedule *scheduler.Schedule
+	guidance []float64 // a scale for each of schedule's steps
+	warnings []string
+}
+
+// Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
+// Result.Parameters will be, but for the seed of a request that gives none, the model's hash, and what only a device
+// knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
+// Only an image's Bounds are looked at.
+func (s *Spec) Resolve(r Request) (Parameters, error) {
+	q, err := s.resolve(r)
+	if err != nil {
+		return Parameters{}, err
+	}
+	return q.Parameters, nil
+}
+
+// Warnings tells what a request that can be done will not give as its fields seem to say.
+func (s *Spec) Warnings(r Request) []string {
+	q, err := s.resolve(r)
+	if err != nil {
+		return nil
+	}
+	return q.warnings
+}
+
+func (s *Spec) resolve(r Request) (*resolved, error) {
+	q := &resolved{request: r, Parameters: Parameters{
+		Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Steps: cmp.Or(r.Steps, s.defaults.steps), Timesteps: r.Timesteps, Sigmas: r.Sigmas,
+		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: r.GuidancePerStep, GuidanceRescale: r.GuidanceRescale, Eta: r.Eta, ClipSkip: r.ClipSkip,
+		Interrupt: r.Interrupt, Seed: or(r.Seed, 0), Seeds: r.Seeds, NoiseGiven: r.Latents != nil, Crop: [2]int{r.CropTop, r.CropLeft},
+		NegativeOriginalSize: r.NegativeOriginalSize, NegativeTargetSize: r.NegativeTargetSize, NegativeCrop: [2]int{r.NegativeCropTop, r.NegativeCropLeft},
+		DenoisingEnd: r.DenoisingEnd, Watermark: r.Watermark, Model: filepath.Base(s.Path),
+	}}
+	if s.refiner() && q.Task == TextToImage {
+		return nil, &ModelError{s.Path, errRefinerAsBase}
+	}
+	if s.aestheticScore {
+		q.AestheticScore, q.NegativeAestheticScore = or(r.AestheticScore, 6), or(r.NegativeAestheticScore, 2.5)
+	}
+	if q.Task == ImageToImage {
+		if q.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {
+			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
+		}
+	}
+	for _, check := range []func(*resolved) error{s.resolvePrompts, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+		if err := check(q); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.Seeds) > 0 {
+		q.Seed = r.Seeds[0]
+	}
+	if w := s.sizeWarning(q.size); w != "" {
+		q.warnings = append(q.warnings, w)
+	}
+	if len(q.schedule.Steps) == 0 {
+		q.warnings = append(q.warnings, s.noStepWarning(q))
+	}
+	return q, nil
+}
+
+// taskOf is what a request asks for by what it holds.
+func taskOf(r Request) Task {
+	if r.Image != nil || r.ImageLatents != nil {
+		return ImageToImage
+	}
+	return TextToImage
+}
+
+// or is what p points to, or otherwise if it points to nothing.
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

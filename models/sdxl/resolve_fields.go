@@ -1,0 +1,276 @@
+package sdxl
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goxl/goxl/scheduler"
+)
+
+func bad(field string, value any, allowed string, args ...any) error {
+	return &RequestError{Field: field, Value: value, Allowed: fmt.Sprintf(allowed, args...)}
+}
+
+// resolvePrompts lists the prompts and counts the images.
+func (s *Spec) resolvePrompts(q *resolved) error {
+	r := &q.request
+	one := Prompt{r.Prompt, r.Prompt2, r.NegativePrompt, r.NegativePrompt2}
+	count := 1
+	switch {
+	case len(r.Prompts) > 0 && one != (Prompt{}):
+		return bad("prompt", fmt.Sprintf("%q", r.Prompt), "absent, and its relatives too, where there are prompts for each image")
+	case r.Embeddings != nil && (len(r.Prompts) > 0 || r.Prompt != "" || r.Prompt2 != ""):
+		return bad("prompt", fmt.Sprintf("%q", r.Prompt), "absent where there are embeddings")
+	case r.Embeddings != nil:
+		if err := s.checkEmbeddings(r.Embeddings); err != nil {
+			return err
+		}
+		q.EmbeddingsGiven, count = true, r.Embeddings.Prompt.Shape[0]
+		if one != (Prompt{}) {
+			q.Prompts = slices.Repeat([]Prompt{one}, count)
+		}
+	case len(r.Prompts) > 0:
+		q.Prompts, count = slices.Clone(r.Prompts), len(r.Prompts)
+	default:
+		q.Prompts = []Prompt{one}
+	}
+	if r.ImagesPerPrompt < 0 || count*q.ImagesPerPrompt > MaxCount || q.ImagesPerPrompt > MaxCount {
+		allowed := fmt.Sprintf("1 to %d", MaxCount)
+		if count > 1 {
+			allowed += fmt.Sprintf(" images in all, of %d prompts", count)
+		}
+		return bad("num_images_per_prompt", r.ImagesPerPrompt, "%s", allowed)
+	}
+	q.Images = count * q.ImagesPerPrompt
+	if len(r.Seeds) > 0 && len(r.Seeds) != q.Images {
+		return bad("seed", fmt.Sprintf("a list of %d", len(r.Seeds)), "one, or a list of one for each of %d images", q.Images)
+	}
+	for _, p := range q.Prompts {
+		texts := map[string]string{"prompt": p.Prompt, "prompt_2": p.Prompt2, "negative_prompt": or(p.NegativePrompt, ""), "negative_prompt_2": or(p.NegativePrompt2, "")}
+		for _, field := range slices.Sorted(maps.Keys(texts)) {
+			if !utf8.ValidString(texts[field]) {
+				return bad(field, fmt.Sprintf("%q", texts[field]), "UTF-8 text")
+			}
+		}
+	}
+	return nil
+}
+
+// checkEmbeddings checks shapes and, since no NaN may reach the UNet, values.
+func (s *Spec) checkEmbeddings(e *Embeddings) error {
+	width, pooled := s.UNet.Context(), s.TextEncoder2.ProjectionDim
+	if err := e.Prompt.Check("prompt_embeds", 0, 0, width); err != nil {
+		return &RequestError{Field: "prompt_embeds", Value: shapeOf(e.Prompt), Allowed: fmt.Sprintf("[N, T, %d]", width), Err: err}
+	}
+	n, tokens := e.Prompt.Shape[0], e.Prompt.Shape[1]
+	for _, t := range []struct {
+		field    string
+		tensor   *Tensor
+		want     []int
+		optional bool
+	}{
+		{"pooled_prompt_embeds", e.Pooled, []int{n, pooled}, false},
+		{"negative_prompt_embeds", e.Negative, []int{n, tokens, width}, true},
+		{"negative_pooled_prompt_embeds", e.NegativePooled, []int{n, pooled}, e.Negative == nil},
+	} {
+		if t.tensor == nil && t.optional {
+			continue
+		}
+		if err := t.tensor.Check(t.field, t.want...); err != nil {
+			return &RequestError{Field: t.field, Value: shapeOf(t.tensor), Allowed: fmt.Sprint(t.want), Err: err}
+		}
+	}
+	if e.Negative == nil && e.NegativePooled != nil {
+		return bad("negative_pooled_prompt_embeds", shapeOf(e.NegativePooled), "absent where negative_prompt_embeds is")
+	}
+	return nil
+}
+
+func shapeOf(t *Tensor) any {
+	if t == nil {
+		return "absent"
+	}
+	return fmt.Sprintf("%v with %d values", t.Shape, len(t.Data))
+}
+
+// checkNumbers is about the fields that stand for themselves.
+func checkNumbers(q *resolved) error {
+	r := &q.request
+	for field, v := range map[string]float64{"guidance_scale": q.Guidance, "aesthetic_score": q.AestheticScore, "negative_aesthetic_score": q.NegativeAestheticScore} {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return bad(field, v, "a finite number")
+		}
+	}
+	for field, v := range map[string]float64{"guidance_rescale": q.GuidanceRescale, "eta": q.Eta} {
+		if !(v >= 0 && v <= 1) {
+			return bad(field, v, "0 to 1")
+		}
+	}
+	for field, v := range map[string]float64{"denoising_end": r.DenoisingEnd, "denoising_start": r.DenoisingStart} {
+		if v != 0 && !(v > 0 && v < 1) {
+			return bad(field, v, "above 0 and below 1")
+		}
+	}
+	if r.Interrupt < 0 {
+		return bad("interrupt", r.Interrupt, "a number of steps from 1 on, or 0 to run them all")
+	}
+	for field, s := range map[string]Size{
+		"original_size": r.OriginalSize, "target_size": r.TargetSize, "negative_original_size": r.NegativeOriginalSize, "negative_target_size": r.NegativeTargetSize,
+	} {
+		if s != (Size{}) && min(s.Height, s.Width) < 1 {
+			return bad(field, fmt.Sprintf("(%d, %d)", s.Height, s.Width), "a height and a width from 1 on")
+		}
+	}
+	switch {
+	case q.Task == TextToImage && r.DenoisingStart != 0:
+		return bad("denoising_start", r.DenoisingStart, "absent without an image")
+	case q.Task == TextToImage && r.Strength != 0 && !(r.Strength > 0 && r.Strength <= 1), q.Task == ImageToImage && q.DenoisingStart == 0 && !(q.Strength > 0 && q.Strength <= 1):
+		return bad("strength", r.Strength, "above 0, up to 1")
+	}
+	return nil
+}
+
+func (s *Spec) checkClipSkip(q *resolved) error {
+	layers := s.TextEncoder2.Layers
+	if s.TextEncoder != nil {
+		layers = min(layers, s.TextEncoder.Layers)
+	}
+	if q.ClipSkip < 0 || q.ClipSkip > layers-1 {
+		return bad("clip_skip", q.ClipSkip, "0 to %d", layers-1)
+	}
+	return nil
+}
+
+// resolveSize fills in the result's size and what micro-conditioning has by default, and checks latents against it.
+func (s *Spec) resolveSize(q *resolved) (err error) {
+	if q.size, err = s.size(q); err != nil {
+		return err
+	}
+	q.Height, q.Width = q.size.Height, q.size.Width
+	q.OriginalSize, q.TargetSize = sizeOr(q.request.OriginalSize, q.size), sizeOr(q.request.TargetSize, q.size)
+	f := s.VAE.ScaleFactor()
+	q.latents = []int{q.Images, s.UNet.InChannels, q.Height / f, q.Width / f}
+	if q.request.Latents == nil {
+		return nil
+	}
+	return checkLatents("latents", q.request.Latents, q.Images, s.UNet.InChannels, q.Height/f, q.Width/f)
+}
+
+func sizeOr(s, otherwise Size) Size {
+	if s == (Size{}) {
+		return otherwise
+	}
+	return s
+}
+
+// size is the result's, checked.
+func (s *Spec) size(q *resolved) (Size, error) {
+	f := s.VAE.ScaleFactor()
+	r := &q.request
+	if q.Task == TextToImage {
+		height, width := s.defaultSize()
+		if r.Height != 0 {
+			height = r.Height
+		}
+		if r.Width != 0 {
+			width = r.Width
+		}
+		return checkSize(Size{height, width}, max(f, 8)) // the text-to-image pipeline wants multiples of 8 whatever the VAE
+	}
+	switch x := r.ImageLatents; {
+	case r.Image != nil && x != nil:
+		return Size{}, bad("image", "given twice", "one image, or its latents")
+	case x != nil:
+		if len(x.Shape) != 4 {
+			return Size{}, checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0)
+		}
+		if n := x.Shape[0]; n < 1 || q.Images%n != 0 {
+			return Size{}, bad("num_images_per_prompt", q.Images, "a multiple of the %d images given", n)
+		}
+		if err := checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0); err != nil {
+			return Size{}, err
+		}
+		return checkSize(Size{x.Shape[2] * f, x.Shape[3] * f}, f)
+	default:
+		return checkSize(fittedSize(r.Image.Bounds(), f), f)
+	}
+}
+
+func checkSize(s Size, multiple int) (Size, error) {
+	for _, side := range []struct {
+		field string
+		value int
+	}{{"height", s.Height}, {"width", s.Width}} {
+		if side.value < multiple || side.value > MaxSide || side.value%multiple != 0 {
+			return s, bad(side.field, side.value, "a multiple of %d from %d to %d", multiple, multiple, MaxSide)
+		}
+	}
+	return s, nil
+}
+
+// resolveSteps computes the steps.
+func (s *Spec) resolveSteps(q *resolved) error {
+	config := s.Scheduler
+	if name := q.request.Scheduler; name != "" {
+		var err error
+		if config, err = config.As(name); err != nil {
+			return &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", name), Allowed: "one of " + strings.Join(s.Scheduler.Substitutes(), ", "), Err: err}
+		}
+		q.Scheduler = name
+	} else if err := s.ownScheduler(); err != nil {
+		return err
+	} else {
+		q.Scheduler = config.Name()
+	}
+	q.SchedulerClass = config.Class
+	o := scheduler.Options{
+		Timesteps: q.Timesteps, Sigmas: q.Sigmas, Eta: q.Eta, Strength: q.Strength, DenoisingStart: q.DenoisingStart, DenoisingEnd: q.DenoisingEnd,
+	}
+	if len(q.Timesteps) == 0 && len(q.Sigmas) == 0 {
+		if o.Steps = q.Steps; q.Steps < 1 || q.Steps > config.NumTrainTimesteps {
+			return bad("num_inference_steps", q.Steps, "1 to %d", config.NumTrainTimesteps)
+		}
+	}
+	var err error
+	q.schedule, err = config.Schedule(o)
+	switch {
+	case err == nil:
+	case len(q.Timesteps) > 0:
+		return &RequestError{Field: "timesteps", Value: q.Timesteps, Allowed: "timesteps that the scheduler can run", Err: err}
+	case len(q.Sigmas) > 0:
+		return &RequestError{Field: "sigmas", Value: q.Sigmas, Allowed: "sigmas that the scheduler can run", Err: err}
+	default:
+		return &RequestError{Field: "num_inference_steps", Value: q.Steps, Allowed: enoughSteps(o), Err: err}
+	}
+	return nil
+}
+
+// checkGuidance gives every step its scale.
+func checkGuidance(q *resolved) error {
+	steps := q.schedule.Steps
+	order := max(1, q.schedule.Order)
+	scales := q.GuidancePerStep
+	if most := (len(steps) + order - 1) / order; len(scales) > max(most, 1) {
+		return bad("guidance_scale", fmt.Sprintf("a list of %d", len(scales)), "one number, or a list of up to %d, one for each step that is run", most)
+	}
+	for _, g := range scales {
+		if math.IsNaN(g) || math.IsInf(g, 0) {
+			return bad("guidance_scale", g, "a finite number")
+		}
+	}
+	q.guidance = make([]float64, len(steps))
+	for i := range steps {
+		q.guidance[i] = q.Guidance
+		if len(scales) > 0 {
+			q.guidance[i] = scales[min(i/order, len(scales)-1)]
+		}
+	}
+	if len(scales) > 0 {
+		q.Guidance = scales[0]
+	}
+	return nil
+}

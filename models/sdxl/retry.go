@@ -1,0 +1,129 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// retry is what it takes to run the steps of a run once more: in bf16 where they overflowed in fp16, or reading the
+// latents after each, to find the one that went wrong.
+type retry struct {
+	precision kernels.DType // of the steps, 0 is the model's
+	noise     *noise        // as it was before the first step
+	given     []given
+	checked   int // steps up to which the latents were seen to be finite
+}
+
+// given are latents that did not come from the steps, in the device's order.
+type given struct {
+	step int // before which they were set
+	x    []float32
+}
+
+// at returns the latents that were given before a step, nil if none were.
+func (r *retry) at(step int) []float32 {
+	for _, g := range slices.Backward(r.given) {
+		if g.step == step {
+			return g.x
+		}
+	}
+	return nil
+}
+
+// Latents waits for the steps that were taken and reads the latents [N, C, H, W]. Where they are not finite in fp16 the
+// run is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is not
+// finite then is an error that names the step.
+func (r *Run) Latents(ctx context.Context) (*Tensor, error) {
+	if err := r.m.host.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer r.m.host.release()
+	return r.latents(ctx)
+}
+
+func (r *Run) latents(ctx context.Context) (*Tensor, error) {
+	if r.failed != nil {
+		return nil, r.failed
+	}
+	if !r.live() {
+		return channelsFirst(r.latentShape(), r.x), nil
+	}
+	x, err := r.readLatents(ctx)
+	if errors.Is(err, kernels.ErrNotFinite) {
+		if err = r.again(ctx, err); err == nil {
+			x, err = r.readLatents(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// readLatents reads the latents of a live run and, if they or what came before are not finite, says where.
+func (r *Run) readLatents(ctx context.Context) (*Tensor, error) {
+	x := make([]float32, r.elements())
+	if err := r.program.Floats(ctx, "x", x); err != nil {
+		return nil, err
+	}
+	if r.next-r.retry.checked <= 1 || !r.program.AsyncFinite() { // it was the last step
+		if err := r.program.Check(ctx, x); err != nil {
+			return nil, err
+		}
+	} else if spoiled, err := r.program.Sync(ctx); err != nil {
+		return nil, err
+	} else if spoiled {
+		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.retry.checked+1, r.next)
+	}
+	r.retry.checked = r.next
+	return channelsFirst(r.latentShape(), x), nil
+}
+
+// again takes the steps up to now once more, reading the latents after each, in a wider precision if there is one. cause
+// is returned where that can tell nothing new.
+func (r *Run) again(ctx context.Context, cause error) error {
+	if wider, ok := r.unet.Wider(); ok && r.retry.precision == 0 {
+		r.unet.Overflowed(cause)
+		r.retry.precision = wider
+	} else if r.next-r.retry.checked <= 1 {
+		return cause
+	}
+	steps := r.next
+	r.next, r.retry.checked, r.noise = 0, 0, r.retry.noise.clone()
+	r.x, r.history = r.retry.at(0), r.noHistory()
+	if err := r.load(ctx, r.shape.at(r.q.guidance[0])); err != nil {
+		return err
+	}
+	for r.next < steps {
+		if err := r.advance(ctx); err != nil {
+			return err
+		}
+		if _, err := r.readLatents(ctx); err != nil {
+			return fmt.Errorf("step %d of %d: %w", r.next, len(r.q.schedule.Steps), err)
+		}
+		if x := r.retry.at(r.next); x != nil {
+			if err := r.program.SetFloats("x", x...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// overflowed logs that a component is computed in a wider precision: for users when it is new, later at level debug.
+func overflowed(log *slog.Logger, component string) func(error) {
+	var logged atomic.Bool
+	return func(err error) {
+		level := slog.LevelWarn
+		if logged.Swap(true) {
+			level = slog.LevelDebug
+		}
+		log.Log(context.Background(), level, component+" overflows in fp16 and is computed again in bf16", "where", err)
+	}
+}

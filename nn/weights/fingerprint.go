@@ -1,0 +1,37 @@
+package weights
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+
+	"github.com/goxl/goxl/kernels"
+)
+
+// Fingerprint writes what tells a component's weights from others to a hash: names, types and shapes of all tensors and,
+// of those that lie in files or in memory, the first and last 4 KiB of each. So two file layouts of the same weights have
+// one fingerprint. Weights that are computed are told apart by their names, types and shapes alone.
+func Fingerprint(h hash.Hash, src kernels.Source) error {
+	for _, name := range src.Names() {
+		dtype, shape, err := src.Describe(name)
+		var unused *DTypeError
+		if errors.As(err, &unused) {
+			continue // of a type that no model takes, it is not used
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%s %v %v\n", name, dtype, shape)
+		if src.Storage(name) == kernels.Made {
+			continue
+		}
+		_, _, data, err := src.Tensor(name)
+		if err != nil {
+			return err
+		}
+		n := min(len(data), sample)
+		h.Write(data[:n]) // a hash returns no error
+		h.Write(data[len(data)-n:])
+	}
+	return nil
+}
