@@ -30,8 +30,8 @@ type term struct {
 	row    row
 }
 
-// combine sums terms. A factor that is not finite spoils the whole row, as it does in the reference, and is found by
-// the schedule's check.
+// combine sums terms. A factor that is not finite makes the whole row so, as in the reference; the check of the
+// schedule finds it.
 func combine(terms ...term) row {
 	sum := make(row, len(terms[0].row))
 	for _, t := range terms {
@@ -51,8 +51,8 @@ func matrix(rows ...row) [][]float64 {
 	return out
 }
 
-// exploding returns x0 = a*x + b*m for latents x = x0 + sigma*noise.
-func exploding(prediction string, sigma float64) (a, b float64) {
+// veX0 returns x0 = a*x + b*m for variance-exploding (VE) latents x = x0 + sigma*noise.
+func veX0(prediction string, sigma float64) (a, b float64) {
 	switch prediction {
 	case "epsilon":
 		return 1, -sigma
@@ -63,8 +63,9 @@ func exploding(prediction string, sigma float64) (a, b float64) {
 	}
 }
 
-// explodingDerivative is (x - x0)/sigma. Without a clip it is written in x and m, where no large terms cancel.
-func (b basis) explodingDerivative(prediction string, sigma, clip float64) row {
+// veDerivative is (x - x0)/sigma, the derivative of the ODE. Without a clip it is written in x and m, where no large terms
+// cancel.
+func (b basis) veDerivative(prediction string, sigma, clip float64) row {
 	if clip == 0 {
 		switch prediction {
 		case "epsilon":
@@ -76,8 +77,8 @@ func (b basis) explodingDerivative(prediction string, sigma, clip float64) row {
 	return combine(term{1 / sigma, b.x}, term{-1 / sigma, b.x0})
 }
 
-// preserving returns x0 = a*x + b*m for latents x = alpha*x0 + sigma*noise.
-func preserving(prediction string, alpha, sigma float64) (a, b float64) {
+// vpX0 returns x0 = a*x + b*m for variance-preserving (VP) latents x = alpha*x0 + sigma*noise.
+func vpX0(prediction string, alpha, sigma float64) (a, b float64) {
 	switch prediction {
 	case "epsilon":
 		return 1 / alpha, -sigma / alpha
@@ -88,8 +89,8 @@ func preserving(prediction string, alpha, sigma float64) (a, b float64) {
 	}
 }
 
-// preservingNoise is the predicted noise. It is not recomputed from a clipped x0.
-func (b basis) preservingNoise(prediction string, alpha, sigma float64) row {
+// vpEpsilon is the predicted noise, epsilon. It is not recomputed from a clipped x0.
+func (b basis) vpEpsilon(prediction string, alpha, sigma float64) row {
 	switch prediction {
 	case "epsilon":
 		return b.m
@@ -100,8 +101,9 @@ func (b basis) preservingNoise(prediction string, alpha, sigma float64) row {
 	}
 }
 
-// level splits a sigma into the factors of variance-preserving latents and their log signal-to-noise ratio.
-func level(sigma float64) (alpha, noise, lambda float64) {
+// alphaSigmaLambda converts the sigma of VE latents to the factors alpha and sigma of VP latents, and to half their log
+// signal-to-noise ratio, lambda.
+func alphaSigmaLambda(sigma float64) (alpha, noise, lambda float64) {
 	alpha = 1 / math.Sqrt(sigma*sigma+1)
 	noise = sigma * alpha
 	return alpha, noise, math.Log(alpha) - math.Log(noise)

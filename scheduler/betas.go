@@ -5,14 +5,14 @@ import (
 	"math"
 )
 
-// training is the schedule that the model was trained with, in torch's float32 values.
+// training is the noise schedule that the model was trained with, in torch's float32 values.
 type training struct {
 	alphasCumprod []float32
 	sigmas        []float32 // sqrt((1-a)/a), by timestep
 	logSigmas     []float32
 }
 
-// zeroSNRFloor stands for the last cumulative alpha, which rescaling makes zero, in the classes that work with sigmas.
+// zeroSNRFloor replaces the last cumulative alpha, which rescaling makes zero, in the classes that work with sigmas.
 const zeroSNRFloor = 1.0 / (1 << 24)
 
 func newTraining(c *Config) (*training, error) {

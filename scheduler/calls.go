@@ -2,8 +2,8 @@ package scheduler
 
 import "strings"
 
-// CallsPerStep is how often the model is called for each step that is asked for, at most: 2 for Heun. name is one of
-// Names, or a class name.
+// CallsPerStep is the number of model evaluations (NFE) for each requested step, at most: 2 for Heun, a solver of order 2.
+// name is one of Names, or a class name.
 func CallsPerStep(name string) int {
 	base := name
 	for suffix := range suffixes {

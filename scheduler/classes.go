@@ -22,16 +22,16 @@ const (
 	TCD            = "TCDScheduler"
 )
 
-// class is what is particular to one scheduler: the keys of its constructor with their defaults, and its numbers.
+// class is what is particular to one scheduler: the keys of its constructor with their defaults, set_timesteps and step.
 type class struct {
-	defaults    map[string]any      // by JSON name; every key that the constructor knows and that can change the numbers
-	predictions []string            // prediction types its step has
-	timesteps   bool                // takes custom timesteps
-	sigmas      bool                // takes custom sigmas
-	order       int                 // model calls that the pipelines count as one step
-	grid        func(*plan) error   // fills timesteps and sigmas
-	solve       func(*plan) []Step  // the steps of [first, end)
-	history     func(c *Config) int // tensors carried between steps
+	defaults     map[string]any      // by JSON name; every key of the constructor that can change the results
+	predictions  []string            // prediction types that its step supports
+	timesteps    bool                // takes custom timesteps
+	sigmas       bool                // takes custom sigmas
+	order        int                 // model evaluations that the pipelines count as one step
+	setTimesteps func(*plan) error   // fills timesteps and sigmas
+	solve        func(*plan) []Step  // the steps of [first, end)
+	history      func(c *Config) int // tensors carried between steps
 }
 
 // defaultsWith adds own to the part of the constructor that every class has.
@@ -70,24 +70,24 @@ var classes = map[string]*class{
 			"rescale_betas_zero_snr": false, "final_sigmas_type": "zero",
 		}),
 		predictions: append([]string{"original_sample"}, anyPrediction...), timesteps: true, sigmas: true, order: 1,
-		grid: gridEuler, solve: solveEuler, history: noHistory,
+		setTimesteps: setTimestepsEuler, solve: solveEuler, history: noHistory,
 	},
 	EulerAncestral: {
 		defaults:    defaultsWith(map[string]any{"rescale_betas_zero_snr": false}),
 		predictions: []string{"epsilon", "v_prediction"}, order: 1,
-		grid: gridEuler, solve: solveEulerAncestral, history: noHistory,
+		setTimesteps: setTimestepsEuler, solve: solveEulerAncestral, history: noHistory,
 	},
 	Heun: {
 		defaults: withConversion(map[string]any{
 			"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": false, "clip_sample_range": 1.0,
 		}),
 		predictions: anyPrediction, timesteps: true, order: 2,
-		grid: gridHeun, solve: solveHeun, history: func(*Config) int { return 2 },
+		setTimesteps: setTimestepsHeun, solve: solveHeun, history: func(*Config) int { return 2 },
 	},
 	LMS: {
 		defaults:    withConversion(nil),
 		predictions: anyPrediction, order: 1,
-		grid: gridEuler, solve: solveLMS, history: func(*Config) int { return lmsOrder - 1 },
+		setTimesteps: setTimestepsEuler, solve: solveLMS, history: func(*Config) int { return lmsOrder - 1 },
 	},
 	DDIM: {
 		defaults: defaultsWith(map[string]any{
@@ -95,7 +95,7 @@ var classes = map[string]*class{
 			"rescale_betas_zero_snr": false, "thresholding": false,
 		}),
 		predictions: anyPrediction, order: 1,
-		grid: gridDDIM, solve: solveDDIM, history: noHistory,
+		setTimesteps: setTimestepsDDIM, solve: solveDDIM, history: noHistory,
 	},
 	DPMSolver: {
 		defaults: withConversion(map[string]any{
@@ -105,7 +105,7 @@ var classes = map[string]*class{
 			"lambda_min_clipped": nil,
 		}),
 		predictions: anyPrediction, timesteps: true, order: 1,
-		grid: gridMultistep, solve: solveDPM, history: func(c *Config) int { return c.SolverOrder - 1 },
+		setTimesteps: setTimestepsMultistep, solve: solveDPM, history: func(c *Config) int { return c.SolverOrder - 1 },
 	},
 	UniPC: {
 		defaults: withConversion(map[string]any{
@@ -115,22 +115,22 @@ var classes = map[string]*class{
 			"use_dynamic_shifting": false, "shift_terminal": nil,
 		}),
 		predictions: anyPrediction, order: 1,
-		grid: gridMultistep, solve: solveUniPC, history: func(c *Config) int { return c.SolverOrder + 1 },
+		setTimesteps: setTimestepsMultistep, solve: solveUniPC, history: func(c *Config) int { return c.SolverOrder + 1 },
 	},
 	LCM: {
 		defaults: consistencyDefaults, predictions: anyPrediction, timesteps: true, order: 1,
-		grid: gridConsistency, solve: solveLCM, history: noHistory,
+		setTimesteps: setTimestepsConsistency, solve: solveLCM, history: noHistory,
 	},
 	TCD: {
 		defaults: consistencyDefaults, predictions: anyPrediction, timesteps: true, order: 1,
-		grid: gridConsistency, solve: solveTCD, history: noHistory,
+		setTimesteps: setTimestepsConsistency, solve: solveTCD, history: noHistory,
 	},
 }
 
 // classNames lists the supported classes, sorted.
 func classNames() []string { return slices.Sorted(maps.Keys(classes)) }
 
-// foreignKeys belong to scheduler classes of diffusers that are not here, or change nothing in those that are. A stored
+// foreignKeys belong to scheduler classes of diffusers that are not supported, or change nothing in those that are. A stored
 // config may carry them from one class to the next.
 var foreignKeys = []string{
 	"dynamic_thresholding_ratio", "flow_shift", "rho", "sample_max_value", "sigma_data", "sigma_schedule",
@@ -150,7 +150,7 @@ func knownKey(key string) bool {
 	return false
 }
 
-// fixedKeys are the options with only one supported value (or set of values); any other changes the numbers.
+// fixedKeys are the options with only one supported value (or set of values); any other changes the results.
 var fixedKeys = map[string][]string{
 	"interpolation_type":   {`"linear"`},
 	"thresholding":         {`false`, `null`},

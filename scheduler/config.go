@@ -11,7 +11,7 @@ import (
 )
 
 // Config is a scheduler_config.json: the fields of every supported class under diffusers' names. Fields that the class
-// does not know hold their zero value and are not looked at, unless they ask for something it cannot do.
+// does not have hold their zero value and are ignored, unless they ask for something that it does not support.
 //
 // Use Parse, Default, With and As to get one. Fields may be changed afterwards; Schedule checks them. As and With start
 // from the stored keys, not from changed fields.
@@ -51,9 +51,9 @@ type Config struct {
 	OriginalInferenceSteps int     `json:"original_inference_steps"`
 	TimestepScaling        float64 `json:"timestep_scaling"`
 
-	// The keys that were given rather than defaulted: what from_config carries to another class.
+	// The keys that were given, not defaulted: those that from_config carries to another class.
 	stored map[string]json.RawMessage
-	// What keeps the class from running and does not show in the fields; nil if nothing does.
+	// The reason, not visible in the fields, for which the class cannot run; nil if there is none.
 	unsupported error
 }
 
@@ -63,10 +63,9 @@ func Default(className string) (Config, error) {
 }
 
 // Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; other keys that the class does not have
-// are kept for As, and Unknown lists those that no class has. As in JSON at large, 1.0 is a whole number; null and 0
-// are false, as Python tests them. It is an error if the file is not an object that names a class. A class that is not
-// built in, and a value that would change the numbers and is not supported, are accepted, so that As can leave them:
-// Check and Schedule refuse them.
+// are kept for As, and Unknown lists those that no class has. 1.0 is a whole number; null and 0 are false, as in
+// Python. It is an error if the file is not an object that names a class. A class that is not built in, and an unsupported
+// value that would change the results, are accepted, so that As can replace them; Check and Schedule refuse them.
 func Parse(data []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(quoteNonFinite(data), &raw); err != nil {
@@ -97,7 +96,7 @@ func (c Config) Unknown() []string {
 // Check says why Schedule can't run the config; nil if it can.
 func (c Config) Check() error { return c.validate() }
 
-// fromStored is read for what a program asks for: what can't run is an error.
+// fromStored is read and validate.
 func fromStored(className string, stored map[string]json.RawMessage) (Config, error) {
 	cfg := read(className, stored)
 	if err := cfg.validate(); err != nil {
@@ -106,7 +105,7 @@ func fromStored(className string, stored map[string]json.RawMessage) (Config, er
 	return cfg, nil
 }
 
-// read builds the class from the given keys, its own defaults filling the rest.
+// read builds the class from the given keys, and from its own defaults for the rest.
 func read(className string, stored map[string]json.RawMessage) Config {
 	cfg := Config{Class: className, stored: stored}
 	if known, ok := classes[className]; ok {
@@ -122,7 +121,7 @@ func read(className string, stored map[string]json.RawMessage) Config {
 func (c *Config) fill(known *class) error {
 	merged := maps.Clone(known.defaults)
 	for _, key := range slices.Sorted(maps.Keys(c.stored)) {
-		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and finds it there.
+		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and reads it from there.
 		def, own := known.defaults[key]
 		if !own && key != "sigma_min" && key != "sigma_max" {
 			continue

@@ -2,13 +2,13 @@ package scheduler
 
 import "math"
 
-// solveLCM is the multistep consistency sampler: a jump to clean latents, then noise for the next level.
+// solveLCM is the multistep consistency sampler: a jump to clean latents, then noise for the next noise level.
 func solveLCM(p *plan) []Step {
 	const sigmaData = 0.5
 	b := newBasis(0)
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
-		step, _, _ := p.preservingStep(i)
+		step, _, _ := p.vpStep(i)
 		step.Clip = p.c.clip()
 		scaled := p.timesteps[i] * p.c.TimestepScaling
 		skip := sigmaData * sigmaData / (scaled*scaled + sigmaData*sigmaData)
@@ -26,12 +26,12 @@ func solveLCM(p *plan) []Step {
 	return steps
 }
 
-// solveTCD is trajectory consistency: a jump to a level below the next one, by eta, then noise up to it.
+// solveTCD is the trajectory consistency sampler: a jump to a noise level below the next one, by eta, then noise up to it.
 func solveTCD(p *plan) []Step {
 	b := newBasis(0)
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
-		step, alpha, sigma := p.preservingStep(i)
+		step, alpha, sigma := p.vpStep(i)
 		next := 0.0
 		if i+1 < len(p.timesteps) {
 			next = p.timesteps[i+1]
@@ -40,7 +40,7 @@ func solveTCD(p *plan) []Step {
 		lower := math.Floor(float64(float32(1-p.o.Eta) * float32(next)))
 		nextBar, lowerBar := p.train.alpha(int(next)), p.train.alpha(int(lower))
 		jump := combine(term{math.Sqrt(lowerBar), b.x0},
-			term{math.Sqrt(1 - lowerBar), b.preservingNoise(p.c.PredictionType, alpha, sigma)})
+			term{math.Sqrt(1 - lowerBar), b.vpEpsilon(p.c.PredictionType, alpha, sigma)})
 		if p.o.Eta > 0 && i != p.steps-1 {
 			ratio := nextBar / lowerBar
 			jump = combine(term{math.Sqrt(ratio), jump}, term{math.Sqrt(1 - ratio), b.noise})

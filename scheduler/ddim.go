@@ -2,15 +2,15 @@ package scheduler
 
 import "math"
 
-// preservingStep is what the steps of DDIM, LCM and TCD have in common: factors by timestep.
-func (p *plan) preservingStep(i int) (step Step, alpha, sigma float64) {
+// vpStep is what the steps of DDIM, LCM and TCD, which work with VP latents, have in common: factors by timestep.
+func (p *plan) vpStep(i int) (step Step, alpha, sigma float64) {
 	bar := p.train.alpha(int(p.timesteps[i]))
 	alpha, sigma = math.Sqrt(bar), math.Sqrt(1-bar)
-	a, b := preserving(p.c.PredictionType, alpha, sigma)
+	a, b := vpX0(p.c.PredictionType, alpha, sigma)
 	return Step{Timestep: p.timesteps[i], InputScale: 1, A: a, B: b, Alpha: alpha, Sigma: sigma}, alpha, sigma
 }
 
-// solveDDIM always looks num_train_timesteps/steps back for the next level, whatever the spacing.
+// solveDDIM takes the next noise level num_train_timesteps/steps below the current one, whatever the spacing.
 func solveDDIM(p *plan) []Step {
 	b := newBasis(0)
 	final := 1.0
@@ -19,7 +19,7 @@ func solveDDIM(p *plan) []Step {
 	}
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
-		step, alpha, sigma := p.preservingStep(i)
+		step, alpha, sigma := p.vpStep(i)
 		step.Clip = p.c.clip()
 		bar, next := alpha*alpha, final
 		if t := int(p.timesteps[i]) - p.c.NumTrainTimesteps/p.steps; t >= 0 {
@@ -35,7 +35,7 @@ func solveDDIM(p *plan) []Step {
 		// With eta 1 nothing is left of the direction at a zero signal-to-noise ratio; rounding must not put it below
 		// zero.
 		direction := math.Sqrt(max(1-next-deviation*deviation, 0))
-		terms = append(terms, term{direction, b.preservingNoise(p.c.PredictionType, alpha, sigma)})
+		terms = append(terms, term{direction, b.vpEpsilon(p.c.PredictionType, alpha, sigma)})
 		step.Matrix = matrix(combine(terms...))
 		steps = append(steps, step)
 	}

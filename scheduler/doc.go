@@ -1,6 +1,6 @@
-// Package scheduler turns a diffusers scheduler_config.json and a number of steps into plain data: a Schedule
-// whose every Step is a small affine map that any device can execute. It also holds the random generator whose
-// bits are torch's CPU generator's, because a seed means nothing without it.
+// Package scheduler turns a diffusers scheduler_config.json and a number of steps into data: a Schedule whose every Step
+// is a small affine map that any device can execute. It also holds torch's CPU random generator, bit for bit, because a
+// seed means nothing without it.
 //
 // One step of the sampling loop, with x the latents, m the model's output (after guidance) and h the history
 // tensors that the schedule carries between steps (zero before the first):
@@ -9,17 +9,17 @@
 //	x0 = clamp(step.A*x + step.B*m, -step.Clip, +step.Clip)      // no clamp when Clip is 0
 //	[x, h1, ..., hK] = step.Matrix * [x, x0, m, noise, h1, ..., hK]
 //
-// Noise is unit normal. Where step.Noise is set the reference draws it, even if its coefficient is zero, so the
-// caller must draw it too or later draws differ.
+// Noise is unit normal. Where step.Noise is set the reference draws it, even if its coefficient is zero; the caller
+// must draw it too, or later draws differ.
 //
 // Text to image starts from x = noise * InitNoiseSigma. Image to image starts from scale*latents + sigma*noise
-// with (scale, sigma) from AddNoise(0). The hand-over from base to refiner (DenoisingEnd, then DenoisingStart)
-// passes x as it is.
+// with (scale, sigma) from AddNoise(0). An ensemble of experts (the base with DenoisingEnd, then the refiner
+// with DenoisingStart) passes x unchanged.
 //
 // Supported: Euler, Euler ancestral, Heun, LMS, DDIM, DPM-Solver++ multistep (also SDE), UniPC, LCM and TCD, as
 // diffusers 0.42.1 computes them. Coefficients are float64; the training schedule follows torch's float32
-// arithmetic, because its rounding is visible in the sigmas. An option that would change the numbers and is not
-// supported is an error, never ignored; a key that no scheduler has is, as in diffusers, and Config.Unknown lists it.
+// arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the
+// results is an error. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
 //
 // A model's own scheduler is Parse(scheduler_config.json); another one is its As("dpmpp_2m_karras") and so on, with
 // diffusers' from_config rules for what carries over; With overrides single keys ("timestep_spacing": "trailing" for

@@ -2,10 +2,10 @@ package scheduler
 
 import "math"
 
-// preservingSigmaStep is what the steps of DPM-Solver and UniPC have in common: factors by sigma.
-func (p *plan) preservingSigmaStep(i int) Step {
-	alpha, sigma, _ := level(p.sigmas[i])
-	a, b := preserving(p.c.PredictionType, alpha, sigma)
+// vpSigmaStep is what the steps of DPM-Solver and UniPC, which work with VP latents, have in common: factors by sigma.
+func (p *plan) vpSigmaStep(i int) Step {
+	alpha, sigma, _ := alphaSigmaLambda(p.sigmas[i])
+	a, b := vpX0(p.c.PredictionType, alpha, sigma)
 	return Step{Timestep: p.timesteps[i], InputScale: 1, A: a, B: b, Alpha: alpha, Sigma: sigma}
 }
 
@@ -17,7 +17,7 @@ func solveDPM(p *plan) []Step {
 	stochastic := p.c.AlgorithmType == "sde-dpmsolver++"
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
-		step := p.preservingSigmaStep(i)
+		step := p.vpSigmaStep(i)
 		step.Noise = stochastic
 		order := p.dpmOrder(i)
 		rows := []row{p.dpmUpdate(b, i, p.dpmDifferences(b, i, order))}
@@ -27,7 +27,7 @@ func solveDPM(p *plan) []Step {
 	return steps
 }
 
-// dpmOrder is what history and the end of the schedule allow. Short schedules end in lower orders.
+// dpmOrder is the highest order that the history and the end of the schedule allow. Short schedules end in lower orders.
 func (p *plan) dpmOrder(i int) int {
 	c, total := p.c, len(p.timesteps)
 	short := c.LowerOrderFinal && total < 15
@@ -48,27 +48,27 @@ func (p *plan) dpmDifferences(b basis, i, order int) []row {
 	if order == 1 {
 		return d
 	}
-	_, _, next := level(p.sigmas[i+1])
-	_, _, now := level(p.sigmas[i])
-	_, _, before := level(p.sigmas[i-1])
+	_, _, next := alphaSigmaLambda(p.sigmas[i+1])
+	_, _, now := alphaSigmaLambda(p.sigmas[i])
+	_, _, before := alphaSigmaLambda(p.sigmas[i-1])
 	h := next - now
 	r0 := (now - before) / h
 	newest := combine(term{1 / r0, b.x0}, term{-1 / r0, b.h[0]})
 	if order == 2 {
 		return append(d, newest)
 	}
-	_, _, earlier := level(p.sigmas[i-2])
+	_, _, earlier := alphaSigmaLambda(p.sigmas[i-2])
 	r1 := (before - earlier) / h
 	older := combine(term{1 / r1, b.h[0]}, term{-1 / r1, b.h[1]})
 	change := combine(term{1, newest}, term{-1, older})
 	return append(d, combine(term{1, newest}, term{r0 / (r0 + r1), change}), combine(term{1 / (r0 + r1), change}))
 }
 
-// dpmUpdate integrates the polynomial with the differences d over the step. With a final sigma of zero h is infinite and
-// only the first order, whose formulas stay finite, is asked for.
+// dpmUpdate integrates the polynomial with the differences d over the step. With a final sigma of zero h is infinite, and
+// dpmOrder gives the first order, whose formulas stay finite.
 func (p *plan) dpmUpdate(b basis, i int, d []row) row {
-	alpha, sigma, next := level(p.sigmas[i+1])
-	_, sigmaNow, now := level(p.sigmas[i])
+	alpha, sigma, next := alphaSigmaLambda(p.sigmas[i+1])
+	_, sigmaNow, now := alphaSigmaLambda(p.sigmas[i])
 	h := next - now
 	heun := p.c.SolverType == "heun" || len(d) == 3 // the third order has one form
 	if p.c.AlgorithmType == "dpmsolver++" {

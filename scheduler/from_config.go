@@ -48,8 +48,8 @@ func Names() []string {
 	return list
 }
 
-// As changes the class as diffusers' Other.from_config(config) does: keys that the config stores go over, also those that
-// its own class does not know; keys that its class had only defaulted do not, and the new class uses its own defaults.
+// As changes the class as diffusers' Other.from_config(config) does: keys that the config stores carry over, also those that
+// its own class does not have; keys that its class had only defaulted do not, and the new class uses its own defaults.
 // So a config that stores clip_sample=false keeps DDIM from clipping, and one that lacks it does not.
 //
 // The name is one of Names. A suffix sets that sigma option and clears the other two; without one they stay as stored.
@@ -76,7 +76,7 @@ func (c Config) As(name string) (Config, error) {
 	return fromStored(n.class, keys)
 }
 
-// Substitutes lists the names, sorted, that As can take in place of the config's own class.
+// Substitutes lists the names, sorted, that As accepts for this config: diffusers' compatibles.
 func (c Config) Substitutes() []string {
 	return slices.DeleteFunc(Names(), func(name string) bool {
 		_, err := c.As(name)

@@ -11,9 +11,9 @@ func solveHeun(p *plan) []Step {
 	var dt float64
 	for i := p.first; i < p.end; i++ {
 		sigma := p.sigmas[i]
-		step := p.explodingStep(i)
+		step := p.veStep(i)
 		step.Clip = clip
-		d := b.explodingDerivative(prediction, sigma, clip)
+		d := b.veDerivative(prediction, sigma, clip)
 		if (i-p.first)%2 == 0 {
 			dt = p.sigmas[i+1] - sigma
 			step.Matrix = matrix(combine(term{1, b.x}, term{dt, d}), d, b.x)

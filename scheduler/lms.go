@@ -12,8 +12,8 @@ func solveLMS(p *plan) []Step {
 	b := newBasis(lmsOrder - 1)
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
-		step := p.explodingStep(i)
-		d := b.explodingDerivative(p.c.PredictionType, p.sigmas[i], 0)
+		step := p.veStep(i)
+		d := b.veDerivative(p.c.PredictionType, p.sigmas[i], 0)
 		derivatives := append([]row{d}, b.h...)
 		order := min(i+1, lmsOrder)
 		terms := []term{{1, b.x}}

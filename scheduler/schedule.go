@@ -7,38 +7,38 @@ import (
 	"slices"
 )
 
-// Options says which steps to make. Exactly one of Steps, Timesteps and Sigmas is given.
+// Options selects the steps. Exactly one of Steps, Timesteps and Sigmas is given.
 type Options struct {
 	Steps     int       // number of inference steps, 1 to num_train_timesteps
 	Timesteps []float64 // custom timesteps, descending; Euler, Heun, DPM-Solver, LCM, TCD
 	Sigmas    []float64 // custom sigmas, descending or equal, the final one (mostly 0) included; Euler
 
-	// Strength of image to image, in (0, 1]: the share of the steps that is run, from the end. Zero for all of them.
+	// Strength of image to image, in (0, 1]: the fraction of the steps that is run, counted from the end. Zero is all of them.
 	Strength float64
-	// DenoisingStart and DenoisingEnd cut the run at a share of the training timesteps, in (0, 1): a base model with
-	// DenoisingEnd d leaves latents that a refiner with DenoisingStart d takes up. Zero for no cut.
+	// DenoisingStart and DenoisingEnd bound the run at a fraction of the training timesteps, in (0, 1): a refiner with
+	// DenoisingStart d continues the latents of a base model with DenoisingEnd d. Zero is no bound.
 	DenoisingStart float64
 	DenoisingEnd   float64
 
-	// Eta is the share of noise that DDIM and TCD put back, 0 to 1. The others take no notice, as in the pipelines.
+	// Eta is the fraction of noise that DDIM and TCD add, 0 to 1. Other classes ignore it, as in the pipelines.
 	Eta float64
 }
 
-// Schedule is a sampling run as data. It is not changed by running it, so one Schedule serves many runs.
+// Schedule is a sampling run as data. Running it does not change it; one Schedule serves many runs.
 type Schedule struct {
 	Steps          []Step
 	History        int     // tensors carried between steps, K; all zero before the first
 	InitNoiseSigma float64 // text to image starts from noise times this
-	Order          int     // model calls that count as one step in progress reports: 2 for Heun
-	First          int     // index of Steps[0] in the uncut schedule
+	Order          int     // model evaluations that count as one step in progress reports: 2 for Heun
+	First          int     // index of Steps[0] among all steps
 
-	start [2]float64 // AddNoise(0), also where the cut leaves no step
+	start [2]float64 // AddNoise(0), also where Steps is empty
 }
 
-// Step is one call of the model and the affine map after it; see the package comment.
+// Step is one model evaluation and the affine map after it; see the package comment.
 type Step struct {
-	Timestep   float64 // as the model is given it
-	InputScale float64 // the model sees x*InputScale
+	Timestep   float64 // input of the model
+	InputScale float64 // scale_model_input: the model gets x*InputScale
 	A, B       float64 // x0 = A*x + B*m
 	Clip       float64 // bound of |x0|, 0 for none
 	// Matrix is (1+K) rows of 4+K: the new x, h1 … hK from x, x0, m, noise, h1 … hK.
@@ -49,8 +49,8 @@ type Step struct {
 	Alpha, Sigma float64
 }
 
-// AddNoise returns the factors that take clean latents to the level of Steps[i]: x = scale*x0 + sigma*noise.
-// AddNoise(0) is there even if Steps is empty.
+// AddNoise returns the factors that bring clean latents to the noise level of Steps[i]: x = scale*x0 + sigma*noise.
+// AddNoise(0) is defined even if Steps is empty.
 func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 	if i == 0 {
 		return s.start[0], s.start[1]
@@ -58,11 +58,11 @@ func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 	return s.Steps[i].Alpha, s.Steps[i].Sigma
 }
 
-// Schedule computes the steps. Solvers that look back start afresh at the first step kept, as the pipelines have it.
+// Schedule computes the steps. Multistep solvers start without history at the first step that is run, as in the pipelines.
 // Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say), diffusers'
 // text to image starts at the second and crashes at the end; here, as in its image to image, it starts at the first.
 //
-// Where no timestep lies in the share that DenoisingStart and DenoisingEnd leave, Steps is empty: diffusers' pipelines
+// Where no timestep lies between DenoisingStart and DenoisingEnd, Steps is empty: diffusers' pipelines
 // then pass their latents on. It is an error if Strength leaves no step, and if a coefficient is not finite (epsilon
 // prediction at a zero signal-to-noise ratio, UniPC's bh1 or lower_order_final=false with a final sigma of zero).
 func (c Config) Schedule(o Options) (*Schedule, error) {
@@ -84,10 +84,10 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if n := len(o.Sigmas); n > 0 {
 		p.steps = n - 1
 	}
-	if err := known.grid(p); err != nil {
+	if err := known.setTimesteps(p); err != nil {
 		return nil, err
 	}
-	if err := p.cut(known.order); err != nil {
+	if err := p.selectSteps(known.order); err != nil {
 		return nil, err
 	}
 	s := &Schedule{History: known.history(&c), InitNoiseSigma: p.initNoiseSigma(), Order: known.order, First: p.first}
@@ -121,12 +121,12 @@ func (o *Options) validate(c *Config, known *class) error {
 	if len(o.Sigmas) > 0 && !known.sigmas {
 		return fmt.Errorf("scheduler: %s takes no custom sigmas", c.Class)
 	}
-	for _, share := range []struct {
+	for _, fraction := range []struct {
 		name  string
 		value float64
 	}{{"Strength", o.Strength}, {"DenoisingStart", o.DenoisingStart}, {"DenoisingEnd", o.DenoisingEnd}, {"Eta", o.Eta}} {
-		if !(share.value >= 0 && share.value <= 1) {
-			return fmt.Errorf("scheduler: %s = %v; allowed: 0 to 1", share.name, share.value)
+		if !(fraction.value >= 0 && fraction.value <= 1) {
+			return fmt.Errorf("scheduler: %s = %v; allowed: 0 to 1", fraction.name, fraction.value)
 		}
 	}
 	if o.Strength > 0 && o.DenoisingStart > 0 {
@@ -141,8 +141,8 @@ func (o *Options) validate(c *Config, known *class) error {
 	return nil
 }
 
-// cut sets first and end as the image-to-image pipeline's get_timesteps and the pipelines' denoising_end do.
-func (p *plan) cut(order int) error {
+// selectSteps sets first and end as the image-to-image pipeline's get_timesteps and the pipelines' denoising_end do.
+func (p *plan) selectSteps(order int) error {
 	total := len(p.timesteps)
 	// With custom timesteps the pipelines count the schedule's timesteps, which for Heun are nearly two a step.
 	steps := p.steps
@@ -150,7 +150,7 @@ func (p *plan) cut(order int) error {
 		steps = total
 	}
 	train := float64(p.c.NumTrainTimesteps)
-	cutoff := func(share float64) float64 { return math.RoundToEven(train - float64(share*train)) }
+	cutoff := func(fraction float64) float64 { return math.RoundToEven(train - float64(fraction*train)) }
 	switch {
 	case p.o.DenoisingStart > 0:
 		below := 0
@@ -182,13 +182,13 @@ func (p *plan) cut(order int) error {
 	return nil
 }
 
-// solved returns the steps that the cut leaves and the noise level at which they begin.
+// solved returns the selected steps and the noise level at which they begin.
 func (p *plan) solved(solve func(*plan) []Step) (steps []Step, start [2]float64, err error) {
-	if p.first == len(p.timesteps) { // nothing begins here: the latents are at their last level
+	if p.first == len(p.timesteps) { // no step begins here: the latents are at their last noise level
 		return nil, [2]float64{1, 0}, nil
 	}
 	none := p.first == p.end
-	p.end = max(p.end, p.first+1) // the level of a step that is cut off still counts
+	p.end = max(p.end, p.first+1) // the noise level of the first step counts even if it is not run
 	steps = solve(p)
 	start = [2]float64{steps[0].Alpha, steps[0].Sigma}
 	if !none {
@@ -225,9 +225,9 @@ func (s *Step) check() error {
 	return nil
 }
 
-// Apply carries out the step in place on x and h: m is the model's output, noise unit normal (nil where Noise is not
-// set). All have the length of x; h has the schedule's History tensors. It is the plain truth that devices are compared
-// with, and serves custom loops.
+// Apply computes the step in place on x and h: m is the model's output, noise unit normal (nil where Noise is not
+// set). All have the length of x; h has the schedule's History tensors. It is the reference that devices are compared
+// with, and serves custom sampling loops.
 func (s *Step) Apply(x, m, noise []float32, h [][]float32) error {
 	if len(h) != len(s.Matrix)-1 {
 		return fmt.Errorf("scheduler: %d history tensors; the step has %d", len(h), len(s.Matrix)-1)

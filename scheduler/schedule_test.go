@@ -84,7 +84,7 @@ func (c *scheduleCase) config(bases map[string]json.RawMessage) (Config, error) 
 	return as.With(c.With)
 }
 
-// The greatest share of its tolerance that a kind of comparison used.
+// The greatest fraction of its tolerance that a kind of comparison used.
 type budget map[string]float64
 
 // near fails on a value that is not finite, whatever is wanted. scale is what the tolerance is relative to.
@@ -95,9 +95,9 @@ func (b budget) near(kind string, got, want, scale, tolerance float64) bool {
 	if got == want {
 		return true
 	}
-	share := math.Abs(got-want) / (scale * tolerance)
-	b[kind] = max(b[kind], share)
-	return share <= 1
+	fraction := math.Abs(got-want) / (scale * tolerance)
+	b[kind] = max(b[kind], fraction)
+	return fraction <= 1
 }
 
 const (
@@ -151,7 +151,7 @@ func TestSchedulesMatchDiffusers(t *testing.T) {
 	if failures > 0 {
 		t.Errorf("%d of %d cases failed", failures, len(golden.Cases))
 	}
-	t.Logf("cases %v, share of tolerance used %v", counts, used)
+	t.Logf("cases %v, fraction of tolerance used %v", counts, used)
 }
 
 func (c *scheduleCase) check(bases map[string]json.RawMessage, used budget, counts map[string]int) error {
@@ -178,7 +178,7 @@ func (c *scheduleCase) check(bases map[string]json.RawMessage, used budget, coun
 		if err := c.checkGrid(s, used); err != nil {
 			return err
 		}
-		counts["grid"]++
+		counts["timesteps"]++
 	}
 	for i, want := range c.Levels {
 		scale, sigma := s.AddNoise(i + 1)
@@ -222,7 +222,7 @@ func (c *scheduleCase) checkGrid(s *Schedule, used budget) error {
 			continue
 		}
 		sigma := c.Sigmas[s.First+i]
-		if step.InputScale == 1 { // preserving: sigma over alpha
+		if step.InputScale == 1 { // variance preserving: sigma over alpha
 			if !used.near("sigma", step.Sigma/step.Alpha, sigma, sigma, c.tolerance(sigmaTolerance)) {
 				return fmt.Errorf("sigma %d is %v, want %v", i, step.Sigma/step.Alpha, sigma)
 			}

@@ -55,10 +55,10 @@ func (t *training) lowIndex(notAbove func(float32) bool) int {
 	return min(low, len(t.logSigmas)-2)
 }
 
-// converted returns n sigmas from high down to low in the shape that the config asks for, or nil where it asks for none.
-// The config's own sigma_min and sigma_max go before low and high.
-func (c *Config) converted(low, high float64, n int) []float64 {
-	// LMS has its own Karras function, which alone does not look for the bounds.
+// convertSigmas returns n Karras, exponential or beta sigmas from high down to low, or nil where the config has none of these.
+// The config's own sigma_min and sigma_max replace low and high.
+func (c *Config) convertSigmas(low, high float64, n int) []float64 {
+	// LMS has its own Karras function, which alone ignores the bounds.
 	if !(c.Class == LMS && c.UseKarrasSigmas) {
 		if c.SigmaMin != nil {
 			low = *c.SigmaMin

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// spaced returns n timesteps, descending, as Euler, Heun, LMS and DDIM space them. linspace is left fractional.
-func (c *Config) spaced(n int) ([]float64, error) {
+// spacedTimesteps returns n timesteps, descending, as Euler, Heun, LMS and DDIM space them. linspace is left fractional.
+func (c *Config) spacedTimesteps(n int) ([]float64, error) {
 	switch c.TimestepSpacing {
 	case "leading":
 		return c.leading(c.NumTrainTimesteps/n, n, 0), nil
@@ -20,9 +20,9 @@ func (c *Config) spaced(n int) ([]float64, error) {
 	return nil, fmt.Errorf("scheduler: timestep_spacing: unknown %q", c.TimestepSpacing)
 }
 
-// spacedMultistep returns n whole timesteps, descending, as DPM-Solver and UniPC space them: leading and linspace make
+// multistepTimesteps returns n whole timesteps, descending, as DPM-Solver and UniPC space them: leading and linspace make
 // n+1 points and drop the lowest.
-func (c *Config) spacedMultistep(n int) ([]float64, error) {
+func (c *Config) multistepTimesteps(n int) ([]float64, error) {
 	switch c.TimestepSpacing {
 	case "leading":
 		ratio := c.NumTrainTimesteps / (n + 1)
@@ -51,7 +51,7 @@ func (c *Config) leading(ratio, n, skip int) []float64 {
 }
 
 // trailing is numpy's arange(total, 0, -total/n).round() - 1. For some n (61, 103, …) rounding in the length gives one
-// more point, which is timestep -1; diffusers runs it, and so do we.
+// more point, which is timestep -1; diffusers runs it, and so does goxl.
 func trailing(total, n int) []float64 {
 	step := -float64(total) / float64(n)
 	length := int(math.Ceil(-float64(total) / step))

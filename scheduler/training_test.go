@@ -25,7 +25,7 @@ func TestTimestepsOfEveryStepCount(t *testing.T) {
 		var crc uint32
 		for n := want.From; n < want.To; n++ {
 			p := &plan{c: &as, o: &Options{Steps: n}, train: train, steps: n}
-			if err := classes[as.Class].grid(p); err != nil {
+			if err := classes[as.Class].setTimesteps(p); err != nil {
 				t.Fatalf("%s %s %d: %v", want.As, want.Spacing, n, err)
 			}
 			raw := make([]byte, 0, 4*len(p.timesteps))

@@ -15,7 +15,7 @@ func solveUniPC(p *plan) []Step {
 	var steps []Step
 	order := 0 // of the step before
 	for i := p.first; i < p.end; i++ {
-		step := p.preservingSigmaStep(i)
+		step := p.vpSigmaStep(i)
 		corrected := b.x
 		if i > p.first && !slices.Contains(c.DisableCorrector, i-1) {
 			corrected = p.unipcCorrect(i, order, lastX, b.x0, before)
@@ -32,7 +32,7 @@ func solveUniPC(p *plan) []Step {
 	return steps
 }
 
-// unipcInterval is the step between two levels in the terms of the paper.
+// unipcInterval is the step between two noise levels in the terms of the paper.
 type unipcInterval struct {
 	decay, alpha float64 // factors of x and of the predictions
 	phi, bh      float64 // e^-h - 1 and B(h)
@@ -40,10 +40,10 @@ type unipcInterval struct {
 	moments      []float64 // right-hand sides for the weights
 }
 
-// interval goes from the level of index from to the next one; order-1 older levels give the ratios.
+// interval goes from the noise level of index from to the next one; order-1 older noise levels give the ratios.
 func (p *plan) interval(from, order int) unipcInterval {
-	alpha, sigma, next := level(p.sigmas[from+1])
-	_, sigmaNow, now := level(p.sigmas[from])
+	alpha, sigma, next := alphaSigmaLambda(p.sigmas[from+1])
+	_, sigmaNow, now := alphaSigmaLambda(p.sigmas[from])
 	h := next - now
 	v := unipcInterval{decay: sigma / sigmaNow, alpha: alpha, phi: math.Expm1(-h)}
 	v.bh = v.phi
@@ -51,7 +51,7 @@ func (p *plan) interval(from, order int) unipcInterval {
 		v.bh = -h
 	}
 	for k := 1; k < order; k++ {
-		_, _, older := level(p.sigmas[from-k])
+		_, _, older := alphaSigmaLambda(p.sigmas[from-k])
 		v.ratios = append(v.ratios, (older-now)/h)
 	}
 	v.ratios = append(v.ratios, 1)
@@ -64,7 +64,7 @@ func (p *plan) interval(from, order int) unipcInterval {
 	return v
 }
 
-// unipcCorrect replaces the x that was predicted for index i by one that knows the prediction x0 made there. newest first,
+// unipcCorrect replaces the x that was predicted for index i by one computed with the prediction x0 made there. newest first,
 // before holds the predictions of the steps before.
 func (p *plan) unipcCorrect(i, order int, lastX, x0 row, before []row) row {
 	v := p.interval(i-1, order)

@@ -40,7 +40,7 @@ func (p *plan) customTimesteps(whole bool) ([]float64, error) {
 }
 
 // customSigmas checks the caller's list: never ascending, the last not below zero. Equal neighbours make a step that
-// goes nowhere; final_sigmas_type sigma_min ends a list so.
+// changes nothing; final_sigmas_type sigma_min ends a list so.
 func (p *plan) customSigmas() ([]float64, error) {
 	list := append([]float64(nil), p.o.Sigmas...)
 	if len(list) < 2 {
@@ -54,9 +54,9 @@ func (p *plan) customSigmas() ([]float64, error) {
 	return list, nil
 }
 
-// gridEuler is set_timesteps of Euler, Euler ancestral and LMS. Karras, exponential and beta sigmas span the spaced
+// setTimestepsEuler is set_timesteps of Euler, Euler ancestral and LMS. Karras, exponential and beta sigmas span the spaced
 // timesteps, not the training range.
-func gridEuler(p *plan) error {
+func setTimestepsEuler(p *plan) error {
 	c := p.c
 	var err error
 	switch {
@@ -73,14 +73,14 @@ func gridEuler(p *plan) error {
 		if len(p.o.Timesteps) > 0 {
 			p.timesteps, err = p.customTimesteps(false)
 		} else {
-			p.timesteps, err = c.spaced(p.steps)
+			p.timesteps, err = c.spacedTimesteps(p.steps)
 		}
 		if err != nil {
 			return err
 		}
 		toFloat32(p.timesteps)
 		p.sigmas = p.train.sigmasAt(p.timesteps)
-		if list := c.converted(p.sigmas[len(p.sigmas)-1], p.sigmas[0], p.steps); list != nil {
+		if list := c.convertSigmas(p.sigmas[len(p.sigmas)-1], p.sigmas[0], p.steps); list != nil {
 			p.sigmas = list
 			p.timesteps = p.timestepsOf(list)
 		}
@@ -99,9 +99,9 @@ func gridEuler(p *plan) error {
 	return nil
 }
 
-// gridHeun is gridEuler with every timestep and sigma but the first twice, for the two calls of a step.
-func gridHeun(p *plan) error {
-	if err := gridEuler(p); err != nil {
+// setTimestepsHeun is setTimestepsEuler with every timestep and sigma but the first twice, for the two calls of a step.
+func setTimestepsHeun(p *plan) error {
+	if err := setTimestepsEuler(p); err != nil {
 		return err
 	}
 	timesteps, sigmas := p.timesteps[:1:1], p.sigmas[:1:1]
@@ -113,21 +113,21 @@ func gridHeun(p *plan) error {
 	return nil
 }
 
-// gridMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training range.
-func gridMultistep(p *plan) error {
+// setTimestepsMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training range.
+func setTimestepsMultistep(p *plan) error {
 	c := p.c
 	var err error
 	if len(p.o.Timesteps) > 0 {
 		p.timesteps, err = p.customTimesteps(true)
 	} else {
-		p.timesteps, err = c.spacedMultistep(p.steps)
+		p.timesteps, err = c.multistepTimesteps(p.steps)
 	}
 	if err != nil {
 		return err
 	}
 	final := p.finalSigma()
 	train := p.train.sigmas
-	if list := c.converted(float64(train[0]), float64(train[len(train)-1]), p.steps); list != nil {
+	if list := c.convertSigmas(float64(train[0]), float64(train[len(train)-1]), p.steps); list != nil {
 		p.sigmas = list
 		p.timesteps = p.timestepsOf(list)
 		// Karras timesteps are rounded (DPM-Solver: but for the cosine schedule), the others cut off.
@@ -146,14 +146,14 @@ func gridMultistep(p *plan) error {
 	return nil
 }
 
-func gridDDIM(p *plan) error {
+func setTimestepsDDIM(p *plan) error {
 	var err error
-	p.timesteps, err = p.c.spaced(p.steps)
+	p.timesteps, err = p.c.spacedTimesteps(p.steps)
 	roundEven(p.timesteps)
 	return err
 }
 
-func gridConsistency(p *plan) error {
+func setTimestepsConsistency(p *plan) error {
 	var err error
 	if len(p.o.Timesteps) > 0 {
 		p.timesteps, err = p.customTimesteps(true)

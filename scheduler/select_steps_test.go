@@ -6,19 +6,19 @@ import "testing"
 func TestCutOffRoundsHalfToEven(t *testing.T) {
 	timesteps := []float64{999, 201, 200, 1}
 	for _, c := range []struct {
-		share float64
-		after int // steps that a refiner runs
+		fraction float64
+		after    int // steps that a refiner runs
 	}{{0.7995, 1}, {0.7985, 3}} {
-		refiner, err := sdxl(t, "euler", nil).Schedule(Options{Timesteps: timesteps, DenoisingStart: c.share})
+		refiner, err := sdxl(t, "euler", nil).Schedule(Options{Timesteps: timesteps, DenoisingStart: c.fraction})
 		if err != nil {
 			t.Fatal(err)
 		}
-		base, err := sdxl(t, "euler", nil).Schedule(Options{Timesteps: timesteps, DenoisingEnd: c.share})
+		base, err := sdxl(t, "euler", nil).Schedule(Options{Timesteps: timesteps, DenoisingEnd: c.fraction})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(refiner.Steps) != c.after || len(base.Steps) != len(timesteps)-c.after {
-			t.Errorf("share %v: base %d, refiner %d steps; want %d and %d", c.share, len(base.Steps), len(refiner.Steps),
+			t.Errorf("fraction %v: base %d, refiner %d steps; want %d and %d", c.fraction, len(base.Steps), len(refiner.Steps),
 				len(timesteps)-c.after, c.after)
 		}
 	}
@@ -40,7 +40,7 @@ func TestEnsembleSplit(t *testing.T) {
 	}
 }
 
-// A share in which no timestep lies leaves no step, and no error: diffusers' pipelines then pass their latents on.
+// A fraction in which no timestep lies leaves no step, and no error: diffusers' pipelines then pass their latents on.
 func TestShareWithoutSteps(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -59,9 +59,9 @@ func TestShareWithoutSteps(t *testing.T) {
 			t.Errorf("%s %+v: %v", c.name, c.o, err)
 			continue
 		}
-		uncut := c.o
-		uncut.DenoisingStart, uncut.DenoisingEnd = 0, 0
-		whole, err := cfg.Schedule(uncut)
+		full := c.o
+		full.DenoisingStart, full.DenoisingEnd = 0, 0
+		whole, err := cfg.Schedule(full)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestShareWithoutSteps(t *testing.T) {
 	}
 }
 
-// Image to image noises its latents to the level at which its strength begins, also where denoising_end leaves no step
+// Image to image adds noise to its latents up to the level at which its strength begins, also where denoising_end leaves no step
 // from there.
 func TestLevelWithoutSteps(t *testing.T) {
 	for _, name := range []string{"euler", "ddim", "dpmpp_2m_karras"} {
