@@ -8,14 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// addedToken is a special or added token: a string that is cut out of the text before words are formed.
+// addedToken is a special or added token: a string that is split off the text before pre-tokenization.
 type addedToken struct {
 	content    string
 	id         int32
 	singleWord bool // matches only where no word character touches it
-	lstrip     bool // takes the white space before it along
-	rstrip     bool // takes the white space after it along
-	normalised bool // its normalised form is looked for in normalised text
+	lstrip     bool // matches the white space on its left too
+	rstrip     bool // matches the white space on its right too
+	normalised bool // its normalised form matches in normalised text
 	plain      bool // was given as a string, without flags
 }
 

@@ -78,7 +78,7 @@ func (e *mergeError) Error() string { return fmt.Sprintf("merge %d: %v", e.rank,
 
 func (e *mergeError) Unwrap() error { return e.err }
 
-// word is the working space for encoding one word: a doubly linked list of symbols and a heap of merges to try.
+// word is the scratch memory for encoding one word: a doubly linked list of symbols and a heap of merges to try.
 // Its zero value is ready; it may be used again for the next word.
 type word struct {
 	symbols []symbol
@@ -105,7 +105,7 @@ func (m *bpe) encode(ids []int32, text string, w *word) []int32 {
 	}
 	w.symbols[n-1].next = -1
 	for i := range n - 1 {
-		m.consider(w, i)
+		m.enqueue(w, i)
 	}
 
 	for len(w.queue) > 0 {
@@ -114,8 +114,8 @@ func (m *bpe) encode(ids []int32, text string, w *word) []int32 {
 		if left.id == gone || left.next < 0 {
 			continue
 		}
-		// An entry outlived by its pair is void unless the new pair merges to the same token: the reference compares
-		// the tokens, not the ranks.
+		// An entry whose pair has changed is skipped unless the new pair merges to the same token: the reference
+		// compares the tokens, not the ranks.
 		right := &w.symbols[left.next]
 		now, ok := m.merges[pair{left.id, right.id}]
 		if !ok || now.id != m.merged[rank] {
@@ -125,10 +125,10 @@ func (m *bpe) encode(ids []int32, text string, w *word) []int32 {
 		left.next = right.next
 		if left.next >= 0 {
 			w.symbols[left.next].prev = at
-			m.consider(w, at)
+			m.enqueue(w, at)
 		}
 		if left.prev >= 0 {
-			m.consider(w, left.prev)
+			m.enqueue(w, left.prev)
 		}
 	}
 
@@ -138,8 +138,8 @@ func (m *bpe) encode(ids []int32, text string, w *word) []int32 {
 	return ids
 }
 
-// consider queues the merge of the symbol at i with the one after it, if there is one.
-func (m *bpe) consider(w *word, i int32) {
+// enqueue queues the merge of the symbol at i with the one after it, if there is one.
+func (m *bpe) enqueue(w *word, i int32) {
 	s := w.symbols[i]
 	if found, ok := m.merges[pair{s.id, w.symbols[s.next].id}]; ok {
 		w.queue.push(found.rank, i)

@@ -29,17 +29,17 @@ const (
 // an earlier one with the same content.
 var specialNames = []specialName{bosToken, eosToken, unkToken, "sep_token", padToken, "cls_token", "mask_token"}
 
-// everyPrompt are the special tokens that may stand in any sequence, so that a model must know them.
-var everyPrompt = []specialName{bosToken, eosToken, unkToken, padToken}
+// requiredSpecial are the special tokens that any sequence may have, so that they must have embeddings.
+var requiredSpecial = []specialName{bosToken, eosToken, unkToken, padToken}
 
-// config is what the configuration files say.
+// config is the content of the configuration files.
 type config struct {
 	named     map[specialName]addedToken
 	given     map[specialName]bool // the names that count as special in added_tokens.json
 	extra     []addedToken         // additional special tokens
 	listed    []string             // of those, the ones that count as special there
 	found     []specificToken      // see readSpecific
-	handed    []specificToken
+	passed    []specificToken
 	added     []addedToken // tokens with ids of their own, by id
 	addedFile string       // for errors about added tokens
 	maxLength int
@@ -90,7 +90,7 @@ func loadConfig(fsys fs.FS, dir string, inModel []addedToken) (config, error) {
 		if err := c.readAdded(fields); err != nil {
 			return c, fmt.Errorf("%s: %w", addedFile, err)
 		}
-		// tokenizer.json has the last word on a token that both list.
+		// Of a token that both list tokenizer.json counts.
 		for _, t := range inModel {
 			c.added = slices.DeleteFunc(c.added, func(o addedToken) bool { return o.id == t.id })
 		}
@@ -131,7 +131,7 @@ func (c *config) readFields(file object) error {
 	if value, ok := fields["model_max_length"]; ok && string(value) != "null" {
 		length, err := strconv.ParseFloat(string(value), 64)
 		switch {
-		case err == nil && length >= 1e29: // the reference's way to say that none is set
+		case err == nil && length >= 1e29: // the reference's VERY_LARGE_INTEGER: none is set
 		case err != nil || length != float64(int(length)) || length < 2 || length > 1<<16:
 			return fmt.Errorf("model_max_length is %s, want an integer from 2 to %d", value, 1<<16)
 		default:
@@ -238,9 +238,9 @@ func (c *config) isSpecial(content string) bool {
 
 // ids is what assignIDs finds.
 type ids struct {
-	tokens []addedToken // each with its id, each content once
-	size   int          // the number of ids
-	fresh  int          // of those, the last ones, that no file declares
+	tokens     []addedToken // each with its id, each content once
+	size       int          // the number of ids
+	undeclared int          // of those, the last ones, that no file declares
 }
 
 // assignIDs gives every added token its id. Tokens of the vocabulary keep theirs; others follow it without a gap, in
@@ -266,17 +266,17 @@ func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (ids, error
 
 	declared := len(tokens)
 	var seen []addedToken
-	fresh := map[string]int32{}
-	place := func(t addedToken) {
+	undeclared := map[string]int32{}
+	assign := func(t addedToken) {
 		if slices.ContainsFunc(tokens[:declared], func(o addedToken) bool { return o.content == t.content }) || slices.Contains(seen, t) {
 			return
 		}
 		seen = append(seen, t)
 		id, known := vocab[t.content]
 		if !known {
-			if id, known = fresh[t.content]; !known {
-				id = int32(size + len(fresh))
-				fresh[t.content] = id
+			if id, known = undeclared[t.content]; !known {
+				id = int32(size + len(undeclared))
+				undeclared[t.content] = id
 			}
 		}
 		t.id = id
@@ -289,16 +289,16 @@ func (c *config) assignIDs(vocab map[string]int32, vocabFile string) (ids, error
 		if !ok {
 			continue
 		}
-		place(t)
-		if _, isNew := fresh[t.content]; isNew && slices.Contains(everyPrompt, name) {
+		assign(t)
+		if _, isNew := undeclared[t.content]; isNew && slices.Contains(requiredSpecial, name) {
 			return ids{}, fmt.Errorf("%s: %s %q is neither in the vocabulary nor an added token", vocabFile, name, t.content)
 		}
 	}
 	for _, t := range specific {
-		place(t.addedToken)
+		assign(t.addedToken)
 	}
 	for _, t := range c.extra {
-		place(t)
+		assign(t)
 	}
-	return ids{tokens, size + len(fresh), len(fresh)}, nil
+	return ids{tokens, size + len(undeclared), len(undeclared)}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// object is a JSON object in the order of its file, which numbers tokens that are new.
+// object is a JSON object with its keys in the order of the file, which is the order of ids of new tokens.
 type object struct {
 	keys   []string // each once, where it comes first
 	values map[string]json.RawMessage
@@ -57,7 +57,7 @@ func put(list []specificToken, name string, t addedToken) []specificToken {
 
 // readSpecific takes special tokens that a file names beside CLIP's own: any key that ends in "_token", and the entries
 // of extra_special_tokens where that is an object, as transformers 4.47 to 4.57 wrote it. inMap says that the file is
-// special_tokens_map.json. The order is the reference's: first what its constructor finds, then what it is handed.
+// special_tokens_map.json. The order is the reference's: first what its constructor finds, then what is passed to it.
 func (c *config) readSpecific(fields object, inMap bool) error {
 	for _, key := range fields.keys {
 		value := fields.values[key]
@@ -75,7 +75,7 @@ func (c *config) readSpecific(fields object, inMap bool) error {
 		if typed || inMap {
 			c.found = put(c.found, key, t)
 		} else {
-			c.handed = put(c.handed, key, t)
+			c.passed = put(c.passed, key, t)
 		}
 	}
 	extra := fields.values["extra_special_tokens"]
@@ -95,15 +95,15 @@ func (c *config) readSpecific(fields object, inMap bool) error {
 		if err != nil {
 			return fmt.Errorf("extra_special_tokens: %s: %w", name, err)
 		}
-		c.handed = put(c.handed, name, t)
+		c.passed = put(c.passed, name, t)
 	}
-	if inMap { // it takes the place of a list of tokenizer_config.json
+	if inMap { // it replaces a list of tokenizer_config.json
 		c.extra, c.listed = nil, nil
 	}
 	return nil
 }
 
-// isTyped tells whether a value is an object that the reference makes a token of wherever it stands.
+// isTyped reports whether a value is an object of __type AddedToken, of which the reference makes a token in any place.
 func isTyped(value json.RawMessage) bool {
 	var typed struct {
 		Type string `json:"__type"`
@@ -112,10 +112,10 @@ func isTyped(value json.RawMessage) bool {
 }
 
 // specific returns the model's own special tokens in the order in which the reference adds them. Those under one of
-// CLIP's names take its place.
+// CLIP's names replace it.
 func (c *config) specific() []specificToken {
 	list := slices.Clone(c.found)
-	for _, t := range c.handed {
+	for _, t := range c.passed {
 		if name := specialName(t.name); slices.Contains(specialNames, name) {
 			c.named[name] = t.addedToken
 			continue

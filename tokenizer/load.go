@@ -14,17 +14,17 @@ import (
 // maxFileSize bounds every file read: the published vocabulary.json has 1 MB.
 const maxFileSize = 64 << 20
 
-// source is what a folder's files say before it is checked as a whole.
+// source is the content of a folder's files, not yet checked against each other.
 type source struct {
 	vocab     map[string]int32
 	merges    [][2]string
-	where     func(rank int) string // names the place of a merge
+	where     func(rank int) string // the location of a merge, for errors
 	added     []addedToken          // tokenizer.json's
 	vocabFile string
 }
 
-// HasVocabulary tells whether a tokenizer folder has a vocabulary in one of the two forms that [Load] reads. Of one that
-// has none, [LoadCLIP] reads the rest.
+// HasVocabulary reports whether a tokenizer folder has a vocabulary in one of the two forms that [Load] reads. [LoadCLIP]
+// reads a folder that has none.
 func HasVocabulary(fsys fs.FS, dir string) bool {
 	for _, file := range []string{"tokenizer.json", "vocab.json"} {
 		if _, err := fs.Stat(fsys, path.Join(dir, file)); err == nil {
@@ -75,7 +75,7 @@ func load(fsys fs.FS, dir string) (*Tokenizer, error) {
 	return build(src, c)
 }
 
-// build puts a tokenizer together from the vocabulary and the configuration.
+// build makes a tokenizer of the vocabulary and the configuration.
 func build(src source, c config) (*Tokenizer, error) {
 	model, err := newBPE(src.vocab, src.merges, c.named[unkToken].content)
 	var atMerge *mergeError
@@ -90,7 +90,7 @@ func build(src source, c config) (*Tokenizer, error) {
 		return nil, err
 	}
 	added := assigned.tokens
-	t := &Tokenizer{model: model, size: assigned.size, fresh: assigned.fresh, maxLength: c.maxLength}
+	t := &Tokenizer{model: model, size: assigned.size, undeclared: assigned.undeclared, maxLength: c.maxLength}
 	if t.raw, t.normalised, t.added, err = newMatchers(added); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.addedFile, err)
 	}
@@ -152,7 +152,7 @@ func parseMerges(text string) (merges [][2]string, lines []int, err error) {
 func parseMerge(s string) ([2]string, error) {
 	left, right, ok := strings.Cut(s, " ")
 	if !ok || left == "" || right == "" || strings.Contains(right, " ") {
-		return [2]string{}, fmt.Errorf("merge %q is not two tokens with one blank between them", s)
+		return [2]string{}, fmt.Errorf("merge %q is not two tokens with one space between them", s)
 	}
 	return [2]string{left, right}, nil
 }

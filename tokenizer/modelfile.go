@@ -42,7 +42,7 @@ func (v *vocabulary) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// mergeRule is a merge as a pair of tokens or as one string with a blank between them.
+// mergeRule is a merge as a pair of tokens or as one string with a space between them.
 type mergeRule [2]string
 
 // UnmarshalJSON reads either form.
@@ -64,9 +64,9 @@ func (m *mergeRule) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// section is a part of tokenizer.json with its text, which errors quote; the zero value if it is null or not there.
+// section is a section of tokenizer.json with its text, which errors quote; the zero value if it is null or missing.
 type section struct {
-	step
+	component
 	text json.RawMessage
 }
 
@@ -76,7 +76,7 @@ func (s *section) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	s.text = bytes.Clone(data)
-	return json.Unmarshal(data, &s.step)
+	return json.Unmarshal(data, &s.component)
 }
 
 // String returns the text, cut to what an error has room for.
@@ -87,20 +87,20 @@ func (s section) String() string {
 	return fmt.Sprintf("%.300s", s.text)
 }
 
-// isRight reports whether the section is missing or says that ends are on the right.
+// isRight reports whether the section is missing or its direction is Right.
 func (s section) isRight() bool { return s.text == nil || s.Direction == "Right" }
 
-// step is a normaliser or pre-tokenizer, alone or a sequence; Direction is that of padding and truncation.
-type step struct {
-	Type          string  `json:"type"`
-	Normalizers   []step  `json:"normalizers"`
-	PreTokenizers []step  `json:"pretokenizers"`
-	Pattern       pattern `json:"pattern"`
-	Content       string  `json:"content"`
-	Behavior      string  `json:"behavior"`
-	Invert        bool    `json:"invert"`
-	PrefixSpace   bool    `json:"add_prefix_space"`
-	Direction     string  `json:"direction"`
+// component is a normaliser or pre-tokenizer, alone or a sequence; Direction is that of padding and truncation.
+type component struct {
+	Type          string      `json:"type"`
+	Normalizers   []component `json:"normalizers"`
+	PreTokenizers []component `json:"pretokenizers"`
+	Pattern       pattern     `json:"pattern"`
+	Content       string      `json:"content"`
+	Behavior      string      `json:"behavior"`
+	Invert        bool        `json:"invert"`
+	PrefixSpace   bool        `json:"add_prefix_space"`
+	Direction     string      `json:"direction"`
 }
 
 type pattern struct {
@@ -108,13 +108,13 @@ type pattern struct {
 }
 
 // The two forms of the word pattern: with the markers, as transformers 5 writes it, and without, as version 4 did. The
-// reference puts its own, the first, in the place of either.
+// reference replaces either by its own, the first.
 const (
 	wordPattern    = `'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 	markersPattern = `<\|startoftext\|>|<\|endoftext\|>|`
 )
 
-// tokenizerJSON is the part of tokenizer.json that decides about ids.
+// tokenizerJSON is the part of tokenizer.json that determines ids.
 type tokenizerJSON struct {
 	Truncation   section     `json:"truncation"`
 	Padding      section     `json:"padding"`
@@ -141,7 +141,7 @@ type addedJSON struct {
 }
 
 // parseTokenizerJSON reads tokenizer.json. What differs from CLIP's tokenizer in a way that would change ids is an
-// error: the reference would not honour it either, so one of the two would be wrong.
+// error: the reference ignores it, so either the file or the reference would be wrong.
 func parseTokenizerJSON(data []byte) (source, error) {
 	var f tokenizerJSON
 	if err := json.Unmarshal(data, &f); err != nil {
@@ -166,7 +166,7 @@ func parseTokenizerJSON(data []byte) (source, error) {
 		{!m.IgnoreMerges, "model.ignore_merges", m.IgnoreMerges, false},
 		{f.Truncation.isRight(), "truncation", f.Truncation, "direction Right"},
 		{f.Padding.isRight(), "padding", f.Padding, "direction Right"},
-		{isCLIPNormalizer(f.Normalizer), "normalizer", f.Normalizer, `the sequence NFC, Replace \s+ by a blank, Lowercase`},
+		{isCLIPNormalizer(f.Normalizer), "normalizer", f.Normalizer, `the sequence NFC, Replace \s+ by a space, Lowercase`},
 		{isCLIPPreTokenizer(f.PreTokenizer), "pre_tokenizer", f.PreTokenizer, "the sequence Split by CLIP's pattern, ByteLevel without add_prefix_space"},
 		{m.Vocab != nil, "model.vocab", "missing", "an object"},
 		{m.Merges != nil, "model.merges", "missing", "a list"},

@@ -8,23 +8,23 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// appendNormalised appends s in Unicode NFC, each run of white space as one blank, every character in lower case.
+// appendNormalised appends s in Unicode NFC, each run of white space as one space, every character in lower case.
 func appendNormalised(dst []byte, s string) []byte {
 	var composed []byte
 	if !isASCII(s) {
 		composed = appendNFC(make([]byte, 0, len(s)), s)
 		s = string(composed)
 	}
-	blank := false
+	spaced := false
 	for _, r := range s {
 		if class(r) == space {
-			if !blank {
+			if !spaced {
 				dst = append(dst, ' ')
 			}
-			blank = true
+			spaced = true
 			continue
 		}
-		blank = false
+		spaced = false
 		dst = appendLower(dst, r)
 	}
 	return dst

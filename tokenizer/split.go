@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// charClass is what the reference's regular expressions take a character for.
+// charClass is the class of a character in the reference's regular expressions.
 type charClass uint8
 
 const (
@@ -22,7 +22,7 @@ type classRange struct {
 	class  charClass
 }
 
-// asciiClasses answers for the commonest characters without a search.
+// asciiClasses holds the classes of ASCII, so that the commonest characters need no search.
 var asciiClasses = func() (classes [utf8.RuneSelf]charClass) {
 	for r := range classes {
 		classes[r] = searchClass(rune(r))
@@ -56,20 +56,20 @@ func searchClass(r rune) charClass {
 // contractions are split off the word before them, in this order of preference.
 var contractions = []string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
 
-// marker is one of the two strings that the reference's pattern keeps apart from the punctuation round them, whatever
-// the special tokens of the folder are.
+// marker is one of the two strings that the reference's pattern splits off the punctuation around them, whatever the
+// special tokens of the folder are.
 type marker struct{ text, name string }
 
 var markers = []marker{{"<|startoftext|>", "startoftext"}, {"<|endoftext|>", "endoftext"}}
 
-// splitWords calls yield with each word of normalised text, from left to right: a contraction, a run of letters, one
+// preTokenize calls yield with each word of normalised text, from left to right: a contraction, a run of letters, one
 // number, or a run of anything else that is not white space. The patterns, applied one after the other, are
 //
 //	<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
 //	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //
 // of which the second divides nothing but the two markers.
-func splitWords(s string, yield func(word string)) {
+func preTokenize(s string, yield func(word string)) {
 	for len(s) > 0 {
 		if name := leadingMarker(s); name != "" {
 			yield("<|")

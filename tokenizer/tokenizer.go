@@ -10,22 +10,22 @@ import (
 // A Tokenizer maps text to token ids and back. It is immutable and safe for concurrent use.
 type Tokenizer struct {
 	model         *bpe
-	raw           matcher          // added tokens looked for in the text as given
-	normalised    matcher          // added tokens looked for after normalisation
+	raw           matcher          // added tokens that match in the text as given
+	normalised    matcher          // added tokens that match after normalisation
 	added         map[int32]string // what an added token decodes to
 	size          int              // 1 + the largest id
-	fresh         int              // of the ids, the last ones, that no file declares
+	undeclared    int              // number of ids, the last ones, that no file declares
 	bos, eos, pad int32
 	maxLength     int
 }
 
-// An Encoding is a prompt as the text encoder takes it.
+// An Encoding is a prompt as the input ids of a text encoder.
 type Encoding struct {
 	// IDs has exactly MaxLength entries: bos, at most MaxLength-2 ids of the text, eos, then the padding id.
 	IDs []int32
-	// Truncated is the part of the text that fell off, decoded from its ids (so in lower case), "" if none did.
+	// Truncated is the part of the text that was truncated, decoded from its ids (so in lower case), "" if none was.
 	Truncated string
-	// Tokens is the number of ids of the whole text, those that fell off included, without bos, eos and padding.
+	// Tokens is the number of ids of the whole text, truncated ones included, without bos, eos and padding.
 	Tokens int
 }
 
@@ -54,11 +54,11 @@ func (t *Tokenizer) MaxLength() int { return t.maxLength }
 func (t *Tokenizer) VocabSize() int { return t.size }
 
 // Undeclared returns how many of the ids, the last ones, belong to special tokens that are neither in the vocabulary
-// nor among the added tokens. As in the reference they load; a text encoder that was not enlarged for them knows
-// nothing of them.
-func (t *Tokenizer) Undeclared() int { return t.fresh }
+// nor among the added tokens. As in the reference they load; a text encoder whose embeddings were not resized has
+// no embedding for them.
+func (t *Tokenizer) Undeclared() int { return t.undeclared }
 
-// Encode returns text as one padded sequence. Text that does not fit is cut at the end and reported in the Encoding.
+// Encode returns text as one padded sequence. Text that does not fit is truncated on the right and reported in the Encoding.
 // The only error is an [*InvalidUTF8Error].
 func (t *Tokenizer) Encode(text string) (Encoding, error) {
 	ids, err := t.Tokenize(text)
@@ -100,13 +100,13 @@ func (t *Tokenizer) Tokenize(text string) ([]int32, error) {
 				ids = append(ids, id)
 				return
 			}
-			splitWords(part, func(piece string) { ids = t.model.encode(ids, piece, &w) })
+			preTokenize(part, func(piece string) { ids = t.model.encode(ids, piece, &w) })
 		})
 	})
 	return ids, nil
 }
 
-// Decode returns the text of ids, blanks where words end, bytes that are not UTF-8 replaced by U+FFFD. Ids out of
+// Decode returns the text of ids, spaces where words end, bytes that are not UTF-8 replaced by U+FFFD. Ids out of
 // range are left out; bos, eos and padding are not.
 func (t *Tokenizer) Decode(ids []int32) string {
 	var raw []byte
