@@ -16,7 +16,7 @@ type Bounds struct {
 	names []string
 }
 
-// NewBounds reads no data. file is the name that errors give the configuration.
+// NewBounds reads no data. file names the configuration in errors.
 func NewBounds(src kernels.Source, file string) *Bounds {
 	return &Bounds{file: file, src: src, names: src.Names()}
 }
@@ -47,7 +47,7 @@ func (b *Bounds) entries(path string) int {
 	return n
 }
 
-// Has tells whether there is a tensor whose name is path or starts with it and a dot.
+// Has reports whether there is a tensor whose name is path or starts with it and a dot.
 func (b *Bounds) Has(path string) bool {
 	for _, name := range []string{path, path + "."} {
 		if i := sort.SearchStrings(b.names, name); i < len(b.names) && (b.names[i] == path || strings.HasPrefix(b.names[i], path+".")) {
@@ -70,7 +70,7 @@ func (b *Bounds) Size(key string, n int, tensor string, axis int) error {
 	return nil
 }
 
-// Refuse says that a key's value asks for what is not there.
+// Refuse returns the error that a key's value asks for something that does not exist.
 func (b *Bounds) Refuse(key string, value any, allowed string, args ...any) error {
 	return &ConfigError{File: b.file, Key: key, Value: shorten(fmt.Sprint(value)), Allowed: fmt.Sprintf(allowed, args...)}
 }

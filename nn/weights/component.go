@@ -36,7 +36,7 @@ func OpenComponent(path string) (*Component, error) {
 	return c, nil
 }
 
-// plainName tells whether a name stays in its folder on every system.
+// plainName reports whether a name stays in its folder on every system.
 func plainName(name string) bool {
 	return name != "" && !strings.ContainsAny(name, "/\\:\x00") && filepath.IsLocal(name) && name != "."
 }

@@ -14,14 +14,14 @@ import (
 // ParseConfig decodes the configuration of a component, the content of file, into dst, a pointer to a struct whose fields carry the
 // file's keys in `json` tags. Keys that the file lacks leave their fields as they are, so dst is filled with the defaults before.
 //
-// A value that can't be used is an error, because a setting that is dropped gives wrong images without a word: so are a
+// A value that can't be used is an error, because a setting that is silently dropped gives wrong images. So are a
 // key that occurs twice, a value of the wrong type, text after the object, and null for anything but pointers, slices,
 // maps, interfaces (nil) and booleans (false, as Python tests them). JSON's numbers have one type: 4.0 is a whole
 // number; and 0 and 1 are false and true. Names match exactly. Every key that cannot be used is reported, each as a
 // [*ConfigError], joined by [errors.Join].
 //
 // A key that is neither a field nor in ignore, and does not start with "_", is unknown: diffusers and transformers
-// leave such keys out and warn. They are returned, sorted, for the caller to do the same.
+// ignore such keys with a warning. They are returned, sorted, for the caller to do the same.
 func ParseConfig(data []byte, file string, dst any, ignore ...string) (unknown []string, err error) {
 	members, err := parseObject(data, file)
 	if err != nil {
@@ -55,7 +55,7 @@ func ParseConfig(data []byte, file string, dst any, ignore ...string) (unknown [
 	return unknown, errors.Join(problems...)
 }
 
-// setField decodes a value into a field; the error says what the field takes. On error the field is as it was.
+// setField decodes a value into a field; the error says what the field takes. On error the field is unchanged.
 func setField(field reflect.Value, value json.RawMessage) error {
 	t := field.Type()
 	fresh := reflect.New(t)
@@ -88,8 +88,7 @@ func setField(field reflect.Value, value json.RawMessage) error {
 	return nil
 }
 
-// wholeNumbers writes numbers without a fraction as Go's integers want them, also in lists and objects: 4.0 and 4e0
-// become 4.
+// wholeNumbers writes numbers without a fraction as integers, also in lists and objects: 4.0 and 4e0 become 4.
 func wholeNumbers(value json.RawMessage) json.RawMessage {
 	var any any
 	dec := json.NewDecoder(bytes.NewReader(value))
@@ -122,7 +121,7 @@ func whole(value any) any {
 	return value
 }
 
-// hasNull tells whether a JSON list has the element null.
+// hasNull reports whether a JSON list has the element null.
 func hasNull(list json.RawMessage) bool {
 	var elems []json.RawMessage
 	return json.Unmarshal(list, &elems) == nil && slices.ContainsFunc(elems, func(e json.RawMessage) bool { return string(e) == "null" })

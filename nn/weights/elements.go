@@ -8,15 +8,14 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// elementType is a type of numbers that the safetensors format knows.
+// elementType is a dtype of the safetensors format.
 type elementType struct {
 	name  string
 	bits  uint64        // of one element; those of F4 and F6 share bytes
 	reads kernels.DType // what a model gets, 0 if no model takes the type
 }
 
-// elementTypes are the types of the reference implementation, in its order, which decides in what order files are
-// written.
+// elementTypes are the types of the reference implementation, in its order, which is the order of tensors in a written file.
 var elementTypes = []elementType{
 	{"BOOL", 8, 0}, {"F4", 4, 0}, {"F6_E2M3", 6, 0}, {"F6_E3M2", 6, 0}, {"U8", 8, 0}, {"I8", 8, 0},
 	{"F8_E5M2", 8, 0}, {"F8_E4M3", 8, 0}, {"F8_E8M0", 8, 0}, {"F8_E4M3FNUZ", 8, 0}, {"F8_E5M2FNUZ", 8, 0},
@@ -40,7 +39,7 @@ func elementTypeNamed(name string) (elementType, bool) {
 	return elementTypes[i], true
 }
 
-// storedAs is the place in elementTypes of the type that a tensor is written as, -1 if there is none.
+// storedAs is the index in elementTypes of the type that a tensor is written as, -1 if there is none.
 func storedAs(d kernels.DType) int {
 	return slices.IndexFunc(elementTypes, func(t elementType) bool { return t.reads == d && d != 0 && t.name != float64Type })
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// ErrClosed is what a tensor of a closed source is asked for with.
+// ErrClosed is the error of reading a tensor of a closed source.
 var ErrClosed = errors.New("weights are closed")
 
-// FileError is what is wrong with a weights file, or with one tensor of it.
+// FileError is an error in a weights file, or in one tensor of it.
 type FileError struct {
 	File    string // path
 	Tensor  string // empty if the file as a whole is meant
@@ -38,7 +38,7 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// DTypeError is a tensor of an element type that no model takes. It is returned when the tensor is asked for, so that a file may
+// DTypeError is a tensor of an element type that no model takes. It is returned when the tensor is read, so that a file may
 // hold such tensors (token position ids in int64, say) as long as nothing uses them.
 type DTypeError struct {
 	File, Tensor string
@@ -74,13 +74,13 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("%s: %s is %s; allowed: %s", e.File, quote(e.Key), e.Value, e.Allowed)
 }
 
-// quote shows a name from a file: quoted, and shortened where the file holds nonsense.
+// quote shows a name from a file: quoted, and shortened if it is very long.
 func quote(s string) string { return fmt.Sprintf("%q", shorten(s)) }
 
 func shorten(s string) string {
-	const most = 200
-	if len(s) <= most {
+	const limit = 200
+	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

@@ -19,24 +19,26 @@ type File struct {
 	metadata map[string]string
 	names    []string
 	entries  map[string]*entry
-	release  func([]byte) error // nil if there is nothing to give back
+	release  func([]byte) error // nil if there are no pages to release
 	unmap    func([]byte) error
 	mapped   bool // data is the pages of the file
 
-	mu     sync.RWMutex // guards what follows; readers hold it while they slice
+	mu     sync.RWMutex // guards data and closed; readers hold it while they slice
 	data   []byte       // the whole file
 	closed bool
 }
 
 // entry is a tensor of a file.
 type entry struct {
-	dtype      kernels.DType // what Tensor gives, 0 if no model takes it
+	dtype      kernels.DType // what Tensor returns, 0 if no model takes it
 	stored     string        // the file's name of its type
 	shape      []int
 	begin, end int // in the whole file
 
-	mu   sync.Mutex
-	copy []byte // what Tensor gives instead of the file's bytes, until Release: float64 rounded, or data moved to a multiple of its element's size; mu guards it
+	mu sync.Mutex
+	// copy is what Tensor returns in place of the file's bytes, until Release: float64 rounded, or data copied to an aligned
+	// address. mu guards it.
+	copy []byte
 }
 
 // Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the content
@@ -61,7 +63,7 @@ func Open(path string) (*File, error) {
 		return nil, &FileError{File: path, What: "0 bytes are too short for a safetensors file"}
 	}
 	if int64(int(info.Size())) != info.Size() {
-		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are more than this machine's addresses reach", info.Size())}
+		return nil, &FileError{File: path, What: fmt.Sprintf("%d bytes are more than this machine can address", info.Size())}
 	}
 	data, err := mapFile(f, int(info.Size()))
 	if err != nil {
@@ -99,8 +101,8 @@ func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
 // Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is
-// rounded to float32, to nearest even, and data that the file holds at an address its element type cannot have is
-// copied, once each until Release. Errors are [*NameError], [*DTypeError] or [ErrClosed].
+// rounded to float32, to nearest even, and data that is not aligned to its element's size is copied, once each until
+// Release. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, err := f.Describe(name)
 	if err != nil {
@@ -133,12 +135,12 @@ func (e *entry) copied(data []byte) []byte {
 	return e.copy
 }
 
-// inPlace tells whether data is what Tensor gives: of the type that it gives, and at an address that the type can have.
+// inPlace reports whether Tensor can return data itself: of the type that it returns, and aligned to it.
 func (e *entry) inPlace(data []byte) bool {
 	return e.stored != float64Type && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
 }
 
-// Storage implements [kernels.Source]: a tensor that can't be used where it lies is copied when it is asked for.
+// Storage implements [kernels.Source]: a tensor that can't be used in place is copied when it is read.
 func (f *File) Storage(name string) kernels.Storage {
 	e, ok := f.entries[name]
 	f.mu.RLock()
@@ -173,8 +175,8 @@ func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err 
 	return e.stored, slices.Clone(e.shape), int64(e.end - e.begin), nil
 }
 
-// Release gives the memory of the pages read so far back to the system, and lets copies go; tensors stay valid and are
-// read again from the file.
+// Release returns the pages read so far to the system, and frees copies; tensors stay valid and are read again from the
+// file.
 func (f *File) Release() error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -29,7 +29,7 @@ func Fingerprint(h hash.Hash, src kernels.Source) error {
 		if err != nil {
 			return err
 		}
-		n := min(len(data), sample)
+		n := min(len(data), sampleBytes)
 		h.Write(data[:n]) // a hash returns no error
 		h.Write(data[len(data)-n:])
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Finite tells whether little-endian numbers of F32, F16 or BF16 are all finite.
+// Finite reports whether little-endian numbers of F32, F16 or BF16 are all finite.
 func Finite(dtype kernels.DType, data []byte) bool {
 	if dtype == kernels.F32 {
 		for ; len(data) >= 4; data = data[4:] {

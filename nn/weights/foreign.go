@@ -9,7 +9,7 @@ import (
 	"github.com/goxl/goxl/internal/standin"
 )
 
-// foreign says what a file that is no safetensors file is, judged by its start; empty where that cannot be told.
+// foreign names the format of a file that is no safetensors file, by its first bytes; "" if it does not know it.
 func foreign(data []byte) string {
 	data = data[:min(len(data), standin.Head)]
 	if what := standin.Describe(data); what != "" {
@@ -30,21 +30,21 @@ func foreign(data []byte) string {
 	return ""
 }
 
-// convert is what to do about pickles.
+// convert is the advice about pickles.
 const convert = "which could run any code when it is loaded: convert it to safetensors, as diffusers' save_pretrained does"
 
-// isPickle tells whether data starts as a pickle of the protocols 2 to 5 and not as a safetensors file whose header is
+// isPickle reports whether data starts as a pickle of the protocols 2 to 5 and not as a safetensors file whose header is
 // that long.
 func isPickle(data []byte) bool {
 	return len(data) > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 && !startsObject(data)
 }
 
-// startsObject tells whether a JSON object starts where a safetensors file has its header.
+// startsObject reports whether a JSON object starts where a safetensors file has its header.
 func startsObject(data []byte) bool {
 	return len(data) > 8 && bytes.HasPrefix(bytes.TrimLeft(data[8:], jsonSpace), []byte("{"))
 }
 
-// isText tells whether data reads as text: the length that a safetensors file starts with holds zero bytes.
+// isText reports whether data is text; a safetensors file is not, as the length at its start has zero bytes.
 func isText(data []byte) bool {
 	for utf8.FullRune(data) { // the last one may be cut
 		r, n := utf8.DecodeRune(data)

@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; the limits keep a hostile file from
-// taking memory and minutes before it is refused.
+// Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; with the limits a hostile file is refused before
+// it takes memory and time.
 const (
 	maxHeader  = 32 << 20
 	maxTensors = 100_000
@@ -27,7 +27,7 @@ const (
 
 const metadataKey = "__metadata__"
 
-// header is what a safetensors file says of itself.
+// header is the header of a safetensors file.
 type header struct {
 	metadata map[string]string
 	entries  map[string]*entry // offsets count from the file's start
@@ -66,7 +66,7 @@ func parseHeader(file []byte) (header, *FileError) {
 // jsonSpace is what JSON allows between its tokens.
 const jsonSpace = " \t\r\n"
 
-// headerScanner walks the header token by token, so that it holds no more of it than one token.
+// headerScanner parses the header token by token, and holds one token at a time.
 type headerScanner struct {
 	header
 	dec    *json.Decoder
@@ -231,8 +231,8 @@ func (s *headerScanner) info() (*entry, *FileError) {
 	return e, nil
 }
 
-// numbers reads a list of at most n natural numbers up to most.
-func (s *headerScanner) numbers(what string, n int, most uint64) ([]uint64, *FileError) {
+// numbers reads a list of at most n integers from 0 to limit.
+func (s *headerScanner) numbers(what string, n int, limit uint64) ([]uint64, *FileError) {
 	if t, err := s.token(); err != nil {
 		return nil, err
 	} else if t != json.Delim('[') {
@@ -249,9 +249,9 @@ func (s *headerScanner) numbers(what string, n int, most uint64) ([]uint64, *Fil
 			return nil, s.errorf("%s holds something that is not a number", what)
 		}
 		v, bad := strconv.ParseUint(number.String(), 10, 64)
-		if bad != nil || v > most {
+		if bad != nil || v > limit {
 			return nil, &FileError{Tensor: s.tensor, What: what + " holds " + shorten(number.String()),
-				Allowed: fmt.Sprintf("whole numbers from 0 to %d", most)}
+				Allowed: fmt.Sprintf("whole numbers from 0 to %d", limit)}
 		}
 		if len(list) == n {
 			return nil, s.errorf("%s has more than %d entries", what, n)

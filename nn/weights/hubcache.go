@@ -37,7 +37,7 @@ func snapshot(dir string) (string, error) {
 	return newest, nil
 }
 
-// isHubEntry tells a hub cache entry from a folder that only has something of that name.
+// isHubEntry reports whether dir is a hub cache entry, and not a folder that only has a part of that name.
 func isHubEntry(dir string) bool {
 	if _, err := os.Stat(filepath.Join(dir, indexFile)); err == nil || !isDir(filepath.Join(dir, "snapshots")) {
 		return false

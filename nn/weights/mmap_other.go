@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// mapping tells whether mapFile maps, rather than reads into memory.
+// mapping reports whether mapFile maps, rather than reads into memory.
 const mapping = false
 
 // mapFile reads the file, where this package has no mapping.

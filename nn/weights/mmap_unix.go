@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapping tells whether mapFile maps, rather than reads into memory.
+// mapping reports whether mapFile maps, rather than reads into memory.
 const mapping = true
 
 // mapFile maps a whole file, read only. It is shared, so that processes that use the same model hold one copy.

@@ -18,7 +18,7 @@ import (
 // Form is the way in which weights are stored.
 type Form uint8
 
-// The forms that [Recognise] tells apart.
+// The forms that [Recognise] detects.
 const (
 	UnknownForm   Form = iota
 	ModelFolder        // diffusers layout, with model_index.json
@@ -32,7 +32,7 @@ const (
 // Family is the architecture that weights belong to.
 type Family uint8
 
-// The families that [Recognise] tells apart.
+// The families that [Recognise] detects.
 const (
 	UnknownFamily Family = iota
 	SDXLBase
@@ -43,7 +43,7 @@ const (
 	ControlNet
 	SD3
 	Flux
-	UNet // components, where no more can be told
+	UNet // components of which no more is known
 	VAE
 	TAESD
 	TextEncoderL // CLIP ViT-L/14, text_encoder
@@ -90,8 +90,8 @@ func (k Kind) String() string {
 
 var hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// Recognise says what a path holds, from names, headers and small JSON files alone. What it does not know is UnknownForm and no error; an
-// error is a path that is not there, cannot be read or holds a damaged file.
+// Recognise detects what a path holds, by names, headers and small JSON files alone. What it does not know is UnknownForm and no
+// error; an error is a path that does not exist, cannot be read or holds a damaged file.
 func Recognise(path string) (Kind, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -177,7 +177,8 @@ func recogniseFolder(dir string) (Kind, error) {
 	return Kind{Detail: "a folder without " + indexFile}, nil
 }
 
-// recogniseIndex goes by the pipeline's class, and where classes are shared by the parts: a refiner lacks the first text encoder.
+// recogniseIndex detects the family by the pipeline's class, and by the components where families share a class: a refiner lacks
+// the first text encoder.
 func recogniseIndex(dir string) (Kind, error) {
 	file := filepath.Join(dir, indexFile)
 	data, err := readSmall(file)
@@ -199,7 +200,7 @@ func recogniseIndex(dir string) (Kind, error) {
 			InChannels int `json:"in_channels"`
 		}
 		if data, err := readSmall(filepath.Join(dir, "unet", "config.json")); err == nil {
-			_ = json.Unmarshal(data, &unet) // a damaged config is reported by the one who loads it
+			_ = json.Unmarshal(data, &unet) // loading reports a damaged config
 		}
 		switch {
 		case index.Components["text_encoder"] == Class{}:
@@ -219,7 +220,7 @@ func recogniseIndex(dir string) (Kind, error) {
 	return k, nil
 }
 
-// recogniseConfig goes by the class in a component's config.json.
+// recogniseConfig detects the family by the class in a component's config.json.
 func recogniseConfig(file string) (Kind, error) {
 	data, err := readSmall(file)
 	if err != nil {

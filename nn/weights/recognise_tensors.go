@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// recogniseTensors tells what a safetensors file holds from the names and shapes of its tensors.
+// recogniseTensors detects what a safetensors file holds by the names and shapes of its tensors.
 func recogniseTensors(f *File) Kind {
 	if k, ok := recogniseLoRA(f.names); ok {
 		return k
@@ -65,7 +65,7 @@ func recogniseTensors(f *File) Kind {
 	return Kind{Detail: "a safetensors file whose first tensor is " + quote(f.names[0])}
 }
 
-// recogniseLoRA tells the adapter formats apart.
+// recogniseLoRA detects the format of an adapter.
 func recogniseLoRA(names []string) (Kind, bool) {
 	kohya := len(names) > 0
 	for _, name := range names {

@@ -13,10 +13,9 @@ import (
 	"strings"
 )
 
-// openShards opens the shards that an index names. What counts is what they hold, as in the reference: a tensor that
-// the index leaves out or places in another shard is there, one that no shard has is not, and of one that several
-// shards have the last shard's is taken. Shards of the same set that the index does not name give the tensors that are
-// in no other.
+// openShards opens the shards that an index names. As in the reference their content counts: a tensor that the index omits
+// or places in another shard exists, one that no shard has does not, and of one that several shards have the last shard's is
+// used. Shards of the same set that the index does not name supply the tensors that no other shard has.
 func openShards(index string) (_ *Component, err error) {
 	weightMap, err := readIndex(index)
 	if err != nil {
@@ -57,7 +56,7 @@ func openShards(index string) (_ *Component, err error) {
 var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.safetensors)$`)
 
 // addSiblings opens the shards of the same set that an index does not name, for the tensors that no other shard has.
-// One that cannot be read is passed over: binding says what it would have held.
+// One that cannot be read is skipped: binding reports the tensors that are missing.
 func (c *Component) addSiblings(index string, named []string) {
 	entries, err := os.ReadDir(filepath.Dir(index))
 	if err != nil {
@@ -91,8 +90,8 @@ func (c *Component) addSiblings(index string, named []string) {
 	}
 }
 
-// hasShards tells whether a shard of an index is there. An index that cannot be read counts as if: who opens it says
-// what is wrong.
+// hasShards reports whether a shard of an index is there. The result is true for an index that cannot be read: opening it
+// reports the error.
 func hasShards(index string) bool {
 	weightMap, err := readIndex(index)
 	if err != nil {

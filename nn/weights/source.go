@@ -11,13 +11,13 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Map is tensors in memory.
+// Map is a source of tensors in memory.
 type Map struct {
 	tensors map[string]Tensor
 	names   []string
 }
 
-// FromMap returns a source of tensors in memory, by name; their own Name is not looked at. Data must be as long as shape and type
+// FromMap returns a source of tensors in memory, by name; their own Name is ignored. Data must be as long as shape and type
 // say, which Tensor checks.
 func FromMap(tensors map[string]Tensor) *Map {
 	return &Map{tensors: maps.Clone(tensors), names: slices.Sorted(maps.Keys(tensors))}
@@ -127,10 +127,10 @@ func (r *renamed) name(name string) (string, error) {
 
 func (r *renamed) Release() error { return r.src.Release() }
 
-// sample is how much of a tensor's head and tail Equal compares.
-const sample = 4 << 10
+// sampleBytes is how much of a tensor's head and tail Equal compares.
+const sampleBytes = 4 << 10
 
-// Equal tells whether two sources hold the same weights: the same names, types and shapes, and the same bytes in the first and the last
+// Equal reports whether two sources hold the same weights: the same names, types and shapes, and the same bytes in the first and the last
 // 4 KB of every tensor, so that of mapped files little is read. Two tensors of one element type that no model takes count as equal.
 func Equal(a, b kernels.Source) (bool, error) {
 	names := a.Names()
@@ -161,7 +161,7 @@ func Equal(a, b kernels.Source) (bool, error) {
 		if dtypeA != dtypeB || !slices.Equal(shapeA, shapeB) || len(dataA) != len(dataB) {
 			return false, nil
 		}
-		n := min(len(dataA), sample)
+		n := min(len(dataA), sampleBytes)
 		if !bytes.Equal(dataA[:n], dataB[:n]) || !bytes.Equal(dataA[len(dataA)-n:], dataB[len(dataB)-n:]) {
 			return false, nil
 		}

@@ -14,8 +14,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// SyntheticSource is weights that are a pure function of name and index, the same here and in tools/reference/synth.py, so that
-// models of any size can be compared and timed where no checkpoint is. Value number i of the tensor named component + "/" + key is made from
+// SyntheticSource is random (deterministic) weights: a pure function of name and index, the same here and in
+// tools/reference/synth.py, so that models of any size can be compared and timed without a checkpoint. Value i of the tensor
+// named component + "/" + key is computed from
 //
 //	h = splitmix64(fnv1a64(name) + i·0x9E3779B97F4A7C15),  u = (h >> 40)·2^-23 − 1, in [−1, 1)
 //
@@ -31,22 +32,22 @@ type SyntheticSource struct {
 	names     []string
 
 	mu   sync.Mutex
-	made map[string]*making
+	made map[string]*lazyTensor
 }
 
-// making is a tensor that is computed once.
-type making struct {
+// lazyTensor is a tensor that is computed once.
+type lazyTensor struct {
 	once sync.Once
 	data []byte
 }
 
 // Synthetic returns synthetic weights of a component ("unet", "vae", "text_encoder", "text_encoder_2") with the given keys and
-// shapes. Keys of the text encoders that lack the prefix text_model. get the values of those that have it. A tensor is computed by
-// all processors when it is first asked for, and kept until Release. An element type other than F32, F16 and BF16, and a
+// shapes. Keys of the text encoders that lack the prefix text_model. get the values of those that have it. A tensor is computed on
+// all cores when it is first read, and kept until Release. An element type other than F32, F16 and BF16, and a
 // negative dimension, are errors of Tensor.
 func Synthetic(component string, shapes map[string][]int, dtype kernels.DType) *SyntheticSource {
 	return &SyntheticSource{component: component, dtype: dtype, shapes: maps.Clone(shapes),
-		names: slices.Sorted(maps.Keys(shapes)), made: map[string]*making{}}
+		names: slices.Sorted(maps.Keys(shapes)), made: map[string]*lazyTensor{}}
 }
 
 // Names lists every tensor, sorted.
@@ -61,7 +62,7 @@ func (s *SyntheticSource) Tensor(name string) (kernels.DType, []int, []byte, err
 	s.mu.Lock()
 	m := s.made[name]
 	if m == nil {
-		m = &making{}
+		m = &lazyTensor{}
 		s.made[name] = m
 	}
 	s.mu.Unlock()
@@ -91,7 +92,7 @@ func (s *SyntheticSource) describe(name string) ([]int, int64, error) {
 // Storage implements [kernels.Source].
 func (s *SyntheticSource) Storage(string) kernels.Storage { return kernels.Made }
 
-// Release forgets the tensors computed so far; data that was handed out stays valid.
+// Release drops the tensors computed so far; data that Tensor returned stays valid.
 func (s *SyntheticSource) Release() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +116,7 @@ func (s *SyntheticSource) tensors() ([]Tensor, error) {
 	return list, nil
 }
 
-// make computes a tensor of n bytes on all processors.
+// make computes a tensor of n bytes on all cores.
 func (s *SyntheticSource) make(key string, shape []int, n int64) []byte {
 	if strings.HasPrefix(path.Base(s.component), "text_encoder") && !strings.HasPrefix(key, "text_model.") && !strings.HasPrefix(key, "text_projection.") {
 		key = "text_model." + key
@@ -134,7 +135,7 @@ func (s *SyntheticSource) make(key string, shape []int, n int64) []byte {
 	per := (len(data)/elem + workers - 1) / workers
 	for first := 0; first < len(data)/elem; first += per {
 		part := data[first*elem : min(len(data), (first+per)*elem)]
-		wg.Go(func() { fill(part, s.dtype, seed+uint64(first)*golden, offset, scale) })
+		wg.Go(func() { fill(part, s.dtype, seed+uint64(first)*splitmixGamma, offset, scale) })
 	}
 	wg.Wait()
 	return data
@@ -167,7 +168,7 @@ func distribution(key string, shape []int) (offset, scale float64) {
 	return 0, scale
 }
 
-// endsBranch tells whether a module is the last layer of a residual branch.
+// endsBranch reports whether a module is the last layer of a residual branch.
 func endsBranch(module string) bool {
 	for _, last := range []string{"to_out.0", "ff.net.2", "conv2", "proj_out", "out_proj", "fc2"} {
 		if strings.HasSuffix(module, "."+last) {
@@ -177,40 +178,40 @@ func endsBranch(module string) bool {
 	return false
 }
 
-const golden = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio
+const splitmixGamma = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio
 
 // value is offset + scale·u with u from splitmix64(x).
 func value(x uint64, offset, scale float64) float32 {
-	x += golden
+	x += splitmixGamma
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
 	x = (x ^ x>>27) * 0x94D049BB133111EB
 	u := float64(int64((x^x>>31)>>40))*0x1p-23 - 1
 	return float32(offset + float64(scale*u)) // the conversion forbids a fused multiply-add, which rounds otherwise
 }
 
-// fill writes the values of the indices from x = seed + index·golden on.
+// fill writes the values of the indices from x = seed + index·splitmixGamma on.
 func fill(data []byte, dtype kernels.DType, x uint64, offset, scale float64) {
 	switch dtype {
 	case kernels.F32:
 		for ; len(data) >= 4; data = data[4:] {
 			binary.LittleEndian.PutUint32(data, math.Float32bits(value(x, offset, scale)))
-			x += golden
+			x += splitmixGamma
 		}
 	case kernels.F16:
 		for ; len(data) >= 2; data = data[2:] {
 			f := value(x, offset, scale)
 			b := math.Float32bits(f)
 			h := uint16(b>>16&0x8000) | uint16((b&0x7fffffff+0xfff+b>>13&1-0x38000000)>>13)
-			if b&0x7fffffff < 0x38800000 { // below 2^-14: not for the short way above, which serves all that is below 65520
+			if b&0x7fffffff < 0x38800000 { // below 2^-14, where the fast path above is wrong; it is right up to 65520
 				h = kernels.ToF16(f)
 			}
 			binary.LittleEndian.PutUint16(data, h)
-			x += golden
+			x += splitmixGamma
 		}
 	case kernels.BF16:
 		for ; len(data) >= 2; data = data[2:] {
 			binary.LittleEndian.PutUint16(data, kernels.ToBF16(value(x, offset, scale)))
-			x += golden
+			x += splitmixGamma
 		}
 	}
 }

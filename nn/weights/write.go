@@ -17,7 +17,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Tensor describes a tensor whose data is made when it is needed.
+// Tensor describes a tensor whose data is computed when it is needed.
 type Tensor struct {
 	Name  string
 	DType kernels.DType // F32, F16 or BF16
@@ -25,12 +25,13 @@ type Tensor struct {
 	Data  func() ([]byte, error) // little-endian, dense
 }
 
-// NewTensor returns a tensor whose data is there already.
+// NewTensor returns a tensor with the given data.
 func NewTensor(name string, dtype kernels.DType, shape []int, data []byte) Tensor {
 	return Tensor{Name: name, DType: dtype, Shape: shape, Data: func() ([]byte, error) { return data, nil }}
 }
 
-// Tensors describes every tensor of a source, for [Write]. Of synthetic weights, each is computed when it is written and not kept.
+// Tensors describes every tensor of a source, for [Write]. Synthetic weights are computed when they are written, and not
+// kept.
 func Tensors(src kernels.Source) ([]Tensor, error) {
 	if s, ok := src.(*SyntheticSource); ok {
 		return s.tensors()
@@ -67,7 +68,7 @@ func (t Tensor) bytes() (int64, error) {
 	return n, nil
 }
 
-// read makes the data and checks its length.
+// read computes the data and checks its length.
 func (t Tensor) read() ([]byte, error) {
 	want, err := t.bytes()
 	if err != nil {
@@ -84,8 +85,8 @@ func (t Tensor) read() ([]byte, error) {
 }
 
 // Encode writes a safetensors file to w, tensors in the order of the reference implementation, by element type, the
-// widest first, then by name, so that the bytes are the same. Data is made one tensor at a time. What can't be stored
-// is an error before anything is written.
+// widest first, then by name, so that the bytes are the same. Data is computed one tensor at a time. A tensor that
+// can't be stored is an error before anything is written.
 func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int {
@@ -106,8 +107,7 @@ func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	return nil
 }
 
-// Write writes what [Encode] does to a file. It appears under its name when it is complete and on disk; an existing one
-// is replaced.
+// Write is [Encode] to a file, which appears under its name when it is complete and on disk, and replaces an existing one.
 func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
