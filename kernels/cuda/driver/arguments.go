@@ -71,7 +71,7 @@ func plain(t reflect.Type) error {
 	return fmt.Errorf("type is %v, want numbers of a stated width, driver.Ptr, driver.TensorMap, or arrays and structs of these", t)
 }
 
-// check compares the arguments with what the kernel was compiled for, if the driver can tell (CUDA 12.4): a launch with too few
+// check compares the arguments with what the kernel was compiled for, if the driver reports it (CUDA 12.4): a launch with too few
 // of them would read beyond the array.
 func (a *arguments) check(f *Function) error {
 	d := f.context.driver

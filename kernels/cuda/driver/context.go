@@ -10,8 +10,8 @@ import (
 // Schedule is how a host thread waits for the device.
 type Schedule uint32
 
-// The schedules of cuda.h. Auto spins when there are fewer contexts than processors. Block costs some 20 µs a wait and no
-// processor time.
+// The schedules of cuda.h. Auto spins when there are fewer contexts than CPU cores. Block costs some 20 µs a wait and no
+// CPU time.
 const (
 	Auto  Schedule = 0
 	Spin  Schedule = 1

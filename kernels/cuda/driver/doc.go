@@ -8,7 +8,7 @@
 //
 // # ABI
 //
-// Functions are asked for under names whose signature never changes (cuCtxCreate_v2, cuMemAlloc_v2, cuGraphInstantiate_v2), not
+// Functions are looked up under names whose signature never changes (cuCtxCreate_v2, cuMemAlloc_v2, cuGraphInstantiate_v2), not
 // under those that the headers' macros choose, so one table serves every driver from CUDA 11.0 ([MinVersion], R450) on. Newer
 // functions are a second, optional list; what needs one says so in its error.
 //
@@ -16,7 +16,7 @@
 //
 // CUDA's current context belongs to an operating system thread, and a goroutine may change threads between any two calls. Every
 // call of a context therefore locks its goroutine to the thread, makes the context current, calls, and unlocks. That costs one
-// extra driver call (about 0.1 µs against some 4 µs for a launch, and less than a hand-over to a dedicated thread, which was
+// extra driver call (about 0.1 µs against some 4 µs for a launch, and less than a switch to a dedicated thread, which was
 // measured at 4 µs), leaves no state behind that another goroutine could meet, and lets any goroutine use any object. A
 // context's methods and those of what it made are safe for concurrent use unless they say otherwise; closing an object while
 // another goroutine uses it is an error of the caller, except that [Context.Close] waits for calls in flight.

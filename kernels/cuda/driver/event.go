@@ -31,7 +31,7 @@ func (c *Context) NewEvent(timing bool) (*Event, error) {
 	return e, nil
 }
 
-// Close gives the event back. Not for concurrent use; closing twice is harmless.
+// Close destroys the event. Not for concurrent use; closing twice is harmless.
 func (e *Event) Close() error {
 	h := e.handle
 	e.handle = 0

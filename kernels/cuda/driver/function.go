@@ -31,7 +31,7 @@ type FunctionInfo struct {
 	Local            int // per thread; more than 0 may mean spilled registers
 }
 
-// Info asks the driver about the kernel.
+// Info reads the attributes of the kernel.
 func (f *Function) Info() (FunctionInfo, error) {
 	var i FunctionInfo
 	for _, a := range []struct {
@@ -66,8 +66,8 @@ func (f *Function) SetMaxDynamicShared(n int) error {
 	return nil
 }
 
-// PreferShared asks for as much of the memory that a multiprocessor has for both to be shared memory rather than cache as there is. Kernels that differ in it
-// do not run on one multiprocessor at the same time.
+// PreferShared sets the preferred shared memory carveout to its maximum: of the memory that shared memory and L1 cache divide, as
+// much as possible is shared memory. Kernels of different carveouts do not run on one multiprocessor at the same time.
 func (f *Function) PreferShared() error {
 	if err := f.context.call(cuFuncSetAttribute, f.handle, functionCarveout, 100); err != nil {
 		return fmt.Errorf("kernel %s: preferring shared memory: %w", f.name, err)

@@ -17,9 +17,9 @@ type Graph struct {
 // captureThreadLocal forbids this thread, and no other, what cannot be captured (allocating, synchronising) while it captures.
 const captureThreadLocal = 1
 
-// Capture records what record gives to the stream, and to streams that wait for its events and are waited for in the end, as a
-// graph; nothing runs. The goroutine keeps its thread meanwhile, so record must not hand the work to another goroutine.
-// An error of record, or of the capture that it spoilt, leaves the stream usable.
+// Capture records the work that record queues on the stream, and on streams that fork from it and join it by events, as a graph;
+// nothing runs. The goroutine stays on its thread meanwhile, so record must not queue work from another goroutine. After an error
+// of record, or of the capture that it invalidated, the stream is usable.
 func (s *Stream) Capture(record func() error) (graph *Graph, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -43,7 +43,7 @@ func (s *Stream) Capture(record func() error) (graph *Graph, err error) {
 	return nil, err
 }
 
-// Close gives the recording back; what was instantiated from it stays. Not for concurrent use; closing twice is harmless.
+// Close destroys the graph; what was instantiated from it stays. Not for concurrent use; closing twice is harmless.
 func (g *Graph) Close() error {
 	h := g.handle
 	g.handle = 0
@@ -56,7 +56,7 @@ type GraphExec struct {
 	handle  uintptr
 }
 
-// instantiation is what cuGraphInstantiate_v2 is given, in one object so that one pointer keeps all of it alive.
+// instantiation holds the outputs of cuGraphInstantiate_v2 in one object, so that one pointer keeps all of them alive.
 type instantiation struct {
 	node uintptr
 	log  [4 << 10]byte
@@ -85,7 +85,7 @@ func (x *GraphExec) Launch(s *Stream) error {
 	return nil
 }
 
-// Close gives the instance back. Not for concurrent use; closing twice is harmless.
+// Close destroys the instance. Not for concurrent use; closing twice is harmless.
 func (x *GraphExec) Close() error {
 	h := x.handle
 	x.handle = 0

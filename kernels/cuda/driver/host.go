@@ -39,7 +39,7 @@ func (c *Context) AllocHost(n int64, writeCombined bool) (*HostMemory, error) {
 // it is read or changed.
 func (h *HostMemory) Bytes() []byte { return h.bytes }
 
-// Close gives the memory back. Not for concurrent use; closing twice is harmless.
+// Close frees the memory. Not for concurrent use; closing twice is harmless.
 func (h *HostMemory) Close() error {
 	if h.bytes == nil {
 		return nil

@@ -5,22 +5,24 @@ import (
 	"unsafe"
 )
 
-// Im2col describes images of two-byte elements, [images][height][width][channels], and the pixels that one copy moves: from a first one on, row by row and
-// image by image, Channels of each. The first pixel's place is given with the copy, and an offset that is added to the places of all, as a tap of a
-// convolution is. What lies outside of an image is read as zero.
+// Im2col describes images of two-byte elements, NHWC, and the pixels that one TMA load in im2col mode moves: Pixels of them from
+// a first one on, row by row and image by image, Channels of each. The load takes the coordinates of the first pixel, and an
+// offset that is added to the coordinates of every pixel: a filter tap of a convolution. Pixels outside of an image are read as
+// zero.
 type Im2col struct {
 	Type    ElementType
 	Address Ptr      // multiple of 16
 	Size    [4]int64 // channels, width, height, images
 	Stride  [3]int64 // bytes from pixel to pixel, row to row, image to image; multiples of 16
-	// Low and High bound the places in x and y, before the offset is added: from Low to the image's last pixel plus High, −128 to 127.
+	// Low and High (pixelBoxLowerCorner and pixelBoxUpperCorner) bound the coordinates x and y before the offset is added: from
+	// Low to the image's last pixel plus High, −128 to 127.
 	Low, High [2]int32
-	Step      uint32 // from place to place both ways, 1 to 8
-	Channels  uint32 // of a copy, 64 at most
-	Pixels    uint32 // of a copy, 1 to 256
+	Step      uint32 // elementStrides in x and y, the stride of the convolution, 1 to 8
+	Channels  uint32 // channelsPerPixel, 64 at most
+	Pixels    uint32 // pixelsPerColumn, 1 to 256
 }
 
-// EncodeIm2col makes a tensor map whose boxes are swizzled by 128 bytes. It needs CUDA 12.0; the kernel that uses it, capability 9.0.
+// EncodeIm2col makes a tensor map with a swizzle of 128 bytes. It needs CUDA 12.0; the kernel that uses it, capability 9.0.
 func (c *Context) EncodeIm2col(t Im2col) (TensorMap, error) {
 	if err := c.driver.need(cuTensorMapEncodeIm2col); err != nil {
 		return TensorMap{}, err
@@ -61,9 +63,9 @@ func (t *Im2col) check() error {
 	case t.Step < 1 || t.Step > 8:
 		return fmt.Errorf("step is %d, want 1 to 8", t.Step)
 	case t.Channels < 8 || t.Channels > 64 || t.Channels%8 != 0:
-		return fmt.Errorf("a copy has %d channels, want a multiple of 8 up to 64", t.Channels)
+		return fmt.Errorf("channels are %d, want a multiple of 8 up to 64", t.Channels)
 	case t.Pixels < 1 || t.Pixels > 256:
-		return fmt.Errorf("a copy has %d pixels, want 1 to 256", t.Pixels)
+		return fmt.Errorf("pixels are %d, want 1 to 256", t.Pixels)
 	}
 	for i, n := range t.Size {
 		if n < 1 || n > 1<<32 {

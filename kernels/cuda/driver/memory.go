@@ -43,7 +43,7 @@ func (c *Context) outOfMemory(err error, s symbol, need int64) error {
 	return &OutOfMemoryError{Call: s.String(), Need: need, Free: free, Total: total}
 }
 
-// Free gives back what Alloc returned; it waits for the device. Freeing 0 is harmless.
+// Free frees what Alloc returned; it waits for the device. Freeing 0 is harmless.
 func (c *Context) Free(p Ptr) error { return c.release(cuMemFree, uintptr(p)) }
 
 func checkCount(n int64) error {

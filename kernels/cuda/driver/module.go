@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// Module is a loaded image.
+// Module is a loaded PTX module, cubin or fat binary.
 type Module struct {
 	context *Context
 	handle  uintptr
@@ -19,7 +19,7 @@ const (
 	jitErrorLogSize = 6
 )
 
-// jit is what cuModuleLoadDataEx is given, in one object so that one pointer keeps all of it alive.
+// jit holds the options of cuModuleLoadDataEx in one object, so that one pointer keeps all of them alive.
 type jit struct {
 	options [2]uint32
 	values  [2]uintptr

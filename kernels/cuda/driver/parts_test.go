@@ -93,7 +93,7 @@ func uses() map[string]func(*parts) error {
 		"cuGraphDestroy":             func(p *parts) error { return p.graph.Close() },
 		"cuGraphExecDestroy":         func(p *parts) error { return p.exec.Close() },
 		"cuTensorMapEncodeTiled":     func(p *parts) error { return second(p.context.EncodeTiled(tiled(p.memory))) },
-		"cuTensorMapEncodeIm2col":    func(p *parts) error { return second(p.context.EncodeIm2col(images(p.memory))) },
+		"cuTensorMapEncodeIm2col":    func(p *parts) error { return second(p.context.EncodeIm2col(convolved(p.memory))) },
 	}
 }
 
@@ -108,8 +108,8 @@ func paramInfo(p *parts) error {
 	return err
 }
 
-// images is two images of 3×5 pixels and 64 channels, as a convolution of 3×3 reads them.
-func images(p driver.Ptr) driver.Im2col {
+// convolved is two images of 3×5 pixels and 64 channels, as a convolution of 3×3 reads them.
+func convolved(p driver.Ptr) driver.Im2col {
 	return driver.Im2col{Type: driver.Float16, Address: p, Size: [4]int64{64, 5, 3, 2}, Stride: [3]int64{128, 640, 1920},
 		Low: [2]int32{-1, -1}, High: [2]int32{-1, -1}, Step: 1, Channels: 64, Pixels: 128}
 }

@@ -5,7 +5,7 @@ import "strconv"
 // Result is a CUresult, the code that every function of the driver returns.
 type Result uint32
 
-// The results that this package, its tests or its users tell apart.
+// The results that this package, its tests or its users distinguish.
 const (
 	Success              Result = 0
 	InvalidValue         Result = 1
@@ -64,7 +64,7 @@ func (r Result) lost() bool {
 		InvalidPC, LaunchFailed, TensorMemoryLeak, // a kernel's fault
 		ECCUncorrectable, NVLinkUncorrectable, Contained, DeviceUnavailable, ExternalDevice, // the hardware's
 		Deinitialized, ContextIsDestroyed, MPSRPCFailure, MPSClientTerminated, // taken away
-		Unknown: // what a card that fell off the bus gives
+		Unknown: // the result of a card that fell off the bus
 		return true
 	}
 	return false

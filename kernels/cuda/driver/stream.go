@@ -2,8 +2,8 @@ package driver
 
 import "unsafe"
 
-// Stream is a queue of work: in order within itself, with no order towards other streams but by events. Work given to it runs
-// after the call has returned; faults come out of later calls.
+// Stream is a queue of work, which runs in order; work of different streams is ordered by events alone. Work runs after the call
+// that queues it has returned; later calls report its faults.
 type Stream struct {
 	context *Context
 	handle  uintptr
@@ -35,7 +35,7 @@ func (s *Stream) Wait(e *Event) error {
 	return s.context.call(cuStreamWaitEvent, s.handle, e.handle, 0)
 }
 
-// Record puts e behind the work that the stream has now.
+// Record records e after the work that the stream has now.
 func (s *Stream) Record(e *Event) error { return s.context.call(cuEventRecord, e.handle, s.handle) }
 
 // CopyToDevice copies n bytes at offset of host memory to the device.

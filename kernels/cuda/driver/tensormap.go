@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// TensorMap describes a tensor in device memory to the copy engine of compute capability 9.0 (TMA). It is passed to a kernel by
-// value, as a __grid_constant__ parameter.
+// TensorMap is a CUtensorMap: it describes a tensor in device memory to TMA, the tensor memory accelerator of compute capability
+// 9.0. It is passed to a kernel by value, as a __grid_constant__ parameter.
 type TensorMap [16]uint64
 
 // ElementType is CUtensorMapDataType.
@@ -47,22 +47,22 @@ const (
 	Promotion256  Promotion = 3
 )
 
-// Tiled describes a tensor and the box that one copy moves. Dimensions go from the innermost outwards, 1 to 5 of them. What lies
-// outside the tensor is read as zero and not written.
+// Tiled describes a tensor and the box that one TMA load or store moves. It has 1 to 5 dimensions, the innermost first. Elements
+// outside the tensor are read as zero and not written.
 type Tiled struct {
 	Type      ElementType
 	Address   Ptr      // multiple of 16
 	Size      []int64  // elements, 1 to 2^32
 	Stride    []int64  // bytes from one to the next along dimensions 1, 2, …: len(Size)−1 numbers, multiples of 16 below 2^40
 	Box       []uint32 // elements, 1 to 256; the innermost in bytes is a multiple of 16
-	Step      []uint32 // take every Step-th element, 1 to 8; nil is 1 throughout
+	Step      []uint32 // elementStrides: every Step-th element is taken, 1 to 8; nil is 1 throughout
 	Swizzle   Swizzle
 	Promotion Promotion
 }
 
-// encoding is what cuTensorMapEncodeTiled is given, in one object so that one pointer keeps all of it alive.
+// encoding holds the arguments of cuTensorMapEncodeTiled in one object, so that one pointer keeps all of them alive.
 type encoding struct {
-	space  [2]TensorMap // room for one at a multiple of 128, which the call demands
+	space  [2]TensorMap // room for one at a multiple of 128, which the call requires
 	size   [5]uint64
 	stride [5]uint64
 	box    [5]uint32

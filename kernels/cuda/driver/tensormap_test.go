@@ -37,7 +37,7 @@ func TestTensorMap(t *testing.T) {
 func TestImageMap(t *testing.T) {
 	f := drivertest.New(drivertest.H100)
 	p := newParts(t, f)
-	if m := must(p.context.EncodeIm2col(images(p.memory)))(t); m[0] != uint64(p.memory) || m[1] != 4 {
+	if m := must(p.context.EncodeIm2col(convolved(p.memory)))(t); m[0] != uint64(p.memory) || m[1] != 4 {
 		t.Errorf("map is %x", m)
 	}
 	calls := f.Count("cuTensorMapEncodeIm2col")
@@ -48,13 +48,13 @@ func TestImageMap(t *testing.T) {
 		"size 3 is 0":                   func(d *driver.Im2col) { d.Size[3] = 0 },
 		"stride 1 is 8 bytes":           func(d *driver.Im2col) { d.Stride[1] = 8 },
 		"step is 9":                     func(d *driver.Im2col) { d.Step = 9 },
-		"a copy has 12 channels":        func(d *driver.Im2col) { d.Channels = 12 },
-		"a copy has 72 channels":        func(d *driver.Im2col) { d.Channels = 72 },
-		"a copy has 257 pixels":         func(d *driver.Im2col) { d.Pixels = 257 },
+		"channels are 12":               func(d *driver.Im2col) { d.Channels = 12 },
+		"channels are 72":               func(d *driver.Im2col) { d.Channels = 72 },
+		"pixels are 257":                func(d *driver.Im2col) { d.Pixels = 257 },
 		"bounds are [-129 -1]":          func(d *driver.Im2col) { d.Low[0] = -129 },
 		"bounds are [-1 -1] and [-1 12": func(d *driver.Im2col) { d.High[1] = 128 },
 	} {
-		d := images(p.memory)
+		d := convolved(p.memory)
 		change(&d)
 		if _, err := p.context.EncodeIm2col(d); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one with %q", err, want)
