@@ -42,9 +42,11 @@ func TestOpenDemo(t *testing.T) {
 		open func() (*sdxl.Model, error)
 		want string
 	}{
-		"an unknown model":      {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Host: host}) }, known},
-		"an unknown refiner":    {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Base: base}) }, known},
-		"another's refiner":     {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "synth:tiny-refiner", sdxl.Options{Base: base}) }, "does not belong to the base demo"},
+		"an unknown model":   {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Host: host}) }, known},
+		"an unknown refiner": {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "demonstration", sdxl.Options{Base: base}) }, known},
+		"another's refiner": {func() (*sdxl.Model, error) {
+			return OpenModel(t.Context(), "synth:tiny-refiner", sdxl.Options{Base: base})
+		}, "does not belong to the base demo"},
 		"a base as the refiner": {func() (*sdxl.Model, error) { return OpenModel(t.Context(), "synth:tiny", sdxl.Options{Base: base}) }, "the model is a base"},
 	} {
 		if p, err := c.open(); err == nil {
