@@ -8,10 +8,11 @@ type rule struct {
 
 // reasons that several packages share.
 const (
-	contract = "the contract with a device: dtypes, operations, errors"
-	modules  = "models are built of its modules"
-	checkps  = "configurations and tensors of a checkpoint"
-	standins = "says what lies in place of a file"
+	contract    = "the contract with a device: dtypes, operations, errors"
+	bookkeeping = "what a device and its programs keep of themselves, whatever computes"
+	modules     = "models are built of its modules"
+	checkps     = "configurations and tensors of a checkpoint"
+	standins    = "says what lies in place of a file"
 )
 
 // table lists every package. A package that is missing here fails the test: decide what it may know first.
@@ -19,15 +20,16 @@ var table = map[string]rule{
 	"tokenizer": {own: map[string]string{"internal/standin": standins}, outside: map[string]string{"golang.org/x/text": "NFC, as the reference's normaliser"}},
 	"scheduler": {},
 
-	"kernels":     {},
-	"kernels/ref": {own: map[string]string{"kernels": contract}},
-	"kernels/cpu": {own: map[string]string{"kernels": contract}, outside: map[string]string{
+	"kernels":        {},
+	"kernels/ref":    {own: map[string]string{"kernels": contract}},
+	"kernels/engine": {own: map[string]string{"kernels": contract}},
+	"kernels/cpu": {own: map[string]string{"kernels": contract, "kernels/engine": bookkeeping}, outside: map[string]string{
 		"golang.org/x/sys/cpu":                  "which instructions there are",
 		"github.com/KimMachineGun/automemlimit": "how much memory the system and the control group allow",
 	}},
 	"kernels/cpu/_gen": {},
 	"kernels/cuda": {
-		own:     map[string]string{"kernels": contract, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-check"},
+		own:     map[string]string{"kernels": contract, "kernels/engine": bookkeeping, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-check"},
 		outside: map[string]string{"github.com/ebitengine/purego": "its tests load an emulation of the kernels"},
 	},
 	"kernels/cuda/gen":               {},
