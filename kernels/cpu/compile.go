@@ -3,10 +3,10 @@ package cpu
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // newKernel returns the kernel of a spec. in and out describe the operands as they are stored here: 16-bit vectors are
@@ -53,20 +53,14 @@ func newKernel(s kernels.Spec, in, out []kernels.Tensor, v *variant) (kernel, er
 
 // Compile implements kernels.Device. Float values are kept in float32 whatever the weights are.
 func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	if o.Precision != 0 && o.Precision != kernels.F32 {
-		return nil, fmt.Errorf("cpu: precision %v: this device computes in %v", o.Precision, precisions(d.info.Precisions))
-	}
-	if err := plan.Validate(); err != nil {
+	if _, err := d.engine.Precision(o); err != nil {
 		return nil, err
 	}
-	var source *checkpoint
-	if w != nil {
-		var ok bool
-		if source, ok = w.(*checkpoint); !ok || source.device != d {
-			return nil, errors.New("cpu: the weights are another device's")
-		}
+	source, own := w.(*checkpoint)
+	if err := d.engine.CheckPlan(plan, w, own && source.device == d); err != nil {
+		return nil, err
 	}
-	p := &program{device: d, source: source, plan: plan, dirty: true, values: make([]view, len(plan.Tensors)), owned: make([]span, len(plan.Tensors))}
+	p := &program{Program: engine.NewProgram(d.engine, plan), device: d, source: source, plan: plan, values: make([]view, len(plan.Tensors)), owned: make([]span, len(plan.Tensors))}
 	stored, err := p.bindWeights(source)
 	if err != nil {
 		return nil, err
@@ -75,31 +69,12 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 		err = p.layout()
 	}
 	if err == nil {
-		err = d.open(p)
+		err = d.engine.AddProgram(p, 4*int64(p.need))
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.free())
 	}
 	return p, nil
-}
-
-// open counts a program among those that are open.
-func (d *Device) open(p *program) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	d.needs[p] = p.need
-	return nil
-}
-
-func precisions(all []kernels.DType) string {
-	var names []string
-	for _, p := range all {
-		names = append(names, p.String())
-	}
-	return strings.Join(names, ", ")
 }
 
 // bindWeights fills the views of all weights and returns the tensors as they are stored.
@@ -109,13 +84,7 @@ func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
 	var values []int // their places
 	for v, t := range stored {
 		if t.Role != kernels.Weight {
-			if t.DType != kernels.F32 && t.DType != kernels.I32 && t.DType != kernels.U8 {
-				return nil, fmt.Errorf("cpu: %s value %v: must be %v, %v or %v", t.Role, t, kernels.F32, kernels.I32, kernels.U8)
-			}
 			continue
-		}
-		if source == nil {
-			return nil, fmt.Errorf("cpu: the plan uses weight %s, and there are no weights", t.Name)
 		}
 		wanted, values = append(wanted, t), append(values, v)
 		p.weightBytes += t.Bytes()
@@ -164,46 +133,22 @@ type span struct {
 	arena bool
 }
 
-// layout places every value. The program's memory begins with what a caller writes, requests first, so that the content at
-// the start of a run can be kept with one copy; results and what hoisted nodes hand to later runs follow. An arena begins
-// with scratch. An error is one for want of memory.
+// layout places every value. An arena begins with scratch. An error is one for want of memory.
 func (p *program) layout() error {
-	words := func(t kernels.Tensor) int { return int((t.Bytes() + 3) / 4) }
-	size := func(v kernels.Value) int64 { return 4 * int64(words(p.plan.Tensors[v])) }
-	blocks := p.plan.Lifetimes(size)
-	offsets, total := kernels.Arena(blocks, alignBytes)
 	p.scratch.worker = make([][]float32, p.device.pool.workers())
-	start := p.shared + p.perWorker*len(p.scratch.worker)
-	p.need = start + int(total/4)
-	used := make([]bool, len(p.plan.Tensors))
-	for _, n := range p.plan.Nodes {
-		for _, v := range n.Out {
-			used[v] = true
-		}
-	}
-	at := 0
-	place := func(roles ...kernels.Role) {
-		for v, t := range p.plan.Tensors {
-			for _, r := range roles {
-				if t.Role != r || r == kernels.Temp && (blocks[v].Bytes > 0 || !used[v]) {
-					continue
-				}
-				p.owned[v] = span{at: at, n: words(t)}
-				at += roundUp(words(t), alignFloats)
-			}
-		}
-	}
-	place(kernels.Request)
-	p.requests = at
-	place(kernels.Step, kernels.State)
-	p.inputs = at
-	place(kernels.Result, kernels.Temp)
-	for v, b := range blocks {
-		if b.Bytes > 0 {
-			p.owned[v] = span{at: start + int(offsets[v]/4), n: int(b.Bytes / 4), arena: true}
+	l := engine.Needs{
+		Size:       func(v kernels.Value) int64 { return (p.plan.Tensors[v].Bytes() + 3) / 4 * 4 },
+		Align:      alignBytes,
+		FirstArena: 4 * int64(p.shared+p.perWorker*len(p.scratch.worker)),
+	}.Place(p.plan)
+	p.need, p.requests, p.inputs = int(l.Arena/4), int(l.Requests/4), int(l.Inputs/4)
+	for v, place := range l.Places {
+		p.owned[v] = span{at: int(place.Offset / 4), n: int(place.Bytes / 4), arena: place.Arena}
+		if place.Arena {
 			p.temps = append(p.temps, kernels.Value(v))
 		}
 	}
+	at := int(l.Own / 4)
 	if err := p.device.take(4 * int64(at+p.inputs)); err != nil {
 		var sizes *kernels.MemoryError
 		if errors.As(err, &sizes) {

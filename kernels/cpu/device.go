@@ -2,17 +2,15 @@ package cpu
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // Options configures a device.
@@ -40,22 +38,11 @@ type Device struct {
 	variant *variant
 	pool    *pool
 	trace   func(Timing)
-	info    kernels.Info
-
-	// turn holds a token while a program runs: programs share pool and arena.
-	turn   chan struct{}
-	arena  arena // guarded by turn
-	memory budget
-	idle   *time.Timer // runs out when no program has run for idleTime
-
-	mu      sync.Mutex
-	needs   map[*program]int // float32 of arena that each open program needs
-	weights int              // open
-	closed  bool
-	peak    float64
+	engine  *engine.Device
+	arena   arena // guarded by the engine's mutex, as the pool is
+	memory  budget
+	idle    *time.Timer // runs out when no program has run for idleTime
 }
-
-var errClosed = errors.New("cpu: the device is closed")
 
 var _ kernels.Device = (*Device)(nil)
 
@@ -82,7 +69,7 @@ func New(o Options) (*Device, error) {
 		variant: v,
 		pool:    newPool(o.Threads),
 		trace:   o.Trace,
-		info: kernels.Info{
+		engine: engine.NewDevice("cpu", kernels.Info{
 			Name:       "cpu",
 			Detail:     fmt.Sprintf("%s, %s, %d threads", processor(), v.name, o.Threads),
 			Precisions: []kernels.DType{kernels.F32},
@@ -90,23 +77,15 @@ func New(o Options) (*Device, error) {
 			HostMemory: true,
 			Variant:    v.name,
 			Variants:   variantNames(),
-		},
+		}),
 		memory: newBudget(o.Memory),
-		turn:   make(chan struct{}, 1),
-		needs:  map[*program]int{},
 	}
 	d.idle = time.AfterFunc(idleTime, d.rest)
 	return d, nil
 }
 
 // Info implements kernels.Device. PeakFLOPS is 0 until the method of that name has measured it.
-func (d *Device) Info() kernels.Info {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	info := d.info
-	info.PeakFLOPS = d.peak
-	return info
-}
+func (d *Device) Info() kernels.Info { return d.engine.Info() }
 
 // Lost implements kernels.Device: the CPU is never lost.
 func (d *Device) Lost() error { return nil }
@@ -124,44 +103,16 @@ func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
 // Close implements kernels.Device: it ends the workers. It is an error, and does nothing, while programs or weights are open;
 // closing again does nothing.
 func (d *Device) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.needs) > 0 || d.weights > 0 {
-		return fmt.Errorf("cpu: closing the device with %d programs and %d weights open", len(d.needs), d.weights)
-	}
-	if !d.closed {
-		d.closed = true
+	first, err := d.engine.Close()
+	if first {
 		d.idle.Stop()
 		d.pool.close()
 	}
-	return nil
+	return err
 }
-
-// lock waits for the device's turn, or for ctx to end.
-func (d *Device) lock(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case d.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (d *Device) unlock() { <-d.turn }
 
 // need is the size of the arena that the open programs share, in float32.
-func (d *Device) need() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	most := 0
-	for _, n := range d.needs {
-		most = max(most, n)
-	}
-	return most
-}
+func (d *Device) need() int { return int(d.engine.Arena() / 4) }
 
 // processor names the processor: the kernel's model name where /proc has it.
 func processor() string {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -91,7 +92,7 @@ func TestProgramsShareTheArena(t *testing.T) {
 	if got := read(t, p, small.result, 100); !slices.Equal(got, want) {
 		t.Error("the result changed when the arena shrank")
 	}
-	if err := q.Run(t.Context()); !errors.Is(err, errProgramClosed) {
+	if err := q.Run(t.Context()); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("running a closed program: %v", err)
 	}
 

@@ -11,16 +11,13 @@ import (
 // Finite implements kernels.Program. It computes the last run again from the inputs that run began with, and looks at every
 // output; states, results and what callers wrote since stay as they are.
 func (p *program) Finite(ctx context.Context) error {
-	if p.closed {
-		return errProgramClosed
-	}
-	if !p.ran {
-		return nil
-	}
-	if err := p.device.lock(ctx); err != nil {
+	if err := p.Open(); err != nil || !p.ran {
 		return err
 	}
-	defer p.device.unlock()
+	if err := p.device.engine.LockContext(ctx); err != nil {
+		return err
+	}
+	defer p.device.engine.Unlock()
 	now := append([]float32(nil), p.memory...)
 	defer copy(p.memory, now)
 	copy(p.memory, p.before)
@@ -63,11 +60,6 @@ func (p *program) AsyncFinite() bool { return false }
 func (p *program) NonFinite() bool { return false }
 
 // Sync implements kernels.Program. There is nothing to wait for: a run has ended when Run returns.
-func (p *program) Sync(context.Context) (bool, error) {
-	if p.closed {
-		return false, errProgramClosed
-	}
-	return false, nil
-}
+func (p *program) Sync(context.Context) (bool, error) { return false, p.Open() }
 
 var _ kernels.Program = (*program)(nil)

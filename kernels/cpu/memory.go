@@ -118,25 +118,23 @@ func (d *Device) shrink() {
 	})
 }
 
-// ifIdle does something with the device's turn, unless a program is running, and tells whether it did.
+// ifIdle does something with the engine's mutex held, unless a program is running, and tells whether it did.
 func (d *Device) ifIdle(do func()) bool {
-	select {
-	case d.turn <- struct{}{}:
-	default:
+	if !d.engine.TryLock() {
 		return false
 	}
-	defer d.unlock()
+	defer d.engine.Unlock()
 	do()
 	return true
 }
 
-// drop lets go of the arena; the device's turn must be held.
+// drop lets go of the arena; the engine's mutex must be held.
 func (d *Device) drop() {
 	_ = d.memory.resize(0) // less is never refused
 	d.arena.move(0)
 }
 
-// move gives the arena another size, which the budget may refuse; the device's turn must be held.
+// move gives the arena another size, which the budget may refuse; the engine's mutex must be held.
 func (d *Device) move(n int) error {
 	if err := d.memory.resize(4 * int64(n)); err != nil {
 		return err
@@ -146,7 +144,7 @@ func (d *Device) move(n int) error {
 }
 
 // reserve makes the arena hold n float32 and, so that it need not move again soon, as many as any open program needs
-// where there is room for that. The device's turn must be held.
+// where there is room for that. The engine's mutex must be held.
 func (d *Device) reserve(n int) error {
 	a := &d.arena
 	if most := max(n, d.need()); a.suits(most) || most > n && d.move(most) == nil {

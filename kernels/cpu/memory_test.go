@@ -240,13 +240,13 @@ func TestIdleArena(t *testing.T) {
 			return m.HeapSys - m.HeapReleased
 		}
 		before := system()
-		if err := d.lock(t.Context()); err != nil { // as a long run does
+		if err := d.engine.LockContext(t.Context()); err != nil { // as a long run does
 			t.Fatal(err)
 		}
 		time.Sleep(2 * idleTime)
 		synctest.Wait()
 		holds(t, d, "while a program runs", 4*4*n, 4*n)
-		d.unlock()
+		d.engine.Unlock()
 		run(t, p)
 		time.Sleep(idleTime)
 		synctest.Wait()

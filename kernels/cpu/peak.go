@@ -15,19 +15,10 @@ func (t *peakTask) do(_, _ int) { t.v.gemm.fmaPeak(t.iterations) }
 
 // PeakFLOPS implements kernels.Device: float32 multiply-adds of all workers together. It takes about a quarter of a second.
 func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
-	if err := d.lock(ctx); err != nil {
-		return 0, err
-	}
-	defer d.unlock()
-	d.mu.Lock()
-	peak, closed := d.peak, d.closed
-	d.mu.Unlock()
-	if closed {
-		return 0, errClosed
-	}
-	if peak > 0 {
-		return peak, nil
-	}
+	return d.engine.Peak(ctx, func() (float64, error) { return d.measurePeak(ctx) })
+}
+
+func (d *Device) measurePeak(ctx context.Context) (peak float64, err error) {
 	const (
 		rounds = 5
 		want   = 40 * time.Millisecond
@@ -49,11 +40,5 @@ func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
 		flops := float64(n) * float64(t.iterations) * float64(d.variant.gemm.fmaFLOPs)
 		peak = max(peak, flops/took.Seconds())
 	}
-	if err := d.pool.failure(); err != nil {
-		return 0, err
-	}
-	d.mu.Lock()
-	d.peak = peak
-	d.mu.Unlock()
-	return peak, nil
+	return peak, d.pool.failure()
 }

@@ -13,7 +13,7 @@ import (
 const spins = 1 << 12
 
 // pool shares the parts of a task among persistent workers; the goroutine that calls run is worker 0. It runs one task
-// at a time: callers take turns (Device.turn).
+// at a time: callers hold the engine's mutex.
 type pool struct {
 	threads int
 	task    task

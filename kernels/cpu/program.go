@@ -2,17 +2,18 @@ package cpu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // program implements kernels.Program.
 type program struct {
+	engine.Program
 	device  *Device
 	source  *checkpoint // nil if there are no weights
 	plan    *kernels.Plan
@@ -32,10 +33,8 @@ type program struct {
 	shared, perWorker int     // float32 of scratch
 	scratch           scratch // in the arena, only while the program runs
 
-	dirty  bool // a request was written since the hoisted nodes last ran
 	copied bool // before has the requests too
 	ran    bool
-	closed bool
 }
 
 // node is a node of the plan with its kernel.
@@ -45,86 +44,51 @@ type node struct {
 	flops   int64
 }
 
-var errProgramClosed = errors.New("cpu: the program is closed")
-
 // Write implements kernels.Program.
 func (p *program) Write(v kernels.Value, data []byte) error {
-	dst, err := p.input(v)
-	if err != nil {
+	if err := p.CheckWrite(v, len(data)); err != nil {
 		return err
 	}
-	if len(data) != len(dst) {
-		return fmt.Errorf("cpu: writing %v: %d bytes, want %d", p.plan.Tensors[v], len(data), len(dst))
-	}
-	copy(dst, data)
-	p.wrote(v)
+	p.put(v, data)
 	return nil
 }
 
 // CopyFrom implements kernels.Program.
 func (p *program) CopyFrom(v kernels.Value, from kernels.Program, src kernels.Value) error {
-	dst, err := p.input(v)
-	if err != nil {
+	other, own := from.(*program)
+	var source *engine.Program
+	if own {
+		source = &other.Program
+	}
+	if err := p.CheckCopy(v, source, src); err != nil {
 		return err
 	}
-	other, ok := from.(*program)
-	if !ok || other.device != p.device {
-		return fmt.Errorf("cpu: writing %v from a program of another device", p.plan.Tensors[v])
-	}
-	data, err := other.output(src)
-	if err != nil {
-		return err
-	}
-	to, t := p.plan.Tensors[v], other.plan.Tensors[src]
-	if len(data) != len(dst) || t.DType != to.DType {
-		return fmt.Errorf("cpu: writing %v from %v: type or size differs", to, t)
-	}
-	copy(dst, data)
-	p.wrote(v)
+	p.put(v, other.bytes(src))
 	return nil
 }
 
-func (p *program) wrote(v kernels.Value) {
-	if p.plan.Tensors[v].Role == kernels.Request {
-		p.dirty, p.copied = true, false
+// put fills a value that callers write.
+func (p *program) put(v kernels.Value, data []byte) {
+	copy(p.bytes(v), data)
+	if p.Wrote(v) {
+		p.copied = false
 	}
 }
 
-// input returns the memory of a value that callers may write.
-func (p *program) input(v kernels.Value) ([]byte, error) {
-	return p.access(v, "written", kernels.Request, kernels.Step, kernels.State)
-}
-
-// output returns the memory of a value that callers may read.
-func (p *program) output(v kernels.Value) ([]byte, error) {
-	return p.access(v, "read", kernels.State, kernels.Result)
-}
-
-func (p *program) access(v kernels.Value, how string, roles ...kernels.Role) ([]byte, error) {
-	if p.closed {
-		return nil, errProgramClosed
-	}
-	if v < 0 || int(v) >= len(p.plan.Tensors) {
-		return nil, fmt.Errorf("cpu: value %d of a plan that has %d", v, len(p.plan.Tensors))
-	}
-	t := p.plan.Tensors[v]
-	for _, r := range roles {
-		if t.Role == r {
-			return unsafe.Slice((*byte)(unsafe.Pointer(&p.memory[p.owned[v].at])), t.Bytes()), nil
-		}
-	}
-	return nil, fmt.Errorf("cpu: value %v is a %s and cannot be %s", t, t.Role, how)
+// bytes is the memory of a value that callers write or read.
+func (p *program) bytes(v kernels.Value) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&p.memory[p.owned[v].at])), p.plan.Tensors[v].Bytes())
 }
 
 // Run implements kernels.Program.
 func (p *program) Run(ctx context.Context) error {
-	if p.closed {
-		return errProgramClosed
-	}
-	if err := p.device.lock(ctx); err != nil {
+	if err := p.Open(); err != nil {
 		return err
 	}
-	defer p.device.unlock()
+	if err := p.device.engine.LockContext(ctx); err != nil {
+		return err
+	}
+	defer p.device.engine.Unlock()
 	from := p.requests
 	if !p.copied {
 		from = 0
@@ -137,7 +101,7 @@ func (p *program) Run(ctx context.Context) error {
 	defer p.unbind()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in pool.work
 	for i := range p.nodes {
-		if p.nodes[i].hoisted && !p.dirty {
+		if p.nodes[i].hoisted && !p.Hoist() {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -147,7 +111,7 @@ func (p *program) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	p.dirty = false
+	p.Hoisted()
 	return nil
 }
 
@@ -184,14 +148,11 @@ func (p *program) compute(i int) (err error) {
 	return nil
 }
 
-// bind points scratch and temporaries at the arena until unbind; the device's turn must be held.
+// bind points scratch and temporaries at the arena until unbind; the engine's mutex must be held.
 func (p *program) bind() error {
 	d := p.device
-	d.mu.Lock()
-	closed := d.closed
-	d.mu.Unlock()
-	if closed {
-		return errClosed
+	if err := d.engine.Open(); err != nil {
+		return err
 	}
 	if err := d.reserve(p.need); err != nil {
 		return err
@@ -225,14 +186,10 @@ func (p *program) Read(ctx context.Context, v kernels.Value, dst []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	data, err := p.output(v)
-	if err != nil {
+	if err := p.CheckRead(v, len(dst)); err != nil {
 		return err
 	}
-	if len(dst) != len(data) {
-		return fmt.Errorf("cpu: reading %v into %d bytes, want %d", p.plan.Tensors[v], len(dst), len(data))
-	}
-	copy(dst, data)
+	copy(dst, p.bytes(v))
 	return nil
 }
 
@@ -247,15 +204,11 @@ func (p *program) Footprint() kernels.Footprint {
 // Close implements kernels.Program: the arena shrinks to what the programs still open need, at once if none is running,
 // else when the next one does.
 func (p *program) Close() error {
-	if p.closed {
+	if !p.MarkClosed() {
 		return nil
 	}
-	p.closed = true
-	d := p.device
-	d.mu.Lock()
-	delete(d.needs, p)
-	d.mu.Unlock()
-	d.shrink()
+	p.device.engine.RemoveProgram(p)
+	p.device.shrink()
 	return p.free()
 }
 

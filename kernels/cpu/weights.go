@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // checkpoint is a source whose tensors are used where they lie; only 16-bit vectors (biases, norms) are copied, widened to float32.
@@ -46,13 +46,10 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	if err := d.take(w.kept); err != nil {
 		return nil, fmt.Errorf("cpu: weights: %w", err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
+	if err := d.engine.AddWeights(); err != nil {
 		d.memory.give(w.kept)
-		return nil, errClosed
+		return nil, err
 	}
-	d.weights++
 	return w, nil
 }
 
@@ -98,12 +95,9 @@ func (w *checkpoint) Close() error {
 	if w.closed {
 		return nil
 	}
-	d := w.device
-	d.memory.give(w.kept + w.made)
+	w.device.memory.give(w.kept + w.made)
 	w.closed, w.bound, w.kept, w.made = true, nil, 0, 0
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.weights--
+	w.device.engine.RemoveWeights()
 	return nil
 }
 
@@ -134,7 +128,7 @@ func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 	for i, t := range all {
 		var err error
 		if costs[i], err = w.cost(t); err != nil {
-			failed = append(failed, fmt.Errorf("weight %s %w", t.Name, err))
+			failed = append(failed, err)
 		}
 		sum += costs[i]
 	}
@@ -150,7 +144,7 @@ func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 		if !ok {
 			v, err := w.read(t)
 			if err != nil {
-				failed = append(failed, fmt.Errorf("weight %s %w", t.Name, err))
+				failed = append(failed, err)
 				continue
 			}
 			bound = boundTensor{v, t.DType}
@@ -171,26 +165,11 @@ func (w *checkpoint) bind(all []kernels.Tensor) ([]view, error) {
 // cost checks a tensor of a plan against the source, and returns what it will take of the device's memory: nothing if
 // it is bound.
 func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
-	var dtype kernels.DType
-	var shape []int
-	bound, ok := w.bound[t.Name]
-	if ok {
-		dtype, shape = bound.stored, bound.shape
-	} else {
-		var err error
-		if dtype, shape, err = w.source.Describe(t.Name); err != nil {
-			return 0, fmt.Errorf("can't be found: %w", err)
-		}
+	if bound, ok := w.bound[t.Name]; ok {
+		return 0, engine.MatchWeight(t, bound.stored, bound.shape)
 	}
-	switch {
-	case !slices.Equal(shape, t.Shape):
-		return 0, fmt.Errorf("has shape %v, the plan wants %v", shape, t.Shape)
-	case dtype != t.DType:
-		return 0, fmt.Errorf("is %v, the plan wants %v", dtype, t.DType)
-	case dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16:
-		return 0, fmt.Errorf("is %v: must be fp32, fp16 or bf16", dtype)
-	case ok:
-		return 0, nil
+	if err := engine.FindWeight(w.source, t); err != nil {
+		return 0, err
 	}
 	var bytes int64
 	if w.source.Storage(t.Name) == kernels.Made {
@@ -207,16 +186,13 @@ func widened(t kernels.Tensor) bool { return len(t.Shape) == 1 && t.DType != ker
 
 // read returns the view of a tensor that cost has checked.
 func (w *checkpoint) read(t kernels.Tensor) (view, error) {
-	_, _, data, err := w.source.Tensor(t.Name)
+	data, err := engine.ReadWeight(w.source, t)
 	if err != nil {
-		return view{}, fmt.Errorf("can't be read: %w", err)
-	}
-	if int64(len(data)) != t.Bytes() {
-		return view{}, fmt.Errorf("has %d bytes, want %d", len(data), t.Bytes())
+		return view{}, err
 	}
 	first := unsafe.Pointer(unsafe.SliceData(data))
 	if at := uintptr(first); at%uintptr(t.DType.Size()) != 0 {
-		return view{}, fmt.Errorf("lies at %#x, want a multiple of %d", at, t.DType.Size())
+		return view{}, fmt.Errorf("weight %s lies at %#x, want a multiple of %d", t.Name, at, t.DType.Size())
 	}
 	v := view{shape: t.Shape, dtype: t.DType}
 	if t.DType == kernels.F32 {
