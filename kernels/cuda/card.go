@@ -110,11 +110,11 @@ type faultParams struct{ Unused uint64 }
 // Fault lets a kernel trap, as one would that went wrong, and returns what the driver makes of it. The device is lost then, and the card to this process:
 // that is how to try whether a program survives it.
 func (d *Device) Fault(ctx context.Context) error {
-	if err := d.lock(ctx); err != nil {
+	if err := d.engine.LockContext(ctx); err != nil {
 		return err
 	}
-	defer d.unlock()
-	f, err := d.libraries[d.info.Precisions[0]].function("fault")
+	defer d.engine.Unlock()
+	f, err := d.libraries[d.Info().Precisions[0]].function("fault")
 	if err != nil {
 		return err
 	}

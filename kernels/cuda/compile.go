@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // Compile implements kernels.Device. Weights come to the card, packed, when a program that uses them first runs.
@@ -30,22 +30,13 @@ func (v view) copies() bool {
 }
 
 func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
-	precision := o.Precision
-	if precision == 0 {
-		precision = d.info.Precisions[0]
-	}
-	if d.libraries[precision] == nil {
-		return nil, fmt.Errorf("cuda: precision %v: this device computes in fp16 or bf16", precision)
-	}
-	if err := plan.Validate(); err != nil {
+	precision, err := d.engine.Precision(o)
+	if err != nil {
 		return nil, err
 	}
-	var source *weights
-	if w != nil {
-		var ok bool
-		if source, ok = w.(*weights); !ok || source.device != d {
-			return nil, errors.New("cuda: the weights are another device's")
-		}
+	source, own := w.(*weights)
+	if err := d.engine.CheckPlan(plan, w, own && source.device == d); err != nil {
+		return nil, err
 	}
 	p, err := d.plan(plan, source, precision, as)
 	if err != nil {
@@ -54,29 +45,24 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	if err := p.allocate(); err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return nil, errors.Join(errClosed, p.free())
+	if err := d.engine.AddProgram(p, p.need); err != nil {
+		return nil, errors.Join(err, p.free())
 	}
-	d.needs[p] = p.need
-	d.mu.Unlock()
 	d.tellGeneral(p)
 	return p, nil
 }
 
 // plan makes a program that has no memory yet.
 func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DType, as view) (*program, error) {
+	state := engine.NewProgram(d.engine, plan)
 	if !d.apart {
 		plan = fuse(plan)
 		if as.copies() {
 			plan = fuseGroups(fuseNorms(plan))
 		}
 	}
-	p := &program{device: d, plan: plan, weights: source, precision: precision, as: as, dirty: true, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
-	if err := p.store(); err != nil {
-		return nil, err
-	}
+	p := &program{Program: state, device: d, plan: plan, weights: source, precision: precision, as: as, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
+	p.store()
 	if err := p.lowerAll(); err != nil {
 		return nil, err
 	}
@@ -85,7 +71,7 @@ func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DTy
 }
 
 // store chooses how each value is kept.
-func (p *program) store() error {
+func (p *program) store() {
 	p.storage = make([]storage, len(p.plan.Tensors))
 	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by one that is part of the model
 	for _, n := range p.plan.Nodes {
@@ -99,12 +85,6 @@ func (p *program) store() error {
 		}
 	}
 	for v, t := range p.plan.Tensors {
-		if t.Role != kernels.Weight && t.DType != kernels.F32 && t.DType != kernels.I32 && t.DType != kernels.U8 {
-			return fmt.Errorf("cuda: %s value %v: must be %v, %v or %v", t.Role, t, kernels.F32, kernels.I32, kernels.U8)
-		}
-		if t.Role == kernels.Weight && p.weights == nil {
-			return fmt.Errorf("cuda: the plan uses weight %s, and there are no weights", t.Name)
-		}
 		if t.Role == kernels.Temp && t.DType == kernels.F32 && (outside[v] || !read[v]) {
 			p.storage[v] = narrow
 		}
@@ -121,7 +101,6 @@ func (p *program) store() error {
 	if p.precision == kernels.BF16 && !p.as.copies() {
 		p.storeSums()
 	}
-	return nil
 }
 
 // storeSums keeps what residual connections add up, and the sums, in float32: a model adds to the same values dozens of times, and each rounding to the 8
@@ -210,42 +189,12 @@ func (p *program) size(v kernels.Value) int64 {
 	return int64(p.plan.Tensors[v].Len()) * bytesOf(p.storage[v])
 }
 
-// layout places every value: temporaries and scratch in the arena, all else in the program's own memory, first what callers write, and
-// in front of everything the flags that finite sets.
+// layout places every value, and in front of the program's own memory the flags that finite sets.
 func (p *program) layout() {
-	blocks := p.plan.Lifetimes(p.size)
-	temporaries := len(blocks)
-	offsets, total := kernels.Arena(append(blocks, p.blocks...), alignment)
-	p.need = total
-	p.scratch = offsets[temporaries:]
-	p.place = make([]place, len(p.plan.Tensors))
-	written := make([]bool, len(p.plan.Tensors))
-	for _, n := range p.plan.Nodes {
-		for _, v := range n.Out {
-			written[v] = true
-		}
-	}
-	at := int64(alignment)
-	put := func(roles ...kernels.Role) {
-		for v, t := range p.plan.Tensors {
-			for _, r := range roles {
-				if t.Role == r && (r != kernels.Temp || written[v] && blocks[v].Bytes == 0) {
-					p.place[v] = place{at: at, own: true}
-					at += align(p.size(kernels.Value(v)))
-				}
-			}
-		}
-	}
-	put(kernels.Request, kernels.Step, kernels.State)
-	p.inputs = at
-	put(kernels.Result, kernels.Temp)
-	for v, b := range blocks {
-		if b.Bytes > 0 {
-			p.place[v] = place{at: offsets[v]}
-		}
-	}
-	p.constantsAt = at
-	p.bytes = at + int64(len(p.constants))
+	l := engine.Needs{Size: p.size, Align: alignment, FirstOwn: alignment, Scratch: p.blocks}.Place(p.plan)
+	p.place, p.scratch, p.need, p.inputs = l.Places, l.Scratch, l.Arena, l.Inputs
+	p.constantsAt = l.Own
+	p.bytes = l.Own + int64(len(p.constants))
 	for _, n := range p.plan.Nodes {
 		for _, v := range n.Out {
 			if p.plan.Tensors[v].Role == kernels.State {
@@ -258,10 +207,8 @@ func (p *program) layout() {
 // allocate takes the program's own memory.
 func (p *program) allocate() (err error) {
 	d := p.device
-	if err := d.lock(context.Background()); err != nil {
-		return err
-	}
-	defer d.unlock()
+	d.engine.Lock()
+	defer d.engine.Unlock()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.free())

@@ -3,13 +3,13 @@ package cuda
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // Options configures a device.
@@ -32,7 +32,7 @@ type Options struct {
 // process can't open the card again, another can.
 type Device struct {
 	context *driver.Context
-	info    kernels.Info
+	engine  *engine.Device
 	sms     int
 	tiles   []tile
 	flash   []flashTile       // none but on Hopper
@@ -44,24 +44,13 @@ type Device struct {
 	memory    pool
 	stream    *driver.Stream
 	up, down  *staging
-	loader    *loader // used under turn
-	// recorder is what graphs are captured on, under turn: other goroutines may give work to stream at any time.
+	loader    *loader // used with the engine's mutex, which is held while work is put on the stream
+	// recorder is what graphs are captured on, with the mutex: other goroutines may give work to stream at any time.
 	recorder *driver.Stream
-
-	// turn holds a token while work is put on the stream: programs share the arena.
-	turn  chan struct{}
-	arena arena // guarded by turn
-
-	mu      sync.Mutex
-	needs   map[*program]int64 // bytes of arena that each open program needs
-	weights int                // open
-	closed  bool
+	arena    arena // guarded by the mutex
 }
 
-var (
-	_         kernels.Device = (*Device)(nil)
-	errClosed                = errors.New("cuda: the device is closed")
-)
+var _ kernels.Device = (*Device)(nil)
 
 // Open takes a card. It takes a few tenths of a second; kernels are loaded when programs first need them.
 func Open(o Options) (*Device, error) {
@@ -87,14 +76,12 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 	}
 	d := &Device{
 		context:   c,
-		info:      info,
+		engine:    engine.NewDevice("cuda", info),
 		sms:       card.Multiprocessors,
 		tell:      o.Tell,
 		tiles:     tiles,
 		libraries: map[kernels.DType]*library{},
 		memory:    pool{context: c, limit: o.Memory},
-		turn:      make(chan struct{}, 1),
-		needs:     map[*program]int64{},
 	}
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles
@@ -122,11 +109,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 }
 
 // Info implements kernels.Device. PeakFLOPS is 0 until the method of that name has measured it.
-func (d *Device) Info() kernels.Info {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.info
-}
+func (d *Device) Info() kernels.Info { return d.engine.Info() }
 
 // Lost implements kernels.Device.
 func (d *Device) Lost() error { return d.context.Lost() }
@@ -142,15 +125,9 @@ func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
 
 // Close implements kernels.Device. It is an error, and does nothing, while programs or weights are open; closing again does nothing.
 func (d *Device) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.needs) > 0 || d.weights > 0 {
-		return fmt.Errorf("cuda: closing the device with %d programs and %d weights open", len(d.needs), d.weights)
+	if first, err := d.engine.Close(); !first {
+		return err
 	}
-	if d.closed {
-		return nil
-	}
-	d.closed = true
 	var failed []error
 	if d.context.Lost() == nil {
 		failed = append(failed, d.context.Synchronize(), d.arena.free(&d.memory), d.up.close(), d.down.close(), d.loader.close())
@@ -160,32 +137,6 @@ func (d *Device) Close() error {
 		failed = append(failed, d.recorder.Close(), d.stream.Close())
 	}
 	return errors.Join(append(failed, d.context.Close())...)
-}
-
-// lock waits for the device's turn, or for ctx to end.
-func (d *Device) lock(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case d.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (d *Device) unlock() { <-d.turn }
-
-// need is the size of the arena that the open programs share.
-func (d *Device) need() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var most int64
-	for _, n := range d.needs {
-		most = max(most, n)
-	}
-	return most
 }
 
 // await returns when the work before an event is done, or ctx ends. It asks again and again, since the driver's own waiting cannot be interrupted; the

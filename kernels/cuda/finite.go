@@ -63,15 +63,12 @@ func (p *program) flag(at int) bool {
 func (p *program) AsyncFinite() bool { return true }
 
 // NonFinite implements kernels.Program.
-func (p *program) NonFinite() bool { return !p.closed && p.flag(allFlag) }
+func (p *program) NonFinite() bool { return p.Open() == nil && p.flag(allFlag) }
 
 // Sync implements kernels.Program.
 func (p *program) Sync(ctx context.Context) (bool, error) {
-	if p.closed {
-		return false, errProgramClosed
-	}
-	if p.runs == 0 {
-		return false, nil
+	if err := p.Open(); err != nil || p.runs == 0 {
+		return false, err
 	}
 	if err := await(ctx, p.done[(p.runs-1)%2]); err != nil {
 		return false, err
@@ -99,11 +96,8 @@ func (p *program) flagged() (bool, error) {
 // Finite implements kernels.Program. It costs nothing while all is well; otherwise it computes the last run again from the inputs that run
 // began with, looking at every output; states, results and what callers wrote since stay as they are.
 func (p *program) Finite(ctx context.Context) (err error) {
-	if p.closed {
-		return errProgramClosed
-	}
-	if p.runs == 0 {
-		return nil
+	if err := p.Open(); err != nil || p.runs == 0 {
+		return err
 	}
 	if err := await(ctx, p.done[(p.runs-1)%2]); err != nil {
 		return err
@@ -112,10 +106,10 @@ func (p *program) Finite(ctx context.Context) (err error) {
 		return nil
 	}
 	d := p.device
-	if err := d.lock(ctx); err != nil {
+	if err := d.engine.LockContext(ctx); err != nil {
 		return err
 	}
-	defer d.unlock()
+	defer d.engine.Unlock()
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
@@ -132,7 +126,7 @@ func (p *program) Finite(ctx context.Context) (err error) {
 	}()
 	for v, saved := range p.saved {
 		if saved {
-			at := ptr(p.place[v].at)
+			at := ptr(p.place[v].Offset)
 			if err := stream.CopyDevice(p.memory+at, p.before+at, p.size(kernels.Value(v))); err != nil {
 				return err
 			}

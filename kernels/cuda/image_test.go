@@ -139,14 +139,14 @@ func TestSharedMemory(t *testing.T) {
 			limit := mostShared
 			if strings.Contains(in[kernel], hopperImage) {
 				if limit = hopperShared; d == consumer {
-					t.Errorf("%s is launched on %s, from %s", kernel, d.info.Detail, in[kernel])
+					t.Errorf("%s is launched on %s, from %s", kernel, d.Info().Detail, in[kernel])
 				}
 			}
 			if n > limit {
 				t.Errorf("%s of %s takes %d bytes of shared memory, %d are granted", kernel, in[kernel], n, limit)
 			}
 		}
-		t.Logf("%s: %d kernels, at most %d bytes", d.info.Variant, len(most), slices.Max(slices.Collect(maps.Values(most))))
+		t.Logf("%s: %d kernels, at most %d bytes", d.Info().Variant, len(most), slices.Max(slices.Collect(maps.Values(most))))
 	}
 }
 

@@ -92,8 +92,8 @@ func (p *pool) free(at driver.Ptr) error {
 
 // Memory implements kernels.Device. The driver's own memory (context, kernels, graphs) is not in Used.
 func (d *Device) Memory() (kernels.Memory, error) {
-	d.turn <- struct{}{} // the arena is guarded by it
-	defer d.unlock()
+	d.engine.Lock() // the arena is guarded by it
+	defer d.engine.Unlock()
 	p := &d.memory
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,11 +1,9 @@
 package cuda
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // packing is a layout of a weight on the card.
@@ -95,30 +93,7 @@ func (w *packed) sourceBytes(rows int) int64 {
 	return int64(rows) * int64(w.sourceRow()) * int64(w.dtype.Size())
 }
 
-// check compares what the source says of the weight with what the plan says.
-func (w *packed) check(src kernels.Source) error {
-	dtype, shape, err := src.Describe(w.name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("weight %s: %w", w.name, err)
-	case !slices.Equal(shape, w.shape):
-		return fmt.Errorf("weight %s has shape %v, the plan wants %v", w.name, shape, w.shape)
-	case dtype != w.dtype:
-		return fmt.Errorf("weight %s is %v, the plan wants %v", w.name, dtype, w.dtype)
-	case dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16:
-		return fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", w.name, dtype)
-	}
-	return nil
-}
-
 // read returns the weight's data, all of it.
 func (w *packed) read(src kernels.Source) ([]byte, error) {
-	_, _, data, err := src.Tensor(w.name)
-	if err != nil {
-		return nil, fmt.Errorf("weight %s: %w", w.name, err)
-	}
-	if want := w.sourceBytes(w.rows()); int64(len(data)) != want {
-		return nil, fmt.Errorf("weight %s has %d bytes, want %d", w.name, len(data), want)
-	}
-	return data, nil
+	return engine.ReadWeight(src, kernels.Tensor{Name: w.name, Shape: w.shape, DType: w.dtype})
 }

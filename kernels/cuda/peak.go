@@ -19,41 +19,22 @@ type peakKernel struct {
 
 // PeakFLOPS implements kernels.Device: the matrix units on random data, within some tens of milliseconds.
 func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
-	if err := d.lock(ctx); err != nil {
-		return 0, err
-	}
-	defer d.unlock()
-	d.mu.Lock()
-	peak, closed := d.info.PeakFLOPS, d.closed
-	d.mu.Unlock()
-	if closed {
-		return 0, errClosed
-	}
-	if peak > 0 {
-		return peak, nil
-	}
-	k := peakKernel{"peak", 0, 2, 8 * 16 * 2 * 16 * 8 * 16, 4000}
-	if d.info.Variant == "sm_90a" {
-		k = peakKernel{"wpeak", (128+256)*128 + 1024, 1, 2 * 4 * 2 * 64 * 256 * 16, 4000}
-	}
-	best, err := d.measurePeak(k)
-	if err != nil {
-		return 0, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.info.PeakFLOPS = best
-	return best, nil
+	return d.engine.Peak(ctx, d.measurePeak)
 }
 
-func (d *Device) measurePeak(k peakKernel) (best float64, err error) {
+func (d *Device) measurePeak() (best float64, err error) {
+	info := d.Info()
+	k := peakKernel{"peak", 0, 2, 8 * 16 * 2 * 16 * 8 * 16, 4000}
+	if info.Variant == "sm_90a" {
+		k = peakKernel{"wpeak", (128+256)*128 + 1024, 1, 2 * 4 * 2 * 64 * 256 * 16, 4000}
+	}
 	blocks := k.blocks * d.sms
 	out, err := d.memory.alloc(4 * 256 * int64(blocks))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, d.stream.Synchronize(), d.memory.free(out)) }()
-	f, err := d.libraries[d.info.Precisions[0]].function(k.name)
+	f, err := d.libraries[info.Precisions[0]].function(k.name)
 	if err != nil {
 		return 0, err
 	}

@@ -104,7 +104,7 @@ func checkPrograms(t *testing.T, d *Device) {
 		return out.F, run(kernels.Solver{}, now, out, out, oracle.Tensor{Shape: []int{7}, F: step}).F
 	}
 	tolerance := 0.02 // some forty units in the last place of sums near 1; bfloat16's are eight times as large
-	if d.info.Precisions[0] == kernels.BF16 {
+	if d.Info().Precisions[0] == kernels.BF16 {
 		tolerance *= 8
 	}
 	near := func(what string, got, want []float32) {
@@ -176,13 +176,13 @@ func checkPrograms(t *testing.T, d *Device) {
 	bad[7] = 1e30 // infinite in the first 16-bit value made of it, if that is float16, and in the product anyway
 	must(a.Write(x, floatBytes(bad)))
 	must(a.Run(ctx))
-	if err := a.Finite(ctx); d.info.Precisions[0] == kernels.F16 && (err == nil || !strings.HasPrefix(err.Error(), "sum ")) {
+	if err := a.Finite(ctx); d.Info().Precisions[0] == kernels.F16 && (err == nil || !strings.HasPrefix(err.Error(), "sum ")) {
 		t.Errorf("Finite says %v, want an error that names the sum", err)
 	}
 	must(a.Write(x, floatBytes(state)))
 	must(a.Run(ctx))
 	must(a.Finite(ctx))
-	if nonFinite, err := a.Sync(ctx); nonFinite != (d.info.Precisions[0] == kernels.F16) || err != nil {
+	if nonFinite, err := a.Sync(ctx); nonFinite != (d.Info().Precisions[0] == kernels.F16) || err != nil {
 		t.Errorf("Sync says %v, %v, though a run before the last one was not finite", nonFinite, err)
 	}
 	near("after all that", read(a, y), func() []float32 { y, _ := expect(request, state); return y }())

@@ -27,8 +27,8 @@ func (r *recording) close() error {
 
 // Run implements kernels.Program. It returns when the work is queued; at most two runs are.
 func (p *program) Run(ctx context.Context) error {
-	if p.closed {
-		return errProgramClosed
+	if err := p.Open(); err != nil {
+		return err
 	}
 	if err := p.check(); err != nil {
 		return err
@@ -39,18 +39,17 @@ func (p *program) Run(ctx context.Context) error {
 		}
 	}
 	d := p.device
-	if err := d.lock(ctx); err != nil {
+	if err := d.engine.LockContext(ctx); err != nil {
 		return err
 	}
-	defer d.unlock()
+	defer d.engine.Unlock()
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
-	hoisted := p.dirty
 	clear(p.saved)
-	err := p.queue(ctx, hoisted)
+	err := p.queue(ctx, p.Hoist())
 	if err == nil {
-		p.dirty = false
+		p.Hoisted()
 		for _, v := range p.states { // the graph copies them
 			p.saved[v] = true
 		}
@@ -92,14 +91,11 @@ func (p *program) launch(i int) error {
 	return nil
 }
 
-// prepare makes weights and arena ready, and records the launches if they have moved; the device's turn must be held.
+// prepare makes weights and arena ready, and records the launches if they have moved; the engine's mutex must be held.
 func (p *program) prepare(ctx context.Context) error {
 	d := p.device
-	d.mu.Lock()
-	closed := d.closed
-	d.mu.Unlock()
-	if closed {
-		return errClosed
+	if err := d.engine.Open(); err != nil {
+		return err
 	}
 	if len(p.states) > 0 {
 		if err := p.room(); err != nil {
@@ -144,7 +140,7 @@ func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	if list, _ := missing(p.uses); len(list) > 0 {
 		need = max(need, slotCount*slotFor(list)) // where weights are packed
 	}
-	if err := d.arena.reserve(&d.memory, need, d.need(), d.stream.Synchronize); err != nil {
+	if err := d.arena.reserve(&d.memory, need, d.engine.Arena(), d.stream.Synchronize); err != nil {
 		return 0, err
 	}
 	if p.weights == nil {
@@ -203,10 +199,10 @@ func (p *program) address(r ref) ptr {
 }
 
 func (p *program) value(v kernels.Value) ptr {
-	if p.place[v].own {
-		return p.memory + ptr(p.place[v].at)
+	if p.place[v].Arena {
+		return p.device.arena.at + ptr(p.place[v].Offset)
 	}
-	return p.device.arena.at + ptr(p.place[v].at)
+	return p.memory + ptr(p.place[v].Offset)
 }
 
 // record captures what every run does: clear the flag, keep the states, compute, look at what leaves the program.
@@ -215,7 +211,7 @@ func (p *program) record() error {
 	var work []func() error
 	work = append(work, func() error { return stream.Fill32(p.memory+runFlag, 0, 1) })
 	for _, v := range p.states {
-		at := ptr(p.place[v].at)
+		at := ptr(p.place[v].Offset)
 		work = append(work, func() error { return stream.CopyDevice(p.before+at, p.memory+at, p.size(v)) })
 	}
 	for i, n := range p.nodes {

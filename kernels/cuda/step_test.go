@@ -45,7 +45,7 @@ func (m modelPlan) program(t *testing.T, d *Device) *program {
 			t.Errorf("close: %v", err)
 		}
 	})
-	p, err := d.plan(m.plan, w.(*weights), d.info.Precisions[0], d.view())
+	p, err := d.plan(m.plan, w.(*weights), d.Info().Precisions[0], d.view())
 	if err != nil {
 		t.Fatal(err)
 	}

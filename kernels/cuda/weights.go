@@ -10,6 +10,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // weights are the packed tensors of a component.
@@ -36,12 +37,9 @@ type weightKey struct {
 
 // NewWeights implements kernels.Device. The source stays the caller's, who keeps it open until the weights are closed.
 func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, errClosed
+	if err := d.engine.AddWeights(); err != nil {
+		return nil, err
 	}
-	d.weights++
 	return &weights{device: d, source: src, all: map[weightKey]*packed{}, generation: 1}, nil
 }
 
@@ -59,16 +57,16 @@ func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*p
 	if made, ok := w.all[key]; ok {
 		return made, nil
 	}
-	made := &packed{name: t.Name, shape: t.Shape, dtype: t.DType, precision: precision, packing: p}
-	if err := made.check(w.source); err != nil {
+	if err := engine.FindWeight(w.source, t); err != nil {
 		return nil, err
 	}
+	made := &packed{name: t.Name, shape: t.Shape, dtype: t.DType, precision: precision, packing: p}
 	w.all[key] = made
 	w.order = append(w.order, made)
 	return made, nil
 }
 
-// resident uploads and packs those of the weights in use that are not on the card yet. The device's turn must be held.
+// resident uploads and packs those of the weights in use that are not on the card yet. The engine's mutex must be held.
 func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,10 +127,10 @@ func missing(uses []*packed) (list []*packed, bytes int64) {
 
 // SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs of any size have used.
 func (w *weights) SetResident(ctx context.Context, on bool) error {
-	if err := w.device.lock(ctx); err != nil {
+	if err := w.device.engine.LockContext(ctx); err != nil {
 		return err
 	}
-	defer w.device.unlock()
+	defer w.device.engine.Unlock()
 	if on {
 		w.mu.Lock()
 		all := slices.Clone(w.order)
@@ -142,7 +140,7 @@ func (w *weights) SetResident(ctx context.Context, on bool) error {
 	return w.drop()
 }
 
-// drop frees the memory of all weights; the device's turn must be held.
+// drop frees the memory of all weights; the engine's mutex must be held.
 func (w *weights) drop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,14 +172,12 @@ func (w *weights) Close() error {
 	if closed {
 		return nil
 	}
-	w.device.turn <- struct{}{}
+	w.device.engine.Lock()
 	err := w.drop()
-	w.device.unlock()
+	w.device.engine.Unlock()
 	if w.device.Lost() != nil {
 		err = nil // everything went with the context
 	}
-	w.device.mu.Lock()
-	defer w.device.mu.Unlock()
-	w.device.weights--
+	w.device.engine.RemoveWeights()
 	return err
 }
