@@ -31,7 +31,7 @@ func shape(op, what string, t Tensor, want ...int) error {
 	return nil
 }
 
-// floats refuses integer tensors where numbers are computed with, and narrow types for anything but weights.
+// floats refuses integer tensors where numbers are computed with, and 16-bit types for anything but weights.
 func floats(op string, in []Tensor) error {
 	for _, t := range in {
 		if t.DType != F32 && (t.Role != Weight || t.DType == I32 || t.DType == U8) {

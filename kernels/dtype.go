@@ -8,7 +8,7 @@ import (
 // DType is the element type of a tensor.
 type DType uint8
 
-// The element types. Token ids and row indices are I32, pictures' pixels U8; weights are F32, F16 or BF16.
+// The element types. Token ids and row indices are I32, pixels of images U8; weights are F32, F16 or BF16.
 const (
 	F32 DType = iota + 1
 	F16

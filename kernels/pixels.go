@@ -1,7 +1,8 @@
 package kernels
 
-// ToPixels rounds a picture's values, −1…1, to bytes: v = clamp(x/2 + ½, 0, 1) and 255·v, both in float32, half to even; alpha is 255. NaN and infinities are not told by bytes:
-// whoever needs to know looks at x. Source: diffusers image_processor.py, VaeImageProcessor.postprocess and numpy_to_pil.
+// ToPixels rounds an image's values, −1…1, to bytes: v = clamp(x/2 + ½, 0, 1) and 255·v, both in float32, half to even;
+// alpha is 255. Bytes do not show NaN and infinities: who needs to know looks at x. Source: diffusers image_processor.py,
+// VaeImageProcessor.postprocess and numpy_to_pil.
 //
 // Input: x [B, H, W, 3]. Output: U8 [B, H, W, 4], red, green, blue, alpha.
 type ToPixels struct{}
@@ -22,7 +23,8 @@ func (s ToPixels) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s ToPixels) FLOPs(in []Tensor) int64 { return 4 * int64(in[0].Len()) }
 
-// FromPixels is 2·(v/255) − 1 in float32; alpha is dropped, as PIL's convert("RGB") does. Source: diffusers image_processor.py, VaeImageProcessor.preprocess.
+// FromPixels is 2·(v/255) − 1 in float32; alpha is dropped, as PIL's convert("RGB") does. Source: diffusers
+// image_processor.py, VaeImageProcessor.preprocess.
 //
 // Input: v U8 [B, H, W, 4], red, green, blue, alpha. Output: [B, H, W, 3].
 type FromPixels struct{}
@@ -46,7 +48,7 @@ func (s FromPixels) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s FromPixels) FLOPs(in []Tensor) int64 { return 3 * int64(in[0].Len()/4*3) }
 
-// colours is the shape of a picture with from channels once it has to.
+// colours is the shape of an image of from channels once it has to channels.
 func colours(op string, x Tensor, from, to int) ([]int, error) {
 	if err := rank(op, "x", x, 4); err != nil {
 		return nil, err
