@@ -23,7 +23,7 @@ type arena struct {
 
 func (a *arena) bytes() int64 { return 4 * int64(len(a.memory)) }
 
-// suits tells whether the arena holds n float32 and is not more than twice as large.
+// suits reports whether the arena holds n float32 and is not more than twice as large.
 func (a *arena) suits(n int) bool {
 	return n <= len(a.memory) && n > len(a.memory)/2 || n == len(a.memory)
 }

@@ -91,8 +91,8 @@ func (a *attention) scratch() (shared, perWorker int) {
 	return 0, 2*kv + roundUp(scores, 16) + result + stats
 }
 
-func (a *attention) run(p *pool, in, out []view, s scratch) error {
-	a.prepare(p.workers())
+func (a *attention) run(p *workers, in, out []view, s scratch) error {
+	a.prepare(p.count())
 	a.in, a.out, a.memory = in, out, s.worker
 	a.keyMatrix = weights{dtype: kernels.F32, f32: in[1].f32, ld: a.heads * a.d}
 	p.run(a.batch*a.heads*a.blocks, a)
@@ -119,9 +119,9 @@ func (a *attention) do(w, i int) {
 	scores, mem := mem[:scoreSize], mem[roundUp(scoreSize, 16):]
 	result, mem := mem[:resultSize], mem[resultSize:]
 	stats := mem[:statSize]
-	most, sums := stats[:rows], stats[a.maxRows:][:rows]
+	rowMax, sums := stats[:rows], stats[a.maxRows:][:rows]
 	for r := range rows {
-		most[r], sums[r] = float32(math.Inf(-1)), 0
+		rowMax[r], sums[r] = float32(math.Inf(-1)), 0
 	}
 
 	last := a.keys
@@ -146,7 +146,7 @@ func (a *attention) do(w, i int) {
 				row := scores[j*a.keyRows:][:keys]
 				clear(row[seen:])
 				if seen > 0 {
-					a.soften(row[:seen], &most[r+j], &sums[r+j], result[(r+j)*a.slots:][:d], key > 0)
+					a.onlineSoftmax(row[:seen], &rowMax[r+j], &sums[r+j], result[(r+j)*a.slots:][:d], key > 0)
 				}
 			}
 			a.multiply(w, result[r*a.slots:], a.slots, scores, a.keyRows, group, keys, v, a.slots/g.nr, key > 0)
@@ -157,17 +157,18 @@ func (a *attention) do(w, i int) {
 	}
 }
 
-// soften turns a row of scores into weights relative to the maximum so far, and scales what was summed under an older one.
-func (a *attention) soften(row []float32, most, sum *float32, result []float32, again bool) {
-	if m := a.v.vec.max(row); m > *most {
-		if again {
-			f := float32(math.Exp(float64(*most - m)))
+// onlineSoftmax is one update of the online softmax: scores become exponentials relative to the row's maximum so far,
+// and a sum and a result that were accumulated under an older maximum are rescaled.
+func (a *attention) onlineSoftmax(row []float32, rowMax, sum *float32, result []float32, accumulated bool) {
+	if m := a.v.vec.max(row); m > *rowMax {
+		if accumulated {
+			f := float32(math.Exp(float64(*rowMax - m)))
 			*sum *= f
 			a.v.gemm.scaled(result, result, f)
 		}
-		*most = m
+		*rowMax = m
 	}
-	*sum += a.v.vec.expShiftSum(row, *most)
+	*sum += a.v.vec.expShiftSum(row, *rowMax)
 }
 
 // packKeys packs keys as columns and scales them, on behalf of the scores.

@@ -16,7 +16,7 @@ func TestAttention(t *testing.T) {
 		{1, 1, 1, 1, 1, false}, {2, 5, 7, 3, 8, false}, {1, 77, 77, 2, 64, true}, {2, 40, 77, 2, 64, false}, {1, 30, 300, 1, 512, false},
 		{1, 300, 300, 1, 12, true}, {1, 33, 530, 2, 17, false}, {2, 400, 260, 1, 40, false}, {1, 600, 600, 1, 20, true}, {1, 9, 13, 5, 33, false},
 	}
-	eachGemm(t, func(t *testing.T, v *variant, p *pool) {
+	eachGemm(t, func(t *testing.T, v *variant, p *workers) {
 		for _, c := range cases {
 			t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 				r := newRig(t)

@@ -135,7 +135,7 @@ type span struct {
 
 // layout places every value. An arena begins with scratch. An error is one for want of memory.
 func (p *program) layout() error {
-	p.scratch.worker = make([][]float32, p.device.pool.workers())
+	p.scratch.worker = make([][]float32, p.device.workers.count())
 	l := engine.Needs{
 		Size:       func(v kernels.Value) int64 { return (p.plan.Tensors[v].Bytes() + 3) / 4 * 4 },
 		Align:      alignBytes,

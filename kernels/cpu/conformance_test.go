@@ -24,7 +24,7 @@ func eachDevice(t *testing.T, f func(t *testing.T, d *Device)) {
 	for _, name := range everyVariant {
 		t.Run(name, func(t *testing.T) {
 			if !slices.Contains(variantNames(), name) {
-				require.Lacks(t, name, "these kernels are not in this "+runtime.GOARCH+" build, or not for this processor")
+				require.Lacks(t, name, "these kernels are not in this "+runtime.GOARCH+" build, or not for this CPU")
 			}
 			f(t, newTestDevice(t, Options{Variant: name}))
 		})

@@ -32,7 +32,7 @@ func TestConv2d(t *testing.T) {
 		{1, 1, 1, 1, 0, 1, 1, 1, kernels.F32, kernels.Conv2d{Stride: 3, Pad: kernels.Padding{Top: 5, Right: 4}}},
 		{1, 32, 33, 5, 0, 9, 2, 3, kernels.F16, kernels.Conv2d{Stride: 3, Pad: kernels.Padding{Top: 1, Left: 2, Right: 1}, Act: kernels.GELU}},
 	}
-	eachGemm(t, func(t *testing.T, v *variant, p *pool) {
+	eachGemm(t, func(t *testing.T, v *variant, p *workers) {
 		for i, c := range cases {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				r := newRig(t)

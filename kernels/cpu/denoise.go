@@ -29,7 +29,7 @@ func frequency(i, half int, shift float64) float32 {
 	return float32(math.Exp(float64(exponent)))
 }
 
-func (k *sinusoid) run(_ *pool, in, out []view, _ scratch) error {
+func (k *sinusoid) run(_ *workers, in, out []view, _ scratch) error {
 	half := len(k.frequency)
 	for n, t := range in[0].f32 {
 		row := out[0].f32[n*k.dim:][:k.dim]
@@ -64,7 +64,7 @@ func newScaleRepeat(s kernels.ScaleRepeat, in []kernels.Tensor, v *variant) kern
 	return &scaleRepeat{v: v, n: n, times: s.Times, perCopy: rowwise(n, 1)}
 }
 
-func (k *scaleRepeat) run(p *pool, in, out []view, _ scratch) error {
+func (k *scaleRepeat) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.by, k.out = in[0].f32, in[1].f32[0], out[0].f32
 	p.run(k.times*k.perCopy, k)
 	return nil
@@ -91,7 +91,7 @@ func newGuidance(s kernels.Guidance, out []kernels.Tensor) kernel {
 	return &guidance{batch: batch, n: out[0].Len() / batch, rescale: s.Rescale}
 }
 
-func (k *guidance) run(p *pool, in, out []view, _ scratch) error {
+func (k *guidance) run(p *workers, in, out []view, _ scratch) error {
 	k.m, k.scale, k.out = in[0].f32, float64(in[1].f32[0]), out[0].f32
 	if k.rescale {
 		k.phi = float64(in[2].f32[0])
@@ -153,7 +153,7 @@ func newSolver(s kernels.Solver, out []kernels.Tensor) kernel {
 // scratch: the outputs of one element wait until all are computed.
 func (k *solver) scratch() (shared, perWorker int) { return 0, len(k.out) }
 
-func (k *solver) run(p *pool, in, out []view, s scratch) error {
+func (k *solver) run(p *workers, in, out []view, s scratch) error {
 	k.operands[0], k.operands[2], k.operands[3] = in[0].f32, in[1].f32, in[2].f32
 	k.coefficients, k.worker = in[3].f32, s.worker
 	for i := range k.history {

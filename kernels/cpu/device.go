@@ -22,24 +22,24 @@ type Options struct {
 	// Memory is the most bytes of the process's memory that the device takes: arena, what programs hold of their own,
 	// and weights but those in the pages of mapped files. 0 is DefaultMemory.
 	Memory int64
-	// Trace, if set, is told of every node that a run has computed, in order, on the goroutine that called Run.
+	// Trace, if set, is called for every node that a run has computed, in order, on the goroutine that called Run.
 	Trace func(Timing)
 }
 
-// Timing is what Options.Trace is told of a node.
+// Timing is what Options.Trace is called with.
 type Timing struct {
 	Node     kernels.Node
 	FLOPs    int64
 	Duration time.Duration
 }
 
-// Device is the processor. It implements kernels.Device; its methods are safe for concurrent use.
+// Device is the CPU. It implements kernels.Device; its methods are safe for concurrent use.
 type Device struct {
 	variant *variant
-	pool    *pool
+	workers *workers
 	trace   func(Timing)
 	engine  *engine.Device
-	arena   arena // guarded by the engine's mutex, as the pool is
+	arena   arena // guarded by the engine's mutex, as the workers are
 	memory  budget
 	idle    *time.Timer // runs out when no program has run for idleTime
 }
@@ -67,11 +67,11 @@ func New(o Options) (*Device, error) {
 	}
 	d := &Device{
 		variant: v,
-		pool:    newPool(o.Threads),
+		workers: newWorkers(o.Threads),
 		trace:   o.Trace,
 		engine: engine.NewDevice("cpu", kernels.Info{
 			Name:       "cpu",
-			Detail:     fmt.Sprintf("%s, %s, %d threads", processor(), v.name, o.Threads),
+			Detail:     fmt.Sprintf("%s, %s, %d threads", modelName(), v.name, o.Threads),
 			Precisions: []kernels.DType{kernels.F32},
 			Memory:     o.Memory,
 			HostMemory: true,
@@ -106,7 +106,7 @@ func (d *Device) Close() error {
 	first, err := d.engine.Close()
 	if first {
 		d.idle.Stop()
-		d.pool.close()
+		d.workers.close()
 	}
 	return err
 }
@@ -114,8 +114,8 @@ func (d *Device) Close() error {
 // need is the size of the arena that the open programs share, in float32.
 func (d *Device) need() int { return int(d.engine.Arena() / 4) }
 
-// processor names the processor: the kernel's model name where /proc has it.
-func processor() string {
+// modelName is the CPU's, as /proc has it, else its architecture.
+func modelName() string {
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {
 		defer f.Close()
 		lines := bufio.NewScanner(io.LimitReader(f, 1<<12))

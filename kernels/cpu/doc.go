@@ -1,5 +1,5 @@
-// Package cpu is the processor as a device: float32 arithmetic in portable Go, with AVX2 and AVX-512 assembly behind a
-// registry of variants, on one pool of workers.
+// Package cpu is the CPU as a device: float32 arithmetic in portable Go, with AVX2 and AVX-512 assembly behind a
+// registry of variants, on one set of workers.
 //
 // Weights stay in the file's width and are widened panel by panel while they are multiplied, so a mapped model is read, never copied.
 //

@@ -34,7 +34,7 @@ func newActivate(s kernels.Activate, in []kernels.Tensor, v *variant) kernel {
 	return k
 }
 
-func (k *activation) run(p *pool, in, out []view, _ scratch) error {
+func (k *activation) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.out = in[0].f32, out[0].f32
 	p.run(k.parts, k)
 	return nil
@@ -86,7 +86,7 @@ func newAdd(s kernels.Add, in []kernels.Tensor, v *variant) kernel {
 	return k
 }
 
-func (k *add) run(p *pool, in, out []view, _ scratch) error {
+func (k *add) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.y, k.out = in[0].f32, in[1].f32, out[0].f32
 	p.run(k.parts, k)
 	return nil
@@ -121,7 +121,7 @@ func newConcat(in []kernels.Tensor) kernel {
 	return k
 }
 
-func (k *concat) run(p *pool, in, out []view, _ scratch) error {
+func (k *concat) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.y, k.out = in[0].f32, in[1].f32, out[0].f32
 	p.run(k.parts, k)
 	return nil
@@ -154,7 +154,7 @@ func newResize(in, out []kernels.Tensor) kernel {
 	return k
 }
 
-func (k *resize) run(p *pool, in, out []view, _ scratch) error {
+func (k *resize) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.out = in[0].f32, out[0].f32
 	p.run(k.parts, k)
 	return nil
@@ -185,7 +185,7 @@ func newEmbedding(in []kernels.Tensor) kernel {
 	return &embedding{tokens: in[1].Shape[0], length: in[0].Shape[1], width: in[1].Shape[1]}
 }
 
-func (k *embedding) run(_ *pool, in, out []view, _ scratch) error {
+func (k *embedding) run(_ *workers, in, out []view, _ scratch) error {
 	tokens, positions := in[1].weights(k.width), in[2].weights(k.width)
 	for i, id := range in[0].i32 {
 		if id < 0 || int(id) >= k.tokens {
@@ -212,7 +212,7 @@ func newGather(in []kernels.Tensor) kernel {
 	return &gather{length: in[0].Shape[1], width: in[0].Shape[2]}
 }
 
-func (k *gather) run(_ *pool, in, out []view, _ scratch) error {
+func (k *gather) run(_ *workers, in, out []view, _ scratch) error {
 	for b, row := range in[1].i32 {
 		if row < 0 || int(row) >= k.length {
 			return fmt.Errorf("row %d of sequence %d: must be 0 to %d", row, b, k.length-1)

@@ -25,7 +25,7 @@ func (p *program) Finite(ctx context.Context) error {
 		return err
 	}
 	defer p.unbind()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in pool.work
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in workers.work
 	for i, n := range p.plan.Nodes {
 		if err := ctx.Err(); err != nil {
 			return err

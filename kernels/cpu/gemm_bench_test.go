@@ -8,15 +8,15 @@ import (
 )
 
 // measurePeak measures the variant's multiply-adds on all workers, in floating point operations a second.
-func measurePeak(v *variant, p *pool) float64 {
+func measurePeak(v *variant, p *workers) float64 {
 	t := &peakTask{v: v, iterations: 1 << 12}
 	best := 0.0
 	for range 5 {
 		for {
 			start := time.Now()
-			p.run(p.workers(), t)
+			p.run(p.count(), t)
 			if took := time.Since(start); took > 20*time.Millisecond {
-				best = max(best, float64(p.workers()*t.iterations*v.gemm.fmaFLOPs)/took.Seconds())
+				best = max(best, float64(p.count()*t.iterations*v.gemm.fmaFLOPs)/took.Seconds())
 				break
 			}
 			t.iterations *= 2
@@ -29,7 +29,7 @@ func measurePeak(v *variant, p *pool) float64 {
 func benchmark(b *testing.B, name string, spec kernels.Spec, dtype kernels.DType, shapes ...[]int) {
 	for _, v := range variants() {
 		b.Run(v.name+"/"+name, func(b *testing.B) {
-			p := newPool(2)
+			p := newWorkers(2)
 			defer p.close()
 			r := newRig(b)
 			for i, s := range shapes {
@@ -47,7 +47,7 @@ func benchmark(b *testing.B, name string, spec kernels.Spec, dtype kernels.DType
 			y := []view{{shape: out[0].Shape, dtype: kernels.F32, f32: make([]float32, out[0].Len())}}
 			shared, each := k.scratch()
 			s := scratch{shared: make([]float32, shared)}
-			for range p.workers() {
+			for range p.count() {
 				s.worker = append(s.worker, make([]float32, each))
 			}
 			peak := measurePeak(v, p)

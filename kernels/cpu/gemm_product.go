@@ -163,12 +163,12 @@ func (p *product) prepare(workers int) {
 	}
 }
 
-func (p *product) run(pool *pool, in, out []view, s scratch) error {
-	p.prepare(pool.workers())
+func (p *product) run(workers *workers, in, out []view, s scratch) error {
+	p.prepare(workers.count())
 	p.in, p.out, p.memory = in, out, s.worker
 	depth := (p.channels[0] + p.channels[1]) * p.taps
 	p.weights = in[p.operands.Weight].weights(depth)
-	pool.run(p.split.rowParts*p.split.colParts, p)
+	workers.run(p.split.rowParts*p.split.colParts, p)
 	return nil
 }
 

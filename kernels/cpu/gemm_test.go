@@ -101,7 +101,7 @@ func (r *rig) kernel(spec kernels.Spec, out []kernels.Tensor, v *variant) kernel
 }
 
 // run computes the spec on a variant and checks the guards.
-func (r *rig) run(p *pool, v *variant, spec kernels.Spec) view {
+func (r *rig) run(p *workers, v *variant, spec kernels.Spec) view {
 	r.t.Helper()
 	out, err := spec.Infer(r.tensors)
 	if err != nil {
@@ -112,7 +112,7 @@ func (r *rig) run(p *pool, v *variant, spec kernels.Spec) view {
 	y := view{shape: out[0].Shape, dtype: kernels.F32, f32: r.floats("output", out[0].Len(), true)}
 	shared, each := k.scratch()
 	s := scratch{shared: r.floats("shared scratch", shared, true)}
-	for w := range p.workers() {
+	for w := range p.count() {
 		s.worker = append(s.worker, r.floats(fmt.Sprint("scratch ", w), each, true))
 	}
 	for i := range r.guarded {
@@ -177,10 +177,10 @@ func activate(a kernels.Activation, x float64) float64 {
 	return x
 }
 
-func eachGemm(t *testing.T, f func(t *testing.T, v *variant, p *pool)) {
+func eachGemm(t *testing.T, f func(t *testing.T, v *variant, p *workers)) {
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
-			p := newPool(3)
+			p := newWorkers(3)
 			defer p.close()
 			f(t, v, p)
 			if err := p.failure(); err != nil {

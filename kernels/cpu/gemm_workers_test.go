@@ -29,7 +29,7 @@ func TestAnyWorkers(t *testing.T) {
 					for _, s := range c.shapes {
 						r.add(kernels.F32, kernels.Temp, 1, s...)
 					}
-					p := newPool(workers)
+					p := newWorkers(workers)
 					got := r.run(p, v, c.spec).f32
 					p.close()
 					if first == nil {

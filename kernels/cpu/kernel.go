@@ -2,7 +2,7 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// view is one operand of a kernel while it runs: dense, in exactly one of the four slices.
+// view is a tensor view, one operand of a kernel while it runs: dense, in exactly one of the four slices.
 type view struct {
 	shape []int
 	dtype kernels.DType
@@ -18,8 +18,8 @@ type view struct {
 type kernel interface {
 	// scratch returns how many float32 the kernel needs for itself and, besides, for each worker.
 	scratch() (shared, perWorker int)
-	// run computes out from in on the pool's workers and returns when all is written.
-	run(p *pool, in, out []view, s scratch) error
+	// run computes out from in on all workers and returns when all is written.
+	run(p *workers, in, out []view, s scratch) error
 	// release lets go of all that run was given. It is called after every run, also one that panicked.
 	release()
 }
@@ -32,6 +32,6 @@ type scratch struct {
 
 // task is work in parts that are independent of each other. A kernel is usually its own task, so that handing it over allocates nothing.
 type task interface {
-	// do computes part i on worker w, 0 ≤ w < pool.workers(); one worker does one part at a time.
+	// do computes part i on worker w, 0 ≤ w < workers.count(); one worker does one part at a time.
 	do(w, i int)
 }

@@ -14,7 +14,7 @@ func (k *skinny) scratch() (shared, perWorker int) {
 	return 0, k.rows * 2 * skinnyCols
 }
 
-func (k *skinny) run(p *pool, in, out []view, s scratch) error {
+func (k *skinny) run(p *workers, in, out []view, s scratch) error {
 	k.in, k.out, k.memory = in, out, s.worker
 	k.weights = in[k.operands.Weight].weights(k.channels[0])
 	p.run(divUp(k.cols, skinnyCols), k)

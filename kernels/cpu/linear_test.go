@@ -19,7 +19,7 @@ func TestLinear(t *testing.T) {
 		{}, {Bias: true}, {Bias: true, Residual: true}, {Residual: true}, {Bias: true, Act: kernels.SiLU}, {Act: kernels.GEGLU, Bias: true},
 		{Act: kernels.GELU, Residual: true, Bias: true}, {Act: kernels.QuickGELU}, {Act: kernels.GEGLU, Residual: true},
 	}
-	eachGemm(t, func(t *testing.T, v *variant, p *pool) {
+	eachGemm(t, func(t *testing.T, v *variant, p *workers) {
 		for i, d := range shapes {
 			for j := range 3 {
 				spec, dtype := specs[(i*3+j)%len(specs)], dtypes[(i+j)%3]
@@ -34,7 +34,7 @@ func TestLinear(t *testing.T) {
 	})
 }
 
-func testLinear(t *testing.T, p *pool, v *variant, spec kernels.Linear, m, n, k int, dtype kernels.DType) {
+func testLinear(t *testing.T, p *workers, v *variant, spec kernels.Linear, m, n, k int, dtype kernels.DType) {
 	r := newRig(t)
 	r.add(kernels.F32, kernels.Temp, 1, 1, m, k)
 	r.add(dtype, kernels.Weight, math.Sqrt(3/float64(k)), n, k)

@@ -16,11 +16,11 @@ import (
 func DefaultMemory() int64 { return SystemMemory() / 5 * 4 }
 
 // SystemMemory is what the system allows the process, in bytes: the machine's memory, or the limit of the control group
-// (version 1 or 2) that the process is in, or of one around that, where it is less; 0 if the system tells neither.
+// (version 1 or 2) that the process is in, or of one around that, where it is less; 0 if the system reports neither.
 func SystemMemory() int64 {
 	total := int64(math.MaxInt64)
-	for _, ask := range []memlimit.Provider{memlimit.FromSystem, memlimit.FromCgroup} {
-		if n, err := ask(); err == nil && n > 0 { // an error says that there is no limit, or no telling
+	for _, limit := range []memlimit.Provider{memlimit.FromSystem, memlimit.FromCgroup} {
+		if n, err := limit(); err == nil && n > 0 { // an error says that there is none, or that it is unknown
 			total = int64(min(uint64(total), n))
 		}
 	}
@@ -118,7 +118,7 @@ func (d *Device) shrink() {
 	})
 }
 
-// ifIdle does something with the engine's mutex held, unless a program is running, and tells whether it did.
+// ifIdle does something with the engine's mutex held, unless a program is running, and reports whether it did.
 func (d *Device) ifIdle(do func()) bool {
 	if !d.engine.TryLock() {
 		return false

@@ -104,7 +104,7 @@ func TestBudget(t *testing.T) {
 	holds(t, d, "closed", 0, 0)
 }
 
-// watchedSource tells where tensors lie, and counts the data that is asked for.
+// watchedSource says where tensors lie, and counts the data that is asked for.
 type watchedSource struct {
 	memorySource
 	storage map[string]kernels.Storage

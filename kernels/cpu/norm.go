@@ -57,7 +57,7 @@ func (k *groupNorm) scratch() (shared, perWorker int) {
 	return k.batch * k.width * (4*k.parts + 2), 3 * k.width
 }
 
-func (k *groupNorm) run(p *pool, in, out []view, s scratch) error {
+func (k *groupNorm) run(p *workers, in, out []view, s scratch) error {
 	at := k.operands
 	k.x = [2][]float32{in[at.X].f32, kernels.Operand(in, at.X2).f32}
 	k.weight, k.bias, k.out, k.worker = in[at.Weight].f32, in[at.Bias].f32, out[0].f32, s.worker
@@ -200,7 +200,7 @@ func newLayerNorm(s kernels.LayerNorm, in []kernels.Tensor, v *variant) kernel {
 
 func (k *layerNorm) scratch() (shared, perWorker int) { return 0, 0 }
 
-func (k *layerNorm) run(p *pool, in, out []view, _ scratch) error {
+func (k *layerNorm) run(p *workers, in, out []view, _ scratch) error {
 	at := k.operands
 	k.x, k.weight, k.bias, k.out = in[at.X].f32, in[at.Weight].f32, in[at.Bias].f32, out[0].f32
 	p.run(k.parts, k)

@@ -24,13 +24,13 @@ func (d *Device) measurePeak(ctx context.Context) (peak float64, err error) {
 		want   = 40 * time.Millisecond
 	)
 	t := &peakTask{v: d.variant, iterations: 1 << 12}
-	n := d.pool.workers()
+	n := d.workers.count()
 	for round := 0; round < rounds; {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		start := time.Now()
-		d.pool.run(n, t)
+		d.workers.run(n, t)
 		took := time.Since(start)
 		if took < want {
 			t.iterations *= 2
@@ -40,5 +40,5 @@ func (d *Device) measurePeak(ctx context.Context) (peak float64, err error) {
 		flops := float64(n) * float64(t.iterations) * float64(d.variant.gemm.fmaFLOPs)
 		peak = max(peak, flops/took.Seconds())
 	}
-	return peak, d.pool.failure()
+	return peak, d.workers.failure()
 }

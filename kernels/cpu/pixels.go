@@ -19,7 +19,7 @@ func newToPixels(in []kernels.Tensor) kernel {
 	return &toPixels{pixels: n, parts: rowwise(n, 4)}
 }
 
-func (k *toPixels) run(p *pool, in, out []view, _ scratch) error {
+func (k *toPixels) run(p *workers, in, out []view, _ scratch) error {
 	k.x, k.out = in[0].f32, out[0].u8
 	p.run(k.parts, k)
 	return nil
@@ -57,7 +57,7 @@ func newFromPixels(in []kernels.Tensor) kernel {
 	return k
 }
 
-func (k *fromPixels) run(p *pool, in, out []view, _ scratch) error {
+func (k *fromPixels) run(p *workers, in, out []view, _ scratch) error {
 	k.v, k.out = in[0].u8, out[0].f32
 	p.run(k.parts, k)
 	return nil

@@ -99,7 +99,7 @@ func (p *program) Run(ctx context.Context) error {
 		return err
 	}
 	defer p.unbind()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in pool.work
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in workers.work
 	for i := range p.nodes {
 		if p.nodes[i].hoisted && !p.Hoist() {
 			continue
@@ -135,8 +135,8 @@ func (p *program) compute(i int) (err error) {
 	if p.device.trace != nil {
 		start = time.Now()
 	}
-	err = n.kernel.run(p.device.pool, in, out, p.scratch)
-	if failed := p.device.pool.failure(); failed != nil {
+	err = n.kernel.run(p.device.workers, in, out, p.scratch)
+	if failed := p.device.workers.failure(); failed != nil {
 		err = failed
 	}
 	if err != nil {

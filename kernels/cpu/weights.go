@@ -181,7 +181,7 @@ func (w *checkpoint) cost(t kernels.Tensor) (int64, error) {
 	return bytes, nil
 }
 
-// widened tells whether a tensor is copied: biases and norms of 16 bits are.
+// widened reports whether a tensor is copied: biases and norms of 16 bits are.
 func widened(t kernels.Tensor) bool { return len(t.Shape) == 1 && t.DType != kernels.F32 }
 
 // read returns the view of a tensor that cost has checked.
@@ -203,10 +203,10 @@ func (w *checkpoint) read(t kernels.Tensor) (view, error) {
 	if !widened(t) {
 		return v, nil
 	}
-	wide := alignedFloats(len(v.u16))
+	fp32 := alignedFloats(len(v.u16))
 	matrix := v.weights(len(v.u16))
-	for i := range wide {
-		wide[i] = matrix.at(i)
+	for i := range fp32 {
+		fp32[i] = matrix.at(i)
 	}
-	return view{shape: t.Shape, dtype: kernels.F32, f32: wide}, nil
+	return view{shape: t.Shape, dtype: kernels.F32, f32: fp32}, nil
 }

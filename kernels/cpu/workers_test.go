@@ -27,10 +27,10 @@ func (c *countTask) do(w, i int) {
 	}
 }
 
-func TestPool(t *testing.T) {
+func TestWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, threads := range []int{1, 2, 5} {
-			p := newPool(threads)
+			p := newWorkers(threads)
 			for round := range 3000 {
 				n := round % 23
 				c := &countTask{parts: make([]atomic.Int32, n), busy: make([]atomic.Int32, threads), fail: -1}
@@ -63,12 +63,12 @@ func TestPool(t *testing.T) {
 	})
 }
 
-// TestPoolEndsItsWorkers leaves a synctest bubble, which no goroutine may outlive: a worker that is still there is a
+// TestWorkersEnd leaves a synctest bubble, which no goroutine may outlive: a worker that is still there is a
 // failure, however long it would take to end.
-func TestPoolEndsItsWorkers(t *testing.T) {
+func TestWorkersEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, parts := range []int{0, 1, 100} {
-			p := newPool(8)
+			p := newWorkers(8)
 			p.run(parts, &countTask{parts: make([]atomic.Int32, parts), busy: make([]atomic.Int32, 8), fail: -1})
 			synctest.Wait() // all sleep
 			p.close()
@@ -76,10 +76,10 @@ func TestPoolEndsItsWorkers(t *testing.T) {
 	})
 }
 
-func BenchmarkPool(b *testing.B) {
-	p := newPool(runtime.GOMAXPROCS(0))
+func BenchmarkWorkers(b *testing.B) {
+	p := newWorkers(runtime.GOMAXPROCS(0))
 	defer p.close()
-	n := p.workers()
+	n := p.count()
 	c := &countTask{parts: make([]atomic.Int32, n), busy: make([]atomic.Int32, n), fail: -1}
 	for b.Loop() {
 		p.run(n, c)

@@ -12,9 +12,9 @@ import (
 // the gap between two nodes and far shorter than a node.
 const spins = 1 << 12
 
-// pool shares the parts of a task among persistent workers; the goroutine that calls run is worker 0. It runs one task
+// workers share the parts of a task, for as long as the device is open; the goroutine that calls run is worker 0. They run one task
 // at a time: callers hold the engine's mutex.
-type pool struct {
+type workers struct {
 	threads int
 	task    task
 	// parts packs the number of parts (high half) and the next one to take (low half) in one word, so that a worker that
@@ -32,8 +32,8 @@ type pool struct {
 	exited   sync.WaitGroup
 }
 
-func newPool(threads int) *pool {
-	p := &pool{threads: threads, finished: make(chan struct{}, 1)}
+func newWorkers(threads int) *workers {
+	p := &workers{threads: threads, finished: make(chan struct{}, 1)}
 	p.wake.L = &p.mu
 	for w := 1; w < threads; w++ {
 		p.exited.Go(func() { p.work(w) })
@@ -41,11 +41,11 @@ func newPool(threads int) *pool {
 	return p
 }
 
-// workers returns how many workers there are; their numbers are 0 to workers()-1.
-func (p *pool) workers() int { return p.threads }
+// count returns how many workers there are; their numbers are 0 to count()-1.
+func (p *workers) count() int { return p.threads }
 
-// run does the n parts of t and returns when all are done. A part that panics counts as done; failure tells of it.
-func (p *pool) run(n int, t task) {
+// run does the n parts of t and returns when all are done. A part that panics counts as done; failure returns it.
+func (p *workers) run(n int, t task) {
 	if n <= 0 {
 		return
 	}
@@ -83,7 +83,7 @@ func (p *pool) run(n int, t task) {
 }
 
 // take does parts until none is left.
-func (p *pool) take(w int) {
+func (p *workers) take(w int) {
 	for {
 		s := p.parts.Load()
 		n, i := uint32(s>>32), uint32(s)
@@ -102,7 +102,7 @@ func (p *pool) take(w int) {
 }
 
 // part does one part and keeps what it panics with.
-func (p *pool) part(t task, w, i int) {
+func (p *workers) part(t task, w, i int) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.fail(fmt.Errorf("part %d of %T: %v\n%s", i, t, r, debug.Stack()))
@@ -112,7 +112,7 @@ func (p *pool) part(t task, w, i int) {
 }
 
 // fail keeps the first error.
-func (p *pool) fail(err error) {
+func (p *workers) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cause == nil {
@@ -121,7 +121,7 @@ func (p *pool) fail(err error) {
 }
 
 // failure returns the first panic of a part since it was last asked, as an error, or nil.
-func (p *pool) failure() error {
+func (p *workers) failure() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := p.cause
@@ -129,13 +129,13 @@ func (p *pool) failure() error {
 	return err
 }
 
-func (p *pool) idle() bool {
+func (p *workers) idle() bool {
 	s := p.parts.Load()
 	return uint32(s) >= uint32(s>>32) && !p.closed.Load()
 }
 
 // work is the life of worker w: look for parts a while, then sleep until run or close wakes it.
-func (p *pool) work(w int) {
+func (p *workers) work(w int) {
 	debug.SetPanicOnFault(true) // a mapped file that was cut off is an error of the run
 	for !p.closed.Load() {
 		p.take(w)
@@ -158,7 +158,7 @@ func (p *pool) work(w int) {
 }
 
 // close ends the workers and waits for them; no run may be in progress.
-func (p *pool) close() {
+func (p *workers) close() {
 	p.closed.Store(true)
 	p.mu.Lock()
 	p.wake.Broadcast()
