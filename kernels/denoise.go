@@ -3,7 +3,8 @@ package kernels
 import "slices"
 
 // Sinusoid embeds numbers as cosines and sines (diffusers get_timestep_embedding, max_period 10000):
-// f_i = exp(−ln(10000)·i/(Dim/2 − FreqShift)) and t·f_i in float32, then [cos, sin] if CosFirst, else [sin, cos]; an odd Dim ends in a zero.
+// f_i = exp(−ln(10000)·i/(Dim/2 − FreqShift)) and t·f_i in float32, then [cos, sin] if CosFirst, else [sin, cos]; an
+// odd Dim ends in a zero.
 //
 // Input: t [B, N]. Output: [B, N·Dim].
 type Sinusoid struct {
@@ -58,9 +59,9 @@ func (s ScaleRepeat) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s ScaleRepeat) FLOPs(in []Tensor) int64 { return int64(in[0].Len()) }
 
-// Guidance is classifier-free guidance: u + scale·(c − u) with u, c the halves of the batch. With Rescale, for each sample,
-// r = guided·std(c)/std(guided) and the result is φ·r + (1−φ)·guided; std is unbiased, over all but the batch axis.
-// Source: diffusers pipeline_stable_diffusion_xl.py, rescale_noise_cfg.
+// Guidance is classifier-free guidance: u + scale·(c − u) with u, c the halves of the batch. With Rescale, for each
+// sample, r = guided·std(c)/std(guided) and the result is φ·r + (1−φ)·guided; std is unbiased, over all but the batch
+// axis. Source: diffusers pipeline_stable_diffusion_xl.py, rescale_noise_cfg.
 //
 // Inputs: m [2B, ...]; scale [1]; φ [1] if Rescale. Output: [B, ...].
 type Guidance struct{ Rescale bool }
@@ -99,9 +100,9 @@ func (s Guidance) FLOPs(in []Tensor) int64 { return 2 * int64(in[0].Len()) }
 //	x0 = clamp(a·x + b·m, −clip, +clip), not clamped where clip is 0
 //	[x', h1', …, hK'] = M·[x, x0, m, noise, h1, …, hK]
 //
-// Inputs: x; m and noise of x's shape; coefficients [3 + (1+K)·(4+K)], which are a, b, clip and M by rows; K = History tensors
-// of x's shape. Outputs: x' and the new history. Outputs may be the same values as x and the history, if those are States.
-// A zero coefficient leaves its operand unread, so that NaN in unused noise or history does no harm.
+// Inputs: x; m and noise of x's shape; coefficients [3 + (1+K)·(4+K)], which are a, b, clip and M by rows; K = History
+// tensors of x's shape. Outputs: x' and the new history. Outputs may be the same values as x and the history, if those
+// are States. A zero coefficient leaves its operand unread, so that NaN in unused noise or history does no harm.
 type Solver struct{ History int }
 
 // Coefficients returns the length of the coefficient vector.

@@ -2,8 +2,8 @@ package kernels
 
 import "context"
 
-// Source yields the tensors of one component by name. The data is little-endian, dense, and stays valid and unchanged as
-// long as the source's owner keeps it open.
+// Source yields the tensors of one component by name. The data is little-endian, dense, and stays valid and unchanged
+// as long as the source's owner keeps it open.
 type Source interface {
 	// Names lists every tensor, sorted.
 	Names() []string
@@ -13,8 +13,8 @@ type Source interface {
 	Tensor(name string) (dtype DType, shape []int, data []byte, err error)
 	// Storage says where a tensor lies; it is Made for an unknown name.
 	Storage(name string) Storage
-	// Release gives back the memory of what the source can read or make again: pages of mapped files, copies, and tensors
-	// that it made. Data that was handed out stays valid.
+	// Release gives back the memory of what the source can read or make again: pages of mapped files, copies, and
+	// tensors that it made. Data that was handed out stays valid.
 	Release() error
 }
 
@@ -62,9 +62,9 @@ type Device interface {
 	Compile(p *Plan, w Weights, o Options) (Program, error)
 	// Memory reports what the device has taken of its memory, of which it takes no more than a limit.
 	Memory() (Memory, error)
-	// PeakFLOPS measures how many operations a second the device does at most in the default precision, a multiply-add as
-	// two, and remembers it for Info. It takes a fraction of a second and waits for running programs. A device that cannot
-	// measure it returns 0.
+	// PeakFLOPS measures how many operations a second the device does at most in the default precision, a multiply-add
+	// as two, and remembers it for Info. It takes a fraction of a second and waits for running programs. A device that
+	// cannot measure it returns 0.
 	PeakFLOPS(ctx context.Context) (float64, error)
 	// Lost returns the error that ended the device's work for good, nil while it works.
 	Lost() error
@@ -74,15 +74,17 @@ type Device interface {
 
 // Weights are a component's tensors on a device, shared by its programs of every size.
 type Weights interface {
-	// SetResident(false) gives the memory back for a while; programs stay valid, and running one makes them resident again.
+	// SetResident(false) gives the memory back for a while; programs stay valid, and running one makes them resident
+	// again.
 	SetResident(ctx context.Context, on bool) error
 	// Bytes is what they take of the device's memory now.
 	Bytes() int64
 	Close() error
 }
 
-// Program is a compiled plan. Its methods must not be called concurrently, but programs of one device may be used by different goroutines.
-// The programs of a device share one arena: temporaries do not survive another program's run, every other role does.
+// Program is a compiled plan. Its methods must not be called concurrently, but programs of one device may be used by
+// different goroutines. The programs of a device share one arena: temporaries do not survive another program's run,
+// every other role does.
 type Program interface {
 	// Write fills a Request, Step or State value with dense data of its type.
 	Write(v Value, data []byte) error
@@ -93,14 +95,14 @@ type Program interface {
 	Run(ctx context.Context) error
 	// Read waits for the last run and copies a State or Result to dst, dense.
 	Read(ctx context.Context, v Value, dst []byte) error
-	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an [ErrNotFinite] that names its path; nil if none.
-	// It may compute the last run again, from the states that run began with.
+	// Finite reports, after a run, the first node in order whose output held NaN or Inf as an [ErrNotFinite] that names
+	// its path; nil if none. It may compute the last run again, from the states that run began with.
 	Finite(ctx context.Context) error
 	// AsyncFinite reports whether the device looks, while it runs, for NaN and Inf in the states and results that nodes
 	// write. Where it does not, NonFinite and Sync return false, and callers look at what they read.
 	AsyncFinite() bool
-	// NonFinite reports, without waiting, whether a run since the last Sync is known to have written NaN or Inf. Nothing
-	// may be known yet of the last two runs.
+	// NonFinite reports, without waiting, whether a run since the last Sync is known to have written NaN or Inf.
+	// Nothing may be known yet of the last two runs.
 	NonFinite() bool
 	// Sync waits for the last run, reports whether any run since the last Sync wrote NaN or Inf, and starts anew.
 	Sync(ctx context.Context) (nonFinite bool, err error)

@@ -58,8 +58,8 @@ func TestHalfWiden(t *testing.T) {
 	}
 }
 
-// TestHalfRound walks from each finite value to its next: what is below the middle goes down, above it up, the middle to the
-// even one. Beyond the largest, the next would be the power of two that is infinite.
+// TestHalfRound walks from each finite value to its next: what is below the middle goes down, above it up, the middle
+// to the even one. Beyond the largest, the next would be the power of two that is infinite.
 func TestHalfRound(t *testing.T) {
 	for _, f := range halves {
 		infinite := uint16(1<<15 - 1<<f.fraction)

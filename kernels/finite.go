@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrNotFinite is what errors.Is finds in an error that reports NaN or Inf, which Program.Finite found or a caller saw in
-// results.
+// ErrNotFinite is what errors.Is finds in an error that reports NaN or Inf, which Program.Finite found or a caller saw
+// in results.
 var ErrNotFinite = errors.New("kernels: not finite")
 
 // NotFinitef is fmt.Errorf for such an error.

@@ -11,9 +11,9 @@ type Lifetime struct {
 	First, Last int
 }
 
-// Lifetimes returns, for every Temp value of the plan, the nodes between which it holds data; values of other roles, and
-// temporaries that hoisted nodes hand to later runs, live as long as the program and get Bytes 0. size gives a value's bytes as
-// the device stores it.
+// Lifetimes returns, for every Temp value of the plan, the nodes between which it holds data; values of other roles,
+// and temporaries that hoisted nodes hand to later runs, live as long as the program and get Bytes 0. size gives a
+// value's bytes as the device stores it.
 func (p *Plan) Lifetimes(size func(Value) int64) []Lifetime {
 	life := make([]Lifetime, len(p.Tensors))
 	hoisted := p.Hoisted()

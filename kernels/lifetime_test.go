@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestArena places random blocks: live at the same time they never overlap, each is aligned and within the total, and the total is at
-// least the peak of live bytes and at most their sum.
+// TestArena places random blocks: live at the same time they never overlap, each is aligned and within the total, and
+// the total is at least the peak of live bytes and at most their sum.
 func TestArena(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -56,7 +56,8 @@ func TestArena(t *testing.T) {
 	}
 }
 
-// TestArenaReuse places the values of a chain, each as long as the next node: two lie side by side, however many there are.
+// TestArenaReuse places the values of a chain, each as long as the next node: two lie side by side, however many there
+// are.
 func TestArenaReuse(t *testing.T) {
 	blocks := make([]Lifetime, 20)
 	for i := range blocks {

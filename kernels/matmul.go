@@ -60,10 +60,10 @@ type Padding struct{ Top, Left, Bottom, Right int }
 
 // Conv2d is y = act(conv(x) + bias + rowBias) + residual.
 //
-// Inputs, NHWC: x [B, H, W, C]; x2 [B, H, W, C2] if Concat, whose channels follow x's; weight [O, C+C2, kh, kw]; bias [O] if Bias;
-// rowBias [B, O] if RowBias (the time embedding of a residual block); residual, of the output's shape, if Residual.
-// If UpH and UpW are set, x is first resized to them by nearest neighbour (source row ⌊i·H/UpH⌋).
-// Output: [B, (H+top+bottom−kh)/Stride+1, …, O].
+// Inputs, NHWC: x [B, H, W, C]; x2 [B, H, W, C2] if Concat, whose channels follow x's; weight [O, C+C2, kh, kw]; bias
+// [O] if Bias; rowBias [B, O] if RowBias (the time embedding of a residual block); residual, of the output's shape, if
+// Residual. If UpH and UpW are set, x is first resized to them by nearest neighbour (source row ⌊i·H/UpH⌋). Output: [B,
+// (H+top+bottom−kh)/Stride+1, …, O].
 type Conv2d struct {
 	Stride   int
 	Pad      Padding
@@ -155,8 +155,8 @@ func (s Conv2d) FLOPs(in []Tensor) int64 {
 
 // Attention is softmax(q·kᵀ/√d)·v for each head; heads are consecutive slices of d channels.
 //
-// Inputs: q [B, ..., Heads·d], whose middle axes together are its T tokens (an image's rows and columns, for instance); k and v
-// [B, ..., Heads·d] of S tokens. Output: q's shape. Causal: query t sees keys 0…t; T equals S.
+// Inputs: q [B, ..., Heads·d], whose middle axes together are its T tokens (an image's rows and columns, for instance);
+// k and v [B, ..., Heads·d] of S tokens. Output: q's shape. Causal: query t sees keys 0…t; T equals S.
 type Attention struct {
 	Heads  int
 	Causal bool

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrMemory is what errors.Is finds in an error for want of a device's memory. Nothing is lost by one: what is open stays usable, and a smaller program runs.
+// ErrMemory is what errors.Is finds in an error for want of a device's memory. Nothing is lost by one: what is open
+// stays usable, and a smaller program runs.
 var ErrMemory = errors.New("kernels: out of device memory")
 
 // MemoryError is an ErrMemory with its sizes, in bytes.

@@ -2,7 +2,8 @@ package kernels
 
 import "slices"
 
-// GroupNorm normalises groups of consecutive channels over an image with the biased variance, then applies weight, bias and Act.
+// GroupNorm normalises groups of consecutive channels over an image with the biased variance, then applies weight, bias
+// and Act.
 //
 // Inputs: x [B, H, W, C]; x2 [B, H, W, C2] if Concat, whose channels follow x's; weight and bias [C+C2].
 // Output: [B, H, W, C+C2].

@@ -1,8 +1,8 @@
 package kernels
 
 // ToPixels rounds an image's values, −1…1, to bytes: v = clamp(x/2 + ½, 0, 1) and 255·v, both in float32, half to even;
-// alpha is 255. Bytes do not show NaN and infinities: who needs to know looks at x. Source: diffusers image_processor.py,
-// VaeImageProcessor.postprocess and numpy_to_pil.
+// alpha is 255. Bytes do not show NaN and infinities: who needs to know looks at x. Source: diffusers
+// image_processor.py, VaeImageProcessor.postprocess and numpy_to_pil.
 //
 // Input: x [B, H, W, 3]. Output: U8 [B, H, W, 4], red, green, blue, alpha.
 type ToPixels struct{}

@@ -74,8 +74,9 @@ type Node struct {
 	In, Out []Value
 }
 
-// Plan is a program before a device has compiled it. Nodes are in execution order. Every value is written once, before it
-// is read; a State is the exception: nodes read what the last run left, then at most one node writes it, after (or while) its last reader.
+// Plan is a program before a device has compiled it. Nodes are in execution order. Every value is written once, before
+// it is read; a State is the exception: nodes read what the last run left, then at most one node writes it, after (or
+// while) its last reader.
 type Plan struct {
 	Tensors []Tensor
 	Nodes   []Node

@@ -6,10 +6,11 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Attention's blocks. A part is a block of queries of one head against all keys, one block of keys after the other, with the running
-// maximum and sum of flash attention. Of the scores only those of one row group of a tile exist at a time (12 × 512, 24 KB: in the level-1
-// cache between the two products). Keys and values are packed anew for each part, which many queries must outweigh, and stream past each
-// row group; results (384 rows of 512 in the VAE, 780 KB) pass through the cache once for each block of keys, of which there should be few.
+// Attention's blocks. A part is a block of queries of one head against all keys, one block of keys after the other,
+// with the running maximum and sum of flash attention. Of the scores only those of one row group of a tile exist at a
+// time (12 × 512, 24 KB: in the level-1 cache between the two products). Keys and values are packed anew for each part,
+// which many queries must outweigh, and stream past each row group; results (384 rows of 512 in the VAE, 780 KB) pass
+// through the cache once for each block of keys, of which there should be few.
 const (
 	queryFloats = 192 << 10 // queries × head size of a part, at most
 	queryRows   = 512       // queries of a part, at most
@@ -104,7 +105,8 @@ func (a *attention) release() {
 	releaseWorkers(a.workers)
 }
 
-// do computes part i: a block of queries of one head. Parts of a head follow each other, so that its keys are in a cache.
+// do computes part i: a block of queries of one head. Parts of a head follow each other, so that its keys are in a
+// cache.
 func (a *attention) do(w, i int) {
 	g, d, width := a.v.gemm, a.d, a.heads*a.d
 	first := i % a.blocks * a.queryRows

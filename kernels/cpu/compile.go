@@ -127,7 +127,8 @@ func (p *program) makeNodes(stored []kernels.Tensor) error {
 	return nil
 }
 
-// span is where a value lies in the program's own memory, or in the arena: n float32, or what takes as many bytes or up to three fewer, from at; n is 0 for a weight.
+// span is where a value lies in the program's own memory, or in the arena: n float32, or what takes as many bytes or up
+// to three fewer, from at; n is 0 for a weight.
 type span struct {
 	at, n int
 	arena bool

@@ -2,8 +2,8 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// newConv2d returns the kernel of a Conv2d: a product whose rows are windows of the image, read in place. Padding, stride,
-// nearest-neighbour resizing and the second source of a concatenation are matters of where a row's taps point.
+// newConv2d returns the kernel of a Conv2d: a product whose rows are windows of the image, read in place. Padding,
+// stride, nearest-neighbour resizing and the second source of a concatenation are matters of where a row's taps point.
 func newConv2d(s kernels.Conv2d, in, out []kernels.Tensor, v *variant) kernel {
 	p := &product{v: v, act: s.Act, operands: s.Operands()}
 	x, weight, y := in[p.operands.X].Shape, in[p.operands.Weight].Shape, out[0].Shape

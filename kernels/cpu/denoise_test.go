@@ -24,8 +24,8 @@ func TestDenoising(t *testing.T) {
 				want[n*s.Dim+i], want[n*s.Dim+half+i] = sin, cos
 			}
 		}
-		// Two roundings of the exponent (up to 9.2) move the frequency, and the phase is up to 1024 times it; f·t itself is
-		// largest where the exponent is smallest: 1024·max(e·exp(−e)) = 377.
+		// Two roundings of the exponent (up to 9.2) move the frequency, and the phase is up to 1024 times it; f·t
+		// itself is largest where the exponent is smallest: 1024·max(e·exp(−e)) = 377.
 		compute(t, fmt.Sprint("sinusoid ", s.Dim), s, []operand{times}, 3*377*eps32+1024*2*eps32, want)
 	}
 

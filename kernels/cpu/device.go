@@ -100,8 +100,8 @@ func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
 	return err == nil
 }
 
-// Close implements kernels.Device: it ends the workers. It is an error, and does nothing, while programs or weights are open;
-// closing again does nothing.
+// Close implements kernels.Device: it ends the workers. It is an error, and does nothing, while programs or weights are
+// open; closing again does nothing.
 func (d *Device) Close() error {
 	first, err := d.engine.Close()
 	if first {

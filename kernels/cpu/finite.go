@@ -8,8 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Finite implements kernels.Program. It computes the last run again from the inputs that run began with, and looks at every
-// output; states, results and what callers wrote since stay as they are.
+// Finite implements kernels.Program. It computes the last run again from the inputs that run began with, and looks at
+// every output; states, results and what callers wrote since stay as they are.
 func (p *program) Finite(ctx context.Context) error {
 	if err := p.Open(); err != nil || !p.ran {
 		return err

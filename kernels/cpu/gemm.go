@@ -8,8 +8,8 @@ import (
 
 //go:generate go run ./_gen
 
-// gemmKernels are the inner loops of matrix products for one instruction set. Their arguments are raw: the callers in this
-// package slice every operand to the length used before they take its address.
+// gemmKernels are the inner loops of matrix products for one instruction set. Their arguments are raw: the callers in
+// this package slice every operand to the length used before they take its address.
 type gemmKernels struct {
 	mr, nr int // rows and columns of a tile
 	// packRows is how many rows of weights the pack functions transpose at once, and what their k is a multiple of.
@@ -20,8 +20,8 @@ type gemmKernels struct {
 	// tile computes mr×nr of a product.
 	tile func(a *tileArgs)
 
-	// packF32, packF16 and packBF16 widen and transpose packRows rows of weights: element j of row r, which starts at src + r·ld bytes, goes
-	// to dst[offsets[j]+r] for j < k.
+	// packF32, packF16 and packBF16 widen and transpose packRows rows of weights: element j of row r, which starts at
+	// src + r·ld bytes, goes to dst[offsets[j]+r] for j < k.
 	packF32, packF16, packBF16 func(dst *float32, src unsafe.Pointer, ld int, offsets *int32, k int)
 
 	// dotF32, dotF16 and dotBF16 add the products of one row a with four rows of weights, ld bytes apart, to dst[0…3].
@@ -30,7 +30,8 @@ type gemmKernels struct {
 	// gather copies k ≥ 1 rows of nr elements, ld bytes apart, to a panel.
 	gather func(dst, src *float32, ld, k int)
 
-	// combine is dst = c [+ bias] [+ residual] for n elements, with nil for what is absent; dst may be one of the operands.
+	// combine is dst = c [+ bias] [+ residual] for n elements, with nil for what is absent; dst may be one of the
+	// operands.
 	combine func(dst, c, bias, residual *float32, n int)
 
 	// scale is dst = f·src for n elements; dst may be src.
@@ -41,8 +42,8 @@ type gemmKernels struct {
 	fmaFLOPs int
 }
 
-// tileArgs are the operands of a tile: C (+)= Σ over taps of A·B. The rows of A are wherever rows points, so that a convolution
-// reads its image in place and a row of padding is a row of zeros.
+// tileArgs are the operands of a tile: C (+)= Σ over taps of A·B. The rows of A are wherever rows points, so that a
+// convolution reads its image in place and a row of padding is a row of zeros.
 type tileArgs struct {
 	c          *float32 // mr rows of nr, ldc elements apart
 	ldc        int
@@ -89,9 +90,9 @@ func (w *weights) span(lo, hi int) unsafe.Pointer {
 	return unsafe.Pointer(unsafe.SliceData(w.u16[lo:hi]))
 }
 
-// pack writes a panel of nr columns: element (r, j) of the n ≤ nr rows from row and of the len(offsets) columns from col goes to
-// dst[offsets[j]+r]. What is in the columns of missing rows does not matter, as their sums are not used: they hold the rows that
-// follow, if the matrix goes on, else zeros.
+// pack writes a panel of nr columns: element (r, j) of the n ≤ nr rows from row and of the len(offsets) columns from
+// col goes to dst[offsets[j]+r]. What is in the columns of missing rows does not matter, as their sums are not used:
+// they hold the rows that follow, if the matrix goes on, else zeros.
 func (g *gemmKernels) pack(dst []float32, w *weights, row, n, col int, offsets []int32) {
 	kernel := g.packF32
 	switch w.dtype {

@@ -4,8 +4,9 @@ package cpu
 
 import "unsafe"
 
-// gemmAVX512 needs AVX512F and AVX512DQ (and with them F16C and FMA). A tile of 12×32 has 24 of the 32 registers for sums, two for weights,
-// six for broadcasts: 24 multiply-adds for 14 loads, and twelve row pointers are what the general registers hold.
+// gemmAVX512 needs AVX512F and AVX512DQ (and with them F16C and FMA). A tile of 12×32 has 24 of the 32 registers for
+// sums, two for weights, six for broadcasts: 24 multiply-adds for 14 loads, and twelve row pointers are what the
+// general registers hold.
 var gemmAVX512 = &gemmKernels{
 	mr: 12, nr: 32, packRows: 16, dotK: 32,
 	tile:    tileAVX512,

@@ -2,7 +2,8 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// epilogue finishes the sums of a part, which are in the cache, and writes them out. gate is where in a row the gates of GEGLU are.
+// epilogue finishes the sums of a part, which are in the cache, and writes them out. gate is where in a row the gates
+// of GEGLU are.
 func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, biasOf []float32) {
 	bias, rowBias, residual := p.input(p.operands.Bias), p.input(p.operands.RowBias), p.input(p.operands.Residual)
 	gateBias := bias

@@ -8,8 +8,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// gemmPortable is the version without assembly. Its tile of 3×4 is computed in two halves of 3×2: with six sums, two weights and three
-// elements of A the fifteen registers that Go has for float32 on amd64 suffice, and no sum is spilled; 2×4 at once is half as fast.
+// gemmPortable is the version without assembly. Its tile of 3×4 is computed in two halves of 3×2: with six sums, two
+// weights and three elements of A the fifteen registers that Go has for float32 on amd64 suffice, and no sum is
+// spilled; 2×4 at once is half as fast.
 var gemmPortable = &gemmKernels{
 	mr: 3, nr: 4, packRows: 4, dotK: 1,
 	tile:    tilePortable,
@@ -139,7 +140,8 @@ func scalePortable(dst, src *float32, f float32, n int) {
 	}
 }
 
-// peakSink keeps the compiler from removing the sums of fmaPeakPortable; the factors are not constants for the same reason.
+// peakSink keeps the compiler from removing the sums of fmaPeakPortable; the factors are not constants for the same
+// reason.
 var (
 	peakSink    atomic.Uint32
 	peakFactors = [2]float32{0.5, 1}

@@ -6,12 +6,13 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Block sizes. A worker computes a part of the output, at most partRows×partCols, over the whole depth, so that parts never wait for
-// each other. The depth is cut into blocks; for each, the worker packs its columns of the weights into a panel (400 KB at most),
-// which stays in the level-2 cache (1 MB on the AVX-512 servers this was tuned on) while every row of the part passes over it. Within a
-// row group of a tile, the group's slice of A (12 rows × 1.3 KB) stays in the level-1 cache while the panel streams past it, at 10 bytes a cycle.
-// partRows is large because packing costs about a quarter cycle an element, which partRows/32 cycles of multiplying must outweigh, and no
-// larger because the part's sums (650 KB) pass through the cache once for each block of the depth. Narrow outputs take deeper blocks.
+// Block sizes. A worker computes a part of the output, at most partRows×partCols, over the whole depth, so that parts
+// never wait for each other. The depth is cut into blocks; for each, the worker packs its columns of the weights into a
+// panel (400 KB at most), which stays in the level-2 cache (1 MB on the AVX-512 servers this was tuned on) while every
+// row of the part passes over it. Within a row group of a tile, the group's slice of A (12 rows × 1.3 KB) stays in the
+// level-1 cache while the panel streams past it, at 10 bytes a cycle. partRows is large because packing costs about a
+// quarter cycle an element, which partRows/32 cycles of multiplying must outweigh, and no larger because the part's
+// sums (650 KB) pass through the cache once for each block of the depth. Narrow outputs take deeper blocks.
 const (
 	partRows    = 528
 	partCols    = 320
@@ -31,7 +32,8 @@ type block struct {
 	offsets  []int32 // where in a panel each column of the weights goes: a panel is ordered by tap, then channel; the file the other way round
 }
 
-// product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, where row m of A is the window at position m.
+// product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, where row m of A is the window at position
+// m.
 type product struct {
 	v        *variant
 	window   window

@@ -12,8 +12,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// rig holds a kernel's operands in fenced memory: what lies before an operand must be the same after the run, and what lies after
-// it cannot be touched.
+// rig holds a kernel's operands in fenced memory: what lies before an operand must be the same after the run, and what
+// lies after it cannot be touched.
 type rig struct {
 	t       testing.TB
 	rng     *rand.Rand
@@ -138,8 +138,9 @@ func (r *rig) run(p *workers, v *variant, spec kernels.Spec) view {
 	return y
 }
 
-// check compares with want. The budget is derived: twice the error of adding the same products one after the other in float32 (root
-// mean square over the tensor), and for a single element, which varies more, eight times as much; never below what rounding the result costs.
+// check compares with want. The budget is derived: twice the error of adding the same products one after the other in
+// float32 (root mean square over the tensor), and for a single element, which varies more, eight times as much; never
+// below what rounding the result costs.
 func (r *rig) check(got view, want []float64, plain []float32) {
 	r.t.Helper()
 	var sum, sumPlain, most, magnitude float64

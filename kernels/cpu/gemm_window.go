@@ -1,6 +1,7 @@
 package cpu
 
-// window says which pixels of an image each output position reads; a matrix is an image of one row and a window of one pixel.
+// window says which pixels of an image each output position reads; a matrix is an image of one row and a window of one
+// pixel.
 type window struct {
 	h, w            int // source
 	upH, upW        int // size the source is resized to by nearest neighbour; h, w if it is not
@@ -10,8 +11,9 @@ type window struct {
 	positions       int // outH·outW
 }
 
-// locate fills a table with the pixels that the taps of the given rows read, counted through the batch, −1 on padding and past the last
-// row: groups of mr rows, in each for every tap mr entries. It returns how many pixels of the source these are, the highest index plus one.
+// locate fills a table with the pixels that the taps of the given rows read, counted through the batch, −1 on padding
+// and past the last row: groups of mr rows, in each for every tap mr entries. It returns how many pixels of the source
+// these are, the highest index plus one.
 func (g *window) locate(table []int32, mr, row, rows int) int {
 	reach, taps := 0, g.kh*g.kw
 	b, p := row/g.positions, row%g.positions

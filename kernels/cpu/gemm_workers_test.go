@@ -7,7 +7,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestAnyWorkers holds that how the work is shared changes no bit of the result: every element is added up in the same order.
+// TestAnyWorkers holds that how the work is shared changes no bit of the result: every element is added up in the same
+// order.
 func TestAnyWorkers(t *testing.T) {
 	same := kernels.Padding{Top: 1, Left: 1, Bottom: 1, Right: 1}
 	cases := []struct {

@@ -190,8 +190,8 @@ func (o operand) weight(dtype kernels.DType) operand {
 	return o
 }
 
-// compute runs one operation on every variant, with more workers than one, and compares each output with want, computed in
-// float64, to within tolerance · the largest magnitude wanted.
+// compute runs one operation on every variant, with more workers than one, and compares each output with want, computed
+// in float64, to within tolerance · the largest magnitude wanted.
 func compute(t *testing.T, name string, s kernels.Spec, in []operand, tolerance float64, want ...[]float64) {
 	t.Helper()
 	for _, v := range variants() {

@@ -30,7 +30,8 @@ type scratch struct {
 	worker [][]float32
 }
 
-// task is work in parts that are independent of each other. A kernel is usually its own task, so that handing it over allocates nothing.
+// task is work in parts that are independent of each other. A kernel is usually its own task, so that handing it over
+// allocates nothing.
 type task interface {
 	// do computes part i on worker w, 0 ≤ w < workers.count(); one worker does one part at a time.
 	do(w, i int)

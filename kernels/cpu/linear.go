@@ -2,7 +2,8 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// newLinear returns the kernel of a Linear: dot products with the weights as they lie in the file for a few rows, else a blocked product.
+// newLinear returns the kernel of a Linear: dot products with the weights as they lie in the file for a few rows, else
+// a blocked product.
 func newLinear(s kernels.Linear, in, out []kernels.Tensor, v *variant) kernel {
 	at := s.Operands()
 	depth := in[at.Weight].Shape[1]

@@ -1,10 +1,11 @@
 package cpu
 
-// skinnyRows is up to how many rows dot products are used. Packing costs as much as widening and multiplying a weight for four to
-// six rows; besides, with so few rows reading the weights from memory is what takes the time.
+// skinnyRows is up to how many rows dot products are used. Packing costs as much as widening and multiplying a weight
+// for four to six rows; besides, with so few rows reading the weights from memory is what takes the time.
 const skinnyRows = 4
 
-// skinnyCols is how many output columns a part has: enough that handing out parts is free, few enough that they share out evenly.
+// skinnyCols is how many output columns a part has: enough that handing out parts is free, few enough that they share
+// out evenly.
 const skinnyCols = 64
 
 // skinny is a Linear of a few rows (time embeddings, pooled text).

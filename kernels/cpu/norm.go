@@ -16,9 +16,9 @@ const (
 	sampleRows = 16
 )
 
-// groupNorm works in three passes over one to two sources: moments by channel over parts of the image, about a guess of the
-// mean, so that nothing cancels; from these a scale and shift for each channel; then the result. The parts do not depend on
-// the number of workers, nor does the result.
+// groupNorm works in three passes over one to two sources: moments by channel over parts of the image, about a guess of
+// the mean, so that nothing cancels; from these a scale and shift for each channel; then the result. The parts do not
+// depend on the number of workers, nor does the result.
 type groupNorm struct {
 	v          *variant
 	spec       kernels.GroupNorm

@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// BenchmarkMemoryBound runs what should go at the speed of memory, at shapes of the UNet and the decoder; bytes are those of
-// input and output, once each.
+// BenchmarkMemoryBound runs what should go at the speed of memory, at shapes of the UNet and the decoder; bytes are
+// those of input and output, once each.
 func BenchmarkMemoryBound(b *testing.B) {
 	for _, v := range variants() {
 		d := newTestDevice(b, Options{Variant: v.name})

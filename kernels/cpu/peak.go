@@ -13,7 +13,8 @@ type peakTask struct {
 
 func (t *peakTask) do(_, _ int) { t.v.gemm.fmaPeak(t.iterations) }
 
-// PeakFLOPS implements kernels.Device: float32 multiply-adds of all workers together. It takes about a quarter of a second.
+// PeakFLOPS implements kernels.Device: float32 multiply-adds of all workers together. It takes about a quarter of a
+// second.
 func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
 	return d.engine.Peak(ctx, func() (float64, error) { return d.measurePeak(ctx) })
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// step is a plan with every role: text is hoisted (k = silu(text), kept for later runs; a second hoisted node's output is
-// used by a hoisted node alone), the state latents advance by k + noise, the result is their gelu.
+// step is a plan with every role: text is hoisted (k = silu(text), kept for later runs; a second hoisted node's output
+// is used by a hoisted node alone), the state latents advance by k + noise, the result is their gelu.
 type step struct {
 	planner
 	text, noise, latents, result kernels.Value

@@ -4,8 +4,8 @@ package cpu
 
 import "golang.org/x/sys/cpu"
 
-// variants returns what this machine can run, the best first. The AVX2 kernels use FMA and F16C too, the AVX-512 kernels the
-// extensions F, BW, DQ and VL.
+// variants returns what this machine can run, the best first. The AVX2 kernels use FMA and F16C too, the AVX-512
+// kernels the extensions F, BW, DQ and VL.
 func variants() []*variant {
 	var all []*variant
 	x := &cpu.X86

@@ -1,7 +1,7 @@
 package cpu
 
-// vecKernels are functions over dense vectors. Where there are several slices the first one gives the length and the others
-// are at least as long; dst may be one of the sources, but must not overlap one otherwise.
+// vecKernels are functions over dense vectors. Where there are several slices the first one gives the length and the
+// others are at least as long; dst may be one of the sources, but must not overlap one otherwise.
 type vecKernels struct {
 	silu      func(dst, src []float32) // x·σ(x)
 	gelu      func(dst, src []float32) // x·Φ(x)

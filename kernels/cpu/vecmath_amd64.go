@@ -34,8 +34,8 @@ var vecConstants = func() (table [27][8]float32) {
 //lint:ignore U1000 the assembly reads it
 var vecTail = [16]int32{-1, -1, -1, -1, -1, -1, -1, -1}
 
-// The assembly functions (vecmath_avx2_amd64.s, vecmath_avx512_amd64.s) take pointers to n > 0 elements; the closures around them
-// check lengths, as vecKernels promises.
+// The assembly functions (vecmath_avx2_amd64.s, vecmath_avx512_amd64.s) take pointers to n > 0 elements; the closures
+// around them check lengths, as vecKernels promises.
 
 //go:noescape
 func siluAVX2(dst, src *float32, n int)

@@ -14,8 +14,8 @@ func eachVariant(t *testing.T, f func(t *testing.T, v *variant)) {
 	}
 }
 
-// sweep covers float32: every magnitude of both signs, denormals, zeros, the bounds of exp, infinities and NaN, and a dense
-// stretch where the functions bend.
+// sweep covers float32: every magnitude of both signs, denormals, zeros, the bounds of exp, infinities and NaN, and a
+// dense stretch where the functions bend.
 func sweep() []float32 {
 	var x []float32
 	for b := uint32(0); b < 0x7f800000; b += 40009 {
@@ -72,8 +72,8 @@ func TestActivationsOfOneElement(t *testing.T) {
 			// tolerance is in units in the last place of the result, least is what always passes.
 			tolerance, least float64
 		}{
-			// exp is good to 2 ulp, and sum and quotient (or the polynomials and the product) are rounded once each. Where
-			// exp(−x) overflows the quotient is 0, and the tail of Φ is a denormal in the end.
+			// exp is good to 2 ulp, and sum and quotient (or the polynomials and the product) are rounded once each.
+			// Where exp(−x) overflows the quotient is 0, and the tail of Φ is a denormal in the end.
 			{"silu", func() { v.vec.silu(got, x) }, func(x float64) float64 { return logistic(x, 1) }, 4, 3e-37},
 			{"quick_gelu", func() { v.vec.quickGELU(got, x) }, func(x float64) float64 { return logistic(x, float64(quickMul)) }, 4, 3e-37},
 			{"gelu", func() { v.vec.gelu(got, x) }, trueGELU, 4, 4e-44},

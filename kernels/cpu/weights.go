@@ -12,7 +12,8 @@ import (
 	"github.com/goxl/goxl/kernels/engine"
 )
 
-// checkpoint is a source whose tensors are used where they lie; only 16-bit vectors (biases, norms) are copied, widened to float32.
+// checkpoint is a source whose tensors are used where they lie; only 16-bit vectors (biases, norms) are copied, widened
+// to float32.
 type checkpoint struct {
 	device *Device
 	source kernels.Source

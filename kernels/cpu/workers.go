@@ -12,13 +12,13 @@ import (
 // the gap between two nodes and far shorter than a node.
 const spins = 1 << 12
 
-// workers share the parts of a task, for as long as the device is open; the goroutine that calls run is worker 0. They run one task
-// at a time: callers hold the engine's mutex.
+// workers share the parts of a task, for as long as the device is open; the goroutine that calls run is worker 0. They
+// run one task at a time: callers hold the engine's mutex.
 type workers struct {
 	threads int
 	task    task
-	// parts packs the number of parts (high half) and the next one to take (low half) in one word, so that a worker that
-	// wakes late takes a part of the task that is current when it takes it, or none.
+	// parts packs the number of parts (high half) and the next one to take (low half) in one word, so that a worker
+	// that wakes late takes a part of the task that is current when it takes it, or none.
 	parts   atomic.Uint64
 	done    atomic.Uint32 // parts finished
 	waiting atomic.Bool   // the caller sleeps until finished
@@ -77,7 +77,8 @@ func (p *workers) run(n int, t task) {
 		if p.done.Load() == uint32(n) && p.waiting.CompareAndSwap(true, false) {
 			return
 		}
-		// The worker that did the last part of the task before may be late to look at waiting, so this may wake too early.
+		// The worker that did the last part of the task before may be late to look at waiting, so this may wake too
+		// early.
 		<-p.finished
 	}
 }

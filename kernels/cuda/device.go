@@ -18,18 +18,20 @@ type Options struct {
 	Device int
 	// Memory is the most bytes of the card's memory that the device takes; 0 is all there is.
 	Memory int64
-	// Variant names the kernels: "sm_90a" (Hopper's own, capability 9.0 alone) or "sm_80" (every card); "" is the best the card has.
+	// Variant names the kernels: "sm_90a" (Hopper's own, capability 9.0 alone) or "sm_80" (every card); "" is the best
+	// the card has.
 	Variant string
 	// Precision of programs that do not choose: F16 (also 0) or BF16.
 	Precision kernels.DType
-	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one fits, once. Several goroutines may call it.
+	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one
+	// fits, once. Several goroutines may call it.
 	Tell func(line string)
 }
 
 // Device is one card. It implements kernels.Device; its methods are safe for concurrent use.
 //
-// After a fault (a kernel's, or the hardware's) every call returns the error that driver.IsLost recognises, and Lost tells. Close works all the same. This
-// process can't open the card again, another can.
+// After a fault (a kernel's, or the hardware's) every call returns the error that driver.IsLost recognises, and Lost
+// tells. Close works all the same. This process can't open the card again, another can.
 type Device struct {
 	context *driver.Context
 	engine  *engine.Device
@@ -123,7 +125,8 @@ func (d *Device) Supports(s kernels.Spec, in []kernels.Tensor) bool {
 	return supported(s, in, out) == nil
 }
 
-// Close implements kernels.Device. It is an error, and does nothing, while programs or weights are open; closing again does nothing.
+// Close implements kernels.Device. It is an error, and does nothing, while programs or weights are open; closing again
+// does nothing.
 func (d *Device) Close() error {
 	if first, err := d.engine.Close(); !first {
 		return err
@@ -139,8 +142,8 @@ func (d *Device) Close() error {
 	return errors.Join(append(failed, d.context.Close())...)
 }
 
-// await returns when the work before an event is done, or ctx ends. It asks again and again, since the driver's own waiting cannot be interrupted; the
-// pauses grow to a fraction of what a step takes.
+// await returns when the work before an event is done, or ctx ends. It asks again and again, since the driver's own
+// waiting cannot be interrupted; the pauses grow to a fraction of what a step takes.
 func await(ctx context.Context, e *driver.Event) error {
 	for pause := 5 * time.Microsecond; ; pause = min(2*pause, 200*time.Microsecond) {
 		done, err := e.Query()

@@ -11,8 +11,8 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// checks are the launches that look for NaN and Inf during a run: at results, at the states that nodes write, and at what a solver
-// reads, whose clamp could hide an infinity. Anything that goes wrong before shows there.
+// checks are the launches that look for NaN and Inf during a run: at results, at the states that nodes write, and at
+// what a solver reads, whose clamp could hide an infinity. Anything that goes wrong before shows there.
 func (p *program) checks(node int) ([]*driver.Launch, error) {
 	n := p.plan.Nodes[node]
 	var values []kernels.Value
@@ -47,7 +47,8 @@ func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 	return all, nil
 }
 
-// In front of a program's memory lie two flags that finite sets: of the run, cleared as each begins, and of all runs since Sync. They are copied to the host behind each run.
+// In front of a program's memory lie two flags that finite sets: of the run, cleared as each begins, and of all runs
+// since Sync. They are copied to the host behind each run.
 const (
 	runFlag  = 0
 	allFlag  = 4
@@ -93,8 +94,9 @@ func (p *program) flagged() (bool, error) {
 	return p.flag(runFlag), nil
 }
 
-// Finite implements kernels.Program. It costs nothing while all is well; otherwise it computes the last run again from the inputs that run
-// began with, looking at every output; states, results and what callers wrote since stay as they are.
+// Finite implements kernels.Program. It costs nothing while all is well; otherwise it computes the last run again from
+// the inputs that run began with, looking at every output; states, results and what callers wrote since stay as they
+// are.
 func (p *program) Finite(ctx context.Context) (err error) {
 	if err := p.Open(); err != nil || p.runs == 0 {
 		return err

@@ -119,8 +119,8 @@ type arena struct {
 	generation uint64
 }
 
-// reserve makes the arena hold n bytes at least, and wish bytes, so that it need not move again soon, where there is room. Nothing may be running in it when
-// idle has returned.
+// reserve makes the arena hold n bytes at least, and wish bytes, so that it need not move again soon, where there is
+// room. Nothing may be running in it when idle has returned.
 func (a *arena) reserve(p *pool, n, wish int64, idle func() error) error {
 	if n <= a.size {
 		return nil

@@ -12,7 +12,8 @@ type packing struct {
 	c1, c2 int // channels of a tap from either source
 	p1, p2 int // the same, padded
 	half   int // GEGLU's rows of value, and of gate; 0 for other weights
-	// join names the weights that lie right behind one another, in the order in which they are wanted; empty where a weight is by itself.
+	// join names the weights that lie right behind one another, in the order in which they are wanted; empty where a
+	// weight is by itself.
 	join string
 	// fold names the norm whose factors the weight has taken in; see fuseNorms.
 	fold string

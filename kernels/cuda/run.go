@@ -134,7 +134,8 @@ func (p *program) prepare(ctx context.Context) error {
 	return nil
 }
 
-// takeMemory makes arena and weights ready and returns the weights' generation. An arena that other programs left too large for the weights to come in shrinks.
+// takeMemory makes arena and weights ready and returns the weights' generation. An arena that other programs left too
+// large for the weights to come in shrinks.
 func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	d, need := p.device, p.need
 	if list, _ := missing(p.uses); len(list) > 0 {

@@ -8,7 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// stagingSize is the pinned memory of one direction in bytes: two halves, so that the host fills or empties one while the other is on the bus.
+// stagingSize is the pinned memory of one direction in bytes: two halves, so that the host fills or empties one while
+// the other is on the bus.
 const stagingSize = 16 << 20
 
 // staging is pinned memory that copies between host and card go through.
@@ -48,7 +49,8 @@ func (s *staging) close() error {
 	return first
 }
 
-// reserve returns the place of n bytes, at most half of the memory, in the current half, or in the other once its copies are done.
+// reserve returns the place of n bytes, at most half of the memory, in the current half, or in the other once its
+// copies are done.
 func (s *staging) reserve(n int64) (int64, error) {
 	const size = stagingSize / 2
 	if h := &s.half[s.now]; h.used+n > size {

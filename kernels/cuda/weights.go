@@ -120,12 +120,14 @@ func missing(uses []*packed) (list []*packed, bytes int64) {
 			bytes += align(p.bytes())
 		}
 	}
-	// Those that are joined side by side: programs that are compiled at the same time may have wanted others in between.
+	// Those that are joined side by side: programs that are compiled at the same time may have wanted others in
+	// between.
 	slices.SortStableFunc(list, func(a, b *packed) int { return strings.Compare(a.packing.join, b.packing.join) })
 	return list, bytes
 }
 
-// SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs of any size have used.
+// SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs
+// of any size have used.
 func (w *weights) SetResident(ctx context.Context, on bool) error {
 	if err := w.device.engine.LockContext(ctx); err != nil {
 		return err

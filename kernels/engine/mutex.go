@@ -12,7 +12,8 @@ func NewMutex() Mutex { return Mutex{make(chan struct{}, 1)} }
 // Lock waits for the mutex, however long that takes.
 func (m Mutex) Lock() { m.token <- struct{}{} }
 
-// LockContext waits for the mutex, or for ctx to end, whose error it returns then. A context that has ended gets no lock.
+// LockContext waits for the mutex, or for ctx to end, whose error it returns then. A context that has ended gets no
+// lock.
 func (m Mutex) LockContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

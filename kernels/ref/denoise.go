@@ -6,8 +6,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// sinusoid rounds the frequency and the angle to float32 in either precision: that is the definition, not an error, since
-// the reference implementation does so and an angle near 1000 magnifies the last bit. (Its exp may miss the nearest float32 by one.)
+// sinusoid rounds the frequency and the angle to float32 in either precision: that is the definition, not an error,
+// since the reference implementation does so and an angle near 1000 magnifies the last bit. (Its exp may miss the
+// nearest float32 by one.)
 func sinusoid[T float](s kernels.Sinusoid, in []Tensor) element[T] {
 	t := in[0].F
 	half := s.Dim / 2

@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Tensor is a dense tensor. Exactly one of F, I and B is set and holds kernels.Elements(Shape) elements; 16-bit weights are widened
-// to F by the caller.
+// Tensor is a dense tensor. Exactly one of F, I and B is set and holds kernels.Elements(Shape) elements; 16-bit weights
+// are widened to F by the caller.
 type Tensor struct {
 	Shape []int
 	F     []float32
@@ -30,8 +30,8 @@ func (t Tensor) desc() kernels.Tensor {
 
 type float interface{ ~float32 | ~float64 }
 
-// element computes the element of an output at a flat index. It may remember what elements nearby share (a row of attention
-// weights, the statistics of a norm), so ascending order is fastest; it is not safe for concurrent use.
+// element computes the element of an output at a flat index. It may remember what elements nearby share (a row of
+// attention weights, the statistics of a norm), so ascending order is fastest; it is not safe for concurrent use.
 type element[T float] func(i int) T
 
 // Eval computes elements of output out of s in float64. elems are flat indices into that output, nil means all of them.
@@ -45,7 +45,8 @@ func Eval32(s kernels.Spec, in []Tensor, out int, elems []int) ([]float32, error
 	return eval[float32](s, in, out, elems)
 }
 
-// Run computes every output of s in float64 and rounds it to float32; pixels are the bytes of float32's arithmetic, which defines them.
+// Run computes every output of s in float64 and rounds it to float32; pixels are the bytes of float32's arithmetic,
+// which defines them.
 func Run(s kernels.Spec, in []Tensor) ([]Tensor, error) {
 	shapes, err := infer(s, in)
 	if err != nil {

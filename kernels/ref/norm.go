@@ -5,8 +5,8 @@ import "github.com/goxl/goxl/kernels"
 // moments are the statistics that a norm subtracts and divides by.
 type moments[T float] struct{ mean, std T }
 
-// measure takes n values in lines of width, summed line by line and then over the lines, and returns their mean and √(variance + eps), with the
-// biased variance taken about that mean.
+// measure takes n values in lines of width, summed line by line and then over the lines, and returns their mean and
+// √(variance + eps), with the biased variance taken about that mean.
 func measure[T float](n, width int, eps float64, at func(i int) float32) moments[T] {
 	total := func(term func(x T) T) T {
 		var sum T

@@ -134,8 +134,8 @@ func TestGaussian(t *testing.T) {
 	}
 }
 
-// TestSinusoid holds timestep embeddings to the values of diffusers' get_timestep_embedding in float32. torch's exp is not
-// correctly rounded: a frequency's last bit moves the angle a by up to |a|·2⁻²³.
+// TestSinusoid holds timestep embeddings to the values of diffusers' get_timestep_embedding in float32. torch's exp is
+// not correctly rounded: a frequency's last bit moves the angle a by up to |a|·2⁻²³.
 func TestSinusoid(t *testing.T) {
 	tests := []struct {
 		dim   int
