@@ -43,7 +43,7 @@ type Device struct {
 	// apart keeps every operation of a plan by itself, to tell a wrong fusion from a wrong kernel.
 	apart     bool
 	libraries map[kernels.DType]*library
-	memory    pool
+	memory    allocator
 	stream    *driver.Stream
 	up, down  *staging
 	loader    *loader // used with the engine's mutex, which is held while work is put on the stream
@@ -83,7 +83,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		tell:      o.Tell,
 		tiles:     tiles,
 		libraries: map[kernels.DType]*library{},
-		memory:    pool{context: c, limit: o.Memory},
+		memory:    allocator{context: c, limit: o.Memory},
 	}
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles

@@ -14,8 +14,8 @@ const alignment = 256
 
 func align(n int64) int64 { return (n + alignment - 1) / alignment * alignment }
 
-// pool counts what is allocated and keeps it below a limit.
-type pool struct {
+// allocator counts what is allocated and keeps it below a limit.
+type allocator struct {
 	context *driver.Context
 	limit   int64 // 0: what the card has
 
@@ -55,49 +55,49 @@ func full(err error) error {
 }
 
 // alloc returns n bytes, or 0 for none.
-func (p *pool) alloc(n int64) (driver.Ptr, error) {
+func (m *allocator) alloc(n int64) (driver.Ptr, error) {
 	if n == 0 {
 		return 0, nil
 	}
 	n = align(n)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.limit > 0 && p.used+n > p.limit {
-		return 0, &LimitError{Need: n, Used: p.used, Limit: p.limit}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.limit > 0 && m.used+n > m.limit {
+		return 0, &LimitError{Need: n, Used: m.used, Limit: m.limit}
 	}
-	at, err := p.context.Alloc(n)
+	at, err := m.context.Alloc(n)
 	if err != nil {
 		return 0, full(err)
 	}
-	if p.blocks == nil {
-		p.blocks = map[driver.Ptr]int64{}
+	if m.blocks == nil {
+		m.blocks = map[driver.Ptr]int64{}
 	}
-	p.blocks[at] = n
-	p.used += n
-	p.peak = max(p.peak, p.used)
+	m.blocks[at] = n
+	m.used += n
+	m.peak = max(m.peak, m.used)
 	return at, nil
 }
 
 // free gives a block back; 0 is none.
-func (p *pool) free(at driver.Ptr) error {
+func (m *allocator) free(at driver.Ptr) error {
 	if at == 0 {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.used -= p.blocks[at]
-	delete(p.blocks, at)
-	return p.context.Free(at)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= m.blocks[at]
+	delete(m.blocks, at)
+	return m.context.Free(at)
 }
 
 // Memory implements kernels.Device. The driver's own memory (context, kernels, graphs) is not in Used.
 func (d *Device) Memory() (kernels.Memory, error) {
 	d.engine.Lock() // the arena is guarded by it
 	defer d.engine.Unlock()
-	p := &d.memory
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := kernels.Memory{Limit: p.limit, Used: p.used, Peak: p.peak, Arena: align(d.arena.size)}
+	a := &d.memory
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := kernels.Memory{Limit: a.limit, Used: a.used, Peak: a.peak, Arena: align(d.arena.size)}
 	free, _, err := d.context.MemInfo()
 	if err != nil {
 		return m, err
@@ -121,18 +121,18 @@ type arena struct {
 
 // reserve makes the arena hold n bytes at least, and wish bytes, so that it need not move again soon, where there is
 // room. Nothing may be running in it when idle has returned.
-func (a *arena) reserve(p *pool, n, wish int64, idle func() error) error {
+func (a *arena) reserve(from *allocator, n, wish int64, idle func() error) error {
 	if n <= a.size {
 		return nil
 	}
-	if err := a.resize(p, max(n, wish), idle); !errors.Is(err, kernels.ErrMemory) || wish <= n {
+	if err := a.resize(from, max(n, wish), idle); !errors.Is(err, kernels.ErrMemory) || wish <= n {
 		return err
 	}
-	return a.resize(p, n, idle)
+	return a.resize(from, n, idle)
 }
 
 // resize makes the arena hold n bytes and no more. After an error it holds none.
-func (a *arena) resize(p *pool, n int64, idle func() error) error {
+func (a *arena) resize(from *allocator, n int64, idle func() error) error {
 	if n == a.size {
 		return nil
 	}
@@ -140,11 +140,11 @@ func (a *arena) resize(p *pool, n int64, idle func() error) error {
 		if err := idle(); err != nil {
 			return err
 		}
-		if err := a.free(p); err != nil {
+		if err := a.free(from); err != nil {
 			return err
 		}
 	}
-	at, err := p.alloc(n)
+	at, err := from.alloc(n)
 	if err != nil {
 		return fmt.Errorf("arena: %w", err)
 	}
@@ -153,8 +153,8 @@ func (a *arena) resize(p *pool, n int64, idle func() error) error {
 	return nil
 }
 
-func (a *arena) free(p *pool) error {
+func (a *arena) free(from *allocator) error {
 	at := a.at
 	a.at, a.size = 0, 0
-	return p.free(at)
+	return from.free(at)
 }

@@ -21,8 +21,8 @@ type weights struct {
 	mu     sync.Mutex
 	all    map[weightKey]*packed
 	order  []*packed
-	slabs  []driver.Ptr // the memory of what is resident
-	bytes  int64        // of slabs
+	blocks []driver.Ptr // the memory of what is resident
+	bytes  int64        // of blocks
 	closed bool
 	// generation counts the times that weights moved: programs record their launches again.
 	generation uint64
@@ -77,11 +77,11 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	if len(list) == 0 {
 		return nil
 	}
-	slab, err := w.device.memory.alloc(bytes)
+	block, err := w.device.memory.alloc(bytes)
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
-	at := slab
+	at := block
 	for _, p := range list {
 		p.at = at
 		at += driver.Ptr(align(p.bytes()))
@@ -98,9 +98,9 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 		for _, p := range list {
 			p.at = 0
 		}
-		return errors.Join(err, w.device.memory.free(slab))
+		return errors.Join(err, w.device.memory.free(block))
 	}
-	w.slabs = append(w.slabs, slab)
+	w.blocks = append(w.blocks, block)
 	w.bytes += bytes
 	return w.source.Release()
 }
@@ -147,13 +147,13 @@ func (w *weights) drop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	failed := []error{w.device.stream.Synchronize()}
-	for _, slab := range w.slabs {
-		failed = append(failed, w.device.memory.free(slab))
+	for _, block := range w.blocks {
+		failed = append(failed, w.device.memory.free(block))
 	}
 	for _, p := range w.order {
 		p.at = 0
 	}
-	w.slabs, w.bytes = nil, 0
+	w.blocks, w.bytes = nil, 0
 	w.generation++
 	return errors.Join(failed...)
 }
