@@ -58,21 +58,22 @@ func (s Linear) FLOPs(in []Tensor) int64 {
 // Padding is the number of zero rows and columns around an image.
 type Padding struct{ Top, Left, Bottom, Right int }
 
-// Conv2d is y = act(conv(x) + bias + rowBias) + residual.
+// Conv2d is y = act(conv(x) + bias + broadcastBias) + residual.
 //
 // Inputs, NHWC: x [B, H, W, C]; x2 [B, H, W, C2] if Concat, whose channels follow x's; weight [O, C+C2, kh, kw]; bias
-// [O] if Bias; rowBias [B, O] if RowBias (the time embedding of a residual block); residual, of the output's shape, if
-// Residual. If UpH and UpW are set, x is first resized to them by nearest neighbour (source row ⌊i·H/UpH⌋). Output: [B,
-// (H+top+bottom−kh)/Stride+1, …, O].
+// [O] if Bias; broadcastBias [B, O] if BroadcastBias, added at every position (the time embedding of a residual block);
+// residual, of the output's shape, if Residual.
+// If UpH and UpW are set, x is first resized to them by nearest neighbour (source row ⌊i·H/UpH⌋).
+// Output: [B, (H+top+bottom−kh)/Stride+1, …, O].
 type Conv2d struct {
-	Stride   int
-	Pad      Padding
-	UpH, UpW int
-	Concat   bool
-	Bias     bool
-	RowBias  bool
-	Act      Activation // not GEGLU
-	Residual bool
+	Stride        int
+	Pad           Padding
+	UpH, UpW      int
+	Concat        bool
+	Bias          bool
+	BroadcastBias bool
+	Act           Activation // not GEGLU
+	Residual      bool
 }
 
 // Infer implements Spec.
@@ -110,8 +111,8 @@ func (s Conv2d) Infer(in []Tensor) ([]Tensor, error) {
 			return nil, err
 		}
 	}
-	if s.RowBias {
-		if err := shape(op, "row bias", in[at.RowBias], b, o); err != nil {
+	if s.BroadcastBias {
+		if err := shape(op, "broadcast bias", in[at.BroadcastBias], b, o); err != nil {
 			return nil, err
 		}
 	}

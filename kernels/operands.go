@@ -1,10 +1,10 @@
 package kernels
 
 // Operands says which input of a spec each operand is, and Absent for one that the spec does not have. It is the only
-// place that knows the order of inputs: X, X2, Weight, Bias, RowBias, Residual.
+// place that knows the order of inputs: X, X2, Weight, Bias, BroadcastBias, Residual.
 type Operands struct {
-	X, X2, Weight, Bias, RowBias, Residual int
-	Count                                  int // of inputs
+	X, X2, Weight, Bias, BroadcastBias, Residual int
+	Count                                        int // of inputs
 }
 
 // Absent is the place of an operand that a spec does not have.
@@ -19,7 +19,7 @@ func Operand[T any](in []T, at int) (operand T) {
 }
 
 // operands places x and weight, and those of the others that are there.
-func operands(x2, bias, rowBias, residual bool) (o Operands) {
+func operands(x2, bias, broadcastBias, residual bool) (o Operands) {
 	next := func(there bool) int {
 		if !there {
 			return Absent
@@ -27,7 +27,7 @@ func operands(x2, bias, rowBias, residual bool) (o Operands) {
 		o.Count++
 		return o.Count - 1
 	}
-	o.X, o.X2, o.Weight, o.Bias, o.RowBias, o.Residual = next(true), next(x2), next(true), next(bias), next(rowBias), next(residual)
+	o.X, o.X2, o.Weight, o.Bias, o.BroadcastBias, o.Residual = next(true), next(x2), next(true), next(bias), next(broadcastBias), next(residual)
 	return o
 }
 
@@ -35,7 +35,7 @@ func operands(x2, bias, rowBias, residual bool) (o Operands) {
 func (s Linear) Operands() Operands { return operands(false, s.Bias, false, s.Residual) }
 
 // Operands returns the places of the inputs.
-func (s Conv2d) Operands() Operands { return operands(s.Concat, s.Bias, s.RowBias, s.Residual) }
+func (s Conv2d) Operands() Operands { return operands(s.Concat, s.Bias, s.BroadcastBias, s.Residual) }
 
 // Operands returns the places of the inputs.
 func (s GroupNorm) Operands() Operands { return operands(s.Concat, true, false, false) }

@@ -2,11 +2,11 @@ package nn
 
 import "github.com/goxl/goxl/kernels"
 
-// Epilogue is what a layer does to its result before it is written: act(y + RowBias) + Residual.
+// Epilogue is what a layer does to its result before it is written: act(y + BroadcastBias) + Residual.
 type Epilogue struct {
-	Act      kernels.Activation
-	RowBias  *Value // [batch, channels], convolutions only
-	Residual *Value // of the result's shape
+	Act           kernels.Activation
+	BroadcastBias *Value // [batch, channels], convolutions only
+	Residual      *Value // of the result's shape
 }
 
 // Linear is y = act(x·Wᵀ + b) + residual over the last axis.
@@ -66,9 +66,9 @@ func (l *Conv2d) Forward(b *Builder, x *Value) *Value { return l.Fused(b, Source
 func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
 	s := kernels.Conv2d{
 		Stride: l.Stride, Pad: l.Pad, UpH: x.Height, UpW: x.Width, Concat: x.Skip != nil,
-		Bias: l.Bias != nil, RowBias: e.RowBias != nil, Act: e.Act, Residual: e.Residual != nil,
+		Bias: l.Bias != nil, BroadcastBias: e.BroadcastBias != nil, Act: e.Act, Residual: e.Residual != nil,
 	}
-	o := operands{x: x.X, x2: x.Skip, weight: b.weight(l.Weight), bias: b.optional(l.Bias), rowBias: e.RowBias, residual: e.Residual}
+	o := operands{x: x.X, x2: x.Skip, weight: b.weight(l.Weight), bias: b.optional(l.Bias), broadcastBias: e.BroadcastBias, residual: e.Residual}
 	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
 		return b.apply1(s, in...)
 	}
@@ -84,8 +84,8 @@ func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
 
 // epilogue is the decomposed form of Epilogue.
 func (b *Builder) epilogue(y *Value, e Epilogue) *Value {
-	if e.RowBias != nil {
-		y = b.apply1(kernels.Add{Rows: true}, y, e.RowBias)
+	if e.BroadcastBias != nil {
+		y = b.apply1(kernels.Add{Rows: true}, y, e.BroadcastBias)
 	}
 	if e.Act != kernels.Identity {
 		y = b.Activate(y, e.Act)
@@ -163,7 +163,7 @@ func (b *Builder) optional(p *Param) *Value {
 }
 
 // operands are what a layer's operation reads; those that it does not have are nil.
-type operands struct{ x, x2, weight, bias, rowBias, residual *Value }
+type operands struct{ x, x2, weight, bias, broadcastBias, residual *Value }
 
 // inputs lists the operands that a spec has in its order.
 func (o operands) inputs(at kernels.Operands) []*Value {
@@ -177,7 +177,7 @@ func (o operands) inputs(at kernels.Operands) []*Value {
 	put(at.X2, o.x2)
 	put(at.Weight, o.weight)
 	put(at.Bias, o.bias)
-	put(at.RowBias, o.rowBias)
+	put(at.BroadcastBias, o.broadcastBias)
 	put(at.Residual, o.residual)
 	return in
 }

@@ -40,7 +40,7 @@ func (m *block) Forward(b *Builder) {
 	skip := b.Input("skip", kernels.Request, kernels.F32, 2, 5, 7, 4)
 	emb := b.Activate(b.Input("emb", kernels.Request, kernels.F32, 2, 6), kernels.SiLU)
 	h := m.Norm.Forward(b, x, skip, kernels.SiLU)
-	h = m.Conv.Fused(b, Source{X: h}, Epilogue{RowBias: m.Time.Forward(b, emb), Act: kernels.SiLU})
+	h = m.Conv.Fused(b, Source{X: h}, Epilogue{BroadcastBias: m.Time.Forward(b, emb), Act: kernels.SiLU})
 	h = b.Add(h, m.Shortcut.Fused(b, Source{X: x, Skip: skip}, Epilogue{Residual: x}))
 	h = b.Add(b.Attention(m.LN.Forward(b, h), h, h, 2, false), h)
 	g := m.Gate.Fused(b, m.LN.Forward(b, h), Epilogue{Act: kernels.GEGLU})

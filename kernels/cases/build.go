@@ -29,7 +29,7 @@ func conv(name string, s kernels.Conv2d, dtype kernels.DType, n image) Case {
 		with(s.Concat, x("x2", n.b, n.h, n.w, n.c2)).
 		with(true, weight(dtype, n.o, n.c+n.c2, n.k, n.k)).
 		with(s.Bias, bias(dtype, n.o)).
-		with(s.RowBias, x("row bias", n.b, n.o))
+		with(s.BroadcastBias, x("broadcast bias", n.b, n.o))
 	if s.Residual {
 		plain := s
 		plain.Residual = false

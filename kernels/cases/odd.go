@@ -86,14 +86,14 @@ func oddConv() []Case {
 	}
 	acts := []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU}
 	for flags := range 16 { // every fusion
-		s := kernels.Conv2d{Stride: 1, Pad: pad(1), Concat: flags&1 != 0, Bias: flags&2 != 0, RowBias: flags&4 != 0, Residual: flags&8 != 0}
+		s := kernels.Conv2d{Stride: 1, Pad: pad(1), Concat: flags&1 != 0, Bias: flags&2 != 0, BroadcastBias: flags&4 != 0, Residual: flags&8 != 0}
 		for _, act := range []kernels.Activation{kernels.Identity, acts[1+flags%3]} {
 			s.Act = act
 			n := image{2, 5, 6, 9, 0, 17, 3}
 			if s.Concat {
 				n.c2 = 7
 			}
-			cases = append(cases, conv(fmt.Sprintf("fused %v concat=%t bias=%t rows=%t residual=%t", act, s.Concat, s.Bias, s.RowBias, s.Residual),
+			cases = append(cases, conv(fmt.Sprintf("fused %v concat=%t bias=%t rows=%t residual=%t", act, s.Concat, s.Bias, s.BroadcastBias, s.Residual),
 				s, WeightTypes[flags%len(WeightTypes)], n))
 		}
 	}
@@ -104,7 +104,7 @@ func oddConv() []Case {
 	}
 	n := image{1, 6, 5, 16, 0, 9, 3}
 	return append(cases,
-		conv("resized joined, all fused", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 7, UpW: 9, Concat: true, Bias: true, RowBias: true, Act: kernels.SiLU, Residual: true},
+		conv("resized joined, all fused", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 7, UpW: 9, Concat: true, Bias: true, BroadcastBias: true, Act: kernels.SiLU, Residual: true},
 			kernels.F16, image{2, 4, 5, 8, 5, 11, 3}),
 		conv("resized joined, many rows", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 16, UpW: 18, Concat: true, Bias: true}, kernels.F16, image{2, 8, 9, 16, 8, 16, 3}),
 		conv("many tiles", rowConv, kernels.F16, image{2, 20, 20, 16, 0, 328, 3}),

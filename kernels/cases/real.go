@@ -19,7 +19,7 @@ func realCases() []Case {
 
 // rowConv is the first convolution of a residual block, sumConv the second.
 var (
-	rowConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, RowBias: true}
+	rowConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, BroadcastBias: true}
 	sumConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Residual: true}
 	onlySum = kernels.Linear{Bias: true, Residual: true}
 	geglu   = kernels.Linear{Bias: true, Act: kernels.GEGLU}

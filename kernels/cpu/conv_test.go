@@ -19,14 +19,14 @@ func TestConv2d(t *testing.T) {
 		{2, 9, 7, 3, 0, 40, 3, 3, kernels.F16, kernels.Conv2d{Stride: 1, Pad: same}},
 		{2, 6, 11, 33, 0, 4, 3, 3, kernels.F16, kernels.Conv2d{Stride: 1, Pad: same, Bias: true}},
 		{1, 9, 9, 64, 0, 3, 3, 3, kernels.BF16, kernels.Conv2d{Stride: 1, Pad: same, Bias: true, Act: kernels.SiLU}},
-		{2, 8, 6, 48, 0, 70, 3, 3, kernels.F16, kernels.Conv2d{Stride: 2, Pad: same, Bias: true, RowBias: true}},
+		{2, 8, 6, 48, 0, 70, 3, 3, kernels.F16, kernels.Conv2d{Stride: 2, Pad: same, Bias: true, BroadcastBias: true}},
 		{1, 8, 10, 16, 0, 32, 3, 3, kernels.F32, kernels.Conv2d{Stride: 2, Pad: kernels.Padding{Bottom: 1, Right: 1}, Bias: true}},
 		{2, 5, 6, 32, 0, 64, 3, 3, kernels.F16, kernels.Conv2d{Stride: 1, Pad: same, UpH: 10, UpW: 12, Bias: true}},
 		{1, 5, 7, 20, 0, 33, 3, 3, kernels.F16, kernels.Conv2d{Stride: 1, Pad: same, UpH: 9, UpW: 15}},
-		{2, 7, 5, 40, 0, 35, 3, 3, kernels.BF16, kernels.Conv2d{Stride: 1, Pad: same, RowBias: true, Residual: true}},
+		{2, 7, 5, 40, 0, 35, 3, 3, kernels.BF16, kernels.Conv2d{Stride: 1, Pad: same, BroadcastBias: true, Residual: true}},
 		{2, 6, 7, 64, 0, 48, 1, 1, kernels.F16, kernels.Conv2d{Stride: 1, Bias: true, Residual: true}},
 		{2, 6, 7, 40, 23, 48, 1, 1, kernels.F16, kernels.Conv2d{Stride: 1, Concat: true, Bias: true}},
-		{2, 6, 7, 40, 64, 37, 3, 3, kernels.F32, kernels.Conv2d{Stride: 1, Pad: same, Concat: true, Bias: true, RowBias: true, Act: kernels.SiLU, Residual: true}},
+		{2, 6, 7, 40, 64, 37, 3, 3, kernels.F32, kernels.Conv2d{Stride: 1, Pad: same, Concat: true, Bias: true, BroadcastBias: true, Act: kernels.SiLU, Residual: true}},
 		{1, 14, 14, 3, 0, 20, 7, 7, kernels.F32, kernels.Conv2d{Stride: 7}},
 		{1, 21, 22, 2, 0, 5, 20, 19, kernels.F32, kernels.Conv2d{Stride: 1, Pad: kernels.Padding{Left: 3}}},
 		{1, 1, 1, 1, 0, 1, 1, 1, kernels.F32, kernels.Conv2d{Stride: 3, Pad: kernels.Padding{Top: 5, Right: 4}}},
@@ -46,7 +46,7 @@ func TestConv2d(t *testing.T) {
 				if s.Bias {
 					r.add(kernels.F32, kernels.Weight, 1, c.o)
 				}
-				if s.RowBias {
+				if s.BroadcastBias {
 					r.add(kernels.F32, kernels.Temp, 1, c.b, c.o)
 				}
 				s.Residual = false
@@ -80,7 +80,7 @@ func naiveConv(r *rig, s kernels.Conv2d, shape []int) (want []float64, plain []f
 		return v.wide()
 	}
 	x, x2, weight := take(true), take(s.Concat), take(true)
-	bias, rowBias, rest := wide(take(s.Bias)), wide(take(s.RowBias)), wide(take(s.Residual))
+	bias, broadcastBias, rest := wide(take(s.Bias)), wide(take(s.BroadcastBias)), wide(take(s.Residual))
 	a, b, w := x.wide(), wide(x2), weight.wide()
 	h, width, c, c2 := x.shape[1], x.shape[2], x.shape[3], 0
 	if s.Concat {
@@ -121,9 +121,9 @@ func naiveConv(r *rig, s kernels.Conv2d, shape []int) (want []float64, plain []f
 						sum += bias[o]
 						narrow += float32(bias[o])
 					}
-					if rowBias != nil {
-						sum += rowBias[n*shape[3]+o]
-						narrow += float32(rowBias[n*shape[3]+o])
+					if broadcastBias != nil {
+						sum += broadcastBias[n*shape[3]+o]
+						narrow += float32(broadcastBias[n*shape[3]+o])
 					}
 					sum, narrow = activate(s.Act, sum), float32(activate(s.Act, float64(narrow)))
 					if rest != nil {

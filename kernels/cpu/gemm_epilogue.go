@@ -5,7 +5,7 @@ import "github.com/goxl/goxl/kernels"
 // epilogue finishes the sums of a part, which are in the cache, and writes them out. gate is where in a row the gates
 // of GEGLU are.
 func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, biasOf []float32) {
-	bias, rowBias, residual := p.input(p.operands.Bias), p.input(p.operands.RowBias), p.input(p.operands.Residual)
+	bias, broadcastBias, residual := p.input(p.operands.Bias), p.input(p.operands.BroadcastBias), p.input(p.operands.Residual)
 	gateBias := bias
 	if bias != nil && p.act == kernels.GEGLU {
 		gateBias = bias[p.cols+col:][:cols]
@@ -16,12 +16,12 @@ func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, bia
 	image := -1
 	var rest []float32
 	for r := range rows {
-		if m := row + r; rowBias != nil && m/p.window.positions != image {
+		if m := row + r; broadcastBias != nil && m/p.window.positions != image {
 			image = m / p.window.positions
-			p.v.gemm.finish(biasOf[:cols], rowBias[image*p.cols+col:][:cols], bias, nil)
+			p.v.gemm.finish(biasOf[:cols], broadcastBias[image*p.cols+col:][:cols], bias, nil)
 		}
 		both := bias
-		if rowBias != nil {
+		if broadcastBias != nil {
 			both = biasOf[:cols]
 		}
 		at := (row+r)*p.cols + col

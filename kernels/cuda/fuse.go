@@ -86,7 +86,7 @@ func takesPart(plan *kernels.Plan, r reading, rows bool) bool {
 		size := shape[len(shape)-1] / s.Heads
 		return !rows && size%8 == 0 && size <= flashMost
 	case kernels.Conv2d:
-		return rows && r.k == s.Operands().RowBias && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
+		return rows && r.k == s.Operands().BroadcastBias && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
 	}
 	return false
 }

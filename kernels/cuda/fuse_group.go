@@ -68,7 +68,7 @@ func fuseGroups(plan *kernels.Plan) *kernels.Plan {
 func totals(n kernels.Node) bool {
 	switch s := operation(n.Spec).(type) {
 	case kernels.Conv2d:
-		return s.Act == kernels.Identity && !(s.RowBias && s.Residual) && len(n.Out) == 1
+		return s.Act == kernels.Identity && !(s.BroadcastBias && s.Residual) && len(n.Out) == 1
 	case kernels.Linear:
 		return s.Act == kernels.Identity && len(n.Out) == 1
 	}

@@ -16,7 +16,7 @@ func residuals(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Va
 		in = append(in, p.put(path+".weight", kernels.Weight, channels), p.put(path+".bias", kernels.Weight, channels))
 		return p.do(t, path, kernels.GroupNorm{Groups: groups, Eps: 1e-5, Act: kernels.SiLU, Concat: len(in) == 4}, in...)
 	}
-	a := p.do(t, "a", kernels.Conv2d{Stride: 1, Bias: true, RowBias: true}, x, p.put("a.weight", kernels.Weight, 80, 48, 1, 1), p.put("a.bias", kernels.Weight, 80),
+	a := p.do(t, "a", kernels.Conv2d{Stride: 1, Bias: true, BroadcastBias: true}, x, p.put("a.weight", kernels.Weight, 80, 48, 1, 1), p.put("a.bias", kernels.Weight, 80),
 		p.linear(t, "a.time", time, 80, true))
 	n := norm("norm a", 4, 80, a)
 	b := p.do(t, "b", kernels.Conv2d{Stride: 1, Bias: true, Residual: true}, n, p.put("b.weight", kernels.Weight, 80, 80, 1, 1), p.put("b.bias", kernels.Weight, 80), a)

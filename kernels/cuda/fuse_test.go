@@ -68,7 +68,7 @@ func block(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Value)
 	h := x
 	for i, size := range []int{64, 32} {
 		layer := fmt.Sprintf("layer %d ", i)
-		h = p.do(t, layer+"conv", kernels.Conv2d{Stride: 1, RowBias: true}, h, p.put(layer+"conv.weight", kernels.Weight, 128, 128, 1, 1),
+		h = p.do(t, layer+"conv", kernels.Conv2d{Stride: 1, BroadcastBias: true}, h, p.put(layer+"conv.weight", kernels.Weight, 128, 128, 1, 1),
 			p.linear(t, layer+"time", emb, 128, true))
 		heads := kernels.Attention{Heads: 128 / size}
 		h = p.linear(t, layer+"in", h, 128, true)

@@ -150,8 +150,8 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 			return err
 		}
 	}
-	if s.RowBias {
-		if p.rowBias, err = l.float(places.RowBias); err != nil {
+	if s.BroadcastBias {
+		if p.rowBias, err = l.float(places.BroadcastBias); err != nil {
 			return err
 		}
 	}

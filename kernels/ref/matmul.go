@@ -42,7 +42,7 @@ func linear[T float](s kernels.Linear, in []Tensor) element[T] {
 func conv2d[T float](s kernels.Conv2d, in []Tensor) element[T] {
 	at := s.Operands()
 	x, x2, weight := in[at.X], floats(in, at.X2), floats(in, at.Weight)
-	bias, rowBias, residual := floats(in, at.Bias), floats(in, at.RowBias), floats(in, at.Residual)
+	bias, broadcastBias, residual := floats(in, at.Bias), floats(in, at.BroadcastBias), floats(in, at.Residual)
 	h, w, c := x.Shape[1], x.Shape[2], x.Shape[3]
 	o, kh, kw := in[at.Weight].Shape[0], in[at.Weight].Shape[2], in[at.Weight].Shape[3]
 	c2 := in[at.Weight].Shape[1] - c
@@ -76,8 +76,8 @@ func conv2d[T float](s kernels.Conv2d, in []Tensor) element[T] {
 		if bias != nil {
 			sum += T(bias[ch])
 		}
-		if rowBias != nil {
-			sum += T(rowBias[b*o+ch])
+		if broadcastBias != nil {
+			sum += T(broadcastBias[b*o+ch])
 		}
 		y := act(s.Act, sum)
 		if residual != nil {

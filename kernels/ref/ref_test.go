@@ -51,7 +51,7 @@ func TestByHand(t *testing.T) {
 			[]Tensor{sequence(1, 1, 2, 2, 1), f(dims{1, 1, 3, 3}, 1, 2, 3, 4, 5, 6, 7, 8, 9)}, 0, []float64{1 + 4 + 12 + 20}},
 		{"conv upsample", kernels.Conv2d{Stride: 1, UpH: 3, UpW: 3}, // rows and columns 0, 0, 1
 			[]Tensor{sequence(1, 1, 2, 2, 1), f(dims{1, 1, 1, 1}, 10)}, 0, []float64{10, 10, 20, 10, 10, 20, 30, 30, 40}},
-		{"conv concat, bias, row bias, residual", kernels.Conv2d{Stride: 1, Concat: true, Bias: true, RowBias: true, Act: kernels.SiLU, Residual: true},
+		{"conv concat, bias, broadcast bias, residual", kernels.Conv2d{Stride: 1, Concat: true, Bias: true, BroadcastBias: true, Act: kernels.SiLU, Residual: true},
 			[]Tensor{f(dims{2, 1, 1, 1}, 1, 2), f(dims{2, 1, 1, 2}, 3, 4, 5, 6), f(dims{1, 3, 1, 1}, 1, 10, 100), f(dims{1}, -400),
 				f(dims{2, 1}, -30, -650), f(dims{2, 1, 1, 1}, 7, 8)}, 0, []float64{7 + silu(1), 8 + silu(-398)}},
 		{"attention", kernels.Attention{Heads: 1}, // logits 0 and 1 after the scale 1/√4

@@ -32,7 +32,7 @@ func newResnet(c Config, in, out int) *ResnetBlock {
 // Forward maps x [B, H, W, C], followed on the channel axis by skip if there is one, to [B, H, W, out]. emb is silu of the embedding, [B, T].
 func (r *ResnetBlock) Forward(b *nn.Builder, x, skip, emb *nn.Value) *nn.Value {
 	h := r.Norm1.Forward(b, x, skip, kernels.SiLU)
-	h = r.Conv1.Fused(b, nn.Source{X: h}, nn.Epilogue{RowBias: r.TimeEmbProj.Forward(b, emb)})
+	h = r.Conv1.Fused(b, nn.Source{X: h}, nn.Epilogue{BroadcastBias: r.TimeEmbProj.Forward(b, emb)})
 	h = r.Norm2.Forward(b, h, nil, kernels.SiLU)
 	if r.ConvShortcut != nil {
 		x = r.ConvShortcut.Fused(b, nn.Source{X: x, Skip: skip}, nn.Epilogue{})
