@@ -69,14 +69,14 @@ DEVICE void store8(void *p, i64 i, int type, const float *f) {
   }
   *(uint4 *)((u16 *)p + i) = uint4{floats2half2(f[0], f[1]), floats2half2(f[2], f[3]), floats2half2(f[4], f[5]), floats2half2(f[6], f[7])};
 }
-// Eight are eight elements of an operand on their way: of 16 bits as they lie in memory, or, if WIDE, of either storage
+// Vec8 is eight elements of an operand in registers: of the 16-bit type as loaded, or, if FP32, of either storage
 // type in float32.
-template <bool WIDE> struct Eight {
+template <bool FP32> struct Vec8 {
   uint4 v;
   DEVICE_MEMBER void read(const void *p, i64 i, int) { v = *(const uint4 *)((const u16 *)p + i); }
   DEVICE_MEMBER void values(float *f) const { half8ToFloat(v, f); }
 };
-template <> struct Eight<true> {
+template <> struct Vec8<true> {
   float v[8];
   DEVICE_MEMBER void read(const void *p, i64 i, int type) { load8(p, i, type, v); }
   DEVICE_MEMBER void values(float *f) const {

@@ -1,50 +1,50 @@
-// Group and layer norm in float32.
+// GroupNorm and LayerNorm, computed in float32.
 #include "norm.cuh"
 
-// moments makes mean and 1/σ of groups from the sums of their chunks, LANES neighbouring lanes a group, the same in
-// each of them; all 32 lanes of a warp call it.
-template <int LANES> DEVICE void moments(const GroupNorm &p, int sample, int group, float *mean, float *inverse) {
+// groupMoments computes mean and 1/σ of a group from the sums of its chunks. LANES neighbouring lanes share a group and
+// get the same result. All 32 lanes of a warp must call it.
+template <int LANES> DEVICE void groupMoments(const GroupNorm &p, int sample, int group, float *mean, float *inverse) {
   const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
-  float pivot = p.totals ? 0.f : groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
+  float pivot = p.channelStats ? 0.f : groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
 #pragma unroll 4
   for (int i = lane() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
 #pragma unroll
   for (int m = LANES / 2; m > 0; m >>= 1) s += shfl_xor(s, m), q += shfl_xor(q, m);
-  momentsOf(p, pivot, s, q, mean, inverse);
+  finalizeMoments(p, pivot, s, q, mean, inverse);
 }
 
-// groupSums: dynamic shared memory is groupTotals' area and totals.
-template <bool WIDE> DEVICE void groupSums(const GroupNorm &p) {
-  constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
-  float *area = (float *)dynamicShared, *totals = area + 4 * (blockDimX() + p.across);
-  Walk<WIDE> w(p);
-  Eight<WIDE> v[FLIGHT];
+// groupSums: dynamic shared memory holds blockReduceGroups' scratch and output.
+template <bool FP32> DEVICE void groupSums(const GroupNorm &p) {
+  constexpr int IN_FLIGHT = StridedIterator<FP32>::IN_FLIGHT;
+  float *scratch = (float *)dynamicShared, *groupTotals = scratch + 4 * (blockDimX() + p.tileVectors);
+  StridedIterator<FP32> w(p);
+  Vec8<FP32> v[IN_FLIGHT];
 #pragma unroll
-  for (int i = 0; i < FLIGHT; i++)
-    if (w.from + w.row + i * w.down < w.to) v[i] = w.at(w.from + w.row + i * w.down);
-  Sums sums(p, w);
-  for (int pixel = w.from + w.row; pixel < w.to; pixel += FLIGHT * w.down) {
+  for (int i = 0; i < IN_FLIGHT; i++)
+    if (w.from + w.row + i * w.rowStep < w.to) v[i] = w.at(w.from + w.row + i * w.rowStep);
+  ShiftedSums sums(p, w);
+  for (int pixel = w.from + w.row; pixel < w.to; pixel += IN_FLIGHT * w.rowStep) {
 #pragma unroll
-    for (int i = 0; i < FLIGHT; i++) {
-      int at = pixel + i * w.down, next = at + FLIGHT * w.down;
-      Eight<WIDE> now = v[i];
+    for (int i = 0; i < IN_FLIGHT; i++) {
+      int at = pixel + i * w.rowStep, next = at + IN_FLIGHT * w.rowStep;
+      Vec8<FP32> now = v[i];
       if (next < w.to) v[i] = w.at(next);
       if (at < w.to) sums.add(now);
     }
   }
-  groupTotals(p, w, sums, area, totals);
+  blockReduceGroups(p, w, sums, scratch, groupTotals);
   int groups = w.groups(p);
   for (int g = threadIdxX(); g < groups; g += blockDimX()) {
     float *out = p.partial + (((i64)blockIdxZ() * p.groups + blockIdxY() * groups + g) * p.chunks + blockIdxX()) * 2;
-    out[0] = totals[2 * g];
-    out[1] = totals[2 * g + 1];
+    out[0] = groupTotals[2 * g];
+    out[1] = groupTotals[2 * g + 1];
   }
 }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
 
-// group_gather takes the place of group_sums where the products that made the image have added up its channels. Grid
-// (chunk, group, sample).
+// group_gather takes the place of group_sums where the GEMMs that computed the image wrote its channel statistics.
+// Grid: (chunk, group, sample).
 GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
   int sample = blockIdxZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockIdxY() * pairs, rows = p.pixels / 64;
   int each = (rows + gridDimX() - 1) / gridDimX(), from = blockIdxX() * each, to = min(from + each, rows);
@@ -54,7 +54,7 @@ GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
     int row = i / pairs, pair = first + i - row * pairs;
     bool second = 2 * pair >= p.C1;
     i64 at = (i64)(sample * rows + from + row) * ((second ? p.C2 : p.C1) / 2) + pair - (second ? p.C1 / 2 : 0);
-    const float *f = (second ? p.totals2 : p.totals) + at * 4;
+    const float *f = (second ? p.channelStats2 : p.channelStats) + at * 4;
     uint4 v = *(const uint4 *)f;
     s += __builtin_bit_cast(float, v.x) + __builtin_bit_cast(float, v.y);
     q += __builtin_bit_cast(float, v.z) + __builtin_bit_cast(float, v.w);
@@ -70,80 +70,80 @@ GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
   }
 }
 
-// groupScale goes up the pixels that groupSums went down, for what is left of them in the second-level cache. Dynamic
-// shared memory holds mean and 1/σ of the slab's groups.
-template <bool WIDE> DEVICE void groupScale(const GroupNorm &p) {
-  constexpr int FLIGHT = Walk<WIDE>::FLIGHT;
-  Walk<WIDE> w(p);
+// groupScale iterates over the pixels in the opposite order to groupSums, to find the last ones in L2. Dynamic shared
+// memory holds mean and 1/σ of the tile's groups.
+template <bool FP32> DEVICE void groupScale(const GroupNorm &p) {
+  constexpr int IN_FLIGHT = StridedIterator<FP32>::IN_FLIGHT;
+  StridedIterator<FP32> w(p);
   int groups = w.groups(p);
   float *mean = (float *)dynamicShared, *inverse = mean + groups;
-  Factors<WIDE> factors;
-  factors.read(p, w.c);
-  Eight<WIDE> v[FLIGHT];
+  ScaleShift<FP32> scaleShift;
+  scaleShift.read(p, w.c);
+  Vec8<FP32> v[IN_FLIGHT];
   int last = w.to - 1 - w.row;
 #pragma unroll
-  for (int i = 0; i < FLIGHT; i++)
-    if (last - i * w.down >= w.from) v[i] = w.at(last - i * w.down);
+  for (int i = 0; i < IN_FLIGHT; i++)
+    if (last - i * w.rowStep >= w.from) v[i] = w.at(last - i * w.rowStep);
   constexpr int LANES = 16;
   for (int g = threadIdxX() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += blockDimX() / LANES) {
     float m, i;
-    moments<LANES>(p, blockIdxZ(), blockIdxY() * groups + min(g, groups - 1), &m, &i);
+    groupMoments<LANES>(p, blockIdxZ(), blockIdxY() * groups + min(g, groups - 1), &m, &i);
     if (g < groups && lane() % LANES == 0) mean[g] = m, inverse[g] = i;
   }
   syncthreads();
-  factors.scale(w, mean, inverse);
-  for (int pixel = last; pixel >= w.from; pixel -= FLIGHT * w.down) {
+  scaleShift.scale(w, mean, inverse);
+  for (int pixel = last; pixel >= w.from; pixel -= IN_FLIGHT * w.rowStep) {
 #pragma unroll
-    for (int i = 0; i < FLIGHT; i++) {
-      int at = pixel - i * w.down, next = at - FLIGHT * w.down;
-      Eight<WIDE> now = v[i];
+    for (int i = 0; i < IN_FLIGHT; i++) {
+      int at = pixel - i * w.rowStep, next = at - IN_FLIGHT * w.rowStep;
+      Vec8<FP32> now = v[i];
       if (next >= w.from) v[i] = w.at(next);
-      if (at >= w.from) factors.write(p, w, now, at);
+      if (at >= w.from) scaleShift.write(p, w, now, at);
     }
   }
 }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
 
-// groupNormWhole has all pixels of a 16-bit slab in the registers of one block, at most V loads a thread: an image is
-// read once, by one kernel. Dynamic shared memory is groupTotals' area and totals.
-template <int V> DEVICE void groupNormWhole(const GroupNorm &p) {
-  float *area = (float *)dynamicShared, *totals = area + 4 * (blockDimX() + p.across);
-  Walk<false> w(p);
-  Factors<false> factors;
-  factors.read(p, w.c);
-  Eight<false> v[V];
+// groupNormOnePass holds all pixels of a 16-bit channel tile in the registers of one block, at most V vectors a thread,
+// so that one kernel reads the image once. Dynamic shared memory holds blockReduceGroups' scratch and output.
+template <int V> DEVICE void groupNormOnePass(const GroupNorm &p) {
+  float *scratch = (float *)dynamicShared, *groupTotals = scratch + 4 * (blockDimX() + p.tileVectors);
+  StridedIterator<false> w(p);
+  ScaleShift<false> scaleShift;
+  scaleShift.read(p, w.c);
+  Vec8<false> v[V];
 #pragma unroll
   for (int i = 0; i < V; i++)
-    if (w.row + i * w.down < w.to) v[i] = w.at(w.row + i * w.down);
-  Sums sums(p, w);
+    if (w.row + i * w.rowStep < w.to) v[i] = w.at(w.row + i * w.rowStep);
+  ShiftedSums sums(p, w);
 #pragma unroll
   for (int i = 0; i < V; i++)
-    if (w.row + i * w.down < w.to) sums.add(v[i]);
-  groupTotals(p, w, sums, area, totals);
+    if (w.row + i * w.rowStep < w.to) sums.add(v[i]);
+  blockReduceGroups(p, w, sums, scratch, groupTotals);
   int groups = w.groups(p);
-  float *mean = area, *inverse = mean + groups;
-  for (int g = threadIdxX(); g < groups; g += blockDimX()) momentsOf(p, pivotOf(p, w, g), totals[2 * g], totals[2 * g + 1], mean + g, inverse + g);
+  float *mean = scratch, *inverse = mean + groups;
+  for (int g = threadIdxX(); g < groups; g += blockDimX()) finalizeMoments(p, groupPivot(p, w, g), groupTotals[2 * g], groupTotals[2 * g + 1], mean + g, inverse + g);
   syncthreads();
-  factors.scale(w, mean, inverse);
+  scaleShift.scale(w, mean, inverse);
 #pragma unroll
   for (int i = 0; i < V; i++) {
-    asm volatile("" : "+r"(v[i].v.x), "+r"(v[i].v.y), "+r"(v[i].v.z), "+r"(v[i].v.w));  // or bfloat16s would be kept widened, in twice the registers
-    if (w.row + i * w.down < w.to) factors.write(p, w, v[i], w.row + i * w.down);
+    asm volatile("" : "+r"(v[i].v.x), "+r"(v[i].v.y), "+r"(v[i].v.z), "+r"(v[i].v.w));  // else the compiler keeps bfloat16 converted, in twice the registers
+    if (w.row + i * w.rowStep < w.to) scaleShift.write(p, w, v[i], w.row + i * w.rowStep);
   }
 }
-GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_4(const GroupNorm p) { groupNormWhole<4>(p); }
-GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_7(const GroupNorm p) { groupNormWhole<7>(p); }
-GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_14(const GroupNorm p) { groupNormWhole<14>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_4(const GroupNorm p) { groupNormOnePass<4>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_7(const GroupNorm p) { groupNormOnePass<7>(p); }
+GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_14(const GroupNorm p) { groupNormOnePass<14>(p); }
 
-// group_statistics and group_apply are for any operands. group_statistics: a warp for each group; grid (chunk,
+// group_statistics and group_apply are for any operands. group_statistics: a warp for each group. Grid: (chunk,
 // groups/8, sample).
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
   int group = blockIdxY() * 8 + warp(), sample = blockIdxZ(), l = lane(), from, to;
   if (group >= p.groups) return;
   int size = (p.C1 + p.C2) / p.groups, c0 = group * size;
   i64 image = (i64)sample * p.pixels;
-  pixelsOf(p, &from, &to);
+  pixelRange(p, &from, &to);
   float pivot = groupElement(p, image, c0), s = 0.f, q = 0.f;
   int across = min(size, 32), down = 32 / across, start = l / across;
   if (start < down) {
@@ -163,23 +163,23 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
   }
 }
 
-// group_apply: grid (pixel chunks, slabs of 256 channels, sample), a thread for a channel. Shared memory holds mean and
-// 1/σ of every group.
+// group_apply: a thread for each channel. Grid: (pixel chunk, tile of 256 channels, sample). Shared memory holds mean
+// and 1/σ of every group.
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_apply(const GroupNorm p) {
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
   int t = threadIdxX(), sample = blockIdxZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
   for (int group = warp(); group < p.groups; group += 8) {
     float m, f;
-    moments<32>(p, sample, group, &m, &f);
+    groupMoments<32>(p, sample, group, &m, &f);
     if (lane() == 0) mean[group] = m, inverse[group] = f;
   }
   syncthreads();
-  int slab = blockIdxY() * 256, across = min(C - slab, 256), down = 256 / across;
+  int tile = blockIdxY() * 256, across = min(C - tile, 256), down = 256 / across;
   if (t >= across * down) return;
-  int c = slab + t % across, group = c / size;
+  int c = tile + t % across, group = c / size;
   float m = mean[group], f = inverse[group] * p.weight[c], b = p.bias[c];
   i64 image = (i64)sample * p.pixels;
-  pixelsOf(p, &from, &to);
+  pixelRange(p, &from, &to);
   for (int pixel = from + t / across; pixel < to; pixel += down) {
     float y = (groupElement(p, image + pixel, c) - m) * f + b;
     if (p.act == SILU) y *= sigmoid(y);
@@ -195,8 +195,8 @@ struct LayerNorm {
   float eps;
 };
 
-// layer_norm is for any operands: a warp for each row, eight rows a block. The row is read three times, twice of them
-// from the first-level cache.
+// layer_norm is for any operands: a warp for each row, eight rows a block. It reads the row three times, twice of them
+// from L1.
 GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
   int row = blockIdxX() * 8 + warp();
   if (row >= p.rows) return;
@@ -214,9 +214,9 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
     store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
 }
 
-// layerNormRows keeps ROWS rows, of 16 bits or WIDE, of at most 256·V channels, a multiple of 8, in the registers of a
-// warp, and the factors too, which are loaded once for all of them; four warps a block.
-template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm &p) {
+// layerNormRows keeps ROWS rows of at most 256·V channels, a multiple of 8, and weight and bias, which it loads once,
+// in the registers of a warp. Operands are of the 16-bit type or, if FP32, in float32. Four warps a block.
+template <int V, int ROWS, bool FP32> DEVICE void layerNormRows(const LayerNorm &p) {
   int row = (blockIdxX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
 #pragma unroll
@@ -226,7 +226,7 @@ template <int V, int ROWS, bool WIDE> DEVICE void layerNormRows(const LayerNorm 
     load8(p.bias, c, F32, bias[i]);
   }
   if (row >= p.rows) return;
-  Eight<WIDE> raw[ROWS][V];
+  Vec8<FP32> raw[ROWS][V];
 #pragma unroll
   for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -280,16 +280,16 @@ GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048_wide(const LayerNorm p) { laye
 struct Fold {
   u16 *w;                            // [rows][K]
   const float *gamma, *beta, *bias;  // [K], [K], [rows] or null
-  float *sums, *shifts;              // [rows]
+  float *weightSums, *foldedBias;     // [rows]
   int rows, K;                       // K is a multiple of 8
 };
 
-// fold multiplies the weight of a product by a norm's factors, and makes the sum of each row and what the norm's bias
-// adds to its result: a warp a row.
+// fold folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and computes the sum
+// of each row and the bias with beta's contribution. A warp for each row.
 GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
   int n = blockIdxX() * 8 + warp();
   if (n >= p.rows) return;
-  float sum = 0.f, shift = 0.f;
+  float sum = 0.f, foldedBias = 0.f;
   for (int k = lane() * 8; k < p.K; k += 256) {
     float w[8], g[8], b[8];
     load8(p.w, (i64)n * p.K + k, HALF, w);
@@ -297,16 +297,16 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
     load8(p.beta, k, F32, b);
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-      shift += w[i] * b[i];
+      foldedBias += w[i] * b[i];
       w[i] = half2float(float2half(w[i] * g[i]));
       sum += w[i];
     }
     store8(p.w, (i64)n * p.K + k, HALF, w);
   }
   sum = warpSum(sum);
-  shift = warpSum(shift);
+  foldedBias = warpSum(foldedBias);
   if (lane() == 0) {
-    p.sums[n] = sum;
-    p.shifts[n] = shift + (p.bias ? p.bias[n] : 0.f);
+    p.weightSums[n] = sum;
+    p.foldedBias[n] = foldedBias + (p.bias ? p.bias[n] : 0.f);
   }
 }
