@@ -16,7 +16,7 @@ void named_barrier_arrive(int number, int threads);
 }
 
 DEVICE void fence_barrier_init() {}
-DEVICE bool elect_one() { return lane() == 31; }
+DEVICE bool elect_one() { return laneId() == 31; }
 template <int N> DEVICE void setmaxnreg_dec() {}
 template <int N> DEVICE void setmaxnreg_inc() {}
 

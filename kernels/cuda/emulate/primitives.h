@@ -37,8 +37,8 @@ void cpAsyncIssue(u32 dst, const void *src, bool valid);
 }
 
 DEVICE int threadIdxX() { return self->thread; }
-DEVICE int lane() { return self->thread & 31; }
-DEVICE int warp() { return self->thread >> 5; }
+DEVICE int laneId() { return self->thread & 31; }
+DEVICE int warpId() { return self->thread >> 5; }
 DEVICE int blockDimX() { return emulatedThreads; }
 DEVICE int blockIdxX() { return emulatedBlock[0]; }
 DEVICE int blockIdxY() { return emulatedBlock[1]; }
@@ -67,9 +67,9 @@ DEVICE u32 floats2half2(float low, float high) { return float2half(low) | (u32)f
 DEVICE u32 shfl_xor(u32 w, int mask) {
   int buffer = self->buffer;
   self->buffer = 1 - buffer;
-  self->exchange->words[buffer][lane()][0] = w;
+  self->exchange->words[buffer][laneId()][0] = w;
   syncWarp();
-  return self->exchange->words[buffer][lane() ^ mask][0];
+  return self->exchange->words[buffer][laneId() ^ mask][0];
 }
 DEVICE float shfl_xor(float f, int mask) { return __builtin_bit_cast(float, shfl_xor(__builtin_bit_cast(u32, f), mask)); }
 
@@ -78,7 +78,7 @@ DEVICE int warp_uniform(int x) { return x; }
 DEVICE bool any_sync(bool condition) {
   int buffer = self->buffer;
   self->buffer = 1 - buffer;
-  self->exchange->words[buffer][lane()][0] = condition;
+  self->exchange->words[buffer][laneId()][0] = condition;
   syncWarp();
   for (int i = 0; i < 32; i++)
     if (self->exchange->words[buffer][i][0]) return true;
@@ -100,14 +100,14 @@ DEVICE void cp_async_commit() { self->group++; }
 template <int N> DEVICE void cp_async_wait() { cpAsyncWait(N); }
 
 DEVICE void ldmatrix_x4(u32 *r, u32 at) {
-  int buffer = self->buffer, l = lane();
+  int buffer = self->buffer, l = laneId();
   self->buffer = 1 - buffer;
   self->exchange->words[buffer][l][0] = at;
   syncWarp();
   for (int i = 0; i < 4; i++) r[i] = *(u32 *)(dynamicShared + self->exchange->words[buffer][8 * i + l / 4][0] + 4 * (l % 4));
 }
 DEVICE void stmatrix_x4(u32 at, const u32 *w) {
-  int buffer = self->buffer, l = lane();
+  int buffer = self->buffer, l = laneId();
   self->buffer = 1 - buffer;
   self->exchange->words[buffer][l][0] = at;
   syncWarp();
@@ -115,7 +115,7 @@ DEVICE void stmatrix_x4(u32 at, const u32 *w) {
 }
 DEVICE uint4 ld_shared_v4(u32 at) { return *(const uint4 *)(dynamicShared + at); }
 DEVICE void ldmatrix_x4_trans(u32 *r, u32 at) {
-  int buffer = self->buffer, l = lane();
+  int buffer = self->buffer, l = laneId();
   self->buffer = 1 - buffer;
   self->exchange->words[buffer][l][0] = at;
   syncWarp();
@@ -126,7 +126,7 @@ DEVICE void ldmatrix_x4_trans(u32 *r, u32 at) {
   }
 }
 DEVICE void mma_m16n8k16(float *c, const u32 *a, u32 b0, u32 b1) {
-  int buffer = self->buffer, l = lane(), g = l / 4, q = l % 4;
+  int buffer = self->buffer, l = laneId(), g = l / 4, q = l % 4;
   self->buffer = 1 - buffer;
   u32(*w)[6] = self->exchange->words[buffer];
   for (int i = 0; i < 4; i++) w[l][i] = a[i];
@@ -164,19 +164,19 @@ template <int N> struct Wgmma {
     for (int j = 0; j < N / 8; j++)
       for (int e = 0; e < 2; e++)
         for (int k = 0; k < 16; k++) {
-          float y = descElement(b, j * 8 + lane() % 4 * 2 + e, k, transposed);
+          float y = descElement(b, j * 8 + laneId() % 4 * 2 + e, k, transposed);
           c[4 * j + e] += x[0][k] * y;
           c[4 * j + 2 + e] += x[1][k] * y;
         }
   }
   static void ss(float *c, u64 a, u64 b, int scaleD) {
-    int row = warp() % 4 * 16 + lane() / 4;
+    int row = warpId() % 4 * 16 + laneId() / 4;
     float x[2][16];
     for (int k = 0; k < 16; k++) x[0][k] = descElement(a, row, k, false), x[1][k] = descElement(a, row + 8, k, false);
     sums(c, x, b, scaleD, false);
   }
   template <int TRANS_B> static void rs(float *c, const u32 *a, u64 b, int scaleD) {
-    int buffer = self->buffer, l = lane();
+    int buffer = self->buffer, l = laneId();
     self->buffer = 1 - buffer;
     u32(*w)[6] = self->exchange->words[buffer];
     for (int i = 0; i < 4; i++) w[l][i] = a[i];

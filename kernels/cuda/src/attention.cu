@@ -10,7 +10,7 @@ extern "C" SHARED __attribute__((aligned(128))) char dynamicShared[];
 template <int D> DEVICE void flash(const Attention &p) {
   constexpr int QUERIES = 128, KEYS = 64, NT = 128, PITCH = D + 8, CHUNKS = D / 8, KD = D / 16;
   constexpr int TILE = KEYS * PITCH;
-  int t = threadIdxX(), l = lane(), w = warp(), head = blockIdxY(), sample = blockIdxZ();
+  int t = threadIdxX(), l = laneId(), w = warpId(), head = blockIdxY(), sample = blockIdxZ();
   int q0 = blockIdxX() * QUERIES;
   u32 shared = cvta_to_shared(dynamicShared), tiles = shared + QUERIES * PITCH * 2;
   const u16 *q = (const u16 *)p.q + ((i64)sample * p.queries) * p.pitchQ + head * p.headDim;
@@ -215,14 +215,14 @@ GLOBAL void LAUNCH_BOUNDS(128, 1) attention_plain(const Attention p) {
       for (int d = 0; d < p.headDim; d++) s += q[d] * load(p.k, first + d, p.kType);
     }
     float m = warpMax(s);
-    if (lane() == 0) part[warp()] = m;
+    if (laneId() == 0) part[warpId()] = m;
     syncthreads();
     m = max(top, max(max(part[0], part[1]), max(part[2], part[3])));
     float f = ex2_approx((s - m) * p.scale), scaleO = ex2_approx((top - m) * p.scale);
     weight[t] = f;
     f = warpSum(f);
     syncthreads();
-    if (lane() == 0) part[warp()] = f;
+    if (laneId() == 0) part[warpId()] = f;
     syncthreads();
     rowSum = rowSum * scaleO + ((part[0] + part[1]) + (part[2] + part[3]));
     top = m;

@@ -52,7 +52,7 @@ template <int CONSUMERS, int KEYS, int STAGES, int Q_STAGES, int BLOCKS, bool ON
   constexpr int REGS = 65536 / (BLOCKS * 128 * (CONSUMERS + 1)) / 8 * 8, PRODUCER_REGS = 24, CONSUMER_REGS = (REGS * (CONSUMERS + 1) - PRODUCER_REGS) / CONSUMERS / 8 * 8;
   u32 qSmem = (cvta_to_shared(dynamicShared) + 1023) & ~1023u, kvSmem = qSmem + Q_STAGES * QUERIES * 128, full = kvSmem + 2 * STAGES * TILE;
   u32 empty = full + 8 * STAGES, qFull = empty + 8 * STAGES, qEmpty = qFull + 8 * Q_STAGES;
-  int l = lane(), w = warp_uniform(warp()), wg = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
+  int l = laneId(), w = warp_uniform(warpId()), wg = w >> 2, count = (p.keys + KEYS - 1) / KEYS;
   if (threadIdxX() == 0) {
     for (int i = 0; i < STAGES; i++) {
       mbarrier_init(full + 8 * i, 1);

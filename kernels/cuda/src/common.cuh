@@ -92,7 +92,7 @@ DEVICE void add8(const void *p, i64 i, int type, float *f) {
   for (int k = 0; k < 8; k++) f[k] += w[k];
 }
 
-// Reductions over a warp, the same in every lane and in the same order each time.
+// Warp reductions (butterfly): every lane gets the result, in a fixed order of summation.
 DEVICE float warpSum(float f) {
 #pragma unroll
   for (int m = 16; m > 0; m >>= 1) f += shfl_xor(f, m);
@@ -112,7 +112,7 @@ template <class T> DEVICE void quad_transpose(T (&w)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (i & mask) continue;
-      bool upper = lane() & mask;
+      bool upper = laneId() & mask;
       T low = w[i], high = w[i | mask], got = shfl_xor(upper ? low : high, mask);
       w[i] = upper ? got : low, w[i | mask] = upper ? high : got;
     }

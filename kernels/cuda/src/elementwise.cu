@@ -1,47 +1,48 @@
-// Element by element: activations, sums, joins, pixels, resizing, rows chosen by number, and moves between storage
-// types. Kernels that end in 8 take eight channels a thread, for channel counts that are multiples of 8. Each walks its
-// elements with a stride of the whole grid.
+// Elementwise and data movement kernels: activations, additions, concat, pixels, resize, embedding, gather,
+// conversions. A kernel whose name ends in _8 handles eight channels a thread, for channel counts that are multiples of
+// 8. All are grid-stride loops.
 #include "common.cuh"
 
-// Map is y[i] from x[i] and perhaps y2: n elements of out, C its last axis.
+// Map are the parameters of out[i] = f(x[i], y[i]).
 struct Map {
   const void *x, *y;
   void *out;
   i64 n;        // elements of out
   int C, C2;    // last axis of x and of y
-  int sample;   // pixels of a sample, for sums with rows
+  int sample;   // pixels of a sample, if y is a row for each sample; else 0
   int act, xType, yType, outType;
 };
 
-template <int V> DEVICE void read(const void *p, i64 i, int type, float *v) {
+template <int V> DEVICE void loadVec(const void *p, i64 i, int type, float *v) {
   if constexpr (V == 8)
     load8(p, i, type, v);
   else
     v[0] = load(p, i, type);
 }
-template <int V> DEVICE void write(void *p, i64 i, int type, const float *v) {
+template <int V> DEVICE void storeVec(void *p, i64 i, int type, const float *v) {
   if constexpr (V == 8)
     store8(p, i, type, v);
   else
     store(p, i, type, v[0]);
 }
 
-// An activation; also the copy that converts. GEGLU reads rows twice as wide as it writes: C is the width written.
+// activateAll applies an activation; the identity converts. GEGLU reads rows twice as wide as it writes: C is the
+// output's width.
 template <int V> DEVICE void activateAll(const Map &p) {
   for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     float v[V], gate[V];
     if (p.act == GEGLU) {
       i64 row = i / p.C, at = row * 2 * p.C + (i - row * p.C);
-      read<V>(p.x, at, p.xType, v);
-      read<V>(p.x, at + p.C, p.xType, gate);
+      loadVec<V>(p.x, at, p.xType, v);
+      loadVec<V>(p.x, at + p.C, p.xType, gate);
 #pragma unroll
       for (int k = 0; k < V; k++) v[k] *= gelu(gate[k]);
     } else {
-      read<V>(p.x, i, p.xType, v);
+      loadVec<V>(p.x, i, p.xType, v);
 #pragma unroll
       for (int k = 0; k < V; k++) v[k] = activate(p.act, v[k]);
     }
-    write<V>(p.out, i, p.outType, v);
+    storeVec<V>(p.out, i, p.outType, v);
   }
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) activate_1(const Map p) {
@@ -51,7 +52,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) activate_8(const Map p) {
   activateAll<8>(p);
 }
 
-// x + y, or x plus the row of its sample (sample > 0).
+// addAll is x + y, or x plus the row of y for its sample if sample is not 0.
 template <int V> DEVICE void addAll(const Map &p) {
   for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     float v[V], w[V];
@@ -60,11 +61,11 @@ template <int V> DEVICE void addAll(const Map &p) {
       i64 row = i / p.C;
       at = row / p.sample * p.C + (i - row * p.C);
     }
-    read<V>(p.x, i, p.xType, v);
-    read<V>(p.y, at, p.yType, w);
+    loadVec<V>(p.x, i, p.xType, v);
+    loadVec<V>(p.y, at, p.yType, w);
 #pragma unroll
     for (int k = 0; k < V; k++) v[k] += w[k];
-    write<V>(p.out, i, p.outType, v);
+    storeVec<V>(p.out, i, p.outType, v);
   }
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) add_1(const Map p) {
@@ -74,28 +75,28 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) add_8(const Map p) {
   addAll<8>(p);
 }
 
-template <int V> DEVICE void joinAll(const Map &p) {
+template <int V> DEVICE void concatAll(const Map &p) {
   int C = p.C + p.C2;
   for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
     i64 row = i / C;
     int c = (int)(i - row * C);
     float v[V];
     if (c < p.C)
-      read<V>(p.x, row * p.C + c, p.xType, v);
+      loadVec<V>(p.x, row * p.C + c, p.xType, v);
     else
-      read<V>(p.y, row * p.C2 + c - p.C, p.yType, v);
-    write<V>(p.out, i, p.outType, v);
+      loadVec<V>(p.y, row * p.C2 + c - p.C, p.yType, v);
+    storeVec<V>(p.out, i, p.outType, v);
   }
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) concat_1(const Map p) {
-  joinAll<1>(p);
+  concatAll<1>(p);
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) concat_8(const Map p) {
-  joinAll<8>(p);
+  concatAll<8>(p);
 }
 
-// pad converts to the 16-bit type and widens rows of C elements to C2 with zeros: what products need that load 16 bytes
-// at a time.
+// pad converts to the 16-bit type and pads rows of C elements to C2 with zeros, for GEMMs, which load 16 bytes at a
+// time.
 GLOBAL void LAUNCH_BOUNDS(256, 1) pad(const Map p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     i64 row = i / p.C2;
@@ -104,8 +105,8 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) pad(const Map p) {
   }
 }
 
-// A picture's values to bytes, and back: a thread a pixel, red, green and blue of three channels, alpha beside them in
-// the bytes. Every operation rounds as float32 does, fused or not: halves and doubles are exact.
+// to_pixels and from_pixels convert between images of three channels in [−1, 1] and RGBA bytes, a thread for each
+// pixel. Scaling by powers of 2 is exact, so results do not depend on fma contraction.
 GLOBAL void LAUNCH_BOUNDS(256, 1) to_pixels(const Map p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     u32 pixel = 255u << 24;
@@ -139,8 +140,8 @@ template <int V> DEVICE void resizeAll(const Resize &p) {
     int c = (int)(i - pixel * p.C), x = (int)(pixel - row * p.W), y = (int)(row - image * p.H);
     i64 from = (image * p.h + (i64)y * p.h / p.H) * p.w + (i64)x * p.w / p.W;
     float v[V];
-    read<V>(p.x, from * p.C + c, p.xType, v);
-    write<V>(p.out, i, p.outType, v);
+    loadVec<V>(p.x, from * p.C + c, p.xType, v);
+    storeVec<V>(p.out, i, p.outType, v);
   }
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) resize_1(const Resize p) {
@@ -150,10 +151,10 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) resize_8(const Resize p) {
   resizeAll<8>(p);
 }
 
-// Rows chosen by number: the host has checked the numbers, and the kernels stay inside the tables whatever they are.
+// Rows are the parameters of embedding and gather. The host checks the indices; the kernels clamp them besides.
 struct Rows {
   const int *ids;
-  const void *table, *positions;  // weights in the 16-bit type; or the sequences that are gathered from
+  const void *table, *positions;  // embedding: weights in the 16-bit type; gather: table has the sequences
   void *out;
   i64 n;
   int T, C, rows, tableType, outType;
@@ -175,8 +176,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) gather(const Rows p) {
   }
 }
 
-// finite writes 1 to both flags, that of the run and that of all runs, where an element is NaN or infinite. Any number
-// of threads may write the same 1.
+// finite sets both flags, of this run and of all runs, if an element is NaN or infinite. Threads may race: all write 1.
 struct Finite {
   const void *x;
   int *flags;

@@ -34,7 +34,7 @@ struct RowCorrection {
       mean[h] = 0.f, scale[h] = p.rowScale && row < p.M ? p.rowScale[row] : 1.f;
 #pragma unroll
       for (int i = 0; i < 4; i++) {  // the loads of up to sixteen parts are in flight together
-        int n = (lane() & 3) + 4 * i;
+        int n = (laneId() & 3) + 4 * i;
         part[h][i][0] = part[h][i][1] = 0.f;
         if (p.weightSums && row < p.M && n < p.parts) ldg_float2(p.xMoments + ((i64)n * p.M + row) * 2, part[h][i]);
       }
@@ -46,7 +46,7 @@ struct RowCorrection {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float s = (part[h][0][0] + part[h][1][0]) + (part[h][2][0] + part[h][3][0]), q = (part[h][0][1] + part[h][1][1]) + (part[h][2][1] + part[h][3][1]);
-      for (int n = 16 + (lane() & 3); n < p.parts && m + 8 * h < p.M; n += 4) {
+      for (int n = 16 + (laneId() & 3); n < p.parts && m + 8 * h < p.M; n += 4) {
         const float *at = p.xMoments + ((i64)n * p.M + m + 8 * h) * 2;
         s += at[0], q += at[1];
       }
@@ -67,13 +67,13 @@ struct RowMoments {
   // row.
   DEVICE_MEMBER void store(const GemmTma &p, int m0, int part) {
     if (!p.rowMoments) return;
-    int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
+    int m = m0 + (warpId() & 3) * 16 + (laneId() >> 2);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float a = sum[h] + shfl_xor(sum[h], 1), b = squares[h] + shfl_xor(squares[h], 1);
       a += shfl_xor(a, 2), b += shfl_xor(b, 2);
       float *at = p.rowMoments + ((i64)part * p.M + m + 8 * h) * 2;
-      if (m + 8 * h < p.M && (lane() & 3) == 0) at[0] = a, at[1] = b;
+      if (m + 8 * h < p.M && (laneId() & 3) == 0) at[0] = a, at[1] = b;
     }
   }
 };
@@ -88,30 +88,30 @@ template <int BN> struct Staging {
   u32 base;
   // fragment is this lane's address for ldmatrix_x4 and stmatrix_x4 of 16 columns: two groups of eight, rows 0 and 8 on
   // of each.
-  DEVICE_MEMBER u32 fragment(int group) const { return base + (lane() & 15) * PITCH + (lane() >> 4) * 16 + group * 16; }
+  DEVICE_MEMBER u32 fragment(int group) const { return base + (laneId() & 15) * PITCH + (laneId() >> 4) * 16 + group * 16; }
   // chunk is this lane's address for 16-byte copies to and from global memory: a quad covers 64 bytes of a row.
-  DEVICE_MEMBER u32 chunk(int b, int h) const { return base + ((lane() >> 2) + 8 * h) * PITCH + ((lane() & 3) + 4 * b) * 16; }
+  DEVICE_MEMBER u32 chunk(int b, int h) const { return base + ((laneId() >> 2) + 8 * h) * PITCH + ((laneId() & 3) + 4 * b) * 16; }
   // prefetchColumns brings bias and weightSums of the tile's columns into L1. The rows' padding takes the words that
   // prefetch_l1 copies.
   DEVICE_MEMBER void prefetchColumns(const GemmTma &p, int n0) const {
     bool gated = p.act == GEGLU;
-    int columns = gated ? BN / 2 : BN, first = gated ? n0 / 2 : n0, i = lane() * 8;  // a sector has eight numbers
+    int columns = gated ? BN / 2 : BN, first = gated ? n0 / 2 : n0, i = laneId() * 8;  // a sector has eight numbers
     auto part = [&](const float *of, int k) {
       int at = i < columns ? first + i : p.columns + first + i - columns;
-      if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) prefetch_l1(base + (lane() & 15) * PITCH + 2 * BN + 4 * (lane() >> 4) + 8 * k, of + at);
+      if (of && i < (gated ? 2 : 1) * columns && at < (gated ? 2 : 1) * p.columns) prefetch_l1(base + (laneId() & 15) * PITCH + 2 * BN + 4 * (laneId() >> 4) + 8 * k, of + at);
     };
     part(p.bias, 0);
     if (!gated) part(p.weightSums, 1);
   }
   // loadResidual starts the copy of a residual to the staging memory, as one cp.async group.
   DEVICE_MEMBER void loadResidual(const GemmTma &p, int m0, int n0) const {
-    int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
+    int m = m0 + (warpId() & 3) * 16 + (laneId() >> 2);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const u16 *from = (const u16 *)p.residual + (i64)min(m + 8 * h, p.M - 1) * p.pitchOut + n0 + (lane() & 3) * 8;
+      const u16 *from = (const u16 *)p.residual + (i64)min(m + 8 * h, p.M - 1) * p.pitchOut + n0 + (laneId() & 3) * 8;
 #pragma unroll
       for (int b = 0; b < (BN + 31) / 32; b++)
-        if ((b + 1) * 32 <= BN || (lane() & 3) * 8 + b * 32 < BN) cp_async_zfill(chunk(b, h), from + b * 32, true);
+        if ((b + 1) * 32 <= BN || (laneId() & 3) * 8 + b * 32 < BN) cp_async_zfill(chunk(b, h), from + b * 32, true);
     }
     cp_async_commit();
   }
@@ -124,7 +124,7 @@ template <int BN> struct Staging {
 template <int BN, bool GATED, bool LAYER_NORM, bool RESIDUAL, bool ROW_BIAS, bool MOMENTS>
 DEVICE void epilogueVectorized(const GemmTma &p, const RowCorrection &rows, const float *acc, RowMoments &moments, Staging<BN> staging, int m0, int n0) {
   constexpr int COLUMNS = GATED ? BN / 2 : BN, GROUPS = COLUMNS / 8, EACH = GATED ? 8 : 4;  // accumulators of a group of columns, for two rows
-  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0, col = first + q * 2;
+  int q = laneId() & 3, m = m0 + (warpId() & 3) * 16 + (laneId() >> 2), first = GATED ? n0 / 2 : n0, col = first + q * 2;
   bool hasBias = p.bias;
   const float *bias = columnVector(p, p.bias, col), *biasGate = columnVector(p, p.bias, p.columns + col), *sum = p.weightSums + col;
   const u16 *rowBias[2];
@@ -187,7 +187,7 @@ template <int BN> DEVICE void epilogueChannelStats(const GemmTma &p, Staging<BN>
   float sums[EACH][4];
 #pragma unroll
   for (int i = 0; i < EACH; i++) {
-    int pair = lane() + 32 * i;
+    int pair = laneId() + 32 * i;
     float *s = sums[i];
     s[0] = s[1] = s[2] = s[3] = 0.f;
     if (PAIRS % 32 && pair >= PAIRS) continue;
@@ -201,14 +201,14 @@ template <int BN> DEVICE void epilogueChannelStats(const GemmTma &p, Staging<BN>
   syncwarp();
 #pragma unroll
   for (int i = 0; i < EACH; i++)
-    if (PAIRS % 32 == 0 || lane() + 32 * i < PAIRS) st_shared_v4(staging.base + 16 * (lane() + 32 * i), sums[i]);
-  int group = warp() >> 2, pair = threadIdxX() & 127;
+    if (PAIRS % 32 == 0 || laneId() + 32 * i < PAIRS) st_shared_v4(staging.base + 16 * (laneId() + 32 * i), sums[i]);
+  int group = warpId() >> 2, pair = threadIdxX() & 127;
   named_barrier_sync(1 + group, 128);
   if (pair < PAIRS && m0 < p.M) {
     float total[4] = {0.f, 0.f, 0.f, 0.f};
 #pragma unroll
     for (int w = 0; w < 4; w++) {
-      uint4 v = ld_shared_v4(staging.base + (w - (warp() & 3)) * Staging<BN>::SIZE + 16 * pair);
+      uint4 v = ld_shared_v4(staging.base + (w - (warpId() & 3)) * Staging<BN>::SIZE + 16 * pair);
       total[0] += __builtin_bit_cast(float, v.x), total[1] += __builtin_bit_cast(float, v.y);
       total[2] += __builtin_bit_cast(float, v.z), total[3] += __builtin_bit_cast(float, v.w);
     }
@@ -219,10 +219,10 @@ template <int BN> DEVICE void epilogueChannelStats(const GemmTma &p, Staging<BN>
 
 // epilogueRaw stores the accumulators as they are, in float32: the scores of unfused attention.
 template <int BN> DEVICE void epilogueRaw(const GemmTma &p, const float *acc, int m0, int n0) {
-  int m = m0 + (warp() & 3) * 16 + (lane() >> 2);
+  int m = m0 + (warpId() & 3) * 16 + (laneId() >> 2);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    float *out = (float *)p.out + (i64)(m + 8 * h) * p.pitchOut + n0 + (lane() & 3) * 2;
+    float *out = (float *)p.out + (i64)(m + 8 * h) * p.pitchOut + n0 + (laneId() & 3) * 2;
 #pragma unroll
     for (int b = 0; b < BN / 8; b++) *(float2 *)(out + b * 8) = float2{acc[b * 4 + 2 * h], acc[b * 4 + 2 * h + 1]};
   }
@@ -232,7 +232,7 @@ template <int BN> DEVICE void epilogueRaw(const GemmTma &p, const float *acc, in
 // its code small.
 template <int BN, bool GATED> DEVICE void epilogueGeneric(const GemmTma &p, const RowCorrection &rows, const float *acc, RowMoments &moments, int m0, int n0) {
   constexpr int COLUMNS = GATED ? BN / 2 : BN, SIZE = GATED ? 8 : 4;
-  int q = lane() & 3, m = m0 + (warp() & 3) * 16 + (lane() >> 2), first = GATED ? n0 / 2 : n0;
+  int q = laneId() & 3, m = m0 + (warpId() & 3) * 16 + (laneId() >> 2), first = GATED ? n0 / 2 : n0;
   float rest[BN / 2 + 4 * SIZE];
 #pragma unroll
   for (int i = 0; i < BN / 2 + 4 * SIZE; i++) rest[i] = i < BN / 2 ? acc[i] : 0.f;

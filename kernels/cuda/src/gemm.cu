@@ -7,7 +7,7 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN> DEVICE void gemm(c
   constexpr int STAGE = Loader<BM, BN, BK, NT>::STAGE;
   static_assert(TM % 16 == 0 && TN % 16 == 0, "tile");
   u32 base = cvta_to_shared(dynamicShared);
-  int l = lane(), wm = warp() / WN, wn = warp() % WN, m0, n0;
+  int l = laneId(), wm = warpId() / WN, wn = warpId() % WN, m0, n0;
   rasterize<BM, BN>(p, m0, n0);
   Loader<BM, BN, BK, NT> loader(p, (GatherRow *)(dynamicShared + STAGES * STAGE), base, m0, n0);
   syncthreads();
@@ -103,10 +103,10 @@ GEMM(64, 64, 64, 3, 2, 2, 3)
 // read once at memory bandwidth.
 GLOBAL void LAUNCH_BOUNDS(256, 2) skinny(const Gemm p) {
   constexpr int ROWS = 8;
-  int n = blockIdxX() * 8 + warp();
+  int n = blockIdxX() * 8 + warpId();
   if (n >= p.N) return;
   float sums[ROWS] = {};
-  for (int k = lane() * 8; k < p.K; k += 256) {
+  for (int k = laneId() * 8; k < p.K; k += 256) {
     float w[8], x[8];
     load8(p.w, (i64)n * p.pitchW + k, HALF, w);
 #pragma unroll
@@ -120,6 +120,6 @@ GLOBAL void LAUNCH_BOUNDS(256, 2) skinny(const Gemm p) {
 #pragma unroll
   for (int m = 0; m < ROWS; m++) {
     float sum = warpSum(sums[m]);
-    if (m < p.M && lane() == m) epilogueElement(p, sum, 0.f, m, n, 0);
+    if (m < p.M && laneId() == m) epilogueElement(p, sum, 0.f, m, n, 0);
   }
 }

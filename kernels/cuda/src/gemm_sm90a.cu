@@ -9,7 +9,7 @@ template <int WARPGROUPS, int BN, int STAGES> DEVICE void gemm(const Gemm &p) {
   constexpr int BM = 64 * WARPGROUPS, BK = 64, NT = 128 * WARPGROUPS, STAGE = Loader<BM, BN, BK, NT>::STAGE;
   u32 base = (cvta_to_shared(dynamicShared) + 1023) & ~1023u;  // the swizzle is a function of the address
   char *memory = dynamicShared + (base - cvta_to_shared(dynamicShared));
-  int l = lane(), m0, n0, wgRow = warp_uniform(warp()) / 4 * 64;
+  int l = laneId(), m0, n0, wgRow = warp_uniform(warpId()) / 4 * 64;
   rasterize<BM, BN>(p, m0, n0);
   Loader<BM, BN, BK, NT> loader(p, (GatherRow *)(memory + STAGES * STAGE), base, m0, n0);
   syncthreads();
@@ -49,7 +49,7 @@ template <int WARPGROUPS, int BN, int STAGES> DEVICE void gemm(const Gemm &p) {
   float *accumulators = (float *)memory;
 #pragma unroll
   for (int j = 0; j < BN / 8; j++) {
-    float *quad = accumulators + (wgRow + warp() % 4 * 16 + (l >> 2)) * PITCH + j * 8 + (l & 3) * 2;
+    float *quad = accumulators + (wgRow + warpId() % 4 * 16 + (l >> 2)) * PITCH + j * 8 + (l & 3) * 2;
     quad[0] = acc[4 * j];
     quad[1] = acc[4 * j + 1];
     quad[8 * PITCH] = acc[4 * j + 2];

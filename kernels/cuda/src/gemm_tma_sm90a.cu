@@ -1,8 +1,8 @@
-// Warp-specialised persistent GEMM and implicit-GEMM convolution for Hopper, by TMA (tiled, or im2col for NHWC images of
-// any stride) and wgmma. Channels are multiples of 8. One producer warpgroup loads K-tiles of 64, two consumer warpgroups
-// multiply, and a block works through several output tiles. The schedules are CUTLASS's: cooperative, where both consumers
-// share every tile, and ping-pong, where they work on alternate tiles and one runs its epilogue while the other has the
-// tensor cores.
+// Warp-specialised persistent GEMM and implicit-GEMM convolution for Hopper, by TMA (tiled, or im2col for NHWC images
+// of any stride) and wgmma. Channels are multiples of 8. One producer warpgroup loads K-tiles of 64, two consumer
+// warpgroups multiply, and a block works through several output tiles. The schedules are CUTLASS's: cooperative, where
+// both consumers share every tile, and ping-pong, where they work on alternate tiles and one runs its epilogue while
+// the other has the tensor cores.
 #include "epilogue.cuh"
 #include "hopper.cuh"
 
@@ -83,8 +83,8 @@ template <int WG_TILES, int BN, int STAGES, bool PINGPONG> DEVICE void gemm(cons
   // The 128-byte swizzle is a function of the address. dynamicShared is aligned to 1024 bytes, since there is no static
   // shared memory in front of it.
   u32 base = cvta_to_shared(dynamicShared), full = base + STAGES * STAGE, empty = full + 8 * STAGES, order = empty + 8 * STAGES;
-  Staging<EPI_N> staging{order + 16 + warp() * Staging<EPI_N>::SIZE};
-  int group = warp_uniform(warp() >> 2);
+  Staging<EPI_N> staging{order + 16 + warpId() * Staging<EPI_N>::SIZE};
+  int group = warp_uniform(warpId() >> 2);
   if (threadIdxX() == 0) {
     for (int i = 0; i < STAGES; i++) {
       mbarrier_init(full + 8 * i, 2);
@@ -96,7 +96,7 @@ template <int WG_TILES, int BN, int STAGES, bool PINGPONG> DEVICE void gemm(cons
   syncthreads();
   if (group == 2) {
     setmaxnreg_dec<40>();
-    int w = warp_uniform(warp());
+    int w = warp_uniform(warpId());
     if (w == 8 && elect_one())
       loadB<BM, BN, STAGES>(p, maps + 2 * sizeof(TensorMap), base, full, empty);
     else if (w == 9 && elect_one())
@@ -111,7 +111,7 @@ template <int WG_TILES, int BN, int STAGES, bool PINGPONG> DEVICE void gemm(cons
     if (group) tile += step, stage.advance(kTiles);
     step *= 2;
   }
-  bool leader = lane() == 0;
+  bool leader = laneId() == 0;
   auto release = [&](u32 stage) {
     if (leader) mbarrier_arrive(empty + 8 * stage);
   };
@@ -126,7 +126,7 @@ template <int WG_TILES, int BN, int STAGES, bool PINGPONG> DEVICE void gemm(cons
     staging.prefetchColumns(p, n0);
     if (p.residual && vectorizable<EPI_N>(p, n0)) staging.loadResidual(p, m0, n0);
     RowCorrection rows[WG_TILES];
-    auto rowOf = [&](int r) { return m0 + r * 64 + (warp() & 3) * 16 + (lane() >> 2); };
+    auto rowOf = [&](int r) { return m0 + r * 64 + (warpId() & 3) * 16 + (laneId() >> 2); };
     auto loadRows = [&] {
 #pragma unroll
       for (int r = 0; r < WG_TILES; r++) rows[r].load(p, rowOf(r));

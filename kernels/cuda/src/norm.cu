@@ -7,7 +7,7 @@ template <int LANES> DEVICE void groupMoments(const GroupNorm &p, int sample, in
   const float *in = p.partial + ((i64)sample * p.groups + group) * p.chunks * 2;
   float pivot = p.channelStats ? 0.f : groupElement(p, (i64)sample * p.pixels, group * ((p.C1 + p.C2) / p.groups)), s = 0.f, q = 0.f;
 #pragma unroll 4
-  for (int i = lane() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
+  for (int i = laneId() % LANES; i < p.chunks; i += LANES) s += in[2 * i], q += in[2 * i + 1];
 #pragma unroll
   for (int m = LANES / 2; m > 0; m >>= 1) s += shfl_xor(s, m), q += shfl_xor(q, m);
   finalizeMoments(p, pivot, s, q, mean, inverse);
@@ -61,7 +61,7 @@ GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
   }
   float *sums = (float *)dynamicShared;
   s = warpSum(s), q = warpSum(q);
-  if (lane() == 0) sums[2 * warp()] = s, sums[2 * warp() + 1] = q;
+  if (laneId() == 0) sums[2 * warpId()] = s, sums[2 * warpId() + 1] = q;
   syncthreads();
   if (threadIdxX() < 2) {
     float sum = 0.f;
@@ -88,7 +88,7 @@ template <bool FP32> DEVICE void groupScale(const GroupNorm &p) {
   for (int g = threadIdxX() / LANES; g / (32 / LANES) * (32 / LANES) < groups; g += blockDimX() / LANES) {
     float m, i;
     groupMoments<LANES>(p, blockIdxZ(), blockIdxY() * groups + min(g, groups - 1), &m, &i);
-    if (g < groups && lane() % LANES == 0) mean[g] = m, inverse[g] = i;
+    if (g < groups && laneId() % LANES == 0) mean[g] = m, inverse[g] = i;
   }
   syncthreads();
   scaleShift.scale(w, mean, inverse);
@@ -139,7 +139,7 @@ GLOBAL void LAUNCH_BOUNDS(384, 1) group_norm_14(const GroupNorm p) { groupNormOn
 // group_statistics and group_apply are for any operands. group_statistics: a warp for each group. Grid: (chunk,
 // groups/8, sample).
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
-  int group = blockIdxY() * 8 + warp(), sample = blockIdxZ(), l = lane(), from, to;
+  int group = blockIdxY() * 8 + warpId(), sample = blockIdxZ(), l = laneId(), from, to;
   if (group >= p.groups) return;
   int size = (p.C1 + p.C2) / p.groups, c0 = group * size;
   i64 image = (i64)sample * p.pixels;
@@ -168,10 +168,10 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) group_statistics(const GroupNorm p) {
 GLOBAL void LAUNCH_BOUNDS(256, 1) group_apply(const GroupNorm p) {
   float *mean = (float *)dynamicShared, *inverse = mean + p.groups;
   int t = threadIdxX(), sample = blockIdxZ(), C = p.C1 + p.C2, size = C / p.groups, from, to;
-  for (int group = warp(); group < p.groups; group += 8) {
+  for (int group = warpId(); group < p.groups; group += 8) {
     float m, f;
     groupMoments<32>(p, sample, group, &m, &f);
-    if (lane() == 0) mean[group] = m, inverse[group] = f;
+    if (laneId() == 0) mean[group] = m, inverse[group] = f;
   }
   syncthreads();
   int tile = blockIdxY() * 256, across = min(C - tile, 256), down = 256 / across;
@@ -198,26 +198,26 @@ struct LayerNorm {
 // layer_norm is for any operands: a warp for each row, eight rows a block. It reads the row three times, twice of them
 // from L1.
 GLOBAL void LAUNCH_BOUNDS(256, 1) layer_norm(const LayerNorm p) {
-  int row = blockIdxX() * 8 + warp();
+  int row = blockIdxX() * 8 + warpId();
   if (row >= p.rows) return;
   i64 first = (i64)row * p.C;
   float sum = 0.f;
-  for (int i = lane(); i < p.C; i += 32) sum += load(p.x, first + i, p.xType);
+  for (int i = laneId(); i < p.C; i += 32) sum += load(p.x, first + i, p.xType);
   float mean = warpSum(sum) / (float)p.C;
   sum = 0.f;
-  for (int i = lane(); i < p.C; i += 32) {
+  for (int i = laneId(); i < p.C; i += 32) {
     float d = load(p.x, first + i, p.xType) - mean;
     sum += d * d;
   }
   float inverse = rcp_rn(sqrt_rn(warpSum(sum) / (float)p.C + p.eps));
-  for (int i = lane(); i < p.C; i += 32)
+  for (int i = laneId(); i < p.C; i += 32)
     store(p.out, first + i, p.outType, (load(p.x, first + i, p.xType) - mean) * inverse * p.weight[i] + p.bias[i]);
 }
 
 // layerNormRows keeps ROWS rows of at most 256·V channels, a multiple of 8, and weight and bias, which it loads once,
 // in the registers of a warp. Operands are of the 16-bit type or, if FP32, in float32. Four warps a block.
 template <int V, int ROWS, bool FP32> DEVICE void layerNormRows(const LayerNorm &p) {
-  int row = (blockIdxX() * 4 + warp()) * ROWS, l = lane(), vectors = p.C / 8;
+  int row = (blockIdxX() * 4 + warpId()) * ROWS, l = laneId(), vectors = p.C / 8;
   float weight[V][8], bias[V][8];
 #pragma unroll
   for (int i = 0; i < V; i++) {
@@ -287,10 +287,10 @@ struct Fold {
 // fold folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and computes the sum
 // of each row and the bias with beta's contribution. A warp for each row.
 GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
-  int n = blockIdxX() * 8 + warp();
+  int n = blockIdxX() * 8 + warpId();
   if (n >= p.rows) return;
   float sum = 0.f, foldedBias = 0.f;
-  for (int k = lane() * 8; k < p.K; k += 256) {
+  for (int k = laneId() * 8; k < p.K; k += 256) {
     float w[8], g[8], b[8];
     load8(p.w, (i64)n * p.K + k, HALF, w);
     load8(p.gamma, k, F32, g);
@@ -305,7 +305,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
   }
   sum = warpSum(sum);
   foldedBias = warpSum(foldedBias);
-  if (lane() == 0) {
+  if (laneId() == 0) {
     p.weightSums[n] = sum;
     p.foldedBias[n] = foldedBias + (p.bias ? p.bias[n] : 0.f);
   }

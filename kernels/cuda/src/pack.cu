@@ -1,4 +1,4 @@
-// Weights from the checkpoint's type and layout to the engine's, while they are uploaded.
+// Packs weights while they are uploaded: from the checkpoint's type and layout to the engine's.
 #include "common.cuh"
 
 enum { FROM_F32 = 0, FROM_F16 = 1, FROM_BF16 = 2 };
@@ -6,7 +6,7 @@ enum { FROM_F32 = 0, FROM_F16 = 1, FROM_BF16 = 2 };
 struct Pack {
   const void *raw;  // rows first … first+count−1 of [N][C1+C2][taps]
   void *out;        // [N packed][taps][P1+P2], or float32 as raw
-  i64 n;            // elements of out that these rows make
+  i64 n;            // elements of out that these rows are packed to, without padding rows
   int first, C1, C2, P1, P2, taps;
   int half;         // GEGLU: rows of value and of gate; 0: rows stay in order
   int from, toFloat;
@@ -19,8 +19,8 @@ DEVICE float rawElement(const void *p, i64 i, int from) {
   return fp16ToFloat(h);
 }
 
-// pack puts the channel last and fills channels up to P1 and P2 with zeros. GEGLU's rows alternate in eights, value
-// then gate, so that both of an output lie in one tile.
+// pack permutes to channels last and pads channels to P1 and P2 with zeros. GEGLU's rows are interleaved in eights,
+// values then gates, so that an output's value and gate lie in one tile.
 GLOBAL void LAUNCH_BOUNDS(256, 1) pack(const Pack p) {
   for (i64 i = globalThreadIdx(); i < p.n; i += globalThreadCount()) {
     if (p.toFloat) {

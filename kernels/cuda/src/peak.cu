@@ -1,6 +1,6 @@
 #include "peak.cuh"
 
-// peak: each of 8 warps makes 16 products of 16×8×16 a round.
+// peak: each of 8 warps issues 16 mma of 16×8×16 a round.
 GLOBAL void LAUNCH_BOUNDS(256, 2) peak(const Peak p) {
   u32 state = blockIdxX() * 256 + threadIdxX() + 1, a[2][4], b[4][2];
 #pragma unroll

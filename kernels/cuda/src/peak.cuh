@@ -1,10 +1,10 @@
-// The measured ceiling: products of random numbers and nothing else.
+// Peak throughput of the tensor cores: mma or wgmma on random numbers and nothing else.
 #pragma once
 
 #include "common.cuh"
 
 struct Peak {
-  float *out;  // one for each thread, so that nothing is left out
+  float *out;  // one for each thread, so that the compiler removes nothing
   int rounds, unused;
 };
 

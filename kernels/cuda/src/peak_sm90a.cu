@@ -3,7 +3,7 @@
 
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
-// wpeak: each of 2 warpgroups makes 4 products of 64×256×16 a round.
+// wpeak: each of 2 warpgroups issues 4 wgmma of 64×256×16 a round.
 GLOBAL void LAUNCH_BOUNDS(256, 1) wpeak(const Peak p) {
   u32 base = (cvta_to_shared(dynamicShared) + 1023) & ~1023u, state = blockIdxX() * 256 + threadIdxX() + 1;
   u16 *memory = (u16 *)(dynamicShared + (base - cvta_to_shared(dynamicShared)));
@@ -13,7 +13,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) wpeak(const Peak p) {
   float c[128];
 #pragma unroll
   for (int i = 0; i < 128; i++) c[i] = 0.f;
-  u32 a = base + warp() / 4 * 64 * 128, b = base + 128 * 128;
+  u32 a = base + warpId() / 4 * 64 * 128, b = base + 128 * 128;
   for (int n = 0; n < p.rounds; n++) {
     wgmma_fence(c);
 #pragma unroll

@@ -9,8 +9,8 @@
 #define LAUNCH_BOUNDS(maxThreads, minBlocks) __attribute__((launch_bounds(maxThreads, minBlocks)))
 
 DEVICE int threadIdxX() { return __nvvm_read_ptx_sreg_tid_x(); }
-DEVICE int lane() { return __nvvm_read_ptx_sreg_tid_x() & 31; }
-DEVICE int warp() { return __nvvm_read_ptx_sreg_tid_x() >> 5; }
+DEVICE int laneId() { return __nvvm_read_ptx_sreg_tid_x() & 31; }
+DEVICE int warpId() { return __nvvm_read_ptx_sreg_tid_x() >> 5; }
 DEVICE int blockDimX() { return __nvvm_read_ptx_sreg_ntid_x(); }
 DEVICE int blockIdxX() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 DEVICE int blockIdxY() { return __nvvm_read_ptx_sreg_ctaid_y(); }

@@ -1,17 +1,17 @@
-// What attention with large heads needs around its two products.
+// Softmax and transpose of unfused attention, for heads that are too large for flash attention.
 #include "common.cuh"
 
-// softmax: row by row p = exp(s − max), unnormalised so that none is lost below the smallest 16-bit number, and 1/Σp of
-// the rounded p for the product that follows. Columns from keys to pitch become zero.
+// softmax computes p = exp(s − max) of each row, unnormalised so that small ones do not underflow in 16 bits, and 1/Σp
+// of the rounded p, the row scale of the GEMM that follows. Columns from keys to pitch become zero.
 struct Softmax {
   const float *s;
   u16 *p;
   float *scale;   // 1/Σp
   int keys, pitch, pitchS;  // pitches: multiples of 4
-  float factor;   // log2(e)/√size
+  float factor;   // log2(e)/√headDim
 };
 
-// A block does a row and holds 16384 scores of it in registers, so that most rows are read once.
+// A block for each row. It holds 16384 scores in registers, so that rows up to that length are read once.
 GLOBAL void LAUNCH_BOUNDS(256, 2) softmax(const Softmax a) {
   SHARED static float part[8];
   constexpr int VECTORS = 16, CHUNK = VECTORS * 1024;
@@ -40,7 +40,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 2) softmax(const Softmax a) {
       for (int e = 0; e < 4; e++) m = max(m, v[k][e]);
   }
   m = warpMax(m);
-  if (lane() == 0) part[warp()] = m;
+  if (laneId() == 0) part[warpId()] = m;
   syncthreads();
 #pragma unroll
   for (int i = 0; i < 8; i++) m = max(m, part[i]);
@@ -62,7 +62,7 @@ GLOBAL void LAUNCH_BOUNDS(256, 2) softmax(const Softmax a) {
     }
   }
   sum = warpSum(sum);
-  if (lane() == 0) part[warp()] = sum;
+  if (laneId() == 0) part[warpId()] = sum;
   syncthreads();
   if (t == 0) {
     float total = 0.f;
