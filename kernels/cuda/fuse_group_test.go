@@ -46,7 +46,7 @@ func TestFuseGroups(t *testing.T) {
 	}
 	each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
 	maps.Copy(counts, each)
-	for what, want := range map[string]int{"totalling": 3, "totalled": 3, "GroupNorm group_gather": 3, "GroupNorm group_scale": 3, "GroupNorm group_sums": 0} {
+	for what, want := range map[string]int{"totalling": 3, "totalled": 3, "GroupNorm group_reduce_stats": 3, "GroupNorm group_scale": 3, "GroupNorm group_sums": 0} {
 		if counts[what] != want {
 			t.Errorf("%d %s, want %d", counts[what], what, want)
 		}
@@ -87,7 +87,7 @@ func TestFuseGroupsNot(t *testing.T) {
 			p.Tensors[out].Role = kernels.Result
 			_, fused := fuseGroups(&p.Plan).Nodes[len(in)].Spec.(totalled)
 			each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
-			if gathers := each["GroupNorm group_gather"]; fused != c.fused || gathers != c.gathers {
+			if gathers := each["GroupNorm group_reduce_stats"]; fused != c.fused || gathers != c.gathers {
 				t.Errorf("rewritten: %t, %d norms gather; want %t and %d", fused, gathers, c.fused, c.gathers)
 			}
 		})

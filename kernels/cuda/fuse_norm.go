@@ -232,7 +232,7 @@ type folding struct {
 
 // fold multiplies a packed weight by the factors of the norm in front of it and makes the vectors that go with it.
 func (d *Device) fold(w *packed) error {
-	f, err := d.libraries[w.precision].function("fold")
+	f, err := d.libraries[w.precision].function("fold_layer_norm")
 	if err != nil {
 		return err
 	}

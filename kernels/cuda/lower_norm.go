@@ -58,7 +58,7 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	}
 	kind := ""
 	if x.storage == wide || s.Concat && x2.storage == wide {
-		kind = "_wide"
+		kind = "_fp32"
 	}
 	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 && kind == "" {
 		p.Across = int32(narrowest)
@@ -76,7 +76,7 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	if l.channelTotals != nil {
 		rows := int(p.Pixels) / totalRows
 		p.Chunks = int32(max(1, min(8*l.sms/(s.Groups*batch), rows/32)))
-		l.launch("group_gather", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
+		l.launch("group_reduce_stats", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
 	} else {
 		l.launch("group_sums"+kind, grid, uint32(block), totalsShared(block, across, size), params)
 	}
@@ -172,7 +172,7 @@ func (l *lowering) layerNorm(s kernels.LayerNorm) error {
 			name = "layer_norm_2048"
 		}
 		if x.storage == wide {
-			name += "_wide"
+			name += "_fp32"
 		} else if c <= 768 {
 			each = 8
 		}

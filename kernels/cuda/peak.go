@@ -26,7 +26,7 @@ func (d *Device) measurePeak() (best float64, err error) {
 	info := d.Info()
 	k := peakKernel{"peak", 0, 2, 8 * 16 * 2 * 16 * 8 * 16, 4000}
 	if info.Variant == "sm_90a" {
-		k = peakKernel{"wpeak", (128+256)*128 + 1024, 1, 2 * 4 * 2 * 64 * 256 * 16, 4000}
+		k = peakKernel{"peak_wgmma", (128+256)*128 + 1024, 1, 2 * 4 * 2 * 64 * 256 * 16, 4000}
 	}
 	blocks := k.blocks * d.sms
 	out, err := d.memory.alloc(4 * 256 * int64(blocks))

@@ -98,9 +98,9 @@ func TestSelfCheckLaunches(t *testing.T) {
 		crowded, large bool
 		want           string // of activations, which only copy, none
 	}{
-		{drivertest.H100, false, false, "agemm_64x80 layer_norm_768 agemm_64x80 agemm_64x80 wflash_128x128 wflash_64x80 group_norm_4 group_sums group_scale agemm_64x80 agemm_64x80 conv_few"},
-		{drivertest.H100, true, false, "agemm_64x160 layer_norm_768 agemm_64x160 agemm_64x160 wflash_128x128 wflash_64x80 group_norm_4 group_sums group_scale agemm_128x160 agemm_64x160 conv_few"},
-		{drivertest.H100, true, true, "tgemm_256x128 layer_norm_768 tgemm_256x128 tgemm_128x160 wflash_128x128 wflash_64x80 group_norm_4 group_sums group_scale tgemm_128x160 tgemm_128x160 conv_few"},
+		{drivertest.H100, false, false, "gemm_pingpong_64x80 layer_norm_768 gemm_pingpong_64x80 gemm_pingpong_64x80 flash_wgmma_128x128 flash_wgmma_64x80 group_norm_4 group_sums group_scale gemm_pingpong_64x80 gemm_pingpong_64x80 conv_few"},
+		{drivertest.H100, true, false, "gemm_pingpong_64x160 layer_norm_768 gemm_pingpong_64x160 gemm_pingpong_64x160 flash_wgmma_128x128 flash_wgmma_64x80 group_norm_4 group_sums group_scale gemm_pingpong_128x160 gemm_pingpong_64x160 conv_few"},
+		{drivertest.H100, true, true, "gemm_cooperative_256x128 layer_norm_768 gemm_cooperative_256x128 gemm_cooperative_128x160 flash_wgmma_128x128 flash_wgmma_64x80 group_norm_4 group_sums group_scale gemm_cooperative_128x160 gemm_cooperative_128x160 conv_few"},
 		{drivertest.RTX3060, false, false, "gemm_64x64 layer_norm_768 layer_norm_768 gemm_64x64 gemm_64x64 flash_64 flash_64 group_norm_4 group_sums group_scale gemm_128x160 gemm_64x64 conv_few"},
 		{drivertest.RTX3060, true, false, "gemm_128x128 layer_norm_768 layer_norm_768 gemm_128x128 gemm_64x64 flash_64 flash_64 group_norm_4 group_sums group_scale gemm_128x128 gemm_128x128 conv_few"},
 	} {

@@ -21,7 +21,7 @@ func TestStoredSums(t *testing.T) {
 		norms     map[string]int // kernels of the base model's layer norms
 	}{
 		{drivertest.RTX3060, kernels.F16, narrow, map[string]int{"layer_norm_1280": 180, "layer_norm_768": 30}},
-		{drivertest.RTX3060, kernels.BF16, wide, map[string]int{"layer_norm_1280_wide": 180, "layer_norm_768_wide": 30}},
+		{drivertest.RTX3060, kernels.BF16, wide, map[string]int{"layer_norm_1280_fp32": 180, "layer_norm_768_fp32": 30}},
 		{drivertest.H100, kernels.BF16, narrow, map[string]int{"layer_norm_1280": 60, "layer_norm_768": 10}},
 	} {
 		d := onModel(t, c.card, Options{Precision: c.precision})

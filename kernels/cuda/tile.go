@@ -50,13 +50,13 @@ func copiedTile(m, n, stages int, alternate bool, rate float64) tile {
 
 func (t tile) kernel() string {
 	if t.alternate {
-		return fmt.Sprintf("agemm_%dx%d", t.m, t.n)
+		return fmt.Sprintf("gemm_pingpong_%dx%d", t.m, t.n)
 	}
 	if t.copied {
-		return fmt.Sprintf("tgemm_%dx%d", t.m, t.n)
+		return fmt.Sprintf("gemm_cooperative_%dx%d", t.m, t.n)
 	}
 	if t.hopper {
-		return fmt.Sprintf("wgemm_%dx%dx%d", t.m, t.n, t.stages)
+		return fmt.Sprintf("gemm_wgmma_%dx%dx%d", t.m, t.n, t.stages)
 	}
 	return fmt.Sprintf("gemm_%dx%d", t.m, t.n)
 }
@@ -94,7 +94,7 @@ type flashTile struct {
 
 var flashTiles = []flashTile{{128, 128, 3, 2, 1, false}, {64, 80, 2, 2, 3, true}}
 
-func (f flashTile) kernel() string { return fmt.Sprintf("wflash_%dx%d", f.queries, f.keys) }
+func (f flashTile) kernel() string { return fmt.Sprintf("flash_wgmma_%dx%d", f.queries, f.keys) }
 
 // threads has a warpgroup for every 64 queries, and one that copies.
 func (f flashTile) threads() int { return 2*f.queries + 128 }

@@ -64,13 +64,13 @@ func TestChooseFlash(t *testing.T) {
 		causal bool
 		want   string // "" is none
 	}{
-		{"the text, for every query", flashTiles, 77, false, "wflash_64x80"},
-		{"the text itself", flashTiles, 77, true, "wflash_64x80"},
-		{"as many keys as the small tile has", flashTiles, 80, true, "wflash_64x80"},
-		{"one more", flashTiles, 81, false, "wflash_128x128"},
-		{"an image", flashTiles, 4096, false, "wflash_128x128"},
+		{"the text, for every query", flashTiles, 77, false, "flash_wgmma_64x80"},
+		{"the text itself", flashTiles, 77, true, "flash_wgmma_64x80"},
+		{"as many keys as the small tile has", flashTiles, 80, true, "flash_wgmma_64x80"},
+		{"one more", flashTiles, 81, false, "flash_wgmma_128x128"},
+		{"an image", flashTiles, 4096, false, "flash_wgmma_128x128"},
 		{"a mask over several tiles", flashTiles, 81, true, ""},
-		{"no other instance", flashTiles[:1], 77, false, "wflash_128x128"},
+		{"no other instance", flashTiles[:1], 77, false, "flash_wgmma_128x128"},
 		{"a mask and no other instance", flashTiles[:1], 77, true, ""},
 		{"another card", nil, 77, false, ""},
 	} {

@@ -286,8 +286,8 @@ template <int CONSUMERS, int KEYS, int STAGES, int Q_STAGES, int BLOCKS, bool ON
 }
 
 #define FLASH(QUERIES, KEYS, STAGES, Q_STAGES, BLOCKS, ONE_TILE)                                                    \
-  GLOBAL void LAUNCH_BOUNDS(2 * QUERIES + 128, BLOCKS) wflash_##QUERIES##x##KEYS(const Flash p) {                  \
-    flash<QUERIES / 64, KEYS, STAGES, Q_STAGES, BLOCKS, ONE_TILE>(p, TENSOR_MAPS(wflash_##QUERIES##x##KEYS, p));            \
+  GLOBAL void LAUNCH_BOUNDS(2 * QUERIES + 128, BLOCKS) flash_wgmma_##QUERIES##x##KEYS(const Flash p) {                  \
+    flash<QUERIES / 64, KEYS, STAGES, Q_STAGES, BLOCKS, ONE_TILE>(p, TENSOR_MAPS(flash_wgmma_##QUERIES##x##KEYS, p));            \
   }
 FLASH(128, 128, 3, 2, 1, false)
 FLASH(64, 80, 2, 2, 3, true)

@@ -60,7 +60,7 @@ template <int WARPGROUPS, int BN, int STAGES> DEVICE void gemm(const Gemm &p) {
 }
 
 #define GEMM(WARPGROUPS, BM, BN, STAGES, BLOCKS) \
-  GLOBAL void LAUNCH_BOUNDS(128 * WARPGROUPS, BLOCKS) wgemm_##BM##x##BN##x##STAGES(const Gemm p) { gemm<WARPGROUPS, BN, STAGES>(p); }
+  GLOBAL void LAUNCH_BOUNDS(128 * WARPGROUPS, BLOCKS) gemm_wgmma_##BM##x##BN##x##STAGES(const Gemm p) { gemm<WARPGROUPS, BN, STAGES>(p); }
 
 GEMM(2, 128, 256, 4, 1)
 GEMM(2, 128, 160, 3, 2)

@@ -183,9 +183,9 @@ template <int WG_TILES, int BN, int STAGES, bool PINGPONG> DEVICE void gemm(cons
 }
 
 #define COOPERATIVE(WG_TILES, BM, BN, STAGES) \
-  GLOBAL void LAUNCH_BOUNDS(384, 1) tgemm_##BM##x##BN(const GemmTma p) { gemm<WG_TILES, BN, STAGES, false>(p, TENSOR_MAPS(tgemm_##BM##x##BN, p)); }
+  GLOBAL void LAUNCH_BOUNDS(384, 1) gemm_cooperative_##BM##x##BN(const GemmTma p) { gemm<WG_TILES, BN, STAGES, false>(p, TENSOR_MAPS(gemm_cooperative_##BM##x##BN, p)); }
 #define PINGPONG(WG_TILES, BM, BN, STAGES) \
-  GLOBAL void LAUNCH_BOUNDS(384, 1) agemm_##BM##x##BN(const GemmTma p) { gemm<WG_TILES, BN, STAGES, true>(p, TENSOR_MAPS(agemm_##BM##x##BN, p)); }
+  GLOBAL void LAUNCH_BOUNDS(384, 1) gemm_pingpong_##BM##x##BN(const GemmTma p) { gemm<WG_TILES, BN, STAGES, true>(p, TENSOR_MAPS(gemm_pingpong_##BM##x##BN, p)); }
 
 COOPERATIVE(1, 128, 256, 4)
 COOPERATIVE(1, 128, 160, 5)

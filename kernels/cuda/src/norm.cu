@@ -41,11 +41,11 @@ template <bool FP32> DEVICE void groupSums(const GroupNorm &p) {
   }
 }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
-GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_wide(const GroupNorm p) { groupSums<true>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_fp32(const GroupNorm p) { groupSums<true>(p); }
 
-// group_gather takes the place of group_sums where the GEMMs that computed the image wrote its channel statistics.
+// group_reduce_stats takes the place of group_sums where the GEMMs that computed the image wrote its channel statistics.
 // Grid: (chunk, group, sample).
-GLOBAL void LAUNCH_BOUNDS(128, 8) group_gather(const GroupNorm p) {
+GLOBAL void LAUNCH_BOUNDS(128, 8) group_reduce_stats(const GroupNorm p) {
   int sample = blockIdxZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockIdxY() * pairs, rows = p.pixels / 64;
   int each = (rows + gridDimX() - 1) / gridDimX(), from = blockIdxX() * each, to = min(from + each, rows);
   float s = 0.f, q = 0.f;
@@ -103,7 +103,7 @@ template <bool FP32> DEVICE void groupScale(const GroupNorm &p) {
   }
 }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale(const GroupNorm p) { groupScale<false>(p); }
-GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale_wide(const GroupNorm p) { groupScale<true>(p); }
+GLOBAL void LAUNCH_BOUNDS(512, 1) group_scale_fp32(const GroupNorm p) { groupScale<true>(p); }
 
 // groupNormOnePass holds all pixels of a 16-bit channel tile in the registers of one block, at most V vectors a thread,
 // so that one kernel reads the image once. Dynamic shared memory holds blockReduceGroups' scratch and output.
@@ -273,9 +273,9 @@ template <int V, int ROWS, bool FP32> DEVICE void layerNormRows(const LayerNorm 
 GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_768(const LayerNorm p) { layerNormRows<3, 2, false>(p); }
 GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_1280(const LayerNorm p) { layerNormRows<5, 1, false>(p); }
 GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048(const LayerNorm p) { layerNormRows<8, 1, false>(p); }
-GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_768_wide(const LayerNorm p) { layerNormRows<3, 1, true>(p); }
-GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_1280_wide(const LayerNorm p) { layerNormRows<5, 1, true>(p); }
-GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048_wide(const LayerNorm p) { layerNormRows<8, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 4) layer_norm_768_fp32(const LayerNorm p) { layerNormRows<3, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_1280_fp32(const LayerNorm p) { layerNormRows<5, 1, true>(p); }
+GLOBAL void LAUNCH_BOUNDS(128, 2) layer_norm_2048_fp32(const LayerNorm p) { layerNormRows<8, 1, true>(p); }
 
 struct Fold {
   u16 *w;                            // [rows][K]
@@ -284,9 +284,9 @@ struct Fold {
   int rows, K;                       // K is a multiple of 8
 };
 
-// fold folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and computes the sum
+// fold_layer_norm folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and computes the sum
 // of each row and the bias with beta's contribution. A warp for each row.
-GLOBAL void LAUNCH_BOUNDS(256, 1) fold(const Fold p) {
+GLOBAL void LAUNCH_BOUNDS(256, 1) fold_layer_norm(const Fold p) {
   int n = blockIdxX() * 8 + warpId();
   if (n >= p.rows) return;
   float sum = 0.f, foldedBias = 0.f;

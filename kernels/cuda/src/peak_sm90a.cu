@@ -3,8 +3,8 @@
 
 extern "C" SHARED __attribute__((aligned(1024))) char dynamicShared[];
 
-// wpeak: each of 2 warpgroups issues 4 wgmma of 64×256×16 a round.
-GLOBAL void LAUNCH_BOUNDS(256, 1) wpeak(const Peak p) {
+// peak_wgmma: each of 2 warpgroups issues 4 wgmma of 64×256×16 a round.
+GLOBAL void LAUNCH_BOUNDS(256, 1) peak_wgmma(const Peak p) {
   u32 base = (cvta_to_shared(dynamicShared) + 1023) & ~1023u, state = blockIdxX() * 256 + threadIdxX() + 1;
   u16 *memory = (u16 *)(dynamicShared + (base - cvta_to_shared(dynamicShared)));
   for (int i = threadIdxX(); i < (128 + 256) * 64; i += 256) memory[i] = random16(state);
