@@ -36,7 +36,7 @@ parity-full: ## the full-size models against diffusers: a minute or two, 10 GB o
 bench: ## the kernels' benchmarks
 	go test -run '^$$' -bench . ./kernels/cpu
 
-kernels: ## compile the CUDA kernels to the images that are committed; needs clang-19, no CUDA
+kernels: ## compile the CUDA kernels to the committed PTX modules; needs clang-19, no CUDA
 	kernels/cuda/build.sh
 
 emulate: ## the CUDA kernels and engine on this x86-64 CPU; needs clang-19, no card

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Compiles the kernels of src/ once for each 16-bit type, to PTX images and the manifest that go test checks. Needs clang 19 and Go, no CUDA toolkit; the same compiler gives the same
-# bytes. Sources whose names end in _sm90a are for Hopper alone (PTX 8.0), all others for capability 8.0 on (PTX 7.0).
+# Compiles the kernels of src/ once for each 16-bit type, to PTX modules and the manifest that go test checks. Needs
+# clang 19 and Go, no CUDA toolkit; the same compiler gives the same bytes. Sources whose names end in _sm90a are for
+# Hopper alone (PTX 8.0), all others for compute capability 8.0 on (PTX 7.0).
 #
-#   kernels/cuda/build.sh            compile to images/
+#   kernels/cuda/build.sh            compile to ptx/
 #   kernels/cuda/build.sh DIR        compile to DIR, which must not exist
-#   PTXAS=/path/ptxas build.sh       also assemble every image, to see that it is valid and what registers it takes
+#   PTXAS=/path/ptxas build.sh       also assemble every module, to see that it is valid and what registers it takes
 #
-# CLANG names another compiler, JOBS another number of them at a time than there are processors.
+# CLANG names another compiler. JOBS is how many run at a time, by default the number of CPUs.
 set -eu
 out=${1:-}
 [ -z "$out" ] || out=$(mkdir "$out" && cd "$out" && pwd)
@@ -14,16 +15,17 @@ cd "$(dirname "$0")"
 CLANG=${CLANG:-clang-19} PTXAS=${PTXAS:-}
 FLAGS='-x cuda --cuda-device-only -nocudainc -nocudalib -O3 -std=c++17 -fno-exceptions -Wall -Wno-unused-function -Wno-pass-failed -S'
 export CLANG PTXAS FLAGS
-# What is compiled is a copy, so that the hashes are of what was compiled whoever edits meanwhile, and what go build embeds is never half of the images.
+# A copy of the sources is compiled, so that the manifest's hashes are of what was compiled even if somebody edits them
+# meanwhile. The modules are replaced all at once, so that go build never embeds some old and some new ones.
 work=$(mktemp -d)
-new=$(mktemp -d "$PWD/images.XXXXXX")
+new=$(mktemp -d "$PWD/ptx.XXXXXX")
 trap 'rm -rf "$work" "$new"' EXIT
 cp -r src gen build.sh "$work"
 home=$PWD
 cd "$work"
-mkdir images
+mkdir ptx
 
-list() { # source, image, architecture, PTX version, type
+list() { # source, module, architecture, PTX version, type
 	for source in src/*.cu; do
 		name=$(basename "$source" .cu)
 		for type in f16 bf16; do
@@ -35,27 +37,27 @@ list() { # source, image, architecture, PTX version, type
 	done
 }
 compile='
-	source=$1 image=$2.$5 arch=$3 ptx=$4 define=
+	source=$1 module=$2.$5 arch=$3 ptx=$4 define=
 	[ $5 = f16 ] || define=-DBF16
-	$CLANG $FLAGS --cuda-gpu-arch=$arch -Xclang -target-feature -Xclang +ptx$ptx $define -o images/$image.ptx $source
-	[ -z "$PTXAS" ] || "$PTXAS" -arch=$arch -v images/$image.ptx -o /dev/null >images/$image.log 2>&1 || { cat images/$image.log; exit 1; }
+	$CLANG $FLAGS --cuda-gpu-arch=$arch -Xclang -target-feature -Xclang +ptx$ptx $define -o ptx/$module.ptx $source
+	[ -z "$PTXAS" ] || "$PTXAS" -arch=$arch -v ptx/$module.ptx -o /dev/null >ptx/$module.log 2>&1 || { cat ptx/$module.log; exit 1; }
 '
 list | xargs -P "${JOBS:-$(nproc)}" -L 1 sh -euc "$compile" compile
 if [ -n "$PTXAS" ]; then
-	for log in images/*.log; do
+	for log in ptx/*.log; do
 		awk -v of="$(basename "$log" .log)" '/Compiling entry/ {split($0, q, "\047"); k = q[2]} /spill stores/ {spill = $5} /Used/ {print of, k, $5, "registers,", spill, "bytes spilled"}' "$log"
 		rm "$log"
 	done
 fi
-gzip -9 -n images/*.ptx
-go run gen/manifest.go images "$($CLANG --version | head -n 1)" "$FLAGS" >images/manifest.json
+gzip -9 -n ptx/*.ptx
+go run gen/manifest.go ptx "$($CLANG --version | head -n 1)" "$FLAGS" >ptx/manifest.json
 if [ -n "$out" ]; then
-	cp images/* "$out"
+	cp ptx/* "$out"
 	exit
 fi
 cd "$home"
-cp "$work"/images/* "$new"
+cp "$work"/ptx/* "$new"
 chmod 755 "$new"
-mv images "$new.old"
-mv -T "$new" images
+mv ptx "$new.old"
+mv -T "$new" ptx
 rm -rf "$new.old"

@@ -91,15 +91,15 @@ func (e *emulator) give(do func() driver.Result) driver.Result {
 	return do()
 }
 
-// emulatedTypes is the set of kernels, by the texts that the library cuts out for them, and of those 1 for bfloat16.
+// emulatedTypes is the set of kernels, by the texts that library loads, and of those 1 for bfloat16.
 var emulatedTypes = sync.OnceValue(func() map[string]int {
 	m, err := readManifest()
 	if err != nil {
 		panic(err)
 	}
 	types := map[string]int{}
-	for path, image := range m.Images {
-		for name := range image.Kernels {
+	for path, module := range m.Modules {
+		for name := range module.Kernels {
 			text, err := readKernel(path, name)
 			if err != nil {
 				panic(err)
@@ -241,7 +241,7 @@ func emulatedMap(a []uintptr) driver.TensorMap {
 	return m
 }
 
-// emulatedPixels is the same of an image.
+// emulatedPixels is the same in im2col mode.
 func emulatedPixels(a []uintptr) driver.TensorMap {
 	m := driver.TensorMap{uint64(a[3])}
 	for i := range uintptr(4) {

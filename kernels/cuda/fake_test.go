@@ -24,8 +24,8 @@ func fakeDevice(t *testing.T, o Options, memory int64) (*Device, *drivertest.Fak
 		t.Fatal(err)
 	}
 	f.Kernels = map[string][]int{}
-	for _, image := range m.Images {
-		for name := range image.Kernels {
+	for _, module := range m.Modules {
+		for name := range module.Kernels {
 			f.Kernels[name] = []int{int(parameterSize[kernelFamily(name)])}
 		}
 	}

@@ -62,14 +62,14 @@ func TestParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, image := range m.Images {
-		text, err := readImage(path)
+	for path, module := range m.Modules {
+		text, err := readModule(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		found := entry.FindAllStringSubmatch(string(text), -1)
-		if len(found) != len(image.Kernels) {
-			t.Errorf("%s: %d entries with one struct as parameter, the manifest lists %d kernels", path, len(found), len(image.Kernels))
+		if len(found) != len(module.Kernels) {
+			t.Errorf("%s: %d entries with one struct as parameter, the manifest lists %d kernels", path, len(found), len(module.Kernels))
 		}
 		for _, f := range found {
 			want, ok := parameterSize[kernelFamily(f[1])]

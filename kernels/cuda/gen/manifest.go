@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Manifest writes the manifest.json of a folder of images to stdout: hashes of every source and image, kernels and the shared memory that they declare. build.sh calls it in
-// kernels/cuda:
+// Manifest writes the manifest.json of a folder of PTX modules to stdout: the hashes of every source and module, the
+// kernels and the static shared memory that they declare. build.sh calls it in kernels/cuda:
 //
 //	go run gen/manifest.go FOLDER COMPILER FLAGS
 package main
@@ -20,8 +20,8 @@ import (
 	"strconv"
 )
 
-type image struct {
-	SHA256  string         `json:"sha256"` // of the text: compressors differ, what the driver is given must not
+type module struct {
+	SHA256  string         `json:"sha256"` // of the uncompressed text, since compressors differ
 	Kernels map[string]int `json:"kernels"`
 }
 
@@ -36,8 +36,8 @@ func main() {
 		Compiler  string            `json:"compiler"`
 		Flags     string            `json:"flags"`
 		Sources   map[string]string `json:"sources"`
-		Images    map[string]image  `json:"images"`
-	}{"kernels/cuda/build.sh", os.Args[2], os.Args[3], map[string]string{}, map[string]image{}}
+		Modules   map[string]module `json:"modules"`
+	}{"kernels/cuda/build.sh", os.Args[2], os.Args[3], map[string]string{}, map[string]module{}}
 	for _, path := range append(glob("src/*"), append(glob("gen/*"), "build.sh")...) {
 		text, err := os.ReadFile(path)
 		check(err)
@@ -50,18 +50,18 @@ func main() {
 		check(err)
 		text, err := io.ReadAll(r)
 		check(err)
-		// Every kernel is charged with what its module declares.
+		// Every kernel counts all shared memory that its module declares.
 		bytes := 0
 		for _, m := range shared.FindAllSubmatch(text, -1) {
 			n, err := strconv.Atoi(string(m[1]))
 			check(err)
 			bytes += n
 		}
-		i := image{SHA256: digest(text), Kernels: map[string]int{}}
+		made := module{SHA256: digest(text), Kernels: map[string]int{}}
 		for _, m := range entry.FindAllSubmatch(text, -1) {
-			i.Kernels[string(m[1])] = bytes
+			made.Kernels[string(m[1])] = bytes
 		}
-		out.Images["images/"+filepath.Base(path)] = i
+		out.Modules["ptx/"+filepath.Base(path)] = made
 	}
 	e := json.NewEncoder(os.Stdout)
 	e.SetIndent("", "\t")

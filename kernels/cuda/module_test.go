@@ -17,7 +17,7 @@ import (
 	"github.com/goxl/goxl/kernels/cases"
 )
 
-// TestManifest ties the committed images to the sources that they were made from.
+// TestManifest ties the committed modules to the sources that they were made from.
 func TestManifest(t *testing.T) {
 	m, err := readManifest()
 	if err != nil {
@@ -41,35 +41,35 @@ func TestManifest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.Sources[path] != hash(text) {
-			t.Errorf("%s has changed since the images were compiled: run kernels/cuda/build.sh", path)
+			t.Errorf("%s has changed since the modules were compiled: run kernels/cuda/build.sh", path)
 		}
 	}
 	if len(m.Sources) != len(sources) {
 		t.Errorf("the manifest lists %d sources, there are %d: run kernels/cuda/build.sh", len(m.Sources), len(sources))
 	}
-	files, err := filepath.Glob("images/*.ptx.gz")
+	files, err := filepath.Glob("ptx/*.ptx.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != len(m.Images) {
-		t.Errorf("the manifest lists %d images, there are %d", len(m.Images), len(files))
+	if len(files) != len(m.Modules) {
+		t.Errorf("the manifest lists %d modules, there are %d", len(m.Modules), len(files))
 	}
 	for _, path := range files {
-		text, err := readImage(path)
+		text, err := readModule(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Images[path].SHA256 != hash(text) {
-			t.Errorf("%s is not the image that the manifest describes", path)
+		if m.Modules[path].SHA256 != hash(text) {
+			t.Errorf("%s is not the module that the manifest describes", path)
 		}
 	}
 }
 
-// sharedArray is how clang declares shared memory of a size that it knows; manifest.json has the sum of an image.
+// sharedArray is how clang declares shared memory of a size that it knows; manifest.json has the sum of a module.
 var sharedArray = regexp.MustCompile(`^\.shared \.align \d+ \.b8 \S+\[(\d+)\];$`)
 
-// checkMemory holds what an image declares of memory: no stack, because none of its kernels spills or indexes a local array before ptxas has seen it, and of shared memory what the manifest
-// says of every kernel.
+// checkMemory holds what a module declares of memory: no stack, because none of its kernels spills or indexes a local
+// array before ptxas has seen it, and of shared memory what the manifest says of every kernel.
 func checkMemory(t *testing.T, path string, text []byte, static map[string]int) {
 	t.Helper()
 	sum := 0
@@ -92,13 +92,14 @@ func checkMemory(t *testing.T, path string, text []byte, static map[string]int) 
 	}
 	for name, n := range static {
 		if n != sum {
-			t.Errorf("%s: the manifest gives %s %d bytes of shared memory, the image declares %d", path, name, n, sum)
+			t.Errorf("%s: the manifest gives %s %d bytes of shared memory, the module declares %d", path, name, n, sum)
 		}
 	}
 }
 
-// TestSharedMemory compiles every case of the conformance table and the models' plans for either family, and holds the shared memory of every launch, what its image declares and
-// what is asked for, against what a block may have: 99 KB on every card of the family sm_80, and in the images for every card anywhere.
+// TestSharedMemory compiles every case of the conformance table and the models' plans for either family, and holds the
+// shared memory of every launch, what its module declares and what is asked for, against what a block may have: 99 KB
+// on every card of the family sm_80, and in the modules for every card anywhere.
 func TestSharedMemory(t *testing.T) {
 	m, err := readManifest()
 	if err != nil {
@@ -119,11 +120,11 @@ func TestSharedMemory(t *testing.T) {
 			}
 			for _, n := range p.nodes {
 				for _, l := range n.launches {
-					path, err := d.libraries[precision].image(l.kernel)
+					path, err := d.libraries[precision].module(l.kernel)
 					if err != nil {
 						t.Fatal(err)
 					}
-					most[l.kernel], in[l.kernel] = max(most[l.kernel], l.shared+m.Images[path].Kernels[l.kernel]), path
+					most[l.kernel], in[l.kernel] = max(most[l.kernel], l.shared+m.Modules[path].Kernels[l.kernel]), path
 				}
 			}
 		}
@@ -137,7 +138,7 @@ func TestSharedMemory(t *testing.T) {
 		check(decode(t, d), kernels.F16)
 		for kernel, n := range most {
 			limit := mostShared
-			if strings.Contains(in[kernel], hopperImage) {
+			if strings.Contains(in[kernel], hopperModule) {
 				if limit = hopperShared; d == consumer {
 					t.Errorf("%s is launched on %s, from %s", kernel, d.Info().Detail, in[kernel])
 				}
@@ -150,19 +151,20 @@ func TestSharedMemory(t *testing.T) {
 	}
 }
 
-// checkCut cuts an image into its kernels, which together are all of it: what is in front of the first of them is all that is around them.
-func checkCut(t *testing.T, path string, text []byte, kernels map[string]int) {
+// checkSplit splits a module into its kernels, which together are all of it: what is in front of the first of them is
+// all that is around them.
+func checkSplit(t *testing.T, path string, text []byte, kernels map[string]int) {
 	t.Helper()
 	const entry = ".visible .entry "
-	parts := cut(text)
+	parts := splitKernels(text)
 	if !slices.Equal(slices.Sorted(maps.Keys(parts)), slices.Sorted(maps.Keys(kernels))) {
-		t.Errorf("%s: cut into %v, the manifest has %v", path, slices.Sorted(maps.Keys(parts)), slices.Sorted(maps.Keys(kernels)))
+		t.Errorf("%s: split into %v, the manifest has %v", path, slices.Sorted(maps.Keys(parts)), slices.Sorted(maps.Keys(kernels)))
 	}
 	total, around := 0, -1
 	for name, one := range parts {
 		at := bytes.Index(one, []byte("\n"+entry+name+"(")) + 1
 		if n := bytes.Count(one, []byte("\n"+entry)); n != 1 || at == 0 || !bytes.HasSuffix(one, []byte("\n}\n")) {
-			t.Errorf("%s: what is cut out for %s has %d kernels, or not that one, or does not end", path, name, n)
+			t.Errorf("%s: what is split off for %s has %d kernels, or not that one, or does not end", path, name, n)
 			continue
 		}
 		if around >= 0 && at != around {
@@ -179,21 +181,21 @@ func checkCut(t *testing.T, path string, text []byte, kernels map[string]int) {
 	}
 }
 
-// TestImages holds the images against what the oldest card and driver take.
-func TestImages(t *testing.T) {
+// TestModules holds the modules against what the oldest card and driver take.
+func TestModules(t *testing.T) {
 	m, err := readManifest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	entries := map[string][]string{}
-	for path, image := range m.Images {
-		text, err := readImage(path)
+	for path, module := range m.Modules {
+		text, err := readModule(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkMemory(t, path, text, image.Kernels)
+		checkMemory(t, path, text, module.Kernels)
 		header, most := []string{"\n.version 7.0\n", "\n.target sm_80\n"}, mostShared
-		if strings.Contains(path, hopperImage) {
+		if strings.Contains(path, hopperModule) {
 			header, most = []string{"\n.version 8.0\n", "\n.target sm_90a\n"}, hopperShared
 		}
 		for _, want := range header {
@@ -201,8 +203,8 @@ func TestImages(t *testing.T) {
 				t.Errorf("%s does not say %q", path, strings.TrimSpace(want))
 			}
 		}
-		checkCut(t, path, text, image.Kernels)
-		for name, static := range image.Kernels {
+		checkSplit(t, path, text, module.Kernels)
+		for name, static := range module.Kernels {
 			entries[name] = append(entries[name], path)
 			if static > most/2 {
 				t.Errorf("%s: kernel %s declares %d bytes of shared memory", path, name, static)
@@ -211,17 +213,17 @@ func TestImages(t *testing.T) {
 	}
 	for name, paths := range entries {
 		if len(paths) != 2 {
-			t.Errorf("kernel %s is in %v, want one image of each precision", name, paths)
+			t.Errorf("kernel %s is in %v, want one module of each precision", name, paths)
 		}
 	}
 	for _, tile := range slices.Concat(tiles, hopperTiles, copiedTiles) {
 		if _, ok := entries[tile.kernel()]; !ok {
-			t.Errorf("no image has the kernel of tile %+v", tile)
+			t.Errorf("no module has the kernel of tile %+v", tile)
 		}
 	}
 	for _, f := range flashTiles {
 		if _, ok := entries[f.kernel()]; !ok {
-			t.Errorf("no image has the kernel of tile %+v", f)
+			t.Errorf("no module has the kernel of tile %+v", f)
 		}
 	}
 	names := []string{}

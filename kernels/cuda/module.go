@@ -15,23 +15,23 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-//go:embed images
-var images embed.FS
+//go:embed ptx
+var ptxFiles embed.FS
 
-// manifest is images/manifest.json, written by build.sh.
+// manifest is ptx/manifest.json, written by build.sh.
 type manifest struct {
 	Generator string            `json:"generator"`
 	Compiler  string            `json:"compiler"`
 	Flags     string            `json:"flags"`
 	Sources   map[string]string `json:"sources"` // SHA-256 by path
-	Images    map[string]struct {
+	Modules   map[string]struct {
 		SHA256  string         `json:"sha256"`  // of the text
 		Kernels map[string]int `json:"kernels"` // bytes of static shared memory, at most
-	} `json:"images"`
+	} `json:"modules"` // by path
 }
 
 var readManifest = sync.OnceValues(func() (*manifest, error) {
-	text, err := images.ReadFile("images/manifest.json")
+	text, err := ptxFiles.ReadFile("ptx/manifest.json")
 	if err != nil {
 		return nil, err
 	}
@@ -42,29 +42,30 @@ var readManifest = sync.OnceValues(func() (*manifest, error) {
 	return m, nil
 })
 
-// readImage returns the PTX of an image.
-func readImage(path string) ([]byte, error) {
-	packed, err := images.ReadFile(path)
+// readModule returns the text of a PTX module.
+func readModule(path string) ([]byte, error) {
+	packed, err := ptxFiles.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return nil, fmt.Errorf("cuda: image %s: %w", path, err)
+		return nil, fmt.Errorf("cuda: module %s: %w", path, err)
 	}
 	text, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("cuda: image %s: %w", path, err)
+		return nil, fmt.Errorf("cuda: module %s: %w", path, err)
 	}
 	return text, nil
 }
 
-// cut are the kernels of an image by name, each a text with all that the image has around kernels.
-func cut(image []byte) map[string][]byte {
+// splitKernels splits a PTX module into modules of one kernel each, by name. Each repeats what the module declares
+// outside of kernels.
+func splitKernels(module []byte) map[string][]byte {
 	const entry = ".visible .entry "
 	var around []byte
 	kernels, name := map[string][]byte{}, ""
-	for line := range bytes.Lines(image) {
+	for line := range bytes.Lines(module) {
 		if begins, ok := bytes.CutPrefix(line, []byte(entry)); ok {
 			begins, _, _ = bytes.Cut(begins, []byte("("))
 			name = string(begins)
@@ -84,38 +85,38 @@ func cut(image []byte) map[string][]byte {
 	return kernels
 }
 
-// texts are the kernels of the images that were asked for, by path and name.
-var texts struct {
+// kernelTexts caches the kernels of the modules that were read, by path and name.
+var kernelTexts struct {
 	sync.Mutex
-	images map[string]map[string][]byte
+	modules map[string]map[string][]byte
 }
 
-// readKernel returns the PTX of one kernel of an image.
+// readKernel returns the PTX of one kernel of a module, as a module of its own.
 func readKernel(path, name string) ([]byte, error) {
-	texts.Lock()
-	defer texts.Unlock()
-	if texts.images[path] == nil {
-		image, err := readImage(path)
+	kernelTexts.Lock()
+	defer kernelTexts.Unlock()
+	if kernelTexts.modules[path] == nil {
+		module, err := readModule(path)
 		if err != nil {
 			return nil, err
 		}
-		if texts.images == nil {
-			texts.images = map[string]map[string][]byte{}
+		if kernelTexts.modules == nil {
+			kernelTexts.modules = map[string]map[string][]byte{}
 		}
-		texts.images[path] = cut(image)
+		kernelTexts.modules[path] = splitKernels(module)
 	}
-	if text, ok := texts.images[path][name]; ok {
+	if text, ok := kernelTexts.modules[path][name]; ok {
 		return text, nil
 	}
-	return nil, fmt.Errorf("cuda: image %s has no kernel %s", path, name)
+	return nil, fmt.Errorf("cuda: module %s has no kernel %s", path, name)
 }
 
-// library holds the kernels of one precision. Each is a module of its own, loaded when it is asked for: the driver's compiler takes up to 1.5 seconds for one kernel
-// that it has not seen, and 20 for all.
+// library loads the kernels of one precision. Each is loaded as a module of its own when it is first needed: the
+// driver's JIT compiler takes up to 1.5 seconds for one kernel that is not in its cache, and 20 for all.
 type library struct {
 	context   *driver.Context
-	suffix    string // of the images: ".f16.ptx.gz"
-	carve     bool   // all kernels divide the multiprocessors' memory alike
+	suffix    string // of the modules' paths: ".f16.ptx.gz"
+	carve     bool   // all kernels prefer the same shared memory carveout
 	mu        sync.Mutex
 	modules   []*driver.Module
 	functions map[string]*driver.Function
@@ -136,7 +137,7 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if f, ok := l.functions[name]; ok {
 		return f, nil
 	}
-	path, err := l.image(name)
+	path, err := l.module(name)
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +145,12 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	module, err := l.context.LoadModule(text)
+	loaded, err := l.context.LoadModule(text)
 	if err != nil {
-		return nil, fmt.Errorf("image %s, kernel %s: %w", path, name, full(err))
+		return nil, fmt.Errorf("module %s, kernel %s: %w", path, name, full(err))
 	}
-	l.modules = append(l.modules, module)
-	f, err := module.Function(name)
+	l.modules = append(l.modules, loaded)
+	f, err := loaded.Function(name)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +159,10 @@ func (l *library) function(name string) (*driver.Function, error) {
 		return nil, err
 	}
 	limit := mostShared
-	if strings.Contains(path, hopperImage) {
+	if strings.Contains(path, hopperModule) {
 		limit = hopperShared
 	}
-	if err := f.SetMaxDynamicShared(limit - m.Images[path].Kernels[name]); err != nil {
+	if err := f.SetMaxDynamicShared(limit - m.Modules[path].Kernels[name]); err != nil {
 		return nil, err
 	}
 	if l.carve {
@@ -173,31 +174,31 @@ func (l *library) function(name string) (*driver.Function, error) {
 	return f, nil
 }
 
-// image is the path of the image that a kernel is taken from.
-func (l *library) image(name string) (found string, err error) {
+// module returns the path of the module that has a kernel.
+func (l *library) module(name string) (found string, err error) {
 	m, err := readManifest()
 	if err != nil {
 		return "", err
 	}
-	for path, image := range m.Images {
-		if _, has := image.Kernels[name]; has && strings.HasSuffix(path, l.suffix) {
+	for path, module := range m.Modules {
+		if _, has := module.Kernels[name]; has && strings.HasSuffix(path, l.suffix) {
 			found = path
 		}
 	}
 	if found == "" {
-		return "", fmt.Errorf("cuda: no image has a kernel %s", name)
+		return "", fmt.Errorf("cuda: no module has a kernel %s", name)
 	}
 	return found, nil
 }
 
-// The shared memory that a block may have: 99 KB on every card of the family sm_80, 227 KB on Hopper.
+// The most shared memory that a block may have: 99 KB on every card from compute capability 8.0 on, 227 KB on Hopper.
 const (
 	mostShared   = 99 << 10
 	hopperShared = 227 << 10
 )
 
-// hopperImage is in the names of images for capability 9.0 alone.
-const hopperImage = "_sm90a."
+// hopperModule is in the names of modules for compute capability 9.0 alone.
+const hopperModule = "_sm90a."
 
 func (l *library) close() error {
 	l.mu.Lock()
