@@ -15,14 +15,12 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// checkResidency draws one picture on devices with less and less memory: it stays the same while weights can leave, then the autoencoder works in tiles; of
-// a picture that is too large, an error says what is missing, and a smaller one still works.
+// checkResidency draws one image on devices with less and less memory: it stays the same while weights can be evicted, then the autoencoder works in tiles; of
+// an image that is too large, an error says what is missing, and a smaller one still works.
 func checkResidency(t *testing.T, open func(Options) *Device) {
 	ctx := context.Background()
-	draw := func(p *sdxl.Pipeline, side int) ([]byte, error) {
-		r := p.NewRequest("a red house")
-		r.Steps, r.Height, r.Width, r.Seed = 1, side, side, 7
-		result, err := p.Generate(ctx, r)
+	draw := func(m *sdxl.Model, side int) ([]byte, error) {
+		result, err := m.Generate(ctx, sdxl.Request{Prompt: "a red house", Steps: 1, Height: side, Width: side, Seed: new(uint64(7))})
 		if err != nil {
 			return nil, err
 		}
@@ -31,17 +29,22 @@ func checkResidency(t *testing.T, open func(Options) *Device) {
 	const side, smaller, tooLarge = 256, 64, 2048
 	var whole []byte
 	var peak int64
-	var same, leaving, tiled int
-	for _, share := range []int{100, 80, 60} { // of what a picture takes without a limit
+	var same, evicting, tiled int
+	for _, share := range []int{100, 80, 60} { // of what an image takes without a limit
 		var log bytes.Buffer
 		d := open(Options{Memory: peak * int64(share) / 100})
-		p, err := sdxl.Open("synth:tiny", sdxl.Options{Device: d, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		host, err := sdxl.NewHost(d, logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := sdxl.Open(ctx, "synth:tiny", sdxl.Options{Host: host, Log: logger})
 		if err != nil {
 			t.Fatal(err)
 		}
 		pixels, err := draw(p, side)
 		if err == nil && share == 80 {
-			pixels, err = draw(p, side) // from where the first left the device
+			pixels, err = draw(p, side) // with what the first evicted
 		}
 		m, memoryErr := d.Memory()
 		switch {
@@ -67,19 +70,19 @@ func checkResidency(t *testing.T, open func(Options) *Device) {
 				}
 			}
 			if _, err := draw(p, smaller); err != nil {
-				t.Errorf("a smaller picture after one too large: %v", err)
+				t.Errorf("a smaller image after one too large: %v", err)
 			}
 		case peak == 0:
 			whole, peak = pixels, m.Peak
-			if strings.Contains(log.String(), "leaving=\"") {
+			if strings.Contains(log.String(), "evicting=\"") {
 				t.Errorf("without a limit:\n%s", &log)
 			}
 		case !bytes.Equal(pixels, whole):
-			t.Errorf("limit %d%%: another picture", share)
+			t.Errorf("limit %d%%: another image", share)
 		default:
 			same++
-			if n := strings.Count(log.String(), "leaving="); n > strings.Count(log.String(), "leaving=nothing") {
-				leaving++
+			if n := strings.Count(log.String(), "evicting="); n > strings.Count(log.String(), "evicting=nothing") {
+				evicting++
 			}
 		}
 		t.Logf("limit %d%%: peak %d, error %v\n%s", share, m.Peak, err, &log)
@@ -87,8 +90,8 @@ func checkResidency(t *testing.T, open func(Options) *Device) {
 			t.Fatal(err)
 		}
 	}
-	if same == 0 || leaving == 0 || tiled == 0 {
-		t.Errorf("%d limits gave the same picture, %d of them by weights that left, %d tiles: want some of each", same, leaving, tiled)
+	if same == 0 || evicting == 0 || tiled == 0 {
+		t.Errorf("%d limits gave the same image, %d of them by weights that were evicted, %d tiles: want some of each", same, evicting, tiled)
 	}
 }
 
@@ -103,7 +106,7 @@ func TestResidency(t *testing.T) {
 	})
 }
 
-// TestPoolOfBase adds up what a picture of SDXL base at 1024×1024 keeps on the card when nothing has to leave.
+// TestPoolOfBase adds up what an image of SDXL base at 1024×1024 keeps on the card when nothing is evicted.
 func TestPoolOfBase(t *testing.T) {
 	d := onHopper(t)
 	programs := map[string]*program{"unet": step(t, d).program(t, d), "vae": decode(t, d).program(t, d)}
