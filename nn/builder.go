@@ -40,6 +40,9 @@ type Builder struct {
 	named    map[string]kernels.Value
 	module   string // path of the module that used a weight last
 	applied  []application
+	taps     *tapping          // nil without
+	aliases  map[string]string // outputs that are what a module's was replaced with: its path
+	trace    func(any, *Value) // is given modules and what they computed; nil without
 }
 
 // application is an operation as the expression graph was told of it.
@@ -50,10 +53,11 @@ type application struct {
 
 // Graph is what Build gives: the plan for devices, the names of its inputs and outputs, and the expression graph it came from.
 type Graph struct {
-	Plan  *kernels.Plan
-	Named map[string]kernels.Value // inputs and outputs
-	Expr  *gorgonia.ExprGraph
-	nodes []*gorgonia.Node
+	Plan    *kernels.Plan
+	Named   map[string]kernels.Value // inputs and outputs
+	Expr    *gorgonia.ExprGraph
+	nodes   []*gorgonia.Node
+	aliases map[string]string // see Builder
 }
 
 // buildError carries a failed operation from a module to Build.
@@ -62,20 +66,34 @@ type buildError struct{ error }
 // Build runs f on a new builder. Operations that dev does not support are stated in their decomposed form; nil supports all. A panic of the
 // builder's comes back as an error, others go on.
 func Build(dev kernels.Device, f func(b *Builder)) (g *Graph, err error) {
-	supports := func(kernels.Spec, []kernels.Tensor) bool { return true }
+	return buildTapped(dev, nil, f)
+}
+
+// buildTapped is Build for a program with taps; nil is none.
+func buildTapped(dev kernels.Device, taps *tapping, f func(b *Builder)) (*Graph, error) {
+	b := newBuilder(func(kernels.Spec, []kernels.Tensor) bool { return true })
 	if dev != nil {
-		supports = dev.Supports
+		b.supports = dev.Supports
 	}
-	return build(supports, f)
+	b.taps = taps
+	return b.build(f)
 }
 
 // BuildPlain is Build with every fusion undone, to tell a wrong kernel from a wrong model.
 func BuildPlain(f func(b *Builder)) (*Graph, error) {
-	return build(func(s kernels.Spec, _ []kernels.Tensor) bool { return s == plain(s) }, f)
+	return newBuilder(isPlain).build(f)
 }
 
-func build(supports func(kernels.Spec, []kernels.Tensor) bool, f func(b *Builder)) (g *Graph, err error) {
-	b := &Builder{supports: supports, graph: gorgonia.NewGraph(), weights: map[*Param]*Value{}, named: map[string]kernels.Value{}}
+func isPlain(s kernels.Spec, _ []kernels.Tensor) bool { return s == plain(s) }
+
+func newBuilder(supports func(kernels.Spec, []kernels.Tensor) bool) *Builder {
+	return &Builder{
+		supports: supports, graph: gorgonia.NewGraph(), weights: map[*Param]*Value{}, named: map[string]kernels.Value{},
+		aliases: map[string]string{},
+	}
+}
+
+func (b *Builder) build(f func(b *Builder)) (g *Graph, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(buildError)
@@ -92,7 +110,7 @@ func build(supports func(kernels.Spec, []kernels.Tensor) bool, f func(b *Builder
 	if err := b.plan.Validate(); err != nil {
 		return nil, err
 	}
-	return &Graph{Plan: &b.plan, Named: b.named, Expr: b.graph, nodes: b.nodes}, nil
+	return &Graph{Plan: &b.plan, Named: b.named, Expr: b.graph, nodes: b.nodes, aliases: b.aliases}, nil
 }
 
 // check makes sure that gorgonia merged nothing: as many nodes as values, each with the children it was given.
@@ -151,21 +169,32 @@ func (b *Builder) Input(name string, role kernels.Role, dtype kernels.DType, sha
 	return v
 }
 
-// Output makes a computed value readable under this name.
+// Output makes a computed value readable under this name. A value may have several.
 func (b *Builder) Output(name string, v *Value) {
-	if _, dup := b.named[name]; dup {
+	_, dup := b.named[name]
+	if _, given := b.aliases[name]; dup || given {
 		b.Fail("output %q is declared twice", name)
 	}
+	if path, given := b.taps.replacement(v); given {
+		b.aliases[name] = path
+		return
+	}
 	t := &b.plan.Tensors[v.id]
-	if t.Role != kernels.Temp {
+	switch t.Role {
+	case kernels.Temp:
+		t.Role, t.Name = kernels.Result, name
+	case kernels.Result:
+	default:
 		b.Fail("output %q is a %s, not a computed value", name, t.Role)
 	}
-	t.Role, t.Name = kernels.Result, name
 	b.named[name] = v.id
 }
 
 // Assign makes a computed value the state's content after the run. Nothing may read the state after the operation that computes v.
 func (b *Builder) Assign(state, v *Value) {
+	if t := b.plan.Tensors[v.id]; t.Role != kernels.Temp {
+		b.Fail("state %q is assigned %v, a %s, not a computed value that has no name", state.t.Name, t, t.Role)
+	}
 	for i := range b.plan.Nodes {
 		for k, out := range b.plan.Nodes[i].Out {
 			if out == v.id {

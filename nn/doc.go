@@ -14,4 +14,9 @@
 // weights of one component on a device and its compiled programs.
 //
 // While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation and module path.
+//
+// A [Tap] reads or replaces what modules compute, and gives the probabilities of attention.
+//
+// There are no gradients: the operations have no derivatives, on goxl's devices or on gorgonia's machines, so that
+// nothing can be trained with this package.
 package nn

@@ -50,10 +50,10 @@ func (n *Network) Overflowed(err error) {
 }
 
 // Evaluate runs a program once, compiled as Program does: write gives it its inputs, and read takes its results and returns them for Check. What is not finite is computed
-// again in Wider's precision, if there is one.
-func (n *Network) Evaluate(ctx context.Context, key string, build func(*Builder), write func(*Program) error, read func(*Program) ([]float32, error)) error {
+// again in Wider's precision, if there is one, for which the functions of taps are called again too.
+func (n *Network) Evaluate(ctx context.Context, key string, build func(*Builder), write func(*Program) error, read func(*Program) ([]float32, error), taps ...Tap) error {
 	once := func(precision kernels.DType) error {
-		p, err := n.ProgramIn(precision, key, build)
+		p, err := n.ProgramIn(precision, key, build, taps...)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ type Epilogue struct {
 	Act           kernels.Activation
 	BroadcastBias *Value // [batch, channels], convolutions only
 	Residual      *Value // of the result's shape
+	Ends          any    // the module whose output the result is, before anything is added, for taps; or nil
 }
 
 // Linear is y = act(x·Wᵀ + b) + residual over the last axis.
@@ -29,6 +30,10 @@ func (l *Linear) Forward(b *Builder, x *Value) *Value { return l.Fused(b, x, Epi
 
 // Fused is Forward with an epilogue.
 func (l *Linear) Fused(b *Builder, x *Value, e Epilogue) *Value {
+	return b.layer(l, e, func(e Epilogue) *Value { return l.state(b, x, e) })
+}
+
+func (l *Linear) state(b *Builder, x *Value, e Epilogue) *Value {
 	s := kernels.Linear{Bias: l.Bias != nil, Act: e.Act, Residual: e.Residual != nil}
 	o := operands{x: x, weight: b.weight(l.Weight), bias: b.optional(l.Bias), residual: e.Residual}
 	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
@@ -64,6 +69,10 @@ func (l *Conv2d) Forward(b *Builder, x *Value) *Value { return l.Fused(b, Source
 
 // Fused is Forward with a two-fold or resized source and an epilogue.
 func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
+	return b.layer(l, e, func(e Epilogue) *Value { return l.state(b, x, e) })
+}
+
+func (l *Conv2d) state(b *Builder, x Source, e Epilogue) *Value {
 	s := kernels.Conv2d{
 		Stride: l.Stride, Pad: l.Pad, UpH: x.Height, UpW: x.Width, Concat: x.Skip != nil,
 		Bias: l.Bias != nil, BroadcastBias: e.BroadcastBias != nil, Act: e.Act, Residual: e.Residual != nil,
@@ -111,6 +120,10 @@ func NewGroupNorm(groups, channels int, eps float64) *GroupNorm {
 
 // Forward maps [B, H, W, C] to the same shape; with a skip, [B, H, W, C1] and [B, H, W, C2] to [B, H, W, C1+C2].
 func (l *GroupNorm) Forward(b *Builder, x, skip *Value, act kernels.Activation) *Value {
+	return b.layer(l, Epilogue{Act: act}, func(e Epilogue) *Value { return l.state(b, x, skip, e.Act) })
+}
+
+func (l *GroupNorm) state(b *Builder, x, skip *Value, act kernels.Activation) *Value {
 	s := kernels.GroupNorm{Groups: l.Groups, Eps: l.Eps, Act: act, Concat: skip != nil}
 	o := operands{x: x, x2: skip, weight: b.weight(l.Weight), bias: b.weight(l.Bias)}
 	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
@@ -139,7 +152,7 @@ func NewLayerNorm(channels int, eps float64) *LayerNorm {
 func (l *LayerNorm) Forward(b *Builder, x *Value) *Value {
 	s := kernels.LayerNorm{Eps: l.Eps}
 	o := operands{x: x, weight: b.weight(l.Weight), bias: b.weight(l.Bias)}
-	return b.apply1(s, o.inputs(s.Operands())...)
+	return b.Tap(l, b.apply1(s, o.inputs(s.Operands())...))
 }
 
 // Table is a matrix whose rows are looked up.

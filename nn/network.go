@@ -48,43 +48,46 @@ func NewNetwork(dev kernels.Device, src kernels.Source, o kernels.Options) (*Net
 	return &Network{dev: dev, weights: w, options: o}, nil
 }
 
-// Program returns the program for key, building and compiling it if it is not cached. The key must tell apart everything that build depends on.
-// The program stays valid until keptPrograms other keys have been used, or Trim finds it not to be the last used one.
-func (n *Network) Program(key string, build func(*Builder)) (*Program, error) {
-	return n.ProgramIn(0, key, build)
+// Program returns the program for key, building and compiling it if it is not cached. The key must tell apart
+// everything that build depends on; taps need not be in it. The program stays valid until keptPrograms other keys have
+// been used, or Trim finds it not to be the last used one.
+func (n *Network) Program(key string, build func(*Builder), taps ...Tap) (*Program, error) {
+	return n.ProgramIn(0, key, build, taps...)
 }
 
 // ProgramIn is Program in a precision of its own; 0 is the network's. Programs of another precision than the last that ran make the weights come to the device anew.
-func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Builder)) (*Program, error) {
+func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Builder), taps ...Tap) (*Program, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	key += tapKey(taps)
 	options := n.options
 	if precision != 0 {
 		options.Precision = precision
 	}
 	if i := slices.IndexFunc(n.programs, func(p *Program) bool { return p.key == key && p.precision == precision }); i >= 0 {
-		return n.front(i), nil
+		return n.front(i).with(taps), nil
 	}
-	g, err := Build(n.dev, build)
-	if err != nil {
+	p := &Program{network: n, key: key, precision: precision}
+	if err := n.compileTapped(p, build, taps, options); err != nil {
 		return nil, err
 	}
-	compiled, err := n.dev.Compile(g.Plan, n.weights, options)
-	if errors.Is(err, kernels.ErrMemory) && n.manager != nil {
-		if err := errors.Join(n.trim(1), n.manager.Full(n)); err != nil {
-			return nil, err
-		}
-		compiled, err = n.dev.Compile(g.Plan, n.weights, options)
-	}
-	if err != nil {
-		return nil, err
-	}
-	p := &Program{Program: compiled, network: n, key: key, precision: precision, plan: g.Plan, named: g.Named}
 	n.programs = append([]*Program{p}, n.programs...)
 	if err := n.trim(keptPrograms); err != nil {
 		return nil, fmt.Errorf("closing the program of another size: %w", err)
 	}
-	return p, nil
+	return p.with(taps), nil
+}
+
+// compile compiles a plan; where there is no memory for it, other programs close and the manager makes room.
+func (n *Network) compile(plan *kernels.Plan, o kernels.Options) (kernels.Program, error) {
+	compiled, err := n.dev.Compile(plan, n.weights, o)
+	if errors.Is(err, kernels.ErrMemory) && n.manager != nil {
+		if err := errors.Join(n.trim(1), n.manager.Full(n)); err != nil {
+			return nil, err
+		}
+		compiled, err = n.dev.Compile(plan, n.weights, o)
+	}
+	return compiled, err
 }
 
 // front makes a cached program the last used one.
@@ -100,7 +103,7 @@ func (p *Program) Discard() error {
 	n := p.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.programs = slices.DeleteFunc(n.programs, func(q *Program) bool { return q == p })
+	n.programs = slices.DeleteFunc(n.programs, func(q *Program) bool { return q == p.cached() })
 	return p.Close()
 }
 
@@ -157,9 +160,48 @@ type Program struct {
 	precision kernels.DType // 0 is the network's
 	plan      *kernels.Plan
 	named     map[string]kernels.Value
+
+	tapped  *tapped            // nil without taps
+	aliases map[string]string  // see Builder
+	origin  *Program           // the cached program that this one is, with other functions; nil if it is cached itself
+	taps    []Tap              // whose functions Run calls
+	given   map[string]*Tensor // what the last run went on with, by replaced path
 }
 
-// Run computes the program once; see kernels.Program. The network's manager, if there is one, makes room first.
+// with is the program with the functions of these taps.
+func (p *Program) with(taps []Tap) *Program {
+	if len(taps) == 0 {
+		return p
+	}
+	q := *p
+	q.origin, q.taps = p, slices.Clone(taps)
+	return &q
+}
+
+// cached is the program that the network knows.
+func (p *Program) cached() *Program {
+	if p.origin != nil {
+		return p.origin
+	}
+	return p
+}
+
+// Close frees the program's memory.
+func (p *Program) Close() error {
+	return errors.Join(p.tapped.close(), p.Program.Close())
+}
+
+// Bytes is the memory of this program alone; see kernels.Program.
+func (p *Program) Bytes() int64 {
+	n := p.Program.Bytes()
+	for s := range p.tapped.programs() {
+		n += s.Bytes()
+	}
+	return n
+}
+
+// Run computes the program once and calls the functions of its taps; see kernels.Program. The network's manager, if
+// there is one, makes room first.
 func (p *Program) Run(ctx context.Context) error {
 	if err := p.network.use(ctx, p); err != nil {
 		return err
@@ -169,6 +211,9 @@ func (p *Program) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	if p.tapped != nil {
+		return p.runTapped(ctx)
+	}
 	return p.Program.Run(ctx)
 }
 
@@ -176,7 +221,7 @@ func (p *Program) Run(ctx context.Context) error {
 func (n *Network) use(ctx context.Context, p *Program) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if i := slices.Index(n.programs, p); i > 0 {
+	if i := slices.Index(n.programs, p.cached()); i > 0 {
 		n.front(i)
 	}
 	if n.packed == p.precision {
@@ -187,6 +232,17 @@ func (n *Network) use(ctx context.Context, p *Program) error {
 	}
 	n.packed = p.precision
 	return nil
+}
+
+// Footprint is what the program takes of the device's memory to run, zero on a device that has none of its own.
+func (p *Program) Footprint() kernels.Footprint {
+	all := p.Program.Footprint()
+	for s := range p.tapped.programs() {
+		f := s.Footprint()
+		all.Weights, all.Missing = max(all.Weights, f.Weights), max(all.Missing, f.Missing)
+		all.Arena = max(all.Arena, f.Arena)
+	}
+	return all
 }
 
 // Plan returns what the program was compiled from. The caller must not change it.
@@ -206,29 +262,26 @@ func (p *Program) value(name string, dtype kernels.DType, n int) (kernels.Value,
 
 // SetFloats writes an input.
 func (p *Program) SetFloats(name string, x ...float32) error {
-	v, err := p.value(name, kernels.F32, len(x))
-	if err != nil {
-		return err
-	}
-	return p.Write(v, bytesOf(x))
+	return p.set(name, kernels.F32, len(x), bytesOf(x))
 }
 
 // SetInts writes an input of ids or rows.
 func (p *Program) SetInts(name string, x ...int32) error {
-	v, err := p.value(name, kernels.I32, len(x))
-	if err != nil {
-		return err
-	}
-	return p.Write(v, bytesOf(x))
+	return p.set(name, kernels.I32, len(x), bytesOf(x))
 }
 
 // SetPixels writes an input of pixels.
-func (p *Program) SetPixels(name string, x ...uint8) error {
-	v, err := p.value(name, kernels.U8, len(x))
+func (p *Program) SetPixels(name string, x ...uint8) error { return p.set(name, kernels.U8, len(x), x) }
+
+func (p *Program) set(name string, dtype kernels.DType, n int, data []byte) error {
+	v, err := p.value(name, dtype, n)
 	if err != nil {
 		return err
 	}
-	return p.Write(v, x)
+	if err := p.Write(v, data); err != nil {
+		return err
+	}
+	return p.tapped.write(name, data)
 }
 
 // Pixels reads an output of pixels.
@@ -242,6 +295,9 @@ func (p *Program) Pixels(ctx context.Context, name string, dst []uint8) error {
 
 // Floats reads an output or a state.
 func (p *Program) Floats(ctx context.Context, name string, dst []float32) error {
+	if path, ok := p.aliases[name]; ok {
+		return p.readGiven(name, path, dst)
+	}
 	v, err := p.value(name, kernels.F32, len(dst))
 	if err != nil {
 		return err
