@@ -48,7 +48,7 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 
 // Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the last; pooled is
 // [B, ProjectionDim], nil without a projection.
-func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int) (hidden, pooled []float32, err error) {
+func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
 	c := e.Config
 	batch, tokens := len(ids), len(ids[0])
 	if tokens > c.MaxPositions {
@@ -90,7 +90,7 @@ func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int) (hidden, 
 		}
 		err := p.Floats(ctx, "pooled", pooled)
 		return append(slices.Clip(hidden), pooled...), err
-	})
+	}, taps...)
 }
 
 // PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published SDXL encoder has and no

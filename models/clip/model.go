@@ -11,8 +11,7 @@ import (
 // Model is the tensors of a text encoder under their checkpoint names.
 type Model struct {
 	config         Config
-	Tokens         *nn.Table     `weight:"text_model.embeddings.token_embedding"`
-	Positions      *nn.Table     `weight:"text_model.embeddings.position_embedding"`
+	Embeddings     *Embeddings   `weight:"text_model.embeddings"`
 	Layers         []*Layer      `weight:"text_model.encoder.layers"`
 	FinalLayerNorm *nn.LayerNorm `weight:"text_model.final_layer_norm"`
 	TextProjection *nn.Linear    `weight:"text_projection"` // nil in CLIPTextModel
@@ -22,8 +21,7 @@ type Model struct {
 func New(c Config) *Model {
 	m := &Model{
 		config:         c,
-		Tokens:         nn.NewTable(c.VocabSize, c.HiddenSize),
-		Positions:      nn.NewTable(c.MaxPositions, c.HiddenSize),
+		Embeddings:     newEmbeddings(c),
 		Layers:         make([]*Layer, c.Layers),
 		FinalLayerNorm: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
 	}
@@ -39,7 +37,7 @@ func New(c Config) *Model {
 // Forward maps ids [B, T] to the hidden states [B, T, C] after all layers but the last skip+1, as SDXL uses them: without the final norm. With a
 // projection it also gives the pooled text embedding [B, P] of row eos [B]; else pooled is nil.
 func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, pooled *nn.Value) {
-	x := nn.Embed(b, ids, m.Tokens, m.Positions) // [B, T, C]
+	x := m.Embeddings.Forward(b, ids) // [B, T, C]
 	for i, layer := range m.Layers {
 		if i == len(m.Layers)-1-skip {
 			hidden = x
@@ -52,6 +50,21 @@ func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, po
 	last := b.Gather(x, eos) // [B, C]: the norm acts on each row alone, so it can follow the choice of rows
 	last = m.FinalLayerNorm.Forward(b, last)
 	return hidden, m.TextProjection.Forward(b, last)
+}
+
+// Embeddings turn tokens into vectors.
+type Embeddings struct {
+	Tokens    *nn.Table `weight:"token_embedding"`
+	Positions *nn.Table `weight:"position_embedding"`
+}
+
+func newEmbeddings(c Config) *Embeddings {
+	return &Embeddings{nn.NewTable(c.VocabSize, c.HiddenSize), nn.NewTable(c.MaxPositions, c.HiddenSize)}
+}
+
+// Forward maps ids [B, T] to the sums of tokens' and positions' rows, [B, T, C].
+func (e *Embeddings) Forward(b *nn.Builder, ids *nn.Value) *nn.Value {
+	return b.Tap(e, nn.Embed(b, ids, e.Tokens, e.Positions))
 }
 
 // Layer is one transformer layer.
@@ -74,7 +87,7 @@ func newLayer(c Config) *Layer {
 // Forward keeps the shape [B, T, C].
 func (l *Layer) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	x = l.SelfAttn.Forward(b, l.LayerNorm1.Forward(b, x), x)
-	return l.MLP.Forward(b, l.LayerNorm2.Forward(b, x), x)
+	return b.Tap(l, l.MLP.Forward(b, l.LayerNorm2.Forward(b, x), x))
 }
 
 // Attention is causal multi-head self-attention.
@@ -91,10 +104,12 @@ func newAttention(c Config) *Attention {
 	return &Attention{heads: c.Heads, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
 }
 
-// Forward returns attention of x, projected and added to residual.
+// Forward returns attention of x, projected and added to residual. Taps see it before residual is added.
 func (a *Attention) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
-	y := b.Attention(a.QProj.Forward(b, x), a.KProj.Forward(b, x), a.VProj.Forward(b, x), a.heads, true)
-	return a.OutProj.Fused(b, y, nn.Epilogue{Residual: residual})
+	q, k := a.QProj.Forward(b, x), a.KProj.Forward(b, x)
+	b.TapAttention(a, q, k, a.heads, true)
+	y := b.Attention(q, k, a.VProj.Forward(b, x), a.heads, true)
+	return a.OutProj.Fused(b, y, nn.Epilogue{Residual: residual, Ends: a})
 }
 
 // MLP is the feed-forward part of a layer.
@@ -112,8 +127,8 @@ func newMLP(c Config) *MLP {
 	return &MLP{act: act, FC1: nn.NewLinear(c.HiddenSize, c.Intermediate, true), FC2: nn.NewLinear(c.Intermediate, c.HiddenSize, true)}
 }
 
-// Forward returns fc2(act(fc1(x))) + residual.
+// Forward returns fc2(act(fc1(x))) + residual. Taps see it before residual is added.
 func (m *MLP) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
 	y := m.FC1.Fused(b, x, nn.Epilogue{Act: m.act}) // [B, T, intermediate]
-	return m.FC2.Fused(b, y, nn.Epilogue{Residual: residual})
+	return m.FC2.Fused(b, y, nn.Epilogue{Residual: residual, Ends: m})
 }

@@ -39,7 +39,7 @@ func (r *ResnetBlock) Forward(b *nn.Builder, x, skip, emb *nn.Value) *nn.Value {
 	} else if skip != nil {
 		x = b.Concat(x, skip)
 	}
-	return r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x})
+	return b.Tap(r, r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x}))
 }
 
 // Transformer is attention over an image's positions and the text. Source: diffusers models/transformers/transformer_2d.py, Transformer2DModel.
@@ -70,7 +70,7 @@ func (t *Transformer) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
 	for _, block := range t.Blocks {
 		h = block.Forward(b, h, text)
 	}
-	return t.ProjOut.Fused(b, h, nn.Epilogue{Residual: x})
+	return b.Tap(t, t.ProjOut.Fused(b, h, nn.Epilogue{Residual: x}))
 }
 
 // TransformerBlock is self-attention, cross-attention and a gated MLP. Source: diffusers models/attention.py, BasicTransformerBlock.
@@ -103,7 +103,7 @@ func (t *TransformerBlock) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
 	x = t.Attn1.Forward(b, h, h, x)
 	x = t.Attn2.Forward(b, t.Norm2.Forward(b, x), text, x)
 	h = t.Gate.Fused(b, t.Norm3.Forward(b, x), nn.Epilogue{Act: kernels.GEGLU}) // [B, ..., 4C]
-	return t.FF.Fused(b, h, nn.Epilogue{Residual: x})
+	return b.Tap(t, t.FF.Fused(b, h, nn.Epilogue{Residual: x}))
 }
 
 // Attention is multi-head attention; keys and values come from another sequence in cross-attention.
@@ -125,8 +125,10 @@ func newAttention(channels, context, heads int) *Attention {
 	}
 }
 
-// Forward returns attention of x to source, projected and added to residual.
+// Forward returns attention of x to source, projected and added to residual. Taps see it before residual is added.
 func (a *Attention) Forward(b *nn.Builder, x, source, residual *nn.Value) *nn.Value {
-	y := b.Attention(a.ToQ.Forward(b, x), a.ToK.Forward(b, source), a.ToV.Forward(b, source), a.heads, false)
-	return a.ToOut.Fused(b, y, nn.Epilogue{Residual: residual})
+	q, k := a.ToQ.Forward(b, x), a.ToK.Forward(b, source)
+	b.TapAttention(a, q, k, a.heads, false)
+	y := b.Attention(q, k, a.ToV.Forward(b, source), a.heads, false)
+	return a.ToOut.Fused(b, y, nn.Epilogue{Residual: residual, Ends: a})
 }

@@ -58,7 +58,8 @@ func TestGoldens(t *testing.T) {
 }
 
 // call evaluates the model on the inputs of a golden; the result is [B, H, W, C].
-func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Config, g *golden.File, name string) []float32 {
+func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Config, g *golden.File, name string, taps ...nn.Tap) []float32 {
+	t.Helper()
 	sample, s := g.Floats(name + "sample")
 	text, ts := g.Floats("unet.context")
 	pooled, ps := g.Floats("unet.text_embeds")
@@ -76,7 +77,7 @@ func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Conf
 			in.Condition = b.Input("condition", kernels.Request, kernels.F32, batch, int(config.TimeCondProjDim))
 		}
 		b.Output("out", model.Forward(b, in))
-	})
+	}, taps...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,13 +139,13 @@ func newTimestepEmbedding(in, out, condition int) *TimestepEmbedding {
 	return e
 }
 
-// Forward maps x [B, in] to [B, out], plus residual if there is one.
+// Forward maps x [B, in] to [B, out], plus residual if there is one. Taps see it before residual is added.
 func (e *TimestepEmbedding) Forward(b *nn.Builder, x, condition, residual *nn.Value) *nn.Value {
 	if e.CondProj != nil {
 		x = e.CondProj.Fused(b, condition, nn.Epilogue{Residual: x})
 	}
 	x = e.Linear1.Fused(b, x, nn.Epilogue{Act: kernels.SiLU})
-	return e.Linear2.Fused(b, x, nn.Epilogue{Residual: residual})
+	return e.Linear2.Fused(b, x, nn.Epilogue{Residual: residual, Ends: e})
 }
 
 // Level is one resolution on the way down or up; Attentions is empty in the plain block types.
@@ -178,10 +178,10 @@ func (l *Level) down(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (
 		skips = append(skips, x)
 	}
 	for _, s := range l.Downsamplers {
-		x = s.Conv.Forward(b, x)
+		x = b.Tap(s, s.Conv.Forward(b, x))
 		skips = append(skips, x)
 	}
-	return x, skips
+	return b.Tap(l, x), skips
 }
 
 // up consumes one skip a resnet and resizes to the next one's size, which is double or, of an odd image, one less.
@@ -195,9 +195,9 @@ func (l *Level) up(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (*n
 	}
 	for _, s := range l.Upsamplers {
 		next := skips[len(skips)-1]
-		x = s.Conv.Fused(b, nn.Source{X: x, Height: next.Dim(1), Width: next.Dim(2)}, nn.Epilogue{})
+		x = b.Tap(s, s.Conv.Fused(b, nn.Source{X: x, Height: next.Dim(1), Width: next.Dim(2)}, nn.Epilogue{}))
 	}
-	return x, skips
+	return b.Tap(l, x), skips
 }
 
 // MidBlock is the lowest resolution.
@@ -210,5 +210,5 @@ type MidBlock struct {
 func (m *MidBlock) Forward(b *nn.Builder, x, emb, text *nn.Value) *nn.Value {
 	x = m.Resnets[0].Forward(b, x, nil, emb)
 	x = m.Attentions[0].Forward(b, x, text)
-	return m.Resnets[1].Forward(b, x, nil, emb)
+	return b.Tap(m, m.Resnets[1].Forward(b, x, nil, emb))
 }

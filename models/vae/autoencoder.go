@@ -29,6 +29,7 @@ type Autoencoder struct {
 	Config    Config
 	Unclaimed []string // tensors of the checkpoint that the model does not have
 	model     *Model
+	shift     int // of the residual stream; see rescaled
 	// Tile, if it is not 0, makes Encode and Decode work on overlapping tiles of so many pixels a side, a multiple of 4 scale factors, which bounds
 	// memory; images larger than a tile then differ a little. diffusers' tiles have Config.SampleSize.
 	Tile int
@@ -67,11 +68,12 @@ func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, s
 	if err != nil {
 		return nil, err
 	}
-	return &Autoencoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
+	return &Autoencoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m, shift: shift}, nil
 }
 
 // Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log variances.
-func (a *Autoencoder) Encode(ctx context.Context, x Planes) (Planes, error) {
+// Taps see every tile on its own.
+func (a *Autoencoder) Encode(ctx context.Context, x Planes, taps ...nn.Tap) (Planes, error) {
 	return a.encode(x.Height, x.Width, func(part image.Rectangle, moments Planes) error {
 		x := x.crop(part)
 		key := fmt.Sprintf("vae encode values %d×%d", x.Height, x.Width)
@@ -80,17 +82,17 @@ func (a *Autoencoder) Encode(ctx context.Context, x Planes) (Planes, error) {
 				b.Output("moments", a.model.Encode(b, b.Input("values", kernels.Step, kernels.F32, 1, x.Height, x.Width, x.Channels)))
 			},
 			func(p *nn.Program) error { return p.SetFloats("values", x.Data...) },
-			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) })
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.unscaled(taps)...)
 	})
 }
 
 // EncodeImage is Encode of a picture, whose pixels become values on the device. Transparency is dropped.
-func (a *Autoencoder) EncodeImage(ctx context.Context, picture *image.NRGBA) (Planes, error) {
+func (a *Autoencoder) EncodeImage(ctx context.Context, picture *image.NRGBA, taps ...nn.Tap) (Planes, error) {
 	return a.encode(picture.Rect.Dy(), picture.Rect.Dx(), func(part image.Rectangle, moments Planes) error {
 		key, build := a.encoding(part.Dy(), part.Dx())
 		return a.Evaluate(ctx, key, build,
 			func(p *nn.Program) error { return p.SetPixels("picture", pixelsOf(picture, part)...) },
-			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) })
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.unscaled(taps)...)
 	})
 }
 
@@ -109,31 +111,31 @@ func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, m
 	return encode(image.Rect(0, 0, width, height))
 }
 
-// Decode draws the image of unscaled latents: values about −1…1.
-func (a *Autoencoder) Decode(ctx context.Context, z Planes) (Planes, error) {
+// Decode draws the image of unscaled latents: values about −1…1. Taps see every tile on its own.
+func (a *Autoencoder) Decode(ctx context.Context, z Planes, taps ...nn.Tap) (Planes, error) {
 	f := a.Config.ScaleFactor()
 	if !a.tiles(f*z.Height, f*z.Width) {
-		return a.decode(ctx, z, nil)
+		return a.decode(ctx, z, nil, taps)
 	}
 	size := a.Tile / f
 	out := NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
 	return tiled(out, z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
-		return a.decode(ctx, z.crop(part), nil)
+		return a.decode(ctx, z.crop(part), nil, taps)
 	})
 }
 
 // DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be joined.
-func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes) (*image.NRGBA, error) {
+func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes, taps ...nn.Tap) (*image.NRGBA, error) {
 	f := a.Config.ScaleFactor()
 	if a.tiles(f*z.Height, f*z.Width) {
-		x, err := a.Decode(ctx, z)
+		x, err := a.Decode(ctx, z, taps...)
 		if err != nil {
 			return nil, err
 		}
 		return a.Pixels(ctx, x)
 	}
 	picture := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
-	_, err := a.decode(ctx, z, picture)
+	_, err := a.decode(ctx, z, picture, taps)
 	return picture, err
 }
 
@@ -183,7 +185,7 @@ func (a *Autoencoder) tiles(height, width int) bool {
 }
 
 // decode runs the decoder. Where picture is given its pixels are filled in, and a device that has looked at the values by itself keeps them.
-func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA) (x Planes, err error) {
+func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA, taps []nn.Tap) (x Planes, err error) {
 	f := a.Config.ScaleFactor()
 	key, build := a.decoding(z.Height, z.Width)
 	err = a.Evaluate(ctx, key, build,
@@ -196,7 +198,7 @@ func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA
 			}
 			x = NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
 			return x.Data, p.Floats(ctx, "values", x.Data)
-		})
+		}, a.unscaled(taps)...)
 	return x, err
 }
 

@@ -81,7 +81,7 @@ func (e *Encoder) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 		x = level.Forward(b, x)
 	}
 	x = e.MidBlock.Forward(b, x)
-	return e.ConvOut.Forward(b, e.ConvNormOut.Forward(b, x, nil, kernels.SiLU))
+	return b.Tap(e, e.ConvOut.Forward(b, e.ConvNormOut.Forward(b, x, nil, kernels.SiLU)))
 }
 
 // Decoder doubles the image once a level but the last.
@@ -117,7 +117,7 @@ func (d *Decoder) Forward(b *nn.Builder, z *nn.Value) *nn.Value {
 	for _, level := range d.UpBlocks {
 		x = level.Forward(b, x)
 	}
-	return d.ConvOut.Forward(b, d.ConvNormOut.Forward(b, x, nil, kernels.SiLU))
+	return b.Tap(d, d.ConvOut.Forward(b, d.ConvNormOut.Forward(b, x, nil, kernels.SiLU)))
 }
 
 // Level is the residual blocks of one resolution and the step to the next.
@@ -147,12 +147,12 @@ func (l *Level) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 		x = r.Forward(b, x)
 	}
 	for _, s := range l.Downsamplers {
-		x = s.Conv.Forward(b, x)
+		x = b.Tap(s, s.Conv.Forward(b, x))
 	}
 	for _, s := range l.Upsamplers {
-		x = s.Conv.Fused(b, nn.Source{X: x, Height: 2 * x.Dim(1), Width: 2 * x.Dim(2)}, nn.Epilogue{})
+		x = b.Tap(s, s.Conv.Fused(b, nn.Source{X: x, Height: 2 * x.Dim(1), Width: 2 * x.Dim(2)}, nn.Epilogue{}))
 	}
-	return x
+	return b.Tap(l, x)
 }
 
 // MidBlock is the lowest resolution.
@@ -175,7 +175,7 @@ func (m *MidBlock) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	for _, a := range m.Attentions {
 		x = a.Forward(b, x)
 	}
-	return m.Resnets[1].Forward(b, x)
+	return b.Tap(m, m.Resnets[1].Forward(b, x))
 }
 
 // ResnetBlock is two convolutions without a time embedding.
@@ -205,7 +205,7 @@ func (r *ResnetBlock) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	if r.ConvShortcut != nil {
 		x = r.ConvShortcut.Forward(b, x)
 	}
-	return r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x})
+	return b.Tap(r, r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x}))
 }
 
 // Attention is self-attention over the image's positions with one head of all channels.
@@ -225,6 +225,8 @@ func newAttention(c Config, channels int) *Attention {
 // Forward keeps the shape [B, H, W, C].
 func (a *Attention) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	h := a.GroupNorm.Forward(b, x, nil, kernels.Identity)
-	h = b.Attention(a.ToQ.Forward(b, h), a.ToK.Forward(b, h), a.ToV.Forward(b, h), 1, false)
-	return a.ToOut.Fused(b, h, nn.Epilogue{Residual: x})
+	q, k := a.ToQ.Forward(b, h), a.ToK.Forward(b, h)
+	b.TapAttention(a, q, k, 1, false)
+	h = b.Attention(q, k, a.ToV.Forward(b, h), 1, false)
+	return b.Tap(a, a.ToOut.Fused(b, h, nn.Epilogue{Residual: x}))
 }

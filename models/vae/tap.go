@@ -1,0 +1,63 @@
+package vae
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/nn"
+)
+
+// unscaled returns taps whose functions have the model's own values where the residual stream is rescaled: all factors
+// are powers of two, so that nothing is rounded.
+func (a *Autoencoder) unscaled(taps []nn.Tap) []nn.Tap {
+	if a.shift == 0 {
+		return taps
+	}
+	taps = slices.Clone(taps)
+	for i, t := range taps {
+		if t.Read != nil {
+			taps[i].Read = func(path string, x *nn.Tensor) {
+				shiftStream(path, x, a.shift)
+				t.Read(path, x)
+			}
+		}
+		if t.Replace != nil {
+			taps[i].Replace = func(path string, x *nn.Tensor) *nn.Tensor {
+				shiftStream(path, x, a.shift)
+				if y := t.Replace(path, x); y != nil {
+					x = y.Clone()
+				}
+				shiftStream(path, x, -a.shift)
+				return x
+			}
+		}
+	}
+	return taps
+}
+
+// shiftStream multiplies the output of a module with 2^by if it is part of the residual stream.
+func shiftStream(path string, x *nn.Tensor, by int) {
+	if !inStream(path) {
+		return
+	}
+	factor := float32(math.Ldexp(1, by))
+	for i := range x.Data {
+		x.Data[i] *= factor
+	}
+}
+
+// inStream reports whether what a module gives is rescaled; see rescaled.
+func inStream(path string) bool {
+	path, _, _ = strings.Cut(path, "#")
+	parts := strings.Split(path, ".")
+	last := parts[len(parts)-1]
+	if strings.Trim(last, "0123456789") == "" { // one of a list: a level, a block, a sampler, or to_out.0
+		return true
+	}
+	switch last {
+	case "conv_in", "conv1", "conv2", "conv_shortcut", "mid_block", "conv":
+		return true
+	}
+	return false
+}
