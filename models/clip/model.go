@@ -19,14 +19,18 @@ type Model struct {
 
 // New declares the model of a configuration.
 func New(c Config) *Model {
+	act := kernels.GELU
+	if c.HiddenAct == "quick_gelu" {
+		act = kernels.QuickGELU
+	}
 	m := &Model{
 		config:         c,
-		Embeddings:     newEmbeddings(c),
+		Embeddings:     NewEmbeddings(c.VocabSize, c.MaxPositions, c.HiddenSize),
 		Layers:         make([]*Layer, c.Layers),
 		FinalLayerNorm: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
 	}
 	for i := range m.Layers {
-		m.Layers[i] = newLayer(c)
+		m.Layers[i] = NewLayer(c.HiddenSize, c.Heads, c.Intermediate, act, c.LayerNormEps)
 	}
 	if c.WithProjection {
 		m.TextProjection = nn.NewLinear(c.HiddenSize, c.ProjectionDim, false)
@@ -58,8 +62,9 @@ type Embeddings struct {
 	Positions *nn.Table `weight:"position_embedding"`
 }
 
-func newEmbeddings(c Config) *Embeddings {
-	return &Embeddings{nn.NewTable(c.VocabSize, c.HiddenSize), nn.NewTable(c.MaxPositions, c.HiddenSize)}
+// NewEmbeddings declares rows of the given channels for so many tokens and positions.
+func NewEmbeddings(tokens, positions, channels int) *Embeddings {
+	return &Embeddings{nn.NewTable(tokens, channels), nn.NewTable(positions, channels)}
 }
 
 // Forward maps ids [B, T] to the sums of tokens' and positions' rows, [B, T, C].
@@ -75,12 +80,14 @@ type Layer struct {
 	LayerNorm2 *nn.LayerNorm `weight:"layer_norm2"`
 }
 
-func newLayer(c Config) *Layer {
+// NewLayer declares a layer of the given channels, a multiple of heads, whose MLP has intermediate features. eps is
+// that of its norms.
+func NewLayer(channels, heads, intermediate int, act kernels.Activation, eps float64) *Layer {
 	return &Layer{
-		SelfAttn:   newAttention(c),
-		LayerNorm1: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
-		MLP:        newMLP(c),
-		LayerNorm2: nn.NewLayerNorm(c.HiddenSize, c.LayerNormEps),
+		SelfAttn:   NewAttention(channels, heads),
+		LayerNorm1: nn.NewLayerNorm(channels, eps),
+		MLP:        NewMLP(channels, intermediate, act),
+		LayerNorm2: nn.NewLayerNorm(channels, eps),
 	}
 }
 
@@ -99,12 +106,14 @@ type Attention struct {
 	OutProj *nn.Linear `weight:"out_proj"`
 }
 
-func newAttention(c Config) *Attention {
-	linear := func() *nn.Linear { return nn.NewLinear(c.HiddenSize, c.HiddenSize, true) }
-	return &Attention{heads: c.Heads, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
+// NewAttention declares attention of the given channels, a multiple of heads.
+func NewAttention(channels, heads int) *Attention {
+	linear := func() *nn.Linear { return nn.NewLinear(channels, channels, true) }
+	return &Attention{heads: heads, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
 }
 
-// Forward returns attention of x, projected and added to residual. Taps see it before residual is added.
+// Forward returns attention of x [B, T, C], projected and added to residual, of x's shape. Taps see it before residual
+// is added.
 func (a *Attention) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
 	q, k := a.QProj.Forward(b, x), a.KProj.Forward(b, x)
 	b.TapAttention(a, q, k, a.heads, true)
@@ -119,15 +128,12 @@ type MLP struct {
 	FC2 *nn.Linear `weight:"fc2"`
 }
 
-func newMLP(c Config) *MLP {
-	act := kernels.GELU
-	if c.HiddenAct == "quick_gelu" {
-		act = kernels.QuickGELU
-	}
-	return &MLP{act: act, FC1: nn.NewLinear(c.HiddenSize, c.Intermediate, true), FC2: nn.NewLinear(c.Intermediate, c.HiddenSize, true)}
+// NewMLP declares an MLP with intermediate features, on which act acts.
+func NewMLP(channels, intermediate int, act kernels.Activation) *MLP {
+	return &MLP{act: act, FC1: nn.NewLinear(channels, intermediate, true), FC2: nn.NewLinear(intermediate, channels, true)}
 }
 
-// Forward returns fc2(act(fc1(x))) + residual. Taps see it before residual is added.
+// Forward returns fc2(act(fc1(x))) + residual, of the shape of x [B, T, C]. Taps see it before residual is added.
 func (m *MLP) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
 	y := m.FC1.Fused(b, x, nn.Epilogue{Act: m.act}) // [B, T, intermediate]
 	return m.FC2.Fused(b, y, nn.Epilogue{Residual: residual, Ends: m})

@@ -15,12 +15,14 @@ type ResnetBlock struct {
 	ConvShortcut *nn.Conv2d    `weight:"conv_shortcut"` // nil where in and out are alike
 }
 
-func newResnet(c Config, in, out int) *ResnetBlock {
+// NewResnetBlock declares a block from in to out channels, both multiples of groups, whose time embedding has the given
+// width. eps is that of its norms.
+func NewResnetBlock(in, out, embedding, groups int, eps float64) *ResnetBlock {
 	r := &ResnetBlock{
-		Norm1:       nn.NewGroupNorm(c.NormNumGroups, in, c.NormEps),
+		Norm1:       nn.NewGroupNorm(groups, in, eps),
 		Conv1:       nn.NewConv2d(in, out, 3),
-		TimeEmbProj: nn.NewLinear(c.EmbeddingDim(), out, true),
-		Norm2:       nn.NewGroupNorm(c.NormNumGroups, out, c.NormEps),
+		TimeEmbProj: nn.NewLinear(embedding, out, true),
+		Norm2:       nn.NewGroupNorm(groups, out, eps),
 		Conv2:       nn.NewConv2d(out, out, 3),
 	}
 	if in != out {
@@ -29,7 +31,8 @@ func newResnet(c Config, in, out int) *ResnetBlock {
 	return r
 }
 
-// Forward maps x [B, H, W, C], followed on the channel axis by skip if there is one, to [B, H, W, out]. emb is silu of the embedding, [B, T].
+// Forward maps x, or x followed by skip on the channel axis where skip is not nil, from [B, H, W, in] to [B, H, W,
+// out]. emb is silu of the time embedding, [B, embedding].
 func (r *ResnetBlock) Forward(b *nn.Builder, x, skip, emb *nn.Value) *nn.Value {
 	h := r.Norm1.Forward(b, x, skip, kernels.SiLU)
 	h = r.Conv1.Fused(b, nn.Source{X: h}, nn.Epilogue{BroadcastBias: r.TimeEmbProj.Forward(b, emb)})
@@ -50,16 +53,18 @@ type Transformer struct {
 	ProjOut *nn.Linear          `weight:"proj_out"`
 }
 
-func newTransformer(c Config, channels, heads, depth, context int) *Transformer {
+// NewTransformer declares depth blocks of the given channels, a multiple of heads and of groups. context is the width
+// of the text.
+func NewTransformer(channels, heads, depth, context, groups int) *Transformer {
 	const eps = 1e-6 // not norm_eps
 	t := &Transformer{
-		Norm:    nn.NewGroupNorm(c.NormNumGroups, channels, eps),
+		Norm:    nn.NewGroupNorm(groups, channels, eps),
 		ProjIn:  nn.NewLinear(channels, channels, true),
 		Blocks:  make([]*TransformerBlock, depth),
 		ProjOut: nn.NewLinear(channels, channels, true),
 	}
 	for i := range t.Blocks {
-		t.Blocks[i] = newTransformerBlock(channels, heads, context)
+		t.Blocks[i] = NewTransformerBlock(channels, heads, context)
 	}
 	return t
 }
@@ -84,13 +89,14 @@ type TransformerBlock struct {
 	FF    *nn.Linear    `weight:"ff.net.2"`
 }
 
-func newTransformerBlock(channels, heads, context int) *TransformerBlock {
+// NewTransformerBlock declares a block of the given channels, a multiple of heads. context is the width of the text.
+func NewTransformerBlock(channels, heads, context int) *TransformerBlock {
 	const eps = 1e-5
 	return &TransformerBlock{
 		Norm1: nn.NewLayerNorm(channels, eps),
-		Attn1: newAttention(channels, channels, heads),
+		Attn1: NewAttention(channels, channels, heads),
 		Norm2: nn.NewLayerNorm(channels, eps),
-		Attn2: newAttention(channels, context, heads),
+		Attn2: NewAttention(channels, context, heads),
 		Norm3: nn.NewLayerNorm(channels, eps),
 		Gate:  nn.NewLinear(channels, 8*channels, true),
 		FF:    nn.NewLinear(4*channels, channels, true),
@@ -115,7 +121,9 @@ type Attention struct {
 	ToOut *nn.Linear `weight:"to_out.0"`
 }
 
-func newAttention(channels, context, heads int) *Attention {
+// NewAttention declares attention of channels, a multiple of heads, to a sequence of width context, which is channels
+// for self-attention.
+func NewAttention(channels, context, heads int) *Attention {
 	return &Attention{
 		heads: heads,
 		ToQ:   nn.NewLinear(channels, channels, false),
@@ -125,7 +133,8 @@ func newAttention(channels, context, heads int) *Attention {
 	}
 }
 
-// Forward returns attention of x to source, projected and added to residual. Taps see it before residual is added.
+// Forward returns attention of x [B, ..., channels] to source [B, ..., context], projected and added to residual, which
+// has x's shape. Taps see it before residual is added.
 func (a *Attention) Forward(b *nn.Builder, x, source, residual *nn.Value) *nn.Value {
 	q, k := a.ToQ.Forward(b, x), a.ToK.Forward(b, source)
 	b.TapAttention(a, q, k, a.heads, false)

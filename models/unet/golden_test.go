@@ -37,35 +37,30 @@ func TestGoldens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			model := unet.New(config)
-			src, err := nn.Bind(model, weights.Synthetic("unet", nn.Shapes(model), kernels.F32))
+			d, err := unet.Open(dev, weights.Synthetic("unet", nn.Shapes(unet.New(config)), kernels.F32), config, kernels.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			network, err := nn.NewNetwork(dev, src, kernels.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer network.Close()
+			defer d.Close()
 			g := golden.Open(t, "../../testdata/goldens/"+c.model+".safetensors")
 			for i := range 2 {
 				name := fmt.Sprintf("unet.%d.", i)
 				want, shape := g.Floats(name + "output")
-				golden.Near(t, name+"output", call(t, network, model, config, g, name), golden.ChannelsLast(want, shape), 1e-5)
+				golden.Near(t, name+"output", call(t, d, g, name), golden.ChannelsLast(want, shape), 1e-5)
 			}
 		})
 	}
 }
 
 // call evaluates the model on the inputs of a golden; the result is [B, H, W, C].
-func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Config, g *golden.File, name string, taps ...nn.Tap) []float32 {
+func call(t *testing.T, d *unet.Denoiser, g *golden.File, name string, taps ...nn.Tap) []float32 {
 	t.Helper()
 	sample, s := g.Floats(name + "sample")
 	text, ts := g.Floats("unet.context")
 	pooled, ps := g.Floats("unet.text_embeds")
 	ids, is := g.Floats("unet.time_ids")
 	batch := s[0]
-	p, err := network.Program(name, func(b *nn.Builder) {
+	p, err := d.Program(name, func(b *nn.Builder) {
 		in := unet.Inputs{
 			Sample:   b.Input("sample", kernels.Step, kernels.F32, batch, s[2], s[3], s[1]),
 			Timestep: b.Input("timestep", kernels.Step, kernels.F32, batch, 1),
@@ -73,10 +68,10 @@ func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Conf
 			Pooled:   b.Input("pooled", kernels.Request, kernels.F32, ps...),
 			TimeIDs:  b.Input("ids", kernels.Request, kernels.F32, is...),
 		}
-		if config.TimeCondProjDim > 0 {
-			in.Condition = b.Input("condition", kernels.Request, kernels.F32, batch, int(config.TimeCondProjDim))
+		if d.Config.TimeCondProjDim > 0 {
+			in.Condition = b.Input("condition", kernels.Request, kernels.F32, batch, int(d.Config.TimeCondProjDim))
 		}
-		b.Output("out", model.Forward(b, in))
+		b.Output("out", d.Model.Forward(b, in))
 	}, taps...)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +80,7 @@ func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Conf
 	inputs := map[string][]float32{
 		"sample": golden.ChannelsLast(sample, s), "timestep": {timestep[0], timestep[0]}, "text": text, "pooled": pooled, "ids": ids,
 	}
-	if config.TimeCondProjDim > 0 {
+	if d.Config.TimeCondProjDim > 0 {
 		inputs["condition"], _ = g.Floats("unet.timestep_cond")
 	}
 	for name, data := range inputs {
@@ -96,7 +91,7 @@ func call(t *testing.T, network *nn.Network, model *unet.Model, config unet.Conf
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	out := make([]float32, batch*s[2]*s[3]*config.OutChannels)
+	out := make([]float32, batch*s[2]*s[3]*d.Config.OutChannels)
 	if err := p.Floats(context.Background(), "out", out); err != nil {
 		t.Fatal(err)
 	}

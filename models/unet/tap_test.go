@@ -31,23 +31,18 @@ func TestTaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := unet.New(config)
-	src, err := nn.Bind(model, weights.Synthetic("unet", nn.Shapes(model), kernels.F32))
+	d, err := unet.Open(dev, weights.Synthetic("unet", nn.Shapes(unet.New(config)), kernels.F32), config, kernels.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := nn.NewNetwork(dev, src, kernels.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer network.Close()
+	defer d.Close()
 	g := golden.Open(t, "../../testdata/goldens/tiny.safetensors")
-	plain := call(t, network, model, config, g, "unet.0.")
+	plain := call(t, d, g, "unet.0.")
 
 	seen := map[string]*nn.Tensor{}
 	read := func(path string, x *nn.Tensor) { seen[path] = x }
 	var probabilities []*nn.Tensor
-	got := call(t, network, model, config, g, "unet.0.",
+	got := call(t, d, g, "unet.0.",
 		nn.Tap{Path: "*_blocks.*.resnets.*", Read: read}, nn.Tap{Path: "**.attentions.*", Read: read},
 		nn.Tap{Path: "**.transformer_blocks.*", Read: read}, nn.Tap{Path: "mid_block", Read: read},
 		nn.Tap{Path: "conv_*", Read: read}, nn.Tap{Path: "down_blocks.*", Read: read},
@@ -62,7 +57,7 @@ func TestTaps(t *testing.T) {
 			t.Errorf("%s was not read", path)
 		}
 	}
-	got = call(t, network, model, config, g, "unet.0.", nn.Tap{Path: "**.resnets.*", Read: read}, nn.Tap{Path: "**.attentions.*", Read: read})
+	got = call(t, d, g, "unet.0.", nn.Tap{Path: "**.resnets.*", Read: read}, nn.Tap{Path: "**.attentions.*", Read: read})
 	if !slices.Equal(got, plain) {
 		t.Error("reading blocks changes the prediction")
 	}
@@ -81,11 +76,11 @@ func TestTaps(t *testing.T) {
 
 	// What every cross-attention adds is nothing: then the text must not reach the prediction.
 	nothing := nn.Tap{Path: "**.attn2", Replace: func(_ string, x *nn.Tensor) *nn.Tensor { clear(x.Data); return x }}
-	without := call(t, network, model, config, g, "unet.0.", nothing)
+	without := call(t, d, g, "unet.0.", nothing)
 	if slices.Equal(without, plain) {
 		t.Error("cross-attention replaced by nothing changes nothing")
 	}
-	noise := call(t, network, model, config, g, "unet.0.", nn.Tap{Path: "**.attn2.to_v", Replace: func(_ string, x *nn.Tensor) *nn.Tensor {
+	noise := call(t, d, g, "unet.0.", nn.Tap{Path: "**.attn2.to_v", Replace: func(_ string, x *nn.Tensor) *nn.Tensor {
 		clear(x.Data)
 		return x
 	}}, nn.Tap{Path: "**.attn2.to_out.0", Replace: nothing.Replace})
@@ -135,5 +130,21 @@ func TestModulesHavePathsOfTheCheckpoint(t *testing.T) {
 		if !paths[layer] {
 			t.Errorf("taps cannot name the layer %s", layer)
 		}
+	}
+}
+
+// TestTooFewSkips: levels that do not fit together are an error that says so, not a panic of the build.
+func TestTooFewSkips(t *testing.T) {
+	c := unet.LevelConfig{In: 4, Out: 4, Layers: 2, Embedding: 4, Groups: 2, Eps: 1e-5}
+	level := unet.NewUpLevel(c, []int{4, 4})
+	if _, err := nn.Bind(level, weights.Synthetic("level", nn.Shapes(level), kernels.F32)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := nn.Build(nil, func(b *nn.Builder) {
+		x := b.Input("x", kernels.Step, kernels.F32, 1, 4, 4, 4)
+		level.Up(b, x, b.Input("emb", kernels.Step, kernels.F32, 1, 4), nil, []*nn.Value{x})
+	})
+	if err == nil || !strings.Contains(err.Error(), "reads 2 skips, and there are 1") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -18,7 +18,7 @@ type Model struct {
 
 // New declares the model of a configuration.
 func New(c Config) *Model {
-	m := &Model{Encoder: newEncoder(c), Decoder: newDecoder(c)}
+	m := &Model{Encoder: NewEncoder(c), Decoder: NewDecoder(c)}
 	if c.UseQuantConv {
 		m.QuantConv = nn.NewConv2d(2*c.LatentChannels, 2*c.LatentChannels, 1)
 	}
@@ -54,12 +54,13 @@ type Encoder struct {
 	ConvOut     *nn.Conv2d    `weight:"conv_out"`
 }
 
-func newEncoder(c Config) *Encoder {
+// NewEncoder declares the encoder of a configuration.
+func NewEncoder(c Config) *Encoder {
 	channels := c.BlockOutChannels
 	e := &Encoder{ConvIn: nn.NewConv2d(c.InChannels, channels[0], 3)}
 	in := channels[0]
 	for i, out := range channels {
-		level := newLevel(c, in, out, c.LayersPerBlock)
+		level := NewLevel(in, out, c.LayersPerBlock, c.NormNumGroups, c.eps())
 		if i < len(channels)-1 {
 			conv := nn.NewConv2d(out, out, 3)
 			conv.Stride, conv.Pad = 2, kernels.Padding{Right: 1, Bottom: 1} // one-sided, unlike the UNet's
@@ -68,7 +69,7 @@ func newEncoder(c Config) *Encoder {
 		e.DownBlocks = append(e.DownBlocks, level)
 		in = out
 	}
-	e.MidBlock = newMidBlock(c, in)
+	e.MidBlock = NewMidBlock(in, c.NormNumGroups, c.MidBlockAttn, c.eps())
 	e.ConvNormOut = nn.NewGroupNorm(c.NormNumGroups, in, c.eps())
 	e.ConvOut = nn.NewConv2d(in, 2*c.LatentChannels, 3)
 	return e
@@ -93,13 +94,14 @@ type Decoder struct {
 	ConvOut     *nn.Conv2d    `weight:"conv_out"`
 }
 
-func newDecoder(c Config) *Decoder {
+// NewDecoder declares the decoder of a configuration.
+func NewDecoder(c Config) *Decoder {
 	channels := c.BlockOutChannels
 	in := channels[len(channels)-1]
-	d := &Decoder{ConvIn: nn.NewConv2d(c.LatentChannels, in, 3), MidBlock: newMidBlock(c, in)}
+	d := &Decoder{ConvIn: nn.NewConv2d(c.LatentChannels, in, 3), MidBlock: NewMidBlock(in, c.NormNumGroups, c.MidBlockAttn, c.eps())}
 	for i := range channels {
 		out := channels[len(channels)-1-i]
-		level := newLevel(c, in, out, c.LayersPerBlock+1)
+		level := NewLevel(in, out, c.LayersPerBlock+1, c.NormNumGroups, c.eps())
 		if i < len(channels)-1 {
 			level.Upsamplers = []*Sampler{{Conv: nn.NewConv2d(out, out, 3)}}
 		}
@@ -132,16 +134,18 @@ type Sampler struct {
 	Conv *nn.Conv2d `weight:"conv"`
 }
 
-func newLevel(c Config, in, out, layers int) *Level {
+// NewLevel declares layers blocks from in to out channels, multiples of groups, without a step to the next resolution:
+// who wants one adds a Sampler. eps is that of the norms.
+func NewLevel(in, out, layers, groups int, eps float64) *Level {
 	l := &Level{}
 	for range layers {
-		l.Resnets = append(l.Resnets, newResnet(c, in, out))
+		l.Resnets = append(l.Resnets, NewResnetBlock(in, out, groups, eps))
 		in = out
 	}
 	return l
 }
 
-// Forward applies the blocks, then halves or doubles the image.
+// Forward maps [B, H, W, in] to [B, H, W, out], halved or doubled if the level has a sampler for it.
 func (l *Level) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	for _, r := range l.Resnets {
 		x = r.Forward(b, x)
@@ -161,15 +165,18 @@ type MidBlock struct {
 	Resnets    []*ResnetBlock `weight:"resnets"`
 }
 
-func newMidBlock(c Config, channels int) *MidBlock {
-	m := &MidBlock{Resnets: []*ResnetBlock{newResnet(c, channels, channels), newResnet(c, channels, channels)}}
-	if c.MidBlockAttn {
-		m.Attentions = []*Attention{newAttention(c, channels)}
+// NewMidBlock declares the lowest resolution's blocks of the given channels, a multiple of groups, with attention or
+// without. eps is that of the norms.
+func NewMidBlock(channels, groups int, attention bool, eps float64) *MidBlock {
+	resnet := func() *ResnetBlock { return NewResnetBlock(channels, channels, groups, eps) }
+	m := &MidBlock{Resnets: []*ResnetBlock{resnet(), resnet()}}
+	if attention {
+		m.Attentions = []*Attention{NewAttention(channels, groups, eps)}
 	}
 	return m
 }
 
-// Forward keeps the shape.
+// Forward keeps the shape [B, H, W, C].
 func (m *MidBlock) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	x = m.Resnets[0].Forward(b, x)
 	for _, a := range m.Attentions {
@@ -187,10 +194,11 @@ type ResnetBlock struct {
 	ConvShortcut *nn.Conv2d    `weight:"conv_shortcut"` // nil where in and out are alike
 }
 
-func newResnet(c Config, in, out int) *ResnetBlock {
+// NewResnetBlock declares a block from in to out channels, both multiples of groups. eps is that of its norms.
+func NewResnetBlock(in, out, groups int, eps float64) *ResnetBlock {
 	r := &ResnetBlock{
-		Norm1: nn.NewGroupNorm(c.NormNumGroups, in, c.eps()), Conv1: nn.NewConv2d(in, out, 3),
-		Norm2: nn.NewGroupNorm(c.NormNumGroups, out, c.eps()), Conv2: nn.NewConv2d(out, out, 3),
+		Norm1: nn.NewGroupNorm(groups, in, eps), Conv1: nn.NewConv2d(in, out, 3),
+		Norm2: nn.NewGroupNorm(groups, out, eps), Conv2: nn.NewConv2d(out, out, 3),
 	}
 	if in != out {
 		r.ConvShortcut = nn.NewConv2d(in, out, 1)
@@ -217,9 +225,10 @@ type Attention struct {
 	ToOut     *nn.Linear    `weight:"to_out.0"`
 }
 
-func newAttention(c Config, channels int) *Attention {
+// NewAttention declares attention of the given channels, a multiple of groups. eps is that of its norm.
+func NewAttention(channels, groups int, eps float64) *Attention {
 	linear := func() *nn.Linear { return nn.NewLinear(channels, channels, true) }
-	return &Attention{GroupNorm: nn.NewGroupNorm(c.NormNumGroups, channels, c.eps()), ToQ: linear(), ToK: linear(), ToV: linear(), ToOut: linear()}
+	return &Attention{GroupNorm: nn.NewGroupNorm(groups, channels, eps), ToQ: linear(), ToK: linear(), ToV: linear(), ToOut: linear()}
 }
 
 // Forward keeps the shape [B, H, W, C].
