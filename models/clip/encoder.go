@@ -2,6 +2,7 @@ package clip
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,51 +47,79 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
 }
 
+// The names of what a program of Run gives.
+const (
+	Hidden = "hidden" // [B, T, HiddenSize]
+	Pooled = "pooled" // [B, ProjectionDim]; not there without a projection
+)
+
 // Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the last; pooled is
 // [B, ProjectionDim], nil without a projection.
 func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
+	p, err := e.Run(ctx, ids, skip, taps...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.read(ctx, p, len(ids), len(ids[0]))
+}
+
+// Run is Encode that leaves its results on the device: other programs take Hidden and Pooled with CopyFrom, until the
+// encoder runs again.
+func (e *Encoder) Run(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (*nn.Program, error) {
 	c := e.Config
+	if len(ids) == 0 || len(ids[0]) == 0 {
+		return nil, errors.New("text encoder: no tokens: must be a sequence or more")
+	}
 	batch, tokens := len(ids), len(ids[0])
 	if tokens > c.MaxPositions {
-		return nil, nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
+		return nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
 	}
 	if skip < 0 || skip > c.Layers-1 {
-		return nil, nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
+		return nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
 	}
 	flat := make([]int32, 0, batch*tokens)
 	rows := make([]int32, batch)
 	for i, seq := range ids {
 		if len(seq) != tokens {
-			return nil, nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
+			return nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
 		}
 		flat = append(flat, seq...)
 		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
-	}
-	hidden = make([]float32, batch*tokens*c.HiddenSize)
-	if c.WithProjection {
-		pooled = make([]float32, batch*c.ProjectionDim)
 	}
 	build := func(b *nn.Builder) {
 		in := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
 		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
 		hidden, pooled := e.model.Forward(b, in, eos, skip)
-		b.Output("hidden", hidden)
+		b.Output(Hidden, hidden)
 		if pooled != nil {
-			b.Output("pooled", pooled)
+			b.Output(Pooled, pooled)
 		}
 	}
-	return hidden, pooled, e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), build, func(p *nn.Program) error {
+	var ran *nn.Program
+	err := e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), build, func(p *nn.Program) error {
+		ran = p
 		if err := p.SetInts("ids", flat...); err != nil {
 			return err
 		}
 		return p.SetInts("eos", rows...)
 	}, func(p *nn.Program) ([]float32, error) {
-		if err := p.Floats(ctx, "hidden", hidden); err != nil || pooled == nil {
-			return hidden, err
+		if p.AsyncFinite() {
+			return nil, nil // and Check needs none
 		}
-		err := p.Floats(ctx, "pooled", pooled)
-		return append(slices.Clip(hidden), pooled...), err
+		hidden, pooled, err := e.read(ctx, p, batch, tokens)
+		return append(hidden, pooled...), err
 	}, taps...)
+	return ran, err
+}
+
+// read brings a program's results to the host.
+func (e *Encoder) read(ctx context.Context, p *nn.Program, batch, tokens int) (hidden, pooled []float32, err error) {
+	hidden = make([]float32, batch*tokens*e.Config.HiddenSize)
+	if err := p.Floats(ctx, Hidden, hidden); err != nil || !e.Config.WithProjection {
+		return hidden, nil, err
+	}
+	pooled = make([]float32, batch*e.Config.ProjectionDim)
+	return hidden, pooled, p.Floats(ctx, Pooled, pooled)
 }
 
 // PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published SDXL encoder has and no

@@ -260,7 +260,8 @@ func (a *Autoencoder) Scale(z Planes) {
 	}
 }
 
-// Unscale undoes Scale, in place.
+// Unscale undoes Scale, in place. Both are float64 on the host: on a device a factor would be rounded to float32, which
+// changes bits of the latents. So latents pass from the UNet to Decode by way of the host; they are few.
 func (a *Autoencoder) Unscale(z Planes) {
 	c := a.Config
 	for i := range z.Data {

@@ -1,0 +1,120 @@
+package clip_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
+	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// opened is the tiny model's second encoder on a CPU.
+func opened(t *testing.T) *clip.Encoder {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	const file = "../sdxl/synthetic/tiny/text_encoder_2/config.json"
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clip.ParseConfig(data, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := weights.Synthetic("text_encoder_2", nn.Shapes(clip.New(config)), kernels.F32)
+	e, err := clip.Open(dev, src, config, kernels.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// TestRun: what Run leaves on the device is what Encode reads, and another program takes it from there.
+func TestRun(t *testing.T) {
+	e := opened(t)
+	ids := [][]int32{{1, 5, 9, 2}, {1, 7, 2, 2}}
+	want, pooled, err := e.Encode(t.Context(), ids, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Run(t.Context(), ids, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take, err := e.Program("take", func(b *nn.Builder) {
+		states := b.Input("states", kernels.Request, kernels.F32, 2, 4, e.Config.HiddenSize)
+		text := b.Input("text", kernels.Request, kernels.F32, 2, 1, e.Config.ProjectionDim)
+		b.Output("states twice", b.Add(states, states))
+		b.Output("text twice", b.Add(text, text))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gotStates, gotText := make([]float32, len(want)), make([]float32, len(pooled))
+	for _, err := range []error{
+		take.CopyFrom("states", p, clip.Hidden), take.CopyFrom("text", p, clip.Pooled), take.Run(t.Context()),
+		take.Floats(t.Context(), "states twice", gotStates), take.Floats(t.Context(), "text twice", gotText),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range want {
+		want[i] *= 2
+	}
+	for i := range pooled {
+		pooled[i] *= 2
+	}
+	if !slices.Equal(gotStates, want) || !slices.Equal(gotText, pooled) {
+		t.Error("what was copied is not what Encode gives")
+	}
+	for _, none := range [][][]int32{nil, {{}}} {
+		if _, _, err := e.Encode(t.Context(), none, 0); err == nil || !strings.Contains(err.Error(), "no tokens") {
+			t.Errorf("%v: error %v", none, err)
+		}
+	}
+}
+
+// TestTaps reads the layers of an encoder, and replaces embeddings: rows of another prompt's give its states.
+func TestTaps(t *testing.T) {
+	e := opened(t)
+	one, other := [][]int32{{1, 5, 9, 2}}, [][]int32{{1, 7, 3, 2}}
+	var embeddings *nn.Tensor
+	var paths []string
+	want, _, err := e.Encode(t.Context(), other, 0,
+		nn.Tap{Path: "text_model.embeddings", Read: func(_ string, x *nn.Tensor) { embeddings = x }},
+		nn.Tap{Path: "text_model.encoder.layers.*", Read: func(path string, _ *nn.Tensor) { paths = append(paths, path) }},
+		nn.Tap{Path: "**.self_attn", Probabilities: func(path string, p *nn.Tensor) {
+			if err := p.Check(path, 1, e.Config.Heads, 4, 4); err != nil {
+				t.Error(err)
+			}
+			if first := p.At(0, 0, 0, 0); first != 1 {
+				t.Errorf("%s: the first token sees itself with %v, want 1", path, first)
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) != e.Config.Layers || paths[0] != "text_model.encoder.layers.0" {
+		t.Errorf("read %q of %d layers", paths, e.Config.Layers)
+	}
+	got, _, err := e.Encode(t.Context(), one, 0, nn.Tap{
+		Path: "text_model.embeddings", Replace: func(string, *nn.Tensor) *nn.Tensor { return embeddings },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Error("another prompt's embeddings do not give its states")
+	}
+}
