@@ -16,6 +16,7 @@
 // While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation and module path.
 //
 // A [Tap] reads or replaces what modules compute, and gives the probabilities of attention.
+// [Compare] computes a graph fused, unfused and on gorgonia's machine, and names the first module that differs.
 //
 // There are no gradients: the operations have no derivatives, on goxl's devices or on gorgonia's machines, so that
 // nothing can be trained with this package.
