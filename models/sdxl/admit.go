@@ -11,7 +11,7 @@ import (
 // its steps, and for the autoencoder, whole or in tiles. It makes no difference that programs run one after the other:
 // they share the arena, and what they hold of their own is there once all are compiled.
 func (m *Model) admit(q *resolved, s shape) (err error) {
-	step, err := m.UNet.step(s, 0)
+	step, err := stepProgram(m.UNet, s, 0, q.request.Taps.UNet...)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (l *limited) least(r Request) int64 {
 			l.Fatal(err)
 		}
 	}
-	step, err := l.base.UNet.step(stepShape(l.T, l.base, r), 0)
+	step, err := stepProgram(l.base.UNet, stepShape(l.T, l.base, r), 0)
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/tokenizer"
 )
 
@@ -54,7 +55,7 @@ func tokenIDs(e *clip.Encoder, t *tokenizer.Tokenizer, text, field string, warn 
 }
 
 // encode turns texts into prompt embeddings. skip is clip_skip. Several texts are one batch.
-func (m *Model) encode(ctx context.Context, list []texts, skip int, warn func(string)) (embeddings, error) {
+func (m *Model) encode(ctx context.Context, list []texts, skip int, taps Taps, warn func(string)) (embeddings, error) {
 	out := embeddings{hidden: make([][]float32, len(list))}
 	for k, e := range []*clip.Encoder{m.TextEncoder, m.TextEncoder2} {
 		if e == nil {
@@ -72,7 +73,7 @@ func (m *Model) encode(ctx context.Context, list []texts, skip int, warn func(st
 				return out, err
 			}
 		}
-		hidden, pooled, err := e.Encode(ctx, ids, skip)
+		hidden, pooled, err := e.Encode(ctx, ids, skip, [][]nn.Tap{taps.TextEncoder, taps.TextEncoder2}[k]...)
 		if err != nil {
 			return out, err
 		}
@@ -91,7 +92,7 @@ func (m *Model) encode(ctx context.Context, list []texts, skip int, warn func(st
 }
 
 // encodePrompts gives both sides of guidance, the negative one empty if it is not wanted.
-func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool, skip int, warn func(string)) (pos, neg embeddings, err error) {
+func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool, skip int, taps Taps, warn func(string)) (pos, neg embeddings, err error) {
 	var list, without []texts
 	var zeros []bool // the negative side of each prompt
 	for _, p := range prompts {
@@ -107,10 +108,10 @@ func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool
 	if skip == 0 { // clip_skip does not act on the negative prompt
 		list, without = append(list, without...), nil
 	}
-	all, err := m.encode(ctx, list, skip, warn)
+	all, err := m.encode(ctx, list, skip, taps, warn)
 	if err == nil && len(without) > 0 {
 		var more embeddings
-		more, err = m.encode(ctx, without, 0, warn)
+		more, err = m.encode(ctx, without, 0, taps, warn)
 		all.add(more)
 	}
 	if err != nil {
@@ -144,7 +145,7 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 		return nil, nil, err
 	}
 	defer m.host.release()
-	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, func(w string) { warnings = append(warnings, w) })
+	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
 	if err != nil {
 		return nil, nil, err
 	}

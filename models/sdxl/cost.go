@@ -68,7 +68,7 @@ func (m *Model) Cost(flops float64) (Cost, error) {
 		{&c.Step, func(side int) func(*nn.Builder) {
 			guided := m.newShape(1, Size{side, side})
 			guided.guided = true
-			return m.UNet.sampling(guided)
+			return sampling(m.UNet, guided)
 		}},
 		{&c.Encode, func(side int) func(*nn.Builder) { return m.VAE.Graph(false, side, side) }},
 		{&c.Decode, func(side int) func(*nn.Builder) { return m.VAE.Graph(true, side, side) }},

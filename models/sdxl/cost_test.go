@@ -28,7 +28,7 @@ func TestCost(t *testing.T) {
 		for _, size := range []Size{{64, 64}, {1024, 1024}, {2048, 2048}, {512, 1536}, {1000, 664}} {
 			guided := p.newShape(3, size)
 			guided.guided, guided.history = true, 1
-			step := flops(p.UNet.sampling(guided))
+			step := flops(sampling(p.UNet, guided))
 			decode, encode := flops(p.VAE.Graph(true, size.Height, size.Width)), flops(p.VAE.Graph(false, size.Height, size.Width))
 			r := Parameters{Task: TextToImage}
 			r.Width, r.Height, r.Images, r.Steps, r.Guidance, r.Strength, r.Scheduler = size.Width, size.Height, 3, 10, 5, 0.5, "euler"

@@ -11,15 +11,6 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// UNet is a denoising network on a device. It may be one of one's own: Model states what Config describes.
-type UNet struct {
-	*nn.Network
-	Config unet.Config
-	Model  interface {
-		Forward(b *nn.Builder, in unet.Inputs) *nn.Value
-	}
-}
-
 // shape is what a compiled step depends on.
 type shape struct {
 	batch, height, width int  // of the latents
@@ -68,8 +59,8 @@ func (s shape) unetBatch() int {
 // elements is the length of the latents.
 func (s shape) elements(channels int) int { return s.batch * s.height * s.width * channels }
 
-// noise states what the model predicts for latents x of scale Step "input scale", of both sides of guidance.
-func (u *UNet) noise(b *nn.Builder, s shape, x *nn.Value) *nn.Value {
+// predictNoise states what the model predicts for latents x of scale Step "input scale", of both sides of guidance.
+func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) *nn.Value {
 	n := s.unetBatch()
 	scale := b.Input("input scale", kernels.Step, kernels.F32, 1)
 	in := unet.Inputs{
@@ -98,13 +89,13 @@ func guide(b *nn.Builder, s shape, m *nn.Value) *nn.Value {
 	return b.Guidance(m, guidance, rescale)
 }
 
-// step compiles one sampling step in a precision, 0 is the network's.
-func (u *UNet) step(s shape, precision kernels.DType) (*nn.Program, error) {
-	return u.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), u.sampling(s))
+// stepProgram compiles one sampling step in a precision, 0 is the network's.
+func stepProgram(u *unet.Denoiser, s shape, precision kernels.DType, taps ...nn.Tap) (*nn.Program, error) {
+	return u.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), sampling(u, s), taps...)
 }
 
 // sampling states one sampling step: the latents x are a state that the solver advances.
-func (u *UNet) sampling(s shape) func(*nn.Builder) {
+func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {
 		image := []int{s.batch, s.height, s.width, u.Config.InChannels}
 		x := b.Input("x", kernels.State, kernels.F32, image...)
@@ -114,23 +105,23 @@ func (u *UNet) sampling(s shape) func(*nn.Builder) {
 		for i := range history {
 			history[i] = b.Input(historyName(i), kernels.State, kernels.F32, image...)
 		}
-		b.Solve(x, guide(b, s, u.noise(b, s, x)), noise, coefficients, history)
+		b.Solve(x, guide(b, s, predictNoise(b, u, s, x)), noise, coefficients, history)
 	}
 }
 
 // prediction states what the UNet predicts, both sides of guidance apart, under the key that tells it from others.
-func (u *UNet) prediction(s shape) (key string, build func(*nn.Builder)) {
+func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
 	s.history, s.rescaled = 0, false
 	return fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
-		b.Output("prediction", u.noise(b, s, x))
+		b.Output("prediction", predictNoise(b, u, s, x))
 	}
 }
 
 func historyName(i int) string { return fmt.Sprintf("history %d", i) }
 
 // setConditioning writes what the UNet is conditioned on; guidance is for models that embed its scale.
-func (u *UNet) setConditioning(p *nn.Program, s shape, c *conditioning, guidance float64) error {
+func setConditioning(u *unet.Denoiser, p *nn.Program, s shape, c *conditioning, guidance float64) error {
 	text, pooled, timeIDs := c.rows(s.guided)
 	for _, in := range []struct {
 		name string
@@ -140,11 +131,11 @@ func (u *UNet) setConditioning(p *nn.Program, s shape, c *conditioning, guidance
 			return err
 		}
 	}
-	return u.setGuidanceEmbedding(p, s, guidance)
+	return setGuidanceEmbedding(u, p, s, guidance)
 }
 
 // setGuidanceEmbedding does nothing for models without one.
-func (u *UNet) setGuidanceEmbedding(p *nn.Program, s shape, guidance float64) error {
+func setGuidanceEmbedding(u *unet.Denoiser, p *nn.Program, s shape, guidance float64) error {
 	dim := int(u.Config.TimeCondProjDim)
 	if dim == 0 {
 		return nil

@@ -5,6 +5,8 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
+
+	"github.com/goxl/goxl/nn"
 )
 
 // toNRGBA returns the image with its origin at 0, 0. A transparent pixel keeps its colour, as in Pillow's
@@ -43,7 +45,7 @@ func unmultiplied(c color.Color) color.NRGBA {
 }
 
 // decode gives image i of the latents.
-func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool) (*image.NRGBA, error) {
+func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, taps ...nn.Tap) (*image.NRGBA, error) {
 	z := one(x, i)
 	m.VAE.Unscale(z)
 	f := m.VAE.Config.ScaleFactor()
@@ -51,9 +53,9 @@ func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool) 
 		return nil, err
 	}
 	if !watermarked {
-		return m.VAE.DecodeImage(ctx, z)
+		return m.VAE.DecodeImage(ctx, z, taps...)
 	}
-	values, err := m.VAE.Decode(ctx, z)
+	values, err := m.VAE.Decode(ctx, z, taps...)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (r *Run) load(ctx context.Context, s shape) error {
 
 // compile makes the step of a shape the run's program, with everything in it but latents and history.
 func (r *Run) compile(ctx context.Context, s shape) error {
-	p, err := r.unet.step(s, r.retry.precision)
+	p, err := stepProgram(r.unet, s, r.retry.precision, r.q.request.Taps.UNet...)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	if r.next < len(r.q.guidance) {
 		scale = r.q.guidance[r.next]
 	}
-	if err := r.unet.setConditioning(p, s, r.conditioning, scale); err != nil {
+	if err := setConditioning(r.unet, p, s, r.conditioning, scale); err != nil {
 		return err
 	}
 	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {

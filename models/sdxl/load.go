@@ -107,18 +107,13 @@ func (l loader) unet() error {
 	if err := config.Fits(src, l.files.name(name+"/config.json")); err != nil {
 		return err
 	}
-	model := unet.New(config)
-	bound, err := nn.Bind(model, src)
+	u, err := unet.Open(l.host.device, src, config, l.kernelOptions())
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.files.name(name), err)
 	}
-	network, err := nn.NewNetwork(l.host.device, bound, l.kernelOptions())
-	if err != nil {
-		return err
-	}
-	l.manage(name, network)
-	l.unclaimed(name, bound.Unclaimed)
-	l.UNet, l.hash = &UNet{Network: network, Config: config, Model: model}, hashOf(src)
+	l.manage(name, u.Network)
+	l.unclaimed(name, u.Unclaimed)
+	l.UNet, l.hash = u, hashOf(src)
 	return nil
 }
 

@@ -42,7 +42,7 @@ func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn fu
 func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(string)) (pos, neg embeddings, err error) {
 	given := q.request.Embeddings
 	if given == nil {
-		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, warn)
+		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, q.request.Taps, warn)
 	}
 	n, tokens := given.Prompt.Shape[0], given.Prompt.Shape[1]
 	rows := func(t *Tensor) (list [][]float32) {
@@ -63,7 +63,7 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 	if most := m.Tokenizer2.MaxLength(); tokens != most {
 		return pos, neg, bad("negative_prompt_embeds", "absent", "given, since prompt_embeds has %d tokens and a negative prompt %d", tokens, most)
 	}
-	one, err := m.encode(ctx, []texts{negative(prompt)}, 0, warn)
+	one, err := m.encode(ctx, []texts{negative(prompt)}, 0, q.request.Taps, warn)
 	return pos, embeddings{slices.Repeat(one.hidden, n), slices.Repeat(one.pooled, n)}, err
 }
 

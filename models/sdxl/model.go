@@ -12,6 +12,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights"
@@ -27,7 +28,7 @@ type Model struct {
 	TextEncoder  *clip.Encoder        // nil in a refiner
 	Tokenizer2   *tokenizer.Tokenizer
 	TextEncoder2 *clip.Encoder
-	UNet         *UNet
+	UNet         *unet.Denoiser
 	VAE          *vae.Autoencoder
 
 	host    *Host
@@ -135,12 +136,12 @@ func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *schedul
 }
 
 // encodeImage gives the posterior of an image's latents.
-func (m *Model) encodeImage(ctx context.Context, img image.Image) (vae.Planes, error) {
+func (m *Model) encodeImage(ctx context.Context, img image.Image, taps ...nn.Tap) (vae.Planes, error) {
 	b := img.Bounds()
 	if err := m.tile(false, false, Size{b.Dy(), b.Dx()}); err != nil {
 		return vae.Planes{}, err
 	}
-	return m.VAE.EncodeImage(ctx, toNRGBA(img))
+	return m.VAE.EncodeImage(ctx, toNRGBA(img), taps...)
 }
 
 // sample draws scaled latents [1, C, H, W] from a posterior, or takes its mode without a generator.

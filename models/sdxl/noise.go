@@ -64,7 +64,7 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 	if given := r.q.request.ImageLatents; given != nil {
 		start = channelsLast(given)
 	} else {
-		moments, err := r.m.encodeImage(ctx, fitToFactor(r.q.request.Image, r.m.VAE.Config.ScaleFactor()))
+		moments, err := r.m.encodeImage(ctx, fitToFactor(r.q.request.Image, r.m.VAE.Config.ScaleFactor()), r.q.request.Taps.VAE...)
 		if err != nil {
 			return nil, err
 		}

@@ -38,18 +38,18 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	if err := r.m.host.park(ctx, r.unet.Network); err != nil {
 		return nil, err
 	}
-	key, build := r.unet.prediction(r.shape)
+	key, build := prediction(r.unet, r.shape)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
 	err := r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
-		if err := r.unet.setConditioning(p, r.shape, r.conditioning, r.q.Guidance); err != nil {
+		if err := setConditioning(r.unet, p, r.shape, r.conditioning, r.q.Guidance); err != nil {
 			return err
 		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
 			return err
 		}
 		return r.shape.setEvaluation(p, timestep, inputScale)
-	}, func(p *nn.Program) ([]float32, error) { return both, p.Floats(ctx, "prediction", both) })
+	}, func(p *nn.Program) ([]float32, error) { return both, p.Floats(ctx, "prediction", both) }, r.q.request.Taps.UNet...)
 	if err != nil {
 		return nil, err
 	}

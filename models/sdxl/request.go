@@ -66,6 +66,10 @@ type Request struct {
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // do not decode: Result has no Images
 
+	// Taps read or replace what modules compute, and read the probabilities of attention. Their functions must not call
+	// the model.
+	Taps Taps
+
 	// Progress is called after every step, on a card as soon as the step is queued: up to two are under way then. It must
 	// not call the model.
 	Progress func(Progress)
@@ -73,6 +77,10 @@ type Request struct {
 	// and ends the run by an error: by [ErrInterrupt] as Interrupt does.
 	OnStep func(step int, latents *Tensor) error
 }
+
+// Taps are of each component; see [nn.Tap]. Paths are module paths as in the component's checkpoint. The UNet's batch has
+// the negative side first, then the positive one, where a step has guidance.
+type Taps struct{ TextEncoder, TextEncoder2, UNet, VAE []nn.Tap }
 
 // ErrInterrupt is what Request.OnStep returns to have the images of the steps so far.
 var ErrInterrupt = errors.New("sdxl: interrupted")

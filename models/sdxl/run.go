@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -14,7 +15,7 @@ import (
 // at a time. It holds the right to compute during its calls alone, so that several runs may be stepped in turns.
 type Run struct {
 	m            *Model
-	unet         *UNet
+	unet         *unet.Denoiser
 	q            *resolved
 	shape        shape // of the guided steps, if there are any
 	conditioning *conditioning
@@ -169,7 +170,7 @@ func (r *Run) advance(ctx context.Context) error {
 		return err
 	}
 	if guidance != r.scale {
-		if err := r.unet.setGuidanceEmbedding(r.program, r.in, guidance); err != nil {
+		if err := setGuidanceEmbedding(r.unet, r.program, r.in, guidance); err != nil {
 			return err
 		}
 		r.scale = guidance
@@ -230,7 +231,7 @@ func (r *Run) finish(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for i := range r.shape.batch {
-		img, err := r.m.decode(ctx, x, i, r.q.Watermark)
+		img, err := r.m.decode(ctx, x, i, r.q.Watermark, r.q.request.Taps.VAE...)
 		if err != nil {
 			return nil, err
 		}
