@@ -18,10 +18,10 @@ func TestCardOptions(t *testing.T) {
 	n, err := d.card()
 	warned := ""
 	o := d.cardOptions(n, func(line string) { warned = line })
-	if err != nil || o.Device != 3 || o.Memory != 11<<30 || o.Precision != kernels.BF16 || o.Variant != "sm_80" || o.Tell == nil {
+	if err != nil || o.Device != 3 || o.Memory != 11<<30 || o.Precision != kernels.BF16 || o.Variant != "sm_80" || o.Warn == nil {
 		t.Errorf("options %+v, %v", o, err)
 	}
-	if o.Tell("x"); warned != "x" {
+	if o.Warn("x"); warned != "x" {
 		t.Error("a warning of the card gets lost")
 	}
 	for _, precision := range []string{"auto", "fp32"} { // which the card chooses, or refuses with a list

@@ -144,7 +144,7 @@ func (f *DeviceFlags) openCard(warn func(line string)) (selfTested, error) {
 
 // cardOptions is what card n is opened with.
 func (f *DeviceFlags) cardOptions(n int, warn func(line string)) cuda.Options {
-	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Tell: warn}
+	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Warn: warn}
 	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
 		o.Precision = p // of the self-check; fp32 is refused with a list of what there is
 	}

@@ -48,7 +48,7 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	if err := d.engine.AddProgram(p, p.need); err != nil {
 		return nil, errors.Join(err, p.free())
 	}
-	d.tellGeneral(p)
+	d.warnGeneral(p)
 	return p, nil
 }
 

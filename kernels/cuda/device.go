@@ -23,24 +23,24 @@ type Options struct {
 	Variant string
 	// Precision of programs that do not choose: F16 (also 0) or BF16.
 	Precision kernels.DType
-	// Tell, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one
+	// Warn, if not nil, is given a line for each kernel for any shape that a full-size model runs on since no tuned one
 	// fits, once. Several goroutines may call it.
-	Tell func(line string)
+	Warn func(line string)
 }
 
 // Device is one card. It implements kernels.Device; its methods are safe for concurrent use.
 //
 // After a fault (a kernel's, or the hardware's) every call returns the error that driver.IsLost recognises, and Lost
-// tells. Close works all the same. This process can't open the card again, another can.
+// returns it. Close works all the same. This process can't open the card again, another can.
 type Device struct {
 	context *driver.Context
 	engine  *engine.Device
 	sms     int
 	tiles   []tile
 	flash   []flashTile       // none but on Hopper
-	tell    func(line string) // or nil
-	told    sync.Map          // lines
-	// apart keeps every operation of a plan by itself, to tell a wrong fusion from a wrong kernel.
+	warn    func(line string) // or nil
+	warned  sync.Map          // lines
+	// apart keeps every operation of a plan by itself, which separates a wrong fusion from a wrong kernel.
 	apart     bool
 	libraries map[kernels.DType]*library
 	memory    allocator
@@ -80,7 +80,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		context:   c,
 		engine:    engine.NewDevice("cuda", info),
 		sms:       card.Multiprocessors,
-		tell:      o.Tell,
+		warn:      o.Warn,
 		tiles:     tiles,
 		libraries: map[kernels.DType]*library{},
 		memory:    allocator{context: c, limit: o.Memory},

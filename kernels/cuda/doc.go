@@ -27,7 +27,7 @@
 // on every card from capability 8.0 on with at most 99 KB of shared memory a block; sm_90a, for Hopper, replaces the
 // product (by gemm_cooperative or gemm_pingpong where the copy engine can gather the operands, else by gemm_wgmma) and
 // the attention of heads of 64, and takes everything else from the first. Sizes of tiles are chosen by chooseTile.
-// Where no tuned kernel takes an operation's shapes a general one does, and Options.Tell is told if the model is of
+// Where no tuned kernel takes an operation's shapes a general one does, and Options.Warn is called if the model is of
 // full size. No kernel has local memory in its PTX; TestModules and TestSharedMemory check all this on the modules.
 //
 // emulate/ runs the same sources on the processor behind a fake driver: go test -tags emulate checks indices, barriers

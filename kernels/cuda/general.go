@@ -46,14 +46,14 @@ func (p *program) generalUses() []string {
 	return lines
 }
 
-// tellGeneral tells each line that is new.
-func (d *Device) tellGeneral(p *program) {
-	if d.tell == nil {
+// warnGeneral gives each line that is new to Options.Warn.
+func (d *Device) warnGeneral(p *program) {
+	if d.warn == nil {
 		return
 	}
 	for _, line := range p.generalUses() {
-		if _, told := d.told.LoadOrStore(line, true); !told {
-			d.tell(line)
+		if _, known := d.warned.LoadOrStore(line, true); !known {
+			d.warn(line)
 		}
 	}
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
-// A full-size model whose shapes have no tuned kernels is told of once; a small one is not, and neither is SDXL.
-func TestTellGeneral(t *testing.T) {
+// A full-size model whose shapes have no tuned kernels is warned of once; a small one is not, and neither is SDXL.
+func TestWarnGeneral(t *testing.T) {
 	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
-		var told []string
-		d := onModel(t, card, Options{Tell: func(line string) { told = append(told, line) }})
+		var warned []string
+		d := onModel(t, card, Options{Warn: func(line string) { warned = append(warned, line) }})
 		model := func(width int) {
 			p := &planner{}
 			x := p.linear(t, "in", p.put("x", kernels.Step, 1, 200, 64), width, true)
@@ -35,8 +35,8 @@ func TestTellGeneral(t *testing.T) {
 			}
 		}
 		model(2304)
-		if len(told) > 0 {
-			t.Errorf("%s: told of a small model: %q", card.Name, told)
+		if len(warned) > 0 {
+			t.Errorf("%s: warned of a small model: %q", card.Name, warned)
 		}
 		for range 2 {
 			model(5760)
@@ -45,8 +45,8 @@ func TestTellGeneral(t *testing.T) {
 			"operations of shapes that no tuned kernel takes run on the general layer_norm, which is slow: 2, the first is norm",
 			"operations of shapes that no tuned kernel takes run on the general attention_plain, which is slow: 1, the first is attention",
 		}
-		if !slices.Equal(told, want) {
-			t.Errorf("%s: told %q, want %q", card.Name, told, want)
+		if !slices.Equal(warned, want) {
+			t.Errorf("%s: warned %q, want %q", card.Name, warned, want)
 		}
 		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
 			d := onModel(t, card, Options{Precision: precision})
