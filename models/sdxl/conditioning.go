@@ -141,10 +141,11 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	if err := errors.Join(m.fits(), spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
 		return nil, nil, err
 	}
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
 	if err != nil {
 		return nil, nil, err

@@ -153,15 +153,16 @@ func (q *resolved) draft() *Tensor {
 // step there must be memory for the steps of all.
 func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) (result *Result, interrupted bool, err error) {
 	m := e.experts[i].Model
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, false, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	run, err := m.start(ctx, q)
 	if err != nil {
 		return nil, false, err
 	}
-	defer run.drop()
+	defer run.Close()
 	if i == 0 {
 		for k := 1; k < len(e.experts); k++ {
 			if err := e.admit(ctx, m.host, k); err != nil {
@@ -169,7 +170,7 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 			}
 		}
 	}
-	if err := run.steps(ctx); err != nil {
+	if err := run.steps(ctx, turn); err != nil {
 		return nil, false, err
 	}
 	if run.cut() {
@@ -184,10 +185,11 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
 	m, q := e.experts[k].Model, e.resolved[k]
 	if m.host != first {
-		if !m.host.tryAcquire() {
+		turn := m.host.tryAcquire()
+		if turn == nil {
 			return nil
 		}
-		defer m.host.release()
+		defer turn.release()
 	}
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
@@ -15,8 +16,10 @@ type Host struct {
 	device  kernels.Device
 	memory  *offloader
 	compute chan struct{} // holds one token; whoever computes has it
-	// live are the runs whose latents are in a program of a UNet's, by its network. Who has the right to compute reads
-	// and writes it.
+
+	mu sync.Mutex
+	// live are the runs whose latents are in a program of a UNet's, by its network. They change hands by who has the right
+	// to compute.
 	live map[*nn.Network]*Run
 }
 
@@ -42,46 +45,87 @@ func (h *Host) Device() kernels.Device { return h.device }
 func (h *Host) Manage(name string, n *nn.Network) { h.memory.add(name, n) }
 
 // Forget undoes Manage. A component is forgotten before it is closed.
-func (h *Host) Forget(n *nn.Network) { h.memory.remove(n) }
+func (h *Host) Forget(n *nn.Network) {
+	h.memory.remove(n)
+	h.setLive(n, nil)
+}
 
-// acquire waits for the right to compute, to be given back by release.
-func (h *Host) acquire(ctx context.Context) error {
+// turn is the right to compute, which one call has at a time.
+type turn struct {
+	host *Host
+	held bool
+}
+
+// acquire waits for the right to compute.
+func (h *Host) acquire(ctx context.Context) (*turn, error) {
+	t := &turn{host: h}
+	return t, t.acquire(ctx)
+}
+
+func (t *turn) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case <-h.compute:
+	case <-t.host.compute:
+		t.held = true
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (h *Host) release() { h.compute <- struct{}{} }
-
-// tryAcquire is acquire that does not wait.
-func (h *Host) tryAcquire() bool {
+// tryAcquire is acquire that does not wait; nil if another call computes.
+func (h *Host) tryAcquire() *turn {
 	select {
 	case <-h.compute:
-		return true
+		return &turn{h, true}
 	default:
-		return false
+		return nil
 	}
+}
+
+// release gives the right back, if it is held.
+func (t *turn) release() {
+	if t.held {
+		t.held = false
+		t.host.compute <- struct{}{}
+	}
+}
+
+// liveRun is the run that is live on a UNet, nil if none is.
+func (h *Host) liveRun(n *nn.Network) *Run {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live[n]
+}
+
+// setLive makes a run the one that is live on a UNet; nil makes none.
+func (h *Host) setLive(n *nn.Network, r *Run) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r == nil {
+		delete(h.live, n)
+		return
+	}
+	h.live[n] = r
 }
 
 // park brings the state of the run that is live on a UNet to the host's memory, so that its programs may be used or
 // closed. An error is the context's; other errors are kept for the run's own next call.
 func (h *Host) park(ctx context.Context, n *nn.Network) error {
-	run := h.live[n]
+	run := h.liveRun(n)
 	if run == nil {
 		return nil
 	}
-	if err := run.park(ctx); err != nil {
-		if ctx.Err() != nil {
-			return err
+	if !run.closed.Load() {
+		if err := run.park(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			run.failed = err
 		}
-		run.failed = err
 	}
-	delete(h.live, n)
+	h.setLive(n, nil)
 	return nil
 }

@@ -7,16 +7,13 @@ import (
 )
 
 // live tells whether the run's latents are in a program of the UNet's.
-func (r *Run) live() bool { return r.m.host.live[r.unet.Network] == r }
+func (r *Run) live() bool { return r.m.host.liveRun(r.unet.Network) == r }
 
 // activate makes the run the live one of its UNet: it parks the other, and loads its own latents and conditioning. Its
 // caller has the right to compute.
 func (r *Run) activate(ctx context.Context) error {
-	if err := r.failed; err != nil {
+	if err := r.usable(); err != nil {
 		return err
-	}
-	if r.m == nil {
-		return errors.New("sdxl: the run is closed")
 	}
 	if r.live() {
 		return nil
@@ -32,7 +29,7 @@ func (r *Run) activate(ctx context.Context) error {
 	} else if err := r.load(ctx, r.shape); err != nil {
 		return err
 	}
-	r.m.host.live[network] = r
+	r.m.host.setLive(network, r)
 	return nil
 }
 
@@ -122,20 +119,14 @@ func (r *Run) park(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the run. A second call does nothing. It must not be called while another call of the run is under way.
-func (r *Run) Close() {
-	if r.m == nil {
-		return
+// usable returns why nothing can be had of the run any more, nil if it can.
+func (r *Run) usable() error {
+	if r.closed.Load() {
+		return errors.New("sdxl: the run is closed")
 	}
-	<-r.m.host.compute
-	r.drop()
-	r.m.host.release()
+	return r.failed
 }
 
-// drop is Close for who has the right to compute.
-func (r *Run) drop() {
-	if r.live() {
-		delete(r.m.host.live, r.unet.Network)
-	}
-	r.program, r.failed = nil, errors.New("sdxl: the run is closed")
-}
+// Close ends the run. A second call does nothing. It waits for nobody, and must not be called while another call of the
+// run is under way.
+func (r *Run) Close() { r.closed.Store(true) }

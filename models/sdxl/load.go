@@ -113,7 +113,7 @@ func (l loader) unet() error {
 	}
 	l.manage(name, u.Network)
 	l.unclaimed(name, u.Unclaimed)
-	l.UNet, l.hash = u, hashOf(src)
+	l.UNet, l.opened, l.hash = u, u, hashOf(src)
 	return nil
 }
 
@@ -121,6 +121,11 @@ func (l loader) vae() error {
 	const name = "vae"
 	if l.options.VAE != "" {
 		return l.otherVAE(l.options.VAE)
+	}
+	if b := l.options.Base; b != nil && b.options.VAE != "" {
+		l.options.Log.Info("sharing the base's component", "component", name, "reason", "it was chosen in place of the model's own")
+		l.VAE, l.sources[name] = b.VAE, b.sources[name]
+		return nil
 	}
 	if l.shares(name) {
 		l.VAE, l.sources[name] = l.options.Base.VAE, l.options.Base.sources[name]

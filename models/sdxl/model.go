@@ -36,6 +36,7 @@ type Model struct {
 	spec    *Spec                     // as it was read; Spec tells of the parts as they are
 	sources map[string]kernels.Source // where components come from
 	closers []io.Closer               // what this model opened itself, in order
+	opened  *unet.Denoiser            // whose weights hash is of
 	hash    func() string
 }
 
@@ -101,7 +102,12 @@ func (m *Model) fits() error {
 // Hash identifies the UNet's weights: the first ten hexadecimal digits of a SHA-256 of the names, types and shapes of
 // its tensors, and of the first and last 4 KiB of each. It is the same for every file layout of the same weights, and so
 // is not the hash of a file. It is "" for a UNet that the model did not open.
-func (m *Model) Hash() string { return m.hash() }
+func (m *Model) Hash() string {
+	if m.UNet != m.opened {
+		return ""
+	}
+	return m.hash()
+}
 
 // hashOf is Hash's function, which computes once.
 func hashOf(src kernels.Source) func() string {
@@ -124,10 +130,11 @@ func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *schedul
 	if _, err := checkSize(Size{b.Dy(), b.Dx()}, m.VAE.Config.ScaleFactor()); err != nil {
 		return nil, err
 	}
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	moments, err := m.encodeImage(ctx, img)
 	if err != nil {
 		return nil, err
@@ -160,10 +167,11 @@ func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, er
 	if err := checkLatents("latents", latents, 0, m.VAE.Config.LatentChannels, 0, 0); err != nil {
 		return nil, err
 	}
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	var images []*image.NRGBA
 	for i := range latents.Shape[0] {
 		img, err := m.decode(ctx, latents, i, false)

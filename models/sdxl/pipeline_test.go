@@ -124,10 +124,11 @@ func TestCancel(t *testing.T) {
 	if _, err := p.Generate(context.Background(), r); err != nil {
 		t.Errorf("after a cancelled run: %v", err)
 	}
-	if err := p.host.acquire(t.Context()); err != nil {
+	turn, err := p.host.acquire(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.host.release()
+	defer turn.release()
 	if _, err := p.Start(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for the pipeline: %v", err)
 	}

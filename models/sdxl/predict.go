@@ -31,17 +31,21 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	if err := checkLatents("latents", x, want[0], want[1], want[2], want[3]); err != nil {
 		return nil, err
 	}
-	if err := r.m.host.acquire(ctx); err != nil {
+	turn, err := r.m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer r.m.host.release()
+	defer turn.release()
+	if err := r.usable(); err != nil {
+		return nil, err
+	}
 	if err := r.m.host.park(ctx, r.unet.Network); err != nil {
 		return nil, err
 	}
 	key, build := prediction(r.unet, r.shape)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
-	err := r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
+	err = r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
 		if err := setConditioning(r.unet, p, r.shape, r.conditioning, r.q.Guidance); err != nil {
 			return err
 		}

@@ -40,16 +40,17 @@ func (r *retry) at(step int) []float32 {
 // run is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is not
 // finite then is an error that names the step.
 func (r *Run) Latents(ctx context.Context) (*Tensor, error) {
-	if err := r.m.host.acquire(ctx); err != nil {
+	turn, err := r.m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer r.m.host.release()
+	defer turn.release()
 	return r.latents(ctx)
 }
 
 func (r *Run) latents(ctx context.Context) (*Tensor, error) {
-	if r.failed != nil {
-		return nil, r.failed
+	if err := r.usable(); err != nil {
+		return nil, err
 	}
 	if !r.live() {
 		return channelsFirst(r.latentShape(), r.x), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/goxl/goxl/models/unet"
@@ -26,6 +27,7 @@ type Run struct {
 	started      time.Time
 	warnings     []string
 	failed       error // what went wrong while the run was parked
+	closed       atomic.Bool
 
 	// Where the run is live on its UNet, its latents and the solver's history are in a program; else they are here.
 	program *nn.Program
@@ -38,10 +40,11 @@ type Run struct {
 // Start prepares a run: it encodes the prompts and, for image-to-image, the image, and draws the first noise. It waits
 // for the right to compute.
 func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	return m.start(ctx, r)
 }
 
@@ -118,11 +121,12 @@ func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")
 	}
-	if err := r.m.host.acquire(ctx); err != nil {
+	turn, err := r.m.host.acquire(ctx)
+	if err != nil {
 		return err
 	}
 	x, err := r.step(ctx)
-	r.m.host.release()
+	turn.release()
 	if err != nil {
 		return err
 	}
@@ -192,10 +196,14 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 	if err := checkLatents("latents", x, s[0], s[1], s[2], s[3]); err != nil {
 		return err
 	}
-	if err := r.m.host.acquire(ctx); err != nil {
+	turn, err := r.m.host.acquire(ctx)
+	if err != nil {
 		return err
 	}
-	defer r.m.host.release()
+	defer turn.release()
+	if err := r.usable(); err != nil {
+		return err
+	}
 	set := given{r.next, channelsLast(x)}
 	r.retry.given = append(r.retry.given, set)
 	if !r.live() {
@@ -207,10 +215,11 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 
 // Finish reads the latents and, unless the request wants those alone, decodes the images, one at a time.
 func (r *Run) Finish(ctx context.Context) (*Result, error) {
-	if err := r.m.host.acquire(ctx); err != nil {
+	turn, err := r.m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer r.m.host.release()
+	defer turn.release()
 	return r.finish(ctx)
 }
 
@@ -243,43 +252,39 @@ func (r *Run) finish(ctx context.Context) (*Result, error) {
 // Generate makes images: of text, or of an image where the request has one. It holds the right to compute for all of
 // it, but for calls of OnStep.
 func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
-	if err := m.host.acquire(ctx); err != nil {
+	turn, err := m.host.acquire(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer m.host.release()
+	defer turn.release()
 	run, err := m.start(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	defer run.drop()
-	if err := run.steps(ctx); err != nil {
+	defer run.Close()
+	if err := run.steps(ctx, turn); err != nil {
 		return nil, err
 	}
 	return run.finish(ctx)
 }
 
-// steps takes every step that is left. Its caller has the right to compute.
-func (r *Run) steps(ctx context.Context) error {
+// steps takes every step that is left, and gives the right to compute away while OnStep is called.
+func (r *Run) steps(ctx context.Context, t *turn) error {
 	for r.Next() {
 		x, err := r.step(ctx)
 		if err != nil {
 			return err
 		}
-		if err := r.yield(ctx, func() error { return r.onStep(x) }); err != nil {
+		if r.q.request.OnStep == nil {
+			continue
+		}
+		t.release()
+		if err := r.onStep(x); err != nil {
+			return err
+		}
+		if err := t.acquire(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// yield gives the right to compute away while OnStep is called, if there is one.
-func (r *Run) yield(ctx context.Context, call func() error) error {
-	if r.q.request.OnStep == nil {
-		return nil
-	}
-	r.m.host.release()
-	err := call()
-	// The caller releases the right, so that it must be had even when ctx has ended: that is then the error.
-	<-r.m.host.compute
-	return errors.Join(err, ctx.Err())
 }
