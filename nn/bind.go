@@ -34,15 +34,16 @@ func Parameters(module any) int64 {
 	return n
 }
 
-// visitor is told of what walk finds; a nil function is not called.
+// visitor has the functions that walk calls; nil ones are not called.
 type visitor struct {
 	param   func(name string, p *Param)
 	leftOut func(path string)            // a module that this configuration lacks
 	list    func(path string, count int) // a list of modules, those with an index from count on are lacking
 }
 
-// walk visits the parameters of a module. Grammar: a struct field tagged `weight:"name"` is a *Param, a module or a slice of modules (whose index
-// joins the path); a nil one is a part that this configuration lacks; fields without a tag are not visited.
+// walk visits the parameters of a module. Grammar: a struct field tagged `weight:"name"` is a *Param, a module or a
+// slice of modules (whose index joins the path); a nil one is a part that this configuration lacks; fields without a
+// tag are not visited.
 func walk(v reflect.Value, path string, visit visitor) {
 	if p, ok := v.Interface().(*Param); ok {
 		if p != nil {

@@ -45,13 +45,14 @@ type Builder struct {
 	trace    func(any, *Value) // is given modules and what they computed; nil without
 }
 
-// application is an operation as the expression graph was told of it.
+// application is an operation as the expression graph should have it.
 type application struct {
 	node     *gorgonia.Node
 	children []*gorgonia.Node
 }
 
-// Graph is what Build gives: the plan for devices, the names of its inputs and outputs, and the expression graph it came from.
+// Graph is what Build gives: the plan for devices, the names of its inputs and outputs, and the expression graph it
+// came from.
 type Graph struct {
 	Plan    *kernels.Plan
 	Named   map[string]kernels.Value // inputs and outputs
@@ -63,8 +64,8 @@ type Graph struct {
 // buildError carries a failed operation from a module to Build.
 type buildError struct{ error }
 
-// Build runs f on a new builder. Operations that dev does not support are stated in their decomposed form; nil supports all. A panic of the
-// builder's comes back as an error, others go on.
+// Build runs f on a new builder. Operations that dev does not support are stated in their decomposed form; nil supports
+// all. A panic of the builder's comes back as an error, others go on.
 func Build(dev kernels.Device, f func(b *Builder)) (g *Graph, err error) {
 	return buildTapped(dev, nil, f)
 }
@@ -79,7 +80,7 @@ func buildTapped(dev kernels.Device, taps *tapping, f func(b *Builder)) (*Graph,
 	return b.build(f)
 }
 
-// BuildPlain is Build with every fusion undone, to tell a wrong kernel from a wrong model.
+// BuildPlain is Build with every fusion undone, to distinguish a wrong kernel from a wrong model.
 func BuildPlain(f func(b *Builder)) (*Graph, error) {
 	return newBuilder(isPlain).build(f)
 }
@@ -148,7 +149,7 @@ func (b *Builder) leaf(t kernels.Tensor) *Value {
 	return b.add(t, node)
 }
 
-// gorgoniaType is the type that numbers of a tensor have in the expression graph, where weights are wide.
+// gorgoniaType is the element type of a tensor in the expression graph, where weights are float32.
 func gorgoniaType(d kernels.DType) tensor.Dtype {
 	switch d {
 	case kernels.I32:
@@ -190,7 +191,8 @@ func (b *Builder) Output(name string, v *Value) {
 	b.named[name] = v.id
 }
 
-// Assign makes a computed value the state's content after the run. Nothing may read the state after the operation that computes v.
+// Assign makes a computed value the state's content after the run. Nothing may read the state after the operation that
+// computes v.
 func (b *Builder) Assign(state, v *Value) {
 	if t := b.plan.Tensors[v.id]; t.Role != kernels.Temp {
 		b.Fail("state %q is assigned %v, a %s, not a computed value that has no name", state.t.Name, t, t.Role)

@@ -13,7 +13,8 @@
 // nodes are fused operations (package kernels) and the plan that a device compiles from it. A [Network] holds the
 // weights of one component on a device and its compiled programs.
 //
-// While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation and module path.
+// While a graph is built, modules panic on a shape that does not fit; Build returns that as an error naming operation
+// and module path.
 //
 // A [Tap] reads or replaces what modules compute, and gives the probabilities of attention.
 // [Compare] computes a graph fused, unfused and on gorgonia's machine, and names the first module that differs.

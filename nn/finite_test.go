@@ -11,12 +11,13 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// narrow is a device that says it computes in fp16 or bf16. It computes in float32, and gives NaN in the precisions of spoils.
+// narrow is a device that says it computes in fp16 or bf16. It computes in float32, and gives NaN in the precisions of
+// spoils.
 type narrow struct {
 	kernels.Device
-	spoils []kernels.DType
-	async  bool
-	left   int // times that weights left the device
+	spoils  []kernels.DType
+	async   bool
+	evicted int // times that weights left the device
 }
 
 func (d *narrow) Info() kernels.Info {
@@ -37,7 +38,7 @@ type narrowWeights struct {
 
 func (w *narrowWeights) SetResident(ctx context.Context, on bool) error {
 	if !on {
-		w.device.left++
+		w.device.evicted++
 	}
 	return w.Weights.SetResident(ctx, on)
 }
@@ -96,16 +97,17 @@ func (p *asyncSpoiling) Sync(context.Context) (bool, error) {
 	return was, nil
 }
 
-// TestEvaluate computes what overflows in fp16 in bf16, tells so once, and says where what overflows there too went wrong.
+// TestEvaluate computes what overflows in fp16 in bf16, warns once, and says where what overflows there too went
+// wrong.
 func TestEvaluate(t *testing.T) {
 	m := newBlock()
 	src := bound(t, m)
 	for _, async := range []bool{false, true} {
 		for _, c := range []struct {
-			spoils []kernels.DType
-			told   []string
-			left   int
-			err    string
+			spoils  []kernels.DType
+			warned  []string
+			evicted int
+			err     string
 		}{
 			{nil, nil, 0, ""},
 			{[]kernels.DType{kernels.F16}, []string{"a.node: NaN in fp16"}, 1, ""},
@@ -116,8 +118,8 @@ func TestEvaluate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var told []string
-			network.OnOverflow(func(err error) { told = append(told, err.Error()) })
+			var warned []string
+			network.OnOverflow(func(err error) { warned = append(warned, err.Error()) })
 			in := blockInputs()
 			out := make([]float32, 2*5*7*8)
 			err = network.Evaluate(context.Background(), "block", m.Forward, func(p *Program) error {
@@ -133,8 +135,8 @@ func TestEvaluate(t *testing.T) {
 			if err == nil && slices.ContainsFunc(out, func(v float32) bool { return math.IsNaN(float64(v)) }) {
 				t.Errorf("async %v, %v spoil: NaN", async, c.spoils)
 			}
-			if !slices.Equal(told, c.told) || d.left != c.left {
-				t.Errorf("async %v, %v spoil: told %q, weights left %d times; want %q, %d", async, c.spoils, told, d.left, c.told, c.left)
+			if !slices.Equal(warned, c.warned) || d.evicted != c.evicted {
+				t.Errorf("async %v, %v spoil: warned %q, weights evicted %d times; want %q, %d", async, c.spoils, warned, d.evicted, c.warned, c.evicted)
 			}
 			if err := network.Close(); err != nil {
 				t.Error(err)

@@ -13,7 +13,7 @@ type Difference struct {
 	Run       string  // the computation: fused or unfused
 	Against   string  // the one that judges it: unfused or gorgonia
 	RMS       float64 // root mean square of the error, in units of the judge's
-	Max       float64 // the largest error, in units of the judge's root mean square and the element's magnitude together
+	Max       float64 // largest error, in units of the judge's root mean square plus the element's magnitude
 	Share     float64 // of the budget: what is above 1 is beyond it
 	NotFinite bool    // Run's values have NaN or Inf; RMS and Max are not measured, and Share is +Inf
 }

@@ -57,8 +57,8 @@ func NewConv2d(in, out, kernel int) *Conv2d {
 	return &Conv2d{Weight: NewParam(out, in, kernel, kernel), Bias: NewParam(out), Stride: 1, Pad: kernels.Padding{Top: p, Left: p, Bottom: p, Right: p}}
 }
 
-// Source is what a convolution reads: X, followed on the channel axis by Skip if there is one, resized to Height×Width by
-// nearest neighbour if those are not 0.
+// Source is what a convolution reads: X, followed on the channel axis by Skip if there is one, resized to Height×Width
+// by nearest neighbour if those are not 0.
 type Source struct {
 	X, Skip       *Value
 	Height, Width int
@@ -155,16 +155,18 @@ func (l *LayerNorm) Forward(b *Builder, x *Value) *Value {
 	return b.Tap(l, b.apply1(s, o.inputs(s.Operands())...))
 }
 
-// Table is a matrix whose rows are looked up.
-type Table struct {
+// Embedding is a matrix whose rows are looked up, of tokens or of positions.
+type Embedding struct {
 	Weight *Param `weight:"weight"` // [rows, channels]
 }
 
-// NewTable declares a table.
-func NewTable(rows, channels int) *Table { return &Table{Weight: NewParam(rows, channels)} }
+// NewEmbedding declares a layer of so many rows.
+func NewEmbedding(rows, channels int) *Embedding {
+	return &Embedding{Weight: NewParam(rows, channels)}
+}
 
-// Embed adds token rows and position rows: ids [B, T] to [B, T, C].
-func Embed(b *Builder, ids *Value, tokens, positions *Table) *Value {
+// EmbedTokens adds the rows of tokens and those of their positions: ids [B, T] to [B, T, C].
+func EmbedTokens(b *Builder, ids *Value, tokens, positions *Embedding) *Value {
 	return b.apply1(kernels.Embedding{}, ids, b.weight(tokens.Weight), b.weight(positions.Weight))
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// RunOnGorgonia computes the graph on gorgonia's TapeMachine, each operation through kernels/ref: slow, and every intermediate stays in memory, but it is
-// the machine that other gorgonia tools know. inputs gives each named input its []float32, []int32 or []uint8; the outputs come back by name, pixels as their
-// bytes' values. States that the graph
-// assigns are not returned. Gradients are not there yet: the operations have no derivative.
+// RunOnGorgonia computes the graph on gorgonia's TapeMachine, each operation through kernels/ref: slow, and every
+// intermediate stays in memory, but it is the machine that other gorgonia tools know. inputs gives each named input its
+// []float32, []int32 or []uint8; the outputs come back by name, pixels as their bytes' values. States that the graph
+// assigns are not returned. There are no gradients: the operations have no derivatives.
 func (g *Graph) RunOnGorgonia(src kernels.Source, inputs map[string]any) (map[string][]float32, error) {
 	for v, t := range g.Plan.Tensors {
 		var backing any

@@ -20,7 +20,7 @@ type Network struct {
 	overflowed func(error) // see OnOverflow
 
 	mu       sync.Mutex
-	manager  Manager       // nil if nobody is
+	manager  Manager       // nil without
 	programs []*Program    // the last used first
 	packed   kernels.DType // the precision that the weights were last used in, 0 is the options'
 }
@@ -29,14 +29,16 @@ type Network struct {
 type Manager interface {
 	// Before is called before each run of a program.
 	Before(ctx context.Context, n *Network, p *Program) error
-	// Full is called when there was no memory to compile a program of n; compiling is tried again if it returns nil, once.
+	// Full is called when there was no memory to compile a program of n; compiling is tried again if it returns nil,
+	// once.
 	Full(n *Network) error
 }
 
 // Manage puts the network's memory under a manager. It is called before the first program is.
 func (n *Network) Manage(m Manager) { n.manager = m }
 
-// keptPrograms bounds the cache: a server draws a few sizes again and again, and a program holds memory of its own.
+// keptPrograms bounds the cache: a server generates images of a few sizes again and again, and a program holds memory
+// of its own.
 const keptPrograms = 4
 
 // NewNetwork puts a bound source on a device.
@@ -55,7 +57,8 @@ func (n *Network) Program(key string, build func(*Builder), taps ...Tap) (*Progr
 	return n.ProgramIn(0, key, build, taps...)
 }
 
-// ProgramIn is Program in a precision of its own; 0 is the network's. Programs of another precision than the last that ran make the weights come to the device anew.
+// ProgramIn is Program in a precision of its own; 0 is the network's. Programs of another precision than the last that
+// ran make the weights come to the device anew.
 func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Builder), taps ...Tap) (*Program, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -217,7 +220,8 @@ func (p *Program) Run(ctx context.Context) error {
 	return p.Program.Run(ctx)
 }
 
-// use makes a program the last used one, and weights of another precision than its own leave: there may be no room for both.
+// use makes a program the last used one, and evicts weights of another precision than its own: there may be no room for
+// both.
 func (n *Network) use(ctx context.Context, p *Program) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -305,7 +309,8 @@ func (p *Program) Floats(ctx context.Context, name string, dst []float32) error 
 	return p.Read(ctx, v, bytesOf(dst))
 }
 
-// bytesOf views numbers as the bytes that a device reads and writes in place. Every machine goxl builds for is little-endian.
+// bytesOf views numbers as the bytes that a device reads and writes in place. Every machine goxl builds for is
+// little-endian.
 func bytesOf[T float32 | int32](x []T) []byte {
 	if len(x) == 0 {
 		return nil

@@ -21,7 +21,7 @@ type block struct {
 	Up       *Conv2d    `weight:"up.0"`
 	Time     *Linear    `weight:"time"`
 	LN       *LayerNorm `weight:"ln"`
-	Gate     *Linear    `weight:"ff.gate"`
+	GEGLU    *Linear    `weight:"ff.geglu"`
 	Out      *Linear    `weight:"ff.out"`
 	Missing  *Linear    `weight:"missing"` // nil: this block has none
 }
@@ -31,7 +31,7 @@ func newBlock() *block {
 	up.Stride = 2
 	return &block{
 		Norm: NewGroupNorm(4, 12, 1e-5), Conv: NewConv2d(12, 8, 3), Shortcut: NewConv2d(12, 8, 1), Up: up,
-		Time: NewLinear(6, 8, true), LN: NewLayerNorm(8, 1e-5), Gate: NewLinear(8, 32, true), Out: NewLinear(16, 8, false),
+		Time: NewLinear(6, 8, true), LN: NewLayerNorm(8, 1e-5), GEGLU: NewLinear(8, 32, true), Out: NewLinear(16, 8, false),
 	}
 }
 
@@ -43,7 +43,7 @@ func (m *block) Forward(b *Builder) {
 	h = m.Conv.Fused(b, Source{X: h}, Epilogue{BroadcastBias: m.Time.Forward(b, emb), Act: kernels.SiLU})
 	h = b.Add(h, m.Shortcut.Fused(b, Source{X: x, Skip: skip}, Epilogue{Residual: x}))
 	h = b.Add(b.Attention(m.LN.Forward(b, h), h, h, 2, false), h)
-	g := m.Gate.Fused(b, m.LN.Forward(b, h), Epilogue{Act: kernels.GEGLU})
+	g := m.GEGLU.Fused(b, m.LN.Forward(b, h), Epilogue{Act: kernels.GEGLU})
 	h = m.Out.Fused(b, g, Epilogue{Residual: h})
 	b.Output("y", m.Up.Fused(b, Source{X: h, Height: 9, Width: 13}, Epilogue{}))
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/goxl/goxl/kernels/ref"
 )
 
-// op makes one output of a kernels.Spec a gorgonia operation. gorgonia merges nodes whose operations hash alike, without looking at
-// their children, in 32 bits; so id, unique in the graph, is all that goes into the hash.
+// op makes one output of a kernels.Spec a gorgonia operation. gorgonia merges nodes whose operations hash alike,
+// without looking at their children, in 32 bits; so id, unique in the graph, is all that goes into the hash.
 type op struct {
 	id   uint32
 	spec kernels.Spec

@@ -9,7 +9,8 @@ import (
 	"github.com/goxl/goxl/kernels/cpu"
 )
 
-// TestPixels sends bytes through a program and through gorgonia's machine: to values, and back to the same bytes but for alpha.
+// TestPixels sends bytes through a program and through gorgonia's machine: to values, and back to the same bytes but
+// for alpha.
 func TestPixels(t *testing.T) {
 	build := func(b *Builder) {
 		x := b.FromPixels(b.Input("in", kernels.Step, kernels.U8, 1, 8, 8, 4))

@@ -51,7 +51,7 @@ func checkTaps(taps []Tap) error {
 	return nil
 }
 
-// tapKey tells programs apart by what their taps make of them: paths and kinds, but not the functions.
+// tapKey distinguishes programs by what their taps make of them: paths and kinds, but not the functions.
 func tapKey(taps []Tap) string {
 	var s strings.Builder
 	for _, t := range taps {

@@ -8,9 +8,8 @@ import (
 )
 
 // Tensor is float32 numbers on the host: dense, in row-major order, so that the last dimension varies fastest. Every
-// dimension of Shape is positive, a scalar has none, and Data holds as many numbers as their product. Whoever takes or
-// gives a Tensor says what its axes are; activations of a network are [B, H, W, C] for images and [B, T, C] for
-// sequences.
+// dimension of Shape is positive, a scalar has none, and Data holds as many numbers as their product. What takes or
+// returns a Tensor documents its axes; activations of a network are [B, H, W, C] for images and [B, T, C] for sequences.
 type Tensor struct {
 	Shape []int
 	Data  []float32

@@ -60,7 +60,8 @@ func tinyUNet(t *testing.T) (s nn.Subject, want []float32) {
 	return nn.Subject{Source: src, Build: build, Inputs: inputs}, golden.ChannelsLast(out, shape)
 }
 
-// TestUNetOnGorgonia runs a whole tiny UNet, with every fusion, on gorgonia's own machine and compares it with diffusers.
+// TestUNetOnGorgonia runs a whole tiny UNet, with every fusion, on gorgonia's own machine and compares it with
+// diffusers.
 func TestUNetOnGorgonia(t *testing.T) {
 	s, want := tinyUNet(t)
 	graph, err := nn.Build(nil, s.Build)

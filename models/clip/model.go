@@ -58,18 +58,18 @@ func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, po
 
 // Embeddings turn tokens into vectors.
 type Embeddings struct {
-	Tokens    *nn.Table `weight:"token_embedding"`
-	Positions *nn.Table `weight:"position_embedding"`
+	Tokens    *nn.Embedding `weight:"token_embedding"`
+	Positions *nn.Embedding `weight:"position_embedding"`
 }
 
 // NewEmbeddings declares rows of the given channels for so many tokens and positions.
 func NewEmbeddings(tokens, positions, channels int) *Embeddings {
-	return &Embeddings{nn.NewTable(tokens, channels), nn.NewTable(positions, channels)}
+	return &Embeddings{nn.NewEmbedding(tokens, channels), nn.NewEmbedding(positions, channels)}
 }
 
 // Forward maps ids [B, T] to the sums of tokens' and positions' rows, [B, T, C].
 func (e *Embeddings) Forward(b *nn.Builder, ids *nn.Value) *nn.Value {
-	return b.Tap(e, nn.Embed(b, ids, e.Tokens, e.Positions))
+	return b.Tap(e, nn.EmbedTokens(b, ids, e.Tokens, e.Positions))
 }
 
 // Layer is one transformer layer.
