@@ -45,7 +45,8 @@ func (r *ResnetBlock) Forward(b *nn.Builder, x, skip, emb *nn.Value) *nn.Value {
 	return b.Tap(r, r.Conv2.Fused(b, nn.Source{X: h}, nn.Epilogue{Residual: x}))
 }
 
-// Transformer is attention over an image's positions and the text. Source: diffusers models/transformers/transformer_2d.py, Transformer2DModel.
+// Transformer is attention over an image's positions and the prompt embeddings. Source: diffusers
+// models/transformers/transformer_2d.py, Transformer2DModel.
 type Transformer struct {
 	Norm    *nn.GroupNorm       `weight:"norm"`
 	ProjIn  *nn.Linear          `weight:"proj_in"`
@@ -54,7 +55,7 @@ type Transformer struct {
 }
 
 // NewTransformer declares depth blocks of the given channels, a multiple of heads and of groups. context is the width
-// of the text.
+// of the prompt embeddings.
 func NewTransformer(channels, heads, depth, context, groups int) *Transformer {
 	const eps = 1e-6 // not norm_eps
 	t := &Transformer{
@@ -69,7 +70,7 @@ func NewTransformer(channels, heads, depth, context, groups int) *Transformer {
 	return t
 }
 
-// Forward keeps the shape of x [B, H, W, C]; text is [B, S, context].
+// Forward keeps the shape of x [B, H, W, C]; text is the prompt embeddings, [B, S, context].
 func (t *Transformer) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
 	h := t.ProjIn.Forward(b, t.Norm.Forward(b, x, nil, kernels.Identity))
 	for _, block := range t.Blocks {
@@ -78,18 +79,19 @@ func (t *Transformer) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
 	return b.Tap(t, t.ProjOut.Fused(b, h, nn.Epilogue{Residual: x}))
 }
 
-// TransformerBlock is self-attention, cross-attention and a gated MLP. Source: diffusers models/attention.py, BasicTransformerBlock.
+// TransformerBlock is self-attention, cross-attention and a feed-forward part. Source: diffusers models/attention.py,
+// BasicTransformerBlock.
 type TransformerBlock struct {
 	Norm1 *nn.LayerNorm `weight:"norm1"`
 	Attn1 *Attention    `weight:"attn1"`
 	Norm2 *nn.LayerNorm `weight:"norm2"`
 	Attn2 *Attention    `weight:"attn2"`
 	Norm3 *nn.LayerNorm `weight:"norm3"`
-	Gate  *nn.Linear    `weight:"ff.net.0.proj"` // [value, gate]
-	FF    *nn.Linear    `weight:"ff.net.2"`
+	FF    *FeedForward  `weight:"ff"`
 }
 
-// NewTransformerBlock declares a block of the given channels, a multiple of heads. context is the width of the text.
+// NewTransformerBlock declares a block of the given channels, a multiple of heads. context is the width of
+// the prompt embeddings.
 func NewTransformerBlock(channels, heads, context int) *TransformerBlock {
 	const eps = 1e-5
 	return &TransformerBlock{
@@ -98,18 +100,34 @@ func NewTransformerBlock(channels, heads, context int) *TransformerBlock {
 		Norm2: nn.NewLayerNorm(channels, eps),
 		Attn2: NewAttention(channels, context, heads),
 		Norm3: nn.NewLayerNorm(channels, eps),
-		Gate:  nn.NewLinear(channels, 8*channels, true),
-		FF:    nn.NewLinear(4*channels, channels, true),
+		FF:    NewFeedForward(channels),
 	}
 }
 
-// Forward keeps the shape of x [B, ..., C]; text is [B, S, context].
+// Forward keeps the shape of x [B, ..., C]; text is the prompt embeddings, [B, S, context].
 func (t *TransformerBlock) Forward(b *nn.Builder, x, text *nn.Value) *nn.Value {
 	h := t.Norm1.Forward(b, x)
 	x = t.Attn1.Forward(b, h, h, x)
 	x = t.Attn2.Forward(b, t.Norm2.Forward(b, x), text, x)
-	h = t.Gate.Fused(b, t.Norm3.Forward(b, x), nn.Epilogue{Act: kernels.GEGLU}) // [B, ..., 4C]
-	return b.Tap(t, t.FF.Fused(b, h, nn.Epilogue{Residual: x}))
+	return b.Tap(t, t.FF.Forward(b, t.Norm3.Forward(b, x), x))
+}
+
+// FeedForward is an MLP with a gated activation. Source: diffusers models/attention.py, FeedForward, and
+// models/activations.py, GEGLU.
+type FeedForward struct {
+	GEGLU *nn.Linear `weight:"net.0.proj"` // the GEGLU projection: values, then gates
+	Out   *nn.Linear `weight:"net.2"`
+}
+
+// NewFeedForward declares an MLP of the given channels, four times as wide within.
+func NewFeedForward(channels int) *FeedForward {
+	return &FeedForward{GEGLU: nn.NewLinear(channels, 8*channels, true), Out: nn.NewLinear(4*channels, channels, true)}
+}
+
+// Forward returns the MLP of x [B, ..., C], added to residual, of x's shape. Taps see it before residual is added.
+func (f *FeedForward) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
+	h := f.GEGLU.Fused(b, x, nn.Epilogue{Act: kernels.GEGLU}) // [B, ..., 4C]
+	return f.Out.Fused(b, h, nn.Epilogue{Residual: residual, Ends: f})
 }
 
 // Attention is multi-head attention; keys and values come from another sequence in cross-attention.

@@ -7,7 +7,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// Config is the part of a UNet2DConditionModel's config.json that shapes it. Keys that goxl knows with one value only are in fixed.
+// Config is the part of a UNet2DConditionModel's config.json that shapes it. Keys that goxl knows with one value only
+// are in fixed.
 type Config struct {
 	SampleSize         PerLevel `json:"sample_size"`
 	InChannels         int      `json:"in_channels"`
@@ -30,7 +31,7 @@ type Config struct {
 	TimeCondProjDim    Optional `json:"time_cond_proj_dim"` // 0: no guidance embedding
 	ConvInKernel       int      `json:"conv_in_kernel"`
 	ConvOutKernel      int      `json:"conv_out_kernel"`
-	UseLinear          bool     `json:"use_linear_projection"` // how the projections are stored; the arithmetic is the same
+	UseLinear          bool     `json:"use_linear_projection"` // how weights are stored; the arithmetic is the same
 
 	Unknown []string `json:"-"` // keys of the file that UNet2DConditionModel does not have; they change nothing
 }
@@ -206,5 +207,6 @@ func (c Config) EmbeddingDim() int {
 	return 4 * c.BlockOutChannels[0]
 }
 
-// Context is the width of the text states that every level reads; levels may not differ, since one prompt serves all.
+// Context is the width of the prompt embeddings that every level reads; levels may not differ, since one prompt serves
+// all.
 func (c Config) Context() int { return c.CrossAttentionDim.At(0) }

@@ -27,7 +27,7 @@ type LevelConfig struct {
 	Attention bool // a transformer after each residual block; the middle has one between its two
 	Depth     int  // blocks of a transformer
 	Heads     int  // of an attention
-	Context   int  // width of the text
+	Context   int  // width of the prompt embeddings
 	Resample  bool // the image is halved afterwards on the way down, doubled on the way up
 	Embedding int  // width of the time embedding
 	Groups    int  // of group norms
@@ -85,7 +85,8 @@ func (l *Level) add(c LevelConfig, in int) {
 }
 
 // Down maps x [B, H, W, in] to [B, H, W, out], halved if the level has a downsampler, and returns it and skips with the
-// level's results appended. emb is silu of the time embedding, [B, embedding]; text is [B, S, context].
+// level's results appended. emb is silu of the time embedding, [B, embedding]; text is the prompt embeddings,
+// [B, S, context].
 //
 // The last result is both what the next level reads and a skip: taps that replace the level's output change the first
 // alone, those of its last module change both.

@@ -78,14 +78,15 @@ func (c Config) level(i int, blockType string, in, out int) LevelConfig {
 	}
 }
 
-// Inputs of one evaluation. B is the batch, guidance's two halves counted.
+// Inputs of the UNet. B is its batch: the halves of classifier-free guidance both count. In parentheses is what
+// diffusers calls them.
 type Inputs struct {
-	Sample    *nn.Value // [B, H, W, in_channels]
-	Timestep  *nn.Value // [B, 1], as the scheduler numbers it
-	Text      *nn.Value // [B, S, cross_attention_dim]
-	Pooled    *nn.Value // [B, P]
-	TimeIDs   *nn.Value // [B, 6], or [B, 5] for a refiner
-	Condition *nn.Value // [B, time_cond_proj_dim], nil where the model has none
+	Sample    *nn.Value // the latents, scaled (sample): [B, H, W, in_channels]
+	Timestep  *nn.Value // as the scheduler numbers it (timestep): [B, 1]
+	Text      *nn.Value // prompt embeddings (encoder_hidden_states): [B, S, cross_attention_dim]
+	Pooled    *nn.Value // pooled prompt embeddings (text_embeds): [B, P]
+	TimeIDs   *nn.Value // micro-conditioning, the added time ids (time_ids): [B, 6], or [B, 5] for a refiner
+	Condition *nn.Value // guidance embedding (timestep_cond): [B, time_cond_proj_dim]; nil where the model has none
 }
 
 // Forward predicts the noise, or v: [B, H, W, out_channels].
@@ -109,13 +110,13 @@ func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 	return m.ConvOut.Forward(b, x)
 }
 
-// embed joins what the model is told of the step, the sizes and the prompt: [B, T].
+// embed is the time embedding, with the conditioning on micro-conditioning and pooled prompt embeddings added: [B, T].
 func (m *Model) embed(b *nn.Builder, in Inputs) *nn.Value {
 	c := m.config
 	sinusoid := func(t *nn.Value, dim int) *nn.Value {
 		return b.Sinusoid(t, kernels.Sinusoid{Dim: dim, CosFirst: c.FlipSinToCos, FreqShift: c.FreqShift})
 	}
-	sizes := b.Concat(in.Pooled, sinusoid(in.TimeIDs, c.AdditionTimeDim))
-	added := m.AddEmbedding.Forward(b, sizes, nil, nil)
+	added := b.Concat(in.Pooled, sinusoid(in.TimeIDs, c.AdditionTimeDim))
+	added = m.AddEmbedding.Forward(b, added, nil, nil)
 	return m.TimeEmbedding.Forward(b, sinusoid(in.Timestep, c.BlockOutChannels[0]), in.Condition, added)
 }
