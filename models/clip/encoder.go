@@ -53,8 +53,8 @@ const (
 	Pooled = "pooled" // [B, ProjectionDim]; not there without a projection
 )
 
-// Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the last; pooled is
-// [B, ProjectionDim], nil without a projection.
+// Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the
+// last; pooled is [B, ProjectionDim], nil without a projection.
 func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
 	p, err := e.Run(ctx, ids, skip, taps...)
 	if err != nil {
@@ -122,8 +122,8 @@ func (e *Encoder) read(ctx context.Context, p *nn.Program, batch, tokens int) (h
 	return hidden, pooled, p.Floats(ctx, Pooled, pooled)
 }
 
-// PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published SDXL encoder has and no
-// tokenizer gives, the first of the largest id; else the first eos, 0 if there is none.
+// PooledRow is the position whose last state is pooled: where the configuration has the eos id 2, which every published
+// SDXL encoder has and no tokenizer gives, the first of the largest id; else the first eos, 0 if there is none.
 func PooledRow(ids []int32, eos int32) int {
 	if eos == 2 {
 		return slices.Index(ids, slices.Max(ids))

@@ -38,8 +38,9 @@ func New(c Config) *Model {
 	return m
 }
 
-// Forward maps ids [B, T] to the hidden states [B, T, C] after all layers but the last skip+1, as SDXL uses them: without the final norm. With a
-// projection it also gives the pooled text embedding [B, P] of row eos [B]; else pooled is nil.
+// Forward maps ids [B, T] to the hidden states [B, T, C] after all layers but the last skip+1, as SDXL uses them:
+// without the final norm. With a projection it also gives the pooled text embedding [B, P] of row eos [B]; else pooled
+// is nil.
 func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, pooled *nn.Value) {
 	x := m.Embeddings.Forward(b, ids) // [B, T, C]
 	for i, layer := range m.Layers {
@@ -58,8 +59,8 @@ func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, po
 
 // Embeddings turn tokens into vectors.
 type Embeddings struct {
-	Tokens    *nn.Embedding `weight:"token_embedding"`
-	Positions *nn.Embedding `weight:"position_embedding"`
+	TokenEmbedding    *nn.Embedding `weight:"token_embedding"`
+	PositionEmbedding *nn.Embedding `weight:"position_embedding"`
 }
 
 // NewEmbeddings declares rows of the given channels for so many tokens and positions.
@@ -69,7 +70,7 @@ func NewEmbeddings(tokens, positions, channels int) *Embeddings {
 
 // Forward maps ids [B, T] to the sums of tokens' and positions' rows, [B, T, C].
 func (e *Embeddings) Forward(b *nn.Builder, ids *nn.Value) *nn.Value {
-	return b.Tap(e, nn.EmbedTokens(b, ids, e.Tokens, e.Positions))
+	return b.Tap(e, nn.EmbedTokens(b, ids, e.TokenEmbedding, e.PositionEmbedding))
 }
 
 // Layer is one transformer layer.
