@@ -64,11 +64,11 @@ func TestEmulatedOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := vae.NewPlanes(5, 6, c.LatentChannels)
+	z := vae.NewImage(5, 6, c.LatentChannels)
 	for i := range z.Data {
 		z.Data[i] = float32(math.Sin(float64(i)))
 	}
-	decode := func(dev kernels.Device, by int) (vae.Planes, []error, error) {
+	decode := func(dev kernels.Device, by int) (vae.Image, []error, error) {
 		t.Helper()
 		a, err := vae.Open(dev, loud{checkpoint.Synthetic("vae", nn.Shapes(vae.New(c)), kernels.F32), by}, c, kernels.Options{})
 		if err != nil {

@@ -50,8 +50,8 @@ func channelsFirst(shape []int, data []float32) *Tensor {
 }
 
 // one copies the latents of image i in the autoencoder's order.
-func one(x *Tensor, i int) vae.Planes {
+func one(x *Tensor, i int) vae.Image {
 	c, h, w := x.Shape[1], x.Shape[2], x.Shape[3]
 	single := &Tensor{Shape: []int{1, c, h, w}, Data: x.Data[i*c*h*w : (i+1)*c*h*w]}
-	return vae.Planes{Height: h, Width: w, Channels: c, Data: channelsLast(single)}
+	return vae.Image{Height: h, Width: w, Channels: c, Data: channelsLast(single)}
 }

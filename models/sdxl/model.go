@@ -143,16 +143,16 @@ func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *schedul
 }
 
 // encodeImage gives the posterior of an image's latents.
-func (m *Model) encodeImage(ctx context.Context, img image.Image, taps ...nn.Tap) (vae.Planes, error) {
+func (m *Model) encodeImage(ctx context.Context, img image.Image, taps ...nn.Tap) (vae.Image, error) {
 	b := img.Bounds()
 	if err := m.tile(false, false, Size{b.Dy(), b.Dx()}); err != nil {
-		return vae.Planes{}, err
+		return vae.Image{}, err
 	}
 	return m.VAE.EncodeImage(ctx, toNRGBA(img), taps...)
 }
 
 // sample draws scaled latents [1, C, H, W] from a posterior, or takes its mode without a generator.
-func (m *Model) sample(moments vae.Planes, noise *scheduler.Generator) *Tensor {
+func (m *Model) sample(moments vae.Image, noise *scheduler.Generator) *Tensor {
 	draw := nn.NewTensor(1, m.VAE.Config.LatentChannels, moments.Height, moments.Width)
 	if noise != nil {
 		noise.Randn(draw.Data)

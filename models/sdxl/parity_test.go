@@ -115,7 +115,7 @@ func (p parity) vae(t *testing.T) {
 		image.Data[i] = min(max(v/2, -1), 1)
 	}
 	started := time.Now()
-	moments, err := a.Encode(context.Background(), vae.Planes{Height: 512, Width: 512, Channels: 3, Data: channelsLast(image)})
+	moments, err := a.Encode(context.Background(), vae.Image{Height: 512, Width: 512, Channels: 3, Data: channelsLast(image)})
 	if err != nil {
 		t.Fatal(err)
 	}

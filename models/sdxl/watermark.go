@@ -16,7 +16,7 @@ const (
 
 // applyWatermark writes the message into a picture of values in −1…1, and clamps it. Pictures less than 256 wide, or of less than 256×256 pixels, are too small and stay
 // as they are. Source: invisible-watermark 0.2.0 imwatermark/dwtDctEncoder.py, method "dwtDct", which transforms no further than Haar.
-func applyWatermark(p vae.Planes) {
+func applyWatermark(p vae.Image) {
 	if p.Width < 256 || p.Width*p.Height < 256*256 {
 		return
 	}

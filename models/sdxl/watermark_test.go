@@ -11,7 +11,7 @@ import (
 // TestWatermark compares with the invisible-watermark package: the encoder's own output on a ramp, and diffusers' whole path on waves that leave −1…1.
 func TestWatermark(t *testing.T) {
 	g := golden.Open(t, testdata+"/goldens/watermark.safetensors")
-	ramp := vae.NewPlanes(256, 256, 3)
+	ramp := vae.NewImage(256, 256, 3)
 	for y := range 256 {
 		for x := range 256 {
 			for k, level := range [3]float32{100, 40 + 0.3*float32(y), 60 + 0.5*float32(x)} {
@@ -35,7 +35,7 @@ func TestWatermark(t *testing.T) {
 	input, _ := g.Floats("waves.input_strided")
 	got, in := got[:0], []float32{}
 	for i := range n {
-		waves := vae.NewPlanes(h, w, 3)
+		waves := vae.NewImage(h, w, 3)
 		for y := range h {
 			for x := range w {
 				for c := range 3 {
@@ -63,7 +63,7 @@ func TestWatermark(t *testing.T) {
 // TestWatermarkSkipsSmallPictures leaves pictures alone that the encoder can't take.
 func TestWatermarkSkipsSmallPictures(t *testing.T) {
 	for _, size := range [][2]int{{512, 255}, {255, 256}} {
-		p := vae.NewPlanes(size[0], size[1], 3)
+		p := vae.NewImage(size[0], size[1], 3)
 		for i := range p.Data {
 			p.Data[i] = float32(i%7) / 2
 		}

@@ -12,15 +12,15 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// Planes is one image, or its latents, in the order [row, column, channel].
-type Planes struct {
+// Image is one image, or its latents, in the order [row, column, channel] (HWC).
+type Image struct {
 	Height, Width, Channels int
 	Data                    []float32
 }
 
-// NewPlanes returns zeros.
-func NewPlanes(height, width, channels int) Planes {
-	return Planes{height, width, channels, make([]float32, height*width*channels)}
+// NewImage returns zeros.
+func NewImage(height, width, channels int) Image {
+	return Image{height, width, channels, make([]float32, height*width*channels)}
 }
 
 // Autoencoder is the model on a device. It is used by one goroutine at a time.
@@ -30,8 +30,9 @@ type Autoencoder struct {
 	Unclaimed []string // tensors of the checkpoint that the model does not have
 	model     *Model
 	shift     int // of the residual stream; see rescaled
-	// Tile, if it is not 0, makes Encode and Decode work on overlapping tiles of so many pixels a side, a multiple of 4 scale factors, which bounds
-	// memory; images larger than a tile then differ a little. diffusers' tiles have Config.SampleSize.
+	// Tile, if it is not 0, makes Encode and Decode work on overlapping tiles of so many pixels a side, a multiple of 4
+	// scale factors, which bounds memory; images larger than a tile then differ a little. diffusers' tiles have
+	// Config.SampleSize.
 	Tile int
 }
 
@@ -71,10 +72,10 @@ func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, s
 	return &Autoencoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m, shift: shift}, nil
 }
 
-// Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log variances.
-// Taps see every tile on its own.
-func (a *Autoencoder) Encode(ctx context.Context, x Planes, taps ...nn.Tap) (Planes, error) {
-	return a.encode(x.Height, x.Width, func(part image.Rectangle, moments Planes) error {
+// Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log
+// variances. Taps see every tile on its own.
+func (a *Autoencoder) Encode(ctx context.Context, x Image, taps ...nn.Tap) (Image, error) {
+	return a.encode(x.Height, x.Width, func(part image.Rectangle, moments Image) error {
 		x := x.crop(part)
 		key := fmt.Sprintf("vae encode values %d×%d", x.Height, x.Width)
 		return a.Evaluate(ctx, key,
@@ -86,46 +87,47 @@ func (a *Autoencoder) Encode(ctx context.Context, x Planes, taps ...nn.Tap) (Pla
 	})
 }
 
-// EncodeImage is Encode of a picture, whose pixels become values on the device. Transparency is dropped.
-func (a *Autoencoder) EncodeImage(ctx context.Context, picture *image.NRGBA, taps ...nn.Tap) (Planes, error) {
-	return a.encode(picture.Rect.Dy(), picture.Rect.Dx(), func(part image.Rectangle, moments Planes) error {
+// EncodeImage is Encode of an image, whose pixels become values on the device. Transparency is dropped.
+func (a *Autoencoder) EncodeImage(ctx context.Context, img *image.NRGBA, taps ...nn.Tap) (Image, error) {
+	return a.encode(img.Rect.Dy(), img.Rect.Dx(), func(part image.Rectangle, moments Image) error {
 		key, build := a.encoding(part.Dy(), part.Dx())
 		return a.Evaluate(ctx, key, build,
-			func(p *nn.Program) error { return p.SetPixels("picture", pixelsOf(picture, part)...) },
+			func(p *nn.Program) error { return p.SetPixels("image", pixelsOf(img, part)...) },
 			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.unscaled(taps)...)
 	})
 }
 
 // encode has one fill in the moments of the image, or of every tile of it.
-func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, moments Planes) error) (Planes, error) {
+func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, moments Image) error) (Image, error) {
 	f := a.Config.ScaleFactor()
-	encode := func(part image.Rectangle) (Planes, error) {
-		moments := NewPlanes(part.Dy()/f, part.Dx()/f, 2*a.Config.LatentChannels)
+	encode := func(part image.Rectangle) (Image, error) {
+		moments := NewImage(part.Dy()/f, part.Dx()/f, 2*a.Config.LatentChannels)
 		return moments, one(part, moments)
 	}
 	if a.tiles(height, width) {
 		latent := a.Tile / f
-		out := NewPlanes(height/f, width/f, 2*a.Config.LatentChannels)
+		out := NewImage(height/f, width/f, 2*a.Config.LatentChannels)
 		return tiled(out, height, width, a.Tile, blend(latent), latent-blend(latent), encode)
 	}
 	return encode(image.Rect(0, 0, width, height))
 }
 
-// Decode draws the image of unscaled latents: values about −1…1. Taps see every tile on its own.
-func (a *Autoencoder) Decode(ctx context.Context, z Planes, taps ...nn.Tap) (Planes, error) {
+// Decode is the image of unscaled latents: values about −1…1. Taps see every tile on its own.
+func (a *Autoencoder) Decode(ctx context.Context, z Image, taps ...nn.Tap) (Image, error) {
 	f := a.Config.ScaleFactor()
 	if !a.tiles(f*z.Height, f*z.Width) {
 		return a.decode(ctx, z, nil, taps)
 	}
 	size := a.Tile / f
-	out := NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
-	return tiled(out, z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Planes, error) {
+	out := NewImage(f*z.Height, f*z.Width, a.Config.OutChannels)
+	return tiled(out, z.Height, z.Width, size, blend(a.Tile), a.Tile-blend(a.Tile), func(part image.Rectangle) (Image, error) {
 		return a.decode(ctx, z.crop(part), nil, taps)
 	})
 }
 
-// DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be joined.
-func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes, taps ...nn.Tap) (*image.NRGBA, error) {
+// DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be
+// joined.
+func (a *Autoencoder) DecodeImage(ctx context.Context, z Image, taps ...nn.Tap) (*image.NRGBA, error) {
 	f := a.Config.ScaleFactor()
 	if a.tiles(f*z.Height, f*z.Width) {
 		x, err := a.Decode(ctx, z, taps...)
@@ -134,9 +136,9 @@ func (a *Autoencoder) DecodeImage(ctx context.Context, z Planes, taps ...nn.Tap)
 		}
 		return a.Pixels(ctx, x)
 	}
-	picture := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
-	_, err := a.decode(ctx, z, picture, taps)
-	return picture, err
+	img := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
+	_, err := a.decode(ctx, z, img, taps)
+	return img, err
 }
 
 // stripPixels is how many pixels Pixels rounds at a time, at most: more take memory and are no faster.
@@ -155,27 +157,27 @@ func stripRows(height, width int) int {
 }
 
 // Pixels rounds an image of values in −1…1 to bytes; see kernels.ToPixels.
-func (a *Autoencoder) Pixels(ctx context.Context, x Planes) (*image.NRGBA, error) {
-	picture := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
+func (a *Autoencoder) Pixels(ctx context.Context, x Image) (*image.NRGBA, error) {
+	img := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
 	step := stripRows(x.Height, x.Width)
 	for y := 0; y < x.Height; y += step {
 		rows := min(step, x.Height-y)
-		values, pixels := x.Data[y*x.Width*x.Channels:][:rows*x.Width*x.Channels], picture.Pix[y*picture.Stride:][:rows*picture.Stride]
+		values, pixels := x.Data[y*x.Width*x.Channels:][:rows*x.Width*x.Channels], img.Pix[y*img.Stride:][:rows*img.Stride]
 		key, build := pixelsOfValues(rows, x.Width, x.Channels)
 		err := a.Evaluate(ctx, key, build,
 			func(p *nn.Program) error { return p.SetFloats("values", values...) },
-			func(p *nn.Program) ([]float32, error) { return values, p.Pixels(ctx, "picture", pixels) })
+			func(p *nn.Program) ([]float32, error) { return values, p.Pixels(ctx, "image", pixels) })
 		if err != nil {
 			return nil, err
 		}
 	}
-	return picture, nil
+	return img, nil
 }
 
-// pixelsOfValues states the rounding of values, under the key that tells it from others.
+// pixelsOfValues states the rounding of values, under a key of its own.
 func pixelsOfValues(height, width, channels int) (key string, build func(*nn.Builder)) {
 	return fmt.Sprintf("vae pixels %d×%d", height, width), func(b *nn.Builder) {
-		b.Output("picture", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, height, width, channels)))
+		b.Output("image", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, height, width, channels)))
 	}
 }
 
@@ -184,60 +186,62 @@ func (a *Autoencoder) tiles(height, width int) bool {
 	return a.Tile > 0 && (height > a.Tile || width > a.Tile)
 }
 
-// decode runs the decoder. Where picture is given its pixels are filled in, and a device that has looked at the values by itself keeps them.
-func (a *Autoencoder) decode(ctx context.Context, z Planes, picture *image.NRGBA, taps []nn.Tap) (x Planes, err error) {
+// decode runs the decoder. Where img is not nil its pixels are filled in, and a device that looks for NaN and Inf
+// itself keeps the values, which are not returned.
+func (a *Autoencoder) decode(ctx context.Context, z Image, img *image.NRGBA, taps []nn.Tap) (x Image, err error) {
 	f := a.Config.ScaleFactor()
 	key, build := a.decoding(z.Height, z.Width)
 	err = a.Evaluate(ctx, key, build,
 		func(p *nn.Program) error { return p.SetFloats("latents", z.Data...) },
 		func(p *nn.Program) ([]float32, error) {
-			if picture != nil {
-				if err := p.Pixels(ctx, "picture", picture.Pix); err != nil || p.AsyncFinite() {
+			if img != nil {
+				if err := p.Pixels(ctx, "image", img.Pix); err != nil || p.AsyncFinite() {
 					return nil, err
 				}
 			}
-			x = NewPlanes(f*z.Height, f*z.Width, a.Config.OutChannels)
+			x = NewImage(f*z.Height, f*z.Width, a.Config.OutChannels)
 			return x.Data, p.Floats(ctx, "values", x.Data)
 		}, a.unscaled(taps)...)
 	return x, err
 }
 
-// encoding states the encoder for pictures of one size, under the key that tells it from others; decoding states the decoder, by the size of the latents.
+// encoding states the encoder for images of one size, under a key of its own; decoding states the decoder, by the size
+// of the latents.
 func (a *Autoencoder) encoding(height, width int) (key string, build func(*nn.Builder)) {
 	return fmt.Sprintf("vae encode %d×%d", height, width), func(b *nn.Builder) {
-		picture := b.Input("picture", kernels.Step, kernels.U8, 1, height, width, 4)
-		b.Output("moments", a.model.Encode(b, b.FromPixels(picture)))
+		img := b.Input("image", kernels.Step, kernels.U8, 1, height, width, 4)
+		b.Output("moments", a.model.Encode(b, b.FromPixels(img)))
 	}
 }
 
 func (a *Autoencoder) decoding(height, width int) (key string, build func(*nn.Builder)) {
 	return fmt.Sprintf("vae decode %d×%d", height, width), func(b *nn.Builder) {
 		x := a.model.Decode(b, b.Input("latents", kernels.Step, kernels.F32, 1, height, width, a.Config.LatentChannels))
-		picture := b.ToPixels(x)
+		img := b.ToPixels(x)
 		b.Output("values", x)
-		b.Output("picture", picture)
+		b.Output("image", img)
 	}
 }
 
-// pixelsOf are those of a part of a picture, row after row.
-func pixelsOf(picture *image.NRGBA, part image.Rectangle) []uint8 {
-	part = part.Add(picture.Rect.Min)
-	from, n := picture.PixOffset(part.Min.X, part.Min.Y), 4*part.Dx()
-	if picture.Stride == n {
-		return picture.Pix[from : from+n*part.Dy()]
+// pixelsOf are those of a part of an image, row after row.
+func pixelsOf(img *image.NRGBA, part image.Rectangle) []uint8 {
+	part = part.Add(img.Rect.Min)
+	from, n := img.PixOffset(part.Min.X, part.Min.Y), 4*part.Dx()
+	if img.Stride == n {
+		return img.Pix[from : from+n*part.Dy()]
 	}
 	pixels := make([]uint8, 0, n*part.Dy())
 	for y := range part.Dy() {
-		pixels = append(pixels, picture.Pix[from+y*picture.Stride:][:n]...)
+		pixels = append(pixels, img.Pix[from+y*img.Stride:][:n]...)
 	}
 	return pixels
 }
 
-// Sample draws latents, still unscaled, from the posterior that Encode gave: mean + exp(logvar/2)·noise, with the log variance clamped to [−30, 20].
-// noise has a value for each latent, in the order [row, column, channel].
-func (a *Autoencoder) Sample(moments Planes, noise []float32) Planes {
+// Sample draws latents, still unscaled, from the posterior that Encode gave: mean + exp(logvar/2)·noise, with the log
+// variance clamped to [−30, 20]. noise has a value for each latent, in the order [row, column, channel].
+func (a *Autoencoder) Sample(moments Image, noise []float32) Image {
 	c := a.Config.LatentChannels
-	z := NewPlanes(moments.Height, moments.Width, c)
+	z := NewImage(moments.Height, moments.Width, c)
 	for i := range z.Data {
 		at := i/c*2*c + i%c
 		mean, logvar := moments.Data[at], moments.Data[at+c]
@@ -248,7 +252,7 @@ func (a *Autoencoder) Sample(moments Planes, noise []float32) Planes {
 }
 
 // Scale turns the autoencoder's latents into those of the UNet, in place.
-func (a *Autoencoder) Scale(z Planes) {
+func (a *Autoencoder) Scale(z Image) {
 	c := a.Config
 	for i := range z.Data {
 		x := float64(z.Data[i])
@@ -262,7 +266,7 @@ func (a *Autoencoder) Scale(z Planes) {
 
 // Unscale undoes Scale, in place. Both are float64 on the host: on a device a factor would be rounded to float32, which
 // changes bits of the latents. So latents pass from the UNet to Decode by way of the host; they are few.
-func (a *Autoencoder) Unscale(z Planes) {
+func (a *Autoencoder) Unscale(z Image) {
 	c := a.Config
 	for i := range z.Data {
 		x := float64(z.Data[i]) / c.ScalingFactor

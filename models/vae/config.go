@@ -49,8 +49,8 @@ func (s *sampleSize) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default. SDXL's pipelines do not look at
-// shift_factor, so a value there would be lost.
+// fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default.
+// SDXL's pipelines ignore shift_factor, so that a value there would have no effect.
 var fixed = map[string][]any{
 	"act_fn":       {"silu", "swish"},
 	"shift_factor": {nil, 0.},

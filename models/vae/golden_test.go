@@ -44,7 +44,7 @@ func TestGoldens(t *testing.T) {
 			}
 			defer a.Close()
 			g := golden.Open(t, "../../testdata/goldens/"+c.model+".safetensors")
-			encode := func(image, moments string) vae.Planes {
+			encode := func(image, moments string) vae.Image {
 				pixels, shape := g.Bytes(image)
 				got, err := a.Encode(ctx, imageOf(pixels, shape))
 				if err != nil {
@@ -60,7 +60,7 @@ func TestGoldens(t *testing.T) {
 				z, want = golden.ChannelsLast(z, shape), golden.ChannelsLast(want, ws)
 				for i := range shape[0] {
 					n, m := len(z)/shape[0], len(want)/shape[0]
-					got, err := a.Decode(ctx, vae.Planes{Height: shape[2], Width: shape[3], Channels: shape[1], Data: z[i*n : (i+1)*n]})
+					got, err := a.Decode(ctx, vae.Image{Height: shape[2], Width: shape[3], Channels: shape[1], Data: z[i*n : (i+1)*n]})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -85,8 +85,8 @@ func TestGoldens(t *testing.T) {
 }
 
 // imageOf reads [1, 3, H, W] bytes as values in −1…1.
-func imageOf(pixels []byte, shape []int) vae.Planes {
-	p := vae.NewPlanes(shape[2], shape[3], 3)
+func imageOf(pixels []byte, shape []int) vae.Image {
+	p := vae.NewImage(shape[2], shape[3], 3)
 	plane := shape[2] * shape[3]
 	for k := range 3 {
 		for i := range plane {

@@ -10,9 +10,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestPictures holds pixels against values: a part of a larger picture is encoded as its values are, whatever its transparency, and what is decoded into pixels is what
-// diffusers' rounding makes of the values; whole and in tiles.
-func TestPictures(t *testing.T) {
+// TestImages holds pixels against values: a part of a larger image is encoded as its values are, whatever its
+// transparency, and what is decoded into pixels is what diffusers' rounding makes of the values; whole and in tiles.
+func TestImages(t *testing.T) {
 	ctx := context.Background()
 	c, src := synthetic(t, "../sdxl/synthetic/tiny")
 	a := opened(t, processor(t), src, c, kernels.Options{Precision: kernels.F32}, 0)
@@ -24,7 +24,7 @@ func TestPictures(t *testing.T) {
 	for _, tile := range []int{0, size} {
 		a.Tile = tile
 		part := large.SubImage(image.Rect(1, 3, 1+size+4*f, 3+size)).(*image.NRGBA)
-		x := NewPlanes(part.Rect.Dy(), part.Rect.Dx(), 3)
+		x := NewImage(part.Rect.Dy(), part.Rect.Dx(), 3)
 		for i := range x.Data {
 			at := part.PixOffset(part.Rect.Min.X+i/3%x.Width, part.Rect.Min.Y+i/3/x.Width)
 			x.Data[i] = 2*(float32(part.Pix[at+i%3])/255) - 1
@@ -38,7 +38,7 @@ func TestPictures(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.Equal(got.Data, want.Data) {
-			t.Errorf("tile %d: a picture is encoded in another way than its values", tile)
+			t.Errorf("tile %d: an image is encoded in another way than its values", tile)
 		}
 
 		z := noise(size/f, size/f+4, c.LatentChannels)
@@ -49,22 +49,22 @@ func TestPictures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		picture, err := a.DecodeImage(ctx, z)
+		img, err := a.DecodeImage(ctx, z)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b := picture.Rect; b != image.Rect(0, 0, values.Width, values.Height) {
-			t.Fatalf("tile %d: a picture of %v for values of %d×%d", tile, b, values.Width, values.Height)
+		if b := img.Rect; b != image.Rect(0, 0, values.Width, values.Height) {
+			t.Fatalf("tile %d: an image of %v for values of %d×%d", tile, b, values.Width, values.Height)
 		}
 		levels := map[uint8]bool{}
 		for i, v := range values.Data {
 			v = min(max(float32(v/2)+0.5, 0), 1)
 			want := uint8(math.RoundToEven(float64(float32(v * 255))))
 			levels[want] = true
-			if got := picture.Pix[i/3*4+i%3]; got != want {
+			if got := img.Pix[i/3*4+i%3]; got != want {
 				t.Fatalf("tile %d: channel %d of pixel %d is %d, want %d for %v", tile, i%3, i/3, got, want, values.Data[i])
 			}
-			if picture.Pix[i/3*4+3] != 255 {
+			if img.Pix[i/3*4+3] != 255 {
 				t.Fatalf("tile %d: pixel %d lets through", tile, i/3)
 			}
 		}

@@ -11,15 +11,18 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// streamShift is how many binary orders smaller float16 programs keep the residual stream, and what the first convolution of each block gives. The published SDXL
-// autoencoder leaves float16's range there, which ends at 65,504. A 32nd ends at 2,100,000 of the model's own units, ten times what the tests go past; beyond that
-// bfloat16 takes over. Below, float16 has full precision from 6e-5, 0.002 of the model's units, and steps of 2e-6 of those further down: nothing beside values of 0.1 and
-// more, whose own rounding is larger. The same for the weights: of a tensor of magnitude 0.01 the 32nd is 3e-4, whose smallest elements are kept to 3e-8.
+// streamShift is how many binary orders smaller float16 programs keep the residual stream, and what the first
+// convolution of each block gives. The published SDXL autoencoder leaves float16's range there, which ends at 65,504. A
+// 32nd ends at 2,100,000 of the model's own units, ten times what the tests go past; beyond that bfloat16 takes over.
+// Below, float16 has full precision from 6e-5, 0.002 of the model's units, and steps of 2e-6 of those further down:
+// nothing beside values of 0.1 and more, whose own rounding is larger. The same for the weights: of a tensor of
+// magnitude 0.01 the 32nd is 3e-4, whose smallest elements are kept to 3e-8.
 const streamShift = 5
 
-// rescaled computes the same function with a residual stream that is 2^-shift of the model's. Everything that reads the stream is a norm, which undoes the factor if its
-// epsilon has the square of it, or linear: shortcuts and samplers, which hand it on and need it for their biases alone. All factors are powers of two, so that in float32
-// not a bit changes.
+// rescaled computes the same function with a residual stream that is 2^-shift of the model's. Everything that reads the
+// stream is a norm, which undoes the factor if its epsilon has the square of it, or linear: shortcuts and samplers,
+// which hand it on and need it for their biases alone. All factors are powers of two, so that in float32 not a bit
+// changes.
 type rescaled struct {
 	kernels.Source
 	shift int

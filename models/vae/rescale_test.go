@@ -62,9 +62,9 @@ func opened(t *testing.T, dev kernels.Device, src kernels.Source, c Config, o ke
 	return a
 }
 
-// noise is a picture or latents of unit variance.
-func noise(height, width, channels int) Planes {
-	p := NewPlanes(height, width, channels)
+// noise is an image or latents of unit variance.
+func noise(height, width, channels int) Image {
+	p := NewImage(height, width, channels)
 	scheduler.NewGenerator(7).Randn(p.Data)
 	return p
 }
@@ -100,7 +100,7 @@ func (s loud) Describe(name string) (kernels.DType, []int, error) {
 }
 
 // stream is the largest magnitude in the decoder's residual stream behind each level.
-func stream(t *testing.T, a *Autoencoder, z Planes) (most float64) {
+func stream(t *testing.T, a *Autoencoder, z Image) (most float64) {
 	t.Helper()
 	d := a.model.Decoder
 	for n := range len(d.UpBlocks) + 1 {
@@ -128,7 +128,7 @@ func stream(t *testing.T, a *Autoencoder, z Planes) (most float64) {
 }
 
 // psnr is the peak signal-to-noise ratio of values in −1…1 in dB.
-func psnr(got, want Planes) float64 {
+func psnr(got, want Image) float64 {
 	var square float64
 	for i, v := range want.Data {
 		d := float64(got.Data[i]) - float64(v)
@@ -137,8 +137,9 @@ func psnr(got, want Planes) float64 {
 	return 10 * math.Log10(4*float64(len(want.Data))/square)
 }
 
-// TestOverflow decodes, on a card, with a residual stream that passes 200,000, three times float16's range: as it is, where the factors keep it in range; without them, where
-// bfloat16 saves the picture; and with a stream beyond every range, which is an error and no picture.
+// TestOverflow decodes, on a card, with a residual stream that passes 200,000, three times float16's range: as it is,
+// where the factors keep it in range; without them, where bfloat16 saves the image; and with a stream beyond every
+// range, which is an error and no image.
 func TestOverflow(t *testing.T) {
 	card, err := cuda.Open(cuda.Options{})
 	if err != nil {
@@ -148,7 +149,7 @@ func TestOverflow(t *testing.T) {
 	ctx := context.Background()
 	c, src := synthetic(t, "../sdxl/synthetic/base")
 	z := noise(32, 24, c.LatentChannels)
-	picture := noise(128, 192, 3)
+	img := noise(128, 192, 3)
 	exact := processor(t)
 	quiet := stream(t, opened(t, exact, src, c, kernels.Options{Precision: kernels.F32}, 0), z)
 	loud := loud{src, int(math.Ceil(math.Log2(200_000 / quiet)))}
@@ -162,7 +163,7 @@ func TestOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantMoments, err := reference.Encode(ctx, picture)
+	wantMoments, err := reference.Encode(ctx, img)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,13 +181,13 @@ func TestOverflow(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := opened(t, card, test.source, c, kernels.Options{}, test.shift)
-			var told []error
-			a.OnOverflow(func(err error) { told = append(told, err) })
+			var warned []error
+			a.OnOverflow(func(err error) { warned = append(warned, err) })
 			got, err := a.Decode(ctx, z)
 			if err != nil {
 				t.Fatal(err)
 			}
-			moments, err := a.Encode(ctx, picture)
+			moments, err := a.Encode(ctx, img)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,15 +199,15 @@ func TestOverflow(t *testing.T) {
 				}
 			}
 			if !test.overflow {
-				if len(told) > 0 {
-					t.Errorf("overflowed: %v", told)
+				if len(warned) > 0 {
+					t.Errorf("overflowed: %v", warned)
 				}
 				return
 			}
-			if len(told) != 2 || !strings.HasPrefix(told[0].Error(), "decoder.") || !strings.HasPrefix(told[1].Error(), "encoder.") {
-				t.Errorf("told %v, want where decoder and encoder overflowed", told)
+			if len(warned) != 2 || !strings.HasPrefix(warned[0].Error(), "decoder.") || !strings.HasPrefix(warned[1].Error(), "encoder.") {
+				t.Errorf("warned %v, want where decoder and encoder overflowed", warned)
 			}
-			t.Logf("as it should: %v", told)
+			t.Logf("as it should: %v", warned)
 		})
 	}
 	t.Run("beyond every range", func(t *testing.T) {
@@ -224,18 +225,18 @@ func TestRescaled(t *testing.T) {
 	for _, folder := range []string{"../sdxl/synthetic/tiny", "../../testdata/models/tiny-b", "../../testdata/models/tiny-c"} {
 		c, src := synthetic(t, folder)
 		f := c.ScaleFactor()
-		var pictures, moments [2]Planes
+		var images, moments [2]Image
 		for i, shift := range []int{0, streamShift} {
 			a := opened(t, dev, src, c, kernels.Options{Precision: kernels.F32}, shift)
 			var err error
-			if pictures[i], err = a.Decode(ctx, noise(6, 5, c.LatentChannels)); err != nil {
+			if images[i], err = a.Decode(ctx, noise(6, 5, c.LatentChannels)); err != nil {
 				t.Fatal(err)
 			}
 			if moments[i], err = a.Encode(ctx, noise(4*f, 3*f, 3)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if !slices.Equal(pictures[0].Data, pictures[1].Data) {
+		if !slices.Equal(images[0].Data, images[1].Data) {
 			t.Errorf("%s: decoding differs", folder)
 		}
 		if !slices.Equal(moments[0].Data, moments[1].Data) {

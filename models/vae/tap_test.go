@@ -14,11 +14,11 @@ import (
 func TestTapsSeeTheModelsOwnValues(t *testing.T) {
 	c, src := synthetic(t, "../sdxl/synthetic/tiny")
 	dev := processor(t)
-	z := NewPlanes(4, 6, c.LatentChannels)
+	z := NewImage(4, 6, c.LatentChannels)
 	scheduler.NewGenerator(5).Randn(z.Data)
 	var seen [2]map[string]*nn.Tensor
 	var paths [2][]string
-	var images [2]Planes
+	var images [2]Image
 	for i, shift := range []int{0, streamShift} {
 		a := opened(t, dev, src, c, kernels.Options{Precision: kernels.F32}, shift)
 		seen[i] = map[string]*nn.Tensor{}

@@ -6,7 +6,8 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// Tiles overlap by a quarter. Source: diffusers models/autoencoders/autoencoder_kl.py, tile_overlap_factor, _tiled_encode and tiled_decode.
+// Tiles overlap by a quarter. Source: diffusers models/autoencoders/autoencoder_kl.py, tile_overlap_factor,
+// _tiled_encode and tiled_decode.
 const overlap = 0.25
 
 // stride is the distance between tiles of a size.
@@ -15,7 +16,8 @@ func stride(size int) int { return int(float64(size) * (1 - overlap)) }
 // blend is the width of the strip in which neighbours of a size are mixed.
 func blend(size int) int { return int(float64(size) * overlap) }
 
-// Program compiles what DecodeImage, or EncodeImage, runs on its largest tile for an image of height×width pixels, so that its footprint can be asked for.
+// Program compiles what DecodeImage, or EncodeImage, runs on its largest tile for an image of height×width pixels, so
+// that its footprint can be asked for.
 func (a *Autoencoder) Program(decode bool, height, width int) (*nn.Program, error) {
 	if a.Tile > 0 {
 		height, width = min(height, a.Tile), min(width, a.Tile)
@@ -60,15 +62,15 @@ func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
 
 // tiled maps tiles of an image, of size a side, and joins the results in out: each is mixed over extent with the one
 // above, then with the one to the left, which are mixed already, and limit rows and columns of it are kept.
-func tiled(out Planes, height, width, size, extent, limit int, f func(tile image.Rectangle) (Planes, error)) (Planes, error) {
-	var above []Planes
+func tiled(out Image, height, width, size, extent, limit int, f func(tile image.Rectangle) (Image, error)) (Image, error) {
+	var above []Image
 	rows := 0 // of out that are done
 	for y := 0; y < height; y += stride(size) {
-		var row []Planes
+		var row []Image
 		for x := 0; x < width; x += stride(size) {
 			tile, err := f(image.Rect(x, y, min(x+size, width), min(y+size, height)))
 			if err != nil {
-				return Planes{}, err
+				return Image{}, err
 			}
 			if len(above) > 0 {
 				tile.blendAbove(above[len(row)], extent)
@@ -85,11 +87,11 @@ func tiled(out Planes, height, width, size, extent, limit int, f func(tile image
 }
 
 // crop is a part of p: p itself if that is all of it, else a copy.
-func (p Planes) crop(part image.Rectangle) Planes {
+func (p Image) crop(part image.Rectangle) Image {
 	if part == image.Rect(0, 0, p.Width, p.Height) {
 		return p
 	}
-	out := NewPlanes(part.Dy(), part.Dx(), p.Channels)
+	out := NewImage(part.Dy(), part.Dx(), p.Channels)
 	n := out.Width * p.Channels
 	for r := range out.Height {
 		copy(out.Data[r*n:(r+1)*n], p.Data[((part.Min.Y+r)*p.Width+part.Min.X)*p.Channels:])
@@ -99,7 +101,7 @@ func (p Planes) crop(part image.Rectangle) Planes {
 
 // place copies tiles from left to right, cropped to limit a side, to the rows from first on, and returns how many rows
 // those are.
-func (p Planes) place(first int, tiles []Planes, limit int) int {
+func (p Image) place(first int, tiles []Image, limit int) int {
 	height := min(tiles[0].Height, limit)
 	for r := range height {
 		to := p.Data[(first+r)*p.Width*p.Channels:]
@@ -113,7 +115,7 @@ func (p Planes) place(first int, tiles []Planes, limit int) int {
 }
 
 // blendAbove mixes the first rows of p with the last of a, the tile above.
-func (p Planes) blendAbove(a Planes, extent int) {
+func (p Image) blendAbove(a Image, extent int) {
 	extent = min(a.Height, p.Height, extent)
 	n := p.Width * p.Channels
 	for y := range extent {
@@ -122,7 +124,7 @@ func (p Planes) blendAbove(a Planes, extent int) {
 }
 
 // blendLeft mixes the first columns of p with the last of a, the tile to the left.
-func (p Planes) blendLeft(a Planes, extent int) {
+func (p Image) blendLeft(a Image, extent int) {
 	extent = min(a.Width, p.Width, extent)
 	c := p.Channels
 	for y := range p.Height {
