@@ -38,6 +38,9 @@ type Tap struct {
 	Probabilities func(path string, p *Tensor)
 }
 
+// Matches reports whether Path matches the whole of a module's path.
+func (t Tap) Matches(modulePath string) bool { return matchPath(t.Path, modulePath) }
+
 // checkTaps refuses taps that can do nothing.
 func checkTaps(taps []Tap) error {
 	for _, t := range taps {
@@ -119,7 +122,7 @@ func newTapping(taps []Tap, stage int) *tapping {
 // match reports whether a tap that has what is asked for matches the module, and notes that it did.
 func (t *tapping) match(module string, has func(Tap) bool) (found bool) {
 	for i, tap := range t.taps {
-		if has(tap) && matchPath(tap.Path, module) {
+		if has(tap) && tap.Matches(module) {
 			t.matched[i], found = true, true
 		}
 	}
@@ -192,7 +195,7 @@ func (b *Builder) tapped(module any) bool {
 	}
 	at := b.modulePath(module)
 	return at != "" && slices.ContainsFunc(b.taps.taps, func(t Tap) bool {
-		return (t.Read != nil || t.Replace != nil) && matchPath(t.Path, at)
+		return (t.Read != nil || t.Replace != nil) && t.Matches(at)
 	})
 }
 

@@ -54,7 +54,7 @@ func unmatched(tap Tap, build func(*Builder)) error {
 	found := false
 	for _, m := range modules {
 		names = append(names, m.Path)
-		found = found || matchPath(tap.Path, m.Path)
+		found = found || tap.Matches(m.Path)
 	}
 	if found {
 		return fmt.Errorf("tap %q asks for probabilities of modules that are not an attention", tap.Path)
@@ -186,7 +186,7 @@ func (p *Program) runStage(ctx context.Context, s stage) (*Tensor, error) {
 // replaced is x as the taps of a stage's path give it back.
 func replaced(taps []Tap, s stage, x *Tensor) (*Tensor, error) {
 	for _, t := range taps {
-		if t.Replace == nil || !matchPath(t.Path, s.module) {
+		if t.Replace == nil || !t.Matches(s.module) {
 			continue
 		}
 		if y := t.Replace(s.path, x); y != nil {
@@ -226,7 +226,7 @@ func (p *Program) read(ctx context.Context, r tapRead) error {
 		if r.heads > 0 {
 			wants = t.Probabilities != nil
 		}
-		if !wants || !matchPath(t.Path, r.module) {
+		if !wants || !t.Matches(r.module) {
 			continue
 		}
 		if r.heads == 0 {

@@ -73,7 +73,7 @@ func open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options, s
 }
 
 // Encode gives the posterior of an image of values in −1…1 whose sides are multiples of the scale factor: means and log
-// variances. Taps see every tile on its own.
+// variances. Taps see every tile on its own; those of the decoder alone are ignored.
 func (a *Autoencoder) Encode(ctx context.Context, x Image, taps ...nn.Tap) (Image, error) {
 	return a.encode(x.Height, x.Width, func(part image.Rectangle, moments Image) error {
 		x := x.crop(part)
@@ -83,7 +83,7 @@ func (a *Autoencoder) Encode(ctx context.Context, x Image, taps ...nn.Tap) (Imag
 				b.Output("moments", a.model.Encode(b, b.Input("values", kernels.Step, kernels.F32, 1, x.Height, x.Width, x.Channels)))
 			},
 			func(p *nn.Program) error { return p.SetFloats("values", x.Data...) },
-			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.unscaled(taps)...)
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.tapsOf(false, taps)...)
 	})
 }
 
@@ -93,7 +93,7 @@ func (a *Autoencoder) EncodeImage(ctx context.Context, img *image.NRGBA, taps ..
 		key, build := a.encoding(part.Dy(), part.Dx())
 		return a.Evaluate(ctx, key, build,
 			func(p *nn.Program) error { return p.SetPixels("image", pixelsOf(img, part)...) },
-			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.unscaled(taps)...)
+			func(p *nn.Program) ([]float32, error) { return moments.Data, p.Floats(ctx, "moments", moments.Data) }, a.tapsOf(false, taps)...)
 	})
 }
 
@@ -112,7 +112,8 @@ func (a *Autoencoder) encode(height, width int, one func(part image.Rectangle, m
 	return encode(image.Rect(0, 0, width, height))
 }
 
-// Decode is the image of unscaled latents: values about −1…1. Taps see every tile on its own.
+// Decode is the image of unscaled latents: values about −1…1. Taps see every tile on its own; those of the encoder
+// alone are ignored.
 func (a *Autoencoder) Decode(ctx context.Context, z Image, taps ...nn.Tap) (Image, error) {
 	f := a.Config.ScaleFactor()
 	if !a.tiles(f*z.Height, f*z.Width) {
@@ -201,7 +202,7 @@ func (a *Autoencoder) decode(ctx context.Context, z Image, img *image.NRGBA, tap
 			}
 			x = NewImage(f*z.Height, f*z.Width, a.Config.OutChannels)
 			return x.Data, p.Floats(ctx, "values", x.Data)
-		}, a.unscaled(taps)...)
+		}, a.tapsOf(true, taps)...)
 	return x, err
 }
 

@@ -8,6 +8,29 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
+// tapsOf returns the taps of the decoder, or of the encoder, with the model's own values. One that only matches modules
+// of the other half is none of this one; one that matches nothing stays, for the error.
+func (a *Autoencoder) tapsOf(decoder bool, taps []nn.Tap) []nn.Tap {
+	if len(taps) == 0 {
+		return nil
+	}
+	matches := func(t nn.Tap, decoder bool) bool {
+		for name := range nn.Shapes(a.model) {
+			if isDecoder := strings.HasPrefix(name, "decoder.") || strings.HasPrefix(name, "post_quant_conv."); isDecoder != decoder {
+				continue
+			}
+			for i, c := range name {
+				if c == '.' && t.Matches(name[:i]) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	taps = slices.DeleteFunc(slices.Clone(taps), func(t nn.Tap) bool { return !matches(t, decoder) && matches(t, !decoder) })
+	return a.unscaled(taps)
+}
+
 // unscaled returns taps whose functions have the model's own values where the residual stream is rescaled: all factors
 // are powers of two, so that nothing is rounded.
 func (a *Autoencoder) unscaled(taps []nn.Tap) []nn.Tap {

@@ -2,6 +2,7 @@ package vae
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
@@ -54,5 +55,35 @@ func TestTapsSeeTheModelsOwnValues(t *testing.T) {
 	}
 	if !slices.Equal(images[0].Data, images[1].Data) {
 		t.Error("what is replaced has another effect")
+	}
+}
+
+// TestTapsOfAHalf: taps of the decoder do not disturb the encoder, nor the other way round, and one of neither is an
+// error of both.
+func TestTapsOfAHalf(t *testing.T) {
+	c, src := synthetic(t, "../sdxl/synthetic/tiny")
+	a := opened(t, processor(t), src, c, kernels.Options{}, 0)
+	defer closed(t, a)
+	f := c.ScaleFactor()
+	z, x := NewImage(4, 4, c.LatentChannels), NewImage(4*f, 4*f, 3)
+	var paths []string
+	read := func(path string, _ *nn.Tensor) { paths = append(paths, path) }
+	taps := []nn.Tap{{Path: "decoder.conv_in", Read: read}, {Path: "encoder.conv_in", Read: read}}
+	if _, err := a.Decode(t.Context(), z, taps...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Encode(t.Context(), x, taps...); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"decoder.conv_in", "encoder.conv_in"}; !slices.Equal(paths, want) {
+		t.Errorf("read %q, want %q", paths, want)
+	}
+	wrong := nn.Tap{Path: "deocder.conv_in", Read: read}
+	_, decoding := a.Decode(t.Context(), z, wrong)
+	_, encoding := a.Encode(t.Context(), x, wrong)
+	for _, err := range []error{decoding, encoding} {
+		if err == nil || !strings.Contains(err.Error(), `tap "deocder.conv_in" matches none`) {
+			t.Errorf("a path that is not there: %v", err)
+		}
 	}
 }
