@@ -42,6 +42,22 @@ type Comparison struct {
 // differs there is a fusion across modules. Every module's output stays on the device until it is compared, so that the
 // size has to leave room for them.
 func Compare(ctx context.Context, dev kernels.Device, s Subject) (c *Comparison, err error) {
+	w, err := dev.NewWeights(s.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	return s.compare(ctx, dev, w)
+}
+
+// Compare is Compare of the network's own weights, on its device and with its options; inputs and gorgonia are as in
+// Subject.
+func (n *Network) Compare(ctx context.Context, build func(*Builder), inputs map[string]any, gorgonia bool) (*Comparison, error) {
+	s := Subject{Source: n.source, Build: build, Inputs: inputs, Options: n.options, Gorgonia: gorgonia}
+	return s.compare(ctx, n.dev, n.weights)
+}
+
+func (s Subject) compare(ctx context.Context, dev kernels.Device, w kernels.Weights) (c *Comparison, err error) {
 	plain, order, err := s.traced(isPlain)
 	if err != nil {
 		return nil, err
@@ -63,10 +79,6 @@ func Compare(ctx context.Context, dev kernels.Device, s Subject) (c *Comparison,
 			return nil, err
 		}
 	}
-	w, err := dev.NewWeights(s.Source)
-	if err != nil {
-		return nil, err
-	}
 	var runs [3]run
 	defer func() {
 		for _, r := range runs {
@@ -74,7 +86,6 @@ func Compare(ctx context.Context, dev kernels.Device, s Subject) (c *Comparison,
 				err = errors.Join(err, r.Close())
 			}
 		}
-		err = errors.Join(err, w.Close())
 	}()
 	for i, g := range []*Graph{plain, fused, whole} {
 		if runs[i], err = s.run(ctx, dev, w, g); err != nil {

@@ -86,6 +86,23 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareNetwork compares with weights that are on the device already.
+func TestCompareNetwork(t *testing.T) {
+	s := netSubject(t, true)
+	network, err := NewNetwork(device(t), s.Source, kernels.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	found, err := network.Compare(t.Context(), s.Build, s.Inputs, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.First != nil || found.Modules != 9 || found.Worst.Against != "gorgonia" {
+		t.Errorf("%d modules, first %v, worst %v", found.Modules, found.First, found.Worst)
+	}
+}
+
 // TestCompareNotFinite: NaN that an input brings in is found at its module, in whichever computation comes first.
 func TestCompareNotFinite(t *testing.T) {
 	s := netSubject(t, false)

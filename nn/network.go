@@ -14,6 +14,7 @@ import (
 // Network is the weights of one component on a device and the programs compiled for them.
 type Network struct {
 	dev     kernels.Device
+	source  kernels.Source
 	weights kernels.Weights
 	options kernels.Options
 
@@ -47,7 +48,7 @@ func NewNetwork(dev kernels.Device, src kernels.Source, o kernels.Options) (*Net
 	if err != nil {
 		return nil, err
 	}
-	return &Network{dev: dev, weights: w, options: o}, nil
+	return &Network{dev: dev, source: src, weights: w, options: o}, nil
 }
 
 // Program returns the program for key, building and compiling it if it is not cached. The key must tell apart

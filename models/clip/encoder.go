@@ -86,17 +86,8 @@ func (e *Encoder) Run(ctx context.Context, ids [][]int32, skip int, taps ...nn.T
 		flat = append(flat, seq...)
 		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
 	}
-	build := func(b *nn.Builder) {
-		in := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
-		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
-		hidden, pooled := e.model.Forward(b, in, eos, skip)
-		b.Output(Hidden, hidden)
-		if pooled != nil {
-			b.Output(Pooled, pooled)
-		}
-	}
 	var ran *nn.Program
-	err := e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), build, func(p *nn.Program) error {
+	err := e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), e.Graph(batch, tokens, skip), func(p *nn.Program) error {
 		ran = p
 		if err := p.SetInts("ids", flat...); err != nil {
 			return err
@@ -110,6 +101,20 @@ func (e *Encoder) Run(ctx context.Context, ids [][]int32, skip int, taps ...nn.T
 		return append(hidden, pooled...), err
 	}, taps...)
 	return ran, err
+}
+
+// Graph states the encoder for so many sequences of so many tokens: inputs "ids" [batch, tokens] and "eos" [batch], the
+// position of the pooled state, of int32; outputs Hidden and Pooled.
+func (e *Encoder) Graph(batch, tokens, skip int) func(*nn.Builder) {
+	return func(b *nn.Builder) {
+		ids := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
+		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
+		hidden, pooled := e.model.Forward(b, ids, eos, skip)
+		b.Output(Hidden, hidden)
+		if pooled != nil {
+			b.Output(Pooled, pooled)
+		}
+	}
 }
 
 // read brings a program's results to the host.

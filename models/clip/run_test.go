@@ -118,3 +118,17 @@ func TestTaps(t *testing.T) {
 		t.Error("another prompt's embeddings do not give its states")
 	}
 }
+
+// TestCompare: every module of an encoder is what gorgonia's machine gives.
+func TestCompare(t *testing.T) {
+	e := opened(t)
+	inputs := map[string]any{"ids": []int32{1, 5, 9, 2, 1, 7, 2, 2}, "eos": []int32{3, 2}}
+	found, err := e.Compare(t.Context(), e.Graph(2, 4, 0), inputs, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.First != nil || found.Modules < 10*e.Config.Layers {
+		t.Errorf("of %d modules, %v", found.Modules, found.First)
+	}
+	t.Logf("the worst of %d is %v", found.Modules, found.Worst)
+}
