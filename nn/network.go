@@ -72,7 +72,7 @@ func (n *Network) ProgramIn(precision kernels.DType, key string, build func(*Bui
 		return n.front(i).with(taps), nil
 	}
 	p := &Program{network: n, key: key, precision: precision}
-	if err := n.compileTapped(p, build, taps, options); err != nil {
+	if err := n.compileProgram(p, build, taps, options); err != nil {
 		return nil, err
 	}
 	n.programs = append([]*Program{p}, n.programs...)

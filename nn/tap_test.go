@@ -270,3 +270,20 @@ func TestTapsShareAProgram(t *testing.T) {
 		t.Errorf("discarding: %v, %d programs left", err, len(network.programs))
 	}
 }
+
+// TestWithoutTaps: a program without taps has nothing of theirs, so that running it allocates nothing of its own.
+func TestWithoutTaps(t *testing.T) {
+	m := newNet()
+	network, err := NewNetwork(device(t), bound(t, m), kernels.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	p, err := network.Program("net", m.Forward)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err != nil || p.tapped != nil || p.given != nil || p.origin != nil {
+		t.Errorf("%v; a program without taps has %+v", err, p)
+	}
+}

@@ -62,7 +62,20 @@ func unmatched(tap Tap, build func(*Builder)) error {
 	return fmt.Errorf("tap %q matches none of the %d modules: %s", tap.Path, len(names), Shorten(names))
 }
 
-// compileTapped compiles a build with taps into p, whose other fields are set.
+// compileProgram compiles a build, with taps or without, into p, whose other fields are set.
+func (n *Network) compileProgram(p *Program, build func(*Builder), taps []Tap, o kernels.Options) error {
+	if len(taps) > 0 {
+		return n.compileTapped(p, build, taps, o)
+	}
+	g, err := Build(n.dev, build)
+	if err != nil {
+		return err
+	}
+	p.plan, p.named = g.Plan, g.Named
+	p.Program, err = n.compile(p.plan, o)
+	return err
+}
+
 func (n *Network) compileTapped(p *Program, build func(*Builder), taps []Tap, o kernels.Options) (err error) {
 	last, t, err := lastGraph(n.dev, build, taps)
 	if err != nil {
