@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // gate holds every computation until it is opened or the computation's context ends.
@@ -69,27 +69,6 @@ func TestTwentyAtOnce(t *testing.T) {
 	}
 	if b.base.most.Load() != 1 || b.refiner.most.Load() != 1 {
 		t.Errorf("%d and %d computed at once", b.base.most.Load(), b.refiner.most.Load())
-	}
-	if n := b.refinerLoads.Load(); n != 1 {
-		t.Errorf("the refiner was loaded %d times", n)
-	}
-}
-
-// A refiner that can't be loaded is tried again.
-func TestRefinerLoadsAgain(t *testing.T) {
-	b := loadedBench(t, nil)
-	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
-	body := `{"id":"` + made + `","prompt":"b"}`
-	err := errors.New("no memory")
-	b.refinerErr.Store(&err)
-	if w := b.do("POST", "/refine", body); w.Code != 500 || !strings.Contains(b.log.String(), "no memory") {
-		t.Errorf("%d %s", w.Code, b.log)
-	}
-	b.refinerErr.Store(nil)
-	id(t, b.do("POST", "/refine", body))
-	id(t, b.do("POST", "/refine", body))
-	if n := b.refinerLoads.Load(); n != 2 {
-		t.Errorf("the refiner was loaded %d times, want 2", n)
 	}
 }
 
@@ -198,7 +177,7 @@ func TestSlotOfCancelledRequest(t *testing.T) {
 	}
 }
 
-// A client that hangs up, waiting or inside, makes room for the next, and no picture is kept for it.
+// A client that hangs up, waiting or inside, makes room for the next, and no image is kept for it.
 func TestClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := loadedBench(t, func(c *Config) { c.Queue = 1 })
@@ -231,7 +210,7 @@ func TestClientGone(t *testing.T) {
 	})
 }
 
-// An engine that finishes although its client is gone leaves no picture either.
+// An engine that finishes although its client is gone leaves no image either.
 func TestClientGoneAtTheEnd(t *testing.T) {
 	b := loadedBench(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -275,7 +254,7 @@ func TestReadiness(t *testing.T) {
 		t.Error("an engine was not closed")
 	}
 	late := &fakeEngine{t: t}
-	b.config.Load = func(int) (Engine, error) { return late, nil }
+	b.config.Load = func(int) (engine.Engine, error) { return pair{late, &fakeEngine{t: t}}, nil }
 	if err := b.Load(); err != nil || !late.closed.Load() {
 		t.Errorf("a model that came after Close: %v, closed: %v", err, late.closed.Load())
 	}

@@ -1,49 +1,32 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
-// Engine computes images: an *sdxl.Model with the device below it. Generate is called once at a time and returns soon
-// after its context ends; Info and Check may be called meanwhile. Close comes last.
-type Engine interface {
-	Info() sdxl.Info
-	Check(r sdxl.Request) error
-	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
-	// Lost says why the engine can compute nothing any more, nil while it can: its device failed. It is closed then, and loaded again.
-	Lost() error
-	// Cost is about how long an image takes; zero if it is not known. Limits that Config leaves open follow it.
-	Cost() sdxl.Cost
-	// DeviceName is where the engine computes, which may be another device than was meant when it was loaded; "" if
-	// it is the device that Config names.
-	DeviceName() string
-	Close() error
-}
-
-// Config says what a server does. Load and Images are required.
+// Config says what a server does. Specs.Base, Load and Images are required.
 type Config struct {
-	Devices      []string                          // names of the devices, until an engine has another DeviceName; each has a worker of its own; none is one device without a name
-	Load         func(device int) (Engine, error)  // opens the model on a device, all at once when the server starts, and again after Lost
-	LoadRefiner  func(base Engine) (Engine, error) // opens the refiner beside base when it is first needed, again if that failed; nil: there is none
-	Schedulers   []string                          // names that a request may ask for
-	Images       string                            // folder of the images, made if missing
-	Queue        int                               // requests that may wait while every device computes; 0 lets none wait
-	Watermark    bool                              // diffusers' invisible watermark
-	Version      string                            // for the PNG text
-	Log          *slog.Logger                      // nil discards
-	AllowedHosts []string                          // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
+	Specs        engine.Specs                            // of the models that Load opens; without a refiner, what needs one is answered 501
+	Devices      []string                                // names of the devices, until an engine has another DeviceName; each has a worker of its own; none is one device without a name
+	Load         func(device int) (engine.Engine, error) // opens the models on a device, all at once when the server starts, and again after Lost
+	Schedulers   []string                                // names that a request may ask for
+	Images       string                                  // folder of the images, made if missing
+	Queue        int                                     // requests that may wait while every device computes; 0 lets none wait
+	Watermark    bool                                    // diffusers' invisible watermark
+	Version      string                                  // for the PNG text
+	Log          *slog.Logger                            // nil discards
+	AllowedHosts []string                                // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
 	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the
-	// slowest device, by the engines' Cost, and to 2048×2048 and 200 at most.
+	// slowest device, by the engines' Costs, and to 2048×2048 and 200 at most.
 	MaxPixels      int           // 0 is open
 	MaxSteps       int           // 0 is open
 	MaxBatch       int           // images of an engine's request; 0 is 1. The routes ask for 1
-	RequestTimeout time.Duration // for a request to compute, from when it has its device, the refiner's loading included; 0 is none
+	RequestTimeout time.Duration // for a request to compute, from when it has its device; 0 is none
 
 	BodyTimeout time.Duration // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s
 	SendTimeout time.Duration // for a client to take 16 KiB of an answer, or the rest; 0 is 30 s
@@ -55,6 +38,8 @@ type Config struct {
 // and fails if none can be written. The server has no model yet: see [Server.Load] and [Server.Run].
 func New(c Config) (*Server, error) {
 	switch {
+	case c.Specs.Base == nil:
+		return nil, errors.New("server: Specs.Base is nil: must be the configurations of the model")
 	case c.Load == nil:
 		return nil, errors.New("server: Load is nil: must open the model")
 	case c.Images == "":

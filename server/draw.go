@@ -10,99 +10,82 @@ import (
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 func (s *Server) generate(x *exchange) error {
-	if err := s.ready(); err != nil {
-		return err
-	}
-	f, err := s.readFields(x)
+	f, err := s.readJob(x)
 	if err != nil {
 		return err
 	}
-	var r sdxl.Request
-	var warning string
-	err = s.withEngine(func(engine Engine) (err error) {
-		if r, warning, err = s.generateRequest(f, engine.Info()); err != nil {
-			return err
-		}
-		if err := s.check(engine, r); err != nil {
-			if engine.Lost() != nil { // it says nothing about the request
-				return &failure{kind: deviceLost, err: err}
-			}
-			return err
-		}
-		return nil
-	})
-	if err != nil {
+	var w work
+	if w.job, err = s.generateJob(f); err != nil {
 		return err
 	}
-	return s.draw(x, func(w *worker) (work, error) {
-		return work{compute: w.engine.Generate, request: r, warning: warning}, nil
-	})
+	if w.warning, err = s.resolve(f, &w.job); err != nil {
+		return err
+	}
+	return s.draw(x, w)
 }
 
 func (s *Server) refine(x *exchange) error {
-	if err := s.ready(); err != nil {
-		return err
-	}
-	f, err := s.readFields(x)
+	f, err := s.readJob(x)
 	if err != nil {
 		return err
 	}
-	source, r, err := s.refineRequest(f)
+	w := work{fields: f}
+	if w.source, w.job, err = s.refineJob(f); err != nil {
+		return err
+	}
+	size, err := s.store.size(w.source)
 	if err != nil {
 		return err
 	}
-	if s.config.LoadRefiner == nil {
-		return &failure{kind: noRefiner}
-	}
-	if _, err := s.store.find(source); err != nil {
+	w.job.Request.Image = sdxl.Blank{Size: size}
+	if w.warning, err = s.resolve(f, &w.job); err != nil {
 		return err
 	}
-	return s.draw(x, func(w *worker) (work, error) {
-		refiner, err := s.openRefiner(w)
-		if err != nil {
-			return work{}, err
-		}
-		if r.Image, err = s.store.load(source); err != nil {
-			return work{}, err
-		}
-		r.Width, r.Height = r.Image.Bounds().Dx(), r.Image.Bounds().Dy()
-		info := refiner.Info()
-		f.fill(&r, info)
-		s.limitSize(f, &r)
-		if err := f.err(); err != nil {
-			return work{}, err
-		}
-		warning := s.limitSteps(f, &r, info, []sdxl.Cost{refiner.Cost()})
-		if err := f.err(); err != nil {
-			return work{}, err
-		}
-		if err := s.check(refiner, r); err != nil {
-			return work{}, err
-		}
-		return work{compute: refiner.Generate, request: r, source: source, warning: warning}, nil
-	})
+	return s.draw(x, w)
 }
 
-// work is an image to compute, its request checked.
+// readJob reads the body of a request for an image, if there is a device for it.
+func (s *Server) readJob(x *exchange) (*fields, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	return s.readFields(x)
+}
+
+// work is an image to compute, its job resolved.
 type work struct {
-	compute func(context.Context, sdxl.Request) (*sdxl.Result, error) // a method of an engine
-	request sdxl.Request
-	source  string // id of the image that it is made from, "" if there is none
-	warning string // what the client is to be told of the request, "" if nothing
+	job     engine.Job
+	source  string  // id of the image that image-to-image begins with, "" for none
+	fields  *fields // of a job with a source
+	warning string  // what the client is told of the request, "" if nothing
 }
 
 // bytes is about the most that the PNG can take: three bytes a pixel, and the texts of the longest request.
 func (w *work) bytes() int64 {
-	return 3*int64(w.request.Width)*int64(w.request.Height) + 2*maxBody
+	return 3*int64(w.job.Parameters.Width)*int64(w.job.Parameters.Height) + 2*maxBody
 }
 
-// draw waits for a worker, has prepare say what is to be computed, computes it, and answers with the image's id when the
-// image is on disk. Nothing is computed before there is a file for it. The worker is free as soon as the image is
+// loadSource decodes the image that image-to-image begins with, which the job has the size of until then.
+func (s *Server) loadSource(w *work) (err error) {
+	size := w.job.Request.Image.Bounds().Size()
+	if w.job.Request.Image, err = s.store.load(w.source); err != nil {
+		return err
+	}
+	if w.job.Request.Image.Bounds().Size() == size {
+		return nil
+	}
+	// Another file took its place, or its orientation exchanges width and height.
+	w.warning, err = s.resolve(w.fields, &w.job)
+	return err
+}
+
+// draw waits for a worker, computes the image, and answers with its id and parameters when the image is on disk. Nothing is computed before there is a file for it. The worker is free as soon as the image is
 // computed: the PNG is made, written and answered beside the next computation.
-func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
+func (s *Server) draw(x *exchange, todo work) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
@@ -122,7 +105,7 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.compute(ctx, s.workers[index], id, prepare, &x.spent)
+	c, err := s.compute(ctx, s.workers[index], id, todo, &x.spent)
 	if err != nil {
 		return err
 	}
@@ -142,11 +125,12 @@ func (s *Server) draw(x *exchange, prepare func(*worker) (work, error)) error {
 	}
 	warnings := distinct(c.result.Warnings)
 	x.warned = len(warnings)
-	s.config.Log.Debug("image", slog.String("id", id), slog.Any("warnings", warnings))
+	s.config.Log.Debug("image", slog.String("id", id), slog.Any("warnings", warnings), slog.Any("parameters", c.result.Parameters))
 	return x.reply(http.StatusOK, struct {
-		ID       string   `json:"id"`
-		Warnings []string `json:"warnings,omitempty"`
-	}{id, warnings})
+		ID         string          `json:"id"`
+		Warnings   []string        `json:"warnings,omitempty"`
+		Parameters sdxl.Parameters `json:"parameters"`
+	}{id, warnings, c.result.Parameters})
 }
 
 // computed is an image between the device and the disk: an encoder is held for it, and its file waits.
@@ -159,14 +143,16 @@ type computed struct {
 
 // compute computes an image on a worker that the caller acquired, and releases that. After success the caller has an
 // encoder to release and a file to commit or discard.
-func (s *Server) compute(ctx context.Context, w *worker, id string, prepare func(*worker) (work, error), spent *durations) (c computed, err error) {
+func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, spent *durations) (c computed, err error) {
 	defer s.release(w) // last, while an image that finds no encoder free holds up the device
 	began := time.Now()
 	limited, stop := s.limitTime(ctx)
 	defer stop()
-	c.work, err = prepare(w)
-	if err := ended(limited, w, err); err != nil {
-		return c, err
+	c.work = todo
+	if c.source != "" {
+		if err := s.loadSource(&c.work); err != nil {
+			return c, err
+		}
 	}
 	if c.file, err = s.store.begin(id, c.bytes()); err != nil {
 		return c, err
@@ -177,7 +163,8 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, prepare func
 			c.file.discard()
 		}
 	}()
-	c.result, err = c.work.compute(limited, c.request)
+	c.result, err = w.engine.Generate(limited, c.job)
+	c.job.Request.Image = nil // its pixels are not needed beside the next image's
 	c.done = time.Now()
 	spent.compute = c.done.Sub(began)
 	if err = ended(limited, w, err); err == nil {
@@ -212,26 +199,8 @@ func ended(ctx context.Context, w *worker, err error) error {
 // encode makes the PNG of a result.
 func (s *Server) encode(result *sdxl.Result, of work) ([]byte, error) {
 	if n := len(result.Images); n != 1 {
-		return nil, fmt.Errorf("the engine gave %d pictures: must be 1", n)
+		return nil, fmt.Errorf("the engine gave %d images: must be 1", n)
 	}
-	img := result.Images[0]
-	return imagefile.Encode(img, imagefile.Parameters{Parameters: result.Parameters, Source: of.source, Version: s.config.Version}.Texts())
-}
-
-// openRefiner loads a worker's refiner at its first use. Its caller holds the worker, so that no two load at once; a load
-// that failed is tried again by the next.
-func (s *Server) openRefiner(w *worker) (Engine, error) {
-	if w.refiner != nil {
-		return w.refiner, nil
-	}
-	refiner, err := s.config.LoadRefiner(w.engine)
-	if err != nil {
-		return nil, fmt.Errorf("loading the refiner: %w", err)
-	}
-	info := refiner.Info()
-	s.config.Log.Info("refiner loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters))...)
-	w.mu.Lock()
-	w.refiner = refiner
-	w.mu.Unlock()
-	return refiner, nil
+	p := imagefile.Parameters{Parameters: result.Parameters, Source: of.source, Version: s.config.Version}
+	return imagefile.Encode(result.Images[0], p.Texts())
 }

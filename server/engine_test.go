@@ -18,59 +18,62 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
-// fakeEngine draws one colour. It checks that it is used as an Engine's comment promises.
+// fakeEngine is a model that computes images of one colour. It checks that it is used as an Engine's comment promises.
 type fakeEngine struct {
-	t    *testing.T
-	name string
-	on   string // the device
+	t  *testing.T
+	on string // the device
 
-	check func(sdxl.Request, bool) error                         // nil takes everything
-	run   func(context.Context, sdxl.Request) error              // called before drawing, nil does nothing
-	give  func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) // nil gives the picture
-	cost  sdxl.Cost                                              // zero takes no time
-	heun  bool                                                   // its own scheduler calls the model twice a step
+	take func(engine.Job)                                     // called with each job, nil does nothing
+	run  func(context.Context, sdxl.Request) error            // called before an image is made, nil does nothing
+	give func(engine.Job, *image.NRGBA) (*sdxl.Result, error) // nil gives the image
+	cost sdxl.Cost                                            // zero takes no time
 
 	inside, calls, most atomic.Int32
 	lost                atomic.Pointer[error]
 	closed              atomic.Bool
 }
 
-func (e *fakeEngine) Info() sdxl.Info {
-	if e.name == "fake-refiner" { // which has defaults of its own
-		return sdxl.Info{Path: "models/" + e.name, ScaleFactor: 8, Steps: 20, Guidance: 1.5, Strength: 0.2, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
+// pair is an engine of a base and a refiner, which does the ensembles with the base.
+type pair struct{ base, refiner *fakeEngine }
+
+func (p pair) of(m engine.Model) *fakeEngine {
+	if m == engine.Refiner {
+		return p.refiner
 	}
-	info := sdxl.Info{Path: "models/" + e.name, Width: 64, Height: 32, ScaleFactor: 8, Steps: 50, Guidance: 5, Strength: 0.3, Scheduler: "EulerDiscreteScheduler", Sampler: "euler"}
-	if e.heun {
-		info.Scheduler = "HeunDiscreteScheduler"
-	}
-	return info
+	return p.base
 }
 
-func (e *fakeEngine) Cost() sdxl.Cost { return e.cost }
-
-func (e *fakeEngine) DeviceName() string { return e.on }
-
-func (e *fakeEngine) Check(r sdxl.Request) error {
-	if imageToImage != (r.Image != nil) {
-		e.t.Errorf("Check: image to image is %v, the image %v", imageToImage, r.Image)
+func (p pair) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	if j.Request.Image != nil {
+		if _, blank := j.Request.Image.(sdxl.Blank); blank {
+			p.base.t.Error("the engine gets an image without pixels")
+		}
 	}
-	if e.check != nil {
-		return e.check(r, imageToImage)
+	return p.of(j.Model).draw(ctx, j)
+}
+
+func (p pair) Costs() engine.Costs { return engine.Costs{Base: p.base.cost, Refiner: p.refiner.cost} }
+
+func (p pair) DeviceName() string { return p.base.on }
+
+func (p pair) Lost() error { return p.base.Lost() }
+
+func (p pair) Close() error {
+	if p.base.inside.Load()+p.refiner.inside.Load() > 0 {
+		p.base.t.Error("the engine is closed while it computes")
+	}
+	if p.base.closed.Swap(true) || p.refiner.closed.Swap(true) {
+		p.base.t.Error("the engine is closed twice")
 	}
 	return nil
 }
 
-func (e *fakeEngine) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	return e.draw(ctx, r, image.Rect(0, 0, r.Width, r.Height))
-}
-
-func (e *fakeEngine) Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	return e.draw(ctx, r, r.Image.Bounds())
-}
-
-func (e *fakeEngine) draw(ctx context.Context, r sdxl.Request, size image.Rectangle) (*sdxl.Result, error) {
+func (e *fakeEngine) draw(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	r, p := j.Request, j.Parameters
+	size := image.Rect(0, 0, p.Width, p.Height)
 	if n := e.inside.Add(1); n > e.most.Load() {
 		e.most.Store(n)
 	}
@@ -79,6 +82,9 @@ func (e *fakeEngine) draw(ctx context.Context, r sdxl.Request, size image.Rectan
 	if e.closed.Load() {
 		e.t.Error("the engine is used after Close")
 	}
+	if e.take != nil {
+		e.take(j)
+	}
 	if e.run != nil {
 		if err := e.run(ctx, r); err != nil {
 			return nil, err
@@ -86,12 +92,12 @@ func (e *fakeEngine) draw(ctx context.Context, r sdxl.Request, size image.Rectan
 	}
 	img := image.NewNRGBA(size)
 	for i := range size.Dx() * size.Dy() {
-		img.SetNRGBA(i%size.Dx(), i/size.Dx(), color.NRGBA{uint8(r.Seed), uint8(r.Steps), uint8(len(r.Prompt)), 255})
+		img.SetNRGBA(i%size.Dx(), i/size.Dx(), color.NRGBA{uint8(*r.Seed), uint8(p.Steps), uint8(len(r.Prompt)), 255})
 	}
 	if e.give != nil {
-		return e.give(r, img)
+		return e.give(j, img)
 	}
-	return &sdxl.Result{Images: []*image.NRGBA{img}, Seed: r.Seed, Steps: r.Steps}, nil
+	return &sdxl.Result{Images: []*image.NRGBA{img}, Parameters: p, Steps: p.Steps}, nil
 }
 
 func (e *fakeEngine) Lost() error {
@@ -101,22 +107,10 @@ func (e *fakeEngine) Lost() error {
 	return nil
 }
 
-func (e *fakeEngine) Close() error {
-	if e.inside.Load() > 0 {
-		e.t.Error("the engine is closed while it computes")
-	}
-	if e.closed.Swap(true) {
-		e.t.Error("the engine is closed twice")
-	}
-	return nil
-}
-
 // bench is a server with fake engines.
 type bench struct {
 	*Server
 	base, refiner *fakeEngine
-	refinerLoads  atomic.Int32
-	refinerErr    atomic.Pointer[error]
 	images        string
 	log           *lockedBuffer
 }
@@ -141,22 +135,10 @@ func (l *lockedBuffer) String() string {
 // newBench makes a server that is not loaded yet, without temporary files left at the end of the test.
 func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Helper()
-	b := &bench{
-		base: &fakeEngine{t: t, name: "fake-base"}, refiner: &fakeEngine{t: t, name: "fake-refiner"},
-		images: filepath.Join(t.TempDir(), "images"), log: &lockedBuffer{},
-	}
+	b := &bench{base: &fakeEngine{t: t}, refiner: &fakeEngine{t: t}, images: filepath.Join(t.TempDir(), "images"), log: &lockedBuffer{}}
 	c := Config{
-		Load: func(int) (Engine, error) { return b.base, nil },
-		LoadRefiner: func(base Engine) (Engine, error) {
-			b.refinerLoads.Add(1)
-			if err := b.refinerErr.Load(); err != nil {
-				return nil, *err
-			}
-			if base != Engine(b.base) {
-				t.Error("LoadRefiner was not given the base")
-			}
-			return b.refiner, nil
-		},
+		Specs:      engine.Specs{Base: fakeBase(t), Refiner: fakeRefiner(t)},
+		Load:       func(int) (engine.Engine, error) { return pair{b.base, b.refiner}, nil },
 		Schedulers: []string{"euler", "ddim", "heun"},
 		Images:     b.images, Queue: 64, Watermark: true, Version: "test", AllowedHosts: []string{"x", "example.com"}, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
@@ -172,7 +154,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 		entries, _ := os.ReadDir(b.images)
 		for _, e := range entries {
 			if id, isPNG := strings.CutSuffix(e.Name(), ".png"); !isPNG || !isID(id) {
-				t.Errorf("%s was left among the pictures", e.Name())
+				t.Errorf("%s was left among the images", e.Name())
 			}
 		}
 	})

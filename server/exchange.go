@@ -35,7 +35,7 @@ type exchange struct {
 	status   int    // 0 until answered
 	id       string // of the image, if there is one
 	spent    durations
-	warned   int    // warnings that the client was given
+	warned   int // warnings that the client was given
 	level    slog.Level
 	err      error
 }

@@ -123,8 +123,6 @@ type limits struct{ min, max, step uint64 }
 var (
 	integerLiteral = regexp.MustCompile(`^-?[0-9]+$`)
 	integerText    = regexp.MustCompile(`^[+-]?[0-9]+(_[0-9]+)*(\.0+)?$`)
-	numberText     = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	notFiniteText  = regexp.MustCompile(`^(?i:[+-]?(nan|inf|infinity))$`)
 )
 
 const maxDigits = 4300 // as in Python and pydantic
@@ -221,67 +219,6 @@ func (f *fields) parseInteger(name string, raw json.RawMessage) *big.Int {
 	}
 	v, _ := new(big.Int).SetString(literal, 10)
 	return v
-}
-
-// interval is [min, max], or (min, max] if open.
-type interval struct {
-	min, max float64
-	open     bool
-}
-
-// number reads a number in an interval: a number, or a string of one. It returns otherwise where there is none.
-func (f *fields) number(name string, i interval, otherwise float64) float64 {
-	raw := f.given(name)
-	if raw == nil {
-		return otherwise
-	}
-	v, ok := f.parseNumber(name, raw)
-	least, kind, words := "ge", "greater_than_equal", "greater than or equal to"
-	if i.open {
-		least, kind, words = "gt", "greater_than", "greater than"
-	}
-	ctx := map[string]any{least: i.min, "le": i.max}
-	switch {
-	case !ok:
-	case v > i.max:
-		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %g", i.max), ctx)
-	case v < i.min || i.open && v == i.min:
-		f.report(name, kind, fmt.Sprintf("Input should be %s %g", words, i.min), ctx)
-	}
-	return v
-}
-
-// parseNumber is not ok after a report.
-func (f *fields) parseNumber(name string, raw json.RawMessage) (v float64, ok bool) {
-	literal := string(raw)
-	switch raw[0] {
-	case 't':
-		return 1, true
-	case 'f':
-		return 0, true
-	case '{', '[':
-		f.report(name, "float_type", "Input should be a valid number", nil)
-		return 0, false
-	case '"':
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
-			s = ""
-		}
-		literal = strings.TrimSpace(s)
-		if notFiniteText.MatchString(literal) {
-			f.report(name, "finite_number", "Input should be a finite number", nil)
-			return 0, false
-		}
-		if !numberText.MatchString(literal) {
-			f.report(name, "float_parsing", "Input should be a valid number, unable to parse string as a number", nil)
-			return 0, false
-		}
-	}
-	v, err := strconv.ParseFloat(literal, 64)
-	if err != nil { // out of range: the grammar was checked
-		f.report(name, "finite_number", "Input should be a finite number", nil)
-	}
-	return v, err == nil
 }
 
 // hasLoneSurrogate finds half a surrogate pair among the \u escapes of a valid JSON string, which encoding/json would replace by U+FFFD.

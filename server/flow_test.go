@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -82,12 +84,9 @@ func TestFlow(t *testing.T) {
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if n := b.refinerLoads.Load(); n != 1 {
-		t.Errorf("the refiner was loaded %d times", n)
-	}
 }
 
-// Pictures of an earlier process are found, and HEAD and ranges work on them.
+// Images of an earlier process are found, and HEAD and ranges work on them.
 func TestDownload(t *testing.T) {
 	b := loadedBench(t, nil)
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a","seed":3}`))
@@ -104,7 +103,7 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// Each picture without a seed, or with -1, gets its own, which is in its text.
+// Each image without a seed, or with -1, gets its own, which is in its text.
 func TestRandomSeed(t *testing.T) {
 	b := loadedBench(t, nil)
 	source := id(t, b.do("POST", "/generate", `{"prompt":"a","seed":7}`))
@@ -149,25 +148,20 @@ func TestInnerFailures(t *testing.T) {
 	}
 	for name, prepare := range map[string]func(t *testing.T, b *bench) (path, body string){
 		"engine": func(_ *testing.T, b *bench) (string, string) {
-			b.base.give = func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) { return nil, errors.New(secret) }
+			b.base.give = func(engine.Job, *image.NRGBA) (*sdxl.Result, error) { return nil, errors.New(secret) }
 			return "/generate", `{"prompt":"a"}`
 		},
 		"panic": func(_ *testing.T, b *bench) (string, string) {
-			b.base.give = func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) { panic(secret) }
+			b.base.give = func(engine.Job, *image.NRGBA) (*sdxl.Result, error) { panic(secret) }
 			return "/generate", `{"prompt":"a"}`
 		},
-		"no picture": func(_ *testing.T, b *bench) (string, string) {
-			b.base.give = func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) { return &sdxl.Result{}, nil }
+		"no image": func(_ *testing.T, b *bench) (string, string) {
+			b.base.give = func(engine.Job, *image.NRGBA) (*sdxl.Result, error) { return &sdxl.Result{}, nil }
 			return "/generate", `{"prompt":"a"}`
 		},
 		"id": func(_ *testing.T, b *bench) (string, string) {
 			b.newID = func() (string, error) { return "", errors.New(secret) }
 			return "/generate", `{"prompt":"a"}`
-		},
-		"refiner": func(t *testing.T, b *bench) (string, string) {
-			err := errors.New(secret)
-			b.refinerErr.Store(&err)
-			return "/refine", `{"id":"` + id(t, b.do("POST", "/generate", `{"prompt":"a"}`)) + `","prompt":"a"}`
 		},
 		"empty file": func(t *testing.T, b *bench) (string, string) { return "/refine", corrupt(t, b, nil) },
 		"cut file": func(t *testing.T, b *bench) (string, string) {
@@ -177,15 +171,8 @@ func TestInnerFailures(t *testing.T) {
 			}
 			return "/refine", corrupt(t, b, whole[:len(whole)-30])
 		},
-		"huge file": func(t *testing.T, b *bench) (string, string) {
-			var data bytes.Buffer
-			if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, sdxl.MaxSide+1, 1))); err != nil {
-				t.Fatal(err)
-			}
-			return "/refine", corrupt(t, b, data.Bytes())
-		},
 		"something else was cancelled": func(_ *testing.T, b *bench) (string, string) {
-			b.base.give = func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) { return nil, context.Canceled }
+			b.base.give = func(engine.Job, *image.NRGBA) (*sdxl.Result, error) { return nil, context.Canceled }
 			return "/generate", `{"prompt":"a"}`
 		},
 	} {
@@ -202,57 +189,88 @@ func TestInnerFailures(t *testing.T) {
 			}
 
 			b.base.give, b.newID = nil, newID
-			b.refinerErr.Store(nil)
 			made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
 			id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`))
 		})
 	}
 }
 
-// What the engine can't do is the client's error.
+// What the model can't do is the client's error, before it waits in the queue if its configurations tell.
 func TestRequestErrors(t *testing.T) {
-	refused := &sdxl.RequestError{Field: "height", Value: 8, Allowed: "a multiple of 64"}
-	const want = `{"detail":[{"type":"value_error","loc":["body","height"],"msg":"Value error, must be a multiple of 64","input":8}]}`
 	b := loadedBench(t, nil)
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
-	calls := b.base.calls.Load()
-	b.base.check = func(sdxl.Request, bool) error { return refused }
-	b.refiner.check = b.base.check
-	for path, body := range map[string]string{"/generate": `{"prompt":"a"}`, "/refine": `{"id":"` + made + `","prompt":"a"}`} {
-		if w := b.do("POST", path, body); w.Code != 422 || w.Body.String() != want {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+	b.queue.capacity = 0
+	b.queue.free = nil
+	skipped := regexp.MustCompile(`^\{"detail":\[\{"type":"value_error","loc":\["body","clip_skip"\],"msg":"Value error, must be 0 to \d+","input":50\}\]\}$`)
+	for body, path := range map[string]string{
+		`{"prompt":"a","clip_skip":50}`:                                   "/generate",
+		`{"prompt":"a","clip_skip":50,"refiner":true}`:                    "/generate",
+		`{"id":"` + made + `","prompt":"a","clip_skip":50}`:               "/refine",
+		`{"id":"` + made + `","prompt":"a","clip_skip":50,"refiner":"f"}`: "/refine",
+	} {
+		if w := b.do("POST", path, body); w.Code != 422 || !skipped.MatchString(w.Body.String()) {
+			t.Errorf("%s %s: %d %s", path, body, w.Code, w.Body)
 		}
 	}
-	if b.base.calls.Load() != calls || b.refiner.calls.Load() != 0 {
-		t.Error("what Check refused was computed")
+	if w := b.do("POST", "/generate", plain); w.Code != 503 {
+		t.Errorf("a request that can be done: %d %s", w.Code, w.Body)
 	}
-	b.base.check = nil
-	b.base.run = nil
-	b.base.give = func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) { return nil, fmt.Errorf("late: %w", refused) }
-	if w := b.do("POST", "/generate", `{"prompt":"a"}`); w.Code != 422 || w.Body.String() != want {
+	b = loadedBench(t, nil)
+	b.base.give = func(engine.Job, *image.NRGBA) (*sdxl.Result, error) {
+		return nil, fmt.Errorf("late: %w", &sdxl.RequestError{Field: "height", Value: 8, Allowed: "a multiple of 64"})
+	}
+	const late = `{"detail":[{"type":"value_error","loc":["body","height"],"msg":"Value error, must be a multiple of 64","input":8}]}`
+	if w := b.do("POST", "/generate", `{"prompt":"a"}`); w.Code != 422 || w.Body.String() != late {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
+// An image that is too large for any model is no source, and is not decoded.
+func TestHugeSource(t *testing.T) {
+	b := loadedBench(t, nil)
+	fresh, err := newID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data bytes.Buffer
+	if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, sdxl.MaxSide+8, 64))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.store.path(fresh), data.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"detail":[{"type":"value_error","loc":["body","id"],"msg":"Value error, must be an image whose width is a multiple of 8 from 8 to 8192","input":"` + fresh + `"}]}`
+	if w := b.do("POST", "/refine", `{"id":"`+fresh+`","prompt":"a"}`); w.Code != 422 || w.Body.String() != want {
+		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
+	}
+}
+
+// Without a refiner, what needs one is 501, and the base redraws where it is asked to.
 func TestWithoutRefiner(t *testing.T) {
-	b := loadedBench(t, func(c *Config) { c.LoadRefiner = nil })
+	b := loadedBench(t, func(c *Config) { c.Specs.Refiner = nil })
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
-	w := b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`)
-	if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "-refiner") {
-		t.Errorf("%d %s", w.Code, w.Body)
+	for body, path := range map[string]string{`{"id":"` + made + `","prompt":"a"}`: "/refine", `{"prompt":"a","refiner":true}`: "/generate"} {
+		if w := b.do("POST", path, body); w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "-refiner") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	calls := b.base.calls.Load()
+	id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a","refiner":false}`))
+	if b.base.calls.Load() != calls+1 {
+		t.Error("the base did not compute")
 	}
 }
 
 func TestWatermark(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		b := loadedBench(t, func(c *Config) { c.Watermark = on })
-		var base, refined sdxl.Request
-		b.base.check = func(r sdxl.Request, _ bool) error { base = r; return nil }
-		b.refiner.check = func(r sdxl.Request, _ bool) error { refined = r; return nil }
+		var got []bool
+		b.base.take = func(j engine.Job) { got = append(got, j.Request.Watermark) }
+		b.refiner.take = b.base.take
 		made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
 		id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`))
-		if base.Watermark != on || refined.Watermark != on {
-			t.Errorf("watermark %v: %v, %v", on, base.Watermark, refined.Watermark)
+		if !slices.Equal(got, []bool{on, on}) {
+			t.Errorf("watermark %v: %v", on, got)
 		}
 	}
 }
@@ -268,23 +286,25 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	load := func(int) (Engine, error) { return nil, errors.New("unused") }
+	load := func(int) (engine.Engine, error) { return nil, errors.New("unused") }
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	specs := engine.Specs{Base: fakeBase(t)}
 	for says, c := range map[string]Config{
-		"Load is nil":                            {Images: "x"},
-		"Images is empty":                        {Load: load},
-		"Queue is -1":                            {Load: load, Images: t.TempDir(), Queue: -1},
-		"Drain -1s":                              {Load: load, Images: t.TempDir(), Drain: -1e9},
-		"folder of images":                       {Load: load, Images: file},
-		"AllowedHosts has \"a:80\"":              {Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
-		"MaxPixels is -1: must be 0 to 67108864": {Load: load, Images: t.TempDir(), MaxPixels: -1},
-		"MaxSteps is 1001: must be 0 to 1000":    {Load: load, Images: t.TempDir(), MaxSteps: 1001},
-		"MaxBatch is 65: must be 0 to 64":        {Load: load, Images: t.TempDir(), MaxBatch: 65},
-		"RequestTimeout is -1s":                  {Load: load, Images: t.TempDir(), RequestTimeout: -1e9},
-		"BodyTimeout is -1s and":                 {Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
+		"Specs.Base is nil":                      {Load: load, Images: "x"},
+		"Load is nil":                            {Specs: specs, Images: "x"},
+		"Images is empty":                        {Specs: specs, Load: load},
+		"Queue is -1":                            {Specs: specs, Load: load, Images: t.TempDir(), Queue: -1},
+		"Drain -1s":                              {Specs: specs, Load: load, Images: t.TempDir(), Drain: -1e9},
+		"folder of images":                       {Specs: specs, Load: load, Images: file},
+		"AllowedHosts has \"a:80\"":              {Specs: specs, Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
+		"MaxPixels is -1: must be 0 to 67108864": {Specs: specs, Load: load, Images: t.TempDir(), MaxPixels: -1},
+		"MaxSteps is 1001: must be 0 to 1000":    {Specs: specs, Load: load, Images: t.TempDir(), MaxSteps: 1001},
+		"MaxBatch is 65: must be 0 to 64":        {Specs: specs, Load: load, Images: t.TempDir(), MaxBatch: 65},
+		"RequestTimeout is -1s":                  {Specs: specs, Load: load, Images: t.TempDir(), RequestTimeout: -1e9},
+		"BodyTimeout is -1s and":                 {Specs: specs, Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

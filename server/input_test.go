@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // Types, places and messages below are what FastAPI 0.165 with pydantic 2.14 answers to the same bodies; ctx is longer (see problem).
@@ -98,7 +97,25 @@ func TestBadInput(t *testing.T) {
 		{"/generate", field("num_inference_steps", `201`), at("num_inference_steps", "less_than_equal", "Input should be less than or equal to 200", `201`, steps)},
 		{"/generate", field("guidance_scale", `"x"`), at("guidance_scale", "float_parsing", notFloatText, `"x"`, "")},
 		{"/generate", field("guidance_scale", `"0x1p3"`), at("guidance_scale", "float_parsing", notFloatText, `"0x1p3"`, "")},
-		{"/generate", field("guidance_scale", `[]`), at("guidance_scale", "float_type", notFloat, `[]`, "")},
+		{"/generate", field("guidance_scale", `{}`), at("guidance_scale", "float_type", notFloat, `{}`, "")},
+		{"/generate", field("guidance_scale", `[]`), at("guidance_scale", "too_short", "List should have at least 1 item after validation, not 0", `[]`,
+			`"ctx":{"actual_length":0,"field_type":"List","min_length":1}`)},
+		{"/generate", field("guidance_scale", `[1,"x",null]`), `{"detail":[` +
+			`{"type":"float_parsing","loc":["body","guidance_scale",1],"msg":"` + notFloatText + `","input":"x"},` +
+			`{"type":"float_type","loc":["body","guidance_scale",2],"msg":"` + notFloat + `","input":null}]}`},
+		{"/generate", field("sigmas", `7`), at("sigmas", "list_type", "Input should be a valid list", `7`, "")},
+		{"/generate", field("timesteps", `[-1]`), `{"detail":[{"type":"greater_than_equal","loc":["body","timesteps",0],"msg":"Input should be greater than or equal to 0","input":-1,"ctx":{"ge":0,"le":1000000}}]}`},
+		{"/generate", field("target_size", `[7]`), at("target_size", "too_short", "List should have at least 2 items after validation, not 1", `[7]`,
+			`"ctx":{"actual_length":1,"field_type":"List","min_length":2}`)},
+		{"/generate", field("target_size", `[7,8,9]`), at("target_size", "too_long", "List should have at most 2 items after validation, not 3", `[7,8,9]`,
+			`"ctx":{"actual_length":3,"field_type":"List","max_length":2}`)},
+		{"/generate", field("original_size", `[7,0.5]`), `{"detail":[{"type":"int_from_float","loc":["body","original_size",1],"msg":"` + fractional + `","input":0.5}]}`},
+		{"/generate", field("original_size", `[null,8]`), `{"detail":[{"type":"int_type","loc":["body","original_size",0],"msg":"` + notInt + `","input":null}]}`},
+		{"/generate", field("crops_coords_top_left", `"0,0"`), at("crops_coords_top_left", "list_type", "Input should be a valid list", `"0,0"`, "")},
+		{"/generate", field("refiner", `"maybe"`), at("refiner", "bool_parsing", "Input should be a valid boolean, unable to interpret input", `"maybe"`, "")},
+		{"/generate", field("refiner", `[]`), at("refiner", "bool_type", "Input should be a valid boolean", `[]`, "")},
+		{"/generate", field("denoising_end", `1`), at("denoising_end", "less_than", "Input should be less than 1", `1`, `"ctx":{"gt":0,"lt":1}`)},
+		{"/generate", field("interrupt", `0`), at("interrupt", "greater_than_equal", "Input should be greater than or equal to 1", `0`, `"ctx":{"ge":1,"le":1000}`)},
 		{"/generate", field("guidance_scale", `"-inf"`), at("guidance_scale", "finite_number", notFinite, `"-inf"`, "")},
 		{"/generate", field("guidance_scale", `1e400`), at("guidance_scale", "finite_number", notFinite, `1e400`, "")},
 		{"/generate", field("guidance_scale", `-0.5`), at("guidance_scale", "greater_than_equal", "Input should be greater than or equal to 0", `-0.5`, `"ctx":{"ge":0,"le":1000}`)},
@@ -122,8 +139,8 @@ func TestBadInput(t *testing.T) {
 		// All that is wrong comes at once.
 		{"/generate", `{"prompt":7,"width":7,"scheduler":"z"}`, `{"detail":[` +
 			`{"type":"string_type","loc":["body","prompt"],"msg":"` + notString + `","input":7},` +
-			`{"type":"multiple_of","loc":["body","width"],"msg":"` + notMultiple + `","input":7,` + side + `},` +
-			`{"type":"literal_error","loc":["body","scheduler"],"msg":"` + notScheduler + `","input":"z",` + expected + `}]}`},
+			`{"type":"literal_error","loc":["body","scheduler"],"msg":"` + notScheduler + `","input":"z",` + expected + `},` +
+			`{"type":"multiple_of","loc":["body","width"],"msg":"` + notMultiple + `","input":7,` + side + `}]}`},
 	} {
 		b := loadedBench(t, nil)
 		w := b.do("POST", c.path, c.body)
@@ -135,63 +152,6 @@ func TestBadInput(t *testing.T) {
 		}
 		if n := b.base.calls.Load() + b.refiner.calls.Load(); n > 0 {
 			t.Errorf("%s %.60s: reached the engine", c.path, c.body)
-		}
-	}
-}
-
-// What a body that can be used becomes.
-func TestGoodInput(t *testing.T) {
-	empty, bad := "", "ugly"
-	base := sdxl.NewRequest("a")
-	base.Width, base.Height, base.Seed, base.Watermark = 64, 32, 42, true
-	with := func(change func(*sdxl.Request)) sdxl.Request {
-		r := base
-		change(&r)
-		return r
-	}
-	for body, want := range map[string]sdxl.Request{
-		`{"prompt":"a"}`:                                     base,
-		"\uFEFF" + `{"prompt":"a"}`:                          base,
-		`{"prompt":"a","unknown":{"x":[1]},"Width":"z"}`:     base,
-		`{"prompt":"a","negative_prompt":null,"width":null}`: base,
-		`{"prompt":"a","seed":null,"num_inference_steps":null,"guidance_scale":null,"scheduler":null,"height":null}`: base,
-		`{"prompt":""}`: with(func(r *sdxl.Request) { r.Prompt = "" }),
-		`{"prompt":"\ud83d\ude00 \\ud800 \u00e9"}`:   with(func(r *sdxl.Request) { r.Prompt = `😀 \ud800 é` }),
-		`{"prompt":"a","negative_prompt":""}`:        with(func(r *sdxl.Request) { r.Negative = &empty }),
-		`{"prompt":"a","negative_prompt":"ugly"}`:    with(func(r *sdxl.Request) { r.Negative = &bad }),
-		`{"prompt":"a","width":512,"height":"256"}`:  with(func(r *sdxl.Request) { r.Width, r.Height = 512, 256 }),
-		`{"prompt":"a","width":" 512 "}`:             with(func(r *sdxl.Request) { r.Width = 512 }),
-		`{"prompt":"a","width":"+0512"}`:             with(func(r *sdxl.Request) { r.Width = 512 }),
-		`{"prompt":"a","width":"5_12.00"}`:           with(func(r *sdxl.Request) { r.Width = 512 }),
-		`{"prompt":"a","width":512.0}`:               with(func(r *sdxl.Request) { r.Width = 512 }),
-		`{"prompt":"a","width":2.048e3,"height":8}`:  with(func(r *sdxl.Request) { r.Width, r.Height = 2048, 8 }),
-		`{"prompt":"a","num_inference_steps":"200"}`: with(func(r *sdxl.Request) { r.Steps = 200 }),
-		`{"prompt":"a","num_inference_steps":true}`:  with(func(r *sdxl.Request) { r.Steps = 1 }),
-		`{"prompt":"a","guidance_scale":7}`:          with(func(r *sdxl.Request) { r.Guidance = 7 }),
-		`{"prompt":"a","guidance_scale":" 7.5e0 "}`:  with(func(r *sdxl.Request) { r.Guidance = 7.5 }),
-		`{"prompt":"a","guidance_scale":false}`:      with(func(r *sdxl.Request) { r.Guidance = 0 }),
-		`{"prompt":"a","seed":18446744073709551615}`: with(func(r *sdxl.Request) { r.Seed = 1<<64 - 1 }),
-		`{"prompt":"a","seed":"9007199254740993"}`:   with(func(r *sdxl.Request) { r.Seed = 1<<53 + 1 }),
-		`{"prompt":"a","seed":9007199254740993}`:     with(func(r *sdxl.Request) { r.Seed = 1<<53 + 1 }),
-		`{"prompt":"a","seed":0}`:                    with(func(r *sdxl.Request) { r.Seed = 0 }),
-		`{"prompt":"a","seed":-0}`:                   with(func(r *sdxl.Request) { r.Seed = 0 }),
-		`{"prompt":"a","seed":-1}`:                   base, // random, as without one
-		`{"prompt":"a","seed":"-1"}`:                 base,
-		`{"prompt":"a","seed":-1.0}`:                 base,
-		`{"prompt":"a","scheduler":"ddim"}`:          with(func(r *sdxl.Request) { r.Scheduler = "ddim" }),
-	} {
-		b := loadedBench(t, nil)
-		b.newSeed = func() uint64 { return 42 }
-		var got sdxl.Request
-		b.base.check = func(r sdxl.Request, _ bool) error {
-			got = r
-			return errors.New("enough")
-		}
-		if w := b.do("POST", "/generate", body); w.Code != http.StatusInternalServerError {
-			t.Errorf("%s: %d %s", body, w.Code, w.Body)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", body, diff)
 		}
 	}
 }
@@ -263,9 +223,6 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s %s: %d %s %v, want %d %s %s", c.method, c.path, w.Code, w.Body, w.Header(), c.code, c.want, c.header)
 		}
 	}
-	if n := b.refinerLoads.Load(); n > 0 {
-		t.Error("the refiner was loaded for nothing")
-	}
 }
 
 func TestIDs(t *testing.T) {
@@ -293,8 +250,7 @@ func FuzzParseFields(f *testing.F) {
 	for _, s := range []string{`{"prompt":"a"}`, `{"prompt":"\ud83d\ude00","width":"1_0.0"}`, `{`, `"\udc00\\u"`, "\xff", `{"width":1e99999}`} {
 		f.Add([]byte(s))
 	}
-	s := newServer(Config{Schedulers: []string{"euler"}})
-	info := sdxl.Info{Width: 64, Height: 64, ScaleFactor: 8, Steps: 50, Guidance: 5}
+	s := newServer(Config{Schedulers: []string{"euler"}, MaxBatch: 1, Specs: engine.Specs{Base: fakeBase(f)}})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fields, p := parseFields(data, "application/json")
 		if p != nil {
@@ -306,9 +262,13 @@ func FuzzParseFields(f *testing.F) {
 		if !json.Valid([]byte(strings.TrimPrefix(string(data), "\uFEFF"))) {
 			t.Error("taken, though not JSON")
 		}
-		r, _, err := s.generateRequest(fields, info)
-		if err == nil && (r.Width < 8 || r.Width > 2048 || r.Width%8 != 0 || r.Steps < 1 || r.Steps > 200) {
-			t.Errorf("taken: %+v", r)
+		j, err := s.generateJob(fields)
+		if err == nil {
+			_, err = s.resolve(fields, &j)
+		}
+		r, q := j.Request, j.Parameters
+		if err == nil && (q.Width < 8 || q.Width > 2048 || q.Width%8 != 0 || q.Steps < 1 || q.Steps > 200) {
+			t.Errorf("taken: %+v", q)
 		}
 		if strings.ContainsRune(r.Prompt, '\uFFFD') && !strings.Contains(string(data), "\uFFFD") && !strings.Contains(strings.ToLower(string(data)), `\ufffd`) {
 			t.Errorf("replaced what it could not read: %q", r.Prompt)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // MostSteps is the most that Config.MaxSteps can be: diffusers' schedulers are trained on as many timesteps.
@@ -27,85 +27,109 @@ const (
 // costs are those of the engines that were loaded, by worker.
 type costs struct {
 	mu       sync.Mutex
-	byWorker map[int]sdxl.Cost
+	byWorker map[int]engine.Costs
 }
 
-// set notes the cost of a worker's engine.
-func (c *costs) set(worker int, e Engine) {
+// set notes the costs of a worker's engine.
+func (c *costs) set(worker int, of engine.Costs) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.byWorker == nil {
-		c.byWorker = map[int]sdxl.Cost{}
+		c.byWorker = map[int]engine.Costs{}
 	}
-	c.byWorker[worker] = e.Cost()
+	c.byWorker[worker] = of
 }
 
-func (c *costs) all() []sdxl.Cost {
+func (c *costs) all() []engine.Costs {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Collect(maps.Values(c.byWorker))
 }
 
-// maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can draw in
-// one step, in a square whose sides are multiples of 64.
-func (s *Server) maxPixels(of []sdxl.Cost) int {
+// maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can compute in
+// one step of the base, in a square whose sides are multiples of 64.
+func (s *Server) maxPixels(of []engine.Costs) int {
 	if s.config.MaxPixels > 0 {
 		return s.config.MaxPixels
 	}
 	side := int(math.Sqrt(mostPixels))
-	for _, cost := range of {
-		for ; side > 64 && s.stepsInTime(cost, sdxl.Parameters{Width: side, Height: side, Images: 1, Guidance: 2}) < 1; side -= 64 {
+	for _, c := range of {
+		for ; side > 64 && s.stepsInTime(c, square(side, 2)) < 1; side -= 64 {
 		}
 	}
 	return side * side
 }
 
+// square is a job for one image of the base, of which limits are computed.
+func square(side int, guidance float64) engine.Job {
+	return engine.Job{Model: engine.Base, Parameters: sdxl.Parameters{Task: sdxl.TextToImage, Width: side, Height: side, Images: 1, Guidance: guidance}}
+}
+
 // longestSide is the longest side that an image of so many pixels may have.
 func longestSide(pixels int) int { return max(2048, int(math.Sqrt(float64(pixels)))) }
 
-// maxSteps is the most steps that a request may ask for, its other fields given: Config.MaxSteps, else as many as each
-// of the devices takes within Config.RequestTimeout; 0 if that is none.
-func (s *Server) maxSteps(r sdxl.Request, own string, of []sdxl.Cost) int {
+// mostSteps is the most steps that any request may ask for.
+func (s *Server) mostSteps() int {
 	if s.config.MaxSteps > 0 {
 		return s.config.MaxSteps
 	}
-	p := sdxl.Parameters{Task: sdxl.TextToImage, Width: r.Width, Height: r.Height, Images: r.ImagesPerPrompt, Guidance: *r.Guidance, Scheduler: cmp.Or(r.Scheduler, own), Strength: r.Strength}
-	if r.Image != nil {
-		p.Task = sdxl.ImageToImage
+	return mostSteps
+}
+
+// maxSteps is the most steps that a job may ask for, its other parameters given: Config.MaxSteps, else as many as each
+// of the devices takes within Config.RequestTimeout; 0 if that is none.
+func (s *Server) maxSteps(j engine.Job, of []engine.Costs) int {
+	if s.config.MaxSteps > 0 {
+		return s.config.MaxSteps
 	}
 	most := float64(mostSteps)
-	for _, cost := range of {
-		most = min(most, s.stepsInTime(cost, p))
+	for _, c := range of {
+		most = min(most, s.stepsInTime(c, j))
 	}
 	return max(0, int(most))
 }
 
-func (s *Server) stepsInTime(c sdxl.Cost, p sdxl.Parameters) float64 {
+func (s *Server) stepsInTime(c engine.Costs, j engine.Job) float64 {
 	if s.config.RequestTimeout == 0 {
 		return math.Inf(1)
 	}
-	return c.Steps(p, s.config.RequestTimeout.Seconds())
+	return c.Steps(j, s.config.RequestTimeout.Seconds())
 }
 
 // limitSize reports a size of too many pixels.
-func (s *Server) limitSize(f *fields, r *sdxl.Request) {
-	if most := s.maxPixels(s.costs.all()); r.Width*r.Height > most {
-		f.tooLarge(r, fmt.Sprintf("%d×%d is %d pixels: must be at most %d", r.Width, r.Height, r.Width*r.Height, most), map[string]any{"max_pixels": most})
+func (s *Server) limitSize(f *fields, p sdxl.Parameters) {
+	if most := s.maxPixels(s.costs.all()); p.Width*p.Height > most {
+		f.tooLarge(p, fmt.Sprintf("%d×%d is %d pixels: must be at most %d", p.Width, p.Height, p.Width*p.Height, most), map[string]any{"max_pixels": most})
 	}
 }
 
-// limitSteps reports steps of which there are too many for the size, and takes as many as there may be where the
-// request names none. The warning is then what the client is to be told.
-func (s *Server) limitSteps(f *fields, r *sdxl.Request, info sdxl.Info, of []sdxl.Cost) (warning string) {
+// limitSteps reports steps of which there are too many for the size. Where the request names none, it gets as many as
+// there may be; the warning tells.
+func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	const name = "num_inference_steps"
-	most := s.maxSteps(*r, info.Scheduler, of)
+	p := &j.Parameters
+	most := s.maxSteps(*j, s.costs.all())
+	if most == 0 {
+		f.tooLarge(*p, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
+		return ""
+	}
+	for _, list := range []struct {
+		name string
+		n    int
+	}{{"timesteps", len(p.Timesteps)}, {"sigmas", len(p.Sigmas)}} {
+		if list.n > most {
+			f.report(list.name, "too_long", fmt.Sprintf("List should have at most %d items after validation, not %d", most, list.n),
+				map[string]any{"field_type": "List", "max_length": most, "actual_length": list.n})
+		}
+		if list.n > 0 {
+			return ""
+		}
+	}
 	switch {
-	case most == 0:
-		f.tooLarge(r, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", r.Width, r.Height, s.config.RequestTimeout), nil)
-	case r.Steps <= most:
+	case p.Steps <= most:
 	case f.given(name) == nil:
-		warning = fmt.Sprintf("%s: %d, the most that this server does at %d×%d, in place of the model's own %d", name, most, r.Width, r.Height, r.Steps)
-		r.Steps = most
+		warning = fmt.Sprintf("%s: %d, the most that this server does at %d×%d, in place of the model's own %d", name, most, p.Width, p.Height, p.Steps)
+		j.Request.Steps = most
 	default:
 		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), map[string]any{"ge": 1, "le": most})
 	}
@@ -113,23 +137,15 @@ func (s *Server) limitSteps(f *fields, r *sdxl.Request, info sdxl.Info, of []sdx
 }
 
 // tooLarge reports a size, by the longer side, or the id of the image that has it.
-func (f *fields) tooLarge(r *sdxl.Request, msg string, ctx map[string]any) {
-	name, value := "width", json.RawMessage(fmt.Sprint(r.Width))
-	if r.Height > r.Width {
-		name, value = "height", json.RawMessage(fmt.Sprint(r.Height))
+func (f *fields) tooLarge(p sdxl.Parameters, msg string, ctx map[string]any) {
+	name, value := "width", json.RawMessage(fmt.Sprint(p.Width))
+	if p.Height > p.Width {
+		name, value = "height", json.RawMessage(fmt.Sprint(p.Height))
 	}
-	if id, ok := f.values["id"]; ok && r.Image != nil {
+	if id, ok := f.values["id"]; ok && p.Task == sdxl.ImageToImage {
 		name, value = "id", id
 	}
 	f.problems = append(f.problems, problem{Type: "value_error", Loc: []any{"body", name}, Msg: "Value error, " + msg, Input: value, Ctx: ctx})
-}
-
-// check is the engine's, after the limit that no field of a body can reach today: a body asks for one image.
-func (s *Server) check(e Engine, r sdxl.Request) error {
-	if r.ImagesPerPrompt > s.config.MaxBatch {
-		return &sdxl.RequestError{Field: "num_images_per_prompt", Value: r.ImagesPerPrompt, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
-	}
-	return e.Check(r)
 }
 
 // limitTime ends a computation that takes too long.
@@ -143,18 +159,24 @@ func (s *Server) limitTime(ctx context.Context) (context.Context, context.Cancel
 }
 
 // logLimits says what a request may ask of an engine that was just loaded.
-func (s *Server) logLimits(w *worker, info sdxl.Info, cost []sdxl.Cost) {
-	own := sdxl.Request{Width: info.Width, Height: info.Height, ImagesPerPrompt: 1, Guidance: &info.Guidance, Steps: info.Steps}
-	pixels := s.maxPixels(cost)
+func (s *Server) logLimits(w *worker, c engine.Costs) {
+	info := s.config.Specs.Base.Info()
+	costs := []engine.Costs{c}
+	own := square(0, info.Guidance)
+	own.Parameters.Scheduler, own.Parameters.SchedulerClass = info.Sampler, info.Scheduler
+	sized := func(width, height int) engine.Job {
+		j := own
+		j.Parameters.Width, j.Parameters.Height = width, height
+		return j
+	}
+	pixels := s.maxPixels(costs)
 	steps := fmt.Sprint(s.config.MaxSteps)
 	if s.config.MaxSteps == 0 {
 		var each []string
 		largest := int(math.Sqrt(float64(pixels)))
-		for _, size := range [][2]int{{512, 512}, {own.Width, own.Height}, {largest, largest}} {
-			r := own
-			r.Width, r.Height = size[0], size[1]
-			line := fmt.Sprintf("%d at %d×%d", s.maxSteps(r, info.Scheduler, cost), r.Width, r.Height)
-			if r.Width*r.Height <= pixels && !slices.Contains(each, line) {
+		for _, size := range [][2]int{{512, 512}, {info.Width, info.Height}, {largest, largest}} {
+			line := fmt.Sprintf("%d at %d×%d", s.maxSteps(sized(size[0], size[1]), costs), size[0], size[1])
+			if size[0]*size[1] <= pixels && !slices.Contains(each, line) {
 				each = append(each, line)
 			}
 		}
@@ -162,12 +184,12 @@ func (s *Server) logLimits(w *worker, info sdxl.Info, cost []sdxl.Cost) {
 	}
 	s.config.Log.Info("limits of a request", w.attrs(slog.Int("max_pixels", pixels), slog.String("max_steps", steps), slog.Int("max_batch", s.config.MaxBatch),
 		slog.Duration("request_timeout", s.config.RequestTimeout))...)
-	most := s.maxSteps(own, info.Scheduler, cost)
+	most := s.maxSteps(sized(info.Width, info.Height), costs)
 	switch {
-	case own.Width*own.Height > pixels || most == 0:
-		s.config.Log.Warn("the model's own size is beyond the limits: requests must name a smaller width and height", w.attrs(slog.Int("width", own.Width), slog.Int("height", own.Height))...)
-	case own.Steps > most:
-		s.config.Log.Warn("the model's own steps are beyond the limits: requests that name none get fewer", w.attrs(slog.Int("own_steps", own.Steps), slog.Int("steps", most))...)
+	case info.Width*info.Height > pixels || most == 0:
+		s.config.Log.Warn("the model's own size is beyond the limits: requests must name a smaller width and height", w.attrs(slog.Int("width", info.Width), slog.Int("height", info.Height))...)
+	case info.Steps > most:
+		s.config.Log.Warn("the model's own steps are beyond the limits: requests that name none get fewer", w.attrs(slog.Int("own_steps", info.Steps), slog.Int("steps", most))...)
 	}
 }
 

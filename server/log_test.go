@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // last is the log's last record.
@@ -24,8 +26,8 @@ func (b *bench) last() string {
 // What the engine warns of reaches the client, once each, and there is no such field where it warns of nothing.
 func TestWarnings(t *testing.T) {
 	b := loadedBench(t, nil)
-	warn := func(list ...string) func(sdxl.Request, *image.NRGBA) (*sdxl.Result, error) {
-		return func(r sdxl.Request, img *image.NRGBA) (*sdxl.Result, error) {
+	warn := func(list ...string) func(engine.Job, *image.NRGBA) (*sdxl.Result, error) {
+		return func(j engine.Job, img *image.NRGBA) (*sdxl.Result, error) {
 			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: list}, nil
 		}
 	}
@@ -42,7 +44,7 @@ func TestWarnings(t *testing.T) {
 		b.refiner.give = b.base.give
 		for _, path := range []string{"/generate", "/refine"} {
 			w := b.do("POST", path, body[path])
-			if want := `{"id":"11111111-1111-4111-8111-111111111111"` + c.want + `}`; w.Code != 200 || w.Body.String() != want {
+			if want := `{"id":"11111111-1111-4111-8111-111111111111"` + c.want + `,"parameters":{`; w.Code != 200 || !strings.HasPrefix(w.Body.String(), want) {
 				t.Errorf("%s: %d %s, want %s", path, w.Code, w.Body, want)
 			}
 			if got := strings.Contains(b.last(), "warnings=2"); got != (c.warnings != nil) {
@@ -56,8 +58,8 @@ func TestWarnings(t *testing.T) {
 func TestLogHasNoPrompt(t *testing.T) {
 	const secret = "Tr0ub4dor"
 	draw := func(b *bench) {
-		b.base.give = func(r sdxl.Request, img *image.NRGBA) (*sdxl.Result, error) {
-			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: []string{"the prompt was cut; left out: " + r.Prompt}}, nil
+		b.base.give = func(j engine.Job, img *image.NRGBA) (*sdxl.Result, error) {
+			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: []string{"the prompt was cut; left out: " + j.Request.Prompt}}, nil
 		}
 	}
 	for name, c := range map[string]struct {
@@ -65,19 +67,15 @@ func TestLogHasNoPrompt(t *testing.T) {
 		status  int
 		prepare func(*bench)
 	}{
-		"drawn":        {`{"prompt":"` + secret + `","negative_prompt":"` + secret + `"}`, 200, draw},
-		"wrong type":   {`{"prompt":["` + secret + `"]}`, 422, draw},
-		"wrong field":  {`{"prompt":"a","width":"` + secret + `","scheduler":"` + secret + `","seed":"` + secret + `","guidance_scale":"` + secret + `"}`, 422, draw},
-		"no JSON":      {secret, 422, draw},
-		"half of JSON": {`{"prompt":"` + secret, 422, draw},
-		"refused by Check": {`{"prompt":"` + secret + `"}`, 422, func(b *bench) {
-			b.base.check = func(r sdxl.Request, _ bool) error {
-				return &sdxl.RequestError{Field: "prompt", Value: fmt.Sprintf("%q", r.Prompt), Allowed: "UTF-8 text"}
-			}
-		}},
+		"drawn":              {`{"prompt":"` + secret + `","negative_prompt":"` + secret + `"}`, 200, draw},
+		"wrong type":         {`{"prompt":["` + secret + `"]}`, 422, draw},
+		"wrong field":        {`{"prompt":"a","width":"` + secret + `","scheduler":"` + secret + `","seed":"` + secret + `","guidance_scale":"` + secret + `"}`, 422, draw},
+		"no JSON":            {secret, 422, draw},
+		"half of JSON":       {`{"prompt":"` + secret, 422, draw},
+		"refused by Resolve": {`{"prompt":"` + secret + `","clip_skip":50}`, 422, draw},
 		"refused late": {`{"prompt":"` + secret + `"}`, 422, func(b *bench) {
-			b.base.give = func(r sdxl.Request, _ *image.NRGBA) (*sdxl.Result, error) {
-				return nil, fmt.Errorf("late: %w", &sdxl.RequestError{Field: "prompt", Value: r.Prompt, Allowed: "UTF-8 text"})
+			b.base.give = func(j engine.Job, _ *image.NRGBA) (*sdxl.Result, error) {
+				return nil, fmt.Errorf("late: %w", &sdxl.RequestError{Field: "prompt", Value: j.Request.Prompt, Allowed: "UTF-8 text"})
 			}
 		}},
 	} {
@@ -118,20 +116,21 @@ func TestLogRecord(t *testing.T) {
 
 // Only what somebody has to look after is an error in the log.
 func TestLogLevels(t *testing.T) {
+	fails := func(err error) func(*bench) {
+		return func(b *bench) { b.base.run = func(context.Context, sdxl.Request) error { return err } }
+	}
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
 			prepare func(*bench)
 			status  int
 			level   string
 		}{
-			"drawn": {func(*bench) {}, 200, "INFO"},
-			"refused": {func(b *bench) {
-				b.base.check = func(sdxl.Request, bool) error { return &sdxl.RequestError{Field: "x"} }
-			}, 422, "INFO"},
+			"drawn":          {func(*bench) {}, 200, "INFO"},
+			"refused":        {fails(&sdxl.RequestError{Field: "x"}), 422, "INFO"},
 			"queue full":     {func(b *bench) { b.queue.capacity = 0; b.queue.free = nil }, 503, "WARN"},
-			"too large":      {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return kernels.ErrMemory } }, 507, "WARN"},
+			"too large":      {fails(kernels.ErrMemory), 507, "WARN"},
 			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},
-			"failed":         {func(b *bench) { b.base.check = func(sdxl.Request, bool) error { return errors.New("x") } }, 500, "ERROR"},
+			"failed":         {fails(errors.New("x")), 500, "ERROR"},
 			"folder is full": {func(b *bench) { b.store.create = faults{"open": errors.New("x")}.create }, 503, "ERROR"},
 		} {
 			b := loadedBench(t, nil)

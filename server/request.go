@@ -1,57 +1,135 @@
 package server
 
-import "github.com/goxl/goxl/models/sdxl"
+import (
+	"errors"
+	"fmt"
 
-// diffusers has no limit here. Far above what anyone draws with, arithmetic overflows.
-const maxGuidance = 1000
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+)
 
-// generateRequest reads the body of POST /generate, and what the client is to be told of it.
-func (s *Server) generateRequest(f *fields, info sdxl.Info) (r sdxl.Request, warning string, err error) {
-	r = sdxl.Request{Prompt: f.text("prompt"), ImagesPerPrompt: 1, Steps: info.Steps, Guidance: &info.Guidance}
-	r.NegativePrompt = f.optionalText("negative_prompt")
-	all := s.costs.all()
-	factor := uint64(info.ScaleFactor)
-	side := limits{factor, uint64(longestSide(s.maxPixels(all))) / factor * factor, factor}
-	r.Width = int(f.integer("width", side, uint64(info.Width)))
-	r.Height = int(f.integer("height", side, uint64(info.Height)))
-	s.common(f, &r)
-	if f.err() == nil {
-		s.limitSize(f, &r)
+// diffusers has no limits here. Far above what anyone asks for, arithmetic overflows.
+const (
+	maxGuidance = 1000
+	maxScore    = 1000
+	maxCoord    = 1 << 16 // pixels of micro-conditioning
+	maxClipSkip = 100     // more than a text encoder has layers
+)
+
+// defaultDenoisingEnd is where the refiner goes on in an ensemble, as in the example of diffusers' documentation.
+const defaultDenoisingEnd = 0.8
+
+// generateJob reads the body of POST /generate. What the body does not give is left to Resolve.
+func (s *Server) generateJob(f *fields) (engine.Job, error) {
+	j := engine.Job{Model: engine.Base}
+	r := &j.Request
+	s.common(f, r)
+	factor := uint64(s.config.Specs.Base.Info().ScaleFactor)
+	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.all()))) / factor * factor, factor}
+	r.Width = int(f.integer("width", side, 0))
+	r.Height = int(f.integer("height", side, 0))
+	if f.boolean("refiner", false) {
+		j.Model = engine.Ensemble
+		j.DenoisingEnd = f.number("denoising_end", within, defaultDenoisingEnd)
+	} else {
+		r.DenoisingEnd = f.number("denoising_end", within, 0)
 	}
-	if f.err() == nil {
-		warning = s.limitSteps(f, &r, info, all)
-	}
-	return r, warning, f.err()
+	return j, s.modelIsThere(j, f)
 }
 
-// refineRequest reads the body of POST /refine. The request lacks its image yet, and the defaults of the refiner, which may not be open: see fill.
-func (s *Server) refineRequest(f *fields) (id string, r sdxl.Request, err error) {
+// refineJob reads the body of POST /refine. The job lacks its image yet, whose id is returned.
+func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
 	id = f.text("id")
-	r = sdxl.Request{Prompt: f.text("prompt"), ImagesPerPrompt: 1, Steps: 50, Guidance: new(5.0), Strength: 0.3}
-	r.NegativePrompt = f.optionalText("negative_prompt")
-	r.Strength = f.number("strength", interval{0, 1, true}, r.Strength)
-	s.common(f, &r)
-	return id, r, f.err()
+	j = engine.Job{Model: engine.Refiner}
+	r := &j.Request
+	s.common(f, r)
+	r.Strength = f.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0)
+	r.DenoisingStart = f.number("denoising_start", within, 0)
+	r.DenoisingEnd = f.number("denoising_end", within, 0)
+	if !f.boolean("refiner", true) {
+		j.Model = engine.Base
+	}
+	return id, j, s.modelIsThere(j, f)
 }
 
-// fill puts the refiner's defaults where the body of POST /refine gave nothing.
-func (f *fields) fill(r *sdxl.Request, info sdxl.Info) {
-	if f.given("num_inference_steps") == nil {
-		r.Steps = info.Steps
+// modelIsThere is the error of the fields, or else that of a job for a refiner where there is none.
+func (s *Server) modelIsThere(j engine.Job, f *fields) error {
+	if err := f.err(); err != nil {
+		return err
 	}
-	if f.given("guidance_scale") == nil {
-		r.Guidance = &info.Guidance
+	if j.Model != engine.Base && s.config.Specs.Refiner == nil {
+		return &failure{kind: noRefiner}
 	}
-	if f.given("strength") == nil {
-		r.Strength = info.Strength
-	}
+	return nil
 }
 
-// common reads the fields that both have.
+// within is the fractions of the steps that a run can begin or end at.
+var within = interval{min: 0, max: 1, aboveMin: true, belowMax: true}
+
+// common reads the fields that both have, by diffusers' names.
 func (s *Server) common(f *fields, r *sdxl.Request) {
-	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.maxSteps(*r, "", nil)), 0}, uint64(r.Steps)))
-	r.Guidance = new(f.number("guidance_scale", interval{0, maxGuidance, false}, *r.Guidance))
+	r.Prompt = f.text("prompt")
+	if text := f.optionalText("prompt_2"); text != nil {
+		r.Prompt2 = *text
+	}
+	r.NegativePrompt = f.optionalText("negative_prompt")
+	r.NegativePrompt2 = f.optionalText("negative_prompt_2")
+	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.mostSteps()), 0}, 0))
+	r.Timesteps = f.numbers("timesteps", MostSteps, interval{min: 0, max: 1e6})
+	r.Sigmas = f.numbers("sigmas", MostSteps, interval{min: 0, max: 1e6})
+	guidance := interval{min: 0, max: maxGuidance}
+	if f.isList("guidance_scale") {
+		r.GuidancePerStep = f.numbers("guidance_scale", MostSteps, guidance)
+	} else {
+		r.Guidance = f.optionalNumber("guidance_scale", guidance)
+	}
+	r.GuidanceRescale = f.number("guidance_rescale", interval{min: 0, max: 1}, 0)
+	r.Eta = f.number("eta", interval{min: 0, max: 1}, 0)
+	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
+	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
 	r.Seed = new(f.seed("seed", s.newSeed))
 	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
+	size := limits{1, maxCoord, 0}
+	for _, field := range []struct {
+		name string
+		into *sdxl.Size
+	}{
+		{"original_size", &r.OriginalSize}, {"target_size", &r.TargetSize},
+		{"negative_original_size", &r.NegativeOriginalSize}, {"negative_target_size", &r.NegativeTargetSize},
+	} {
+		field.into.Height, field.into.Width = f.pair(field.name, size)
+	}
+	r.CropTop, r.CropLeft = f.pair("crops_coords_top_left", limits{0, maxCoord, 0})
+	r.NegativeCropTop, r.NegativeCropLeft = f.pair("negative_crops_coords_top_left", limits{0, maxCoord, 0})
+	r.AestheticScore = f.optionalNumber("aesthetic_score", interval{min: -maxScore, max: maxScore})
+	r.NegativeAestheticScore = f.optionalNumber("negative_aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.Watermark = s.config.Watermark
+}
+
+// resolve fills in what the job's request does not give, and reports what is above the limits. The warning is what the
+// client is told of a value that was changed, "" if none was.
+func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
+	if j.Parameters, err = s.config.Specs.Resolve(*j); err != nil {
+		return "", f.ofImage(err)
+	}
+	if n := j.Parameters.Images; n > s.config.MaxBatch {
+		return "", &sdxl.RequestError{Field: "num_images_per_prompt", Value: n, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
+	}
+	s.limitSize(f, j.Parameters)
+	if err := f.err(); err != nil {
+		return "", err
+	}
+	if warning = s.limitSteps(f, j); warning != "" {
+		j.Parameters, err = s.config.Specs.Resolve(*j)
+	}
+	return warning, errors.Join(err, f.err())
+}
+
+// ofImage lets an error about a size name the image that has it, where the body names an image in place of a size.
+func (f *fields) ofImage(err error) error {
+	var e *sdxl.RequestError
+	if id := f.given("id"); id != nil && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
+		return &sdxl.RequestError{Field: "id", Value: id, Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
+	}
+	return err
 }

@@ -137,7 +137,7 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	errs := []error{s.store.close()}
 	for _, w := range s.workers {
-		errs = append(errs, w.closeModels())
+		errs = append(errs, w.closeEngine())
 	}
 	recovered := make(chan struct{})
 	go func() {

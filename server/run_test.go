@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // running is a bench behind a real listener.
@@ -106,7 +107,7 @@ func TestListensBeforeLoading(t *testing.T) {
 	var base *fakeEngine
 	r := run(t, func(c *Config) {
 		base = &fakeEngine{t: t}
-		c.Load = func(int) (Engine, error) { <-goOn; return base, nil }
+		c.Load = func(int) (engine.Engine, error) { <-goOn; return pair{base, &fakeEngine{t: t}}, nil }
 	})
 	r.until(t, "healthy", func() bool { code, _ := r.get("/healthz"); return code == 200 })
 	if code, body := r.get("/readyz"); code != 503 {
@@ -122,7 +123,7 @@ func TestListensBeforeLoading(t *testing.T) {
 
 func TestLoadFails(t *testing.T) {
 	broken := errors.New("no model_index.json")
-	r := run(t, func(c *Config) { c.Load = func(int) (Engine, error) { return nil, broken } })
+	r := run(t, func(c *Config) { c.Load = func(int) (engine.Engine, error) { return nil, broken } })
 	if err := r.wait(t); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
@@ -137,7 +138,7 @@ func TestEndWhileLoading(t *testing.T) {
 	var base *fakeEngine
 	r := run(t, func(c *Config) {
 		base = &fakeEngine{t: t}
-		c.Load = func(int) (Engine, error) { <-goOn; return base, nil }
+		c.Load = func(int) (engine.Engine, error) { <-goOn; return pair{base, &fakeEngine{t: t}}, nil }
 		c.Drain = 20 * time.Millisecond
 	})
 	r.end()

@@ -22,7 +22,7 @@ type Server struct {
 
 	encoders encoders
 
-	newID   func() (string, error) // a fresh id for a picture
+	newID   func() (string, error) // a fresh id for an image
 	newSeed func() uint64
 
 	hosts    map[string]bool // Config.AllowedHosts

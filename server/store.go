@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/png"
 	"io"
 	"io/fs"
 	"os"
@@ -127,6 +128,20 @@ func (s *store) open(id string) (*os.File, error) {
 		return nil, errors.Join(&failure{kind: noImage}, f.Close())
 	}
 	return f, nil
+}
+
+// size reads the size of an image from its header; its errors are those of find, and of a file that is no PNG.
+func (s *store) size(id string) (sdxl.Size, error) {
+	f, err := s.open(id)
+	if err != nil {
+		return sdxl.Size{}, err
+	}
+	defer f.Close()
+	config, err := png.DecodeConfig(f)
+	if err != nil {
+		return sdxl.Size{}, fmt.Errorf("%s: %w", s.path(id), err)
+	}
+	return sdxl.Size{Height: config.Height, Width: config.Width}, nil
 }
 
 // load decodes an image; its errors are those of find, and of a file that is no PNG.

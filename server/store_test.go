@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 const plain = `{"prompt":"a"}`
@@ -128,9 +129,9 @@ func TestFolderIsMadeAgain(t *testing.T) {
 
 // A folder in which nothing can be written is told at the start. In /proc not even root can.
 func TestStartsWithWritableFolder(t *testing.T) {
-	load := func(int) (Engine, error) { return nil, errors.New("unused") }
+	load := func(int) (engine.Engine, error) { return nil, errors.New("unused") }
 	if runtime.GOOS == "linux" {
-		if _, err := New(Config{Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images /proc/self: ") {
+		if _, err := New(Config{Specs: engine.Specs{Base: fakeBase(t)}, Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images /proc/self: ") {
 			t.Errorf("/proc/self: %v", err)
 		}
 	}
@@ -139,7 +140,7 @@ func TestStartsWithWritableFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Geteuid() != 0 {
-		if _, err := New(Config{Load: load, Images: folder}); !errors.Is(err, fs.ErrPermission) {
+		if _, err := New(Config{Specs: engine.Specs{Base: fakeBase(t)}, Load: load, Images: folder}); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("a folder without write permission: %v", err)
 		}
 	}

@@ -1,13 +1,13 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // Pauses between attempts to load what was lost: the first, doubled up to the longest.
@@ -16,32 +16,28 @@ const (
 	longestPause = time.Minute
 )
 
-// worker is a device with the models on it. The request that acquired it from the queue computes on it.
+// worker is a device with an engine on it. The request that acquired it from the queue computes on it.
 type worker struct {
 	index int
 
 	// mu guards what follows. The holder of the worker writes it; others read it under mu, so that the engine is not
 	// closed meanwhile.
-	mu      sync.RWMutex
-	name    string // of the device; may be ""
-	engine  Engine // nil until loaded, and while lost
-	refiner Engine // nil until first needed
-	lost    bool   // it was loaded once, and failed
+	mu     sync.RWMutex
+	name   string        // of the device; may be ""
+	engine engine.Engine // nil until loaded, and while lost
+	lost   bool          // it was loaded once, and failed
 }
 
-// closeModels frees the models. Who asks for facts meanwhile is not held up.
-func (w *worker) closeModels() error {
+// closeEngine frees the models. Who asks for facts meanwhile is not held up.
+func (w *worker) closeEngine() error {
 	w.mu.Lock()
-	engine, refiner := w.engine, w.refiner
-	w.engine, w.refiner = nil, nil
+	e := w.engine
+	w.engine = nil
 	w.mu.Unlock()
-	var errs []error
-	for _, e := range []Engine{refiner, engine} { // the refiner may share the base's weights
-		if e != nil {
-			errs = append(errs, e.Close())
-		}
+	if e == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return e.Close()
 }
 
 // failed tells whether the worker's device failed and that is not being mended yet.
@@ -67,35 +63,39 @@ func (w *worker) device() string {
 	return w.name
 }
 
-// load opens the model on a worker's device and lets the worker take work.
+// load opens the models on a worker's device and lets the worker take work.
 func (s *Server) load(w *worker) error {
 	began := time.Now()
-	engine, err := s.config.Load(w.index)
+	e, err := s.config.Load(w.index)
 	if err != nil {
 		if name := w.device(); name != "" {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		return err
 	}
-	s.costs.set(w.index, engine) // before a request can see the engine
+	s.costs.set(w.index, e.Costs()) // before a request can see the engine
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
 		w.mu.Lock()
-		w.engine, w.lost = engine, false
-		if name := engine.DeviceName(); name != "" {
+		w.engine, w.lost = e, false
+		if name := e.DeviceName(); name != "" {
 			w.name = name
 		}
 		w.mu.Unlock()
 	}
 	s.mu.Unlock()
 	if closed {
-		return engine.Close()
+		return e.Close()
 	}
-	info := engine.Info()
-	s.config.Log.Info("model loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
-		slog.Duration("duration", time.Since(began)))...)
-	s.logLimits(w, info, []sdxl.Cost{engine.Cost()})
+	for _, spec := range []*sdxl.Spec{s.config.Specs.Base, s.config.Specs.Refiner} {
+		if spec != nil {
+			info := spec.Info()
+			s.config.Log.Info("model loaded", w.attrs(slog.String("model", info.Path), slog.Int64("parameters", info.Parameters),
+				slog.Duration("duration", time.Since(began)))...)
+		}
+	}
+	s.logLimits(w, e.Costs())
 	s.queue.add(w.index)
 	return nil
 }
@@ -117,7 +117,7 @@ func (s *Server) recover(w *worker) {
 	w.mu.Lock()
 	w.lost = true
 	w.mu.Unlock()
-	if err := w.closeModels(); err != nil {
+	if err := w.closeEngine(); err != nil {
 		s.config.Log.Warn("closing the models of a lost device", w.attrs(slog.String("error", err.Error()))...)
 	}
 	for pause := firstPause; s.stopped.Err() == nil; pause = min(2*pause, longestPause) {
@@ -144,21 +144,20 @@ func (s *Server) recoverIdle() {
 	}
 }
 
-// withEngine calls do with the engine of any device that works, which is not closed meanwhile.
-func (s *Server) withEngine(do func(Engine) error) error {
+// ready returns the reason why no work is taken, nil if it is.
+func (s *Server) ready() error {
 	if s.draining.Load() || s.stopped.Err() != nil {
 		return &failure{kind: stopping}
 	}
 	s.recoverIdle()
 	lost := false
 	for _, w := range s.workers {
-		w.mu.RLock()
-		if w.engine != nil && w.engine.Lost() == nil {
-			defer w.mu.RUnlock()
-			return do(w.engine)
+		switch w.state() {
+		case "ready":
+			return nil
+		case "lost":
+			lost = true
 		}
-		lost = lost || w.lost || w.engine != nil
-		w.mu.RUnlock()
 	}
 	if lost {
 		return &failure{kind: deviceLost}
@@ -166,25 +165,25 @@ func (s *Server) withEngine(do func(Engine) error) error {
 	return &failure{kind: loading}
 }
 
-// ready returns the reason why no work is taken, nil if it is.
-func (s *Server) ready() error { return s.withEngine(func(Engine) error { return nil }) }
+// state says whether a worker takes work: loading, ready or lost.
+func (w *worker) state() string {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	switch {
+	case w.engine != nil && w.engine.Lost() == nil:
+		return "ready"
+	case w.engine != nil || w.lost:
+		return "lost"
+	}
+	return "loading"
+}
 
-// health says of each device that has a name whether it takes work.
+// health says of each device that has a name what its state is.
 func (s *Server) health() map[string]string {
 	states := map[string]string{}
 	for _, w := range s.workers {
-		w.mu.RLock()
-		state := "loading"
-		switch {
-		case w.engine != nil && w.engine.Lost() == nil:
-			state = "ready"
-		case w.engine != nil || w.lost:
-			state = "lost"
-		}
-		name := w.name
-		w.mu.RUnlock()
-		if name != "" {
-			states[name] = state
+		if name := w.device(); name != "" {
+			states[name] = w.state()
 		}
 	}
 	return states

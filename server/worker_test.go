@@ -16,6 +16,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 var errFault = errors.New("cuda: a kernel faulted")
@@ -29,25 +30,20 @@ type fleet struct {
 
 func newFleet(t *testing.T, run func(device, load int, e *fakeEngine) func(context.Context, sdxl.Request) error) (*fleet, func(*Config)) {
 	f := &fleet{engines: map[int][]*fakeEngine{}, refuse: map[int]error{}}
-	load := func(device int) (Engine, error) {
+	load := func(device int) (engine.Engine, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if err := f.refuse[device]; err != nil {
 			return nil, err
 		}
-		e := &fakeEngine{t: t, name: fmt.Sprint("device-", device)}
+		e := &fakeEngine{t: t}
 		if run != nil {
 			e.run = run(device, len(f.engines[device]), e)
 		}
 		f.engines[device] = append(f.engines[device], e)
-		return e, nil
+		return pair{e, &fakeEngine{t: t}}, nil
 	}
-	return f, func(c *Config) {
-		c.Load = load
-		c.LoadRefiner = func(base Engine) (Engine, error) {
-			return &fakeEngine{t: t, name: "refiner of " + base.(*fakeEngine).name}, nil
-		}
-	}
+	return f, func(c *Config) { c.Load = load }
 }
 
 func (f *fleet) loads(device int) []*fakeEngine {
@@ -74,7 +70,7 @@ func faulty(_, _ int, e *fakeEngine) func(context.Context, sdxl.Request) error {
 	}
 }
 
-// A device that fails costs one request. Its engine and refiner are closed, the model is loaded again, and those who waited are served by it.
+// A device that fails costs one request. Its engine is closed, another one is loaded, and those who waited are served by it.
 func TestLostDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, change := newFleet(t, faulty)
@@ -88,7 +84,7 @@ func TestLostDevice(t *testing.T) {
 			after = append(after, b.start(t.Context(), "/generate", `{"prompt":"a"}`))
 			synctest.Wait()
 		}
-		if w := <-broken; w.Code != 500 || w.Body.String() != `{"detail":"The device failed while it computed this picture; it is being opened again"}` {
+		if w := <-broken; w.Code != 500 || w.Body.String() != `{"detail":"The device failed while it computed this image; it is being opened again"}` {
 			t.Errorf("the job that failed: %d %s", w.Code, w.Body)
 		}
 		for _, a := range after {
@@ -98,8 +94,8 @@ func TestLostDevice(t *testing.T) {
 		if len(engines) != 2 || !engines[0].closed.Load() || engines[1].calls.Load() != 2 {
 			t.Fatalf("%d loads, the first closed: %v", len(engines), engines[0].closed.Load())
 		}
-		id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`)) // with a refiner of the new engine's
-		if log := b.log.String(); !strings.Contains(log, `msg="device lost" error="cuda: a kernel faulted"`) || strings.Count(log, "model loaded") != 2 || strings.Count(log, "refiner loaded") != 2 {
+		id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`)) // by the new engine
+		if log := b.log.String(); !strings.Contains(log, `msg="device lost" error="cuda: a kernel faulted"`) || strings.Count(log, "model loaded") != 4 {
 			t.Errorf("log:\n%s", log)
 		}
 	})
@@ -113,7 +109,7 @@ func TestLostWhileIdle(t *testing.T) {
 			change(c)
 			c.Devices = []string{"cuda:0", "cuda:1"}
 			load := c.Load
-			c.Load = func(device int) (Engine, error) {
+			c.Load = func(device int) (engine.Engine, error) {
 				time.Sleep(time.Second) // long enough to be seen
 				return load(device)
 			}
@@ -143,19 +139,7 @@ func TestLostWhileIdle(t *testing.T) {
 	})
 }
 
-// A device that fails during the check of a request says nothing about the request.
-func TestLostDuringCheck(t *testing.T) {
-	b := loadedBench(t, nil)
-	b.base.check = func(sdxl.Request, bool) error {
-		b.base.lost.Store(&errFault)
-		return errFault
-	}
-	if w := b.do("POST", "/generate", `{"prompt":"a"}`); w.Code != 503 || w.Header().Get("Retry-After") != "5" {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
-}
-
-// Too little memory is an answer about the picture, and no fault of the device; the figures are in the log, and in the
+// Too little memory is an answer about the image, and no fault of the device; the figures are in the log, and in the
 // answer where the device tells them.
 func TestTooLarge(t *testing.T) {
 	b := loadedBench(t, nil)
@@ -163,20 +147,20 @@ func TestTooLarge(t *testing.T) {
 		return fmt.Errorf("%w: 9000.0 MiB needed", kernels.ErrMemory)
 	}
 	w := b.do("POST", "/generate", `{"prompt":"a"}`)
-	if w.Code != 507 || w.Body.String() != `{"detail":"The device has too little memory for this picture: ask for a smaller one"}` || !strings.Contains(b.log.String(), "9000.0 MiB needed") {
+	if w.Code != 507 || w.Body.String() != `{"detail":"The device has too little memory for this image: ask for a smaller one"}` || !strings.Contains(b.log.String(), "9000.0 MiB needed") {
 		t.Errorf("%d %s\n%s", w.Code, w.Body, b.log)
 	}
 	b.base.run = func(context.Context, sdxl.Request) error {
 		return fmt.Errorf("unet: %w", &kernels.MemoryError{Needed: 3 << 30, Allowed: 400 << 20})
 	}
 	w = b.do("POST", "/generate", `{"prompt":"a"}`)
-	if want := `{"detail":"The device has too little memory for this picture: ask for a smaller one: 3.00 GiB needed, 400.00 MiB allowed"}`; w.Code != 507 || w.Body.String() != want {
+	if want := `{"detail":"The device has too little memory for this image: ask for a smaller one: 3.00 GiB needed, 400.00 MiB allowed"}`; w.Code != 507 || w.Body.String() != want {
 		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
 	}
 	b.base.run = nil
 	id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
-	if n := strings.Count(b.log.String(), "model loaded"); n != 1 {
-		t.Errorf("the model was loaded %d times", n)
+	if n := strings.Count(b.log.String(), "model loaded"); n != 2 { // base and refiner
+		t.Errorf("models were loaded %d times", n)
 	}
 }
 

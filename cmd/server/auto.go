@@ -1,20 +1,21 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/server"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // withFallback loads what auto means: the card, or, if the first attempt shows that it can't be opened or computes
 // wrongly, the CPU from then on. warn is called with that attempt's error.
-func withFallback(card, cpu func(i int) (server.Engine, error), warn func(err error)) func(i int) (server.Engine, error) {
+func withFallback(card, cpu func(i int) (engine.Engine, error), warn func(err error)) func(i int) (engine.Engine, error) {
 	var mu sync.Mutex
 	load := card
 	tried := false
-	return func(i int) (server.Engine, error) {
+	return func(i int) (engine.Engine, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		e, err := load(i)
@@ -28,7 +29,7 @@ func withFallback(card, cpu func(i int) (server.Engine, error), warn func(err er
 	}
 }
 
-// cpu is the CPU with the base on it, in this process; opened when it is first needed.
+// cpu is the CPU with the models on it, in this process; opened when it is first needed.
 type cpu struct {
 	models
 	log       *slog.Logger
@@ -48,11 +49,11 @@ func (c *cpu) open() (kernels.Info, error) {
 	return c.device.Info(), nil
 }
 
-func (c *cpu) load(int) (server.Engine, error) {
+func (c *cpu) load(int) (engine.Engine, error) {
 	if _, err := c.open(); err != nil {
 		return nil, err
 	}
-	return asEngine(c.models.open(c.device, c.precision, c.log))
+	return asEngine(c.models.open(context.Background(), c.device, c.precision, c.log))
 }
 
 // Close closes the device, if it was opened; the models are closed before.

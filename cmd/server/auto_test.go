@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goxl/goxl/server"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // What auto means is settled by the first load: a card that fails then leaves the work to the CPU for good, one that fails later is tried again.
 func TestWithFallback(t *testing.T) {
-	type engine struct {
-		server.Engine // of which nothing is called
+	type loaded struct {
+		engine.Engine // of which nothing is called
 		on            string
 	}
 	for _, c := range []struct {
@@ -27,13 +27,13 @@ func TestWithFallback(t *testing.T) {
 	} {
 		warned, nth := 0, 0
 		broken := errors.New("computes wrongly")
-		card := func(int) (server.Engine, error) {
+		card := func(int) (engine.Engine, error) {
 			if nth++; c.fails[nth-1] {
 				return nil, broken
 			}
-			return engine{on: "card"}, nil
+			return loaded{on: "card"}, nil
 		}
-		load := withFallback(card, func(int) (server.Engine, error) { return engine{on: "cpu"}, nil }, func(err error) {
+		load := withFallback(card, func(int) (engine.Engine, error) { return loaded{on: "cpu"}, nil }, func(err error) {
 			if warned++; !errors.Is(err, broken) {
 				t.Errorf("warned of %v, want %v", err, broken)
 			}
@@ -43,7 +43,7 @@ func TestWithFallback(t *testing.T) {
 			if e, err := load(0); err != nil {
 				got = append(got, "-")
 			} else {
-				got = append(got, e.(engine).on)
+				got = append(got, e.(loaded).on)
 			}
 		}
 		if strings.Join(got, " ") != c.want || warned != c.warnings {
@@ -58,7 +58,7 @@ func TestAutoFallsBack(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&stderr, nil))
 	fallback := cpu{log: log}
 	fallback.model, fallback.models.device.Device, fallback.models.device.Precision = "synth:tiny", "auto", "auto"
-	load := withFallback(func(int) (server.Engine, error) { return nil, errors.New("the card is of glass") }, fallback.load, func(err error) { log.Warn(err.Error()) })
+	load := withFallback(func(int) (engine.Engine, error) { return nil, errors.New("the card is of glass") }, fallback.load, func(err error) { log.Warn(err.Error()) })
 	e, err := load(0)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/goxl/goxl/internal/require"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/server/process"
 )
 
@@ -32,34 +33,32 @@ func runWatched(args []string) int {
 	var m models
 	m.register(fs)
 	_ = fs.Parse(args) // exits
-	o, closeDevice := m.opener(m.refiner, slog.New(slog.DiscardHandler))
-	open := o.Open
-	o.Open = func() (process.Model, kernels.Info, error) {
-		base, info, err := open()
-		if err != nil {
-			return nil, info, err
-		}
-		return watchedModel{base.(local)}, info, nil
+	device, precision, err := m.device.Open(nil)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "device:", err)
+		return 1
 	}
-	if m.refiner != "" {
-		o.OpenRefiner = func(base process.Model) (process.Model, error) {
-			return openRefiner(base.(watchedModel).local, m.refiner)
-		}
-	}
-	if err := errors.Join(process.Serve(os.Stdin, os.Stdout, o), closeDevice()); err != nil {
+	err = process.Serve(func(ctx context.Context) (engine.Engine, kernels.Info, error) {
+		e, err := m.open(ctx, device, precision, slog.New(slog.DiscardHandler))
+		return watchedModel{e, device}, device.Info(), err
+	})
+	if err := errors.Join(err, device.Close()); err != nil {
 		fmt.Fprintln(os.Stderr, "served:", err)
 		return 1
 	}
 	return 0
 }
 
-type watchedModel struct{ local }
+type watchedModel struct {
+	*engine.Local
+	device kernels.Device
+}
 
-func (w watchedModel) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	if r.Prompt == "fault" {
+func (w watchedModel) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	if j.Request.Prompt == "fault" {
 		return nil, w.device.(interface{ Fault(context.Context) error }).Fault(ctx)
 	}
-	result, err := w.local.Generate(ctx, r)
+	result, err := w.Local.Generate(ctx, j)
 	memory, merr := w.device.Memory()
 	status, _ := os.ReadFile("/proc/self/status")
 	resident := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindSubmatch(status)
@@ -81,7 +80,7 @@ func onCard(t *testing.T) *apart {
 	return newApart(t, *cardModel, "", cards[0].Name)
 }
 
-// A kernel that faults costs its request, and no other: those that wait are computed by the next process, which draws what the first drew.
+// A kernel that faults costs its request, and no other: those that wait are computed by the next process, which computes what the first computed.
 func TestCardFault(t *testing.T) {
 	a := onCard(t)
 	_, before := a.picture(t, "/generate", small)
@@ -95,13 +94,13 @@ func TestCardFault(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // in this order
 	}
 	all.Wait()
-	for i, want := range []string{`200 {"id":`, `500 {"detail":"The device failed while it computed this picture; it is being opened again"}`, `200 {"id":`, `200 {"id":`} {
+	for i, want := range []string{`200 {"id":`, `500 {"detail":"The device failed while it computed this image; it is being opened again"}`, `200 {"id":`, `200 {"id":`} {
 		if !strings.HasPrefix(answers[i], want) {
 			t.Errorf("request %d: %s, want %s", i, answers[i], want)
 		}
 	}
 	if _, after := a.picture(t, "/generate", small); after != before {
-		t.Error("the next process draws another picture")
+		t.Error("the next process computes another image")
 	}
 	t.Logf("log:\n%s", a.log)
 	if log := a.log.String(); !strings.Contains(log, "CUDA_ERROR_LAUNCH_FAILED (719)") || strings.Count(log, "model loaded") != 2 {
@@ -111,7 +110,7 @@ func TestCardFault(t *testing.T) {
 
 var memoryLine = regexp.MustCompile(`MEMORY used (\d+) peak (\d+) limit \d+ resident (\d+) KiB error (.*)`)
 
-// Fifty requests of several sizes, one of which is cancelled: every picture comes, the same request gives the same picture, and once each size was
+// Fifty requests of several sizes, one of which is cancelled: every image comes, the same request gives the same image, and once each size was
 // there, memory does not grow.
 func TestCardMemory(t *testing.T) {
 	a := onCard(t)
@@ -133,7 +132,7 @@ func TestCardMemory(t *testing.T) {
 		if _, png := a.picture(t, "/generate", body); drawn[side] == "" {
 			drawn[side] = png
 		} else if png != drawn[side] {
-			t.Errorf("request %d gives another picture", i)
+			t.Errorf("request %d gives another image", i)
 		}
 	}
 	t.Logf("50 requests in %v", time.Since(began))

@@ -21,6 +21,7 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server"
+	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/server/process"
 )
 
@@ -35,11 +36,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// apart is a server whose engine, on the processor, is in a process of its own, as those of cards are.
+// apart is a server whose engine, on the CPU, is in a process of its own, as those of cards are.
 type apart struct {
 	*server.Server
 	engines chan *process.Engine // each that was started
-	inside  atomic.Int32         // pictures that are computed
+	inside  atomic.Int32         // images that are computed
 	log     *output
 }
 
@@ -49,30 +50,39 @@ type watched struct {
 	inside *atomic.Int32
 }
 
-func (w watched) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
+func (w watched) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
 	w.inside.Add(1)
 	defer w.inside.Add(-1)
-	return w.Engine.Generate(ctx, r)
+	return w.Engine.Generate(ctx, j)
 }
 
 // newApart serves a model on a device.
 func newApart(t *testing.T, model, refiner, device string) *apart {
 	t.Helper()
+	return newApartWith(t, model, refiner, device, process.Config{})
+}
+
+func newApartWith(t *testing.T, model, refiner, device string, config process.Config) *apart {
+	t.Helper()
 	a := &apart{engines: make(chan *process.Engine, 10), log: &output{}}
-	m := models{model: model}
+	m := models{model: model, refiner: refiner}
 	m.device.Precision = "auto"
+	specs, err := m.specs()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := server.New(server.Config{
+		Specs:   specs,
 		Devices: []string{device},
-		Load: func(int) (server.Engine, error) {
-			e, err := m.start(device, refiner, a.log)
+		Load: func(int) (engine.Engine, error) {
+			e, err := m.start(device, a.log, config)
 			if err == nil {
 				a.engines <- e
 			}
 			return asEngine(watched{e, &a.inside}, err)
 		},
-		LoadRefiner: func(base server.Engine) (server.Engine, error) { return asEngine(base.(watched).OpenRefiner()) },
-		Schedulers:  scheduler.Names(),
-		Images:      filepath.Join(t.TempDir(), "images"), Queue: 9, Version: cli.Version(), Log: slog.New(slog.NewTextHandler(a.log, nil)),
+		Schedulers: scheduler.Names(),
+		Images:     filepath.Join(t.TempDir(), "images"), Queue: 9, Version: cli.Version(), Log: slog.New(slog.NewTextHandler(a.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -101,14 +111,14 @@ func (a *apart) doContext(ctx context.Context, method, path, body string) (int, 
 	return w.Code, w.Body.String()
 }
 
-// picture asks for a picture and gives the file.
+// picture asks for an image and gives the file.
 func (a *apart) picture(t *testing.T, path, body string) (id, png string) {
 	t.Helper()
 	code, answer := a.do("POST", path, body)
 	if code != http.StatusOK {
 		t.Fatalf("%s: %d %s\n%s", path, code, answer, a.log)
 	}
-	id = strings.TrimSuffix(strings.TrimPrefix(answer, `{"id":"`), `"}`)
+	id, _, _ = strings.Cut(strings.TrimPrefix(answer, `{"id":"`), `"`)
 	code, png = a.do("GET", "/download/"+id, "")
 	if code != http.StatusOK {
 		t.Fatalf("%s: %d", id, code)
@@ -118,7 +128,7 @@ func (a *apart) picture(t *testing.T, path, body string) (id, png string) {
 
 const small = `{"prompt":"a cat","negative_prompt":"","width":64,"height":64,"num_inference_steps":2,"seed":1}`
 
-// An engine in a process of its own draws what one in this process draws, and when it dies, costs its request and no other.
+// An engine in a process of its own computes what one in this process computes, and when it dies, costs its request and no other.
 func TestEngineApart(t *testing.T) {
 	a := newApart(t, "synth:tiny", "synth:tiny-refiner", "cpu")
 	first := <-a.engines
@@ -127,11 +137,11 @@ func TestEngineApart(t *testing.T) {
 	address, _, ended := start(t, "-model", "synth:tiny", "-refiner", "synth:tiny-refiner", "-images", t.TempDir(), "-watermark=false", "-device", "cpu")
 	here := post(t, address+"/generate", small)
 	if got := get(t, address+"/download/"+here); got != drawn {
-		t.Error("a process of its own draws another picture")
+		t.Error("a process of its own computes another image")
 	}
 	there := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1}`, here))
 	if got := get(t, address+"/download/"+there); len(got) != len(refined) { // the texts name another id
-		t.Error("a process of its own refines to another picture")
+		t.Error("a process of its own refines to another image")
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -160,7 +170,7 @@ func TestEngineApart(t *testing.T) {
 	if err := syscall.Kill(first.Pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-long; got != `500 {"detail":"The device failed while it computed this picture; it is being opened again"}` {
+	if got := <-long; got != `500 {"detail":"The device failed while it computed this image; it is being opened again"}` {
 		t.Errorf("the request that was computed: %s", got)
 	}
 	for range 2 {
@@ -169,7 +179,7 @@ func TestEngineApart(t *testing.T) {
 		}
 	}
 	if _, again := a.picture(t, "/generate", small); again != drawn {
-		t.Error("the next process draws another picture")
+		t.Error("the next process computes another image")
 	}
 
 	idle := <-a.engines
@@ -187,9 +197,9 @@ func TestEngineApart(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	if _, again := a.picture(t, "/generate", small); again != drawn {
-		t.Error("the process after one that was killed draws another picture")
+		t.Error("the process after one that was killed computes another image")
 	}
-	if log := a.log.String(); !strings.Contains(log, `msg="device lost" device=cpu error="the engine's process ended: signal: killed"`) || strings.Count(log, "model loaded") != 3 {
+	if log := a.log.String(); !strings.Contains(log, `msg="device lost" device=cpu error="the engine's process ended: signal: killed"`) || strings.Count(log, "model loaded") != 6 {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -220,14 +230,14 @@ func TestEngineDoesNotStart(t *testing.T) {
 	for device, says := range map[string]string{"cuda:999": "cuda: ", "gpu": `-device "gpu": must be`} {
 		m := models{model: "synth:tiny"}
 		m.device.Precision = "auto"
-		_, err := m.start(device, "", &output{})
+		_, err := m.start(device, &output{}, process.Config{})
 		if err == nil || !strings.HasPrefix(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", device, err, says)
 		}
 	}
 	m := models{model: "synth:nothing"}
 	m.device.Precision = "auto"
-	if _, err := m.start("cpu", "", &output{}); err == nil || !strings.Contains(err.Error(), "synth:nothing") || errors.Unwrap(err) != nil {
+	if _, err := m.start("cpu", &output{}, process.Config{}); err == nil || !strings.Contains(err.Error(), "synth:nothing") || errors.Unwrap(err) != nil {
 		t.Errorf("%v", err)
 	}
 }

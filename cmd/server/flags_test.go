@@ -16,6 +16,7 @@ import (
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/process"
 )
 
 // parseModels reads flags as the server does, or its engine.
@@ -38,11 +39,7 @@ func TestEngineGetsFlags(t *testing.T) {
 		{"-model", "demo", "-precision", "fp16", "-device", "cuda:all", "-gpu-memory", "1.5GB"},
 	} {
 		m := parseModels(t, args)
-		refiner, err := m.chosenRefiner()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := m.command("cuda:7", refiner, io.Discard)
+		c, err := m.command("cuda:7", io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +47,14 @@ func TestEngineGetsFlags(t *testing.T) {
 			t.Fatalf("%q", c.Args)
 		}
 		got, want := parseModels(t, c.Args[2:]), m
-		want.refiner, want.device.Device = refiner, "cuda:7"
+		want.device.Device = "cuda:7"
+		name, err := m.chosenRefiner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.refiner = name; name == "" {
+			want.refiner = noRefiner
+		}
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 			t.Errorf("%q: the engine is started with %q, which is\n%+v, want\n%+v", args, c.Args, got, want)
 		}
@@ -73,7 +77,7 @@ func TestFlagsReachModel(t *testing.T) {
 		{[]string{"-gpu-memory", "1GiB"}, "-gpu-memory 1GiB: has no meaning for -device cpu"},
 	} {
 		m := parseModels(t, append([]string{"-model", dir, "-device", "cpu"}, c.flags...))
-		e, err := m.start("cpu", "", &output{})
+		e, err := m.start("cpu", &output{}, process.Config{})
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: the engine: %v, want %q", c.flags, err, c.says)
 		}
@@ -98,7 +102,7 @@ func TestFlagsReachModel(t *testing.T) {
 }
 
 // The precision decides between a folder's files: fp16 takes those that are called so, fp32 the plain ones, of which
-// one is broken fallback.
+// one is broken here.
 func TestPrecisionReachesModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := sdxl.Synthesise(t.Context(), "tiny", kernels.F16, dir); err != nil {
@@ -115,12 +119,12 @@ func TestPrecisionReachesModel(t *testing.T) {
 	}
 	defer device.Close()
 	for _, precision := range []kernels.DType{kernels.F16, kernels.F32} {
-		local, err := m.open(device, precision, slog.New(slog.DiscardHandler))
+		e, err := m.open(t.Context(), device, precision, slog.New(slog.DiscardHandler))
 		if (err == nil) != (precision == kernels.F16) {
 			t.Errorf("%v: %v", precision, err)
 		}
 		if err == nil {
-			local.Close()
+			e.Close()
 		}
 	}
 }
@@ -151,8 +155,10 @@ func TestWatermarkFlag(t *testing.T) {
 func TestWarningsFromEngine(t *testing.T) {
 	a := newApart(t, "synth:tiny", "synth:tiny-refiner", "cpu")
 	e := <-a.engines
-	if c := e.Cost(); !(c.Step.At(1<<20) > 0 && c.Decode.At(1<<20) > 0 && c.Encode.At(1<<20) > 0) {
-		t.Errorf("cost %+v", c)
+	for _, c := range []sdxl.Cost{e.Costs().Base, e.Costs().Refiner} {
+		if !(c.Step.At(1<<20) > 0 && c.Decode.At(1<<20) > 0 && c.Encode.At(1<<20) > 0) {
+			t.Errorf("cost %+v", c)
+		}
 	}
 	long := strings.Repeat("secretword ", 100)
 	code, answer := a.do("POST", "/generate", `{"prompt":"`+long+`","width":64,"height":64,"num_inference_steps":1}`)

@@ -1,4 +1,4 @@
-// Command server answers HTTP requests with pictures of Stable Diffusion XL.
+// Command server answers HTTP requests with images of Stable Diffusion XL.
 //
 //	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-queue 64]
 //
@@ -25,6 +25,7 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server"
+	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/server/process"
 )
 
@@ -40,13 +41,13 @@ type options struct {
 	watermark       bool
 
 	pixels, steps, batch int
-	timeout              time.Duration
+	timeout, stall       time.Duration
 }
 
 // run is the command; it returns the exit status. All that it has to say is for people, so it goes to stderr.
 func run(args []string, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == workerCommand {
-		return runEngine(args[1:], os.Stdin, os.Stdout, stderr)
+		return runEngine(args[1:], stderr)
 	}
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -61,10 +62,11 @@ func run(args []string, stderr io.Writer) int {
 	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while every device computes; the next is answered 503")
 	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
 	fs.IntVar(&o.steps, "max-steps", 0, "most `steps` that a request may ask for; 0 is as many as take no longer than -request-timeout at the request's size, 200 at most, by a measurement at the start, which the log tells")
-	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one request may have the model draw together; a request of the routes that there are asks for one")
+	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one request may have the model compute together; the routes that there are ask for one")
 	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a request may compute, from when it has its device; one that takes longer is cancelled and answered 504; 0 is no limit")
+	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the request answered 500")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once")
-	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into pictures; -watermark=false leaves it out")
+	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into images; -watermark=false leaves it out")
 
 	err := cli.Parse(fs, args)
 	if err == nil {
@@ -90,12 +92,11 @@ func serve(o options, stderr io.Writer) (err error) {
 		return cli.Usagef("-max-batch %d: must be 1 to %d", o.batch, sdxl.MaxCount)
 	case o.timeout < 0:
 		return cli.Usagef("-request-timeout %v: must be 0 or more", o.timeout)
+	case o.stall <= 0:
+		return cli.Usagef("-stall-timeout %v: must be more than 0", o.stall)
 	}
-	refiner, err := o.chosenRefiner()
+	specs, err := o.specs()
 	if err != nil {
-		return err
-	}
-	if err := missing(refiner); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
@@ -104,6 +105,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		return err
 	}
 	c := server.Config{
+		Specs:      specs,
 		Schedulers: scheduler.Names(),
 		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
@@ -112,7 +114,9 @@ func serve(o options, stderr io.Writer) (err error) {
 	fallback := cpu{models: o.models, log: log}
 	defer func() { err = errors.Join(err, fallback.Close()) }()
 	if len(devices) > 0 {
-		c.Load = func(i int) (server.Engine, error) { return asEngine(o.start(devices[i].Name, refiner, stderr)) }
+		c.Load = func(i int) (engine.Engine, error) {
+			return asEngine(o.start(devices[i].Name, stderr, process.Config{StallTimeout: o.stall}))
+		}
 		if o.device.Device == "auto" {
 			c.Load = withFallback(c.Load, fallback.load, func(err error) { log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err)) })
 		}
@@ -123,15 +127,6 @@ func serve(o options, stderr io.Writer) (err error) {
 		}
 		devices = []kernels.Info{info}
 		c.Load = fallback.load
-	}
-	c.LoadRefiner = func(base server.Engine) (server.Engine, error) { // base is what Load gave
-		if e, ok := base.(*process.Engine); ok {
-			return asEngine(e.OpenRefiner())
-		}
-		return asEngine(openRefiner(base.(local), refiner))
-	}
-	if refiner == "" {
-		c.LoadRefiner = nil
 	}
 	for _, d := range devices {
 		c.Devices = append(c.Devices, d.Name)
@@ -158,19 +153,8 @@ func serve(o options, stderr io.Writer) (err error) {
 	return s.Run(ctx, l)
 }
 
-// missing says that there is no refiner of a name, which the first request that needs it would find out too late.
-func missing(refiner string) error {
-	if refiner == "" || refiner == cli.Demo || strings.HasPrefix(refiner, "synth:") {
-		return nil
-	}
-	if _, err := os.Stat(refiner); err != nil {
-		return fmt.Errorf("-refiner: %w", err)
-	}
-	return nil
-}
-
 // asEngine keeps what came with an error from becoming an engine.
-func asEngine[E server.Engine](e E, err error) (server.Engine, error) {
+func asEngine[E engine.Engine](e E, err error) (engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-quality"}, 2, "not defined: -quality"},
 		{[]string{"-model", "synth:tiny", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-drain", "0s"}, 2, "-drain 0s: must be more than 0"},
-		{[]string{"-model", "synth:tiny", "-refiner", "nowhere"}, 1, "-refiner: stat nowhere: no such file or directory"},
+		{[]string{"-model", "synth:tiny", "-refiner", "nowhere"}, 1, "-refiner: model nowhere: stat nowhere: no such file or directory"},
 		{[]string{"-model", "synth:tiny", "-refiner", "demo"}, 2, "-refiner demo: belongs to -model demo, not to synth:tiny"},
 		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda, cuda:N or cuda:all"},
 		{[]string{"-model", "synth:tiny", "-precision", "int8"}, 2, "must be auto, fp32, bf16 or fp16"},
@@ -53,6 +53,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-max-steps", "1001"}, 2, "-max-steps 1001: must be 0 to 1000"},
 		{[]string{"-model", "synth:tiny", "-max-batch", "0"}, 2, "-max-batch 0: must be 1 to 64"},
 		{[]string{"-model", "synth:tiny", "-request-timeout", "-1s"}, 2, "-request-timeout -1s: must be 0 or more"},
+		{[]string{"-model", "synth:tiny", "-stall-timeout", "0s"}, 2, "-stall-timeout 0s: must be more than 0"},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {
@@ -141,13 +142,15 @@ func post(t *testing.T, url, body string) string {
 	return answer.ID
 }
 
-// The command with a model of made-up weights: generate, download, refine, download, and the end by a signal.
+// The command with a model of random weights: generate, with a refiner too, refine, on the base too, download, and the end by a signal.
 func TestFlow(t *testing.T) {
 	images := filepath.Join(t.TempDir(), "images")
 	address, stderr, ended := start(t, "-model", "synth:tiny", "-refiner", "synth:tiny-refiner", "-images", images, "-threads", "1")
 	made := post(t, address+"/generate", `{"prompt":"a cat","width":64,"height":"64","num_inference_steps":2,"seed":1}`)
+	ensemble := post(t, address+"/generate", `{"prompt":"a cat","width":64,"height":64,"num_inference_steps":5,"seed":1,"refiner":true,"denoising_end":0.6,"guidance_scale":[7,3]}`)
+	redrawn := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1,"refiner":false,"original_size":[32,32]}`, made))
 	refined := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a black cat","num_inference_steps":4,"strength":0.5,"seed":1}`, made))
-	for _, id := range []string{made, refined} {
+	for _, id := range []string{made, refined, ensemble, redrawn} {
 		resp, err := http.Get(address + "/download/" + id)
 		if err != nil {
 			t.Fatal(err)
@@ -173,10 +176,10 @@ func TestFlow(t *testing.T) {
 		t.Fatalf("SIGTERM did not end it:\n%s", stderr)
 	}
 	entries, err := os.ReadDir(images)
-	if err != nil || len(entries) != 2 {
-		t.Errorf("%v, %v: want two pictures", entries, err)
+	if err != nil || len(entries) != 4 {
+		t.Errorf("%v, %v: want four images", entries, err)
 	}
-	if log := stderr.String(); strings.Count(log, "msg=request method=POST") != 2 || !strings.Contains(log, "name=terminated") {
+	if log := stderr.String(); strings.Count(log, "msg=request method=POST") != 4 || !strings.Contains(log, "name=terminated") {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -221,6 +224,6 @@ func TestSecondSignal(t *testing.T) {
 		t.Errorf("the other was answered %s", got)
 	}
 	if entries, err := os.ReadDir(images); err != nil || len(entries) > 0 {
-		t.Errorf("%v, %v: want no picture", entries, err)
+		t.Errorf("%v, %v: want no image", entries, err)
 	}
 }

@@ -25,7 +25,7 @@ func TestMemoryOfTheCPU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	detail := regexp.MustCompile(`^\{"detail":"The device has too little memory for this picture: ask for a smaller one: \d+\.\d\d MiB needed, 24\.00 MiB allowed"\}$`)
+	detail := regexp.MustCompile(`^\{"detail":"The device has too little memory for this image: ask for a smaller one: \d+\.\d\d MiB needed, 24\.00 MiB allowed"\}$`)
 	if resp.StatusCode != http.StatusInsufficientStorage || !detail.Match(answer) {
 		t.Errorf("%d %s", resp.StatusCode, answer)
 	}

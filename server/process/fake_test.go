@@ -2,10 +2,13 @@ package process
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
+	"math"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 const asProgram = "serve"
@@ -21,17 +25,16 @@ const asProgram = "serve"
 // TestMain lets this program be the other process.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == asProgram {
-		err := Serve(os.Stdin, os.Stdout, Opener{Open: func() (Model, kernels.Info, error) {
-			if os.Args[2] == "broken" {
+		err := Serve(func(ctx context.Context) (engine.Engine, kernels.Info, error) {
+			switch os.Args[2] {
+			case "broken":
 				return nil, kernels.Info{}, errors.New("no such model")
+			case "slow to open":
+				<-ctx.Done()
+				return nil, kernels.Info{}, ctx.Err()
 			}
-			return &fake{name: "base"}, kernels.Info{Name: "cuda:3", Precisions: []kernels.DType{kernels.F16}, Memory: 1 << 40}, nil
-		}, OpenRefiner: func(base Model) (Model, error) {
-			if os.Args[2] == "no refiner" {
-				return nil, errors.New("no memory")
-			}
-			return &fake{name: "refiner of " + base.Info().Path}, nil
-		}})
+			return &fake{step: os.Args[2]}, device, nil
+		})
 		fmt.Fprint(os.Stderr, "served: ", err)
 		if err != nil {
 			os.Exit(1)
@@ -41,40 +44,45 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// device is the program's.
+var device = kernels.Info{Name: "cuda:3", Precisions: []kernels.DType{kernels.F16}, Memory: 1 << 40}
+
 // fake does what the prompt says.
 type fake struct {
-	name string
+	step string // seconds of each step; "" is a step that takes an hour
 	lost atomic.Bool
 }
 
-func (f *fake) Info() sdxl.Info { return sdxl.Info{Path: f.name, Width: 64, Guidance: 5.5} }
-
-func (f *fake) Cost() sdxl.Cost { return sdxl.Cost{Step: sdxl.Polynomial{float64(len(f.name)), 2, 3}} }
-
-func (f *fake) Check(r sdxl.Request) error {
-	switch r.Prompt {
-	case "field":
-		return &sdxl.RequestError{Field: "guidance_scale", Value: r.Guidance, Allowed: "a finite number", Err: errors.New("it is not")}
-	case "odd field":
-		return fmt.Errorf("wrapped: %w", &sdxl.RequestError{Field: "size", Value: sdxl.Size{Height: 1, Width: 2}, Allowed: "bigger"})
-	case "image":
-		if !imageToImage {
-			return errors.New("image to image was not told")
-		}
+func (f *fake) Costs() engine.Costs {
+	step := 3600.0
+	if f.step != "" {
+		step, _ = strconv.ParseFloat(f.step, 64)
 	}
-	return nil
+	return engine.Costs{Base: sdxl.Cost{Step: sdxl.Polynomial{step}}, Refiner: sdxl.Cost{Step: sdxl.Polynomial{step, 2, 1. / 3}}}
 }
 
-// Generate gives the request back in the warnings, and its image as the result.
-func (f *fake) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
+func (f *fake) DeviceName() string { return device.Name }
+
+// Generate gives the job back in the warnings, and its image as the result.
+func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	r := j.Request
 	switch r.Prompt {
 	case "wait":
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "noise":
 		fmt.Print(strings.Repeat("a library's warning\n", 20))
+	case "garbage":
+		_, _ = os.NewFile(4, "answers").Write([]byte(strings.Repeat("a library's warning\n", 20)))
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "slow":
+		for i := range r.Steps {
+			time.Sleep(200 * time.Millisecond)
+			r.Progress(sdxl.Progress{Step: i + 1, Steps: r.Steps})
+		}
+	case "pause":
+		time.Sleep(900 * time.Millisecond)
 	case "stuck":
 		time.Sleep(time.Hour)
 	case "die":
@@ -90,34 +98,48 @@ func (f *fake) Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, erro
 		return nil, fmt.Errorf("unet: %w", &kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30})
 	case "fail":
 		return nil, errors.New("only this one")
+	case "field":
+		return nil, &sdxl.RequestError{Field: "guidance_scale", Value: math.NaN(), Allowed: "a finite number", Err: errors.New("it is not")}
+	case "number":
+		return nil, &sdxl.RequestError{Field: "seed", Value: uint64(math.MaxUint64), Allowed: "smaller"}
+	case "odd field":
+		return nil, fmt.Errorf("wrapped: %w", &sdxl.RequestError{Field: "size", Value: sdxl.Size{Height: 1, Width: 2}, Allowed: "bigger"})
+	case "odd result":
+		return &sdxl.Result{Parameters: sdxl.Parameters{Guidance: math.Inf(1)}}, nil
 	}
-	result := &sdxl.Result{Seed: r.Seed, Steps: r.Steps, Warnings: []string{f.name, describe(r)}}
+	r.Progress = nil
+	result := &sdxl.Result{Steps: 50, Warnings: []string{describe(j)}, Parameters: j.Parameters, Latents: r.Latents}
 	if r.Image != nil {
 		b := r.Image.Bounds()
 		img := image.NewNRGBA(b)
 		for i := range b.Dx() * b.Dy() {
-			img.Set(i%b.Dx(), i/b.Dx(), r.Image.At(i%b.Dx(), i/b.Dx()))
+			x, y := b.Min.X+i%b.Dx(), b.Min.Y+i/b.Dx()
+			img.Set(x, y, r.Image.At(x, y))
 		}
 		result.Images = []*image.NRGBA{img}
 	}
 	return result, nil
 }
 
-// describe is a request in full but for its image, with what pointers point to.
-func describe(r sdxl.Request) string {
-	negative, latents := "none", sdxl.Latents{}
-	if r.Negative != nil {
-		negative = strconv.Quote(*r.Negative)
+// describe is a job in full but for its image, with what pointers point to.
+func describe(j engine.Job) string {
+	r := j.Request
+	text := fmt.Sprintf("%s %v %+v", j.Model, j.DenoisingEnd, j.Parameters)
+	v := reflect.ValueOf(r)
+	for i := range v.NumField() {
+		field, name := v.Field(i), v.Type().Field(i).Name
+		switch {
+		case name == "Image" || name == "Progress" || name == "Taps":
+			continue
+		case name == "Prompts":
+			prompts, _ := json.Marshal(r.Prompts)
+			field = reflect.ValueOf(string(prompts))
+		case field.Kind() == reflect.Pointer && !field.IsNil():
+			field = field.Elem()
+		}
+		text += fmt.Sprintf(" %s:%#v", name, field)
 	}
-	if r.Latents != nil {
-		latents = *r.Latents
-	}
-	r.Negative, r.Latents, r.Image = nil, nil, nil
-	return fmt.Sprintf("%+v %s %v", r, negative, latents)
-}
-
-func (f *fake) Refine(ctx context.Context, r sdxl.Request) (*sdxl.Result, error) {
-	return f.Generate(ctx, r)
+	return text
 }
 
 func (f *fake) Lost() error {

@@ -3,15 +3,10 @@ package process
 import (
 	"bytes"
 	"context"
-	"encoding/gob"
 	"errors"
-	"image"
-	"image/color"
 	"io"
-	"math"
 	"os"
 	"os/exec"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -19,14 +14,20 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 func launch(t *testing.T, how string) (*Engine, *bytes.Buffer) {
 	t.Helper()
+	return launchWith(t, how, Config{})
+}
+
+func launchWith(t *testing.T, how string, config Config) (*Engine, *bytes.Buffer) {
+	t.Helper()
 	var stderr bytes.Buffer // read after the program has ended
 	c := exec.Command(os.Args[0], asProgram, how)
 	c.Stderr = &stderr
-	e, err := Start(c)
+	e, err := Start(c, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,77 +44,9 @@ func stop(t *testing.T, e *Engine, stderr *bytes.Buffer) {
 	}
 }
 
-// Requests, results, facts and errors arrive as they were.
-func TestCalls(t *testing.T) {
-	e, stderr := launch(t, "")
-	defer stop(t, e, stderr)
-	if e.Info() != (sdxl.Info{Path: "base", Width: 64, Guidance: 5.5}) || !reflect.DeepEqual(e.Device(), kernels.Info{Name: "cuda:3", Precisions: []kernels.DType{kernels.F16}, Memory: 1 << 40}) {
-		t.Errorf("%+v on %+v", e.Info(), e.Device())
-	}
-	refiner, err := e.OpenRefiner()
-	if err != nil || refiner.Info().Path != "refiner of base" {
-		t.Fatalf("%v, %v", refiner, err)
-	}
-	if e.Cost() != (&fake{name: "base"}).Cost() || refiner.Cost() != (&fake{name: "refiner of base"}).Cost() {
-		t.Errorf("costs %v and %v", e.Cost(), refiner.Cost())
-	}
-	empty, some := "", "blur"
-	for _, negative := range []*string{nil, &empty, &some} {
-		r := sdxl.NewRequest("a \xff cat")
-		r.Negative, r.Width, r.Seed, r.Guidance, r.Watermark = negative, 512, math.MaxUint64, 7.25, true
-		r.Sigmas, r.Latents = []float64{14.6, 0.1}, &sdxl.Latents{Shape: [4]int{1, 1, 1, 2}, Data: []float32{float32(math.Inf(1)), -0.5}}
-		got, err := e.Generate(t.Context(), r)
-		if err != nil || got.Seed != r.Seed || got.Steps != 50 || got.Warnings[0] != "base" || got.Warnings[1] != describe(r) {
-			t.Errorf("%v, %+v, want\n%s", err, got, describe(r))
-		}
-	}
-	for _, img := range []image.Image{
-		image.NewNRGBA(image.Rect(0, 0, 3, 2)), image.NewGray16(image.Rect(0, 0, 3, 2)), image.NewRGBA64(image.Rect(0, 0, 3, 2)),
-		image.NewPaletted(image.Rect(0, 0, 3, 2), color.Palette{color.RGBA{1, 2, 3, 255}, color.NRGBA{9, 9, 9, 40}}),
-	} {
-		if p, ok := img.(*image.Paletted); ok {
-			p.Pix[4] = 1
-		}
-		want, _ := (&fake{}).Generate(t.Context(), sdxl.NewRefineRequest("", img))
-		got, err := refiner.Refine(t.Context(), sdxl.NewRefineRequest("", img))
-		if err != nil || got.Warnings[0] != "refiner of base" || !reflect.DeepEqual(got.Images, want.Images) {
-			t.Errorf("%T: %v, %v", img, got, err)
-		}
-	}
-	bad := sdxl.NewRequest("field")
-	bad.Guidance = math.NaN()
-	var field *sdxl.RequestError
-	if err := e.Check(bad, false); !errors.As(err, &field) || field.Error() != "guidance_scale is NaN: must be a finite number: it is not" {
-		t.Errorf("%v", err)
-	}
-	if err := e.Check(sdxl.NewRequest("odd field"), false); !errors.As(err, &field) || field.Value != "{1 2}" {
-		t.Errorf("%v", err)
-	}
-	if err := errors.Join(e.Check(sdxl.NewRequest("image"), true), e.Check(sdxl.NewRequest("fine"), false)); err != nil {
-		t.Error(err)
-	}
-	if _, err := e.Generate(t.Context(), sdxl.NewRequest("fail")); err == nil || err.Error() != "only this one" || e.Lost() != nil {
-		t.Errorf("%v, lost: %v", err, e.Lost())
-	}
-	if _, err := e.Generate(t.Context(), sdxl.NewRequest("large")); !errors.Is(err, kernels.ErrMemory) || err.Error() != "step: kernels: out of device memory: 9000.0 MiB needed" || e.Lost() != nil {
-		t.Errorf("%v, lost: %v", err, e.Lost())
-	}
-	var sizes *kernels.MemoryError
-	if _, err := e.Generate(t.Context(), sdxl.NewRequest("large")); errors.As(err, &sizes) {
-		t.Errorf("sizes that nobody told: %+v", sizes)
-	}
-	if _, err := e.Generate(t.Context(), sdxl.NewRequest("limited")); !errors.Is(err, kernels.ErrMemory) || !errors.As(err, &sizes) ||
-		*sizes != (kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30}) || err.Error() != "unet: "+sizes.Error() {
-		t.Errorf("%v with %+v", err, sizes)
-	}
-	watched := sdxl.NewRequest("")
-	watched.Progress = func(sdxl.Progress) {}
-	if _, err := e.Generate(t.Context(), watched); err == nil || !strings.Contains(err.Error(), "must be nil") {
-		t.Errorf("a request with callbacks: %v", err)
-	}
-	if err := refiner.Close(); err != nil || e.Check(sdxl.NewRequest(""), false) != nil {
-		t.Error("closing the refiner ended the program")
-	}
+// ask is a job for the base with a prompt.
+func ask(prompt string) engine.Job {
+	return engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt}, Parameters: sdxl.Parameters{Images: 1}}
 }
 
 // Calls run beside each other, and a context ends its own alone.
@@ -123,15 +56,15 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	waiting := make(chan error, 1)
 	go func() {
-		_, err := e.Generate(ctx, sdxl.NewRequest("wait"))
+		_, err := e.Generate(ctx, ask("wait"))
 		waiting <- err
 	}()
 	var all sync.WaitGroup
 	for i := range 50 {
 		all.Go(func() {
-			r := sdxl.NewRequest("a")
-			r.Seed = uint64(i)
-			if got, err := e.Generate(t.Context(), r); err != nil || got.Seed != r.Seed {
+			j := ask("a")
+			j.Parameters.Seed = uint64(i)
+			if got, err := e.Generate(t.Context(), j); err != nil || got.Parameters.Seed != uint64(i) {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -144,7 +77,7 @@ func TestCancel(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, context.Canceled) || e.Lost() != nil {
 		t.Errorf("%v, lost: %v", err, e.Lost())
 	}
-	if _, err := e.Generate(ctx, sdxl.NewRequest("a")); !errors.Is(err, context.Canceled) {
+	if _, err := e.Generate(ctx, ask("a")); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
 }
@@ -160,7 +93,7 @@ func TestLost(t *testing.T) {
 			e.grace = 50 * time.Millisecond
 			beside := make(chan error, 1)
 			go func() {
-				_, err := e.Generate(context.Background(), sdxl.NewRequest("wait"))
+				_, err := e.Generate(context.Background(), ask("wait"))
 				beside <- err
 			}()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -178,7 +111,7 @@ func TestLost(t *testing.T) {
 					}
 				}).Stop()
 			}
-			_, err := e.Generate(ctx, sdxl.NewRequest(asked))
+			_, err := e.Generate(ctx, ask(asked))
 			want := map[string]string{"stuck": "context deadline exceeded", "fault": "cuda: a kernel faulted"}[prompt]
 			if want == "" {
 				want = says
@@ -195,7 +128,7 @@ func TestLost(t *testing.T) {
 			if err := <-beside; err == nil || err.Error() != says {
 				t.Errorf("a call beside it: %v", err)
 			}
-			if err := e.Check(sdxl.NewRequest(""), false); err == nil || err.Error() != says {
+			if _, err := e.Generate(t.Context(), ask("")); err == nil || err.Error() != says {
 				t.Errorf("a call afterwards: %v", err)
 			}
 		})
@@ -203,11 +136,11 @@ func TestLost(t *testing.T) {
 }
 
 // A program whose answers can't be read is lost, and ended; nobody waits for it.
-func TestNoise(t *testing.T) {
+func TestGarbage(t *testing.T) {
 	e, _ := launch(t, "")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := e.Generate(ctx, sdxl.NewRequest("noise"))
+	_, err := e.Generate(ctx, ask("garbage"))
 	if err == nil || ctx.Err() != nil || !strings.HasPrefix(err.Error(), "the engine's process ended: exit status 0; its answers could not be read: ") || e.Lost() == nil {
 		t.Errorf("%v, lost: %v", err, e.Lost())
 	}
@@ -216,51 +149,90 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// What can't be started, or opened, is an error, and nothing is left running.
-func TestDoesNotStart(t *testing.T) {
-	if _, err := Start(exec.Command(os.Args[0], asProgram, "broken")); err == nil || err.Error() != "no such model" {
-		t.Errorf("%v", err)
+// What a library prints to standard output goes to the log.
+func TestNoise(t *testing.T) {
+	e, stderr := launch(t, "")
+	if _, err := e.Generate(t.Context(), ask("noise")); err != nil || e.Lost() != nil {
+		t.Errorf("%v, lost: %v", err, e.Lost())
 	}
-	if _, err := Start(exec.Command(os.Args[0], "-test.run=^$")); err == nil || !strings.HasPrefix(err.Error(), "the engine's process ended") {
-		t.Errorf("a program that does not serve: %v", err)
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
-	if _, err := Start(exec.Command("/nonexistent")); err == nil {
-		t.Error("a program that is not there was started")
+	if got, want := stderr.String(), strings.Repeat("a library's warning\n", 20)+"served: <nil>"; got != want {
+		t.Errorf("the program said %q, want %q", got, want)
 	}
-	e, stderr := launch(t, "no refiner")
-	if _, err := e.OpenRefiner(); err == nil || err.Error() != "no memory" {
-		t.Errorf("%v", err)
-	}
-	stop(t, e, stderr)
 }
 
-// A program whose server is gone ends, in the middle of a computation too.
+// What can't be started, or opened, is an error, and nothing is left running.
+func TestDoesNotStart(t *testing.T) {
+	if _, err := Start(exec.Command(os.Args[0], asProgram, "broken"), Config{}); err == nil || err.Error() != "no such model" {
+		t.Errorf("%v", err)
+	}
+	if _, err := Start(exec.Command(os.Args[0], "-test.run=^$"), Config{}); err == nil || !strings.HasPrefix(err.Error(), "the engine's process ended") {
+		t.Errorf("a program that does not serve: %v", err)
+	}
+	if _, err := Start(exec.Command("/nonexistent"), Config{}); err == nil {
+		t.Error("a program that is not there was started")
+	}
+}
+
+// A program whose server is gone ends: while it opens its model, idle, and in the middle of a computation.
 func TestServerGone(t *testing.T) {
-	in, toProgram := io.Pipe()
-	fromProgram, out := io.Pipe()
-	served := make(chan error, 1)
-	model := &fake{name: "base"}
-	go func() {
-		served <- Serve(in, out, Opener{Open: func() (Model, kernels.Info, error) { return model, kernels.Info{}, nil }})
-	}()
-	go func() { _, _ = io.Copy(io.Discard, fromProgram) }()
-	p := &peer{out: gob.NewEncoder(toProgram)}
-	r, err := pack(sdxl.NewRequest("wait"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.tell(call{ID: 1, Do: generate, Request: r}); err != nil {
-		t.Fatal(err)
-	}
-	if err := toProgram.Close(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-served:
-		if err != nil {
-			t.Error(err)
+	for _, when := range []string{"before anything", "opening", "idle", "computing"} {
+		in, toProgram := io.Pipe()
+		fromProgram, out := io.Pipe()
+		served := make(chan error, 1)
+		go func() {
+			served <- serve(in, out, func(ctx context.Context) (engine.Engine, kernels.Info, error) {
+				if when == "opening" {
+					<-ctx.Done()
+				}
+				return &fake{}, device, ctx.Err()
+			})
+		}()
+		l := newLink(fromProgram, toProgram)
+		answers := make(chan answer, 100)
+		go func() {
+			for {
+				var a answer
+				if l.read(&a) != nil {
+					return
+				}
+				if a.News == done {
+					answers <- a
+				}
+			}
+		}()
+		if when != "before anything" {
+			if err := l.write(call{ID: 1, Do: hello, Beat: time.Millisecond}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	case <-time.After(time.Minute):
-		t.Error("the program goes on without its server")
+		if when == "idle" || when == "computing" {
+			if a := <-answers; a.Failed != nil {
+				t.Errorf("%+v", a)
+			}
+		}
+		if when == "computing" {
+			j, raw, err := pack(ask("wait"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.write(call{ID: 2, Do: generate, Job: j}, raw...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := toProgram.Close(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-served:
+			if err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%s: the program goes on without its server", when)
+		}
+		_ = out.Close()
 	}
 }

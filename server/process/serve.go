@@ -2,81 +2,111 @@ package process
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
-// Model is what the program computes with: server.Engine, which this package must not import.
-type Model interface {
-	Info() sdxl.Info
-	Check(r sdxl.Request) error
-	Generate(ctx context.Context, r sdxl.Request) (*sdxl.Result, error)
-	Lost() error
-	Cost() sdxl.Cost
-	Close() error
-}
-
-// Opener opens models.
-type Opener struct {
-	Open        func() (Model, kernels.Info, error)
-	OpenRefiner func(base Model) (Model, error)
-}
+// Open opens an engine, and tells its device. The context ends when the server is gone.
+type Open func(ctx context.Context) (engine.Engine, kernels.Info, error)
 
 // program is the side that computes.
 type program struct {
-	opener Opener
-
-	send sync.Mutex // guards out
-	out  *gob.Encoder
+	link *link
 
 	running sync.WaitGroup
 	mu      sync.Mutex // guards what follows
 	cancels map[uint64]context.CancelFunc
-	model   Model
-	refiner Model // nil until asked for
+	engine  engine.Engine // nil until it is open
 }
 
-// Serve opens the model and answers the calls that come from an Engine by in, until in ends; then it cancels what is being computed and closes
-// the models. An error is that of opening or closing them, or of a peer that speaks otherwise.
-func Serve(in io.Reader, out io.Writer, o Opener) (err error) {
-	p := &program{opener: o, out: gob.NewEncoder(out), cancels: map[uint64]context.CancelFunc{}}
-	model, device, err := o.Open()
+// Serve opens an engine and answers the calls of the Engine whose Start runs this program, until that is gone or closed;
+// then it cancels what is being computed and closes the engine. An error is that of closing it, or of a peer that speaks
+// otherwise: one of opening goes to Start. The pipes of the two are this program's until it ends.
+func Serve(open Open) error {
+	calls, answers, err := pipes()
 	if err != nil {
-		return errors.Join(err, p.answer(answer{Failed: fail(err)}))
+		return fmt.Errorf("process: %w", err)
 	}
-	p.model = model
+	return serve(calls, answers, open)
+}
+
+func serve(in io.Reader, out io.Writer, open Open) (err error) {
+	p := &program{link: newLink(in, out), cancels: map[uint64]context.CancelFunc{}}
+	var first call
+	switch err := p.link.read(&first); {
+	case err == io.EOF:
+		return nil
+	case err != nil:
+		return fmt.Errorf("process: reading the first call: %w", err)
+	case first.Do != hello || first.Beat <= 0:
+		return fmt.Errorf("process: the first call is %q with a beat of %v: must be %q and above 0", first.Do, first.Beat, hello)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer func() {
+	p.running.Go(func() { p.live(ctx, first.Beat) })
+	read := make(chan error, 1)
+	go func() { // ends with the input, which is waited for below
+		read <- p.read(ctx)
 		cancel()
-		p.running.Wait()
-		if p.refiner != nil {
-			err = errors.Join(err, p.refiner.Close())
-		}
-		err = errors.Join(err, model.Close())
 	}()
-	if err := p.answer(answer{Info: model.Info(), Cost: model.Cost(), Device: device}); err != nil {
+	e, device, err := open(ctx)
+	if err != nil {
+		// Nobody reads the answer where the server is gone.
+		_ = p.link.write(answer{ID: first.ID, News: done, Failed: fail(err)})
+		err = <-read
+		p.running.Wait()
 		return err
 	}
-	calls := gob.NewDecoder(in)
+	p.mu.Lock()
+	p.engine = e
+	p.mu.Unlock()
+	_ = p.link.write(answer{ID: first.ID, News: done, Opened: &opened{e.Costs(), device}})
+	err = <-read
+	p.running.Wait()
+	return errors.Join(err, e.Close())
+}
+
+// live gives a sign of life at every beat. One that can't be given has nobody who waits for it.
+func (p *program) live(ctx context.Context, beat time.Duration) {
+	t := time.NewTicker(beat)
+	defer t.Stop()
+	for {
+		_ = p.link.write(answer{News: alive})
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// read takes calls until the input ends.
+func (p *program) read(ctx context.Context) error {
 	for {
 		var c call
-		if err := calls.Decode(&c); err == io.EOF {
+		err := p.link.read(&c)
+		if err == io.EOF {
 			return nil
-		} else if err != nil {
+		}
+		var j engine.Job
+		if err == nil && c.Job != nil {
+			j, err = c.Job.unpack(p.link)
+		}
+		if err != nil {
 			return fmt.Errorf("process: reading a call: %w", err)
 		}
-		p.take(ctx, c)
+		p.take(ctx, c, j)
 	}
 }
 
 // take begins a call, or ends another.
-func (p *program) take(ctx context.Context, c call) {
+func (p *program) take(ctx context.Context, c call, j engine.Job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.Do == cancelCall {
@@ -88,63 +118,45 @@ func (p *program) take(ctx context.Context, c call) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.cancels[c.ID] = cancel
 	p.running.Go(func() {
-		a := p.do(ctx, c)
-		a.ID = c.ID
+		a, raw := p.do(ctx, c, j)
 		p.mu.Lock()
 		delete(p.cancels, c.ID)
 		p.mu.Unlock()
 		cancel()
 		// An answer that can't be given has nobody who waits for it: the server is gone, which ends the input too.
-		_ = p.answer(a)
+		if err := p.link.write(a, raw...); errors.Is(err, errHeader) {
+			_ = p.link.write(answer{ID: c.ID, News: done, Failed: fail(err)})
+		}
 	})
 }
 
-func (p *program) answer(a answer) error {
-	p.send.Lock()
-	defer p.send.Unlock()
-	return p.out.Encode(a)
-}
-
-func (p *program) do(ctx context.Context, c call) (a answer) {
+// do makes a call; raw are the raw data of its result.
+func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [][]byte) {
+	a = answer{ID: c.ID, News: done}
 	p.mu.Lock()
-	model := p.model
-	if c.Refiner {
-		model = p.refiner
-	}
+	e := p.engine
 	p.mu.Unlock()
+	var result *sdxl.Result
 	var err error
 	switch {
-	case c.Do == openRefiner:
-		a.Info, a.Cost, err = p.openRefiner()
-	case model == nil || c.Request == nil:
-		err = fmt.Errorf("process: call %d lacks a model or a request", c.Do)
-	case c.Do == check:
-		err = model.Check(c.Request.unpack())
-	case c.Do == generate:
-		a.Result, err = model.Generate(ctx, c.Request.unpack())
+	case e == nil:
+		err = errors.New("process: the engine is not open yet")
+	case c.Do != generate || c.Job == nil:
+		err = fmt.Errorf("process: call %q: must be %q, with a job", c.Do, generate)
 	default:
-		err = fmt.Errorf("process: no call %d", c.Do)
+		j.Request.Progress = func(sdxl.Progress) { _ = p.link.write(answer{ID: c.ID, News: stepped}) }
+		result, err = e.Generate(ctx, j)
+	}
+	if err == nil {
+		a.Result, raw, err = packResult(result)
 	}
 	if err != nil {
 		a.Failed = fail(err)
 	}
-	if lost := p.model.Lost(); lost != nil {
-		a.Lost = lost.Error()
+	if e != nil {
+		if lost := e.Lost(); lost != nil {
+			a.Lost = lost.Error()
+		}
 	}
-	return a
-}
-
-// openRefiner is called once at a time, by an Engine whose user promises it.
-func (p *program) openRefiner() (sdxl.Info, sdxl.Cost, error) {
-	if p.opener.OpenRefiner == nil {
-		return sdxl.Info{}, sdxl.Cost{}, errors.New("process: there is no refiner")
-	}
-	refiner, err := p.opener.OpenRefiner(p.model)
-	if err != nil {
-		return sdxl.Info{}, sdxl.Cost{}, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.refiner = refiner
-	return refiner.Info(), refiner.Cost(), nil
+	return a, raw
 }

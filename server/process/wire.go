@@ -1,77 +1,164 @@
 package process
 
 import (
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
+	"math"
+	"reflect"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // verb is what a call asks for.
-type verb uint8
+type verb string
 
 const (
-	cancelCall verb = iota + 1 // of the call with that id; it is not answered
-	openRefiner
-	check
-	generate
+	hello      verb = "hello"  // the first call; it is answered when the models are open
+	cancelCall verb = "cancel" // the call with that id; it is not answered
+	generate   verb = "generate"
 )
 
 // call goes to the program.
 type call struct {
-	ID      uint64
-	Do      verb
-	Refiner bool // do it with the refiner
-	Request *request
+	ID   uint64
+	Do   verb
+	Beat time.Duration `json:",omitzero"` // of hello: between two signs of life
+	Job  *job          `json:",omitempty"`
 }
 
-// request is an sdxl.Request without its callbacks. Gob does not tell a pointer to a zero value from none.
+// job is an engine.Job with what is raw apart.
+type job struct {
+	Model        engine.Model
+	DenoisingEnd float64
+	Parameters   sdxl.Parameters
+	Request      request
+}
+
+// request is an sdxl.Request without its callbacks, and with what is raw apart: fields here hide those of the same name.
 type request struct {
 	sdxl.Request
-	HasNegative, HasGuidance, HasSeed bool
+	Image, Progress, OnStep, Taps, Embeddings *struct{} `json:",omitempty"`
+
+	Pixels                *pixels `json:",omitempty"` // of Image
+	Latents, ImageLatents *tensor `json:",omitempty"`
 }
 
-func pack(r sdxl.Request) (*request, error) {
-	if r.Progress != nil || r.OnStep != nil {
-		return nil, errors.New("process: Progress and OnStep of a request can't be called from another process: must be nil")
+// pack takes a job apart.
+func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
+	r := j.Request
+	switch {
+	case r.Progress != nil || r.OnStep != nil || !reflect.ValueOf(r.Taps).IsZero():
+		return nil, nil, errors.New("process: Progress, OnStep and Taps of a request can't be called from another process: must be nil")
+	case r.Embeddings != nil:
+		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
 	}
-	return &request{r, r.NegativePrompt != nil, r.Guidance != nil, r.Seed != nil}, nil
+	packed = &job{Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
+	packed.Request.Request = r
+	raw = make([][]byte, 3)
+	if r.Image != nil {
+		packed.Request.Pixels = &pixels{}
+		if *packed.Request.Pixels, raw[0], err = detach(r.Image); err != nil {
+			return nil, nil, err
+		}
+	}
+	packed.Request.Latents, raw[1] = detachTensor(r.Latents)
+	packed.Request.ImageLatents, raw[2] = detachTensor(r.ImageLatents)
+	return packed, raw, nil
 }
 
-func (r *request) unpack() sdxl.Request {
-	if r.HasNegative && r.NegativePrompt == nil {
-		r.NegativePrompt = new(string)
+// unpack reads the raw data and puts the job together.
+func (j *job) unpack(l *link) (whole engine.Job, err error) {
+	whole = engine.Job{Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters, Request: j.Request.Request}
+	if p := j.Request.Pixels; p != nil {
+		if whole.Request.Image, err = p.image(l); err != nil {
+			return whole, err
+		}
 	}
-	if r.HasGuidance && r.Guidance == nil {
-		r.Guidance = new(float64)
+	if whole.Request.Latents, err = j.Request.Latents.read(l); err != nil {
+		return whole, err
 	}
-	if r.HasSeed && r.Seed == nil {
-		r.Seed = new(uint64)
-	}
-	return r.Request
+	whole.Request.ImageLatents, err = j.Request.ImageLatents.read(l)
+	return whole, err
 }
 
-// answer comes from the program; the one with id 0 comes first, when the model is open or can't be opened.
+// news is what an answer says.
+type news string
+
+const (
+	done    news = "done"    // the call has ended
+	stepped news = "stepped" // the call's computation took a step
+	alive   news = "alive"   // the program is alive; of no call
+)
+
+// answer comes from the program.
 type answer struct {
 	ID     uint64
-	Info   sdxl.Info    // of the model that was opened
-	Cost   sdxl.Cost    // likewise; zero if it does not tell
-	Device kernels.Info // answer 0
-	Result *sdxl.Result
-	Failed *failed
-	Lost   string // why the engine can compute no more; "" while it can
+	News   news
+	Opened *opened `json:",omitempty"` // to hello
+	Result *result `json:",omitempty"`
+	Failed *failed `json:",omitempty"`
+	Lost   string  `json:",omitempty"` // why the engine can compute no more; "" while it can
+}
+
+// opened is what an engine tells of itself.
+type opened struct {
+	Costs  engine.Costs
+	Device kernels.Info
+}
+
+// result is an sdxl.Result with what is raw apart: fields here hide those of the same name.
+type result struct {
+	sdxl.Result
+	Images  *struct{} `json:",omitempty"`
+	Pixels  []pixels  // of Images
+	Latents *tensor   `json:",omitempty"`
+}
+
+// packResult takes a result apart; nil is none.
+func packResult(r *sdxl.Result) (packed *result, raw [][]byte, err error) {
+	if r == nil {
+		return nil, nil, nil
+	}
+	packed = &result{Result: *r}
+	for _, img := range r.Images {
+		p, pix, err := detach(img)
+		if err != nil {
+			return nil, nil, err
+		}
+		packed.Pixels, raw = append(packed.Pixels, p), append(raw, pix)
+	}
+	var data []byte
+	packed.Latents, data = detachTensor(r.Latents)
+	return packed, append(raw, data), nil
+}
+
+// unpack reads the raw data and puts the result together.
+func (r *result) unpack(l *link) (err error) {
+	for _, p := range r.Pixels {
+		img, err := p.image(l)
+		if err != nil {
+			return err
+		}
+		n, ok := img.(*image.NRGBA)
+		if !ok {
+			return fmt.Errorf("process: a result has a %T: must be a *image.NRGBA", img)
+		}
+		r.Result.Images = append(r.Result.Images, n)
+	}
+	r.Result.Latents, err = r.Latents.read(l)
+	return err
 }
 
 // failed is an error on its way. What the server tells apart is told apart at the other end.
 type failed struct {
 	Text   string
-	Field  *field               // of an *sdxl.RequestError
-	Memory bool                 // of kernels.ErrMemory
-	Sizes  *kernels.MemoryError // with Memory, if it has them
+	Field  *field               `json:",omitempty"` // of an *sdxl.RequestError
+	Memory bool                 `json:",omitempty"` // of kernels.ErrMemory
+	Sizes  *kernels.MemoryError `json:",omitempty"` // with Memory, if it has them
 }
 
 // memoryError is an error for want of the device's memory.
@@ -104,10 +191,14 @@ func fail(err error) *failed {
 	var bad *sdxl.RequestError
 	if errors.As(err, &bad) {
 		f.Field = &field{Name: bad.Field, Value: bad.Value, Allowed: bad.Allowed}
-		switch bad.Value.(type) {
-		case nil, bool, int, uint64, float64, string:
-		default: // gob would have to know the type
-			f.Field.Value = fmt.Sprint(bad.Value)
+		switch v := bad.Value.(type) {
+		case nil, bool, int, uint64, string:
+		case float64:
+			if math.IsNaN(v) || math.IsInf(v, 0) { // which JSON has no form for
+				f.Field.Value = fmt.Sprint(v)
+			}
+		default:
+			f.Field.Value = fmt.Sprint(v)
 		}
 		if bad.Err != nil {
 			f.Field.Cause = bad.Err.Error()
@@ -131,14 +222,4 @@ func (f *failed) error() error {
 		bad.Err = errors.New(f.Field.Cause)
 	}
 	return bad
-}
-
-// What a decoded PNG can be.
-func init() {
-	for _, img := range []image.Image{&image.Gray{}, &image.Gray16{}, &image.NRGBA{}, &image.NRGBA64{}, &image.RGBA{}, &image.RGBA64{}, &image.Paletted{}} {
-		gob.Register(img)
-	}
-	for _, c := range []color.Color{color.RGBA{}, color.NRGBA{}} {
-		gob.Register(c)
-	}
 }

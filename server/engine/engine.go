@@ -1,0 +1,103 @@
+// Package engine is what lies between a server and the models: a [Job] says what to compute and on which model, an
+// [Engine] computes it on one device. [Local] is an engine of this process; package process has one of another.
+package engine
+
+import (
+	"context"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// Model says which of an engine's models a job is for.
+type Model string
+
+// Models of a job.
+const (
+	Base     Model = "base"
+	Refiner  Model = "refiner"  // image-to-image only
+	Ensemble Model = "ensemble" // the base up to Job.DenoisingEnd, then the refiner
+)
+
+// Job is a request for an engine.
+type Job struct {
+	Model        Model
+	Request      sdxl.Request
+	DenoisingEnd float64 // of an ensemble: the fraction of the steps, in (0, 1), at which the refiner goes on
+	// Parameters are what Specs.Resolve gave, by which an engine estimates how long the job takes; the engine computes
+	// what Request says.
+	Parameters sdxl.Parameters
+}
+
+// Engine computes jobs on one device. Generate is called once at a time, and returns soon after its context ends; the
+// other methods may be called meanwhile. Close comes last.
+type Engine interface {
+	Generate(ctx context.Context, j Job) (*sdxl.Result, error)
+	// Costs are about how long images take; zero if it is not known.
+	Costs() Costs
+	// DeviceName is where the engine computes, which may be another device than was meant when it was opened.
+	DeviceName() string
+	// Lost says why the engine can compute nothing any more, nil while it can: its device failed. It is closed then, and
+	// another one is opened.
+	Lost() error
+	Close() error
+}
+
+// Specs are the configurations of an engine's models.
+type Specs struct {
+	Base    *sdxl.Spec
+	Refiner *sdxl.Spec // nil if there is none
+}
+
+// Resolve fills in the models' defaults and checks a job's request, as [sdxl.Spec.Resolve] does. The job's model must be
+// there.
+func (s Specs) Resolve(j Job) (sdxl.Parameters, error) {
+	switch j.Model {
+	case Refiner:
+		return s.Refiner.Resolve(j.Request)
+	case Ensemble:
+		return sdxl.ResolveEnsemble(j.Request, []*sdxl.Spec{s.Base, s.Refiner}, []float64{j.DenoisingEnd, 0})
+	}
+	return s.Base.Resolve(j.Request)
+}
+
+// Costs are about how long an engine's models take.
+type Costs struct{ Base, Refiner sdxl.Cost }
+
+// Seconds is about how long a job takes with so many steps.
+func (c Costs) Seconds(j Job, steps int) float64 {
+	once, step := c.parts(j)
+	return once + step*float64(steps)
+}
+
+// Steps is the most steps of a job that take so many seconds; 0 or less if there is no time for one, +Inf if steps take
+// no time.
+func (c Costs) Steps(j Job, seconds float64) float64 {
+	once, step := c.parts(j)
+	return (seconds - once) / step
+}
+
+// parts are the seconds that a job takes whatever its steps, and those of each of num_inference_steps.
+func (c Costs) parts(j Job) (once, step float64) {
+	of := func(cost sdxl.Cost, p sdxl.Parameters) (once, step float64) {
+		p.Steps = 0
+		once = cost.Seconds(p)
+		p.Steps = 1
+		return once, cost.Seconds(p) - once
+	}
+	p := j.Parameters
+	switch j.Model {
+	case Refiner:
+		once, step = of(c.Refiner, p)
+	case Ensemble:
+		once, step = of(c.Base, p)
+		_, second := of(c.Refiner, p)
+		return once, step*j.DenoisingEnd + second*(1-j.DenoisingEnd)
+	default:
+		once, step = of(c.Base, p)
+	}
+	end := p.DenoisingEnd
+	if end == 0 {
+		end = 1
+	}
+	return once, step * (end - p.DenoisingStart)
+}

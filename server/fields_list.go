@@ -1,0 +1,94 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// isList tells whether an optional field is a list.
+func (f *fields) isList(name string) bool {
+	raw := f.given(name)
+	return raw != nil && raw[0] == '['
+}
+
+// items reads a list of up to most items. It returns nil after a report, and where there is none.
+func (f *fields) items(name string, most int) (list []json.RawMessage) {
+	raw := f.given(name)
+	switch {
+	case raw == nil:
+	case raw[0] != '[' || json.Unmarshal(raw, &list) != nil:
+		f.report(name, "list_type", "Input should be a valid list", nil)
+	case len(list) > most:
+		f.report(name, "too_long", fmt.Sprintf("List should have at most %d items after validation, not %d", most, len(list)),
+			map[string]any{"field_type": "List", "max_length": most, "actual_length": len(list)})
+		return nil
+	}
+	return list
+}
+
+// item reads one item of a list by a method of fields, under the list's name. What is reported of it has its index.
+func (f *fields) item(name string, index int, raw json.RawMessage, kind, noun string, read func(*fields)) {
+	one := &fields{values: map[string]json.RawMessage{name: raw}}
+	if string(raw) == "null" { // an item can't be absent
+		one.report(name, kind, "Input should be a valid "+noun, nil)
+	} else {
+		read(one)
+	}
+	for _, p := range one.problems {
+		p.Loc = append(p.Loc, index)
+		f.problems = append(f.problems, p)
+	}
+}
+
+// numbers reads a list of up to most numbers in an interval, each as number does; nil where there is none.
+func (f *fields) numbers(name string, most int, within interval) (values []float64) {
+	for i, raw := range f.items(name, most) {
+		f.item(name, i, raw, "float_type", "number", func(one *fields) { values = append(values, one.number(name, within, 0)) })
+	}
+	if f.isList(name) && string(f.given(name)) == "[]" {
+		f.report(name, "too_short", "List should have at least 1 item after validation, not 0", map[string]any{"field_type": "List", "min_length": 1, "actual_length": 0})
+	}
+	return values
+}
+
+// pair reads a list of two whole numbers within limits; 0, 0 where there is none.
+func (f *fields) pair(name string, l limits) (first, second int) {
+	list := f.items(name, 2)
+	if list == nil {
+		return 0, 0
+	}
+	if len(list) < 2 {
+		f.report(name, "too_short", fmt.Sprintf("List should have at least 2 items after validation, not %d", len(list)),
+			map[string]any{"field_type": "List", "min_length": 2, "actual_length": len(list)})
+		return 0, 0
+	}
+	for i, into := range []*int{&first, &second} {
+		f.item(name, i, list[i], "int_type", "integer", func(one *fields) { *into = int(one.integer(name, l, 0)) })
+	}
+	return first, second
+}
+
+// boolean reads true or false, or what pydantic takes for them. It returns otherwise where there is none.
+func (f *fields) boolean(name string, otherwise bool) bool {
+	raw := f.given(name)
+	if raw == nil {
+		return otherwise
+	}
+	text := string(raw)
+	if raw[0] == '"' && json.Unmarshal(raw, &text) != nil {
+		text = ""
+	}
+	switch strings.ToLower(text) {
+	case "true", "1", "1.0", "t", "y", "yes", "on":
+		return true
+	case "false", "0", "0.0", "f", "n", "no", "off":
+		return false
+	}
+	if raw[0] == '{' || raw[0] == '[' {
+		f.report(name, "bool_type", "Input should be a valid boolean", nil)
+	} else {
+		f.report(name, "bool_parsing", "Input should be a valid boolean, unable to interpret input", nil)
+	}
+	return otherwise
+}

@@ -1,0 +1,228 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// peer is the side that asks.
+type peer struct {
+	command *exec.Cmd
+	link    *link
+	calls   io.Closer
+	grace   time.Duration // how long the program may take to stop computing, or to end, before it is killed
+	beat    time.Duration // between the program's signs of life
+
+	mu      sync.Mutex // guards what follows
+	last    uint64
+	pending map[uint64]*pending
+	lives   bool          // the program gave a sign of life once
+	ending  bool          // it was told to end, or closed its answers: grace limits that
+	quiet   time.Duration // since the last sign of life
+	lost    error
+	ended   chan struct{} // closed when the program has ended, after lost was set
+}
+
+// pending is a call that is not answered yet.
+type pending struct {
+	answer chan answer // holds one
+	limit  patience
+	quiet  time.Duration // since its last step
+}
+
+// start runs the program and begins to read what it says.
+func start(command *exec.Cmd, beat time.Duration) (*peer, error) {
+	calls, answers, started, err := connect(command)
+	if err != nil {
+		return nil, err
+	}
+	err = command.Start()
+	started()
+	if err != nil {
+		return nil, errors.Join(err, calls.Close(), answers.Close())
+	}
+	p := &peer{
+		command: command, link: newLink(answers, calls), calls: calls, grace: 15 * time.Second, beat: beat,
+		pending: map[uint64]*pending{}, ended: make(chan struct{}),
+	}
+	go p.read(answers) // ends with the program, which Close and a failure of Start wait for
+	go p.watch()       // likewise
+	return p, nil
+}
+
+// read hands out answers until the program ends.
+func (p *peer) read(answers io.ReadCloser) {
+	var broken error
+	for broken == nil {
+		var a answer
+		if broken = p.link.read(&a); broken == nil && a.Result != nil {
+			broken = a.Result.unpack(p.link)
+		}
+		if broken == nil {
+			p.take(a)
+		}
+	}
+	// A program that is still there speaks otherwise. It ends without its input, and is not held up meanwhile.
+	p.setEnding()
+	_ = p.calls.Close()
+	defer time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine's answers can't be read: %w", broken)) }).Stop()
+	_, _ = io.Copy(io.Discard, answers)
+	_ = answers.Close()
+	err := p.command.Wait()
+	p.mu.Lock()
+	if p.lost == nil {
+		p.lost = fmt.Errorf("the engine's process ended: %v", p.command.ProcessState)
+		if err != nil && p.command.ProcessState == nil {
+			p.lost = fmt.Errorf("the engine's process: %w", err)
+		} else if broken != io.EOF && broken != io.ErrUnexpectedEOF {
+			p.lost = fmt.Errorf("%w; its answers could not be read: %w", p.lost, broken)
+		}
+	}
+	p.mu.Unlock()
+	close(p.ended)
+}
+
+// take notes what an answer says and gives it to who waits for it.
+func (p *peer) take(a answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lives, p.quiet = true, 0
+	if a.Lost != "" && p.lost == nil {
+		p.lost = errors.New(a.Lost)
+	}
+	if a.News == alive {
+		return
+	}
+	c := p.pending[a.ID]
+	switch {
+	case c == nil: // no call of that id waits
+	case a.News == stepped:
+		c.quiet, c.limit.first = 0, 0
+	default:
+		c.answer <- a
+		delete(p.pending, a.ID)
+	}
+}
+
+// wait returns an answer, or why there will be none.
+func (p *peer) wait(to <-chan answer) (answer, error) {
+	select {
+	case a := <-to:
+		return a, nil
+	case <-p.ended:
+	}
+	select {
+	case a := <-to: // it came before the end
+		return a, nil
+	default:
+		return answer{}, p.Lost()
+	}
+}
+
+// ask makes a call, whose raw data follow it. When ctx ends, it is cancelled; a program that goes on all the same is
+// killed, as one that makes no step within the limit.
+func (p *peer) ask(ctx context.Context, limit patience, c call, raw ...[]byte) (answer, error) {
+	if err := ctx.Err(); err != nil {
+		return answer{}, err
+	}
+	to := make(chan answer, 1)
+	p.mu.Lock()
+	p.last++
+	c.ID = p.last
+	p.pending[c.ID] = &pending{answer: to, limit: limit}
+	p.mu.Unlock()
+	sent, over := make(chan struct{}), make(chan struct{})
+	defer close(over)
+	stop := context.AfterFunc(ctx, func() {
+		// The clock runs before anything is sent: a program that hangs may not take its input either.
+		late := time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine did not stop in %v", p.grace)) })
+		defer late.Stop()
+		select {
+		case <-sent:
+		case <-over:
+			return
+		}
+		if p.send(call{ID: c.ID, Do: cancelCall}) == nil {
+			<-over
+		}
+	})
+	if err := p.send(c, raw...); err != nil {
+		stop()
+		p.mu.Lock()
+		delete(p.pending, c.ID)
+		p.mu.Unlock()
+		return answer{}, err
+	}
+	close(sent)
+	defer stop()
+	a, err := p.wait(to)
+	if ctx.Err() != nil {
+		return answer{}, ctx.Err()
+	}
+	if err == nil {
+		err = a.Failed.error()
+	}
+	return a, err
+}
+
+func (p *peer) send(c call, raw ...[]byte) error {
+	err := p.link.write(c, raw...)
+	if err == nil || errors.Is(err, errHeader) {
+		return err
+	}
+	// The program is gone, or about to be: without its input it ends.
+	_ = p.calls.Close()
+	defer time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine's process can't be reached: %w", err)) }).Stop()
+	<-p.ended
+	return p.Lost()
+}
+
+func (p *peer) setEnding() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = true
+}
+
+// kill ends the program at once; why is the reason unless there is one.
+func (p *peer) kill(why error) {
+	p.mu.Lock()
+	if p.lost == nil {
+		p.lost = why
+	}
+	p.mu.Unlock()
+	_ = p.command.Process.Kill() // an error says that it has ended
+}
+
+// end ends the program: a lost one at once, others when they have closed their models.
+func (p *peer) end() error {
+	if lost := p.Lost(); lost != nil {
+		p.kill(lost)
+		<-p.ended
+		return nil
+	}
+	p.setEnding()
+	err := p.calls.Close()
+	select {
+	case <-p.ended:
+	case <-time.After(p.grace):
+		p.kill(fmt.Errorf("the engine did not end in %v", p.grace))
+		<-p.ended
+		return errors.Join(err, p.Lost())
+	}
+	if !p.command.ProcessState.Success() {
+		err = errors.Join(err, p.Lost())
+	}
+	return err
+}
+
+// Lost says why the program computes nothing any more, nil while it does.
+func (p *peer) Lost() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
