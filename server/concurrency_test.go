@@ -64,8 +64,8 @@ func TestTwentyAtOnce(t *testing.T) {
 	for s := range seen {
 		ids[s] = true
 	}
-	if len(ids) != 40 || b.pictures(t) != 41 {
-		t.Errorf("%d ids, %d pictures: want 40 and 41", len(ids), b.pictures(t))
+	if len(ids) != 40 || b.imageCount(t) != 41 {
+		t.Errorf("%d ids, %d images: want 40 and 41", len(ids), b.imageCount(t))
 	}
 	if b.base.most.Load() != 1 || b.refiner.most.Load() != 1 {
 		t.Errorf("%d and %d computed at once", b.base.most.Load(), b.refiner.most.Load())
@@ -201,8 +201,8 @@ func TestClientGone(t *testing.T) {
 		<-first
 		open()
 		id(t, <-third)
-		if n := b.pictures(t); n != 1 {
-			t.Errorf("%d pictures, want 1", n)
+		if n := b.imageCount(t); n != 1 {
+			t.Errorf("%d images, want 1", n)
 		}
 		if n := strings.Count(b.log.String(), "status=499"); n != 2 {
 			t.Errorf("%d clients gone in the log, want 2:\n%s", n, b.log)
@@ -219,8 +219,8 @@ func TestClientGoneAtTheEnd(t *testing.T) {
 		return nil
 	}
 	b.doContext(ctx, "POST", "/generate", `{"prompt":"a"}`)
-	if n := b.pictures(t); n != 0 {
-		t.Errorf("%d pictures, want none", n)
+	if n := b.imageCount(t); n != 0 {
+		t.Errorf("%d images, want none", n)
 	}
 }
 

@@ -11,21 +11,29 @@ import (
 
 // Config says what a server does. Specs.Base, Load and Images are required.
 type Config struct {
-	Specs        engine.Specs                            // of the models that Load opens; without a refiner, what needs one is answered 501
-	Devices      []string                                // names of the devices, until an engine has another DeviceName; each has a worker of its own; none is one device without a name
-	Load         func(device int) (engine.Engine, error) // opens the models on a device, all at once when the server starts, and again after Lost
-	Schedulers   []string                                // names that a request may ask for
-	Images       string                                  // folder of the images, made if missing
-	Queue        int                                     // requests that may wait while every device computes; 0 lets none wait
-	Watermark    bool                                    // diffusers' invisible watermark
-	Version      string                                  // for the PNG text
-	Log          *slog.Logger                            // nil discards
-	AllowedHosts []string                                // host names and addresses that requests may name beside loopback ones, where Run listens on a loopback address
+	// Specs are the configurations of the models that Load opens. Without a refiner, what needs one is answered 501.
+	Specs engine.Specs
+	// Devices are the names of the devices, until an engine has another DeviceName. Each has a worker of its own; none is
+	// one device without a name.
+	Devices []string
+	// Load opens the models on a device: on all at once when the server starts, and on one again after Lost.
+	Load func(device int) (engine.Engine, error)
+
+	Schedulers []string     // names that a request may ask for
+	Images     string       // folder of the images, made if missing
+	Queue      int          // requests that may wait while every device computes; 0 lets none wait
+	Watermark  bool         // diffusers' invisible watermark
+	Version    string       // for the PNG text
+	Log        *slog.Logger // nil discards
+	// AllowedHosts are host names and addresses that requests may name beside loopback ones, where Run listens on a
+	// loopback address.
+	AllowedHosts []string
+
 	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the
 	// slowest device, by the engines' Costs, and to 2048×2048 and 200 at most.
 	MaxPixels      int           // 0 is open
 	MaxSteps       int           // 0 is open
-	MaxBatch       int           // images of an engine's request; 0 is 1. The routes ask for 1
+	MaxBatch       int           // images of one job; 0 is 1. The routes ask for 1
 	RequestTimeout time.Duration // for a request to compute, from when it has its device; 0 is none
 
 	BodyTimeout time.Duration // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s

@@ -23,8 +23,8 @@ func TestCrowd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inMemory(t, func(c *Config) { c.Connections = 8 }, func(t *testing.T, r *running, l *pipes) {
 				open := gate(r.base)
-				drawn := l.dial(t)
-				send(t, drawn, post("/generate", `{"prompt":"a"}`))
+				computed := l.dial(t)
+				send(t, computed, post("/generate", `{"prompt":"a"}`))
 				synctest.Wait()
 				var held []net.Conn
 				for range 50 {
@@ -51,7 +51,7 @@ func TestCrowd(t *testing.T) {
 					}
 				}
 				open()
-				if resp, body := answer(t, bufio.NewReader(drawn)); resp.StatusCode != 200 {
+				if resp, body := answer(t, bufio.NewReader(computed)); resp.StatusCode != 200 {
 					t.Errorf("%d %s", resp.StatusCode, body)
 				}
 			})

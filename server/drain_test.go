@@ -84,8 +84,8 @@ func TestDrainBesideDownloads(t *testing.T) {
 				r := runOn(t, l, nil)
 				synctest.Wait()
 				open := gate(r.base)
-				drawn, stopped, reading := l.dial(t), l.dial(t), l.dial(t)
-				send(t, drawn, post("/generate", `{"prompt":"a"}`))
+				computed, stopped, reading := l.dial(t), l.dial(t), l.dial(t)
+				send(t, computed, post("/generate", `{"prompt":"a"}`))
 				id := r.big(t, size)
 				send(t, stopped, "GET /download/"+id+" HTTP/1.1\r\nHost: x\r\n\r\n")
 				send(t, reading, "GET /download/"+id+" HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -106,7 +106,7 @@ func TestDrainBesideDownloads(t *testing.T) {
 				r.end()
 				time.Sleep(10 * time.Second)
 				open()
-				if resp, body := answer(t, bufio.NewReader(drawn)); resp.StatusCode != 200 || !resp.Close {
+				if resp, body := answer(t, bufio.NewReader(computed)); resp.StatusCode != 200 || !resp.Close {
 					t.Errorf("the computation: %d %s, close %v", resp.StatusCode, body, resp.Close)
 				}
 				if err := <-r.ended; err != nil {

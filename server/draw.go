@@ -25,7 +25,7 @@ func (s *Server) generate(x *exchange) error {
 	if w.warning, err = s.resolve(f, &w.job); err != nil {
 		return err
 	}
-	return s.draw(x, w)
+	return s.answerImage(x, w)
 }
 
 func (s *Server) refine(x *exchange) error {
@@ -45,7 +45,7 @@ func (s *Server) refine(x *exchange) error {
 	if w.warning, err = s.resolve(f, &w.job); err != nil {
 		return err
 	}
-	return s.draw(x, w)
+	return s.answerImage(x, w)
 }
 
 // readJob reads the body of a request for an image, if there is a device for it.
@@ -83,9 +83,10 @@ func (s *Server) loadSource(w *work) (err error) {
 	return err
 }
 
-// draw waits for a worker, computes the image, and answers with its id and parameters when the image is on disk. Nothing is computed before there is a file for it. The worker is free as soon as the image is
-// computed: the PNG is made, written and answered beside the next computation.
-func (s *Server) draw(x *exchange, todo work) error {
+// answerImage waits for a worker, computes the image, and answers with its id and parameters when the image is on disk.
+// Nothing is computed before there is a file for it. The worker is free as soon as the image is computed: the PNG is
+// made, written and answered beside the next computation.
+func (s *Server) answerImage(x *exchange, todo work) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
@@ -93,8 +94,8 @@ func (s *Server) draw(x *exchange, todo work) error {
 	if err := x.conn.work(); err != nil {
 		return err
 	}
-	s.drawing.Add(1)
-	defer s.drawing.Add(-1)
+	s.active.Add(1)
+	defer s.active.Add(-1)
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()

@@ -101,7 +101,7 @@ func TestGoneBeforeEncoding(t *testing.T) {
 		for _, a := range answers {
 			id(t, <-a)
 		}
-		if n := b.pictures(t); n != encodersPerDevice {
+		if n := b.imageCount(t); n != encodersPerDevice {
 			t.Errorf("%d images on disk, want %d", n, encodersPerDevice)
 		}
 	})
@@ -145,7 +145,7 @@ func TestDrainWaitsForEncoders(t *testing.T) {
 			t.Error(err)
 		}
 		r.ended <- nil
-		if n := r.pictures(t); n != 1 {
+		if n := r.imageCount(t); n != 1 {
 			t.Errorf("%d images on disk, want 1", n)
 		}
 	})

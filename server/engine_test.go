@@ -52,7 +52,7 @@ func (p pair) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) 
 			p.base.t.Error("the engine gets an image without pixels")
 		}
 	}
-	return p.of(j.Model).draw(ctx, j)
+	return p.of(j.Model).compute(ctx, j)
 }
 
 func (p pair) Costs() engine.Costs { return engine.Costs{Base: p.base.cost, Refiner: p.refiner.cost} }
@@ -71,7 +71,7 @@ func (p pair) Close() error {
 	return nil
 }
 
-func (e *fakeEngine) draw(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+func (e *fakeEngine) compute(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
 	r, p := j.Request, j.Parameters
 	size := image.Rect(0, 0, p.Width, p.Height)
 	if n := e.inside.Add(1); n > e.most.Load() {
@@ -205,7 +205,7 @@ func id(t *testing.T, w *httptest.ResponseRecorder) string {
 	return answer.ID
 }
 
-func (b *bench) pictures(t *testing.T) int {
+func (b *bench) imageCount(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir(b.images)
 	if err != nil {

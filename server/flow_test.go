@@ -245,7 +245,7 @@ func TestHugeSource(t *testing.T) {
 	}
 }
 
-// Without a refiner, what needs one is 501, and the base redraws where it is asked to.
+// Without a refiner, what needs one is 501, and the base does image-to-image where it is asked to.
 func TestWithoutRefiner(t *testing.T) {
 	b := loadedBench(t, func(c *Config) { c.Specs.Refiner = nil })
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))

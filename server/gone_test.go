@@ -117,7 +117,7 @@ func TestPipelining(t *testing.T) {
 			}
 		}
 	}
-	if n := r.pictures(t); n != rounds {
+	if n := r.imageCount(t); n != rounds {
 		t.Errorf("%d images", n)
 	}
 	r.end()

@@ -258,8 +258,8 @@ func TestRequestTimeout(t *testing.T) {
 				t.Errorf("log:\n%s", b.log)
 			}
 		}
-		if len(cancelled) != 2 || cancelled[0] != 10*time.Minute || cancelled[1] != 10*time.Minute || b.pictures(t) != 1 {
-			t.Errorf("cancelled after %v, %d files", cancelled, b.pictures(t))
+		if len(cancelled) != 2 || cancelled[0] != 10*time.Minute || cancelled[1] != 10*time.Minute || b.imageCount(t) != 1 {
+			t.Errorf("cancelled after %v, %d files", cancelled, b.imageCount(t))
 		}
 		takes = 9 * time.Minute
 		answers = nil

@@ -57,7 +57,7 @@ func TestWarnings(t *testing.T) {
 // Nothing that a client writes in a body is in the log, whatever becomes of it, unless the log is of level debug.
 func TestLogHasNoPrompt(t *testing.T) {
 	const secret = "Tr0ub4dor"
-	draw := func(b *bench) {
+	warns := func(b *bench) {
 		b.base.give = func(j engine.Job, img *image.NRGBA) (*sdxl.Result, error) {
 			return &sdxl.Result{Images: []*image.NRGBA{img}, Warnings: []string{"the prompt was cut; left out: " + j.Request.Prompt}}, nil
 		}
@@ -67,12 +67,12 @@ func TestLogHasNoPrompt(t *testing.T) {
 		status  int
 		prepare func(*bench)
 	}{
-		"drawn":              {`{"prompt":"` + secret + `","negative_prompt":"` + secret + `"}`, 200, draw},
-		"wrong type":         {`{"prompt":["` + secret + `"]}`, 422, draw},
-		"wrong field":        {`{"prompt":"a","width":"` + secret + `","scheduler":"` + secret + `","seed":"` + secret + `","guidance_scale":"` + secret + `"}`, 422, draw},
-		"no JSON":            {secret, 422, draw},
-		"half of JSON":       {`{"prompt":"` + secret, 422, draw},
-		"refused by Resolve": {`{"prompt":"` + secret + `","clip_skip":50}`, 422, draw},
+		"computed":           {`{"prompt":"` + secret + `","negative_prompt":"` + secret + `"}`, 200, warns},
+		"wrong type":         {`{"prompt":["` + secret + `"]}`, 422, warns},
+		"wrong field":        {`{"prompt":"a","width":"` + secret + `","scheduler":"` + secret + `","seed":"` + secret + `","guidance_scale":"` + secret + `"}`, 422, warns},
+		"no JSON":            {secret, 422, warns},
+		"half of JSON":       {`{"prompt":"` + secret, 422, warns},
+		"refused by Resolve": {`{"prompt":"` + secret + `","clip_skip":50}`, 422, warns},
 		"refused late": {`{"prompt":"` + secret + `"}`, 422, func(b *bench) {
 			b.base.give = func(j engine.Job, _ *image.NRGBA) (*sdxl.Result, error) {
 				return nil, fmt.Errorf("late: %w", &sdxl.RequestError{Field: "prompt", Value: j.Request.Prompt, Allowed: "UTF-8 text"})
@@ -90,7 +90,7 @@ func TestLogHasNoPrompt(t *testing.T) {
 	}
 	b := loadedBench(t, nil)
 	b.config.Log = slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	draw(b)
+	warns(b)
 	id(t, b.do("POST", "/generate", `{"prompt":"`+secret+`"}`))
 	if !strings.Contains(b.log.String(), `level=DEBUG msg=image`) || !strings.Contains(b.log.String(), secret) {
 		t.Errorf("log of level debug:\n%s", b.log)
@@ -125,7 +125,7 @@ func TestLogLevels(t *testing.T) {
 			status  int
 			level   string
 		}{
-			"drawn":          {func(*bench) {}, 200, "INFO"},
+			"computed":       {func(*bench) {}, 200, "INFO"},
 			"refused":        {fails(&sdxl.RequestError{Field: "x"}), 422, "INFO"},
 			"queue full":     {func(b *bench) { b.queue.capacity = 0; b.queue.free = nil }, 503, "WARN"},
 			"too large":      {fails(kernels.ErrMemory), 507, "WARN"},

@@ -79,7 +79,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		switch {
 		case s.stopped.Err() != nil: // by Stop, which may empty the queue before it cuts the limit
 			err = errStopped
-		case !inTime && s.drawing.Load() > 0:
+		case !inTime && s.active.Load() > 0:
 			err = context.Cause(limit)
 		}
 	}

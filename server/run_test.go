@@ -188,8 +188,8 @@ func TestDrain(t *testing.T) {
 	if err := r.wait(t); err != nil {
 		t.Error(err)
 	}
-	if !r.base.closed.Load() || r.pictures(t) != 3 {
-		t.Errorf("closed: %v, %d pictures", r.base.closed.Load(), r.pictures(t))
+	if !r.base.closed.Load() || r.imageCount(t) != 3 {
+		t.Errorf("closed: %v, %d images", r.base.closed.Load(), r.imageCount(t))
 	}
 }
 
@@ -217,8 +217,8 @@ func TestCutOff(t *testing.T) {
 			if err := r.wait(t); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
-			if !r.base.closed.Load() || r.pictures(t) != 0 {
-				t.Errorf("closed: %v, %d pictures", r.base.closed.Load(), r.pictures(t))
+			if !r.base.closed.Load() || r.imageCount(t) != 0 {
+				t.Errorf("closed: %v, %d images", r.base.closed.Load(), r.imageCount(t))
 			}
 		})
 	}
@@ -311,7 +311,7 @@ func TestCutBody(t *testing.T) {
 		t.Errorf("%v, %v", resp, err)
 	}
 	r.end()
-	if err := r.wait(t); err != nil || r.pictures(t) != 0 {
-		t.Errorf("%v, %d pictures", err, r.pictures(t))
+	if err := r.wait(t); err != nil || r.imageCount(t) != 0 {
+		t.Errorf("%v, %d images", err, r.imageCount(t))
 	}
 }

@@ -29,7 +29,7 @@ type Server struct {
 	loopback atomic.Bool     // it listens on a loopback address
 
 	draining atomic.Bool
-	drawing  atomic.Int64    // requests that wait for an image
+	active   atomic.Int64    // requests that wait for an image
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
 

@@ -63,7 +63,7 @@ func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.S
 func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
 
 // What keeps an image from being written is answered before it is computed if it can be known then, /readyz tells it,
-// and it leaves nothing behind. When it has passed, images are drawn again.
+// and it leaves nothing behind. When it has passed, images are computed again.
 func TestStoreFaults(t *testing.T) {
 	const full, broken = "The folder of images is full", "The folder of images can't be used"
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func TestStoreFaults(t *testing.T) {
 			if w := b.do("GET", "/readyz", ""); c.before && (w.Code != 503 || w.Body.String() != want) {
 				t.Errorf("/readyz: %d %s, want 503 %s", w.Code, w.Body, want)
 			}
-			if n := b.pictures(t); n != 1 {
+			if n := b.imageCount(t); n != 1 {
 				t.Errorf("%d files: want the one of before", n)
 			}
 			if log := b.log.String(); strings.Count(log, "level=ERROR msg=request") < 2 || !strings.Contains(log, c.err.Error()) {

@@ -112,7 +112,7 @@ func TestFolderIsMadeAgain(t *testing.T) {
 			if w := b.do("GET", "/download/"+computing, ""); w.Code != 200 {
 				t.Errorf("an image that was computed meanwhile: %d %s", w.Code, w.Body)
 			}
-			if n := b.pictures(t); n != 1 {
+			if n := b.imageCount(t); n != 1 {
 				t.Errorf("%d files, want 1", n)
 			}
 		})

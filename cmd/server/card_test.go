@@ -83,7 +83,7 @@ func onCard(t *testing.T) *apart {
 // A kernel that faults costs its request, and no other: those that wait are computed by the next process, which computes what the first computed.
 func TestCardFault(t *testing.T) {
 	a := onCard(t)
-	_, before := a.picture(t, "/generate", small)
+	_, before := a.image(t, "/generate", small)
 	var all sync.WaitGroup
 	answers := make([]string, 4)
 	for i, prompt := range []string{"a", "fault", "b", "c"} {
@@ -99,7 +99,7 @@ func TestCardFault(t *testing.T) {
 			t.Errorf("request %d: %s, want %s", i, answers[i], want)
 		}
 	}
-	if _, after := a.picture(t, "/generate", small); after != before {
+	if _, after := a.image(t, "/generate", small); after != before {
 		t.Error("the next process computes another image")
 	}
 	t.Logf("log:\n%s", a.log)
@@ -115,7 +115,7 @@ var memoryLine = regexp.MustCompile(`MEMORY used (\d+) peak (\d+) limit \d+ resi
 func TestCardMemory(t *testing.T) {
 	a := onCard(t)
 	sizes := []int{256, 128, 192, 320}
-	drawn := map[int]string{}
+	made := map[int]string{}
 	began := time.Now()
 	for i := range 50 {
 		side := sizes[i%len(sizes)]
@@ -129,9 +129,9 @@ func TestCardMemory(t *testing.T) {
 			}
 			continue
 		}
-		if _, png := a.picture(t, "/generate", body); drawn[side] == "" {
-			drawn[side] = png
-		} else if png != drawn[side] {
+		if _, png := a.image(t, "/generate", body); made[side] == "" {
+			made[side] = png
+		} else if png != made[side] {
 			t.Errorf("request %d gives another image", i)
 		}
 	}

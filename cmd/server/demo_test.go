@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		defer resp.Body.Close()
 		img, err := png.Decode(resp.Body)
 		if err != nil || img.Bounds() != image.Rect(0, 0, 256, 256) {
-			t.Fatalf("%v: want a picture of 256×256", err)
+			t.Fatalf("%v: want an image of 256×256", err)
 		}
 		copied := image.NewNRGBA(img.Bounds())
 		draw.Draw(copied, copied.Rect, img, image.Point{}, draw.Src)
@@ -41,20 +41,20 @@ func TestDefaults(t *testing.T) {
 	}
 	const prompt = `"prompt":"a red apple on a blue background","seed":1`
 	id := post(t, address+"/generate", "{"+prompt+"}")
-	drawn := download(id)
+	made := download(id)
 	refine := fmt.Sprintf(`{"id":%q,%s}`, id, prompt)
 	refined, again := download(post(t, address+"/refine", refine)), download(post(t, address+"/refine", refine))
 	if !bytes.Equal(refined.Pix, again.Pix) {
-		t.Error("the same seed refines to another picture")
+		t.Error("the same seed refines to another image")
 	}
 	var square float64
 	for i, v := range refined.Pix {
-		d := float64(v) - float64(drawn.Pix[i])
+		d := float64(v) - float64(made.Pix[i])
 		square += d * d
 	}
-	// A refined picture is another one of the same scene: a root mean square difference of some levels.
-	if rms := math.Sqrt(square / float64(len(drawn.Pix))); !(rms > 0.1 && rms < 25) {
-		t.Errorf("refined, the picture differs by %.2f levels", rms)
+	// A refined image is another one of the same scene: a root mean square difference of some levels.
+	if rms := math.Sqrt(square / float64(len(made.Pix))); !(rms > 0.1 && rms < 25) {
+		t.Errorf("refined, the image differs by %.2f levels", rms)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -111,8 +111,8 @@ func (a *apart) doContext(ctx context.Context, method, path, body string) (int, 
 	return w.Code, w.Body.String()
 }
 
-// picture asks for an image and gives the file.
-func (a *apart) picture(t *testing.T, path, body string) (id, png string) {
+// image asks for an image and gives the file.
+func (a *apart) image(t *testing.T, path, body string) (id, png string) {
 	t.Helper()
 	code, answer := a.do("POST", path, body)
 	if code != http.StatusOK {
@@ -132,11 +132,11 @@ const small = `{"prompt":"a cat","negative_prompt":"","width":64,"height":64,"nu
 func TestEngineApart(t *testing.T) {
 	a := newApart(t, "synth:tiny", "synth:tiny-refiner", "cpu")
 	first := <-a.engines
-	id, drawn := a.picture(t, "/generate", small)
-	_, refined := a.picture(t, "/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1}`, id))
+	id, made := a.image(t, "/generate", small)
+	_, refined := a.image(t, "/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1}`, id))
 	address, _, ended := start(t, "-model", "synth:tiny", "-refiner", "synth:tiny-refiner", "-images", t.TempDir(), "-watermark=false", "-device", "cpu")
 	here := post(t, address+"/generate", small)
-	if got := get(t, address+"/download/"+here); got != drawn {
+	if got := get(t, address+"/download/"+here); got != made {
 		t.Error("a process of its own computes another image")
 	}
 	there := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1}`, here))
@@ -178,7 +178,7 @@ func TestEngineApart(t *testing.T) {
 			t.Errorf("a request that waited: %s\n%s", got, a.log)
 		}
 	}
-	if _, again := a.picture(t, "/generate", small); again != drawn {
+	if _, again := a.image(t, "/generate", small); again != made {
 		t.Error("the next process computes another image")
 	}
 
@@ -196,7 +196,7 @@ func TestEngineApart(t *testing.T) {
 	for code := 0; code != http.StatusOK; code, _ = a.do("GET", "/readyz", "") {
 		time.Sleep(time.Millisecond)
 	}
-	if _, again := a.picture(t, "/generate", small); again != drawn {
+	if _, again := a.image(t, "/generate", small); again != made {
 		t.Error("the process after one that was killed computes another image")
 	}
 	if log := a.log.String(); !strings.Contains(log, `msg="device lost" device=cpu error="the engine's process ended: signal: killed"`) || strings.Count(log, "model loaded") != 6 {

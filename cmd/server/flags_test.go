@@ -131,7 +131,7 @@ func TestPrecisionReachesModel(t *testing.T) {
 
 // -watermark=false leaves the watermark out, which images of 256 pixels a side and more have otherwise.
 func TestWatermarkFlag(t *testing.T) {
-	draw := func(args ...string) string {
+	compute := func(args ...string) string {
 		t.Helper()
 		address, stderr, ended := start(t, append([]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir()}, args...)...)
 		id := post(t, address+"/generate", `{"prompt":"a cat","width":256,"height":256,"num_inference_steps":1,"seed":1}`)
@@ -144,7 +144,7 @@ func TestWatermarkFlag(t *testing.T) {
 		}
 		return data
 	}
-	plain, on, off := draw(), draw("-watermark"), draw("-watermark=false")
+	plain, on, off := compute(), compute("-watermark"), compute("-watermark=false")
 	if plain != on || on == off {
 		t.Errorf("the same as without the flag: -watermark %v, want true; -watermark=false %v, want false", plain == on, plain == off)
 	}

@@ -148,9 +148,9 @@ func TestFlow(t *testing.T) {
 	address, stderr, ended := start(t, "-model", "synth:tiny", "-refiner", "synth:tiny-refiner", "-images", images, "-threads", "1")
 	made := post(t, address+"/generate", `{"prompt":"a cat","width":64,"height":"64","num_inference_steps":2,"seed":1}`)
 	ensemble := post(t, address+"/generate", `{"prompt":"a cat","width":64,"height":64,"num_inference_steps":5,"seed":1,"refiner":true,"denoising_end":0.6,"guidance_scale":[7,3]}`)
-	redrawn := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1,"refiner":false,"original_size":[32,32]}`, made))
+	onBase := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a dog","num_inference_steps":4,"strength":0.5,"seed":1,"refiner":false,"original_size":[32,32]}`, made))
 	refined := post(t, address+"/refine", fmt.Sprintf(`{"id":%q,"prompt":"a black cat","num_inference_steps":4,"strength":0.5,"seed":1}`, made))
-	for _, id := range []string{made, refined, ensemble, redrawn} {
+	for _, id := range []string{made, refined, ensemble, onBase} {
 		resp, err := http.Get(address + "/download/" + id)
 		if err != nil {
 			t.Fatal(err)

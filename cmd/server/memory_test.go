@@ -12,7 +12,7 @@ import (
 )
 
 // An image that does not fit -memory is refused at once, with what it needs and what is allowed, and the next one is
-// drawn.
+// computed.
 func TestMemoryOfTheCPU(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", t.TempDir(), "-device", "cpu", "-memory", "24MiB")

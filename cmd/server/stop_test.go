@@ -16,7 +16,7 @@ import (
 func TestEngineStopped(t *testing.T) {
 	a := newApartWith(t, "synth:tiny", "", "cpu", process.Config{SilenceTimeout: 3 * time.Second})
 	first := <-a.engines
-	_, drawn := a.picture(t, "/generate", small)
+	_, made := a.image(t, "/generate", small)
 	if err := syscall.Kill(first.Pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestEngineStopped(t *testing.T) {
 	ready(http.StatusServiceUnavailable)
 	ready(http.StatusOK)
 	second := <-a.engines
-	if _, again := a.picture(t, "/generate", small); again != drawn {
+	if _, again := a.image(t, "/generate", small); again != made {
 		t.Error("the next process computes another image")
 	}
 
@@ -49,7 +49,7 @@ func TestEngineStopped(t *testing.T) {
 		t.Errorf("the request that was computed: %s", got)
 	}
 	ready(http.StatusOK)
-	if _, again := a.picture(t, "/generate", small); again != drawn {
+	if _, again := a.image(t, "/generate", small); again != made {
 		t.Error("the next process computes another image")
 	}
 	if log := a.log.String(); strings.Count(log, `msg="device lost" device=cpu error="the engine's process gave no sign of life for `) != 2 || strings.Count(log, "model loaded") != 3 {
