@@ -24,9 +24,9 @@ type view struct {
 
 func (d *Device) view() view { return view{d.sms, d.tiles} }
 
-// copies reports whether the copy engine fills some of the tiles.
-func (v view) copies() bool {
-	return slices.ContainsFunc(v.tiles, func(t tile) bool { return t.copied })
+// hasTMA reports whether some of the tiles are loaded by TMA.
+func (v view) hasTMA() bool {
+	return slices.ContainsFunc(v.tiles, func(t tile) bool { return t.tma })
 }
 
 func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
@@ -57,7 +57,7 @@ func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DTy
 	state := engine.NewProgram(d.engine, plan)
 	if !d.apart {
 		plan = fuse(plan)
-		if as.copies() {
+		if as.hasTMA() {
 			plan = fuseGroups(fuseNorms(plan))
 		}
 	}
@@ -98,7 +98,7 @@ func (p *program) store() {
 			p.storage[n.Out[1]] = wide
 		}
 	}
-	if p.precision == kernels.BF16 && !p.as.copies() {
+	if p.precision == kernels.BF16 && !p.as.hasTMA() {
 		p.storeSums()
 	}
 }

@@ -86,7 +86,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		memory:    allocator{context: c, limit: o.Memory},
 	}
 	if info.Variant == "sm_90a" {
-		d.tiles, d.flash = slices.Concat(hopperTiles, copiedTiles), flashTiles
+		d.tiles, d.flash = slices.Concat(hopperTiles, tmaTiles), flashTiles
 	}
 	for _, p := range info.Precisions {
 		d.libraries[p] = newLibrary(c, p, info.Variant == "sm_90a")

@@ -25,7 +25,7 @@
 // together. One product kernel serves linear layers and convolutions of any geometry but those to a few channels
 // (conv_few); channel counts that are not multiples of 8 are padded in front of it. There are two families: sm_80 runs
 // on every card from capability 8.0 on with at most 99 KB of shared memory a block; sm_90a, for Hopper, replaces the
-// product (by gemm_cooperative or gemm_pingpong where the copy engine can gather the operands, else by gemm_wgmma) and
+// product (by gemm_cooperative or gemm_pingpong where TMA can load the operands, else by gemm_wgmma) and
 // the attention of heads of 64, and takes everything else from the first. Sizes of tiles are chosen by chooseTile.
 // Where no tuned kernel takes an operation's shapes a general one does, and Options.Warn is called if the model is of
 // full size. No kernel has local memory in its PTX; TestModules and TestSharedMemory check all this on the modules.

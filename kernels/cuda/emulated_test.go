@@ -60,7 +60,7 @@ func TestEmulated(t *testing.T) {
 			})
 		}
 	}
-	for _, only := range slices.Concat(tiles, hopperTiles, copiedTiles) {
+	for _, only := range slices.Concat(tiles, hopperTiles, tmaTiles) {
 		t.Run(only.kernel(), func(t *testing.T) {
 			d, err := open(drv, Options{})
 			if err != nil {
@@ -68,7 +68,7 @@ func TestEmulated(t *testing.T) {
 			}
 			d.tiles = alone(only)
 			filter := "^(linear|conv)/|^attention/.* 512"
-			if only.copied { // what it computes at all; others stand in for it elsewhere
+			if only.tma { // what it computes at all; others stand in for it elsewhere
 				filter = "^(linear|conv)/.*(many|rows 64|x8 to |nine channels)|^attention/odd.* 512"
 				kerneltest.Run(t, temporaries{d}, kerneltest.RunOptions{Filter: "^(linear|conv)/.*many", Only: kerneltest.Small})
 				checkFused(t, d)

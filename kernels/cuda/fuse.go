@@ -305,7 +305,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 		})
 		return nil
 	}
-	p := product{x: at, w: weight, bias: bias, out: out}
+	p := gemm{x: at, w: weight, bias: bias, out: out}
 	p.rows(rows, padded, padded)
 	p.N, p.PitchW, p.Columns, p.PitchOut = int32(width), int32(padded), int32(width), int32(width)
 	first := kernels.Absent
@@ -315,6 +315,6 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 	if err := l.fold(&p, pack, 1, s.parts, first); err != nil {
 		return err
 	}
-	l.product(p)
+	l.gemm(p)
 	return nil
 }

@@ -30,7 +30,7 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 	gone := make([]bool, len(plan.Nodes))
 	for i, n := range plan.Nodes {
 		rows, columns, ok := readsNorm(plan, n)
-		if !ok || rows < leastCopied || columns%16 != 0 {
+		if !ok || rows < minTMARows || columns%16 != 0 {
 			continue
 		}
 		y := n.In[0]
@@ -112,8 +112,8 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 // a second output, [parts at most, rows, 2] in float32.
 type summing struct{ kernels.Spec }
 
-// leastColumns is the columns of the narrowest tile that the copy engine fills.
-const leastColumns = 80
+// minTMAColumns is the columns of the narrowest TMA tile.
+const minTMAColumns = 80
 
 // Infer implements kernels.Spec.
 func (s summing) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
@@ -122,7 +122,7 @@ func (s summing) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
 		return nil, err
 	}
 	width := out[0].Shape[len(out[0].Shape)-1]
-	return append(out, kernels.Tensor{DType: kernels.F32, Shape: []int{ceil(width, leastColumns), out[0].Len() / width, 2}}), nil
+	return append(out, kernels.Tensor{DType: kernels.F32, Shape: []int{ceil(width, minTMAColumns), out[0].Len() / width, 2}}), nil
 }
 
 // normed is a product of a layer norm of its first input. Three inputs follow its own: the norm's weight and bias, and the sums of the rows.
@@ -182,7 +182,7 @@ func (l *lowering) normed(s normed) error {
 
 // fold puts what a layer norm does to a product into its weights: inputs first … first+count−1, whose layout on the card is pack and whose biases, if any, are
 // inputs bias and on; bias is kernels.Absent without. p gets the place of both vectors.
-func (l *lowering) fold(p *product, pack packing, first, count, bias int) error {
+func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
 	if l.norm == nil {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (l *lowering) fold(p *product, pack packing, first, count, bias int) error 
 		}
 		l.link(w.weight, &f)
 	}
-	p.columnSums, p.bias = vectors[0], vectors[1]
+	p.weightSums, p.bias = vectors[0], vectors[1]
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (l *lowering) attention(s kernels.Attention) error {
 		}
 	}
 	if size > flashMost {
-		l.attentionByProducts(p, batch, refs[0], refs[1], refs[2], out)
+		l.unfusedAttention(p, batch, refs[0], refs[1], refs[2], out)
 		return nil
 	}
 	if f, found := chooseFlash(l.flash, int(p.Keys), s.Causal); found && size == 64 {
@@ -145,9 +145,9 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 	return nil
 }
 
-// attentionByProducts computes scores = q·kᵀ and their exponentials for as many queries at a time as scoreBytes allows, and p·v for as many as weightBytes
+// unfusedAttention computes scores = q·kᵀ and their exponentials for as many queries at a time as scoreBytes allows, and p·v for as many as weightBytes
 // does, head by head.
-func (l *lowering) attentionByProducts(a attentionParams, batch int, q, k, v ref, out operand) {
+func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v ref, out operand) {
 	queries, keys, size := int(a.Queries), int(a.Keys), int(a.Size)
 	across := roundUp(keys, 64)
 	chunk := func(bytes, each int) int { return min(queries, max(128, bytes/each/across/128*128)) }
@@ -165,20 +165,20 @@ func (l *lowering) attentionByProducts(a attentionParams, batch int, q, k, v ref
 				rows := min(many, queries-from)
 				for done := 0; done < rows; done += few {
 					n := min(few, rows-done)
-					qk := product{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, narrow), w: key, out: operand{ref: scores, storage: wide}}
+					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, narrow), w: key, out: operand{ref: scores, storage: wide}}
 					qk.rows(n, size, int(a.PitchQ))
 					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(across)
-					l.product(qk)
+					l.gemm(qk)
 					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
 						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, narrow)), Scale: at(scale.plus(done, wide)),
 							Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
 					})
 				}
 				first := (b*queries+from)*int(a.PitchOut) + h*size
-				pv := product{x: weights, w: turned, rowScale: scale, out: operand{ref: out.plus(first, out.storage), storage: out.storage}}
+				pv := gemm{x: weights, w: turned, rowScale: scale, out: operand{ref: out.plus(first, out.storage), storage: out.storage}}
 				pv.rows(rows, across, across)
 				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(across), int32(size), a.PitchOut
-				l.product(pv)
+				l.gemm(pv)
 			}
 		}
 	}

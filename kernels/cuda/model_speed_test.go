@@ -53,7 +53,7 @@ func TestModelSpeed(t *testing.T) {
 	}
 	if *everyTile != "" {
 		names := regexp.MustCompile(*everyTile)
-		d.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.copied && !names.MatchString(t.kernel()) })
+		d.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.tma && !names.MatchString(t.kernel()) })
 	}
 	for _, c := range []struct {
 		name string

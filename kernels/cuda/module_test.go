@@ -216,7 +216,7 @@ func TestModules(t *testing.T) {
 			t.Errorf("kernel %s is in %v, want one module of each precision", name, paths)
 		}
 	}
-	for _, tile := range slices.Concat(tiles, hopperTiles, copiedTiles) {
+	for _, tile := range slices.Concat(tiles, hopperTiles, tmaTiles) {
 		if _, ok := entries[tile.kernel()]; !ok {
 			t.Errorf("no module has the kernel of tile %+v", tile)
 		}

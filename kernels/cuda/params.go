@@ -20,19 +20,19 @@ type (
 		TilesM, TilesN                int32
 		Vector                        int32
 	}
-	productParams struct {
-		X, X2, W                                driver.TensorMap
-		Bias, RowBias, Residual, RowScale, Out  driver.Ptr
-		RowSums, Totals, Moments, ColumnSums    driver.Ptr
-		M, Columns, PitchOut                    int32
-		Slices1, Slices2, Taps, KW              int32
-		Channels1, Channels                     int32
-		OH, OW, Stride, Top, Left               int32
-		Act, OutType, ResidualType, RowBiasType int32
-		Tiles, TilesM, TilesN                   int32
-		Parts                                   int32
-		Eps                                     float32
-		_                                       [7]int32 // a multiple of 64 bytes
+	gemmTMAParams struct {
+		X, X2, W                                       driver.TensorMap
+		Bias, RowBias, Residual, RowScale, Out         driver.Ptr
+		RowMoments, ChannelStats, XMoments, WeightSums driver.Ptr
+		M, Columns, PitchOut                           int32
+		KTiles1, KTiles2, Taps, KW                     int32
+		Channels1, Channels                            int32
+		OH, OW, Stride, Top, Left                      int32
+		Act, OutType, ResidualType, RowBiasType        int32
+		Tiles, TilesM, TilesN                          int32
+		Parts                                          int32
+		Eps                                            float32
+		_                                              [7]int32 // a multiple of 64 bytes
 	}
 	convFewParams struct {
 		X, W, Bias, Out  driver.Ptr

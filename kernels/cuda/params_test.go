@@ -11,8 +11,8 @@ import (
 // parameterSize is what the engine passes to each kernel.
 var parameterSize = map[string]uintptr{
 	"skinny":             unsafe.Sizeof(gemmParams{}),
-	"gemm_pingpong":      unsafe.Sizeof(productParams{}),
-	"gemm_cooperative":   unsafe.Sizeof(productParams{}),
+	"gemm_pingpong":      unsafe.Sizeof(gemmTMAParams{}),
+	"gemm_cooperative":   unsafe.Sizeof(gemmTMAParams{}),
 	"gemm_wgmma":         unsafe.Sizeof(gemmParams{}),
 	"gemm":               unsafe.Sizeof(gemmParams{}),
 	"flash_wgmma":        unsafe.Sizeof(flashParams{}),

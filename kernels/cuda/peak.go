@@ -8,7 +8,7 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// peakKernel is a kernel that does nothing but products of random numbers, in blocks of 256 threads.
+// peakKernel is a kernel that does nothing but mma or wgmma on random numbers, in blocks of 256 threads.
 type peakKernel struct {
 	name           string
 	shared         int
@@ -17,7 +17,7 @@ type peakKernel struct {
 	roundsPerBlock int32
 }
 
-// PeakFLOPS implements kernels.Device: the matrix units on random data, within some tens of milliseconds.
+// PeakFLOPS implements kernels.Device: the tensor cores on random data, within some tens of milliseconds.
 func (d *Device) PeakFLOPS(ctx context.Context) (float64, error) {
 	return d.engine.Peak(ctx, d.measurePeak)
 }

@@ -17,7 +17,7 @@ import (
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
 	devices := []kernels.Device{d, crowded{d, false}}
-	if d.view().copies() {
+	if d.view().hasTMA() {
 		devices = append(devices, crowded{d, true})
 	}
 	for _, device := range devices {
@@ -41,7 +41,7 @@ func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	as := d.view()
 	as.sms = 2
 	if d.large {
-		as.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.copied && (t.alternate || t.m*t.n < 128*160) })
+		as.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.tma && (t.pingpong || t.m*t.n < 128*160) })
 	}
 	return d.compile(plan, w, o, as)
 }

@@ -91,7 +91,7 @@ func TestSelfCheckFinds(t *testing.T) {
 	}
 }
 
-// What the check launches on either family: on Hopper the kernels that the copy engine feeds too.
+// What the check launches on either family: on Hopper TMA GEMMs too.
 func TestSelfCheckLaunches(t *testing.T) {
 	for _, c := range []struct {
 		card           drivertest.Device

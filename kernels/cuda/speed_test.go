@@ -23,7 +23,7 @@ var (
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
 	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also with every operation by itself")
 	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
-	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every tile of the product kernels by itself whose kernel this regular expression matches; TestModelSpeed: none of the copied ones but those")
+	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every GEMM tile by itself whose kernel matches this regular expression; TestModelSpeed: no TMA tiles but those")
 )
 
 // plan puts an identity in front of each activation, so that the operation reads 16-bit temporaries, and one behind it.
@@ -255,7 +255,7 @@ func (r random) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return t.DType, t.Shape, floatBytes(x), nil
 }
 
-// noise is uniform with variance 1: matrix units draw more power on it, and so run slower, than on anything regular.
+// noise is uniform with variance 1: tensor cores draw more power on it, and so run slower, than on anything regular.
 func noise(n int, seed uint64) []float32 {
 	x := make([]float32, n)
 	state := seed*0x9e3779b97f4a7c15 + 1

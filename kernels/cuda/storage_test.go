@@ -12,7 +12,7 @@ import (
 )
 
 // In bfloat16 the kernels for every card keep SDXL's residual stream in float32, from the first convolution to the last norm, and what products multiply in 16 bits;
-// in float16, and where the copy engine loads, all of it has 16.
+// in float16, and with TMA tiles all of it has 16.
 func TestStoredSums(t *testing.T) {
 	for _, c := range []struct {
 		card      drivertest.Device

@@ -7,7 +7,7 @@ import (
 
 // TestTilesFit holds what a block asks for against what every card of the family grants: 99 KB of shared memory.
 func TestTilesFit(t *testing.T) {
-	for _, tile := range slices.Concat(tiles, hopperTiles, copiedTiles) {
+	for _, tile := range slices.Concat(tiles, hopperTiles, tmaTiles) {
 		limit := mostShared
 		if tile.hopper {
 			limit = min(hopperShared, 228<<10/tile.perSM-1024) // each block takes 1 KB besides
@@ -15,13 +15,13 @@ func TestTilesFit(t *testing.T) {
 		if n := tile.shared(); n > limit {
 			t.Errorf("%s takes %d bytes of shared memory, %d are granted", tile.kernel(), n, limit)
 		}
-		if tile.copied {
-			if tile.m < leastCopied || tile.n < leastColumns {
-				t.Errorf("%s has fewer rows or columns than %d and %d", tile.kernel(), leastCopied, leastColumns)
+		if tile.tma {
+			if tile.m < minTMARows || tile.n < minTMAColumns {
+				t.Errorf("%s has fewer rows or columns than %d and %d", tile.kernel(), minTMARows, minTMAColumns)
 			}
 			continue
 		}
-		if sums := tile.m * (tile.n + 8) * 4; sums > tile.stages*(tile.m+tile.n)*tile.depth*2 {
+		if sums := tile.m * (tile.n + 8) * 4; sums > tile.stages*(tile.m+tile.n)*tile.k*2 {
 			t.Errorf("%s: its sums take %d bytes, more than the pipeline that they replace", tile.kernel(), sums)
 		}
 	}
@@ -81,9 +81,9 @@ func TestChooseFlash(t *testing.T) {
 	}
 }
 
-// alone is the choice of one tile wherever it fits: those that the copy engine fills do not fit every shape.
+// alone is a choice of one tile wherever it fits. TMA tiles do not fit every shape.
 func alone(only tile) []tile {
-	if !only.copied {
+	if !only.tma {
 		return []tile{only}
 	}
 	only.rate *= 1000

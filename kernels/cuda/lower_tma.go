@@ -7,28 +7,29 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// leastCopied is the rows of the smallest tile that the copy engine fills.
-const leastCopied = 64
+// minTMARows is the rows of the smallest TMA tile.
+const minTMARows = 64
 
-// copying returns the tiles that can compute a product: those that the copy engine fills only where rows of all operands are aligned. It gives such a
-// product an image of its full size where the image is to be resized on the way: that costs less than not using the engine.
-func (l *lowering) copying(p *product) []tile {
-	if !l.copies() {
+// candidates returns the tiles that can compute a product. TMA tiles can only if the rows of all operands are aligned.
+// Where such a convolution resizes its input, candidates resizes the input in front of it instead: that costs less than
+// a tile without TMA.
+func (l *lowering) candidates(p *gemm) []tile {
+	if !l.hasTMA() {
 		return l.tiles
 	}
 	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.rowBias.offset%16 == 0
-	// The bounds of an image's places are bytes; and what is resized is one image.
-	fits := aligned && p.M >= leastCopied && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
+	// The corners of an im2col bounding box are 8-bit, and only one source can be resized.
+	fits := aligned && p.M >= minTMARows && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
 	if fits && p.Up != 0 {
-		l.enlarge(p)
+		l.resizeInput(p)
 	}
 	return slices.DeleteFunc(slices.Clone(l.tiles), func(t tile) bool {
-		return t.copied && !fits
+		return t.tma && !fits
 	})
 }
 
-// enlarge resizes the image in front of the product.
-func (l *lowering) enlarge(p *product) {
+// resizeInput resizes the input image in front of the product.
+func (l *lowering) resizeInput(p *gemm) {
 	n := int64(p.M/(p.OH*p.OW)) * int64(p.UpH) * int64(p.UpW) * int64(p.C1)
 	to, from := l.scratch(2*n), p.x
 	resize := resizeParams{N: n, H: p.H, W: p.Width, OH: p.UpH, OW: p.UpW, C: p.C1, XType: narrow, OType: narrow}
@@ -40,16 +41,16 @@ func (l *lowering) enlarge(p *product) {
 	p.x, p.H, p.Width, p.UpH, p.UpW, p.Up = to, p.UpH, p.UpW, 0, 0, 0
 }
 
-// copied adds the launch of a tile that the copy engine fills.
-func (l *lowering) copied(p product, t tile) {
-	made := productLaunch{geometry: p.gemmParams, tile: t, element: driver.Float16}
+// gemmTMA adds the launch of a TMA tile.
+func (l *lowering) gemmTMA(p gemm, t tile) {
+	made := gemmTMALaunch{geometry: p.gemmParams, tile: t, element: driver.Float16}
 	if l.precision == kernels.BF16 {
 		made.element = driver.BFloat16
 	}
 	g := &p.gemmParams
 	taps := g.K / (g.C1 + g.C2)
-	made.productParams = productParams{
-		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, Slices1: int32(ceil(int(g.C1), 64)), Slices2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
+	made.gemmTMAParams = gemmTMAParams{
+		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, KTiles1: int32(ceil(int(g.C1), 64)), KTiles2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
 		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
 		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, RowBiasType: p.rowBias.storage,
 		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
@@ -62,36 +63,37 @@ func (l *lowering) copied(p product, t tile) {
 	}
 	blocks := min(int(made.Tiles), l.sms)
 	if l.totals != nil {
-		l.totals.written = p.addsUp(t)
+		l.totals.written = p.writesChannelStats(t)
 	}
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
 		if l.sums != nil {
-			made.RowSums = at(l.sums.at)
+			made.RowMoments = at(l.sums.at)
 		}
 		if l.totals != nil && l.totals.written {
-			made.Totals = at(l.totals.at)
+			made.ChannelStats = at(l.totals.at)
 		}
 		if l.norm != nil {
-			made.Moments, made.ColumnSums = at(l.norm.at), at(p.columnSums)
+			made.XMoments, made.WeightSums = at(l.norm.at), at(p.weightSums)
 		}
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
 	})
 }
 
-// addsUp reports whether the ends of a product's tiles can add up its channels: those that go through shared memory, and lie inside of the result.
-func (p *product) addsUp(t tile) bool {
+// writesChannelStats reports whether a product's epilogue can write channel statistics: it must be the vectorised one,
+// on whole tiles.
+func (p *gemm) writesChannelStats(t tile) bool {
 	residual, rowBias := p.residual.kind != nowhere, p.rowBias.kind != nowhere
-	narrowed := p.out.storage == narrow && (!residual || p.residual.storage == narrow) && (!rowBias || p.rowBias.storage == narrow)
-	return narrowed && !(residual && rowBias) && p.rowScale.kind == nowhere && p.columnSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
+	halves := p.out.storage == narrow && (!residual || p.residual.storage == narrow) && (!rowBias || p.rowBias.storage == narrow)
+	return halves && !(residual && rowBias) && p.rowScale.kind == nowhere && p.weightSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
 		int(p.Columns)%t.n == 0 && p.M%totalRows == 0
 }
 
-// productLaunch is what the parameters of such a kernel are made of.
-type productLaunch struct {
-	productParams
+// gemmTMALaunch is what the parameters of a TMA GEMM are made of.
+type gemmTMALaunch struct {
+	gemmTMAParams
 	geometry gemmParams
 	tile     tile
 	element  driver.ElementType
@@ -99,8 +101,8 @@ type productLaunch struct {
 }
 
 // encode implements mapped.
-func (f productLaunch) encode(e encoder) (any, error) {
-	p, g := f.productParams, &f.geometry
+func (f gemmTMALaunch) encode(e encoder) (any, error) {
+	p, g := f.gemmTMAParams, &f.geometry
 	matrix := func(at driver.Ptr, columns, pitch, rows int32, box int) (driver.TensorMap, error) {
 		return e.EncodeTiled(driver.Tiled{
 			Type: f.element, Address: at, Size: []int64{int64(columns), int64(rows), 1}, Stride: []int64{2 * int64(pitch), 2 * int64(pitch) * int64(rows)},

@@ -7,41 +7,41 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// product is what the gemm kernels compute: linear layers, convolutions and the two halves of attention with large heads.
-type product struct {
+// gemm is what the GEMM kernels compute: linear layers, convolutions and the two GEMMs of unfused attention.
+type gemm struct {
 	gemmParams // all but pointers, tiles and storage types
 
 	x, x2, w, rowScale, bias ref
 	rowBias, residual, out   operand
 
-	columnSums ref // of a product of a layer norm, which the lowering's norm describes
+	weightSums ref // row sums of w, if the lowering's norm is folded into it
 }
 
-// product adds the launch of the tile that suits the size.
-func (l *lowering) product(p product) {
-	tiles := l.copying(&p)
+// gemm adds the launch of the tile that suits the size.
+func (l *lowering) gemm(p gemm) {
+	tiles := l.candidates(&p)
 	if l.sums != nil || l.norm != nil {
-		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.copied })
+		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.tma })
 	}
-	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), p.slices(), l.sms)
+	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), p.kTiles(), l.sms)
 	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
-	if t.copied {
+	if t.tma {
 		if l.sums != nil {
 			l.sums.parts = int(p.TilesN)
 		}
-		l.copied(p, t)
+		l.gemmTMA(p, t)
 		return
 	}
-	l.productBy(p, t.kernel(), driver.Dim{X: uint32(p.TilesM * p.TilesN), Y: 1, Z: 1}, uint32(t.threads), t.shared())
+	l.launchGEMM(p, t.kernel(), driver.Dim{X: uint32(p.TilesM * p.TilesN), Y: 1, Z: 1}, uint32(t.threads), t.shared())
 }
 
-// slices is how many slices of 64 channels, of one tap and source each, the copying product's depth has.
-func (p *product) slices() int {
+// kTiles is how many K-tiles of a TMA tile the product has, each of 64 channels of one tap and source.
+func (p *gemm) kTiles() int {
 	return int(p.K/(p.C1+p.C2)) * (ceil(int(p.C1), 64) + ceil(int(p.C2), 64))
 }
 
-// productBy adds the launch of one kernel.
-func (l *lowering) productBy(p product, kernel string, grid driver.Dim, block uint32, shared int) {
+// launchGEMM adds the launch of one kernel.
+func (l *lowering) launchGEMM(p gemm, kernel string, grid driver.Dim, block uint32, shared int) {
 	g := p.gemmParams
 	g.OutType, g.ResidualType, g.RBType = p.out.storage, p.residual.storage, p.rowBias.storage
 	if g.PitchOut%8 == 0 && p.out.offset%16 == 0 {
@@ -55,7 +55,7 @@ func (l *lowering) productBy(p product, kernel string, grid driver.Dim, block ui
 	})
 }
 
-// rows is the geometry of a matrix with m rows: one image, one pixel high.
+// rows sets the geometry of a matrix with m rows: one image, one pixel high.
 func (g *gemmParams) rows(m, k, pitch int) {
 	g.M, g.K = int32(m), int32(k)
 	g.C1, g.Pitch1 = int32(k), int32(pitch)
@@ -64,7 +64,7 @@ func (g *gemmParams) rows(m, k, pitch int) {
 }
 
 func (l *lowering) linear(s kernels.Linear) (err error) {
-	var p product
+	var p gemm
 	places := s.Operands()
 	x, w := l.in[places.X], l.in[places.Weight]
 	k, n := w.Shape[1], w.Shape[0]
@@ -101,18 +101,18 @@ func (l *lowering) linear(s kernels.Linear) (err error) {
 		return err
 	}
 	if p.M <= skinnyRows && s.Act != kernels.GEGLU {
-		l.productBy(p, "skinny", driver.Dim{X: uint32(ceil(n, 8)), Y: 1, Z: 1}, 256, 0)
+		l.launchGEMM(p, "skinny", driver.Dim{X: uint32(ceil(n, 8)), Y: 1, Z: 1}, 256, 0)
 		return nil
 	}
-	l.product(p)
+	l.gemm(p)
 	return nil
 }
 
-// skinnyRows is the most rows of x that the skinny kernel takes.
+// skinnyRows is the most rows of x that kernel skinny takes.
 const skinnyRows = 8
 
 func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
-	var p product
+	var p gemm
 	places := s.Operands()
 	x, weight, out := l.in[places.X], l.in[places.Weight], l.out[0]
 	b, h, w, c := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
@@ -165,15 +165,15 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 		l.convFew(p, b)
 		return nil
 	}
-	l.product(p)
+	l.gemm(p)
 	return nil
 }
 
-// fewColumns is the most channels that conv_few makes.
+// fewColumns is the most output channels of kernel conv_few.
 const fewColumns = 8
 
-// convFew adds the launch of a convolution of 3×3 to few channels, of which nothing but a bias is asked: tiles of 16 by 8 pixels.
-func (l *lowering) convFew(p product, batch int) {
+// convFew adds the launch of a 3×3 convolution to few channels with nothing but a bias, in tiles of 16 by 8 pixels.
+func (l *lowering) convFew(p gemm, batch int) {
 	grid := driver.Dim{X: uint32(ceil(int(p.OW), 16)), Y: uint32(ceil(int(p.OH), 8)), Z: uint32(batch)}
 	l.launch("conv_few", grid, 128, 2*(18*10+9*8)*(64*2+16), func(at func(ref) driver.Ptr) any {
 		return convFewParams{X: at(p.x), W: at(p.w), Bias: at(p.bias), Out: at(p.out.ref), H: p.OH, Width: p.OW, C: p.C1, Columns: p.Columns, OutType: p.out.storage}
