@@ -94,7 +94,7 @@ func (p *program) store() {
 	}
 	for _, n := range p.plan.Nodes {
 		switch n.Spec.(type) {
-		case summing, totalling:
+		case withRowMoments, withChannelStats:
 			p.storage[n.Out[1]] = wide
 		}
 	}
@@ -143,10 +143,10 @@ func addends(n kernels.Node) []kernels.Value {
 func (p *program) lowerAll() error {
 	hoisted := p.plan.Hoisted()
 	var failed []error
-	parts, totalled := map[int]int{}, map[int]bool{}
+	parts, statsWritten := map[int]int{}, map[int]bool{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			parts: parts, totalled: totalled, precision: p.precision, view: p.as, flash: p.device.flash,
+			parts: parts, statsWritten: statsWritten, precision: p.precision, view: p.as, flash: p.device.flash,
 			scratch: func(bytes int64) ref {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
 				return ref{kind: atScratch, index: len(p.blocks) - 1}

@@ -146,7 +146,7 @@ func (p *program) Finite(ctx context.Context) (err error) {
 		}
 		out := n.Out
 		switch n.Spec.(type) {
-		case summing, totalling: // not all of the sums are written
+		case withRowMoments, withChannelStats: // not all of the sums are written
 			out = out[:1]
 		}
 		checks, err := p.lookAt(out)

@@ -228,13 +228,13 @@ func operation(s kernels.Spec) kernels.Spec {
 	switch s := s.(type) {
 	case sliced:
 		return operation(s.Spec)
-	case summing:
+	case withRowMoments:
 		return operation(s.Spec)
-	case totalling:
+	case withChannelStats:
 		return operation(s.Spec)
-	case totalled:
+	case groupNormOfStats:
 		return s.GroupNorm
-	case normed:
+	case foldedLayerNorm:
 		return operation(s.Spec)
 	}
 	return s
@@ -262,8 +262,8 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 		return err
 	}
 	pack := packing{kind: packMatrix, c1: k, p1: padded, join: s.name}
-	if l.norm != nil {
-		pack.fold, pack.join = l.norm.name, pack.join+" "+l.norm.name
+	if l.foldedNorm != nil {
+		pack.fold, pack.join = l.foldedNorm.name, pack.join+" "+l.foldedNorm.name
 	}
 	var weight, bias ref
 	start := [mostParts + 1]int32{}
@@ -281,7 +281,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 		}
 	}
 	for i := range s.parts {
-		if !s.bias || l.norm != nil {
+		if !s.bias || l.foldedNorm != nil {
 			break
 		}
 		b, err := l.matrix(1+s.parts+i, packing{kind: packFloat, join: s.name})

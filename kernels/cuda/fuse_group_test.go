@@ -38,15 +38,15 @@ func TestFuseGroups(t *testing.T) {
 	counts := map[string]int{}
 	for _, n := range fused.Nodes {
 		switch n.Spec.(type) {
-		case totalling:
-			counts["totalling"]++
-		case totalled:
-			counts["totalled"]++
+		case withChannelStats:
+			counts["withChannelStats"]++
+		case groupNormOfStats:
+			counts["groupNormOfStats"]++
 		}
 	}
 	each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
 	maps.Copy(counts, each)
-	for what, want := range map[string]int{"totalling": 3, "totalled": 3, "GroupNorm group_reduce_stats": 3, "GroupNorm group_scale": 3, "GroupNorm group_sums": 0} {
+	for what, want := range map[string]int{"withChannelStats": 3, "groupNormOfStats": 3, "GroupNorm group_reduce_stats": 3, "GroupNorm group_scale": 3, "GroupNorm group_sums": 0} {
 		if counts[what] != want {
 			t.Errorf("%d %s, want %d", counts[what], what, want)
 		}
@@ -85,7 +85,7 @@ func TestFuseGroupsNot(t *testing.T) {
 			all := c.channels + c.second
 			out := p.do(t, "norm", kernels.GroupNorm{Groups: 4, Eps: 1e-5, Concat: c.second > 0}, append(in, p.put("norm.weight", kernels.Weight, all), p.put("norm.bias", kernels.Weight, all))...)
 			p.Tensors[out].Role = kernels.Result
-			_, fused := fuseGroups(&p.Plan).Nodes[len(in)].Spec.(totalled)
+			_, fused := fuseGroups(&p.Plan).Nodes[len(in)].Spec.(groupNormOfStats)
 			each, _ := modelPlan{&p.Plan, sourceOf(&p.Plan)}.program(t, d).count()
 			if gathers := each["GroupNorm group_reduce_stats"]; fused != c.fused || gathers != c.gathers {
 				t.Errorf("rewritten: %t, %d norms gather; want %t and %d", fused, gathers, c.fused, c.gathers)

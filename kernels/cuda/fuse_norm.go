@@ -8,14 +8,16 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// A layer norm between two products needs no kernel of its own: with Γ and β its factors, mean m and deviation σ of a row,
+// A LayerNorm between two GEMMs needs no kernel of its own. With its weight Γ and bias β, mean m and deviation σ of a
+// row,
 //
 //	norm(x)·Wᵀ + b = (x·(WΓ)ᵀ − m·s)/σ + (β·Wᵀ + b),  s the row sums of WΓ.
 //
-// The product that makes x adds up each row on the way (summing), the one that reads the norm corrects its sums by what came of that (normed); WΓ takes the
-// place of W on the card, with s and β·Wᵀ + b beside it.
+// The epilogue of the GEMM that computes x also writes the moments of each row (withRowMoments). The GEMM that reads
+// the norm reads x instead and applies m and σ in its epilogue (foldedLayerNorm). On the card WΓ takes the place of W,
+// with s and β·Wᵀ + b beside it.
 
-// fuseNorms rewrites layer norms so, where the products around them are large enough.
+// fuseNorms folds LayerNorms into the GEMMs behind them where both GEMMs can run as TMA tiles.
 func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 	writer, readers := make([]int, len(plan.Tensors)), make([]int, len(plan.Tensors))
 	for i, n := range plan.Nodes {
@@ -29,7 +31,7 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 	out := &kernels.Plan{Tensors: slices.Clone(plan.Tensors), Nodes: slices.Clone(plan.Nodes)}
 	gone := make([]bool, len(plan.Nodes))
 	for i, n := range plan.Nodes {
-		rows, columns, ok := readsNorm(plan, n)
+		rows, columns, ok := canFoldNorm(plan, n)
 		if !ok || rows < minTMARows || columns%16 != 0 {
 			continue
 		}
@@ -50,10 +52,10 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 			continue
 		}
 		sums := kernels.Value(len(out.Tensors))
-		if made := out.Nodes[from]; len(made.Out) == 2 { // another norm of the same value
+		if made := out.Nodes[from]; len(made.Out) == 2 { // it writes them for another norm already
 			sums = made.Out[1]
 		} else {
-			spec := summing{made.Spec}
+			spec := withRowMoments{made.Spec}
 			shapes, err := spec.Infer(out.Inputs(made))
 			if err != nil {
 				continue
@@ -61,7 +63,7 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 			out.Tensors = append(out.Tensors, shapes[1])
 			out.Nodes[from].Spec, out.Nodes[from].Out = spec, []kernels.Value{x, sums}
 		}
-		out.Nodes[i].Spec = normed{Spec: n.Spec, eps: s.Eps}
+		out.Nodes[i].Spec = foldedLayerNorm{Spec: n.Spec, eps: s.Eps}
 		out.Nodes[i].In = append(append([]kernels.Value{x}, n.In[1:]...), gamma, beta, sums)
 		gone[at] = true
 	}
@@ -75,12 +77,12 @@ func fuseNorms(plan *kernels.Plan) *kernels.Plan {
 	return out
 }
 
-// readsNorm gives rows and columns of a product that can take its first input as it was before a layer norm.
-func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) {
+// canFoldNorm reports whether a LayerNorm can be folded into a GEMM, and the rows and columns of the GEMM.
+func canFoldNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) {
 	weights := 1
 	switch s := n.Spec.(type) {
 	case kernels.Linear:
-		if s.Act == kernels.GEGLU { // whose end it slows by more than the norm takes
+		if s.Act == kernels.GEGLU { // the norm costs less by itself than in GEGLU's epilogue
 			return 0, 0, false
 		}
 	case joinedLinear:
@@ -99,7 +101,7 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 			return 0, 0, false
 		}
 		rows := plan.Tensors[w].Shape[0]
-		if weights > 1 && 4*rows%alignment != 0 { // the vectors of layers side by side lie right behind one another, as their weights do
+		if weights > 1 && 4*rows%alignment != 0 { // the joined layers' vectors must be contiguous, as their weights are
 			return 0, 0, false
 		}
 		columns += rows
@@ -108,15 +110,15 @@ func readsNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool) 
 	return x.Len() / x.Shape[len(x.Shape)-1], columns, true
 }
 
-// summing is a product that also writes sum and sum of squares of each row of its result, in parts of some columns each:
-// a second output, [parts at most, rows, 2] in float32.
-type summing struct{ kernels.Spec }
+// withRowMoments is a GEMM whose epilogue also writes the sum and the sum of squares of each row of its result, a part
+// for each column of tiles: a second output, [parts at most, rows, 2] in float32.
+type withRowMoments struct{ kernels.Spec }
 
 // minTMAColumns is the columns of the narrowest TMA tile.
 const minTMAColumns = 80
 
 // Infer implements kernels.Spec.
-func (s summing) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
+func (s withRowMoments) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
 	out, err := s.Spec.Infer(in)
 	if err != nil {
 		return nil, err
@@ -125,43 +127,44 @@ func (s summing) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
 	return append(out, kernels.Tensor{DType: kernels.F32, Shape: []int{ceil(width, minTMAColumns), out[0].Len() / width, 2}}), nil
 }
 
-// normed is a product of a layer norm of its first input. Three inputs follow its own: the norm's weight and bias, and the sums of the rows.
-type normed struct {
+// foldedLayerNorm is a GEMM with the LayerNorm of its first input folded in. Three inputs follow its own: the norm's
+// weight and bias, and the row moments.
+type foldedLayerNorm struct {
 	kernels.Spec
 	eps float64
 }
 
 // Infer implements kernels.Spec.
-func (s normed) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
+func (s foldedLayerNorm) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
 	return s.Spec.Infer(in[:len(in)-3])
 }
 
 // FLOPs implements kernels.Spec.
-func (s normed) FLOPs(in []kernels.Tensor) int64 { return s.Spec.FLOPs(in[:len(in)-3]) }
+func (s foldedLayerNorm) FLOPs(in []kernels.Tensor) int64 { return s.Spec.FLOPs(in[:len(in)-3]) }
 
-// rowSums is what a product writes for a layer norm that follows, or reads of one in front of it.
-type rowSums struct {
+// rowMoments is what a GEMM writes for the LayerNorm that follows, or reads of the one that is folded into it.
+type rowMoments struct {
 	at          ref
-	parts       int // that there are for each row
+	parts       int // of each row
 	gamma, beta ref // of the norm
 	name        string
 	eps         float64
 }
 
-// summing lowers a product that writes sums of its rows.
-func (l *lowering) summing(s summing) error {
+// withRowMoments lowers a GEMM that writes row moments.
+func (l *lowering) withRowMoments(s withRowMoments) error {
 	sums := l.out[1]
-	l.sums = &rowSums{at: sums.ref}
+	l.moments = &rowMoments{at: sums.ref}
 	l.out = l.out[:1]
 	if err := l.lower(s.Spec); err != nil {
 		return err
 	}
-	l.parts[sums.index] = l.sums.parts
+	l.parts[sums.index] = l.moments.parts
 	return nil
 }
 
-// normed lowers a product of a layer norm.
-func (l *lowering) normed(s normed) error {
+// foldedLayerNorm lowers a GEMM with a folded LayerNorm.
+func (l *lowering) foldedLayerNorm(s foldedLayerNorm) error {
 	n := len(l.in) - 3
 	gamma, err := l.vector(n)
 	if err != nil {
@@ -173,23 +176,23 @@ func (l *lowering) normed(s normed) error {
 	}
 	parts := l.parts[l.in[n+2].index]
 	if parts == 0 {
-		return fmt.Errorf("cuda: a product of a layer norm comes before the one that adds up its rows")
+		return fmt.Errorf("cuda: a GEMM with a folded LayerNorm comes before the one that writes its row moments")
 	}
-	l.norm = &rowSums{at: l.in[n+2].ref, parts: parts, gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
+	l.foldedNorm = &rowMoments{at: l.in[n+2].ref, parts: parts, gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
 	l.in = l.in[:n]
 	return l.lower(s.Spec)
 }
 
-// fold puts what a layer norm does to a product into its weights: inputs first … first+count−1, whose layout on the card is pack and whose biases, if any, are
-// inputs bias and on; bias is kernels.Absent without. p gets the place of both vectors.
+// fold folds a LayerNorm into a GEMM's weights: inputs first … first+count−1, whose layout on the card is pack and
+// whose biases are inputs bias and on, or none if bias is kernels.Absent. It sets p's bias and weight sums.
 func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
-	if l.norm == nil {
+	if l.foldedNorm == nil {
 		return nil
 	}
 	var vectors [2]ref
-	for k, kind := range []packKind{packSums, packShifts} {
+	for k, kind := range []packKind{packWeightSums, packFoldedBias} {
 		for i := range count {
-			v, err := l.weights(first+i, packing{kind: kind, fold: l.norm.name, join: pack.join})
+			v, err := l.weights(first+i, packing{kind: kind, fold: l.foldedNorm.name, join: pack.join})
 			if err != nil {
 				return err
 			}
@@ -203,7 +206,7 @@ func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
 		if err != nil {
 			return err
 		}
-		f := folding{gamma: l.norm.gamma.weight, beta: l.norm.beta.weight}
+		f := folding{gamma: l.foldedNorm.gamma.weight, beta: l.foldedNorm.beta.weight}
 		if bias != kernels.Absent {
 			b, err := l.vector(bias + i)
 			if err != nil {
@@ -211,8 +214,8 @@ func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
 			}
 			f.bias = b.weight
 		}
-		for k, kind := range []packKind{packSums, packShifts} {
-			v, err := l.weights(first+i, packing{kind: kind, fold: l.norm.name, join: pack.join})
+		for k, kind := range []packKind{packWeightSums, packFoldedBias} {
+			v, err := l.weights(first+i, packing{kind: kind, fold: l.foldedNorm.name, join: pack.join})
 			if err != nil {
 				return err
 			}
@@ -224,19 +227,19 @@ func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
 	return nil
 }
 
-// folding is what the fold kernel reads and writes beside the weight.
+// folding is what kernel fold_layer_norm reads and writes beside the weight.
 type folding struct {
 	gamma, beta, bias *packed // bias is nil without
 	made              [2]*packed
 }
 
-// fold multiplies a packed weight by the factors of the norm in front of it and makes the vectors that go with it.
+// fold multiplies a packed weight by the weight of the folded norm and computes weight sums and bias.
 func (d *Device) fold(w *packed) error {
 	f, err := d.libraries[w.precision].function("fold_layer_norm")
 	if err != nil {
 		return err
 	}
-	p := foldParams{W: w.at, Gamma: w.folding.gamma.at, Beta: w.folding.beta.at, Sums: w.folding.made[0].at, Shifts: w.folding.made[1].at,
+	p := foldParams{W: w.at, Gamma: w.folding.gamma.at, Beta: w.folding.beta.at, WeightSums: w.folding.made[0].at, FoldedBias: w.folding.made[1].at,
 		Rows: int32(w.rows()), K: int32(w.row())}
 	if b := w.folding.bias; b != nil {
 		p.Bias = b.at

@@ -125,8 +125,8 @@ func TestFuse(t *testing.T) {
 	for _, n := range without.Nodes {
 		count[fmt.Sprintf("%T", n.Spec)]++
 	}
-	if count["kernels.LayerNorm"] != 2 || count["cuda.summing"] != 4 || count["cuda.normed"] != 4 {
-		t.Errorf("%v, want 4 summing and 4 normed products, and the 2 norms in front of gated ones", count)
+	if count["kernels.LayerNorm"] != 2 || count["cuda.withRowMoments"] != 4 || count["cuda.foldedLayerNorm"] != 4 {
+		t.Errorf("%v, want 4 GEMMs with row moments, 4 with a folded LayerNorm, and the 2 norms in front of GEGLU", count)
 	}
 }
 
@@ -173,7 +173,7 @@ func TestJoinedWeights(t *testing.T) {
 // TestJoinedNorms joins queries, keys and values behind a norm: where a norm is taken into them, what comes of that lies as their weights do, without gaps.
 func TestJoinedNorms(t *testing.T) {
 	d := onHopper(t)
-	for width, normed := range map[int]int{96: 0, 128: 3, 160: 0, 320: 3} {
+	for width, folded := range map[int]int{96: 0, 128: 3, 160: 0, 320: 3} {
 		p := &planner{}
 		h := p.linear(t, "in", p.put("x", kernels.Step, 2, 100, 64), width, true)
 		n := p.norm(t, "norm", h)
@@ -189,8 +189,8 @@ func TestJoinedNorms(t *testing.T) {
 				t.Errorf("width %d: %s of kind %d takes %d bytes and leaves a gap behind it", width, one.name, one.packing.kind, n)
 			}
 		}
-		if count[packMatrix] != 3 || count[packSums] != normed || count[packShifts] != normed {
-			t.Errorf("width %d: joined weights by kind %v, want 3 matrices and %d of either vector", width, count, normed)
+		if count[packMatrix] != 3 || count[packWeightSums] != folded || count[packFoldedBias] != folded {
+			t.Errorf("width %d: joined weights by kind %v, want 3 matrices and %d of either vector", width, count, folded)
 		}
 	}
 }

@@ -70,18 +70,18 @@ type launch struct {
 
 // lowering turns one node into launches.
 type lowering struct {
-	precision kernels.DType
-	view      // the card: multiprocessors, tiles to choose from
-	flash     []flashTile
-	in, out   []operand
-	sums      *rowSums     // that the product is to write
-	norm      *rowSums     // of a layer norm in front of the product
-	parts     map[int]int  // of row sums, by number of their value: what summing products of the plan have written
-	totals    *totalsOut   // of its channels, that the product is to write
-	totalled  map[int]bool // by number of their value: whether totals were written
-	// channelTotals are those of a group norm's sources, if it has all of them.
-	channelTotals []ref
-	launches      []launch
+	precision    kernels.DType
+	view         // the card: multiprocessors, tiles to choose from
+	flash        []flashTile
+	in, out      []operand
+	moments      *rowMoments   // row moments that the product is to write, or nil
+	foldedNorm   *rowMoments   // the LayerNorm that is folded into the product, or nil
+	parts        map[int]int   // of row moments, by number of their value: the parts that the plan's products have written
+	stats        *channelStats // channel statistics that the product is to write, or nil
+	statsWritten map[int]bool  // by number of their value: whether the product writes them
+	// sourceStats are the channel statistics of a GroupNorm's sources, if all of them are written.
+	sourceStats []ref
+	launches    []launch
 
 	weights  func(v int, p packing) (ref, error) // packs input v
 	link     func(w *packed, f *folding)
@@ -113,14 +113,14 @@ func (l *lowering) lower(s kernels.Spec) error {
 		return l.sliced(s)
 	case joinedLinear:
 		return l.joinedLinear(s)
-	case summing:
-		return l.summing(s)
-	case normed:
-		return l.normed(s)
-	case totalling:
-		return l.totalling(s)
-	case totalled:
-		return l.totalledNorm(s)
+	case withRowMoments:
+		return l.withRowMoments(s)
+	case foldedLayerNorm:
+		return l.foldedLayerNorm(s)
+	case withChannelStats:
+		return l.withChannelStats(s)
+	case groupNormOfStats:
+		return l.groupNormOfStats(s)
 	case kernels.Linear:
 		return l.linear(s)
 	case kernels.Conv2d:

@@ -20,14 +20,14 @@ type gemm struct {
 // gemm adds the launch of the tile that suits the size.
 func (l *lowering) gemm(p gemm) {
 	tiles := l.candidates(&p)
-	if l.sums != nil || l.norm != nil {
+	if l.moments != nil || l.foldedNorm != nil {
 		tiles = slices.DeleteFunc(slices.Clone(tiles), func(t tile) bool { return !t.tma })
 	}
 	t := chooseTile(tiles, int(p.M), int(p.N), int(p.K), p.kTiles(), l.sms)
 	p.TilesM, p.TilesN = int32(ceil(int(p.M), t.m)), int32(ceil(int(p.N), t.n))
 	if t.tma {
-		if l.sums != nil {
-			l.sums.parts = int(p.TilesN)
+		if l.moments != nil {
+			l.moments.parts = int(p.TilesN)
 		}
 		l.gemmTMA(p, t)
 		return
@@ -75,8 +75,8 @@ func (l *lowering) linear(s kernels.Linear) (err error) {
 	p.rows(x.Len()/k, padded, padded)
 	p.N, p.PitchW, p.Act, p.out = int32(n), int32(padded), int32(s.Act), l.out[0]
 	pack := packing{kind: packMatrix, c1: k, p1: padded}
-	if l.norm != nil {
-		pack.fold = l.norm.name
+	if l.foldedNorm != nil {
+		pack.fold = l.foldedNorm.name
 	}
 	if s.Act == kernels.GEGLU {
 		pack.half = n / 2

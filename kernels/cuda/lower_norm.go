@@ -41,17 +41,17 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	params := func(at func(ref) driver.Ptr) any {
 		p := p
 		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.ref), at(x2.ref), at(weight), at(bias), at(partial), at(out.ref)
-		for k, to := range []*driver.Ptr{&p.Totals, &p.Totals2}[:len(l.channelTotals)] {
-			*to = at(l.channelTotals[k])
+		for k, to := range []*driver.Ptr{&p.ChannelStats, &p.ChannelStats2}[:len(l.sourceStats)] {
+			*to = at(l.sourceStats[k])
 		}
 		return p
 	}
-	across := slab(int(p.C1), int(p.C2), s.Groups)
-	if across == 0 {
-		slabs := ceil(s.Groups, 8)
-		p.Chunks = int32(max(1, min(4*l.sms/(slabs*batch), int(p.Pixels)/32, 256)))
+	tileVectors := channelTile(int(p.C1), int(p.C2), s.Groups)
+	if tileVectors == 0 {
+		tiles := ceil(s.Groups, 8)
+		p.Chunks = int32(max(1, min(4*l.sms/(tiles*batch), int(p.Pixels)/32, 256)))
 		partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
-		l.launch("group_statistics", driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}, 256, 0, params)
+		l.launch("group_statistics", driver.Dim{X: uint32(p.Chunks), Y: uint32(tiles), Z: uint32(batch)}, 256, 0, params)
 		chunks := max(1, min(8*l.sms/(ceil(c, 256)*batch), int(p.Pixels)/8))
 		l.launch("group_apply", driver.Dim{X: uint32(chunks), Y: uint32(ceil(c, 256)), Z: uint32(batch)}, 256, shared, params)
 		return nil
@@ -60,89 +60,93 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 	if x.storage == wide || s.Concat && x2.storage == wide {
 		kind = "_fp32"
 	}
-	if narrowest, each := wholeSlab(c/8, size, int(p.Pixels)); each > 0 && kind == "" {
-		p.Across = int32(narrowest)
-		block := roundUp(wholeWalkers/narrowest*narrowest, 32)
-		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * narrowest)), Z: uint32(batch)}, uint32(block), totalsShared(block, narrowest, size), params)
+	if tile, each := onePassTile(c/8, size, int(p.Pixels)); each > 0 && kind == "" {
+		p.TileVectors = int32(tile)
+		block := roundUp(onePassThreads/tile*tile, 32)
+		l.launch(fmt.Sprintf("group_norm_%d", each), driver.Dim{X: 1, Y: uint32(c / (8 * tile)), Z: uint32(batch)}, uint32(block), reduceShared(block, tile, size), params)
 		return nil
 	}
-	// Enough blocks to fill the card once, and no more: each of the last kernel's reads what all of the first's wrote.
-	slabs := c / (8 * across)
-	p.Across = int32(across)
-	_, least := walkers(across, 1)
-	p.Chunks = int32(max(1, min(l.sms/(slabs*batch), int(p.Pixels)/least)))
-	block, _ := walkers(across, int(p.Pixels)/int(p.Chunks))
-	grid := driver.Dim{X: uint32(p.Chunks), Y: uint32(slabs), Z: uint32(batch)}
-	if l.channelTotals != nil {
-		rows := int(p.Pixels) / totalRows
+	// Enough blocks to fill the card once and no more, since each block of the last kernel reads what all blocks of the
+	// first wrote.
+	tiles := c / (8 * tileVectors)
+	p.TileVectors = int32(tileVectors)
+	_, least := blockFor(tileVectors, 1)
+	p.Chunks = int32(max(1, min(l.sms/(tiles*batch), int(p.Pixels)/least)))
+	block, _ := blockFor(tileVectors, int(p.Pixels)/int(p.Chunks))
+	grid := driver.Dim{X: uint32(p.Chunks), Y: uint32(tiles), Z: uint32(batch)}
+	if l.sourceStats != nil {
+		rows := int(p.Pixels) / statsRows
 		p.Chunks = int32(max(1, min(8*l.sms/(s.Groups*batch), rows/32)))
 		l.launch("group_reduce_stats", driver.Dim{X: uint32(p.Chunks), Y: uint32(s.Groups), Z: uint32(batch)}, 128, 32, params)
 	} else {
-		l.launch("group_sums"+kind, grid, uint32(block), totalsShared(block, across, size), params)
+		l.launch("group_sums"+kind, grid, uint32(block), reduceShared(block, tileVectors, size), params)
 	}
 	partial = l.scratch(8 * int64(batch) * int64(s.Groups) * int64(p.Chunks))
 	l.launch("group_scale"+kind, grid, uint32(block), shared, params)
 	return nil
 }
 
-// totalsShared is the shared memory of so many threads that add up a slab: area and totals of groupTotals.
-func totalsShared(block, across, size int) int { return 16*(block+across) + 8*(8*across/size) }
+// reduceShared is the shared memory of a block that reduces a channel tile, in bytes: scratch and output of
+// blockReduceGroups.
+func reduceShared(block, tile, size int) int { return 16*(block+tile) + 8*(8*tile/size) }
 
-// The most threads of the blocks of group_sums and group_scale, and of group_norm_14 and its like, whose threads need more registers.
+// groupNormThreads is the most threads of a block of group_sums and group_scale, onePassThreads that of group_norm_14
+// and its like, whose threads need more registers.
 const (
-	mostWalkers  = 512
-	wholeWalkers = 384
+	groupNormThreads = 512
+	onePassThreads   = 384
 )
 
-// slab is how many vectors of eight channels, with whole groups in them, a block of group_sums and group_scale works on side by side: the most that
-// keep 7 of 8 of its 512 threads busy, else what keeps the most busy; 0 if there is no such number.
-func slab(c1, c2, groups int) (best int) {
+// channelTile is the width of the channel tiles of group_sums and group_scale, in vectors of eight channels with whole
+// groups in them: the largest that keeps 7 of 8 of its 512 threads busy, else the one that keeps most of them busy; 0
+// if there is none.
+func channelTile(c1, c2, groups int) (best int) {
 	vectors, size := (c1+c2)/8, (c1+c2)/groups
 	if c1%8 != 0 || c2%8 != 0 || size < 8 && size != 4 {
 		return 0
 	}
-	busy := func(across int) int { return mostWalkers / across * across }
-	for across := min(vectors, mostWalkers); across > 0; across-- {
-		if vectors%across != 0 || 8*across%size != 0 {
+	busy := func(tile int) int { return groupNormThreads / tile * tile }
+	for tile := min(vectors, groupNormThreads); tile > 0; tile-- {
+		if vectors%tile != 0 || 8*tile%size != 0 {
 			continue
 		}
-		if busy(across) >= 7*mostWalkers/8 {
-			return across
+		if busy(tile) >= 7*groupNormThreads/8 {
+			return tile
 		}
-		if best == 0 || busy(across) > busy(best) {
-			best = across
+		if best == 0 || busy(tile) > busy(best) {
+			best = tile
 		}
 	}
 	return best
 }
 
-// wholeSlab is the narrowest slab with whole groups, in vectors of eight channels, and the fewest loads a thread of a kernel that has all its pixels in one
-// block's registers; 0 loads if none does.
-func wholeSlab(vectors, size, pixels int) (across, each int) {
-	across = 1
-	for 8*across%size != 0 || vectors%across != 0 {
-		across++
+// onePassTile is the width of the narrowest channel tile with whole groups, in vectors of eight channels, and the
+// fewest vectors a thread with which one block holds all its pixels in registers; 0 vectors a thread if no kernel does.
+func onePassTile(vectors, size, pixels int) (tile, each int) {
+	tile = 1
+	for 8*tile%size != 0 || vectors%tile != 0 {
+		tile++
 	}
-	if across > wholeWalkers {
-		return across, 0
+	if tile > onePassThreads {
+		return tile, 0
 	}
 	for _, each := range []int{4, 7, 14} {
-		if each*(wholeWalkers/across) >= pixels {
-			return across, each
+		if each*(onePassThreads/tile) >= pixels {
+			return tile, each
 		}
 	}
-	return across, 0
+	return tile, 0
 }
 
-// walkers is how many threads a block has that works on so many pixels of such a slab, and how many pixels it works on at a time: few enough threads for each
-// to have something to do beyond getting ready.
-func walkers(across, pixels int) (block, rows int) {
-	block = mostWalkers
-	if pixels*across < 8*block {
-		block = max(mostWalkers/2, roundUp(across, 32))
+// blockFor is how many threads a block has that works on so many pixels of a channel tile, and how many pixels it works
+// on at a time. Blocks are smaller where pixels are few, so that each thread has work that is worth its start.
+func blockFor(tile, pixels int) (block, rows int) {
+	block = groupNormThreads
+	if pixels*tile < 8*block {
+		block = max(groupNormThreads/2, roundUp(tile, 32))
 	}
-	rows = block / across
-	return roundUp(rows*across, 32), rows
+	rows = block / tile
+	return roundUp(rows*tile, 32), rows
 }
 
 func (l *lowering) layerNorm(s kernels.LayerNorm) error {

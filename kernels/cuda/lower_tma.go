@@ -58,24 +58,24 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
 		made.Taps = 0
 	}
-	if l.norm != nil {
-		made.Parts, made.Eps = int32(l.norm.parts), float32(l.norm.eps)
+	if l.foldedNorm != nil {
+		made.Parts, made.Eps = int32(l.foldedNorm.parts), float32(l.foldedNorm.eps)
 	}
 	blocks := min(int(made.Tiles), l.sms)
-	if l.totals != nil {
-		l.totals.written = p.writesChannelStats(t)
+	if l.stats != nil {
+		l.stats.written = p.writesChannelStats(t)
 	}
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
 		made := made
 		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
-		if l.sums != nil {
-			made.RowMoments = at(l.sums.at)
+		if l.moments != nil {
+			made.RowMoments = at(l.moments.at)
 		}
-		if l.totals != nil && l.totals.written {
-			made.ChannelStats = at(l.totals.at)
+		if l.stats != nil && l.stats.written {
+			made.ChannelStats = at(l.stats.at)
 		}
-		if l.norm != nil {
-			made.XMoments, made.WeightSums = at(l.norm.at), at(p.weightSums)
+		if l.foldedNorm != nil {
+			made.XMoments, made.WeightSums = at(l.foldedNorm.at), at(p.weightSums)
 		}
 		made.at = [3]driver.Ptr{at(p.x), at(p.x2), at(p.w)}
 		return made
@@ -88,7 +88,7 @@ func (p *gemm) writesChannelStats(t tile) bool {
 	residual, rowBias := p.residual.kind != nowhere, p.rowBias.kind != nowhere
 	halves := p.out.storage == narrow && (!residual || p.residual.storage == narrow) && (!rowBias || p.rowBias.storage == narrow)
 	return halves && !(residual && rowBias) && p.rowScale.kind == nowhere && p.weightSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
-		int(p.Columns)%t.n == 0 && p.M%totalRows == 0
+		int(p.Columns)%t.n == 0 && p.M%statsRows == 0
 }
 
 // gemmTMALaunch is what the parameters of a TMA GEMM are made of.

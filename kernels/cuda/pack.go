@@ -9,23 +9,23 @@ import (
 // packing is a layout of a weight on the card.
 type packing struct {
 	kind   packKind
-	c1, c2 int // channels of a tap from either source
+	c1, c2 int // channels of a tap, of either source
 	p1, p2 int // the same, padded
-	half   int // GEGLU's rows of value, and of gate; 0 for other weights
-	// join names the weights that lie right behind one another, in the order in which they are wanted; empty where a
-	// weight is by itself.
+	half   int // GEGLU: rows of values, and of gates; 0 for other weights
+	// join names the weights that are contiguous on the card, in the order in which they are wanted; empty for a weight
+	// by itself.
 	join string
-	// fold names the norm whose factors the weight has taken in; see fuseNorms.
+	// fold names the LayerNorm that is folded into the weight; see fuseNorms.
 	fold string
 }
 
 type packKind uint8
 
 const (
-	packFloat  packKind = iota // float32, as it lies in the checkpoint
-	packMatrix                 // 16 bits, [rows][taps][p1+p2], the rows of GEGLU alternating in eights
-	packSums                   // float32, a number for each row, which the fold kernel makes of a packMatrix
-	packShifts                 // the same
+	packFloat      packKind = iota // float32, in the checkpoint's layout
+	packMatrix                     // 16 bits, [rows][taps][p1+p2], GEGLU's rows interleaved in eights
+	packWeightSums                 // float32 [rows], computed by fold_layer_norm from a packMatrix
+	packFoldedBias                 // likewise
 )
 
 // packed is a weight in one layout, shared by every node of every program that uses it so.
@@ -36,7 +36,7 @@ type packed struct {
 	precision kernels.DType
 	packing   packing
 	at        driver.Ptr // 0 while not resident
-	folding   *folding   // of a packMatrix with a norm's factors, else nil
+	folding   *folding   // of a packMatrix with a folded LayerNorm, else nil
 }
 
 // taps is how many numbers of a row belong to one channel.
@@ -52,7 +52,7 @@ func (w *packed) row() int {
 	return w.taps() * (w.packing.p1 + w.packing.p2)
 }
 
-// rows is how many the checkpoint has; GEGLU's are filled up to a multiple of 16 on the card.
+// rows is how many rows the checkpoint has. On the card GEGLU's are padded to a multiple of 16.
 func (w *packed) rows() int {
 	if len(w.shape) == 0 {
 		return 1
@@ -62,7 +62,7 @@ func (w *packed) rows() int {
 
 func (w *packed) bytes() int64 {
 	rows, size := w.rows(), int64(2)
-	if w.packing.kind == packSums || w.packing.kind == packShifts {
+	if w.packing.kind == packWeightSums || w.packing.kind == packFoldedBias {
 		return 4 * int64(rows)
 	}
 	if w.packing.half > 0 {

@@ -65,11 +65,11 @@ type (
 	}
 	groupNormParams struct {
 		X, X2, Weight, Bias, Partial, Out driver.Ptr
-		Totals, Totals2                   driver.Ptr
+		ChannelStats, ChannelStats2       driver.Ptr
 		Pixels, C1, C2, Groups, Chunks    int32
 		XType, X2Type, OutType, Act       int32
 		Eps                               float32
-		Across                            int32
+		TileVectors                       int32
 	}
 	layerNormParams struct {
 		X, Weight, Bias, Out    driver.Ptr
@@ -77,8 +77,8 @@ type (
 		Eps                     float32
 	}
 	foldParams struct {
-		W, Gamma, Beta, Bias, Sums, Shifts driver.Ptr
-		Rows, K                            int32
+		W, Gamma, Beta, Bias, WeightSums, FoldedBias driver.Ptr
+		Rows, K                                      int32
 	}
 	mapParams struct {
 		X, Y, Out             driver.Ptr

@@ -86,7 +86,7 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 		p.at = at
 		at += driver.Ptr(align(p.bytes()))
 	}
-	read := slices.DeleteFunc(slices.Clone(list), func(p *packed) bool { return p.packing.kind == packSums || p.packing.kind == packShifts })
+	read := slices.DeleteFunc(slices.Clone(list), func(p *packed) bool { return p.packing.kind == packWeightSums || p.packing.kind == packFoldedBias })
 	err = w.device.load(ctx, w.source, read)
 	for _, p := range read {
 		if err == nil && p.folding != nil {
