@@ -86,16 +86,16 @@ func (p *program) store() {
 	}
 	for v, t := range p.plan.Tensors {
 		if t.Role == kernels.Temp && t.DType == kernels.F32 && (outside[v] || !read[v]) {
-			p.storage[v] = narrow
+			p.storage[v] = half
 		}
 		if t.DType == kernels.U8 {
-			p.storage[v] = octets
+			p.storage[v] = u8
 		}
 	}
 	for _, n := range p.plan.Nodes {
 		switch n.Spec.(type) {
 		case withRowMoments, withChannelStats:
-			p.storage[n.Out[1]] = wide
+			p.storage[n.Out[1]] = fp32
 		}
 	}
 	if p.precision == kernels.BF16 && !p.as.hasTMA() {
@@ -114,8 +114,8 @@ func (p *program) storeSums() {
 			continue
 		}
 		for _, v := range append(slices.Clone(added), n.Out[0]) {
-			if p.storage[v] == narrow {
-				p.storage[v] = wide
+			if p.storage[v] == half {
+				p.storage[v] = fp32
 			}
 		}
 	}

@@ -7,20 +7,21 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// storage is how the elements of an operand lie in memory; those of float operands are numbered as in src/common.cuh, and integers of 32 bits are wide.
+// storage is the type of an operand's elements in memory. Kernels take fp32 and half by the numbers of src/common.cuh;
+// 32-bit integers are stored as fp32 is.
 type storage = int32
 
 const (
-	wide   storage = 0 // float32
-	narrow storage = 1 // the program's precision
-	octets storage = 2 // bytes: pixels
+	fp32 storage = 0 // float32
+	half storage = 1 // the program's 16-bit precision: float16 or bfloat16
+	u8   storage = 2 // bytes: pixels
 )
 
 func bytesOf(s storage) int64 {
 	switch s {
-	case wide:
+	case fp32:
 		return 4
-	case narrow:
+	case half:
 		return 2
 	}
 	return 1
@@ -189,14 +190,14 @@ func (l *lowering) float(v int) (operand, error) {
 	}
 	var err error
 	o.ref, err = l.weights(v, packing{kind: packFloat})
-	o.storage = wide
+	o.storage = fp32
 	return o, err
 }
 
 // vector is input v, a bias or a norm's factors, in float32.
 func (l *lowering) vector(v int) (ref, error) {
 	o, err := l.float(v)
-	if err == nil && o.storage != wide {
+	if err == nil && o.storage != fp32 {
 		err = fmt.Errorf("cuda: %v is computed by the plan, want a weight", o.Tensor)
 	}
 	return o.ref, err
@@ -218,7 +219,7 @@ func (l *lowering) channels(v int) (ref, int, error) {
 	}
 	n := o.Shape[len(o.Shape)-1]
 	padded := roundUp(n, 8)
-	if o.storage == narrow && padded == n {
+	if o.storage == half && padded == n {
 		return o.ref, n, nil
 	}
 	total := int64(o.Len()) / int64(n) * int64(padded)
@@ -228,7 +229,7 @@ func (l *lowering) channels(v int) (ref, int, error) {
 		return out, n, nil
 	}
 	l.each("pad", total, 1, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(o.ref), Out: at(out), N: total, C: int32(n), C2: int32(padded), XType: o.storage, OutType: narrow}
+		return mapParams{X: at(o.ref), Out: at(out), N: total, C: int32(n), C2: int32(padded), XType: o.storage, OutType: half}
 	})
 	return out, padded, nil
 }
@@ -238,7 +239,7 @@ func (l *lowering) convert(o operand, out ref) {
 	n := o.Len()
 	name, v := vectors("activate", n)
 	l.each(name, int64(n), v, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(o.ref), Out: at(out), N: int64(n), C: int32(n), XType: o.storage, OutType: narrow}
+		return mapParams{X: at(o.ref), Out: at(out), N: int64(n), C: int32(n), XType: o.storage, OutType: half}
 	})
 }
 

@@ -25,7 +25,7 @@ func (l *lowering) attention(s kernels.Attention) error {
 	p := attentionParams{
 		Queries: int32(kernels.Tokens(q.Tensor)), Keys: int32(kernels.Tokens(k.Tensor)), Heads: int32(s.Heads), Size: int32(size),
 		PitchQ: int32(c), PitchK: int32(c), PitchV: int32(c), PitchOut: int32(c),
-		OutType: out.storage, QType: narrow, KType: narrow, VTyp: narrow,
+		OutType: out.storage, QType: half, KType: half, VTyp: half,
 		Scale: float32(math.Log2E / math.Sqrt(float64(size))),
 	}
 	for i, pitch := range []*int32{&p.PitchQ, &p.PitchK, &p.PitchV} {
@@ -156,8 +156,8 @@ func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v ref, o
 	scale, turned := l.scratch(4*int64(many)), l.scratch(2*int64(size)*int64(across))
 	for b := range batch {
 		for h := range int(a.Heads) {
-			key := k.plus(b*keys*int(a.PitchK)+h*size, narrow)
-			value := v.plus(b*keys*int(a.PitchV)+h*size, narrow)
+			key := k.plus(b*keys*int(a.PitchK)+h*size, half)
+			value := v.plus(b*keys*int(a.PitchV)+h*size, half)
 			l.launch("transpose", driver.Dim{X: uint32(across / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
 				return transposeParams{X: at(value), Out: at(turned), Rows: int32(keys), Columns: int32(size), Pitch: a.PitchV, PitchOut: int32(across)}
 			})
@@ -165,12 +165,12 @@ func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v ref, o
 				rows := min(many, queries-from)
 				for done := 0; done < rows; done += few {
 					n := min(few, rows-done)
-					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, narrow), w: key, out: operand{ref: scores, storage: wide}}
+					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, half), w: key, out: operand{ref: scores, storage: fp32}}
 					qk.rows(n, size, int(a.PitchQ))
 					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(across)
 					l.gemm(qk)
 					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
-						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, narrow)), Scale: at(scale.plus(done, wide)),
+						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, half)), Scale: at(scale.plus(done, fp32)),
 							Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
 					})
 				}

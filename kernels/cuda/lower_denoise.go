@@ -89,7 +89,7 @@ func (l *lowering) solver(s kernels.Solver) error {
 			return err
 		}
 	}
-	if in[3].storage != wide {
+	if in[3].storage != fp32 {
 		return fmt.Errorf("cuda: solver's coefficients %v are computed by the plan, want an input", in[3].Tensor)
 	}
 	out := l.out

@@ -117,7 +117,7 @@ func (l *lowering) embedding() error {
 	}
 	l.each("embedding", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
 		return rowsParams{IDs: at(ids.ref), Table: at(table), Positions: at(place), Out: at(out.ref), N: int64(out.Len()),
-			T: int32(ids.Shape[1]), C: int32(c), Rows: int32(tokens.Shape[0]), TableType: narrow, OType: out.storage}
+			T: int32(ids.Shape[1]), C: int32(c), Rows: int32(tokens.Shape[0]), TableType: half, OType: out.storage}
 	})
 	return nil
 }

@@ -57,7 +57,7 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		return nil
 	}
 	kind := ""
-	if x.storage == wide || s.Concat && x2.storage == wide {
+	if x.storage == fp32 || s.Concat && x2.storage == fp32 {
 		kind = "_fp32"
 	}
 	if tile, each := onePassTile(c/8, size, int(p.Pixels)); each > 0 && kind == "" {
@@ -175,7 +175,7 @@ func (l *lowering) layerNorm(s kernels.LayerNorm) error {
 		default:
 			name = "layer_norm_2048"
 		}
-		if x.storage == wide {
+		if x.storage == fp32 {
 			name += "_fp32"
 		} else if c <= 768 {
 			each = 8

@@ -32,7 +32,7 @@ func (l *lowering) candidates(p *gemm) []tile {
 func (l *lowering) resizeInput(p *gemm) {
 	n := int64(p.M/(p.OH*p.OW)) * int64(p.UpH) * int64(p.UpW) * int64(p.C1)
 	to, from := l.scratch(2*n), p.x
-	resize := resizeParams{N: n, H: p.H, W: p.Width, OH: p.UpH, OW: p.UpW, C: p.C1, XType: narrow, OType: narrow}
+	resize := resizeParams{N: n, H: p.H, W: p.Width, OH: p.UpH, OW: p.UpW, C: p.C1, XType: half, OType: half}
 	l.each("resize_8", n, 8, func(at func(ref) driver.Ptr) any {
 		resize := resize
 		resize.X, resize.Out = at(from), at(to)
@@ -86,7 +86,7 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 // on whole tiles.
 func (p *gemm) writesChannelStats(t tile) bool {
 	residual, rowBias := p.residual.kind != nowhere, p.rowBias.kind != nowhere
-	halves := p.out.storage == narrow && (!residual || p.residual.storage == narrow) && (!rowBias || p.rowBias.storage == narrow)
+	halves := p.out.storage == half && (!residual || p.residual.storage == half) && (!rowBias || p.rowBias.storage == half)
 	return halves && !(residual && rowBias) && p.rowScale.kind == nowhere && p.weightSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
 		int(p.Columns)%t.n == 0 && p.M%statsRows == 0
 }

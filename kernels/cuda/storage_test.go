@@ -20,9 +20,9 @@ func TestStoredSums(t *testing.T) {
 		sums      storage
 		norms     map[string]int // kernels of the base model's layer norms
 	}{
-		{drivertest.RTX3060, kernels.F16, narrow, map[string]int{"layer_norm_1280": 180, "layer_norm_768": 30}},
-		{drivertest.RTX3060, kernels.BF16, wide, map[string]int{"layer_norm_1280_fp32": 180, "layer_norm_768_fp32": 30}},
-		{drivertest.H100, kernels.BF16, narrow, map[string]int{"layer_norm_1280": 60, "layer_norm_768": 10}},
+		{drivertest.RTX3060, kernels.F16, half, map[string]int{"layer_norm_1280": 180, "layer_norm_768": 30}},
+		{drivertest.RTX3060, kernels.BF16, fp32, map[string]int{"layer_norm_1280_fp32": 180, "layer_norm_768_fp32": 30}},
+		{drivertest.H100, kernels.BF16, half, map[string]int{"layer_norm_1280": 60, "layer_norm_768": 10}},
 	} {
 		d := onModel(t, c.card, Options{Precision: c.precision})
 		p := step(t, d).program(t, d)
@@ -36,7 +36,7 @@ func TestStoredSums(t *testing.T) {
 			}
 			if _, ok := operation(n.Spec).(kernels.Attention); ok {
 				for _, v := range n.In {
-					if p.storage[v] != narrow {
+					if p.storage[v] != half {
 						t.Errorf("%s, %s: reads storage %d", what, n.Path, p.storage[v])
 					}
 				}
