@@ -13,23 +13,23 @@ import (
 
 // Compile implements kernels.Device. Weights come to the card, packed, when a program that uses them first runs.
 func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	return d.compile(plan, w, o, d.view())
+	return d.compile(plan, w, o, d.target())
 }
 
-// view is what a program takes the card for.
-type view struct {
+// target is the card that a program is compiled for.
+type target struct {
 	sms   int // multiprocessors
 	tiles []tile
 }
 
-func (d *Device) view() view { return view{d.sms, d.tiles} }
+func (d *Device) target() target { return target{d.sms, d.tiles} }
 
 // hasTMA reports whether some of the tiles are loaded by TMA.
-func (v view) hasTMA() bool {
-	return slices.ContainsFunc(v.tiles, func(t tile) bool { return t.tma })
+func (t target) hasTMA() bool {
+	return slices.ContainsFunc(t.tiles, func(t tile) bool { return t.tma })
 }
 
-func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, as view) (kernels.Program, error) {
+func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options, on target) (kernels.Program, error) {
 	precision, err := d.engine.Precision(o)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	if err := d.engine.CheckPlan(plan, w, own && source.device == d); err != nil {
 		return nil, err
 	}
-	p, err := d.plan(plan, source, precision, as)
+	p, err := d.newProgram(plan, source, precision, on)
 	if err != nil {
 		return nil, err
 	}
@@ -52,16 +52,16 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	return p, nil
 }
 
-// plan makes a program that has no memory yet.
-func (d *Device) plan(plan *kernels.Plan, source *weights, precision kernels.DType, as view) (*program, error) {
+// newProgram lowers a plan to a program that has no memory yet.
+func (d *Device) newProgram(plan *kernels.Plan, source *weights, precision kernels.DType, on target) (*program, error) {
 	state := engine.NewProgram(d.engine, plan)
 	if !d.apart {
 		plan = fuse(plan)
-		if as.hasTMA() {
+		if on.hasTMA() {
 			plan = fuseGroups(fuseNorms(plan))
 		}
 	}
-	p := &program{Program: state, device: d, plan: plan, weights: source, precision: precision, as: as, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
+	p := &program{Program: state, device: d, plan: plan, weights: source, precision: precision, target: on, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
 	p.store()
 	if err := p.lowerAll(); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (p *program) store() {
 			p.storage[n.Out[1]] = fp32
 		}
 	}
-	if p.precision == kernels.BF16 && !p.as.hasTMA() {
+	if p.precision == kernels.BF16 && !p.target.hasTMA() {
 		p.storeSums()
 	}
 }
@@ -146,26 +146,26 @@ func (p *program) lowerAll() error {
 	parts, statsWritten := map[int]int{}, map[int]bool{}
 	for i, n := range p.plan.Nodes {
 		l := &lowering{
-			parts: parts, statsWritten: statsWritten, precision: p.precision, view: p.as, flash: p.device.flash,
-			scratch: func(bytes int64) ref {
+			parts: parts, statsWritten: statsWritten, precision: p.precision, target: p.target, flash: p.device.flash,
+			scratch: func(bytes int64) symbol {
 				p.blocks = append(p.blocks, kernels.Lifetime{Bytes: bytes, First: i, Last: i})
-				return ref{kind: atScratch, index: len(p.blocks) - 1}
+				return symbol{kind: atScratch, index: len(p.blocks) - 1}
 			},
-			constant: func(data []float32) ref {
+			constant: func(data []float32) symbol {
 				at := len(p.constants)
 				for _, f := range data {
 					p.constants = binary.LittleEndian.AppendUint32(p.constants, math.Float32bits(f))
 				}
 				p.constants = append(p.constants, make([]byte, align(int64(len(p.constants)))-int64(len(p.constants)))...)
-				return ref{kind: atConstant, offset: int64(at)}
+				return symbol{kind: atConstant, offset: int64(at)}
 			},
 		}
-		l.weights = func(v int, pack packing) (ref, error) {
+		l.weights = func(v int, pack packing) (symbol, error) {
 			w, err := p.weights.want(l.in[v].Tensor, pack, p.precision)
 			if err == nil && !slices.Contains(p.uses, w) {
 				p.uses = append(p.uses, w)
 			}
-			return ref{kind: atWeight, weight: w}, err
+			return symbol{kind: atWeight, weight: w}, err
 		}
 		l.link = func(w *packed, f *folding) { p.weights.link(w, f) }
 		for _, v := range n.In {
@@ -183,7 +183,7 @@ func (p *program) lowerAll() error {
 }
 
 func (p *program) operand(v kernels.Value) operand {
-	return operand{ref: ref{kind: atValue, index: int(v)}, Tensor: p.plan.Tensors[v], storage: p.storage[v]}
+	return operand{symbol: symbol{kind: atValue, index: int(v)}, Tensor: p.plan.Tensors[v], storage: p.storage[v]}
 }
 
 // size is what a value takes.

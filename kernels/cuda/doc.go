@@ -13,7 +13,7 @@
 //
 // Compile joins linear layers of one input (fuse) and, on Hopper, lets products take over the layer norms between them
 // (fuseNorms) and the moments of group norms behind them (fuseGroups). It lowers each node to launches whose addresses
-// are still names (ref), registers its weights, which the first run uploads and packs on the card (loader), and plans
+// are symbolic (symbol), registers its weights, which the first run uploads and packs on the card (loader), and plans
 // memory: values that outlive a run in memory of the program's own, temporaries and scratch in the arena that all
 // programs share. The first run turns names into addresses and records the launches as a graph; they are recorded again
 // when the arena or the weights have moved. Everything of a device goes through one stream, so that programs may share

@@ -33,9 +33,9 @@ func (p *program) lookAt(values []kernels.Value) ([]*driver.Launch, error) {
 		if p.plan.Tensors[v].DType != kernels.F32 {
 			continue // what bytes were made of was looked at
 		}
-		l := &lowering{view: p.as}
+		l := &lowering{target: p.target}
 		n := int64(p.plan.Tensors[v].Len())
-		l.each("finite", n, 4, func(at func(ref) driver.Ptr) any {
+		l.each("finite", n, 4, func(at resolver) any {
 			return finiteParams{X: p.value(v), Flags: p.memory, N: n, Type: p.storage[v]}
 		})
 		made, err := p.bind(l.launches[0])

@@ -244,7 +244,7 @@ func operation(s kernels.Spec) kernels.Spec {
 func (l *lowering) sliced(s sliced) error {
 	for k, p := range s.parts {
 		o := l.in[k]
-		o.Tensor, o.ref, o.pitch = s.whole[k], o.ref.plus(p.offset, o.storage), p.pitch
+		o.Tensor, o.symbol, o.pitch = s.whole[k], o.symbol.plus(p.offset, o.storage), p.pitch
 		l.in[k] = o
 	}
 	return l.lower(s.Spec)
@@ -265,7 +265,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 	if l.foldedNorm != nil {
 		pack.fold, pack.join = l.foldedNorm.name, pack.join+" "+l.foldedNorm.name
 	}
-	var weight, bias ref
+	var weight, bias symbol
 	start := [mostParts + 1]int32{}
 	for i := range s.parts {
 		w, err := l.matrix(1+i, pack)
@@ -298,9 +298,9 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 			return fmt.Errorf("cuda: %d layers of %d rows side by side, want at most %d and %d", s.parts, rows, mostParts, skinnyRows)
 		}
 		p := projectParams{M: int32(rows), K: int32(padded), N: int32(width), Parts: int32(s.parts), OutType: out.storage, Start: start}
-		l.launch("project", driver.Dim{X: uint32(ceil(width, 8)), Y: 1, Z: 1}, 256, 0, func(address func(ref) ptr) any {
+		l.launch("project", driver.Dim{X: uint32(ceil(width, 8)), Y: 1, Z: 1}, 256, 0, func(address resolver) any {
 			p := p
-			p.X, p.W, p.Bias, p.Out = address(at), address(weight), address(bias), address(out.ref)
+			p.X, p.W, p.Bias, p.Out = address(at), address(weight), address(bias), address(out.symbol)
 			return p
 		})
 		return nil

@@ -117,7 +117,7 @@ func (s groupNormOfStats) FLOPs(in []kernels.Tensor) int64 {
 // withChannelStats lowers a GEMM that writes channel statistics, if its tile can.
 func (l *lowering) withChannelStats(s withChannelStats) error {
 	to := l.out[1]
-	l.stats = &channelStats{at: to.ref}
+	l.stats = &channelStats{at: to.symbol}
 	l.out = l.out[:1]
 	if err := l.lower(s.Spec); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (l *lowering) withChannelStats(s withChannelStats) error {
 
 // channelStats is where a GEMM is to write channel statistics, and whether it does.
 type channelStats struct {
-	at      ref
+	at      symbol
 	written bool
 }
 
@@ -137,7 +137,7 @@ func (l *lowering) groupNormOfStats(s groupNormOfStats) error {
 	own := len(l.in) - s.sources
 	written := true
 	for _, o := range l.in[own:] {
-		l.sourceStats = append(l.sourceStats, o.ref)
+		l.sourceStats = append(l.sourceStats, o.symbol)
 		written = written && l.statsWritten[o.index]
 	}
 	if !written { // the statistics of one of two sources are not enough

@@ -144,9 +144,9 @@ func (s foldedLayerNorm) FLOPs(in []kernels.Tensor) int64 { return s.Spec.FLOPs(
 
 // rowMoments is what a GEMM writes for the LayerNorm that follows, or reads of the one that is folded into it.
 type rowMoments struct {
-	at          ref
-	parts       int // of each row
-	gamma, beta ref // of the norm
+	at          symbol
+	parts       int    // of each row
+	gamma, beta symbol // of the norm
 	name        string
 	eps         float64
 }
@@ -154,7 +154,7 @@ type rowMoments struct {
 // withRowMoments lowers a GEMM that writes row moments.
 func (l *lowering) withRowMoments(s withRowMoments) error {
 	sums := l.out[1]
-	l.moments = &rowMoments{at: sums.ref}
+	l.moments = &rowMoments{at: sums.symbol}
 	l.out = l.out[:1]
 	if err := l.lower(s.Spec); err != nil {
 		return err
@@ -178,7 +178,7 @@ func (l *lowering) foldedLayerNorm(s foldedLayerNorm) error {
 	if parts == 0 {
 		return fmt.Errorf("cuda: a GEMM with a folded LayerNorm comes before the one that writes its row moments")
 	}
-	l.foldedNorm = &rowMoments{at: l.in[n+2].ref, parts: parts, gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
+	l.foldedNorm = &rowMoments{at: l.in[n+2].symbol, parts: parts, gamma: gamma, beta: beta, eps: s.eps, name: l.in[n].Name + " " + l.in[n+1].Name}
 	l.in = l.in[:n]
 	return l.lower(s.Spec)
 }
@@ -189,7 +189,7 @@ func (l *lowering) fold(p *gemm, pack packing, first, count, bias int) error {
 	if l.foldedNorm == nil {
 		return nil
 	}
-	var vectors [2]ref
+	var vectors [2]symbol
 	for k, kind := range []packKind{packWeightSums, packFoldedBias} {
 		for i := range count {
 			v, err := l.weights(first+i, packing{kind: kind, fold: l.foldedNorm.name, join: pack.join})

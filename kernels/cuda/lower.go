@@ -27,52 +27,57 @@ func bytesOf(s storage) int64 {
 	return 1
 }
 
-// ref is memory that has no address yet: a value of the plan, scratch of one node, a packed weight or a constant, and bytes from its start.
-type ref struct {
-	kind   refKind
+// symbol is a symbolic address: a value of the plan, scratch of one node, a packed weight or a constant, and an offset
+// in bytes. A program resolves it when its launches are bound, once arena and weights have memory.
+type symbol struct {
+	kind   symbolKind
 	index  int // value, scratch or constant
 	weight *packed
 	offset int64
 }
 
-type refKind uint8
+type symbolKind uint8
 
 const (
-	nowhere refKind = iota
+	nowhere symbolKind = iota
 	atValue
 	atScratch
 	atWeight
 	atConstant
 )
 
-// plus is n elements further.
-func (r ref) plus(n int, s storage) ref {
+// plus returns the address n elements on.
+func (r symbol) plus(n int, s storage) symbol {
 	r.offset += int64(n) * bytesOf(s)
 	return r
 }
 
-// operand is a value as a kernel meets it.
+// resolver returns what a symbol stands for, 0 for the zero symbol.
+type resolver = func(symbol) driver.Ptr
+
+// operand is a value as a kernel reads or writes it.
 type operand struct {
-	ref
+	symbol
 	kernels.Tensor
 	storage storage
-	// pitch is elements from row to row of the last axis where that is not dense, else 0: queries, keys and values beside one another.
+	// pitch is the stride of rows of the last axis in elements, 0 if they are contiguous: queries, keys and values are
+	// columns of one matrix.
 	pitch int
 }
 
-// launch is a kernel with everything but addresses.
+// launch is a kernel launch whose addresses are symbols.
 type launch struct {
 	kernel string
 	grid   driver.Dim
 	block  uint32
 	shared int // dynamic, bytes
-	params func(at func(ref) driver.Ptr) any
+	params func(at resolver) any
 }
 
 // lowering turns one node into launches.
 type lowering struct {
-	precision    kernels.DType
-	view         // the card: multiprocessors, tiles to choose from
+	precision kernels.DType
+	target
 	flash        []flashTile
 	in, out      []operand
 	moments      *rowMoments   // row moments that the product is to write, or nil
@@ -81,22 +86,22 @@ type lowering struct {
 	stats        *channelStats // channel statistics that the product is to write, or nil
 	statsWritten map[int]bool  // by number of their value: whether the product writes them
 	// sourceStats are the channel statistics of a GroupNorm's sources, if all of them are written.
-	sourceStats []ref
+	sourceStats []symbol
 	launches    []launch
 
-	weights  func(v int, p packing) (ref, error) // packs input v
+	weights  func(v int, p packing) (symbol, error) // packs input v
 	link     func(w *packed, f *folding)
-	scratch  func(bytes int64) ref
-	constant func(data []float32) ref
+	scratch  func(bytes int64) symbol
+	constant func(data []float32) symbol
 }
 
 // supported reports why a node cannot run here.
 func supported(s kernels.Spec, in, out []kernels.Tensor) error {
 	l := &lowering{
-		precision: kernels.F16, view: view{sms: 1, tiles: tiles},
-		weights:  func(int, packing) (ref, error) { return ref{}, nil },
-		scratch:  func(int64) ref { return ref{} },
-		constant: func([]float32) ref { return ref{} },
+		precision: kernels.F16, target: target{sms: 1, tiles: tiles},
+		weights:  func(int, packing) (symbol, error) { return symbol{}, nil },
+		scratch:  func(int64) symbol { return symbol{} },
+		constant: func([]float32) symbol { return symbol{} },
 	}
 	for _, t := range in {
 		l.in = append(l.in, operand{Tensor: t})
@@ -161,18 +166,19 @@ func (l *lowering) lower(s kernels.Spec) error {
 }
 
 // launch adds a launch.
-func (l *lowering) launch(kernel string, grid driver.Dim, block uint32, shared int, params func(at func(ref) driver.Ptr) any) {
+func (l *lowering) launch(kernel string, grid driver.Dim, block uint32, shared int, params func(at resolver) any) {
 	l.launches = append(l.launches, launch{kernel: kernel, grid: grid, block: block, shared: shared, params: params})
 }
 
-// each adds a launch over n elements, vector of them a thread.
-func (l *lowering) each(kernel string, n int64, vector int, params func(at func(ref) driver.Ptr) any) {
+// each adds a launch of a grid-stride loop over n elements, vector of them at a time.
+func (l *lowering) each(kernel string, n int64, vector int, params func(at resolver) any) {
 	const block = 256
 	blocks := (n + int64(vector)*block - 1) / (int64(vector) * block)
 	l.launch(kernel, driver.Dim{X: uint32(min(blocks, int64(16*l.sms))), Y: 1, Z: 1}, block, 0, params)
 }
 
-// vectors names the kernel for eight channels a thread if all counts are multiples of 8, else that for one.
+// vectors returns the kernel for eight channels a thread if all counts are multiples of 8, else the one for single
+// channels.
 func vectors(kernel string, counts ...int) (string, int) {
 	for _, n := range counts {
 		if n%8 != 0 {
@@ -182,45 +188,46 @@ func vectors(kernel string, counts ...int) (string, int) {
 	return kernel + "_8", 8
 }
 
-// float is input v as float operand; a weight is widened to float32.
+// float is input v as a float operand. Weights are in float32.
 func (l *lowering) float(v int) (operand, error) {
 	o := l.in[v]
 	if o.Role != kernels.Weight {
 		return o, nil
 	}
 	var err error
-	o.ref, err = l.weights(v, packing{kind: packFloat})
+	o.symbol, err = l.weights(v, packing{kind: packFloat})
 	o.storage = fp32
 	return o, err
 }
 
-// vector is input v, a bias or a norm's factors, in float32.
-func (l *lowering) vector(v int) (ref, error) {
+// vector is input v, a bias or a norm's weight, in float32.
+func (l *lowering) vector(v int) (symbol, error) {
 	o, err := l.float(v)
 	if err == nil && o.storage != fp32 {
 		err = fmt.Errorf("cuda: %v is computed by the plan, want a weight", o.Tensor)
 	}
-	return o.ref, err
+	return o.symbol, err
 }
 
-// matrix is input v, packed; only weights can be.
-func (l *lowering) matrix(v int, p packing) (ref, error) {
+// matrix is input v, which must be a weight, packed.
+func (l *lowering) matrix(v int, p packing) (symbol, error) {
 	if t := l.in[v]; t.Role != kernels.Weight {
-		return ref{}, fmt.Errorf("cuda: %v is a %s, want a weight", t.Tensor, t.Role)
+		return symbol{}, fmt.Errorf("cuda: %v is a %s, want a weight", t.Tensor, t.Role)
 	}
 	return l.weights(v, p)
 }
 
-// channels is a float operand of rows of n channels as a product loads it: in 16 bits, each row padded with zeros to a multiple of 8.
-func (l *lowering) channels(v int) (ref, int, error) {
+// channels is input v as a GEMM loads it: in 16 bits, the channels padded with zeros to a multiple of 8, which it
+// returns too.
+func (l *lowering) channels(v int) (symbol, int, error) {
 	o, err := l.float(v)
 	if err != nil {
-		return ref{}, 0, err
+		return symbol{}, 0, err
 	}
 	n := o.Shape[len(o.Shape)-1]
 	padded := roundUp(n, 8)
 	if o.storage == half && padded == n {
-		return o.ref, n, nil
+		return o.symbol, n, nil
 	}
 	total := int64(o.Len()) / int64(n) * int64(padded)
 	out := l.scratch(2 * total)
@@ -228,18 +235,18 @@ func (l *lowering) channels(v int) (ref, int, error) {
 		l.convert(o, out)
 		return out, n, nil
 	}
-	l.each("pad", total, 1, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(o.ref), Out: at(out), N: total, C: int32(n), C2: int32(padded), XType: o.storage, OutType: half}
+	l.each("pad", total, 1, func(at resolver) any {
+		return mapParams{X: at(o.symbol), Out: at(out), N: total, C: int32(n), C2: int32(padded), XType: o.storage, OutType: half}
 	})
 	return out, padded, nil
 }
 
-// convert copies an operand to 16 bits.
-func (l *lowering) convert(o operand, out ref) {
+// convert adds a conversion of an operand to 16 bits.
+func (l *lowering) convert(o operand, out symbol) {
 	n := o.Len()
 	name, v := vectors("activate", n)
-	l.each(name, int64(n), v, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(o.ref), Out: at(out), N: int64(n), C: int32(n), XType: o.storage, OutType: half}
+	l.each(name, int64(n), v, func(at resolver) any {
+		return mapParams{X: at(o.symbol), Out: at(out), N: int64(n), C: int32(n), XType: o.storage, OutType: half}
 	})
 }
 

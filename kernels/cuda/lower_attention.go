@@ -42,33 +42,33 @@ func (l *lowering) attention(s kernels.Attention) error {
 	if size%8 != 0 || size > flashMost && s.Causal {
 		return l.plainAttention(p, batch)
 	}
-	var refs [3]ref
-	for i := range refs {
+	var symbols [3]symbol
+	for i := range symbols {
 		var err error
-		if refs[i], _, err = l.channels(i); err != nil {
+		if symbols[i], _, err = l.channels(i); err != nil {
 			return err
 		}
 	}
 	if size > flashMost {
-		l.unfusedAttention(p, batch, refs[0], refs[1], refs[2], out)
+		l.unfusedAttention(p, batch, symbols[0], symbols[1], symbols[2], out)
 		return nil
 	}
 	if f, found := chooseFlash(l.flash, int(p.Keys), s.Causal); found && size == 64 {
-		l.flashAttention(f, p, batch, refs, out)
+		l.flashAttention(f, p, batch, symbols, out)
 		return nil
 	}
 	d := roundUp(size, 16)
 	grid := driver.Dim{X: uint32(ceil(int(p.Queries), 128)), Y: uint32(s.Heads), Z: uint32(batch)}
-	l.launch(fmt.Sprintf("flash_%d", d), grid, 128, flashShared(d), func(at func(ref) driver.Ptr) any {
+	l.launch(fmt.Sprintf("flash_%d", d), grid, 128, flashShared(d), func(at resolver) any {
 		p := p
-		p.Q, p.K, p.V, p.Out = at(refs[0]), at(refs[1]), at(refs[2]), at(out.ref)
+		p.Q, p.K, p.V, p.Out = at(symbols[0]), at(symbols[1]), at(symbols[2]), at(out.symbol)
 		return p
 	})
 	return nil
 }
 
 // flashAttention launches Hopper's kernel: as many blocks as the card holds share the tiles of all heads and samples.
-func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in [3]ref, out operand) {
+func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in [3]symbol, out operand) {
 	heads := int(p.Heads) * batch
 	width := ceil(int(p.Queries), f.queries)
 	made := flashLaunch{tile: f, pitches: [3]int32{p.PitchQ, p.PitchK, p.PitchV}, batch: batch, element: driver.Float16}
@@ -80,9 +80,9 @@ func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in 
 		PitchOut: p.PitchOut, Causal: p.Causal, OutType: out.storage, Scale: p.Scale,
 	}
 	grid := driver.Dim{X: uint32(min(width*heads, l.sms*f.perSM)), Y: 1, Z: 1}
-	l.launch(f.kernel(), grid, uint32(f.threads()), f.shared(), func(at func(ref) driver.Ptr) any {
+	l.launch(f.kernel(), grid, uint32(f.threads()), f.shared(), func(at resolver) any {
 		made := made
-		made.Out = at(out.ref)
+		made.Out = at(out.symbol)
 		made.at = [3]driver.Ptr{at(in[0]), at(in[1]), at(in[2])}
 		return made
 	})
@@ -137,9 +137,9 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 	p.QType, p.KType, p.VTyp = in[0].storage, in[1].storage, in[2].storage
 	out := l.out[0]
 	grid := driver.Dim{X: uint32(p.Queries), Y: uint32(p.Heads), Z: uint32(batch)}
-	l.launch("attention_plain", grid, 128, shared, func(at func(ref) driver.Ptr) any {
+	l.launch("attention_plain", grid, 128, shared, func(at resolver) any {
 		p := p
-		p.Q, p.K, p.V, p.Out = at(in[0].ref), at(in[1].ref), at(in[2].ref), at(out.ref)
+		p.Q, p.K, p.V, p.Out = at(in[0].symbol), at(in[1].symbol), at(in[2].symbol), at(out.symbol)
 		return p
 	})
 	return nil
@@ -147,7 +147,7 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 
 // unfusedAttention computes scores = q·kᵀ and their exponentials for as many queries at a time as scoreBytes allows, and p·v for as many as weightBytes
 // does, head by head.
-func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v ref, out operand) {
+func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v symbol, out operand) {
 	queries, keys, size := int(a.Queries), int(a.Keys), int(a.Size)
 	across := roundUp(keys, 64)
 	chunk := func(bytes, each int) int { return min(queries, max(128, bytes/each/across/128*128)) }
@@ -158,24 +158,24 @@ func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v ref, o
 		for h := range int(a.Heads) {
 			key := k.plus(b*keys*int(a.PitchK)+h*size, half)
 			value := v.plus(b*keys*int(a.PitchV)+h*size, half)
-			l.launch("transpose", driver.Dim{X: uint32(across / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
+			l.launch("transpose", driver.Dim{X: uint32(across / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at resolver) any {
 				return transposeParams{X: at(value), Out: at(turned), Rows: int32(keys), Columns: int32(size), Pitch: a.PitchV, PitchOut: int32(across)}
 			})
 			for from := 0; from < queries; from += many {
 				rows := min(many, queries-from)
 				for done := 0; done < rows; done += few {
 					n := min(few, rows-done)
-					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, half), w: key, out: operand{ref: scores, storage: fp32}}
+					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, half), w: key, out: operand{symbol: scores, storage: fp32}}
 					qk.rows(n, size, int(a.PitchQ))
 					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(across)
 					l.gemm(qk)
-					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at func(ref) driver.Ptr) any {
+					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at resolver) any {
 						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, half)), Scale: at(scale.plus(done, fp32)),
 							Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
 					})
 				}
 				first := (b*queries+from)*int(a.PitchOut) + h*size
-				pv := gemm{x: weights, w: turned, rowScale: scale, out: operand{ref: out.plus(first, out.storage), storage: out.storage}}
+				pv := gemm{x: weights, w: turned, rowScale: scale, out: operand{symbol: out.plus(first, out.storage), storage: out.storage}}
 				pv.rows(rows, across, across)
 				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(across), int32(size), a.PitchOut
 				l.gemm(pv)

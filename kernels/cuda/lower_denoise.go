@@ -26,9 +26,9 @@ func (l *lowering) sinusoid(s kernels.Sinusoid) error {
 	if s.CosFirst {
 		p.CosFirst = 1
 	}
-	l.each("sinusoid", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
+	l.each("sinusoid", int64(out.Len()), 1, func(at resolver) any {
 		p := p
-		p.T, p.Frequency, p.Out = at(t.ref), at(table), at(out.ref)
+		p.T, p.Frequency, p.Out = at(t.symbol), at(table), at(out.symbol)
 		return p
 	})
 	return nil
@@ -44,8 +44,8 @@ func (l *lowering) scaleRepeat(kernels.ScaleRepeat) error {
 		return err
 	}
 	out := l.out[0]
-	l.each("scale_repeat", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
-		return scaleParams{X: at(x.ref), Scale: at(scale.ref), Out: at(out.ref), N: int64(x.Len()), Total: int64(out.Len()),
+	l.each("scale_repeat", int64(out.Len()), 1, func(at resolver) any {
+		return scaleParams{X: at(x.symbol), Scale: at(scale.symbol), Out: at(out.symbol), N: int64(x.Len()), Total: int64(out.Len()),
 			XType: x.storage, ScaleType: scale.storage, OType: out.storage}
 	})
 	return nil
@@ -70,9 +70,9 @@ func (l *lowering) guidance(s kernels.Guidance) error {
 		p.Rescale = 1
 		grid.X, block = 1, 1024
 	}
-	l.launch("guidance", grid, block, 0, func(at func(ref) driver.Ptr) any {
+	l.launch("guidance", grid, block, 0, func(at resolver) any {
 		p := p
-		p.M, p.Scale, p.Phi, p.Out = at(in[0].ref), at(in[1].ref), at(in[2].ref), at(out.ref)
+		p.M, p.Scale, p.Phi, p.Out = at(in[0].symbol), at(in[1].symbol), at(in[2].symbol), at(out.symbol)
 		return p
 	})
 	return nil
@@ -100,14 +100,14 @@ func (l *lowering) solver(s kernels.Solver) error {
 	for k := range out {
 		p.OutType[k] = out[k].storage
 	}
-	l.each("solver", p.N, 1, func(at func(ref) driver.Ptr) any {
+	l.each("solver", p.N, 1, func(at resolver) any {
 		p := p
-		p.X, p.M, p.Noise, p.Coefficients = at(in[0].ref), at(in[1].ref), at(in[2].ref), at(in[3].ref)
+		p.X, p.M, p.Noise, p.Coefficients = at(in[0].symbol), at(in[1].symbol), at(in[2].symbol), at(in[3].symbol)
 		for k := range s.History {
-			p.History[k] = at(in[4+k].ref)
+			p.History[k] = at(in[4+k].symbol)
 		}
 		for k := range out {
-			p.Out[k] = at(out[k].ref)
+			p.Out[k] = at(out[k].symbol)
 		}
 		return p
 	})

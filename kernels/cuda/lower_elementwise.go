@@ -1,9 +1,6 @@
 package cuda
 
-import (
-	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cuda/driver"
-)
+import "github.com/goxl/goxl/kernels"
 
 func (l *lowering) activate(s kernels.Activate) error {
 	x, err := l.float(0)
@@ -16,8 +13,8 @@ func (l *lowering) activate(s kernels.Activate) error {
 	if s.Act == kernels.GEGLU {
 		name, v = vectors("activate", c)
 	}
-	l.each(name, n, v, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, C: int32(c), Act: int32(s.Act), XType: x.storage, OutType: out.storage}
+	l.each(name, n, v, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Out: at(out.symbol), N: n, C: int32(c), Act: int32(s.Act), XType: x.storage, OutType: out.storage}
 	})
 	return nil
 }
@@ -38,8 +35,8 @@ func (l *lowering) add(s kernels.Add) error {
 		sample = n / out.Shape[0] / c
 		name, v = vectors("add", c)
 	}
-	l.each(name, int64(n), v, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(x.ref), Y: at(y.ref), Out: at(out.ref), N: int64(n), C: int32(c), Sample: int32(sample),
+	l.each(name, int64(n), v, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Y: at(y.symbol), Out: at(out.symbol), N: int64(n), C: int32(c), Sample: int32(sample),
 			XType: x.storage, YType: y.storage, OutType: out.storage}
 	})
 	return nil
@@ -58,8 +55,8 @@ func (l *lowering) concat() error {
 	last := len(out.Shape) - 1
 	c, c2 := x.Shape[last], y.Shape[last]
 	name, v := vectors("concat", c, c2)
-	l.each(name, int64(out.Len()), v, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(x.ref), Y: at(y.ref), Out: at(out.ref), N: int64(out.Len()), C: int32(c), C2: int32(c2),
+	l.each(name, int64(out.Len()), v, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Y: at(y.symbol), Out: at(out.symbol), N: int64(out.Len()), C: int32(c), C2: int32(c2),
 			XType: x.storage, YType: y.storage, OutType: out.storage}
 	})
 	return nil
@@ -73,8 +70,8 @@ func (l *lowering) resize() error {
 	out := l.out[0]
 	c := x.Shape[3]
 	name, v := vectors("resize", c)
-	l.each(name, int64(out.Len()), v, func(at func(ref) driver.Ptr) any {
-		return resizeParams{X: at(x.ref), Out: at(out.ref), N: int64(out.Len()), H: int32(x.Shape[1]), W: int32(x.Shape[2]),
+	l.each(name, int64(out.Len()), v, func(at resolver) any {
+		return resizeParams{X: at(x.symbol), Out: at(out.symbol), N: int64(out.Len()), H: int32(x.Shape[1]), W: int32(x.Shape[2]),
 			OH: int32(out.Shape[1]), OW: int32(out.Shape[2]), C: int32(c), XType: x.storage, OType: out.storage}
 	})
 	return nil
@@ -88,8 +85,8 @@ func (l *lowering) toPixels() error {
 	}
 	out := l.out[0]
 	n := int64(out.Len() / 4)
-	l.each("to_pixels", n, 1, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, XType: x.storage}
+	l.each("to_pixels", n, 1, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Out: at(out.symbol), N: n, XType: x.storage}
 	})
 	return nil
 }
@@ -97,8 +94,8 @@ func (l *lowering) toPixels() error {
 func (l *lowering) fromPixels() error {
 	x, out := l.in[0], l.out[0]
 	n := int64(x.Len() / 4)
-	l.each("from_pixels", n, 1, func(at func(ref) driver.Ptr) any {
-		return mapParams{X: at(x.ref), Out: at(out.ref), N: n, OutType: out.storage}
+	l.each("from_pixels", n, 1, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Out: at(out.symbol), N: n, OutType: out.storage}
 	})
 	return nil
 }
@@ -115,8 +112,8 @@ func (l *lowering) embedding() error {
 	if err != nil {
 		return err
 	}
-	l.each("embedding", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
-		return rowsParams{IDs: at(ids.ref), Table: at(table), Positions: at(place), Out: at(out.ref), N: int64(out.Len()),
+	l.each("embedding", int64(out.Len()), 1, func(at resolver) any {
+		return rowsParams{IDs: at(ids.symbol), Table: at(table), Positions: at(place), Out: at(out.symbol), N: int64(out.Len()),
 			T: int32(ids.Shape[1]), C: int32(c), Rows: int32(tokens.Shape[0]), TableType: half, OType: out.storage}
 	})
 	return nil
@@ -128,8 +125,8 @@ func (l *lowering) gather() error {
 		return err
 	}
 	rows, out := l.in[1], l.out[0]
-	l.each("gather", int64(out.Len()), 1, func(at func(ref) driver.Ptr) any {
-		return rowsParams{IDs: at(rows.ref), Table: at(x.ref), Out: at(out.ref), N: int64(out.Len()),
+	l.each("gather", int64(out.Len()), 1, func(at resolver) any {
+		return rowsParams{IDs: at(rows.symbol), Table: at(x.symbol), Out: at(out.symbol), N: int64(out.Len()),
 			T: int32(x.Shape[1]), C: int32(x.Shape[2]), TableType: x.storage, OType: out.storage}
 	})
 	return nil

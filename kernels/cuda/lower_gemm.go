@@ -11,10 +11,10 @@ import (
 type gemm struct {
 	gemmParams // all but pointers, tiles and storage types
 
-	x, x2, w, rowScale, bias ref
+	x, x2, w, rowScale, bias symbol
 	rowBias, residual, out   operand
 
-	weightSums ref // row sums of w, if the lowering's norm is folded into it
+	weightSums symbol // row sums of w, if the lowering's norm is folded into it
 }
 
 // gemm adds the launch of the tile that suits the size.
@@ -47,10 +47,10 @@ func (l *lowering) launchGEMM(p gemm, kernel string, grid driver.Dim, block uint
 	if g.PitchOut%8 == 0 && p.out.offset%16 == 0 {
 		g.Vector = 1
 	}
-	l.launch(kernel, grid, block, shared, func(at func(ref) driver.Ptr) any {
+	l.launch(kernel, grid, block, shared, func(at resolver) any {
 		g := g
-		g.X, g.X2, g.W, g.Out = at(p.x), at(p.x2), at(p.w), at(p.out.ref)
-		g.Bias, g.RowBias, g.Residual, g.RowScale = at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
+		g.X, g.X2, g.W, g.Out = at(p.x), at(p.x2), at(p.w), at(p.out.symbol)
+		g.Bias, g.RowBias, g.Residual, g.RowScale = at(p.bias), at(p.rowBias.symbol), at(p.residual.symbol), at(p.rowScale)
 		return g
 	})
 }
@@ -175,8 +175,8 @@ const fewColumns = 8
 // convFew adds the launch of a 3×3 convolution to few channels with nothing but a bias, in tiles of 16 by 8 pixels.
 func (l *lowering) convFew(p gemm, batch int) {
 	grid := driver.Dim{X: uint32(ceil(int(p.OW), 16)), Y: uint32(ceil(int(p.OH), 8)), Z: uint32(batch)}
-	l.launch("conv_few", grid, 128, 2*(18*10+9*8)*(64*2+16), func(at func(ref) driver.Ptr) any {
-		return convFewParams{X: at(p.x), W: at(p.w), Bias: at(p.bias), Out: at(p.out.ref), H: p.OH, Width: p.OW, C: p.C1, Columns: p.Columns, OutType: p.out.storage}
+	l.launch("conv_few", grid, 128, 2*(18*10+9*8)*(64*2+16), func(at resolver) any {
+		return convFewParams{X: at(p.x), W: at(p.w), Bias: at(p.bias), Out: at(p.out.symbol), H: p.OH, Width: p.OW, C: p.C1, Columns: p.Columns, OutType: p.out.storage}
 	})
 }
 

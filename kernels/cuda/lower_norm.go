@@ -37,10 +37,10 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		return fmt.Errorf("cuda: group norm of %d samples and %d groups, want at most 65535 and %d", batch, s.Groups, mostShared/8)
 	}
 	c, size := int(p.C1+p.C2), int(p.C1+p.C2)/s.Groups
-	var partial ref
-	params := func(at func(ref) driver.Ptr) any {
+	var partial symbol
+	params := func(at resolver) any {
 		p := p
-		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.ref), at(x2.ref), at(weight), at(bias), at(partial), at(out.ref)
+		p.X, p.X2, p.Weight, p.Bias, p.Partial, p.Out = at(x.symbol), at(x2.symbol), at(weight), at(bias), at(partial), at(out.symbol)
 		for k, to := range []*driver.Ptr{&p.ChannelStats, &p.ChannelStats2}[:len(l.sourceStats)] {
 			*to = at(l.sourceStats[k])
 		}
@@ -181,8 +181,8 @@ func (l *lowering) layerNorm(s kernels.LayerNorm) error {
 			each = 8
 		}
 	}
-	l.launch(name, driver.Dim{X: uint32(ceil(rows, each)), Y: 1, Z: 1}, uint32(block), 0, func(at func(ref) driver.Ptr) any {
-		return layerNormParams{X: at(x.ref), Weight: at(weight), Bias: at(bias), Out: at(out.ref),
+	l.launch(name, driver.Dim{X: uint32(ceil(rows, each)), Y: 1, Z: 1}, uint32(block), 0, func(at resolver) any {
+		return layerNormParams{X: at(x.symbol), Weight: at(weight), Bias: at(bias), Out: at(out.symbol),
 			Rows: int32(rows), C: int32(c), XType: x.storage, OutType: out.storage, Eps: float32(s.Eps)}
 	})
 	return nil

@@ -33,7 +33,7 @@ func (l *lowering) resizeInput(p *gemm) {
 	n := int64(p.M/(p.OH*p.OW)) * int64(p.UpH) * int64(p.UpW) * int64(p.C1)
 	to, from := l.scratch(2*n), p.x
 	resize := resizeParams{N: n, H: p.H, W: p.Width, OH: p.UpH, OW: p.UpW, C: p.C1, XType: half, OType: half}
-	l.each("resize_8", n, 8, func(at func(ref) driver.Ptr) any {
+	l.each("resize_8", n, 8, func(at resolver) any {
 		resize := resize
 		resize.X, resize.Out = at(from), at(to)
 		return resize
@@ -65,9 +65,9 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 	if l.stats != nil {
 		l.stats.written = p.writesChannelStats(t)
 	}
-	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at func(ref) driver.Ptr) any {
+	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at resolver) any {
 		made := made
-		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.ref), at(p.bias), at(p.rowBias.ref), at(p.residual.ref), at(p.rowScale)
+		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.symbol), at(p.bias), at(p.rowBias.symbol), at(p.residual.symbol), at(p.rowScale)
 		if l.moments != nil {
 			made.RowMoments = at(l.moments.at)
 		}

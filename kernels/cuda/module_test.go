@@ -114,7 +114,7 @@ func TestSharedMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer w.Close()
-			p, err := d.plan(model.plan, w.(*weights), precision, d.view())
+			p, err := d.newProgram(model.plan, w.(*weights), precision, d.target())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,7 @@ type program struct {
 	weights   *weights // nil if there are none
 	uses      []*packed
 	precision kernels.DType
-	as        view      // the card that its launches are made for
+	target    target    // the card that its launches are made for
 	storage   []storage // by kernels.Value
 	nodes     []node
 	blocks    []kernels.Lifetime // of scratch

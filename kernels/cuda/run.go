@@ -184,17 +184,17 @@ type encoder interface {
 	EncodeIm2col(driver.Im2col) (driver.TensorMap, error)
 }
 
-// address resolves a ref.
-func (p *program) address(r ref) ptr {
-	switch r.kind {
+// address is the program's resolver.
+func (p *program) address(s symbol) ptr {
+	switch s.kind {
 	case atValue:
-		return p.value(kernels.Value(r.index)) + ptr(r.offset)
+		return p.value(kernels.Value(s.index)) + ptr(s.offset)
 	case atScratch:
-		return p.device.arena.at + ptr(p.scratch[r.index]+r.offset)
+		return p.device.arena.at + ptr(p.scratch[s.index]+s.offset)
 	case atWeight:
-		return r.weight.at + ptr(r.offset)
+		return s.weight.at + ptr(s.offset)
 	case atConstant:
-		return p.memory + ptr(p.constantsAt+r.offset)
+		return p.memory + ptr(p.constantsAt+s.offset)
 	}
 	return 0
 }

@@ -17,7 +17,7 @@ import (
 // programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
 	devices := []kernels.Device{d, crowded{d, false}}
-	if d.view().hasTMA() {
+	if d.target().hasTMA() {
 		devices = append(devices, crowded{d, true})
 	}
 	for _, device := range devices {
@@ -38,12 +38,12 @@ type crowded struct {
 }
 
 func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
-	as := d.view()
-	as.sms = 2
+	on := d.target()
+	on.sms = 2
 	if d.large {
-		as.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.tma && (t.pingpong || t.m*t.n < 128*160) })
+		on.tiles = slices.DeleteFunc(slices.Clone(d.tiles), func(t tile) bool { return t.tma && (t.pingpong || t.m*t.n < 128*160) })
 	}
-	return d.compile(plan, w, o, as)
+	return d.compile(plan, w, o, on)
 }
 
 // selfCheck runs the questions on any device and names the first that has a wrong answer.

@@ -45,7 +45,7 @@ func (m modelPlan) program(t *testing.T, d *Device) *program {
 			t.Errorf("close: %v", err)
 		}
 	})
-	p, err := d.plan(m.plan, w.(*weights), d.Info().Precisions[0], d.view())
+	p, err := d.newProgram(m.plan, w.(*weights), d.Info().Precisions[0], d.target())
 	if err != nil {
 		t.Fatal(err)
 	}
