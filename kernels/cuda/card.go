@@ -97,9 +97,9 @@ func usable(card *driver.Device) error {
 	if !card.Capability.AtLeast(8, 0) {
 		return fmt.Errorf("cuda: device %d (%s) has compute capability %v, at least 8.0 is needed", card.Ordinal, card.Name, card.Capability)
 	}
-	if card.SharedPerBlock < mostShared {
+	if card.SharedPerBlock < maxShared {
 		return fmt.Errorf("cuda: device %d (%s) gives a block %d bytes of shared memory, %d are needed",
-			card.Ordinal, card.Name, card.SharedPerBlock, mostShared)
+			card.Ordinal, card.Name, card.SharedPerBlock, maxShared)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (d *Device) compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 // newProgram lowers a plan to a program that has no memory yet.
 func (d *Device) newProgram(plan *kernels.Plan, source *weights, precision kernels.DType, on target) (*program, error) {
 	state := engine.NewProgram(d.engine, plan)
-	if !d.apart {
+	if !d.unfused {
 		plan = fuse(plan)
 		if on.hasTMA() {
 			plan = fuseGroups(fuseNorms(plan))

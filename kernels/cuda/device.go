@@ -40,8 +40,8 @@ type Device struct {
 	flash   []flashTile       // none but on Hopper
 	warn    func(line string) // or nil
 	warned  sync.Map          // lines
-	// apart keeps every operation of a plan by itself, which separates a wrong fusion from a wrong kernel.
-	apart     bool
+	// unfused turns off all fusion, which tells a wrong fusion from a wrong kernel.
+	unfused   bool
 	libraries map[kernels.DType]*library
 	memory    allocator
 	stream    *driver.Stream

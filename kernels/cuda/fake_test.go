@@ -181,7 +181,7 @@ func TestLaunches(t *testing.T) {
 		}
 	}
 	for _, l := range f.Launches() {
-		if l.DynamicShared > mostShared {
+		if l.DynamicShared > maxShared {
 			t.Errorf("%s: %d bytes of shared memory", l.Kernel, l.DynamicShared)
 		}
 	}

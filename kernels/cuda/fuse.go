@@ -9,8 +9,9 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// fuse rewrites a plan for this device: linear layers of one input become one product where all that reads them can read a part of it. Those
-// are queries, keys and values, of the text in all layers of a model at once, and the time projections of residual blocks. Values keep their numbers.
+// fuse rewrites a plan for this device: linear layers of one input become one GEMM where all readers of their results
+// can read a view of a larger tensor. Those are the projections of queries, keys and values (of the text in all layers
+// of a model at once) and the time projections of residual blocks. Values keep their numbers.
 func fuse(plan *kernels.Plan) *kernels.Plan {
 	readers := make([][]reading, len(plan.Tensors))
 	for i, n := range plan.Nodes {
@@ -31,7 +32,7 @@ func fuse(plan *kernels.Plan) *kernels.Plan {
 			continue
 		}
 		for _, rows := range []bool{false, true} {
-			takes := func(r reading) bool { return takesPart(plan, r, rows) }
+			takes := func(r reading) bool { return takesView(plan, r, rows) }
 			all := readers[n.Out[0]]
 			if g := (group{n.In[s.Operands().X], rows, s.Bias}); len(all) > 0 && !slices.ContainsFunc(all, func(r reading) bool { return !takes(r) }) {
 				if groups[g] == nil {
@@ -41,10 +42,10 @@ func fuse(plan *kernels.Plan) *kernels.Plan {
 			}
 		}
 	}
-	f := fusion{out: &kernels.Plan{Tensors: slices.Clone(plan.Tensors)}, parts: map[kernels.Value]part{}, instead: map[int]*kernels.Node{}}
+	f := fusion{out: &kernels.Plan{Tensors: slices.Clone(plan.Tensors)}, views: map[kernels.Value]tensorView{}, instead: map[int]*kernels.Node{}}
 	for _, g := range order {
 		members := groups[g]
-		for most := mostParts; g.rows && len(members) > most; members = members[most:] {
+		for most := maxParts; g.rows && len(members) > most; members = members[most:] {
 			f.join(plan, members[:most], true)
 		}
 		f.join(plan, members, g.rows)
@@ -65,7 +66,7 @@ func fuse(plan *kernels.Plan) *kernels.Plan {
 // reading is input k of a node.
 type reading struct{ node, k int }
 
-// separable reports whether a linear layer's weights can lie right behind another's, and its result's columns beside another's.
+// separable reports whether a linear layer's weights can be concatenated with another's, and its result's columns too.
 func separable(plan *kernels.Plan, n kernels.Node, places kernels.Operands) bool {
 	for _, v := range n.In[1:] {
 		if plan.Tensors[v].Role != kernels.Weight {
@@ -77,14 +78,15 @@ func separable(plan *kernels.Plan, n kernels.Node, places kernels.Operands) bool
 	return plan.Tensors[n.Out[0]].Role == kernels.Temp && rows%8 == 0 && 2*rows*row%alignment == 0 && (places.Bias == kernels.Absent || 4*rows%alignment == 0)
 }
 
-// takesPart reports whether a node can read an input as part of a larger value: attention strided rows, a convolution its row bias from anywhere.
-func takesPart(plan *kernels.Plan, r reading, rows bool) bool {
+// takesView reports whether a node can read an input as a view of a larger tensor: attention takes strided rows, a
+// convolution a broadcast bias at any offset.
+func takesView(plan *kernels.Plan, r reading, rows bool) bool {
 	n := plan.Nodes[r.node]
 	switch s := n.Spec.(type) {
 	case kernels.Attention:
 		shape := plan.Tensors[n.In[0]].Shape
 		size := shape[len(shape)-1] / s.Heads
-		return !rows && size%8 == 0 && size <= flashMost
+		return !rows && size%8 == 0 && size <= maxFlashSize
 	case kernels.Conv2d:
 		return rows && r.k == s.Operands().BroadcastBias && plan.Tensors[n.In[r.k]].Shape[0] <= skinnyRows
 	}
@@ -94,17 +96,17 @@ func takesPart(plan *kernels.Plan, r reading, rows bool) bool {
 // fusion is a plan being rewritten.
 type fusion struct {
 	out     *kernels.Plan
-	parts   map[kernels.Value]part
-	instead map[int]*kernels.Node // of a node; nil where it is part of another
+	views   map[kernels.Value]tensorView
+	instead map[int]*kernels.Node // of a node; nil for a node that another has taken in
 }
 
-// part is where a value of the original plan lies in a joined one.
-type part struct {
+// tensorView is a value of the original plan as a view of a joined one.
+type tensorView struct {
 	of            kernels.Value
-	offset, pitch int // elements; the pitch is from row to row of the last axis
+	offset, pitch int // elements; pitch is the stride of rows of the last axis
 }
 
-// join makes one node of linear layers with the same input.
+// join makes one node of linear layers of one input.
 func (f *fusion) join(plan *kernels.Plan, members []int, rows bool) {
 	if len(members) < 2 {
 		return
@@ -114,7 +116,7 @@ func (f *fusion) join(plan *kernels.Plan, members []int, rows bool) {
 	places := layer.Operands()
 	x := first.In[places.X]
 	n := kernels.Node{Path: first.Path, In: []kernels.Value{x}}
-	s := joinedLinear{parts: len(members), bias: layer.Bias, apart: rows}
+	s := joinedLinear{parts: len(members), bias: layer.Bias, separate: rows}
 	var names []string
 	width := 0
 	for _, i := range members {
@@ -137,40 +139,41 @@ func (f *fusion) join(plan *kernels.Plan, members []int, rows bool) {
 	at := 0
 	for _, i := range members {
 		columns := plan.Tensors[plan.Nodes[i].In[places.Weight]].Shape[0]
-		p := part{of: to, offset: at, pitch: width}
+		p := tensorView{of: to, offset: at, pitch: width}
 		if rows {
-			p = part{of: to, offset: at * shape[0], pitch: columns}
+			p = tensorView{of: to, offset: at * shape[0], pitch: columns}
 		}
-		f.parts[plan.Nodes[i].Out[0]] = p
+		f.views[plan.Nodes[i].Out[0]] = p
 		f.instead[i] = nil
 		at += columns
 	}
 	f.instead[members[0]] = &n
 }
 
-// sliced makes a node read the parts where its inputs are now.
+// sliced makes a node read views of what its inputs were joined to.
 func (f *fusion) sliced(n kernels.Node) kernels.Node {
-	s := sliced{Spec: n.Spec, parts: map[int]part{}, whole: map[int]kernels.Tensor{}}
+	s := sliced{Spec: n.Spec, views: map[int]tensorView{}, whole: map[int]kernels.Tensor{}}
 	in := slices.Clone(n.In)
 	for k, v := range n.In {
-		if p, ok := f.parts[v]; ok {
-			s.parts[k], s.whole[k] = p, f.out.Tensors[v]
+		if p, ok := f.views[v]; ok {
+			s.views[k], s.whole[k] = p, f.out.Tensors[v]
 			in[k] = p.of
 		}
 	}
-	if len(s.parts) > 0 {
+	if len(s.views) > 0 {
 		n.In, n.Spec = in, s
 	}
 	return n
 }
 
-// joinedLinear is several linear layers of one input side by side.
+// joinedLinear is several linear layers of one input as one operation.
 //
-// Inputs: x [..., K]; weights [Ni, K]; biases [Ni] if bias. Output: [..., ΣNi]; if apart, where x is [rows, K], each layer's [rows, Ni] in turn.
+// Inputs: x [..., K]; weights [Ni, K]; biases [Ni] if bias. Output: [..., ΣNi]; if separate, where x is [rows, K], each
+// layer's [rows, Ni] in turn.
 type joinedLinear struct {
-	parts       int
-	bias, apart bool
-	name        string // the weights' names
+	parts          int
+	bias, separate bool
+	name           string // the weights' names
 }
 
 // Infer implements kernels.Spec.
@@ -200,11 +203,11 @@ func (s joinedLinear) FLOPs(in []kernels.Tensor) (sum int64) {
 	return sum
 }
 
-// sliced is an operation some inputs of which are parts of the values that the node reads. The maps are by number of the input.
+// sliced is an operation that reads some of its inputs as views of larger tensors. The maps are by number of the input.
 type sliced struct {
 	kernels.Spec
-	parts map[int]part
-	whole map[int]kernels.Tensor // what the operation takes the part for
+	views map[int]tensorView
+	whole map[int]kernels.Tensor // what the operation takes the view for
 }
 
 func (s sliced) inner(in []kernels.Tensor) []kernels.Tensor {
@@ -223,7 +226,7 @@ func (s sliced) Infer(in []kernels.Tensor) ([]kernels.Tensor, error) {
 // FLOPs implements kernels.Spec.
 func (s sliced) FLOPs(in []kernels.Tensor) int64 { return s.Spec.FLOPs(s.inner(in)) }
 
-// operation is what a node computes, whatever its inputs are parts of.
+// operation is what a node computes, without what fusion adds.
 func operation(s kernels.Spec) kernels.Spec {
 	switch s := s.(type) {
 	case sliced:
@@ -240,9 +243,9 @@ func operation(s kernels.Spec) kernels.Spec {
 	return s
 }
 
-// sliced lowers an operation with its inputs as parts.
+// sliced lowers an operation with views as inputs.
 func (l *lowering) sliced(s sliced) error {
-	for k, p := range s.parts {
+	for k, p := range s.views {
 		o := l.in[k]
 		o.Tensor, o.symbol, o.pitch = s.whole[k], o.symbol.plus(p.offset, o.storage), p.pitch
 		l.in[k] = o
@@ -250,10 +253,10 @@ func (l *lowering) sliced(s sliced) error {
 	return l.lower(s.Spec)
 }
 
-// mostParts is how many layers the project kernel takes.
-const mostParts = 32
+// maxParts is the most layers that kernel project takes.
+const maxParts = 32
 
-// joinedLinear lowers to one product, or to a kernel that reads the weights once for few rows.
+// joinedLinear lowers to one GEMM, or to kernel project, which reads the weights once for few rows.
 func (l *lowering) joinedLinear(s joinedLinear) error {
 	x, width := l.in[0], 0
 	k := x.Shape[len(x.Shape)-1]
@@ -266,7 +269,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 		pack.fold, pack.join = l.foldedNorm.name, pack.join+" "+l.foldedNorm.name
 	}
 	var weight, bias symbol
-	start := [mostParts + 1]int32{}
+	start := [maxParts + 1]int32{}
 	for i := range s.parts {
 		w, err := l.matrix(1+i, pack)
 		if err != nil {
@@ -276,7 +279,7 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 			weight = w
 		}
 		width += l.in[1+i].Shape[0]
-		if s.apart {
+		if s.separate {
 			start[i+1] = int32(width)
 		}
 	}
@@ -293,9 +296,9 @@ func (l *lowering) joinedLinear(s joinedLinear) error {
 		}
 	}
 	rows, out := x.Len()/k, l.out[0]
-	if s.apart {
-		if rows > skinnyRows || s.parts > mostParts {
-			return fmt.Errorf("cuda: %d layers of %d rows side by side, want at most %d and %d", s.parts, rows, mostParts, skinnyRows)
+	if s.separate {
+		if rows > skinnyRows || s.parts > maxParts {
+			return fmt.Errorf("cuda: %d joined layers of %d rows, want at most %d and %d", s.parts, rows, maxParts, skinnyRows)
 		}
 		p := projectParams{M: int32(rows), K: int32(padded), N: int32(width), Parts: int32(s.parts), OutType: out.storage, Start: start}
 		l.launch("project", driver.Dim{X: uint32(ceil(width, 8)), Y: 1, Z: 1}, 256, 0, func(address resolver) any {

@@ -86,7 +86,7 @@ func canFoldNorm(plan *kernels.Plan, n kernels.Node) (rows, columns int, ok bool
 			return 0, 0, false
 		}
 	case joinedLinear:
-		if s.apart {
+		if s.separate {
 			return 0, 0, false
 		}
 		weights = s.parts

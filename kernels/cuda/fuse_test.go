@@ -233,8 +233,8 @@ func checkFusedPlan(t *testing.T, d *Device, p *planner, inputs []kernels.Value,
 		values[n.Out[0]] = y[0]
 	}
 	var most [2]float64
-	for i, apart := range []bool{true, false} {
-		d.apart = apart
+	for i, unfused := range []bool{true, false} {
+		d.unfused = unfused
 		w, err := d.NewWeights(source)
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +256,7 @@ func checkFusedPlan(t *testing.T, d *Device, p *planner, inputs []kernels.Value,
 			for k, x := range floats(got) {
 				e := math.Abs(float64(x - values[out].F[k]))
 				if !(e <= math.MaxFloat32) {
-					t.Fatalf("apart %t: element %d is %g", apart, k, x)
+					t.Fatalf("unfused %t: element %d is %g", unfused, k, x)
 				}
 				most[i] = max(most[i], e)
 			}
@@ -265,7 +265,7 @@ func checkFusedPlan(t *testing.T, d *Device, p *planner, inputs []kernels.Value,
 			t.Error(err)
 		}
 	}
-	d.apart = false
+	d.unfused = false
 	// The same sums, perhaps in another order: twice the error of the operations by themselves.
 	if most[1] > 2*most[0] {
 		t.Errorf("the greatest error is %g fused and %g with every operation by itself", most[1], most[0])

@@ -8,8 +8,8 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// Head sizes up to flashMost that are multiples of 8 have a flash kernel; those beyond go through two products.
-const flashMost = 80
+// Head sizes up to maxFlashSize that are multiples of 8 have a flash kernel; those beyond go through two products.
+const maxFlashSize = 80
 
 // Attention by products holds scores of scoreBytes at a time, in float32: few enough to stay in the L2 cache of a large card from one kernel to
 // the next; and their exponentials of weightBytes, for a product that fills such a card.
@@ -39,7 +39,7 @@ func (l *lowering) attention(s kernels.Attention) error {
 	if s.Heads > 65535 || batch > 65535 {
 		return fmt.Errorf("cuda: attention of %d samples and %d heads, want at most 65535 of each", batch, s.Heads)
 	}
-	if size%8 != 0 || size > flashMost && s.Causal {
+	if size%8 != 0 || size > maxFlashSize && s.Causal {
 		return l.plainAttention(p, batch)
 	}
 	var symbols [3]symbol
@@ -49,7 +49,7 @@ func (l *lowering) attention(s kernels.Attention) error {
 			return err
 		}
 	}
-	if size > flashMost {
+	if size > maxFlashSize {
 		l.unfusedAttention(p, batch, symbols[0], symbols[1], symbols[2], out)
 		return nil
 	}
@@ -131,8 +131,8 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 		}
 	}
 	shared := 4 * (2*int(p.Size) + 128 + 4)
-	if shared > mostShared {
-		return fmt.Errorf("cuda: attention with heads of %d channels, want a multiple of 8 or at most %d", p.Size, (mostShared/4-132)/2)
+	if shared > maxShared {
+		return fmt.Errorf("cuda: attention with heads of %d channels, want a multiple of 8 or at most %d", p.Size, (maxShared/4-132)/2)
 	}
 	p.QType, p.KType, p.VTyp = in[0].storage, in[1].storage, in[2].storage
 	out := l.out[0]

@@ -79,8 +79,8 @@ func (l *lowering) guidance(s kernels.Guidance) error {
 }
 
 func (l *lowering) solver(s kernels.Solver) error {
-	if s.History > mostHistory {
-		return fmt.Errorf("cuda: solver with a history of %d, want at most %d", s.History, mostHistory)
+	if s.History > maxHistory {
+		return fmt.Errorf("cuda: solver with a history of %d, want at most %d", s.History, maxHistory)
 	}
 	in := make([]operand, len(l.in))
 	for i := range in {

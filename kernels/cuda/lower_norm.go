@@ -33,8 +33,8 @@ func (l *lowering) groupNorm(s kernels.GroupNorm) error {
 		return err
 	}
 	batch, out, shared := x.Shape[0], l.out[0], 8*s.Groups
-	if shared > mostShared || batch > 65535 {
-		return fmt.Errorf("cuda: group norm of %d samples and %d groups, want at most 65535 and %d", batch, s.Groups, mostShared/8)
+	if shared > maxShared || batch > 65535 {
+		return fmt.Errorf("cuda: group norm of %d samples and %d groups, want at most 65535 and %d", batch, s.Groups, maxShared/8)
 	}
 	c, size := int(p.C1+p.C2), int(p.C1+p.C2)/s.Groups
 	var partial symbol

@@ -63,8 +63,8 @@ func TestModelSpeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, d.apart = range []bool{false, true} {
-			if d.apart && *speedOnly {
+		for _, d.unfused = range []bool{false, true} {
+			if d.unfused && *speedOnly {
 				break
 			}
 			compiled, err := d.Compile(c.plan.plan, w, kernels.Options{})
@@ -77,8 +77,8 @@ func TestModelSpeed(t *testing.T) {
 				t.Fatal(err)
 			}
 			each, once := p.count()
-			fmt.Printf("%s: %.3f ms, every operation by itself: %t, %d launches a run, %d a request, arena %d MB\n",
-				c.name, took.Seconds()*1e3, d.apart, total(each), total(once), p.need>>20)
+			fmt.Printf("%s: %.3f ms, unfused: %t, %d launches a run, %d a request, arena %d MB\n",
+				c.name, took.Seconds()*1e3, d.unfused, total(each), total(once), p.need>>20)
 			if err := p.timeKinds(); err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestModelSpeed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.apart = false
+		d.unfused = false
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -158,7 +158,7 @@ func (l *library) function(name string) (*driver.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := mostShared
+	limit := maxShared
 	if strings.Contains(path, hopperModule) {
 		limit = hopperShared
 	}
@@ -193,7 +193,7 @@ func (l *library) module(name string) (found string, err error) {
 
 // The most shared memory that a block may have: 99 KB on every card from compute capability 8.0 on, 227 KB on Hopper.
 const (
-	mostShared   = 99 << 10
+	maxShared    = 99 << 10
 	hopperShared = 227 << 10
 )
 

@@ -137,7 +137,7 @@ func TestSharedMemory(t *testing.T) {
 		check(step(t, d), kernels.F16)
 		check(decode(t, d), kernels.F16)
 		for kernel, n := range most {
-			limit := mostShared
+			limit := maxShared
 			if strings.Contains(in[kernel], hopperModule) {
 				if limit = hopperShared; d == consumer {
 					t.Errorf("%s is launched on %s, from %s", kernel, d.Info().Detail, in[kernel])
@@ -194,7 +194,7 @@ func TestModules(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkMemory(t, path, text, module.Kernels)
-		header, most := []string{"\n.version 7.0\n", "\n.target sm_80\n"}, mostShared
+		header, most := []string{"\n.version 7.0\n", "\n.target sm_80\n"}, maxShared
 		if strings.Contains(path, hopperModule) {
 			header, most = []string{"\n.version 8.0\n", "\n.target sm_90a\n"}, hopperShared
 		}

@@ -108,7 +108,7 @@ type (
 	projectParams struct {
 		X, W, Bias, Out         driver.Ptr
 		M, K, N, Parts, OutType int32
-		Start                   [mostParts + 1]int32
+		Start                   [maxParts + 1]int32
 	}
 	scaleParams struct {
 		X, Scale, Out           driver.Ptr
@@ -123,12 +123,12 @@ type (
 	}
 	solverParams struct {
 		X, M, Noise, Coefficients driver.Ptr
-		History                   [mostHistory]driver.Ptr
-		Out                       [1 + mostHistory]driver.Ptr
+		History                   [maxHistory]driver.Ptr
+		Out                       [1 + maxHistory]driver.Ptr
 		N                         int64
 		K, XType, MType, NoiseTyp int32
-		HistoryType               [mostHistory]int32
-		OutType                   [1 + mostHistory]int32
+		HistoryType               [maxHistory]int32
+		OutType                   [1 + maxHistory]int32
 	}
 	peakParams struct {
 		Out            driver.Ptr
@@ -142,5 +142,5 @@ type (
 	}
 )
 
-// mostHistory is the longest history of a solver that the kernel takes.
-const mostHistory = 8
+// maxHistory is the longest history of a solver that the kernel takes.
+const maxHistory = 8

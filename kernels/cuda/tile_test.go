@@ -8,7 +8,7 @@ import (
 // TestTilesFit holds what a block asks for against what every card of the family grants: 99 KB of shared memory.
 func TestTilesFit(t *testing.T) {
 	for _, tile := range slices.Concat(tiles, hopperTiles, tmaTiles) {
-		limit := mostShared
+		limit := maxShared
 		if tile.hopper {
 			limit = min(hopperShared, 228<<10/tile.perSM-1024) // each block takes 1 KB besides
 		}
@@ -31,8 +31,8 @@ func TestTilesFit(t *testing.T) {
 		}
 	}
 	for _, d := range []int{16, 32, 48, 64, 80} {
-		if n := flashShared(d); n > mostShared {
-			t.Errorf("flash_%d takes %d bytes of shared memory, %d are granted", d, n, mostShared)
+		if n := flashShared(d); n > maxShared {
+			t.Errorf("flash_%d takes %d bytes of shared memory, %d are granted", d, n, maxShared)
 		}
 	}
 }
