@@ -12,32 +12,34 @@ import (
 	oracle "github.com/goxl/goxl/kernels/ref"
 )
 
-// SelfCheck computes a few operations whose results are known, in the device's default precision, and returns an error where one is wrong: a card, a driver or
-// its compiler that computes wrongly is told so, instead of by pictures of noise. It takes some tens of milliseconds beside the loading of the kernels, which
-// programs need anyway, and leaves no memory taken but the arena of its temporaries, 1.1 MB, which later programs share.
+// SelfCheck is a known-answer self-test: it computes a few operations in the device's default precision, compares the
+// results with the reference's, and returns an error if one is wrong. So a card, a driver or its JIT compiler that
+// computes wrongly gives an error and not images of noise. It takes some tens of milliseconds beside the loading of the
+// kernels, which programs need anyway, and keeps no memory but the arena of its temporaries, 1.1 MB, which later
+// programs share.
 func (d *Device) SelfCheck(ctx context.Context) error {
-	devices := []kernels.Device{d, crowded{d, false}}
+	devices := []kernels.Device{d, limitedSMs{d, false}}
 	if d.target().hasTMA() {
-		devices = append(devices, crowded{d, true})
+		devices = append(devices, limitedSMs{d, true})
 	}
 	for _, device := range devices {
 		if err := selfCheck(ctx, device); err != nil {
 			i := d.Info()
-			return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the processor", i.Name, i.Detail, err)
+			return fmt.Errorf("%s (%s) failed its self-check: %w; -device cpu computes on the CPU", i.Name, i.Detail, err)
 		}
 	}
 	return nil
 }
 
-// crowded is a device that takes its card for one of two multiprocessors, so that the few tiles of a question are as many for each of them as in a model:
-// then their blocks go on from tile to tile. large: of the copied tiles it has the largest alone, which models' large pictures
-// are made with.
-type crowded struct {
+// limitedSMs is a device that compiles for a card of two multiprocessors, so that persistent blocks work through
+// several of the few tiles of a test, as they do in a model. large: it has only the largest TMA tiles, those of large
+// images.
+type limitedSMs struct {
 	*Device
 	large bool
 }
 
-func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+func (d limitedSMs) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
 	on := d.target()
 	on.sms = 2
 	if d.large {
@@ -46,9 +48,9 @@ func (d crowded) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 	return d.compile(plan, w, o, on)
 }
 
-// selfCheck runs the questions on any device and names the first that has a wrong answer.
+// selfCheck runs the known-answer tests on any device. The error names the first test whose result is wrong.
 func selfCheck(ctx context.Context, d kernels.Device) (err error) {
-	q := newQuestions()
+	q := newKnownAnswers()
 	w, err := d.NewWeights(q)
 	if err != nil {
 		return err
@@ -69,24 +71,27 @@ func selfCheck(ctx context.Context, d kernels.Device) (err error) {
 	if err := p.Run(ctx); err != nil {
 		return err
 	}
-	// One rounding to 16 bits is at most half a unit in the last place, and so is what roundings of many terms add up to, since their signs are random. No operation
-	// has more than four of them between exact inputs and its result: a product of a layer norm has three, of the norm, of weights that it was folded into, and of
-	// the result. Sums in float32 add next to nothing. The error is relative to the norm of the output, for single elements may cancel.
+	// One rounding to 16 bits adds an error of at most half a unit in the last place, and the roundings of many terms
+	// add up to no more, since their signs are random. No operation has more than four roundings between exact inputs
+	// and its result: a GEMM with a folded LayerNorm has three, of the norm, of the folded weights and of the result.
+	// Sums in float32 add next to nothing. The error is relative to the norm of the output, since single elements may
+	// cancel.
 	limit := 4 * 0x1p-11
 	if d.Info().Precisions[0] == kernels.BF16 {
 		limit = 4 * 0x1p-8
 	}
-	for _, a := range q.asked {
-		if err := q.judge(ctx, p, a, limit); err != nil {
+	for _, a := range q.tests {
+		if err := q.compare(ctx, p, a, limit); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
 	}
 	return nil
 }
 
-// judge compares what the device gave with the answer for what the device gave before it. NaN is looked for first, in the whole of the output; the norm of the
-// error is taken over two thousand elements of it, few enough for one that is wrong to count, and to keep the reference to milliseconds.
-func (q *questions) judge(ctx context.Context, p kernels.Program, a question, limit float64) error {
+// compare compares a result with the reference's, computed from the operands that the device had. It looks for NaN and
+// Inf in the whole output first. The norm of the error is over about two thousand elements: few enough for a single
+// wrong one to count and for the reference to take milliseconds.
+func (q *knownAnswers) compare(ctx context.Context, p kernels.Program, a knownAnswer, limit float64) error {
 	in := make([]oracle.Tensor, len(a.in))
 	for k, v := range a.in {
 		in[k] = q.values[v]
@@ -111,16 +116,16 @@ func (q *questions) judge(ctx context.Context, p kernels.Program, a question, li
 	}
 	q.values[a.out].F = got
 	stride := len(got)/2000 | 1
-	var judged []int
+	var sampled []int
 	for i := (len(got) - 1) % stride; i < len(got); i += stride {
-		judged = append(judged, i)
+		sampled = append(sampled, i)
 	}
-	want, err := oracle.Eval(a.spec, in, 0, judged)
+	want, err := oracle.Eval(a.spec, in, 0, sampled)
 	if err != nil {
 		return err
 	}
 	var wrong, norm float64
-	for k, i := range judged {
+	for k, i := range sampled {
 		wrong += (float64(got[i]) - want[k]) * (float64(got[i]) - want[k])
 		norm += want[k] * want[k]
 	}

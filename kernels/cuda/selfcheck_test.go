@@ -64,9 +64,9 @@ func TestSelfCheckFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%v", time.Since(start))
-	q := newQuestions()
+	q := newKnownAnswers()
 	sizes := map[int64]bool{}
-	for _, a := range q.asked {
+	for _, a := range q.tests {
 		size := q.plan.Tensors[a.out].Bytes()
 		if a.result == 0 || sizes[size] { // the first of a size is the one that fails
 			continue
@@ -95,7 +95,7 @@ func TestSelfCheckFinds(t *testing.T) {
 func TestSelfCheckLaunches(t *testing.T) {
 	for _, c := range []struct {
 		card           drivertest.Device
-		crowded, large bool
+		limited, large bool
 		want           string // of activations, which only copy, none
 	}{
 		{drivertest.H100, false, false, "gemm_pingpong_64x80 layer_norm_768 gemm_pingpong_64x80 gemm_pingpong_64x80 flash_wgmma_128x128 flash_wgmma_64x80 group_norm_4 group_sums group_scale gemm_pingpong_64x80 gemm_pingpong_64x80 conv_few"},
@@ -112,14 +112,14 @@ func TestSelfCheckLaunches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := newQuestions()
+		q := newKnownAnswers()
 		w, err := d.NewWeights(q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var device kernels.Device = d
-		if c.crowded {
-			device = crowded{d, c.large}
+		if c.limited {
+			device = limitedSMs{d, c.large}
 		}
 		compiled, err := device.Compile(&q.plan, w, kernels.Options{})
 		if err != nil {
@@ -134,7 +134,7 @@ func TestSelfCheckLaunches(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s, crowded %t, large %t: %v, want %s", c.card.Name, c.crowded, c.large, got, c.want)
+			t.Errorf("%s, limited %t, large %t: %v, want %s", c.card.Name, c.limited, c.large, got, c.want)
 		}
 		if err := errors.Join(compiled.Close(), w.Close(), d.Close()); err != nil {
 			t.Error(err)
@@ -149,7 +149,7 @@ func TestSelfCheckText(t *testing.T) {
 		err := d.SelfCheck(t.Context())
 		limit := map[kernels.DType]string{kernels.F16: "0.002", kernels.BF16: "0.016"}[precision]
 		if want := "cuda:0 (" + d.Info().Detail + ") failed its self-check: linear layer with bias and residual: the result is wrong by 1 of its norm, at most " +
-			limit + " is rounding; -device cpu computes on the processor"; err == nil || err.Error() != want {
+			limit + " is rounding; -device cpu computes on the CPU"; err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
