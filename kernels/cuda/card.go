@@ -10,7 +10,7 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// Available reports why Open would not find a usable card 0: nil if it would.
+// Available returns the error that Open would return for card 0, or nil.
 func Available() error {
 	d, err := driver.Open()
 	if err != nil {
@@ -20,8 +20,8 @@ func Available() error {
 	return err
 }
 
-// Cards describes the machine's cards, without taking their memory. A card that Open would refuse has no Precisions, and a Detail that says why. The error
-// says why there are none.
+// Cards describes the machine's cards, without taking their memory. A card that Open would refuse has no Precisions,
+// and its Detail says why. The error says why there are no cards.
 func Cards() ([]kernels.Info, error) {
 	d, err := driver.Open()
 	if err != nil {
@@ -52,7 +52,7 @@ func lookAt(d *driver.Driver, o Options) (kernels.Info, error) {
 
 func name(card int) string { return fmt.Sprintf("cuda:%d", card) }
 
-// describe is the Info of a device on that card, or what is wrong with card or options.
+// describe returns the Info of a device on that card, or what is wrong with the card or the options.
 func describe(card *driver.Device, o Options) (kernels.Info, error) {
 	none := kernels.Info{}
 	if o.Memory < 0 {
@@ -104,11 +104,11 @@ func usable(card *driver.Device) error {
 	return nil
 }
 
-// faultParams are those of the kernel that faults.
+// faultParams are the parameters of kernel fault.
 type faultParams struct{ Unused uint64 }
 
-// Fault lets a kernel trap, as one would that went wrong, and returns what the driver makes of it. The device is lost then, and the card to this process:
-// that is how to try whether a program survives it.
+// Fault launches a kernel that traps and returns the driver's error, to test that a program survives it. The device is
+// lost after it, and the card to this process.
 func (d *Device) Fault(ctx context.Context) error {
 	if err := d.engine.LockContext(ctx); err != nil {
 		return err

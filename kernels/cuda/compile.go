@@ -11,7 +11,7 @@ import (
 	"github.com/goxl/goxl/kernels/engine"
 )
 
-// Compile implements kernels.Device. Weights come to the card, packed, when a program that uses them first runs.
+// Compile implements kernels.Device. Weights are uploaded and packed when a program that uses them first runs.
 func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
 	return d.compile(plan, w, o, d.target())
 }
@@ -62,7 +62,7 @@ func (d *Device) newProgram(plan *kernels.Plan, source *weights, precision kerne
 		}
 	}
 	p := &program{Program: state, device: d, plan: plan, weights: source, precision: precision, target: on, saved: make([]bool, len(plan.Tensors)), ids: map[kernels.Value][]int32{}}
-	p.store()
+	p.chooseStorage()
 	if err := p.lowerAll(); err != nil {
 		return nil, err
 	}
@@ -70,10 +70,10 @@ func (d *Device) newProgram(plan *kernels.Plan, source *weights, precision kerne
 	return p, nil
 }
 
-// store chooses how each value is kept.
-func (p *program) store() {
+// chooseStorage chooses the storage type of each value.
+func (p *program) chooseStorage() {
 	p.storage = make([]storage, len(p.plan.Tensors))
-	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by one that is part of the model
+	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by a node other than guidance and solver
 	for _, n := range p.plan.Nodes {
 		for _, v := range n.In {
 			read[v] = true
@@ -99,15 +99,15 @@ func (p *program) store() {
 		}
 	}
 	if p.precision == kernels.BF16 && !p.target.hasTMA() {
-		p.storeSums()
+		p.storeResidualStream()
 	}
 }
 
-// storeSums keeps what residual connections add up, and the sums, in float32: a model adds to the same values dozens of
-// times, and each rounding to the 8 bits of bfloat16 stays in them. On an H100 the embedded model's pictures are 1.6 dB
-// nearer to float32's by it, and SDXL's step takes 2 % longer. Tiles that the copy engine fills are left as they are:
-// what is folded into them needs 16 bits, and a step without it would take 17 % longer.
-func (p *program) storeSums() {
+// storeResidualStream stores the residual stream in float32, the operands of residual additions as well as their sums:
+// a model adds to it dozens of times, and the error of each rounding to bfloat16's 8 bits would stay in it. On an H100
+// this brings the embedded model's images 1.6 dB nearer to float32's, and SDXL's step takes 2 % longer. With TMA tiles
+// it is not done: the fused epilogues need 16-bit operands, and a step without fusion would take 17 % longer.
+func (p *program) storeResidualStream() {
 	for _, n := range p.plan.Nodes {
 		added := addends(n)
 		if len(added) == 0 {
@@ -121,8 +121,8 @@ func (p *program) storeSums() {
 	}
 }
 
-// addends are the inputs that a node adds as they are: both of an addition, the residual of a product, and none of any
-// other.
+// addends are the inputs that a node adds to its result unchanged: both of an addition, the residual of a GEMM, and
+// none of any other node.
 func addends(n kernels.Node) []kernels.Value {
 	at := kernels.Absent
 	switch s := operation(n.Spec).(type) {
@@ -186,7 +186,7 @@ func (p *program) operand(v kernels.Value) operand {
 	return operand{symbol: symbol{kind: atValue, index: int(v)}, Tensor: p.plan.Tensors[v], storage: p.storage[v]}
 }
 
-// size is what a value takes.
+// size is the bytes of a value in memory.
 func (p *program) size(v kernels.Value) int64 {
 	return int64(p.plan.Tensors[v].Len()) * bytesOf(p.storage[v])
 }

@@ -6,16 +6,17 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// general are the kernels that compute an operation at any shape and in any storage type, where no tuned one fits. A group norm's come in pairs; one of them
-// stands for both.
+// general are the kernels for any shape and storage type, which run where no tuned kernel fits. GroupNorm has a pair of
+// them, of which one is listed.
 var general = map[string]bool{
 	"attention_plain": true, "group_statistics": true, "layer_norm": true, "activate_1": true, "add_1": true, "concat_1": true, "resize_1": true,
 }
 
-// fullSize is the weights that a model has at least for its time to matter: SDXL's smallest part has 34 million.
+// fullSize is the number of weights from which on a model counts as one of full size: SDXL's smallest part has 34
+// million.
 const fullSize = 30_000_000
 
-// generalUses has a line for each general kernel that a program of a full-size model launches.
+// generalUses returns a line for each general kernel that a program of a full-size model launches.
 func (p *program) generalUses() []string {
 	weights := 0
 	for _, t := range p.plan.Tensors {
@@ -46,7 +47,7 @@ func (p *program) generalUses() []string {
 	return lines
 }
 
-// warnGeneral gives each line that is new to Options.Warn.
+// warnGeneral passes each new line of generalUses to Options.Warn.
 func (d *Device) warnGeneral(p *program) {
 	if d.warn == nil {
 		return

@@ -9,17 +9,19 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// A load goes through slots of slotBytes or, where a weight's row is larger, of that. Half of them are being filled by one processor each while the other half is on
-// the bus or being packed: one processor alone copies at a fraction of the speed of the bus.
+// A load goes through slots of pinned memory, of slotBytes each or of a weight's row where that is larger. Half of them
+// are being filled, by a goroutine each, while the other half is on the bus or being packed: one CPU core copies at a
+// fraction of the speed of the bus.
 const (
 	slotBytes = 4 << 20
 	slotCount = 16
 )
 
-// releaseBytes is how much of a source is read between releases: mapped pages and computed tensors do not pile up beyond it.
+// releaseBytes is how much of a source is read between releases: mapped pages and computed tensors do not pile up
+// beyond it.
 const releaseBytes = 1 << 30
 
-// loader brings weights to the card. Its memory on the card is there only while it works.
+// loader uploads weights. It has memory on the card only while it works.
 type loader struct {
 	stream         *driver.Stream
 	host           *driver.HostMemory // slots; nil until the first load
@@ -69,7 +71,7 @@ func (l *loader) room(c *driver.Context, n int64) (err error) {
 	return err
 }
 
-// piece is some rows of a weight and where they lie in a slot.
+// piece is some rows of a weight and their offset in a slot.
 type piece struct {
 	weight       *packed
 	first, count int
@@ -77,7 +79,7 @@ type piece struct {
 	at           int64
 }
 
-// batch is what goes over the bus at once.
+// batch is one copy to the card.
 type batch struct {
 	pieces []piece
 	bytes  int64
@@ -85,7 +87,7 @@ type batch struct {
 	filled chan struct{}
 }
 
-// slotFor is the size of the slots that a load goes through: an eighth of a small one fits into them.
+// slotFor is the size of the slots for a load: all of them hold an eighth of a small one.
 func slotFor(list []*packed) int64 {
 	var row, total int64
 	for _, w := range list {
@@ -95,7 +97,8 @@ func slotFor(list []*packed) int64 {
 	return max(row, align(min(slotBytes, total/(8*slotCount))))
 }
 
-// load reads, copies and packs weights that have an address. The device's turn must be held; the work is done when it returns, failed or not.
+// load reads, copies and packs weights that have an address. The device's turn must be held; the work is done when it
+// returns, failed or not.
 func (d *Device) load(ctx context.Context, src kernels.Source, list []*packed) (err error) {
 	slot := slotFor(list)
 	l := d.loader
@@ -206,7 +209,7 @@ func (d *Device) packPiece(p piece, raw driver.Ptr) error {
 	return d.stream.Launch(launch)
 }
 
-// reader cuts weights into batches that fit into a slot.
+// reader splits weights into batches that fit into a slot.
 type reader struct {
 	source kernels.Source
 	list   []*packed // left
@@ -248,7 +251,7 @@ func (r *reader) next() (*batch, error) {
 	return b, nil
 }
 
-// release gives back what was read so far; data that was handed out stays valid.
+// release lets the source release what was read so far; data that was returned stays valid.
 func (r *reader) release() error {
 	if r.read < releaseBytes {
 		return nil

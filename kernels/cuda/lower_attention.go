@@ -8,14 +8,14 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// Head sizes up to maxFlashSize that are multiples of 8 have a flash kernel; those beyond go through two products.
+// maxFlashSize is the largest head size with a flash attention kernel. Larger ones run unfused, as two GEMMs.
 const maxFlashSize = 80
 
-// Attention by products holds scores of scoreBytes at a time, in float32: few enough to stay in the L2 cache of a large card from one kernel to
-// the next; and their exponentials of weightBytes, for a product that fills such a card.
+// Unfused attention computes scores of scoreBytes at a time, in float32: few enough to stay in the L2 cache of a large
+// card from one kernel to the next. It collects probabilities of probBytes, enough for a GEMM that fills such a card.
 const (
-	scoreBytes  = 32 << 20
-	weightBytes = 256 << 20
+	scoreBytes = 32 << 20
+	probBytes  = 256 << 20
 )
 
 func (l *lowering) attention(s kernels.Attention) error {
@@ -67,7 +67,8 @@ func (l *lowering) attention(s kernels.Attention) error {
 	return nil
 }
 
-// flashAttention launches Hopper's kernel: as many blocks as the card holds share the tiles of all heads and samples.
+// flashAttention launches Hopper's kernel: persistent blocks, as many as the card holds, share the tiles of all heads
+// and samples.
 func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in [3]symbol, out operand) {
 	heads := int(p.Heads) * batch
 	width := ceil(int(p.Queries), f.queries)
@@ -88,7 +89,8 @@ func (l *lowering) flashAttention(f flashTile, p attentionParams, batch int, in 
 	})
 }
 
-// flashLaunch is what the parameters of Hopper's flash kernel are made of: operands q, k and v of [batch, tokens, pitch].
+// flashLaunch is what the parameters of Hopper's flash attention kernel are made of: operands q, k and v of
+// [batch, tokens, pitch].
 type flashLaunch struct {
 	flashParams
 	tile    flashTile
@@ -119,7 +121,8 @@ func (f flashLaunch) encode(e encoder) (any, error) {
 	return p, nil
 }
 
-// flashShared is the dynamic shared memory of a flash kernel: 128 queries and two pairs of tiles of 64 keys and values, rows padded by 16 bytes.
+// flashShared is the dynamic shared memory of a portable flash attention kernel in bytes: 128 queries and two stages of
+// 64 keys and values, rows padded by 16 bytes.
 func flashShared(d int) int { return (128 + 4*64) * (d + 8) * 2 }
 
 func (l *lowering) plainAttention(p attentionParams, batch int) error {
@@ -145,39 +148,39 @@ func (l *lowering) plainAttention(p attentionParams, batch int) error {
 	return nil
 }
 
-// unfusedAttention computes scores = q·kᵀ and their exponentials for as many queries at a time as scoreBytes allows, and p·v for as many as weightBytes
-// does, head by head.
+// unfusedAttention computes, head by head, scores = q·kᵀ and their softmax for as many queries at a time as scoreBytes
+// allows, and p·v for as many as probBytes does.
 func (l *lowering) unfusedAttention(a attentionParams, batch int, q, k, v symbol, out operand) {
 	queries, keys, size := int(a.Queries), int(a.Keys), int(a.Size)
-	across := roundUp(keys, 64)
-	chunk := func(bytes, each int) int { return min(queries, max(128, bytes/each/across/128*128)) }
-	few, many := chunk(scoreBytes, 4), chunk(weightBytes, 2)
-	scores, weights := l.scratch(4*int64(few)*int64(across)), l.scratch(2*int64(many)*int64(across))
-	scale, turned := l.scratch(4*int64(many)), l.scratch(2*int64(size)*int64(across))
+	pitch := roundUp(keys, 64)
+	chunk := func(bytes, each int) int { return min(queries, max(128, bytes/each/pitch/128*128)) }
+	scoreRows, probRows := chunk(scoreBytes, 4), chunk(probBytes, 2)
+	scores, probs := l.scratch(4*int64(scoreRows)*int64(pitch)), l.scratch(2*int64(probRows)*int64(pitch))
+	scale, transposedV := l.scratch(4*int64(probRows)), l.scratch(2*int64(size)*int64(pitch))
 	for b := range batch {
 		for h := range int(a.Heads) {
 			key := k.plus(b*keys*int(a.PitchK)+h*size, half)
 			value := v.plus(b*keys*int(a.PitchV)+h*size, half)
-			l.launch("transpose", driver.Dim{X: uint32(across / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at resolver) any {
-				return transposeParams{X: at(value), Out: at(turned), Rows: int32(keys), Columns: int32(size), Pitch: a.PitchV, PitchOut: int32(across)}
+			l.launch("transpose", driver.Dim{X: uint32(pitch / 32), Y: uint32(ceil(size, 32)), Z: 1}, 256, 0, func(at resolver) any {
+				return transposeParams{X: at(value), Out: at(transposedV), Rows: int32(keys), Columns: int32(size), Pitch: a.PitchV, PitchOut: int32(pitch)}
 			})
-			for from := 0; from < queries; from += many {
-				rows := min(many, queries-from)
-				for done := 0; done < rows; done += few {
-					n := min(few, rows-done)
+			for from := 0; from < queries; from += probRows {
+				rows := min(probRows, queries-from)
+				for done := 0; done < rows; done += scoreRows {
+					n := min(scoreRows, rows-done)
 					qk := gemm{x: q.plus((b*queries+from+done)*int(a.PitchQ)+h*size, half), w: key, out: operand{symbol: scores, storage: fp32}}
 					qk.rows(n, size, int(a.PitchQ))
-					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(across)
+					qk.N, qk.PitchW, qk.Columns, qk.PitchOut = int32(keys), a.PitchK, int32(keys), int32(pitch)
 					l.gemm(qk)
 					l.launch("softmax", driver.Dim{X: uint32(n), Y: 1, Z: 1}, 256, 0, func(at resolver) any {
-						return softmaxParams{S: at(scores), P: at(weights.plus(done*across, half)), Scale: at(scale.plus(done, fp32)),
-							Keys: int32(keys), Pitch: int32(across), PitchS: int32(across), Factor: a.Scale}
+						return softmaxParams{S: at(scores), P: at(probs.plus(done*pitch, half)), Scale: at(scale.plus(done, fp32)),
+							Keys: int32(keys), Pitch: int32(pitch), PitchS: int32(pitch), Factor: a.Scale}
 					})
 				}
 				first := (b*queries+from)*int(a.PitchOut) + h*size
-				pv := gemm{x: weights, w: turned, rowScale: scale, out: operand{symbol: out.plus(first, out.storage), storage: out.storage}}
-				pv.rows(rows, across, across)
-				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(across), int32(size), a.PitchOut
+				pv := gemm{x: probs, w: transposedV, rowScale: scale, out: operand{symbol: out.plus(first, out.storage), storage: out.storage}}
+				pv.rows(rows, pitch, pitch)
+				pv.N, pv.PitchW, pv.Columns, pv.PitchOut = int32(size), int32(pitch), int32(size), a.PitchOut
 				l.gemm(pv)
 			}
 		}

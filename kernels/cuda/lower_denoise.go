@@ -13,7 +13,7 @@ func (l *lowering) sinusoid(s kernels.Sinusoid) error {
 	if err != nil {
 		return err
 	}
-	// Rounded to float32 where the reference does: −ln(10000)·i, the quotient, and the exponential.
+	// Rounds to float32 where the reference does: −ln(10000)·i, the quotient and the exponential.
 	half := s.Dim / 2
 	frequencies := make([]float32, half)
 	for i := range frequencies {

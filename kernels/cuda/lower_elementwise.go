@@ -77,7 +77,7 @@ func (l *lowering) resize() error {
 	return nil
 }
 
-// toPixels is a thread a pixel, as fromPixels is.
+// toPixels and fromPixels use a thread for each pixel.
 func (l *lowering) toPixels() error {
 	x, err := l.float(0)
 	if err != nil {

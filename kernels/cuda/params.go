@@ -2,8 +2,8 @@ package cuda
 
 import "github.com/goxl/goxl/kernels/cuda/driver"
 
-// The parameters of the kernels, field by field as src declares them: one struct is a kernel's only parameter. The driver's check of
-// its size at Prepare and TestParameters guard the agreement.
+// The parameters of the kernels, field by field as src declares them. A kernel has one struct as its only parameter.
+// The driver checks its size at Prepare, and TestParameters checks it against the PTX.
 type (
 	gemmParams struct {
 		X, X2, W                      driver.Ptr
@@ -142,5 +142,5 @@ type (
 	}
 )
 
-// maxHistory is the longest history of a solver that the kernel takes.
+// maxHistory is the longest history of a solver that kernel solver takes.
 const maxHistory = 8

@@ -9,7 +9,7 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// recording is a program's launches at the addresses that arena and weights have now.
+// recording is a program's launches, bound to the current addresses of arena and weights.
 type recording struct {
 	arena, weights uint64             // generations
 	launches       [][]*driver.Launch // by node
@@ -134,8 +134,8 @@ func (p *program) prepare(ctx context.Context) error {
 	return nil
 }
 
-// takeMemory makes arena and weights ready and returns the weights' generation. An arena that other programs left too
-// large for the weights to come in shrinks.
+// takeMemory makes arena and weights resident and returns the weights' generation. If an arena that other programs left
+// too large keeps the weights out, it shrinks.
 func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	d, need := p.device, p.need
 	if list, _ := missing(p.uses); len(list) > 0 {
@@ -157,7 +157,7 @@ func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	return p.weights.generation, err
 }
 
-// bind gives a launch its addresses.
+// bind resolves a launch's addresses.
 func (p *program) bind(l launch) (*driver.Launch, error) {
 	f, err := p.device.libraries[p.precision].function(l.kernel)
 	if err != nil {
@@ -173,12 +173,13 @@ func (p *program) bind(l launch) (*driver.Launch, error) {
 	return f.Prepare(config, params)
 }
 
-// mapped are parameters with tensor maps, which only the driver can make. encode returns them as the kernel takes them.
+// mapped are parameters with tensor maps, which only the driver can encode. encode returns them as the kernel takes
+// them.
 type mapped interface {
 	encode(encoder) (any, error)
 }
 
-// encoder is what of *driver.Context makes tensor maps.
+// encoder is the part of *driver.Context that encodes tensor maps.
 type encoder interface {
 	EncodeTiled(driver.Tiled) (driver.TensorMap, error)
 	EncodeIm2col(driver.Im2col) (driver.TensorMap, error)
@@ -206,7 +207,8 @@ func (p *program) value(v kernels.Value) ptr {
 	return p.memory + ptr(p.place[v].Offset)
 }
 
-// record captures what every run does: clear the flag, keep the states, compute, look at what leaves the program.
+// record captures what every run does as a graph: clear the flag, save the states, compute, check what leaves the
+// program for NaN and Inf.
 func (p *program) record() error {
 	stream := p.device.recorder
 	var work []func() error
@@ -244,7 +246,7 @@ func (p *program) record() error {
 	return errors.Join(full(err), graph.Close())
 }
 
-// check refuses ids and rows outside of their tables. Integers come from the caller alone, so the host knows them.
+// check refuses ids and rows outside of their tables. Only callers write integers, so the host knows them.
 func (p *program) check() error {
 	for _, n := range p.plan.Nodes {
 		var what string
