@@ -17,11 +17,12 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// The emulator is a libcuda whose memory is the host's and whose kernels are src/ compiled for the processor by emulate/build.sh:
+// The emulator is a libcuda whose memory is the host's and whose kernels are src/ compiled for the CPU by
+// emulate/build.sh:
 //
 //	kernels/cuda/emulate/build.sh DIR && GOXL_EMULATE=DIR go test -tags emulate ./kernels/cuda -run Emulated
 //
-// It finds wrong indices, races across barriers and missing waits, not what is wrong with an instruction.
+// It finds wrong indices, races across barriers and missing waits, but not wrong instructions.
 
 type emulator struct {
 	mu      sync.Mutex
@@ -33,7 +34,7 @@ type emulator struct {
 	spent   map[string]time.Duration
 }
 
-// emulatedKernel is a function with the parameters' size.
+// emulatedKernel is a kernel and the shared memory that it may use.
 type emulatedKernel struct {
 	name   string
 	fn     uintptr
@@ -91,7 +92,7 @@ func (e *emulator) give(do func() driver.Result) driver.Result {
 	return do()
 }
 
-// emulatedTypes is the set of kernels, by the texts that library loads, and of those 1 for bfloat16.
+// emulatedTypes maps the PTX of every kernel, as library loads it, to its type: 0 for float16, 1 for bfloat16.
 var emulatedTypes = sync.OnceValue(func() map[string]int {
 	m, err := readManifest()
 	if err != nil {
@@ -112,7 +113,7 @@ var emulatedTypes = sync.OnceValue(func() map[string]int {
 	return types
 })
 
-// page is between every two allocations, and nobody may touch it.
+// page is the size of the guard pages around every allocation.
 const page = 4096
 
 func (e *emulator) Call(fn uintptr, a []uintptr) driver.Result {

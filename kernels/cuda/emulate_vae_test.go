@@ -41,7 +41,8 @@ func (s loud) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return dtype, shape, out, nil
 }
 
-// TestEmulatedOverflow decodes with a residual stream beyond float16's range: within that of the autoencoder's factors, beyond it, where bfloat16 takes over, and beyond every range.
+// TestEmulatedOverflow decodes with a residual stream beyond float16's range: within the range of the autoencoder's
+// scaling, beyond it, where bfloat16 takes over, and beyond every range.
 func TestEmulatedOverflow(t *testing.T) {
 	drv, err := driver.New(newEmulator(t))
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// residuals is what fuseGroups is for: group norms behind a convolution with a time projection, behind one with a residual beside the first, whose groups reach over
-// both, and behind a linear layer; of images too large for a norm of one kernel.
+// residuals is a plan for fuseGroups: GroupNorms behind a convolution with a time projection, behind one with a
+// residual concatenated with the first, whose groups extend over both, and behind a linear layer; of images too large
+// for the one-pass kernels.
 func residuals(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Value) {
 	p = &planner{}
 	x, time := p.put("x", kernels.Step, 2, 34, 32, 48), p.put("time", kernels.Step, 2, 40)
@@ -27,7 +28,8 @@ func residuals(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Va
 	return p, []kernels.Value{x, time}, out
 }
 
-// TestFuseGroups counts what becomes of a plan, and the kernels that run: a norm whose moments products have made needs no pass over the image for them.
+// TestFuseGroups counts the operations of the fused plan and the kernels that run: a norm whose statistics GEMMs write
+// needs no pass over the image for them.
 func TestFuseGroups(t *testing.T) {
 	d := onHopper(t)
 	p, _, _ := residuals(t)
@@ -53,7 +55,8 @@ func TestFuseGroups(t *testing.T) {
 	}
 }
 
-// Where no product makes all of what a norm reads, or one kernel has the whole image, plans stay as they are; and where no tile can add up the channels, norms do.
+// A plan stays as it is where GEMMs do not compute all of a norm's input or a one-pass kernel has the whole image.
+// Where no tile can write the statistics, the norm computes them.
 func TestFuseGroupsNot(t *testing.T) {
 	for name, c := range map[string]struct {
 		height, channels int

@@ -12,7 +12,7 @@ import (
 	oracle "github.com/goxl/goxl/kernels/ref"
 )
 
-// planner states a plan by hand.
+// planner builds a plan by hand.
 type planner struct{ kernels.Plan }
 
 func (p *planner) put(name string, role kernels.Role, shape ...int) kernels.Value {
@@ -37,7 +37,7 @@ func (p *planner) linear(t *testing.T, path string, x kernels.Value, out int, bi
 	return p.layer(t, path, kernels.Linear{Bias: bias}, x, out, 0)
 }
 
-// layer is a linear layer with everything that it may have.
+// layer is a linear layer with all its options.
 func (p *planner) layer(t *testing.T, path string, s kernels.Linear, x kernels.Value, out int, residual kernels.Value) kernels.Value {
 	t.Helper()
 	shape := p.Tensors[x].Shape
@@ -58,8 +58,8 @@ func (p *planner) norm(t *testing.T, path string, x kernels.Value) kernels.Value
 	return p.do(t, path, kernels.LayerNorm{Eps: 1e-5}, x, p.put(path+".weight", kernels.Weight, c), p.put(path+".bias", kernels.Weight, c))
 }
 
-// block is what fuse and fuseNorms are for: a residual convolution with a time projection, attention to itself and to the text and a gated layer, each behind
-// a norm, twice; and a layer whose weights cannot lie behind others.
+// block is a plan for fuse and fuseNorms: a residual convolution with a time projection, self-attention,
+// cross-attention and a GEGLU layer, each behind a norm, twice; and a layer whose weights cannot be concatenated.
 func block(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Value) {
 	p = &planner{}
 	x, text, time := p.put("x", kernels.Step, 2, 7, 10, 128), p.put("text", kernels.Request, 2, 7, 48), p.put("time", kernels.Step, 2, 40)
@@ -89,7 +89,7 @@ func block(t *testing.T) (p *planner, inputs []kernels.Value, out kernels.Value)
 	return p, inputs, out
 }
 
-// TestFuse counts what is left of a plan, and holds the rewritten one against the rules of plans.
+// TestFuse counts the operations of the fused plan and validates it.
 func TestFuse(t *testing.T) {
 	p, _, _ := block(t)
 	fused := fuse(&p.Plan)
@@ -110,7 +110,8 @@ func TestFuse(t *testing.T) {
 			}
 		}
 	}
-	// Two layers of q, k and v; the text's keys and values of both layers; both time projections. By themselves: in, out, q2, out2, gate and ff twice, odd q and odd k.
+	// Joined: q, k and v of two layers; the text's keys and values of both; both time projections. By themselves: in,
+	// out, q2, out2, gate and ff twice, odd q and odd k.
 	if parts[3] != 2 || parts[4] != 1 || parts[2] != 1 || len(parts) != 3 || linear != 14 || attention != 4 {
 		t.Errorf("products of %v layers, %d layers by themselves, %d attentions read parts; want 2 of 3, 1 of 4, 1 of 2, 14 and 4", parts, linear, attention)
 	}
@@ -130,7 +131,7 @@ func TestFuse(t *testing.T) {
 	}
 }
 
-// TestJoinedWeights takes weights off the card and back: those of one product are right behind one another each time.
+// TestJoinedWeights swaps weights out and in: those of one GEMM are contiguous each time.
 func TestJoinedWeights(t *testing.T) {
 	d, _ := fakeDevice(t, Options{}, 1<<30)
 	p, _, _ := block(t)
@@ -170,7 +171,8 @@ func TestJoinedWeights(t *testing.T) {
 	}
 }
 
-// TestJoinedNorms joins queries, keys and values behind a norm: where a norm is taken into them, what comes of that lies as their weights do, without gaps.
+// TestJoinedNorms joins queries, keys and values behind a norm. Where the norm is folded into them, weight sums and
+// biases are contiguous as the weights are.
 func TestJoinedNorms(t *testing.T) {
 	d := onHopper(t)
 	for width, folded := range map[int]int{96: 0, 128: 3, 160: 0, 320: 3} {
@@ -195,7 +197,7 @@ func TestJoinedNorms(t *testing.T) {
 	}
 }
 
-// checkFused compares both plans, fused and with every operation by itself, with the reference.
+// checkFused compares the fused and the unfused plan with the reference.
 func checkFused(t *testing.T, d *Device) {
 	for name, plan := range map[string]func(*testing.T) (*planner, []kernels.Value, kernels.Value){"block": block, "residuals": residuals} {
 		t.Run(name, func(t *testing.T) {
@@ -266,7 +268,7 @@ func checkFusedPlan(t *testing.T, d *Device, p *planner, inputs []kernels.Value,
 		}
 	}
 	d.unfused = false
-	// The same sums, perhaps in another order: twice the error of the operations by themselves.
+	// The same sums, perhaps in another order: at most twice the error of the unfused plan.
 	if most[1] > 2*most[0] {
 		t.Errorf("the greatest error is %g fused and %g with every operation by itself", most[1], most[0])
 	}

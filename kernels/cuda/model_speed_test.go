@@ -15,7 +15,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// repeated is a source of zeros' tensors whose numbers are noise, the same in each.
+// repeated is a source with the tensors of zeros and the same noise in each.
 type repeated struct {
 	zeros
 	noise []byte
@@ -26,8 +26,8 @@ func (r repeated) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return dtype, shape, r.noise[:len(data)], err
 }
 
-// madeUp is such a source of a plan's weights, small enough for what they make to stay finite.
-func madeUp(plan *kernels.Plan) repeated {
+// randomWeights is such a source for the weights of a plan, small enough for results to stay finite.
+func randomWeights(plan *kernels.Plan) repeated {
 	some := noise(len(nothing)/2, 7)
 	r := repeated{zeros{}, make([]byte, 0, len(nothing))}
 	for _, f := range some {
@@ -42,7 +42,7 @@ func madeUp(plan *kernels.Plan) repeated {
 	return r
 }
 
-// TestModelSpeed times whole runs of the full-sized models with made-up weights, and each kind of node by itself.
+// TestModelSpeed times whole runs of the full-size models with random weights, and each kind of node by itself.
 func TestModelSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the models")
@@ -59,7 +59,7 @@ func TestModelSpeed(t *testing.T) {
 		name string
 		plan modelPlan
 	}{{"step", stepOf(t, d, "base", 1, *speedSide, *speedSide)}, {"decode", decode(t, d)}} {
-		w, err := d.NewWeights(madeUp(c.plan.plan))
+		w, err := d.NewWeights(randomWeights(c.plan.plan))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestModelSpeed(t *testing.T) {
 	}
 }
 
-// writeNoise gives all inputs noise, the same each time.
+// writeNoise writes noise to all inputs, the same each time.
 func (p *program) writeNoise() error {
 	for v, x := range p.plan.Tensors {
 		if x.Role == kernels.Request || x.Role == kernels.Step || x.Role == kernels.State {
@@ -105,7 +105,7 @@ func (p *program) writeNoise() error {
 	return nil
 }
 
-// timeRuns is the mean of n runs, one right behind the other, on noise.
+// timeRuns is the mean of n runs on noise, queued without waiting in between.
 func (p *program) timeRuns(n int) (time.Duration, error) {
 	if err := p.writeNoise(); err != nil {
 		return 0, err
@@ -138,7 +138,7 @@ func (p *program) timeRuns(n int) (time.Duration, error) {
 	return took / time.Duration(n), err
 }
 
-// timeKinds prints how long each kind of node takes by itself, and how many of them a run has.
+// timeKinds prints the time of each kind of node by itself, and how many of them a run has.
 func (p *program) timeKinds() error {
 	type kind struct {
 		name  string

@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// parameterSize is what the engine passes to each kernel.
+// parameterSize is the size of the parameters that the engine passes to each kernel.
 var parameterSize = map[string]uintptr{
 	"skinny":             unsafe.Sizeof(gemmParams{}),
 	"gemm_pingpong":      unsafe.Sizeof(gemmTMAParams{}),
@@ -50,12 +50,12 @@ var parameterSize = map[string]uintptr{
 	"pack":               unsafe.Sizeof(packParams{}),
 }
 
-// kernelFamily is a kernel's name without the size and the storage type it is made for.
+// kernelFamily is a kernel's name without tile size and storage type.
 func kernelFamily(name string) string {
 	return regexp.MustCompile(`(_\d+(x\d+)*)?(_fp32)?$`).ReplaceAllString(name, "")
 }
 
-// TestParameters holds the structs of the engine against what the compiler made of those in src/.
+// TestParameters compares the parameter structs of the engine with those in the PTX.
 func TestParameters(t *testing.T) {
 	entry := regexp.MustCompile(`\.entry (\w+)\(\s*\.param \.align \d+ \.b8 \w+\[(\d+)\]\s*\)`)
 	m, err := readManifest()

@@ -41,7 +41,7 @@ func (s spoiledProgram) Read(ctx context.Context, v kernels.Value, dst []byte) e
 	return err
 }
 
-// onCPU stands in for a card that computes rightly.
+// onCPU stands in for a card that computes correctly.
 func onCPU(t *testing.T) kernels.Device {
 	t.Helper()
 	d, err := cpu.New(cpu.Options{})
@@ -56,7 +56,8 @@ func onCPU(t *testing.T) kernels.Device {
 	return d
 }
 
-// A device that computes rightly passes; one wrong element of any result, and NaN, is found and said to be that operation's.
+// A device that computes correctly passes. One wrong element of any result, NaN and Inf are found, and the error names
+// the operation.
 func TestSelfCheckFinds(t *testing.T) {
 	d := onCPU(t)
 	start := time.Now()
@@ -91,7 +92,7 @@ func TestSelfCheckFinds(t *testing.T) {
 	}
 }
 
-// What the check launches on either family: on Hopper TMA GEMMs too.
+// What the check launches on either family.
 func TestSelfCheckLaunches(t *testing.T) {
 	for _, c := range []struct {
 		card           drivertest.Device
@@ -142,7 +143,7 @@ func TestSelfCheckLaunches(t *testing.T) {
 	}
 }
 
-// A card that computes nothing is told by what it is and what to do; nothing of the check is left open.
+// The error about a card that computes nothing names the card and says what to do. The check leaves nothing open.
 func TestSelfCheckText(t *testing.T) {
 	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
 		d, _ := fakeDevice(t, Options{Precision: precision}, 1<<30)
@@ -160,7 +161,7 @@ func TestSelfCheckText(t *testing.T) {
 	}
 }
 
-// TestSelfCheck is the check of a real card, in both precisions and with the kernels of either family.
+// TestSelfCheck checks a real card in both precisions, with the kernels of either family.
 func TestSelfCheck(t *testing.T) {
 	first := card(t, Options{})
 	for _, precision := range first.Info().Precisions {

@@ -2,7 +2,8 @@ package cuda
 
 import "github.com/goxl/goxl/kernels"
 
-// speedCase is one operation between 16-bit temporaries. Peer is the time of the best library measured on an H200 in ms, 0 if there is none.
+// speedCase is one operation between 16-bit temporaries. peer is the time of the fastest library measured on an H200 in
+// ms, 0 if there is none.
 type speedCase struct {
 	name string
 	spec kernels.Spec
@@ -10,7 +11,8 @@ type speedCase struct {
 	// weights are the numbers of those inputs that come from the checkpoint.
 	weights []int
 	peer    float64
-	// projected: the inputs, all of one shape, are made of one by linear layers, as queries, keys and values are.
+	// projected: linear layers compute the inputs, all of one shape, from one tensor, as they do queries, keys and
+	// values.
 	projected bool
 }
 

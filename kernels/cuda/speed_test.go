@@ -21,12 +21,13 @@ var (
 	speedFilter  = flag.String("cuda.speed.filter", "", "regular expression over TestSpeed's shapes")
 	speedVariant = flag.String("cuda.variant", "", "TestSpeed: sm_80 or sm_90a; empty is the card's best")
 	speedCarve   = flag.Bool("cuda.carve", true, "TestSpeed, TestModelSpeed: every kernel prefers shared memory to cache")
-	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also with every operation by itself")
-	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the picture whose step is timed")
+	speedOnly    = flag.Bool("cuda.only", false, "TestModelSpeed: not also unfused")
+	speedSide    = flag.Int("cuda.side", 1024, "TestModelSpeed: pixels of a side of the image whose step is timed")
 	everyTile    = flag.String("cuda.tiles", "", "TestSpeed: every GEMM tile by itself whose kernel matches this regular expression; TestModelSpeed: no TMA tiles but those")
 )
 
-// plan puts an identity in front of each activation, so that the operation reads 16-bit temporaries, and one behind it.
+// plan puts an identity in front of each activation and one behind the operation, so that the operation reads and
+// writes 16-bit temporaries.
 func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, err error) {
 	p = &kernels.Plan{}
 	put := func(name string, r kernels.Role, shape []int) kernels.Value {
@@ -71,8 +72,8 @@ func (c speedCase) plan() (p *kernels.Plan, inputs []kernels.Value, err error) {
 	return p, inputs, nil
 }
 
-// time runs a graph of the node's launches, reps times over, between two events, and returns the least of five of one: as in a model, nothing waits
-// for the host.
+// time runs a graph of the node's launches, reps times over, between two events, and returns the time of one, the least
+// of five: as in a model, nothing waits for the host.
 func (p *program) time(node, reps int) (time.Duration, error) {
 	d := p.device
 	graph, err := d.recorder.Capture(func() error {
@@ -127,7 +128,8 @@ func (p *program) time(node, reps int) (time.Duration, error) {
 	return min(times[1], times[2], times[3], times[4], times[5]), nil
 }
 
-// TestSpeed prints the time of the shapes that matter, each node by itself between 16-bit temporaries that hold data like a model's.
+// TestSpeed prints the time of the shapes that matter, each node by itself between 16-bit temporaries that hold data
+// like a model's.
 func TestSpeed(t *testing.T) {
 	if !*speed {
 		t.Skip("-cuda.speed times the kernels")

@@ -13,7 +13,7 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// bound gives a model's parameters their names, with zeros of fp16 behind them.
+// bound gives a model's parameters names, and zeros in fp16 as data.
 func bound(t *testing.T, model any) kernels.Source {
 	t.Helper()
 	z := zeros{}
@@ -62,10 +62,10 @@ func modelOf(t *testing.T, d *Device, model any, build func(*nn.Builder)) modelP
 	return modelPlan{g.Plan, source}
 }
 
-// step is a sampling step of SDXL base at 1024×1024, guided: what models/sdxl compiles.
+// step is a guided sampling step of SDXL base at 1024×1024, as models/sdxl compiles it.
 func step(t *testing.T, d *Device) modelPlan { return stepOf(t, d, "base", 1, 1024, 1024) }
 
-// stepOf is the same of a batch of pictures of another size, by base or refiner.
+// stepOf is such a step for a batch of images of another size, by base or refiner.
 func stepOf(t *testing.T, d *Device, kind string, batch, height, width int) modelPlan {
 	t.Helper()
 	latents := []int{batch, height / 8, width / 8, 4}
@@ -101,7 +101,7 @@ func stepOf(t *testing.T, d *Device, kind string, batch, height, width int) mode
 // decode is the autoencoder's decoder at 1024×1024.
 func decode(t *testing.T, d *Device) modelPlan { return decodeOf(t, d, 1024, 1024) }
 
-// decodeOf is the same of another size.
+// decodeOf is the decoder at another size.
 func decodeOf(t *testing.T, d *Device, height, width int) modelPlan {
 	t.Helper()
 	const file = "../../models/sdxl/synthetic/base/vae/config.json"
@@ -119,7 +119,7 @@ func decodeOf(t *testing.T, d *Device, height, width int) modelPlan {
 	})
 }
 
-// count adds up a program's launches by kind of operation and kernel, those of every run and those of a request apart.
+// count counts a program's launches by kind of operation and kernel: those of every run, and those of a request.
 func (p *program) count() (each, once map[string]int) {
 	each, once = map[string]int{}, map[string]int{}
 	for i, n := range p.nodes {
@@ -154,7 +154,8 @@ func listed(count map[string]int) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestLaunchesOfAStep bounds the launches of a guided step of the full-sized model and of decoding: each costs a microsecond or two that no kernel can win back.
+// TestLaunchesOfAStep bounds the launches of a guided step of the full-size model and of decoding: each costs a
+// microsecond or two that no kernel can win back.
 func TestLaunchesOfAStep(t *testing.T) {
 	d := onHopper(t)
 	for _, c := range []struct {

@@ -11,8 +11,9 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
-// In bfloat16 the kernels for every card keep SDXL's residual stream in float32, from the first convolution to the last norm, and what products multiply in 16 bits;
-// in float16, and with TMA tiles all of it has 16.
+// TestStoredSums checks that in bfloat16 the portable kernels keep SDXL's residual stream in float32, from the first
+// convolution to the last norm, and all that GEMMs read in 16 bits. In float16 and with TMA tiles everything has 16
+// bits.
 func TestStoredSums(t *testing.T) {
 	for _, c := range []struct {
 		card      drivertest.Device

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestTilesFit holds what a block asks for against what every card of the family grants: 99 KB of shared memory.
+// TestTilesFit checks the shared memory of every tile against what a card grants.
 func TestTilesFit(t *testing.T) {
 	for _, tile := range slices.Concat(tiles, hopperTiles, tmaTiles) {
 		limit := maxShared
@@ -81,7 +81,7 @@ func TestChooseFlash(t *testing.T) {
 	}
 }
 
-// alone is a choice of one tile wherever it fits. TMA tiles do not fit every shape.
+// alone is the tiles to choose from so that one tile is chosen wherever it fits. TMA tiles do not fit every shape.
 func alone(only tile) []tile {
 	if !only.tma {
 		return []tile{only}

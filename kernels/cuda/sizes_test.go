@@ -11,30 +11,31 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
-// picture is what a step is made for.
-type picture struct{ batch, height, width int }
+// imageSize is a batch of images of one size.
+type imageSize struct{ batch, height, width int }
 
-func (p picture) String() string { return fmt.Sprintf("%d of %d×%d", p.batch, p.width, p.height) }
+func (p imageSize) String() string { return fmt.Sprintf("%d of %d×%d", p.batch, p.width, p.height) }
 
-// pictures are the sizes that SDXL was trained at (Podell et al., SDXL, appendix I), batches, and sizes whose latents are odd at every level.
-func pictures() []picture {
-	p := []picture{{1, 1024, 1024}, {2, 1024, 1024}, {4, 1024, 1024}, {8, 1024, 1024}, {1, 512, 512}, {1, 1032, 968}, {2, 264, 328}}
+// imageSizes are the sizes that SDXL was trained at (Podell et al., SDXL, appendix I), batches, and sizes whose latents
+// are odd at every level.
+func imageSizes() []imageSize {
+	p := []imageSize{{1, 1024, 1024}, {2, 1024, 1024}, {4, 1024, 1024}, {8, 1024, 1024}, {1, 512, 512}, {1, 1032, 968}, {2, 264, 328}}
 	for _, s := range [][2]int{
 		{512, 2048}, {512, 1984}, {512, 1920}, {512, 1856}, {576, 1792}, {576, 1728}, {576, 1664}, {640, 1600}, {640, 1536}, {704, 1472},
 		{704, 1408}, {704, 1344}, {768, 1344}, {768, 1280}, {832, 1216}, {832, 1152}, {896, 1152}, {896, 1088}, {960, 1088}, {960, 1024},
 	} {
-		p = append(p, picture{1, s[0], s[1]}, picture{1, s[1], s[0]})
+		p = append(p, imageSize{1, s[0], s[1]}, imageSize{1, s[1], s[0]})
 	}
 	return p
 }
 
-// TestPictures makes the launches of a step of base and refiner and of decoding for every one of them, on both families: nothing refuses a size or falls back to a general
-// kernel, and a batch takes no more memory than its pictures one by one.
-func TestPictures(t *testing.T) {
+// TestImageSizes compiles a step of base and refiner and the decoder for each of them, for both families: no size is
+// refused, none falls back to a general kernel, and a batch takes no more memory than its images one by one.
+func TestImageSizes(t *testing.T) {
 	for _, card := range []drivertest.Device{drivertest.H100, drivertest.RTX3060} {
 		d := onModel(t, card, Options{})
 		var one int64
-		for i, size := range pictures() {
+		for i, size := range imageSizes() {
 			if testing.Short() && i > 8 {
 				break
 			}
@@ -57,10 +58,11 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// TestCardPictures runs the steps on a card, with made-up weights: all that comes out is finite, and the same when it is done again.
-func TestCardPictures(t *testing.T) {
+// TestCardImageSizes runs the steps on a card with random weights: all results are finite, and the same when the step
+// is repeated.
+func TestCardImageSizes(t *testing.T) {
 	d := card(t, Options{})
-	w, err := d.NewWeights(madeUp(step(t, d).plan))
+	w, err := d.NewWeights(randomWeights(step(t, d).plan))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func TestCardPictures(t *testing.T) {
 		}
 	})
 	ctx := context.Background()
-	for _, size := range pictures() {
+	for _, size := range imageSizes() {
 		m := stepOf(t, d, "base", size.batch, size.height, size.width)
 		compiled, err := d.Compile(m.plan, w, kernels.Options{})
 		if err != nil {
