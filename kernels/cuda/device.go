@@ -18,8 +18,8 @@ type Options struct {
 	Device int
 	// Memory is the most bytes of the card's memory that the device takes; 0 is all there is.
 	Memory int64
-	// Variant names the kernels: "sm_90a" (Hopper's own, capability 9.0 alone) or "sm_80" (every card); "" is the best
-	// the card has.
+	// Variant names the kernels: "sm_90a" (Hopper's, compute capability 9.0 alone) or "sm_80" (portable, 8.0 and newer);
+	// "" is the best that the card has.
 	Variant string
 	// Precision of programs that do not choose: F16 (also 0) or BF16.
 	Precision kernels.DType

@@ -76,35 +76,35 @@ func TestEmulatedOverflow(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.Close()
-		var told []error
-		a.OnOverflow(func(err error) { told = append(told, err) })
+		var warned []error
+		a.OnOverflow(func(err error) { warned = append(warned, err) })
 		out, err := a.Decode(context.Background(), z)
-		before := len(told)
-		picture, pictureErr := a.DecodeImage(context.Background(), z)
-		if (err == nil) != (pictureErr == nil) || before != len(told)-before {
-			t.Errorf("2^%d: values overflowed %v, %v; pixels %v, %v", by, told[:before], err, told[before:], pictureErr)
+		before := len(warned)
+		image, imageErr := a.DecodeImage(context.Background(), z)
+		if (err == nil) != (imageErr == nil) || before != len(warned)-before {
+			t.Errorf("2^%d: values overflowed %v, %v; pixels %v, %v", by, warned[:before], err, warned[before:], imageErr)
 		}
 		if err == nil {
 			want, err := a.Pixels(context.Background(), out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(picture.Pix, want.Pix) {
+			if !bytes.Equal(image.Pix, want.Pix) {
 				t.Errorf("2^%d: pixels are not those of the values", by)
 			}
 		}
-		return out, told[:before], err
+		return out, warned[:before], err
 	}
 	for _, test := range []struct {
-		by    int
-		told  bool
-		least float64 // dB
+		by     int
+		warned bool
+		least  float64 // dB
 	}{{0, false, 50}, {16, false, 50}, {24, true, 35}} {
 		want, _, err := decode(exact, test.by)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, told, err := decode(d, test.by)
+		got, warned, err := decode(d, test.by)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +113,10 @@ func TestEmulatedOverflow(t *testing.T) {
 			square += math.Pow(float64(got.Data[i]-v), 2)
 		}
 		psnr := 10 * math.Log10(4*float64(len(want.Data))/square)
-		if !(psnr >= test.least) || (len(told) > 0) != test.told {
-			t.Errorf("2^%d: %.1f dB, overflowed %v; want %v dB, %v", test.by, psnr, told, test.least, test.told)
+		if !(psnr >= test.least) || (len(warned) > 0) != test.warned {
+			t.Errorf("2^%d: %.1f dB, overflowed %v; want %v dB, %v", test.by, psnr, warned, test.least, test.warned)
 		} else {
-			t.Logf("2^%d: %.1f dB, overflowed %v", test.by, psnr, told)
+			t.Logf("2^%d: %.1f dB, overflowed %v", test.by, psnr, warned)
 		}
 	}
 	if _, _, err := decode(d, 126); !errors.Is(err, kernels.ErrNotFinite) || !strings.HasPrefix(err.Error(), "decoder.") {

@@ -97,14 +97,15 @@ func TestLostDevice(t *testing.T) {
 	}
 }
 
-// TestRefusedImage lets the driver refuse an image once: the run says so, the next one works, and everything closes.
-func TestRefusedImage(t *testing.T) {
+// TestRefusedModule lets the driver refuse a module once: the run's error says so, the next one works, and everything
+// closes.
+func TestRefusedModule(t *testing.T) {
 	for _, again := range []bool{true, false} {
 		d, f := fakeDevice(t, Options{}, 1<<30)
 		prog, w := compileChain(t, d)
 		f.Fail("cuModuleLoadDataEx", 1, driver.InvalidImage)
 		if err := prog.Run(context.Background()); !errors.Is(err, driver.InvalidImage) {
-			t.Errorf("run says %v, want an invalid image", err)
+			t.Errorf("run says %v, want CUDA_ERROR_INVALID_IMAGE", err)
 		}
 		if again {
 			if err := prog.Run(context.Background()); err != nil {
@@ -157,7 +158,8 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestFullCard is the same where the card itself is full, at every allocation, image, graph and launch in turn.
+// TestFullCard is the same where the card itself is full, at every allocation, module, graph and launch, one after
+// another.
 func TestFullCard(t *testing.T) {
 	for _, call := range []string{"cuMemAlloc_v2", "cuModuleLoadDataEx", "cuGraphInstantiate_v2", "cuGraphLaunch"} {
 		t.Run(call, func(t *testing.T) {
@@ -228,7 +230,8 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// While the card computes, whoever waits for it is let go at once; the work ends by itself, and the program goes on after it.
+// While the card computes, whoever waits for it is let go at once; the work ends by itself, and the program goes on
+// after it.
 func TestCancelledUnderWay(t *testing.T) { synctest.Test(t, cancelUnderWay) }
 
 // cancelUnderWay is in a synctest bubble: 2 ms are over before the card was asked 300 times, however slow the machine

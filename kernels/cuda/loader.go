@@ -87,7 +87,7 @@ type batch struct {
 	filled chan struct{}
 }
 
-// slotFor is the size of the slots for a load: all of them hold an eighth of a small one.
+// slotFor is the size of the slots for a load: together they hold an eighth of a small load.
 func slotFor(list []*packed) int64 {
 	var row, total int64
 	for _, w := range list {
@@ -97,7 +97,7 @@ func slotFor(list []*packed) int64 {
 	return max(row, align(min(slotBytes, total/(8*slotCount))))
 }
 
-// load reads, copies and packs weights that have an address. The device's turn must be held; the work is done when it
+// load reads, copies and packs weights that have an address. The engine's mutex must be held. The work is done when it
 // returns, failed or not.
 func (d *Device) load(ctx context.Context, src kernels.Source, list []*packed) (err error) {
 	slot := slotFor(list)

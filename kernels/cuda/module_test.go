@@ -97,9 +97,9 @@ func checkMemory(t *testing.T, path string, text []byte, static map[string]int) 
 	}
 }
 
-// TestSharedMemory compiles every case of the conformance table and the models' plans for either family, and holds the
-// shared memory of every launch, what its module declares and what is asked for, against what a block may have: 99 KB
-// on every card of the family sm_80, and in the modules for every card anywhere.
+// TestSharedMemory compiles every case of the conformance table and the models' plans for either family, and checks the
+// shared memory of every launch, static and dynamic, against what a block may have: 99 KB for kernels of the portable
+// modules, on Hopper too, and Hopper's limit for its own.
 func TestSharedMemory(t *testing.T) {
 	m, err := readManifest()
 	if err != nil {

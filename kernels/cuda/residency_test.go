@@ -129,16 +129,16 @@ func TestPoolOfBase(t *testing.T) {
 			}
 		}).program(t, d)
 	}
-	var pool, arena int64
+	var total, arena int64
 	for name, p := range programs {
 		f := p.Footprint()
-		pool += f.Weights + align(p.bytes) + align(p.inputs)
+		total += f.Weights + align(p.bytes) + align(p.inputs)
 		arena = max(arena, f.Arena)
 		t.Logf("%s: weights %d, values %d, arena %d", name, f.Weights, p.bytes, f.Arena)
 	}
 	const most = 8_500_000_000
-	if pool += arena; pool > most {
-		t.Errorf("%d bytes in all, want at most %d", pool, int64(most))
+	if total += arena; total > most {
+		t.Errorf("%d bytes in all, want at most %d", total, int64(most))
 	}
-	t.Logf("%.2f GB in all", float64(pool)/1e9)
+	t.Logf("%.2f GB in all", float64(total)/1e9)
 }

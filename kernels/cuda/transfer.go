@@ -88,7 +88,7 @@ func (s *staging) upload(stream *driver.Stream, dst driver.Ptr, data []byte) err
 	return nil
 }
 
-// copyParallel is copy by several processors where that is worth it: one alone is slower than the bus.
+// copyParallel is copy by several goroutines where that is worth it: one CPU core alone is slower than the bus.
 func copyParallel(dst, src []byte) {
 	const worth, most = 1 << 20, 4
 	n := min(len(dst), len(src))
