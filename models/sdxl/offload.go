@@ -56,8 +56,20 @@ func newOffloader(d kernels.Device, log *slog.Logger) *offloader {
 func (r *offloader) add(name string, n *nn.Network) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.components = append(r.components, component{name, n})
+	r.components = append(r.components, component{r.unique(name), n})
 	n.Manage(r)
+}
+
+// unique is a name that no component has: of several models on one host, the second one's UNet is "unet #2".
+func (r *offloader) unique(name string) string {
+	taken := func(name string) bool {
+		return slices.ContainsFunc(r.components, func(c component) bool { return c.name == name })
+	}
+	unique := name
+	for i := 2; taken(unique); i++ {
+		unique = fmt.Sprintf("%s #%d", name, i)
+	}
+	return unique
 }
 
 // remove forgets a component that is about to be closed.
