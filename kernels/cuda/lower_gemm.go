@@ -11,8 +11,8 @@ import (
 type gemm struct {
 	gemmParams // all but pointers, tiles and storage types
 
-	x, x2, w, rowScale, bias symbol
-	rowBias, residual, out   operand
+	x, x2, w, rowScale, bias     symbol
+	broadcastBias, residual, out operand
 
 	weightSums symbol // row sums of w, if the lowering's norm is folded into it
 }
@@ -43,14 +43,14 @@ func (p *gemm) kTiles() int {
 // launchGEMM adds the launch of one kernel.
 func (l *lowering) launchGEMM(p gemm, kernel string, grid driver.Dim, block uint32, shared int) {
 	g := p.gemmParams
-	g.OutType, g.ResidualType, g.RBType = p.out.storage, p.residual.storage, p.rowBias.storage
+	g.OutType, g.ResidualType, g.BroadcastBiasType = p.out.storage, p.residual.storage, p.broadcastBias.storage
 	if g.PitchOut%8 == 0 && p.out.offset%16 == 0 {
 		g.Vector = 1
 	}
 	l.launch(kernel, grid, block, shared, func(at resolver) any {
 		g := g
 		g.X, g.X2, g.W, g.Out = at(p.x), at(p.x2), at(p.w), at(p.out.symbol)
-		g.Bias, g.RowBias, g.Residual, g.RowScale = at(p.bias), at(p.rowBias.symbol), at(p.residual.symbol), at(p.rowScale)
+		g.Bias, g.BroadcastBias, g.Residual, g.RowScale = at(p.bias), at(p.broadcastBias.symbol), at(p.residual.symbol), at(p.rowScale)
 		return g
 	})
 }
@@ -151,7 +151,7 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 		}
 	}
 	if s.BroadcastBias {
-		if p.rowBias, err = l.float(places.BroadcastBias); err != nil {
+		if p.broadcastBias, err = l.float(places.BroadcastBias); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,7 @@ func (l *lowering) candidates(p *gemm) []tile {
 	if !l.hasTMA() {
 		return l.tiles
 	}
-	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.rowBias.offset%16 == 0
+	aligned := p.Columns%8 == 0 && p.PitchOut%8 == 0 && p.out.offset%16 == 0 && p.residual.offset%16 == 0 && p.broadcastBias.offset%16 == 0
 	// The corners of an im2col bounding box are 8-bit, and only one source can be resized.
 	fits := aligned && p.M >= minTMARows && p.Stride <= 8 && p.Top <= 127 && p.Left <= 127 && p.K/(p.C1+p.C2) <= 49 && (p.Up == 0 || p.C2 == 0)
 	if fits && p.Up != 0 {
@@ -52,7 +52,7 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 	made.gemmTMAParams = gemmTMAParams{
 		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, KTiles1: int32(ceil(int(g.C1), 64)), KTiles2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
 		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
-		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, RowBiasType: p.rowBias.storage,
+		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, BroadcastBiasType: p.broadcastBias.storage,
 		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
 	}
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {
@@ -67,7 +67,7 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 	}
 	l.launch(t.kernel(), driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, uint32(t.threads), t.shared(), func(at resolver) any {
 		made := made
-		made.Out, made.Bias, made.RowBias, made.Residual, made.RowScale = at(p.out.symbol), at(p.bias), at(p.rowBias.symbol), at(p.residual.symbol), at(p.rowScale)
+		made.Out, made.Bias, made.BroadcastBias, made.Residual, made.RowScale = at(p.out.symbol), at(p.bias), at(p.broadcastBias.symbol), at(p.residual.symbol), at(p.rowScale)
 		if l.moments != nil {
 			made.RowMoments = at(l.moments.at)
 		}
@@ -85,9 +85,9 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 // writesChannelStats reports whether a product's epilogue can write channel statistics: it must be the vectorised one,
 // on whole tiles.
 func (p *gemm) writesChannelStats(t tile) bool {
-	residual, rowBias := p.residual.kind != nowhere, p.rowBias.kind != nowhere
-	halves := p.out.storage == half && (!residual || p.residual.storage == half) && (!rowBias || p.rowBias.storage == half)
-	return halves && !(residual && rowBias) && p.rowScale.kind == nowhere && p.weightSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
+	residual, broadcastBias := p.residual.kind != nowhere, p.broadcastBias.kind != nowhere
+	halves := p.out.storage == half && (!residual || p.residual.storage == half) && (!broadcastBias || p.broadcastBias.storage == half)
+	return halves && !(residual && broadcastBias) && p.rowScale.kind == nowhere && p.weightSums.kind == nowhere && p.Act == int32(kernels.Identity) &&
 		int(p.Columns)%t.n == 0 && p.M%statsRows == 0
 }
 

@@ -6,29 +6,29 @@ import "github.com/goxl/goxl/kernels/cuda/driver"
 // The driver checks its size at Prepare, and TestParameters checks it against the PTX.
 type (
 	gemmParams struct {
-		X, X2, W                      driver.Ptr
-		Bias, RowBias, Residual       driver.Ptr
-		RowScale, Out                 driver.Ptr
-		M, N, K                       int32
-		C1, C2, Pitch1, Pitch2        int32
-		PitchW                        int32
-		H, Width, OH, OW              int32
-		KW, Stride, Top, Left         int32
-		UpH, UpW, Up                  int32
-		Act, Columns, PitchOut        int32
-		OutType, ResidualType, RBType int32
-		TilesM, TilesN                int32
-		Vector                        int32
+		X, X2, W                                 driver.Ptr
+		Bias, BroadcastBias, Residual            driver.Ptr
+		RowScale, Out                            driver.Ptr
+		M, N, K                                  int32
+		C1, C2, Pitch1, Pitch2                   int32
+		PitchW                                   int32
+		H, Width, OH, OW                         int32
+		KW, Stride, Top, Left                    int32
+		UpH, UpW, Up                             int32
+		Act, Columns, PitchOut                   int32
+		OutType, ResidualType, BroadcastBiasType int32
+		TilesM, TilesN                           int32
+		Vector                                   int32
 	}
 	gemmTMAParams struct {
 		X, X2, W                                       driver.TensorMap
-		Bias, RowBias, Residual, RowScale, Out         driver.Ptr
+		Bias, BroadcastBias, Residual, RowScale, Out   driver.Ptr
 		RowMoments, ChannelStats, XMoments, WeightSums driver.Ptr
 		M, Columns, PitchOut                           int32
 		KTiles1, KTiles2, Taps, KW                     int32
 		Channels1, Channels                            int32
 		OH, OW, Stride, Top, Left                      int32
-		Act, OutType, ResidualType, RowBiasType        int32
+		Act, OutType, ResidualType, BroadcastBiasType  int32
 		Tiles, TilesM, TilesN                          int32
 		Parts                                          int32
 		Eps                                            float32

@@ -7,7 +7,7 @@
 struct GemmTma {
   TensorMap x, x2, w;  // A: [rows][channels], or NHWC images in im2col mode; B: w [N][taps·channels]
   const float *bias;
-  const void *rowBias, *residual;
+  const void *broadcastBias, *residual;
   const float *rowScale;
   void *out;
   float *rowMoments;    // [tilesN][M][2]: sum and sum of squares of each row of out in each tile; or null
@@ -17,7 +17,7 @@ struct GemmTma {
   int kTiles1, kTiles2, taps, kw;      // K-tiles of each source's channels; taps 0: a matrix
   int channels1, channels;             // of x; of x and x2
   int OH, OW, stride, top, left;
-  int act, outType, residualType, rowBiasType;
+  int act, outType, residualType, broadcastBiasType;
   int tiles, tilesM, tilesN;
   int parts;
   float eps;
@@ -121,15 +121,15 @@ template <int BN> struct Staging {
 // 16-bit operands and no activation but GEGLU, whose columns alternate in eights of values and gates. Rows below the
 // matrix are skipped. Residuals and outputs go through shared-memory staging, so that global accesses are 16 bytes a
 // thread.
-template <int BN, bool GATED, bool LAYER_NORM, bool RESIDUAL, bool ROW_BIAS, bool MOMENTS>
+template <int BN, bool GATED, bool LAYER_NORM, bool RESIDUAL, bool BROADCAST_BIAS, bool MOMENTS>
 DEVICE void epilogueVectorized(const GemmTma &p, const RowCorrection &rows, const float *acc, RowMoments &moments, Staging<BN> staging, int m0, int n0) {
   constexpr int COLUMNS = GATED ? BN / 2 : BN, GROUPS = COLUMNS / 8, EACH = GATED ? 8 : 4;  // accumulators of a group of columns, for two rows
   int q = laneId() & 3, m = m0 + (warpId() & 3) * 16 + (laneId() >> 2), first = GATED ? n0 / 2 : n0, col = first + q * 2;
   bool hasBias = p.bias;
   const float *bias = columnVector(p, p.bias, col), *biasGate = columnVector(p, p.bias, p.columns + col), *sum = p.weightSums + col;
-  const u16 *rowBias[2];
-  if (ROW_BIAS)
-    for (int h = 0; h < 2; h++) rowBias[h] = (const u16 *)p.rowBias + (i64)(min(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
+  const u16 *broadcastBias[2];
+  if (BROADCAST_BIAS)
+    for (int h = 0; h < 2; h++) broadcastBias[h] = (const u16 *)p.broadcastBias + (i64)(min(m + 8 * h, p.M - 1) / (p.OH * p.OW)) * p.columns + col;
   auto corrected = [&](float x, int h, float sum, float bias) { return (LAYER_NORM ? (x - rows.mean[h] * sum) * rows.scale[h] : x) + (hasBias ? bias : 0.f); };
   struct Columns { float b[2][2], s[2][2], bGate[2][2]; } now, next;  // of two groups, and of the next two, in flight
   auto readColumns = [&](int g, Columns &c) {
@@ -154,13 +154,13 @@ DEVICE void epilogueVectorized(const GemmTma &p, const RowCorrection &rows, cons
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         const float *x = acc + (g + k) * EACH + 2 * h;
-        u32 rowBiasPair = ROW_BIAS ? ldg(rowBias[h] + (g + k) * 8) : 0;
+        u32 biasPair = BROADCAST_BIAS ? ldg(broadcastBias[h] + (g + k) * 8) : 0;
         float f[2];
 #pragma unroll
         for (int e = 0; e < 2; e++) {
           f[e] = corrected(x[e], h, now.s[k][e], now.b[k][e]);
           if (GATED) f[e] *= gelu(corrected(x[4 + e], h, 0.f, now.bGate[k][e]));
-          if (ROW_BIAS) f[e] += half2float((u16)(e ? rowBiasPair >> 16 : rowBiasPair));
+          if (BROADCAST_BIAS) f[e] += half2float((u16)(e ? biasPair >> 16 : biasPair));
           if (RESIDUAL) f[e] += half2float((u16)(e ? residual[2 * k + h] >> 16 : residual[2 * k + h]));
           if (MOMENTS) moments.add(h, f[e]);
         }
@@ -258,7 +258,7 @@ template <int BN, bool GATED> DEVICE void epilogueGeneric(const GemmTma &p, cons
       if (row >= p.M || b + q * 8 >= COLUMNS || col >= p.columns) continue;
 #pragma unroll
       for (int i = 0; i < 4; i++) f[2 * i] = even[i], f[2 * i + 1] = odd[i];
-      if (!GATED && p.rowBias) add8(p.rowBias, (i64)(row / (p.OH * p.OW)) * p.columns + col, p.rowBiasType, f);
+      if (!GATED && p.broadcastBias) add8(p.broadcastBias, (i64)(row / (p.OH * p.OW)) * p.columns + col, p.broadcastBiasType, f);
       if (!GATED) {
 #pragma unroll
         for (int i = 0; i < 8; i++) f[i] = activate(p.act, f[i]);
@@ -275,18 +275,18 @@ template <int BN, bool GATED> DEVICE void epilogueGeneric(const GemmTma &p, cons
 
 // vectorizable reports whether epilogueVectorized applies. The answer is the same for all tiles inside of the matrix.
 template <int BN> DEVICE bool vectorizable(const GemmTma &p, int n0) {
-  bool gated = p.act == GEGLU, layerNorm = p.weightSums, residual = p.residual, rowBias = p.rowBias, hasMoments = p.rowMoments;
-  bool half = p.outType == HALF && !(residual && p.residualType != HALF) && !(rowBias && p.rowBiasType != HALF);
+  bool gated = p.act == GEGLU, layerNorm = p.weightSums, residual = p.residual, broadcastBias = p.broadcastBias, hasMoments = p.rowMoments;
+  bool half = p.outType == HALF && !(residual && p.residualType != HALF) && !(broadcastBias && p.broadcastBiasType != HALF);
   bool inside = n0 + BN <= (gated ? 2 * p.columns : p.columns) && !p.rowScale && (gated || p.act == IDENTITY);
-  return inside && half && layerNorm + residual + rowBias <= 1 && !(gated && (layerNorm || residual || rowBias)) && !(hasMoments && (gated || layerNorm || rowBias));
+  return inside && half && layerNorm + residual + broadcastBias <= 1 && !(gated && (layerNorm || residual || broadcastBias)) && !(hasMoments && (gated || layerNorm || broadcastBias));
 }
 
 // epilogue chooses among the three.
 template <int BN> DEVICE void epilogue(const GemmTma &p, const RowCorrection &rows, const float *acc, RowMoments &moments, Staging<BN> staging, int m0, int n0) {
-  bool gated = p.act == GEGLU, layerNorm = p.weightSums, residual = p.residual, rowBias = p.rowBias, hasMoments = p.rowMoments;
+  bool gated = p.act == GEGLU, layerNorm = p.weightSums, residual = p.residual, broadcastBias = p.broadcastBias, hasMoments = p.rowMoments;
   if (!vectorizable<BN>(p, n0)) {
     bool plain = m0 + 64 <= p.M && n0 + BN <= p.columns && p.outType == F32 && p.act == IDENTITY;
-    if (plain && !(p.rowScale || p.bias || layerNorm || residual || rowBias || hasMoments))
+    if (plain && !(p.rowScale || p.bias || layerNorm || residual || broadcastBias || hasMoments))
       epilogueRaw<BN>(p, acc, m0, n0);
     else if (gated)
       epilogueGeneric<BN, true>(p, rows, acc, moments, m0, n0);
@@ -300,7 +300,7 @@ template <int BN> DEVICE void epilogue(const GemmTma &p, const RowCorrection &ro
     epilogueVectorized<BN, false, false, true, false, true>(p, rows, acc, moments, staging, m0, n0);
   else if (residual)
     epilogueVectorized<BN, false, false, true, false, false>(p, rows, acc, moments, staging, m0, n0);
-  else if (rowBias)
+  else if (broadcastBias)
     epilogueVectorized<BN, false, false, false, true, false>(p, rows, acc, moments, staging, m0, n0);
   else if (hasMoments)
     epilogueVectorized<BN, false, false, false, false, true>(p, rows, acc, moments, staging, m0, n0);

@@ -11,7 +11,7 @@
 struct Gemm {
   const u16 *x, *x2, *w;
   const float *bias;
-  const void *rowBias, *residual;
+  const void *broadcastBias, *residual;
   const float *rowScale;
   void *out;
   int M, N, K;                    // pixels of the output, rows of w, taps·(C1+C2)
@@ -21,7 +21,7 @@ struct Gemm {
   int KW, stride, top, left;      // kernel width; zero rows above and columns left of the image
   int upH, upW, up;               // size that x is resized to; 0: not resized, 1: doubled, 2: any other
   int act, columns, pitchOut;     // columns of out; GEGLU's are half of N
-  int outType, residualType, rowBiasType;
+  int outType, residualType, broadcastBiasType;
   int tilesM, tilesN;
   int vector;                     // rows of out and residual are aligned to 8 elements
 };
@@ -43,7 +43,7 @@ DEVICE void epilogueElement(const Gemm &p, float sum, float gate, int m, int col
   if (p.act == GEGLU) {
     v *= gelu(gate + (p.bias ? p.bias[p.columns + col] : 0.f));
   } else {
-    if (p.rowBias) v += load(p.rowBias, (i64)image * p.columns + col, p.rowBiasType);
+    if (p.broadcastBias) v += load(p.broadcastBias, (i64)image * p.columns + col, p.broadcastBiasType);
     v = activate(p.act, v);
   }
   i64 o = (i64)m * p.pitchOut + col;
@@ -75,7 +75,7 @@ DEVICE void epilogueVectorized(const Gemm &p, const float *sums, const float *re
 #pragma unroll
     for (int i = 0; i < 8; i++) v[i] *= gelu(gate[i]);
   } else {
-    if (p.rowBias) add8(p.rowBias, (i64)image * p.columns + col, p.rowBiasType, v);
+    if (p.broadcastBias) add8(p.broadcastBias, (i64)image * p.columns + col, p.broadcastBiasType, v);
     if (p.act != IDENTITY) {
 #pragma unroll
       for (int i = 0; i < 8; i++) v[i] = activate(p.act, v[i]);
@@ -199,7 +199,7 @@ template <int BM, int BN, int NT> DEVICE void epilogueTile(const Gemm &p, const 
 #pragma unroll
     for (int b = 0; b < BATCH; b++) {
       if (col[b] >= p.columns) continue;
-      int m = m0 + row[b], image = p.rowBias ? m / plane : 0;
+      int m = m0 + row[b], image = p.broadcastBias ? m / plane : 0;
       const float *at = sums + row[b] * (BN + 8) + (col[b] - col0) / 8 * step;
       if (p.vector && col[b] + 8 <= p.columns)
         epilogueVectorized(p, at, residual[b], m, col[b], image);
