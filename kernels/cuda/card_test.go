@@ -14,11 +14,11 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
-// inChild marks the process that a test lets fail.
+// inChild marks the child process of TestFault.
 const inChild = "GOXL_TEST_FAULT"
 
-// TestFault lets a kernel trap on the card, in a process of its own: the job fails with an error that says what happened, everything closes, the process has lost
-// the card, and this one has it as before.
+// TestFault lets a kernel trap on the card, in a child process: the job fails with an error that says what happened,
+// everything closes, and the child has lost the card. This process still has it.
 func TestFault(t *testing.T) {
 	if os.Getenv(inChild) != "" {
 		loseCard(t)
@@ -68,7 +68,7 @@ func loseCard(t *testing.T) {
 	}
 }
 
-// TestUnusable lists what stands in the way of a card, in words that say what to do.
+// TestUnusable lists why a card cannot be used, and checks that each error says what to do.
 func TestUnusable(t *testing.T) {
 	old := drivertest.Device{Name: "Fake T4", Capability: driver.Capability{Major: 7, Minor: 5}, Memory: 16 << 30, Multiprocessors: 40, SharedPerBlock: 65536}
 	for _, c := range []struct {
@@ -105,7 +105,7 @@ func TestUnusable(t *testing.T) {
 	}
 }
 
-// TestCards describes every card without taking any.
+// TestCards describes every card without taking its memory.
 func TestCards(t *testing.T) {
 	old := drivertest.RTX3060
 	old.Capability = driver.Capability{Major: 7, Minor: 5}
@@ -128,7 +128,8 @@ func TestCards(t *testing.T) {
 	}
 }
 
-// TestMemoryTexts: what is said where memory ends, by the card and by the limit: what is needed, what is free, what to do.
+// TestMemoryTexts checks the errors where memory ends, by the card and by the limit: what is needed, what is free, what
+// to do.
 func TestMemoryTexts(t *testing.T) {
 	for want, o := range map[string]Options{
 		"cuda: cuMemAlloc_v2: out of memory: 2048.0 MiB needed: 1024.0 MiB of 1024.0 MiB free: end other programs on the device, or choose a smaller size or batch": {},

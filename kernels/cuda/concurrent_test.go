@@ -9,8 +9,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestConcurrentPrograms lets three goroutines compile, write, run, read and close on one device at once, for the race detector and the fake's checks:
-// nothing of one may end up in the graph of another.
+// TestConcurrentPrograms lets three goroutines compile, write, run, read and close on one device at once, for the race
+// detector and the fake's checks: no work of one may end up in the graph of another.
 func TestConcurrentPrograms(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	var wg sync.WaitGroup

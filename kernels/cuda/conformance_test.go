@@ -32,8 +32,8 @@ func card(t testing.TB, o Options) *Device {
 	return nil
 }
 
-// TestConformance runs the table of kernels/kerneltest on the card: as it is, where operands come and go in float32,
-// and, for the small cases, with temporaries around every operation, which are 16 bits wide.
+// TestConformance runs the table of conformance cases on the card: with float32 operands, and the small cases also with
+// 16-bit temporaries around every operation.
 func TestConformance(t *testing.T) {
 	first := card(t, Options{})
 	for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
@@ -61,7 +61,7 @@ func conformance(t *testing.T, o Options) {
 }
 
 // temporaries is a device that puts an identity in front of every float operand of a node and behind its outputs, so
-// that the node itself sees nothing but temporaries, as the nodes of a model do.
+// that the node reads and writes temporaries, as the nodes of a model do.
 type temporaries struct{ kernels.Device }
 
 func (d temporaries) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {

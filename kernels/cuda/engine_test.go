@@ -23,7 +23,7 @@ func kernelCount(f *drivertest.Fake, kernel string) int {
 	return n
 }
 
-// TestRunsHoistedNodesOncePerRequest counts products: one of each run, one more when the request was written.
+// TestRunsHoistedNodesOncePerRequest counts GEMMs: one in each run, one more after the request was written.
 func TestRunsHoistedNodesOncePerRequest(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	prog, w := compileChain(t, d)
@@ -46,7 +46,7 @@ func TestRunsHoistedNodesOncePerRequest(t *testing.T) {
 	}
 }
 
-// TestWeightsComeBack takes weights off the card: the next run packs them again and records its launches anew.
+// TestWeightsComeBack evicts weights: the next run packs them again and captures its launches again.
 func TestWeightsComeBack(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	prog, w := compileChain(t, d)
@@ -78,7 +78,7 @@ func TestWeightsComeBack(t *testing.T) {
 	}
 }
 
-// TestLostDevice lets a kernel fault: the job fails with an error that says so, and everything closes.
+// TestLostDevice lets a kernel fault: the run's error says so, and everything closes.
 func TestLostDevice(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	prog, w := compileChain(t, d)
@@ -118,7 +118,7 @@ func TestRefusedModule(t *testing.T) {
 	}
 }
 
-// TestMemoryLimit takes more than the device may: an error that says how much, and nothing left behind.
+// TestMemoryLimit needs more memory than the limit: the error says how much, and nothing is left behind.
 func TestMemoryLimit(t *testing.T) {
 	ctx := context.Background()
 	d, _ := fakeDevice(t, Options{}, 1<<30)
@@ -158,8 +158,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestFullCard is the same where the card itself is full, at every allocation, module, graph and launch, one after
-// another.
+// TestFullCard runs out of memory on the card itself, at every allocation, module, graph and launch, one after another.
 func TestFullCard(t *testing.T) {
 	for _, call := range []string{"cuMemAlloc_v2", "cuModuleLoadDataEx", "cuGraphInstantiate_v2", "cuGraphLaunch"} {
 		t.Run(call, func(t *testing.T) {
@@ -174,7 +173,7 @@ func TestFullCard(t *testing.T) {
 	}
 }
 
-// fullAt has one of the calls find no memory, and tells whether there were so many.
+// fullAt lets one of the calls find no memory, and reports whether there were so many calls.
 func fullAt(t *testing.T, call string, nth int) (failed bool) {
 	d, f := fakeDevice(t, Options{}, 1<<30)
 	f.Fail(call, nth, driver.OutOfMemory)

@@ -13,7 +13,8 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver/drivertest"
 )
 
-// fakeDevice is a device on a libcuda that runs no kernels, and a check that everything made on it is gone when the test ends.
+// fakeDevice is a device on a fake libcuda that runs no kernels. When the test ends, it checks that everything was
+// freed.
 func fakeDevice(t *testing.T, o Options, memory int64) (*Device, *drivertest.Fake) {
 	t.Helper()
 	model := drivertest.RTX3060
@@ -51,7 +52,7 @@ func fakeDevice(t *testing.T, o Options, memory int64) (*Device, *drivertest.Fak
 	return d, f
 }
 
-// onHopper is a device of the family sm_90a that runs no kernels.
+// onHopper is a Hopper card that runs no kernels.
 func onHopper(t *testing.T) *Device { return onModel(t, drivertest.H100, Options{}) }
 
 // onModel is a device on a model of a card that runs no kernels.
@@ -73,7 +74,7 @@ func onModel(t *testing.T, model drivertest.Device, o Options) *Device {
 	return d
 }
 
-// zeros is a source that has every tensor of a plan, all zero.
+// zeros is a source with every tensor of a plan, all zero.
 type zeros map[string]kernels.Tensor
 
 func sourceOf(p *kernels.Plan) zeros {
@@ -142,8 +143,8 @@ func planOf(t *testing.T, c cases.Case) *kernels.Plan {
 	return p
 }
 
-// TestLaunches compiles and runs every case of modest size on a consumer card that executes nothing: the driver checks geometry, parameters, shared
-// memory and lifetimes.
+// TestLaunches compiles and runs every case of modest size on a consumer card that executes nothing: the fake driver
+// checks geometry, parameters, shared memory and lifetimes.
 func TestLaunches(t *testing.T) {
 	d, f := fakeDevice(t, Options{}, 4<<30)
 	compiled := 0
@@ -188,7 +189,8 @@ func TestLaunches(t *testing.T) {
 	t.Logf("%d compiled, %d launches", compiled, len(f.Launches()))
 }
 
-// chain is a plan with something of every role: y = linear(x + linear(request)) goes out, and a state moves by it.
+// chain is a plan with a value of every role: y = linear(x + linear(request)) is the result, and the solver updates a
+// state by it.
 func chain() *kernels.Plan {
 	f := func(name string, role kernels.Role, shape ...int) kernels.Tensor {
 		return kernels.Tensor{Name: name, Role: role, DType: kernels.F32, Shape: shape}

@@ -48,7 +48,7 @@ func element(dtype kernels.DType, data []byte, i int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 }
 
-// packedByHand is what should lie on the card, element by element as packing says.
+// packedByHand is the expected memory of a packed weight, computed element by element.
 func packedByHand(w *packed, data []byte) []byte {
 	out := make([]byte, w.bytes())
 	taps, c := w.taps(), w.packing.c1+w.packing.c2
@@ -74,7 +74,8 @@ func packedByHand(w *packed, data []byte) []byte {
 	return out
 }
 
-// loads is weights of every kind of packing: longer than a slot, shorter than a pixel, with rows that a slot's end cuts off.
+// loads are weights of every kind of packing: longer than a slot, shorter than a pixel, with rows that the end of a
+// slot splits.
 func loads(t *testing.T, d *Device) (*weights, *stored, []*packed) {
 	t.Helper()
 	src := &stored{zeros: zeros{}, data: map[string][]byte{}}
@@ -121,7 +122,7 @@ func loads(t *testing.T, d *Device) (*weights, *stored, []*packed) {
 	return w, src, list
 }
 
-// checkLoad compares what a load left on the card with packedByHand, after a swap once more.
+// checkLoad compares a loaded weight with packedByHand, and again after a swap.
 func checkLoad(t *testing.T, d *Device) {
 	ctx := context.Background()
 	w, src, list := loads(t, d)
@@ -154,7 +155,7 @@ func checkLoad(t *testing.T, d *Device) {
 
 func TestLoad(t *testing.T) { checkLoad(t, card(t, Options{})) }
 
-// TestLoadFails breaks a load at every kind of call: an error, no memory held, and the next load works.
+// TestLoadFails lets every kind of call of a load fail: an error, no memory held, and the next load works.
 func TestLoadFails(t *testing.T) {
 	ctx := context.Background()
 	d, f := fakeDevice(t, Options{}, 1<<30)

@@ -48,7 +48,8 @@ func floats(b []byte) []float32 {
 	return x
 }
 
-// checkPrograms looks at what one node cannot show: states over several runs, hoisting, shared memory, swapping, copies, and what Finite says.
+// checkPrograms tests what a single node does not show: states over several runs, hoisting, a shared arena, swapping,
+// copies, and Finite's errors.
 func checkPrograms(t *testing.T, d *Device) {
 	ctx := context.Background()
 	plan := chain()
@@ -115,7 +116,7 @@ func checkPrograms(t *testing.T, d *Device) {
 			}
 		}
 	}
-	// Two programs in one arena, in turn.
+	// Two programs alternate in one arena.
 	xa, xb := state, state
 	for range 4 {
 		ya, na := expect(request, xa)
@@ -148,7 +149,7 @@ func checkPrograms(t *testing.T, d *Device) {
 	if !slices.Equal(read(b, x), kept) {
 		t.Error("CopyFrom copied something else")
 	}
-	// What is not finite is named, and looking changes nothing.
+	// Finite names the node whose output is not finite, and changes no value.
 	must(a.Finite(ctx))
 	bad := slices.Clone(other)
 	bad[30] = float32(math.NaN())

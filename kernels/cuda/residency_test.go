@@ -15,8 +15,9 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// checkResidency draws one image on devices with less and less memory: it stays the same while weights can be evicted, then the autoencoder works in tiles; of
-// an image that is too large, an error says what is missing, and a smaller one still works.
+// checkResidency draws one image on devices with less and less memory: it stays the same while weights can be evicted,
+// then the autoencoder works in tiles; of an image that is too large, an error says what is missing, and a smaller one
+// still works.
 func checkResidency(t *testing.T, open func(Options) *Device) {
 	ctx := context.Background()
 	draw := func(m *sdxl.Model, side int) ([]byte, error) {

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs the small and odd cases of the conformance table under NVIDIA's compute-sanitizer, all its tools side by side, and prints a summary. Needs a card, the CUDA
-# toolkit, and a test binary:
+# Runs the small and odd cases of the conformance table under NVIDIA's compute-sanitizer, all its tools side by side,
+# and prints a summary. Needs a card, the CUDA toolkit, and a test binary:
 #
 #   go test -c -o cuda.test ./kernels/cuda && kernels/cuda/sanitize.sh cuda.test [FOLDER]
 #
-# Logs stay in FOLDER, or in a temporary one that is named. The status is 0 only if every run ended, passed its cases and was found clean. Environment:
+# Logs stay in FOLDER, or in a temporary one that is named. The status is 0 only if every run ended, passed its cases
+# and was found clean. Environment:
 #
 #   TOOLS   tools to run, from memcheck initcheck synccheck racecheck
 #   ON      families and precisions, from sm_90a_fp16 sm_90a_bf16 sm_80_fp16 sm_80_bf16

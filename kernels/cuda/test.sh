@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs the test programs that make test-gpu-build makes, each in its package's folder, on a machine that needs no Go, but the tree's files beside it.
+# Runs the test programs that make test-gpu-build makes, each in its package's folder, on a machine that needs no Go,
+# but the tree's files beside it.
 #
 #   kernels/cuda/test.sh FOLDER [FLAGS]     every FOLDER/*.test; FLAGS are theirs, such as -test.v or -test.run=Conformance
 #
-# A program is called as its package's folder, with + for /: kernels+cpu.test. GOXL_REQUIRE lists what the machine has to have, cuda,avx512 without it: what is missing of that fails,
-# what is missing of the rest says NOT TESTED. The status is 0 only if every program passed.
+# A program is called as its package's folder, with + for /: kernels+cpu.test. GOXL_REQUIRE lists what the machine has
+# to have, cuda,avx512 without it: what is missing of that fails, what is missing of the rest says NOT TESTED. The
+# status is 0 only if every program passed.
 set -uo pipefail
 folder=$(realpath "${1:?the folder of the test programs: make test-gpu-build}")
 shift

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Compiles the kernels for this x86-64 CPU into DIR/kernels.f16.so and DIR/kernels.bf16.so, for go test -tags emulate ./kernels/cuda.
+# Compiles the kernels for this x86-64 CPU into DIR/kernels.f16.so and DIR/kernels.bf16.so, for go test -tags emulate
+# ./kernels/cuda.
 #
 #   kernels/cuda/emulate/build.sh DIR
 set -eu

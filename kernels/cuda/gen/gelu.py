@@ -1,7 +1,8 @@
 """Fits the numbers of gelu in src/common.cuh: python gen/gelu.py. Needs NumPy and SciPy.
 
-Φ(−u)·exp(u²/2) is approximated for u from 0 to 14, where Φ leaves the 16-bit types, by a polynomial of degree 5 in t = 1/(1+cu). Weights of a least-squares
-fit are raised where it is worst until the relative error is the same at all its peaks; c is the best of a grid."""
+Φ(−u)·exp(u²/2) is approximated for u from 0 to 14, where Φ leaves the range of the 16-bit types, by a polynomial of
+degree 5 in t = 1/(1+cu). It is an iteratively reweighted least-squares fit: weights grow where the relative error is
+largest, until it is the same at all its peaks. c is the best of a grid."""
 import numpy as np
 from scipy.special import erfcx
 

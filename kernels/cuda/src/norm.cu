@@ -43,8 +43,8 @@ template <bool FP32> DEVICE void groupSums(const GroupNorm &p) {
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums(const GroupNorm p) { groupSums<false>(p); }
 GLOBAL void LAUNCH_BOUNDS(512, 1) group_sums_fp32(const GroupNorm p) { groupSums<true>(p); }
 
-// group_reduce_stats takes the place of group_sums where the GEMMs that computed the image wrote its channel statistics.
-// Grid: (chunk, group, sample).
+// group_reduce_stats takes the place of group_sums where the GEMMs that computed the image wrote its channel
+// statistics. Grid: (chunk, group, sample).
 GLOBAL void LAUNCH_BOUNDS(128, 8) group_reduce_stats(const GroupNorm p) {
   int sample = blockIdxZ(), pairs = (p.C1 + p.C2) / p.groups / 2, first = blockIdxY() * pairs, rows = p.pixels / 64;
   int each = (rows + gridDimX() - 1) / gridDimX(), from = blockIdxX() * each, to = min(from + each, rows);
@@ -284,8 +284,8 @@ struct Fold {
   int rows, K;                       // K is a multiple of 8
 };
 
-// fold_layer_norm folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and computes the sum
-// of each row and the bias with beta's contribution. A warp for each row.
+// fold_layer_norm folds a LayerNorm into the GEMM that follows it: it multiplies the GEMM's weight by gamma and
+// computes the sum of each row and the bias with beta's contribution. A warp for each row.
 GLOBAL void LAUNCH_BOUNDS(256, 1) fold_layer_norm(const Fold p) {
   int n = blockIdxX() * 8 + warpId();
   if (n >= p.rows) return;
