@@ -3,6 +3,8 @@ package server
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // The name that an engine gives its device takes the place of the one in Config.
@@ -21,4 +23,24 @@ func TestDeviceName(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A running server opens a device again that failed while idle, before anybody asks for it.
+func TestIdleDeviceIsOpenedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, change := newFleet(t, faulty)
+		r := runOn(t, newPipes(), change)
+		synctest.Wait()
+		f.loads(0)[0].lost.Store(&errFault)
+		time.Sleep(idleCheck)
+		synctest.Wait()
+		if n := len(f.loads(0)); n != 2 {
+			t.Errorf("the device was opened %d times, want 2", n)
+		}
+		id(t, r.do("POST", "/generate", plain))
+		r.end()
+		if err := <-r.ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -24,7 +24,7 @@ func (s *Server) generateJob(f *fields) (engine.Job, error) {
 	j := engine.Job{Model: engine.Base}
 	r := &j.Request
 	s.common(f, r)
-	factor := uint64(s.config.Specs.Base.Info().ScaleFactor)
+	factor := uint64(s.config.Specs.Base.VAE.ScaleFactor())
 	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.all()))) / factor * factor, factor}
 	r.Width = int(f.integer("width", side, 0))
 	r.Height = int(f.integer("height", side, 0))
@@ -110,7 +110,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 // client is told of a value that was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	if j.Parameters, err = s.config.Specs.Resolve(*j); err != nil {
-		return "", f.ofImage(err)
+		return "", f.ofImage(j, err)
 	}
 	if n := j.Parameters.Images; n > s.config.MaxBatch {
 		return "", &sdxl.RequestError{Field: "num_images_per_prompt", Value: n, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
@@ -125,11 +125,11 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	return warning, errors.Join(err, f.err())
 }
 
-// ofImage lets an error about a size name the image that has it, where the body names an image in place of a size.
-func (f *fields) ofImage(err error) error {
+// ofImage lets an error about the size of a job's image name the id of that, in place of a size that no field has.
+func (f *fields) ofImage(j *engine.Job, err error) error {
 	var e *sdxl.RequestError
-	if id := f.given("id"); id != nil && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
-		return &sdxl.RequestError{Field: "id", Value: id, Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
+	if j.Request.Image != nil && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
+		return &sdxl.RequestError{Field: "id", Value: f.given("id"), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
 	}
 	return err
 }

@@ -16,6 +16,7 @@ const (
 	idleTimeout   = 2 * time.Minute  // between the requests of a connection
 	maxHeader     = 32 << 10         // bytes
 	drainAnswer   = 2 * time.Second  // for pace bytes of an answer while the server drains
+	idleCheck     = 5 * time.Second  // between looks at the devices that compute nothing
 	stopGrace     = 15 * time.Second // for a computation to notice that it was stopped
 )
 
@@ -107,8 +108,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 // watch waits until something ends the service: ctx, or an error.
 func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err error, stillLoading bool) {
 	stillLoading = true
+	idle := time.NewTicker(idleCheck)
+	defer idle.Stop()
 	for {
 		select {
+		case <-idle.C: // a device that fails while nobody asks is not left so until somebody does
+			s.recoverIdle()
 		case err := <-loaded:
 			if err != nil {
 				return err, false

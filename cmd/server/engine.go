@@ -65,6 +65,9 @@ func (m *models) specs() (s engine.Specs, err error) {
 	if s.Base, err = cli.ReadSpec(m.model, nil, nil); err != nil {
 		return s, err
 	}
+	if s.Base.Info().Refiner {
+		return s, cli.Usagef("-model %s: is a refiner: must be a base model, with the refiner in -refiner", m.model)
+	}
 	if refiner != "" {
 		if s.Refiner, err = cli.ReadSpec(refiner, s.Base, nil); err != nil {
 			return s, fmt.Errorf("-refiner: %w", err)

@@ -40,6 +40,8 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-drain", "0s"}, 2, "-drain 0s: must be more than 0"},
 		{[]string{"-model", "synth:tiny", "-refiner", "nowhere"}, 1, "-refiner: model nowhere: stat nowhere: no such file or directory"},
+		{[]string{"-model", "synth:tiny-refiner"}, 2, "-model synth:tiny-refiner: is a refiner: must be a base model"},
+		{[]string{"-model", "synth:tiny", "-refiner", "synth:tiny"}, 1, "-refiner: model synth:tiny: the model is a base"},
 		{[]string{"-model", "synth:tiny", "-refiner", "demo"}, 2, "-refiner demo: belongs to -model demo, not to synth:tiny"},
 		{[]string{"-model", "synth:tiny", "-device", "gpu"}, 2, "must be auto, cpu, cuda, cuda:N or cuda:all"},
 		{[]string{"-model", "synth:tiny", "-precision", "int8"}, 2, "must be auto, fp32, bf16 or fp16"},
