@@ -108,6 +108,48 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Steps of one's own count as num_inference_steps do, and those of an ensemble take what each model takes for its part.
+func TestLimitsOfOtherSteps(t *testing.T) {
+	list := func(n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprint(999-i))
+		}
+		return "[" + strings.Join(all, ",") + "]"
+	}
+	tooLong := func(field, input string, most, n int) string {
+		return fmt.Sprintf(`{"detail":[{"type":"too_long","loc":["body","%s"],"msg":"List should have at most %d items after validation, not %d","input":%s,"ctx":{"actual_length":%d,"field_type":"List","max_length":%d}}]}`,
+			field, most, n, input, n, most)
+	}
+	b := newBench(t, func(c *Config) { c.RequestTimeout = 100 * time.Second })
+	b.base.cost, b.refiner.cost = perPixel(1024), perPixel(256) // 2 s and 8 s a step
+	if err := b.Load(); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for more, want := range map[string]string{
+		`"num_inference_steps":50`:                                    "",
+		`"num_inference_steps":51`:                                    tooMany("51", 50),
+		`"timesteps":` + list(50):                                     "",
+		`"timesteps":` + list(51):                                     tooLong("timesteps", list(51), 50, 51),
+		`"sigmas":` + list(51):                                        tooLong("sigmas", list(51), 50, 51),
+		`"num_inference_steps":100,"denoising_end":0.5`:               "",
+		`"num_inference_steps":101,"denoising_end":0.5`:               tooMany("101", 100),
+		`"num_inference_steps":20,"refiner":true,"denoising_end":0.5`: "", // 10 of 2 s and 10 of 8 s
+		`"num_inference_steps":21,"refiner":true,"denoising_end":0.5`: tooMany("21", 20),
+		`"num_inference_steps":31,"refiner":true`:                     "", // 3.2 s each
+		`"num_inference_steps":32,"refiner":true`:                     tooMany("32", 31),
+		`"num_inference_steps":50,"guidance_scale":[0,5,0]`:           "",
+		`"num_inference_steps":51,"guidance_scale":[0,5,0]`:           tooMany("51", 50),
+		`"num_inference_steps":100,"guidance_scale":[1,0.5]`:          "",
+	} {
+		w := b.do("POST", "/generate", `{"prompt":"a",`+more+`}`)
+		if want == "" && w.Code != 200 || want != "" && (w.Code != 422 || w.Body.String() != want) {
+			t.Errorf("%.60s: %d %s, want %s", more, w.Code, w.Body, want)
+		}
+	}
+}
+
 // A request that names no steps gets as many as there may be, and is told.
 func TestOwnStepsAboveLimit(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.RequestTimeout = 100 * time.Second })

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"image"
+	"image/png"
+	"os"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -128,6 +132,50 @@ func TestRefineInput(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", more, diff)
 		}
 	}
+}
+
+// An image of another size that takes the source's place while its request waits is resolved anew.
+func TestSourceIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, func(c *Config) { c.MaxPixels = 128 * 128 })
+		var ids []string
+		for _, size := range []string{`"width":64,"height":64`, `"width":128,"height":64`} {
+			ids = append(ids, id(t, b.do("POST", "/generate", `{"prompt":"a",`+size+`}`)))
+		}
+		var got engine.Job
+		b.refiner.take = func(j engine.Job) { got = j }
+		var huge bytes.Buffer
+		if err := png.Encode(&huge, image.NewGray(image.Rect(0, 0, 136, 128))); err != nil {
+			t.Fatal(err)
+		}
+		wide, err := os.ReadFile(b.store.path(ids[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			name string
+			file []byte
+			code int
+		}{{"wider", wide, 200}, {"too large", huge.Bytes(), 422}} {
+			open := gate(b.base)
+			first := b.start(t.Context(), "/generate", plain)
+			synctest.Wait()
+			second := b.start(t.Context(), "/refine", `{"id":"`+ids[0]+`","prompt":"a"}`)
+			synctest.Wait()
+			if err := os.WriteFile(b.store.path(ids[0]), c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			calls := b.refiner.calls.Load()
+			open()
+			id(t, <-first)
+			if w := <-second; w.Code != c.code || (b.refiner.calls.Load() != calls) != (c.code == 200) {
+				t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
+			}
+			if c.code == 200 && (got.Parameters.Width != 128 || got.Request.Image.Bounds().Dx() != 128) {
+				t.Errorf("%s: %v", c.name, got.Parameters)
+			}
+		}
+	})
 }
 
 // The answer has the parameters with which the image was made, by diffusers' names.
