@@ -17,16 +17,16 @@ import (
 )
 
 var benchCommand = command{
-	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole picture", synopsis: "kernels|step|image [flags]",
+	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole image", synopsis: "kernels|step|image [flags]",
 	notes: `    kernels  every operation at the model's real shapes
-    step     one denoising step with guidance, and on a cpu which operations take its time
-    image    whole pictures by stage, from the request to the bytes of a PNG file
+    step     one denoising step with guidance, and on a CPU which operations take its time
+    image    whole images by stage, from the request to the bytes of a PNG file
 
-Shares are of the peak that this machine is measured to have, before anything else is timed: on a
-cpu multiply-adds in registers on every thread, on a card products of its matrix units. On a card
-an operation's time is that of one among many between 16-bit temporaries, as models have it; on a
-cpu that of a run between float32 operands. All data is random. Times are in the unit that a
-field's name ends in, rates in GFLOP/s and GB/s, shares from 0 to 1.
+The column peak is the fraction of this machine's peak, which is measured before anything else: on a
+CPU multiply-adds in registers on every thread, on a card products of its matrix units. On a card
+an operation runs many times between 16-bit temporaries, as in models; on a CPU it runs between
+float32 operands. All data is random. Times are in the unit that a field's name ends in, rates in
+GFLOP/s and GB/s, fractions from 0 to 1.
 
 -json writes one object. Every one has
     machine   version, device, detail, kernels, precision, peak_gflops (0: can't be measured)
@@ -35,29 +35,29 @@ kernels has figures, an array of
 step and image have
     model, parameters, width, height, guidance, device_s, opened_s, memory_bytes (resident at
     most, of the process), and
-    device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes: on a cpu of what -memory
+    device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes: on a CPU of what -memory
     limits
 step has as well
     prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_together
     (how many are timed as one, right behind one another: 10 on a card), steps_s (means of those),
     step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
-    op, calls, ms, share, gflop, gflops, peak
+    op, calls, ms, fraction, gflop, gflops, peak
 image has as well
-    steps, first_s, pictures_s (all after the first), picture_s (median), png_bytes, total_s,
-    and stages of the median picture, an array of
-    stage, s, gflop (0: the device doesn't tell), gflops, peak`,
+    steps, first_s, images_s (all after the first), image_s (median), png_bytes, total_s,
+    and stages of the median image, an array of
+    stage, s, gflop (0: the device doesn't report it), gflops, peak`,
 	operand: "what to measure: kernels, step or image",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs}
-		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (step and image; a refiner redraws a black image; kernels have SDXL's shapes whatever it is)"))
+		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (step and image; a refiner runs image-to-image on a black image; kernels have SDXL's shapes whatever it is)"))
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
-		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), or of pictures to draw, of which the first is told apart (image; 0 is 1)", defaultSteps))
-		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of a picture (image; 0 is %d)", defaultPictureSteps))
+		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), or of images to make, the first of which is reported apart (image; 0 is 1)", defaultSteps))
+		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image; 0 is %d)", defaultImageSteps))
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
-		fs.StringVar(&b.device.Kernels, "kernels", "", "the device's `kernels`, of which each machine has some: avx512, avx2 or portable of a cpu, sm_90a or sm_80 of a card; without it, the best")
+		fs.StringVar(&b.device.Kernels, "kernels", "", "the device's `kernels`, of which each machine has some: avx512, avx2 or portable of a CPU, sm_90a or sm_80 of a card; without it, the best")
 		b.device.Register(fs)
 		return b.run
 	},
@@ -92,15 +92,15 @@ type machine struct {
 	Peak      float64 `json:"peak_gflops"` // measured; 0 if the device can't
 }
 
-// share is what part of the peak a rate is, in GFLOP/s; 0 where there is no peak.
-func (m machine) share(gflops float64) float64 {
+// fraction is a rate in GFLOP/s as a fraction of the peak; 0 where there is no peak.
+func (m machine) fraction(gflops float64) float64 {
 	if m.Peak == 0 {
 		return 0
 	}
 	return gflops / m.Peak
 }
 
-// kinds says for what -variant and so on are; the other flags are for everything.
+// kinds lists what -variant and so on apply to; the other flags apply to everything.
 var kinds = map[string]string{"variant": "step or image", "width": "step or image", "height": "step or image", "steps": "image", "runs": "step or image", "run": "kernels"}
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
@@ -167,10 +167,10 @@ func (b *bench) look(ctx context.Context) error {
 	return err
 }
 
-// percent shows a share.
-func percent(share float64) string {
-	if share == 0 {
+// percent formats a fraction.
+func percent(fraction float64) string {
+	if fraction == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.1f%%", 100*share)
+	return fmt.Sprintf("%.1f%%", 100*fraction)
 }

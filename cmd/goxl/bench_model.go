@@ -26,7 +26,7 @@ type opened struct {
 	Guidance   float64 `json:"guidance"`
 	Device     float64 `json:"device_s"`     // opening the device
 	Opened     float64 `json:"opened_s"`     // opening the model
-	Memory     int64   `json:"memory_bytes"` // the most that the process had resident, mapped weights included; 0 if the system doesn't tell
+	Memory     int64   `json:"memory_bytes"` // the most that the process had resident, mapped weights included; 0 if the system doesn't report it
 	Pool       *pool   `json:"device_memory,omitempty"`
 }
 
@@ -38,13 +38,13 @@ type pool struct {
 	Arena int64 `json:"arena_bytes"`
 }
 
-// request is what step and image draw.
+// request is what step and image time.
 func (b *bench) request(steps int) sdxl.Request {
 	return sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: new(5.0), Seed: new(uint64(20250101))}
 }
 
-// start begins what step and image draw: of a base from text, of a refiner every step of a black image. Of latents alone nothing is decoded, nor is memory
-// planned for it.
+// start starts the run that step and image time: text-to-image on a base, every step of image-to-image on a refiner,
+// from a black image. With latentsOnly nothing is decoded, and no memory is planned for decoding.
 func (b *bench) start(ctx context.Context, p *sdxl.Model, steps int, latentsOnly bool) (*sdxl.Run, error) {
 	r := b.request(steps)
 	r.LatentsOnly = latentsOnly
@@ -97,7 +97,7 @@ func (o opened) print(b *bench) {
 	}
 }
 
-// residentMost is the most memory that the process has had resident (VmHWM of Linux); 0 if the system doesn't tell.
+// residentMost is the most memory that the process has had resident (VmHWM of Linux); 0 if the system doesn't report it.
 func residentMost() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *counter) Compile(p *kernels.Plan, w kernels.Weights, o kernels.Options)
 	return c.Device.Compile(p, w, o)
 }
 
-// several runs so many steps to the end of the last.
+// several times steps, to the end of the last one.
 func (b *bench) several(ctx context.Context, run *sdxl.Run, steps int) (time.Duration, error) {
 	start := time.Now()
 	for range steps {

@@ -22,17 +22,18 @@ type stepFigures struct {
 	Least    float64    `json:"least_step_s"`
 	GFLOP    float64    `json:"gflop"`  // of a step
 	GFLOPS   float64    `json:"gflops"` // at the median
-	Peak     float64    `json:"peak"`   // share of the machine's, 0 to 1
-	Ops      []opFigure `json:"ops"`    // of devices that tell
+	Peak     float64    `json:"peak"`   // fraction of the machine's, 0 to 1
+	Ops      []opFigure `json:"ops"`    // of devices that report them
 }
 
-// A run of the model has at most stepsPerRun steps; more are timed in several, whose text is encoded outside of the times.
+// A run of the model has at most stepsPerRun steps. More are timed in several runs; encoding their text is not timed.
 const (
 	defaultSteps = 3
 	stepsPerRun  = 50
 )
 
-// together is how many steps are timed as one where a device has a queue of its own, as a picture's steps lie in it one behind the other.
+// together is how many steps are timed as one: several where a device has a queue, in which a run's steps follow one
+// another without a wait.
 func (b *bench) together(steps int) int {
 	if kernels.Queues(b.on) {
 		return min(steps, 10)
@@ -40,7 +41,7 @@ func (b *bench) together(steps int) int {
 	return 1
 }
 
-// step times denoising steps; the first one, which also computes what is the same in all and reads the weights, apart.
+// step times denoising steps. The first one is timed apart: it also reads the weights and computes what all steps share.
 func (b *bench) step(ctx context.Context) (any, error) {
 	steps := b.runs
 	if steps == 0 {
@@ -62,7 +63,7 @@ func (b *bench) step(ctx context.Context) (any, error) {
 		f.Step, f.Least = sorted[len(sorted)/2], sorted[0]
 		f.GFLOP = float64(counted.step) / 1e9
 		f.GFLOPS = f.GFLOP / f.Step
-		f.Peak = b.machine.share(f.GFLOPS)
+		f.Peak = b.machine.fraction(f.GFLOPS)
 		f.Ops = b.trace.figures(len(f.Steps)*f.Together, all, b.machine)
 		return f.remember(b.on)
 	})
@@ -85,7 +86,7 @@ func (b *bench) step(ctx context.Context) (any, error) {
 	return f, nil
 }
 
-// stepsOfRun times, after a first step, so many times the steps that are timed together.
+// stepsOfRun takes a first step, then times the steps of one run, f.Together at a time.
 func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Model, f *stepFigures, all *time.Duration, times int) error {
 	steps := times * f.Together
 	traced := b.trace.byOp
@@ -112,7 +113,7 @@ func (b *bench) stepsOfRun(ctx context.Context, p *sdxl.Model, f *stepFigures, a
 		}
 		*all += spent
 		f.Steps = append(f.Steps, spent.Seconds()/float64(f.Together))
-		if spent > time.Second { // else there are too many to tell of each
+		if spent > time.Second { // else there are too many to report each
 			fmt.Fprintf(b.err, "a step took %v\n", seconds(spent))
 		}
 	}

@@ -37,18 +37,18 @@ func TestBenchStep(t *testing.T) {
 		t.Errorf("least step %v of a median %v, loaded in %v, device memory %v", f.Least, f.Step, f.Load, f.Pool)
 	}
 	if f.Machine.Peak <= 0 || f.Peak <= 0 {
-		t.Errorf("peak %v, share of it %v", f.Machine.Peak, f.Peak)
+		t.Errorf("peak %v, fraction of it %v", f.Machine.Peak, f.Peak)
 	}
-	var share, gflop float64
+	var fraction, gflop float64
 	for i, op := range f.Ops {
-		share += op.Share
+		fraction += op.Fraction
 		gflop += op.GFLOP
 		if i > 0 && op.MS > f.Ops[i-1].MS {
 			t.Errorf("%s comes after the shorter %s", op.Op, f.Ops[i-1].Op)
 		}
 	}
-	if share <= 0 || share > 1 || gflop < 0.999*f.GFLOP || gflop > 1.001*f.GFLOP {
-		t.Errorf("the operations take %v of the time and %v of %v GFLOP", share, gflop, f.GFLOP)
+	if fraction <= 0 || fraction > 1 || gflop < 0.999*f.GFLOP || gflop > 1.001*f.GFLOP {
+		t.Errorf("the operations take %v of the time and %v of %v GFLOP", fraction, gflop, f.GFLOP)
 	}
 }
 
@@ -64,11 +64,11 @@ func TestBenchImage(t *testing.T) {
 			}
 			total += f.Stages[i].Seconds
 		}
-		if f.Steps != 2 || f.Picture < total || f.Picture > f.Total || f.PNG < 100 || len(f.Pictures) != runs-1 {
-			t.Errorf("%d steps, %v s of which %v by stages, %d bytes, %d pictures, want 2, no less, some and %d", f.Steps, f.Picture, total, f.PNG, len(f.Pictures), runs-1)
+		if f.Steps != 2 || f.Image < total || f.Image > f.Total || f.PNG < 100 || len(f.Images) != runs-1 {
+			t.Errorf("%d steps, %v s of which %v by stages, %d bytes, %d images, want 2, no less, some and %d", f.Steps, f.Image, total, f.PNG, len(f.Images), runs-1)
 		}
-		if f.Total < f.First+f.Opened || runs == 1 && f.First != f.Picture || runs == 3 && !slices.Contains(f.Pictures, f.Picture) {
-			t.Errorf("first %v, then %v, of which %v counts; in all %v", f.First, f.Pictures, f.Picture, f.Total)
+		if f.Total < f.First+f.Opened || runs == 1 && f.First != f.Image || runs == 3 && !slices.Contains(f.Images, f.Image) {
+			t.Errorf("first %v, then %v, of which %v counts; in all %v", f.First, f.Images, f.Image, f.Total)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestBenchHelp(t *testing.T) {
 		for i := range of.NumField() {
 			f := of.Field(i)
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !f.Anonymous && !slices.Contains(help, name) {
-				t.Errorf("the help does not tell of field %q of %v", name, of)
+				t.Errorf("the help does not list field %q of %v", name, of)
 			}
 			fields(f.Type)
 		}
@@ -97,7 +97,7 @@ func TestBenchHelp(t *testing.T) {
 	}
 }
 
-// budgeted is a processor that tells of memory as a card does, and hides that it is the host's.
+// budgeted is a CPU device that reports memory as a card does.
 type budgeted struct{ kernels.Device }
 
 func (b budgeted) Info() kernels.Info {
@@ -165,7 +165,7 @@ func TestTracer(t *testing.T) {
 	}
 	tr.add(cpu.Timing{Node: kernels.Node{Spec: kernels.GroupNorm{}}, FLOPs: 2, Duration: 8e9})
 	got := tr.figures(2, 16e9, machine{Peak: 6})
-	want := opFigure{Op: "Linear", Calls: 2, MS: 2000, Share: 0.25, GFLOP: 6, GFLOPS: 3, Peak: 0.5}
+	want := opFigure{Op: "Linear", Calls: 2, MS: 2000, Fraction: 0.25, GFLOP: 6, GFLOPS: 3, Peak: 0.5}
 	if len(got) != 2 || got[0].Op != "GroupNorm" || got[1] != want {
 		t.Errorf("%+v, want GroupNorm and %+v", got, want)
 	}

@@ -96,7 +96,7 @@ func (g *generateFlags) options(precision kernels.DType, s streams) sdxl.Options
 	return sdxl.Options{Precision: precision, Variant: g.variant, Log: logTo(s.err, level)}
 }
 
-// logTo logs for people who are watching: without times, and without the level of what is nice to know.
+// logTo is a logger for a terminal: without times, and without the level of informative lines.
 func logTo(w io.Writer, least slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: least, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey && a.Value.Any() == slog.LevelInfo) {
@@ -106,7 +106,7 @@ func logTo(w io.Writer, least slog.Level) *slog.Logger {
 	}}))
 }
 
-// notes is where to tell what is nice to know.
+// notes is where informative lines go.
 func (g *generateFlags) notes(s streams) io.Writer {
 	if g.quiet {
 		return io.Discard
@@ -174,8 +174,8 @@ func (g *generateFlags) write(ctx context.Context, s streams, result *sdxl.Resul
 	return nil
 }
 
-// noteOpened notes what was opened, and since when that took; of the embedded model also what it is, since its images
-// are no measure of real ones.
+// noteOpened prints what was opened, and how long that took; of the embedded model also what it is, since its images are
+// no measure of SDXL's.
 func noteOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
 	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
 	if info.Path == cli.Demo {

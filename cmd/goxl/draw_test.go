@@ -30,7 +30,7 @@ func texts(t *testing.T, path string) map[string]string {
 	return m
 }
 
-// pixels decodes a PNG, so that pictures can be compared whatever they say of themselves.
+// pixels decodes a PNG, so that images can be compared whatever they say of themselves.
 func pixels(t *testing.T, path string) []byte {
 	t.Helper()
 	img, err := readImage(path)
@@ -61,11 +61,11 @@ func TestGenerate(t *testing.T) {
 	for key, want := range map[string]string{"prompt": "a lighthouse", "seed": "7", "num_inference_steps": "2", "guidance_scale": "5",
 		"scheduler": "euler", "size": "64x64", "model": "synth:tiny"} {
 		if said[key] != want {
-			t.Errorf("the picture says %s %q, want %q", key, said[key], want)
+			t.Errorf("the image says %s %q, want %q", key, said[key], want)
 		}
 	}
 	if want := "a lighthouse\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 64x64, Model hash: " + said["model_hash"] + ", Model: \"synth:tiny\", RNG: CPU, Version: goxl "; !strings.HasPrefix(said["parameters"], want) {
-		t.Errorf("the picture says parameters %q, want %q", said["parameters"], want)
+		t.Errorf("the image says parameters %q, want %q", said["parameters"], want)
 	}
 	drawn := [][]byte{pixels(t, filepath.Join(a, "out.png"))}
 	for _, more := range [][]string{
@@ -77,22 +77,22 @@ func TestGenerate(t *testing.T) {
 		p := pixels(t, filepath.Join(b, "out.png"))
 		for _, other := range drawn {
 			if bytes.Equal(p, other) {
-				t.Errorf("%q drew a picture that was there already", more)
+				t.Errorf("%q drew a image that was there already", more)
 			}
 		}
 		drawn = append(drawn, p)
 		if more[0] == "-negative" {
 			if got, ok := texts(t, filepath.Join(b, "out.png"))["negative_prompt"]; !ok || got != more[1] {
-				t.Errorf("%q: the picture says negative_prompt %q, %v", more, got, ok)
+				t.Errorf("%q: the image says negative_prompt %q, %v", more, got, ok)
 			}
 		}
 	}
 	if said := texts(t, filepath.Join(b, "out.png")); said["refiner"] != "synth:tiny-refiner" || said["denoising_end"] != "0.8" ||
 		!strings.Contains(said["parameters"], `Refiner: "synth:tiny-refiner", Refiner switch at: 0.8, `) {
-		t.Errorf("an ensemble's picture says %v", said)
+		t.Errorf("an ensemble's image says %v", said)
 	}
 	if _, ok := said["negative_prompt"]; ok {
-		t.Error("the picture speaks of a negative prompt that was not given")
+		t.Error("the image speaks of a negative prompt that was not given")
 	}
 }
 
@@ -105,7 +105,7 @@ func TestSeed(t *testing.T) {
 		args := append(args, more...)
 		found := regexp.MustCompile(`(?m)^seed (\d+)$`).FindStringSubmatch(must(t, args...).err)
 		if found == nil || texts(t, out)["seed"] != found[1] {
-			t.Fatalf("told %q, stored %q", found, texts(t, out)["seed"])
+			t.Fatalf("printed %q, stored %q", found, texts(t, out)["seed"])
 		}
 		seeds[found[1]] = true
 	}
@@ -125,10 +125,10 @@ func TestBatch(t *testing.T) {
 		t.Errorf("wrote %q, want %q", got, want)
 	}
 	if bytes.Equal(pixels(t, want[0]), pixels(t, want[1])) {
-		t.Error("both pictures are the same")
+		t.Error("both images are the same")
 	}
 	if said := texts(t, want[1]); said["image_index"] != "1" || said["num_images_per_prompt"] != "2" {
-		t.Errorf("the second picture says %v", said)
+		t.Errorf("the second image says %v", said)
 	}
 	x, err := readLatents("latents", want[2])
 	if err != nil || !slices.Equal(x.Shape, []int{2, 4, 8, 8}) {
@@ -197,12 +197,12 @@ func TestRefine(t *testing.T) {
 		drawn = append(drawn, pixels(t, out))
 		if i == 0 {
 			if said := texts(t, out); said["image"] != "out.png" || said["strength"] != "0.3" || !strings.Contains(said["parameters"], "Denoising strength: 0.3, ") {
-				t.Errorf("the picture says %v", said)
+				t.Errorf("the image says %v", said)
 			}
 		}
 	}
 	if !bytes.Equal(drawn[0], drawn[1]) {
-		t.Error("sharing with a base changes the picture")
+		t.Error("sharing with a base changes the image")
 	}
 	if bytes.Equal(drawn[0], drawn[2]) || bytes.Equal(drawn[0], drawn[3]) {
 		t.Error("strength or model does not count")
@@ -224,7 +224,7 @@ func TestDemoRefiner(t *testing.T) {
 	said := texts(t, out)
 	for key, want := range map[string]string{"model": "demo", "image": "in.png", "num_inference_steps": "20", "guidance_scale": "1", "strength": "0.15", "size": "128x128"} {
 		if said[key] != want {
-			t.Errorf("the refined picture says %s %q, want %q", key, said[key], want)
+			t.Errorf("the refined image says %s %q, want %q", key, said[key], want)
 		}
 	}
 	refined := pixels(t, out)
@@ -234,7 +234,7 @@ func TestDemoRefiner(t *testing.T) {
 	}
 	must(t, append(append(small, out), "-refiner", "demo")...)
 	if said := texts(t, out); said["refiner"] != "demo" || said["denoising_end"] != "0.8" || bytes.Equal(pixels(t, out), pixels(t, in)) {
-		t.Errorf("an ensemble's picture says %v, or is the base's own", said)
+		t.Errorf("an ensemble's image says %v, or is the base's own", said)
 	}
 	a := goxl(t, append(append([]string{"refine", "-base", "synth:tiny", "-image", in}, common...), out)...)
 	if a.status != 1 || !strings.Contains(a.err, "does not belong to the base synth:tiny") {
@@ -306,12 +306,12 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	if midst.Err() == nil {
-		t.Error("no step was told of")
+		t.Error("no step was printed")
 	}
 	empty(t, dir)
 }
 
-// notes are what a run says; step is called when it tells of a step.
+// notes are what a run says; step is called when it prints a step.
 type notes struct {
 	bytes.Buffer
 	step func()

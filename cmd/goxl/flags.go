@@ -18,7 +18,7 @@ const (
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
 
-// generateFlags are the flags that generate and refine share: what they compute with, where results go, and every field
+// generateFlags are the flags of generate and refine: what they compute with, where results go, and every field
 // of a request under diffusers' names.
 type generateFlags struct {
 	model, base, refiner, vae, variant string
@@ -129,7 +129,7 @@ func (g *generateFlags) setImages(s string) error {
 	return nil
 }
 
-// text is a flag that tells an empty text from none.
+// text is a flag whose empty value differs from no value.
 func text(fs *flag.FlagSet, name, usage string, to **string) {
 	fs.Func(name, usage, func(s string) error {
 		*to = &s

@@ -174,8 +174,7 @@ var flagOf = map[string]string{
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 
-// asUsage turns a request that can't be done into a usage error that names the flag; image tells that the size is the
-// one of -image.
+// asUsage turns an invalid request into a usage error that names the flag. image says that the size is that of -image.
 func asUsage(err error, image bool) error {
 	var bad *sdxl.RequestError
 	if !errors.As(err, &bad) {

@@ -17,7 +17,7 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Each flag that generate and refine share is handed on in the request, and one that is not given leaves what the model
+// Each flag of generate and refine is passed on in the request, and one that is not given leaves what the model
 // has.
 func TestRequestOfFlags(t *testing.T) {
 	for _, c := range []struct {
@@ -167,12 +167,12 @@ func TestDeviceFlags(t *testing.T) {
 	}
 	var image imageFigures
 	decode(t, must(t, "bench", "image", "-model", "synth:tiny", "-width", "64", "-height", "64", "-steps", "3", "-runs", "2", "-device", "cpu", "-json").out, &image)
-	if image.Steps != 3 || len(image.Pictures) != 1 {
+	if image.Steps != 3 || len(image.Images) != 1 {
 		t.Errorf("bench image: %+v", image)
 	}
 }
 
-// TestRefineFlags hands on what refine alone has, and what it shares with generate.
+// TestRefineFlags hands on what refine alone has, and what generate has too.
 func TestRefineFlags(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in.png"), filepath.Join(dir, "out.png")

@@ -82,7 +82,7 @@ func (g *generateFlags) splitAt() float64 {
 	return defaultSplit
 }
 
-// prepare checks all that can be checked without weights and without a device.
+// prepare checks everything that needs neither weights nor a device.
 func (g *generateFlags) prepare(s streams) error {
 	if err := g.check(); err != nil {
 		return err

@@ -10,11 +10,11 @@ import (
 
 // overview lists the commands.
 func overview(w io.Writer) {
-	fmt.Fprint(w, "goxl draws pictures with Stable Diffusion XL.\n\nUsage: goxl COMMAND [arguments]\n\n")
+	fmt.Fprint(w, "goxl makes images with Stable Diffusion XL.\n\nUsage: goxl COMMAND [arguments]\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-10s%s\n", c.name, c.summary)
 	}
-	fmt.Fprintf(w, "  %-10s%s\n", "help", "tell about a command: goxl help COMMAND")
+	fmt.Fprintf(w, "  %-10s%s\n", "help", "explain a command: goxl help COMMAND")
 	fmt.Fprintf(w, "  %-10s%s\n", "version", "print the version of this program, and the devices of this machine")
 	fmt.Fprint(w, "\nResults go to standard output, everything else to standard error. The exit status is 0,\n1 if the command failed, 2 if its arguments can't be understood.\n")
 }
@@ -38,7 +38,7 @@ func help(s streams, args []string) int {
 	return misused(s, "goxl", cli.Usagef("unexpected argument %q", args[1]))
 }
 
-// help tells what the command does and lists its flags.
+// help prints what the command does and lists its flags.
 func (c command) help(w io.Writer, fs *flag.FlagSet) {
 	fmt.Fprintf(w, "goxl %s: %s\n\nUsage: goxl %s %s\n", c.name, c.summary, c.name, c.synopsis)
 	if c.notes != "" {

@@ -22,8 +22,8 @@ import (
 )
 
 var inspectCommand = command{
-	name: "inspect", summary: "tell what a model, folder, file or image is, and what is wrong with it", synopsis: "DIR|FILE|demo|synth:NAME [flags]",
-	notes: `Lists components with their tensors, opens a model as generate does and draws one step of its
+	name: "inspect", summary: "say what a model, folder, file or image is, and what is wrong with it", synopsis: "DIR|FILE|demo|synth:NAME [flags]",
+	notes: `Lists components with their tensors, opens a model as generate does and runs one step of its
 smallest image, for which it reads all weights. Where that fails, it names every configuration, tensor
 and file that is wrong. The exit status is 0 only if generate or refine can use what was inspected.
 Of an image, a PNG, JPEG or WebP file, it prints the parameters that are stored in it.`,
@@ -85,7 +85,7 @@ func (i *inspection) synthetic(path string) ([][2]string, error) {
 	if name := strings.TrimPrefix(path, "synth:"); !slices.Contains(sdxl.SyntheticNames(), name) {
 		return nil, cli.Usagef("%s: must be synth: and one of %s", path, strings.Join(sdxl.SyntheticNames(), ", "))
 	}
-	facts := [][2]string{{"kind", "a made-up model, whose weights are computed by a formula"}}
+	facts := [][2]string{{"kind", "a synthetic model, with random (deterministic) weights"}}
 	return append(facts, i.open(path)...), nil
 }
 
@@ -162,9 +162,9 @@ func (i *inspection) open(path string) [][2]string {
 	if err := p.Close(); err != nil {
 		i.problem(err)
 	}
-	role := "base: draws pictures from text (goxl generate)"
+	role := "base: text-to-image and image-to-image (goxl generate)"
 	if info.Refiner {
-		role = "refiner: redraws pictures (goxl refine, goxl generate -refiner)"
+		role = "refiner: image-to-image (goxl refine, goxl generate -refiner)"
 	}
 	return [][2]string{
 		{"role", role},

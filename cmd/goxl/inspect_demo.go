@@ -20,7 +20,7 @@ func (i *inspection) embedded() [][2]string {
 		i.problem(fmt.Errorf("its refiner: %w", err))
 		return facts
 	}
-	return append(facts, [2]string{"its refiner", fmt.Sprintf("%s parameters, of which it shares some with the base (goxl refine, goxl generate -refiner demo)", count(refiner.Parameters))})
+	return append(facts, [2]string{"its refiner", fmt.Sprintf("%s parameters, some of them the base's (goxl refine, goxl generate -refiner demo)", count(refiner.Parameters))})
 }
 
 func (i *inspection) embeddedRefiner() (info sdxl.Info, err error) {

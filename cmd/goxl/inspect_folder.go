@@ -77,7 +77,7 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 	first := i.problems
 	i.problems = nil
 	if !known {
-		i.problem(fmt.Errorf("goxl draws with SDXL base and refiner models, and this is %v", kind))
+		i.problem(fmt.Errorf("goxl runs SDXL base and refiner models, and this is %v", kind))
 	}
 	for _, name := range m.components(known) {
 		switch {
@@ -95,7 +95,7 @@ func (i *inspection) folder(dir string, kind weights.Kind) [][2]string {
 		}
 		facts = append(facts, m.scheduler()...)
 	}
-	if len(i.problems) == 0 { // of the parts; so they do not belong together, or do not draw
+	if len(i.problems) == 0 { // of the parts; so they do not fit together, or a step fails
 		i.problems = first
 	}
 	if !opens {
@@ -164,7 +164,7 @@ func (m *modelFolder) scheduler() [][2]string {
 	m.leftOut(file, c.Unknown())
 	if err := c.Check(); err != nil {
 		if others := c.Substitutes(); len(others) > 0 {
-			err = fmt.Errorf("%w; goxl generate -scheduler NAME draws with another, as does \"scheduler\" in a request to the server: %s", err, strings.Join(others, ", "))
+			err = fmt.Errorf("%w; goxl generate -scheduler NAME uses another, as does \"scheduler\" in a request to the server: %s", err, strings.Join(others, ", "))
 		}
 		m.problem(fmt.Errorf("%s: %w", file, err))
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// isImage tells whether a file begins as an image does, of a format that refine reads or of another.
+// isImage reports whether a file begins as an image does, of a format that goxl reads or of another.
 func isImage(path string) bool {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || strings.EqualFold(filepath.Ext(path), ".safetensors") {
 		return false
@@ -55,7 +55,7 @@ func (i *inspection) image(path string) ([][2]string, error) {
 	if err != nil {
 		i.problem(err)
 		if texts, err = imagefile.Texts(data); err != nil {
-			texts = nil // the file is cut off, which is told already
+			texts = nil // the file is truncated, which is reported already
 		}
 	} else {
 		const least = 8
@@ -71,7 +71,7 @@ func (i *inspection) image(path string) ([][2]string, error) {
 	return facts, nil
 }
 
-// printTexts shows what an image says of itself: a text a line, or several lines below one another.
+// printTexts prints the texts that are stored in an image, a text a line.
 func (i *inspection) printTexts(w io.Writer) {
 	if len(i.texts) == 0 {
 		return
@@ -93,8 +93,7 @@ func (i *inspection) printTexts(w io.Writer) {
 	}
 }
 
-// printable writes what a terminal would obey, rather than show, as Go does in strings: anybody may have written the
-// file.
+// printable escapes control characters as Go strings do: anybody may have written the file.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {

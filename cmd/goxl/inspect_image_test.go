@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// inspected are small images of every kind, which package picture is tested with.
+// inspected are small images of every kind, which package imagefile is tested with.
 const inspected = "../../internal/imagefile/testdata"
 
 // TestInspectImage prints what an image says of itself.

@@ -40,7 +40,7 @@ func TestSynth(t *testing.T) {
 		base:         {"an SDXL base model folder", "default size  64x64", "EulerDiscreteScheduler", "goxl generate", "text_encoder_2", "CLIPTextModelWithProjection", "UNet2DConditionModel", "AutoencoderKL", "F32", "MB"},
 		refiner:      {"an SDXL refiner model folder", "goxl refine"},
 		half:         {"F16"},
-		"synth:tiny": {"a made-up model", "64x64"},
+		"synth:tiny": {"a synthetic model, with random", "64x64"},
 	} {
 		a := must(t, "inspect", path)
 		for _, w := range want {
@@ -56,7 +56,7 @@ func TestSynth(t *testing.T) {
 	must(t, tiny(a)...)
 	must(t, tiny(b, "-model", base)...)
 	if string(pixels(t, filepath.Join(a, "out.png"))) != string(pixels(t, filepath.Join(b, "out.png"))) {
-		t.Error("synth:tiny and its folder draw different pictures")
+		t.Error("synth:tiny and its folder draw different images")
 	}
 	must(t, tiny(b, "-model", base, "-refiner", refiner, "-steps", "5")...)
 }
@@ -165,7 +165,7 @@ func TestInspectFindsNaN(t *testing.T) {
 	}
 }
 
-// TestInspectNotes looks at a model that draws, and has something to tell.
+// TestInspectNotes looks at a model that draws, and has notes.
 func TestInspectNotes(t *testing.T) {
 	m := newMutant(t, synthesised(t, "base"), 0)
 	tensors := m.tensors("text_encoder/model.safetensors")
@@ -226,7 +226,7 @@ func TestInspectOthers(t *testing.T) {
 	write(t, filepath.Join(index, "model_index.json"), "[1")
 	component := filepath.Join(synthesised(t, "base"), "vae")
 	for path, want := range map[string][]string{
-		old:         {"Stable Diffusion 1 or 2 model folder", "goxl draws with SDXL"},
+		old:         {"Stable Diffusion 1 or 2 model folder", "goxl runs SDXL"},
 		lora:        {"a LoRA adapter (PEFT names)", "F16", "goxl loads model folders in diffusers' layout alone"},
 		checkpoint:  {"an SDXL base single-file checkpoint", "goxl loads model folders in diffusers' layout alone"},
 		pickle:      {"Python pickle, which could run any code"},

@@ -1,13 +1,14 @@
-// Command goxl draws pictures with Stable Diffusion XL.
+// Command goxl makes images with Stable Diffusion XL.
 //
 //	goxl generate -model DIR -prompt "a lighthouse at dusk"
-//	goxl refine   -model DIR -image in.png -prompt "a lighthouse at dusk"
+//	goxl generate -model DIR -image in.png -strength 0.6 -prompt "a lighthouse at dusk"
+//	goxl refine   -model REFINER -image in.png -prompt "a lighthouse at dusk"
 //	goxl synth    -size tiny|full -kind base|refiner -o DIR
 //	goxl inspect  DIR|FILE|demo|synth:NAME
 //	goxl bench    kernels|step|image
 //
-// What a command makes or finds goes to standard output, everything else to standard error. The exit status is 0, 1 if the command
-// failed, or 2 if its arguments can't be understood.
+// Results go to standard output, everything else to standard error. The exit status is 0, 1 if the command failed, or 2
+// if its arguments can't be understood.
 package main
 
 import (
@@ -43,7 +44,7 @@ type command struct {
 	synopsis string // its arguments
 	summary  string // a line
 	notes    string // for its help, after the summary
-	operand  string // what its one argument that is no flag is called in errors; "" if there is none
+	operand  string // the name of its positional argument in errors; "" if it takes none
 	required []string
 	define   func(fs *flag.FlagSet) action // registers the flags
 }
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return c.run(ctx, args, s)
 }
 
-// version tells what this is, and what it can compute on here.
+// version prints the version, and the devices of this machine.
 func version(s streams) int {
 	fmt.Fprintln(s.out, "goxl", cli.Version())
 	devices, err := cli.Devices()
@@ -136,7 +137,7 @@ func (c command) parse(fs *flag.FlagSet, args []string) (operand string, err err
 		return "", cli.Parse(fs, args, c.required...)
 	}
 	rest := args
-	fs.SetOutput(io.Discard) // what is wrong with the flags is found again, and told, by cli.Parse
+	fs.SetOutput(io.Discard) // cli.Parse finds what is wrong with the flags again, and reports it
 	if fs.Parse(args) == nil && fs.NArg() > 0 {
 		operand = fs.Arg(0)
 		flags := args[:len(args)-fs.NArg()]
@@ -153,7 +154,7 @@ func (c command) parse(fs *flag.FlagSet, args []string) (operand string, err err
 
 var parseError = regexp.MustCompile(`^(invalid (?:boolean )?value ".*" for (?:flag )?-(\S+)): (?:parse error|value out of range)$`)
 
-// allowed says what a flag takes where package flag speaks of a parse error alone.
+// allowed adds the allowed values to package flag's bare parse errors.
 func allowed(fs *flag.FlagSet, err error) error {
 	parts := parseError.FindStringSubmatch(err.Error())
 	if parts == nil {
@@ -174,7 +175,7 @@ func allowed(fs *flag.FlagSet, err error) error {
 	return err
 }
 
-// misused tells of a command line that can't be understood.
+// misused reports a command line that can't be understood.
 func misused(s streams, name string, err error) int {
 	fmt.Fprintf(s.err, "%s: %v\nRun '%s -h' for help.\n", name, err, strings.TrimSuffix(name, " version"))
 	return cli.StatusUsage

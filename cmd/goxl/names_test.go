@@ -22,8 +22,8 @@ func TestModelNames(t *testing.T) {
 		says string // on standard output
 	}{
 		{[]string{"inspect", "demo"}, "the model that is built in"},
-		{[]string{"inspect", "synth:tiny"}, "base: draws"},
-		{[]string{"inspect", "synth:tiny-refiner"}, "refiner: redraws"},
+		{[]string{"inspect", "synth:tiny"}, "base: text-to-image"},
+		{[]string{"inspect", "synth:tiny-refiner"}, "refiner: image-to-image (goxl refine"},
 		{append([]string{"bench", "step", "-model", "demo", "-runs", "1"}, small...), "demo, 64x64,"},
 		{append([]string{"bench", "image", "-model", "demo", "-steps", "2"}, small...), "demo, 64x64,"},
 		{append([]string{"bench", "step", "-model", "synth:tiny", "-runs", "1"}, small...), "synth:tiny, 64x64,"},

@@ -68,7 +68,7 @@ func (s streams) resolve(flag, name string) (output, error) {
 	return o, nil
 }
 
-// isStdout tells whether a file is what standard output goes to, under whatever name.
+// isStdout reports whether a file is the one that standard output goes to, under whatever name.
 func (s streams) isStdout(info os.FileInfo) bool {
 	f, ok := s.out.(*os.File)
 	if !ok {
@@ -207,7 +207,7 @@ func (o output) open(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// same tells whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes any
+// same reports whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes any
 // number.
 func (o output) same(p output) bool {
 	switch {

@@ -20,7 +20,7 @@ func TestOutputStdout(t *testing.T) {
 		t.Errorf("wrote %d bytes, want the latents' %d alone", len(a.out), len(file))
 	}
 	if a := must(t, append(tiny(dir, "-o", "-", "-save-latents", latents), "-quiet=false")...); a.out != image || !strings.Contains(a.err, "\n"+latents+"\n") {
-		t.Errorf("the latents' path is not told on standard error: %q", a.err)
+		t.Errorf("the latents' path is not printed on standard error: %q", a.err)
 	}
 	for _, c := range []struct {
 		args []string

@@ -37,7 +37,7 @@ func newProgress(w io.Writer, terminal bool, steps int) *progress {
 	return p
 }
 
-// isTerminal tells whether w is a person's screen.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -56,7 +56,7 @@ func (p *progress) step(s sdxl.Progress) {
 			p.bar.ChangeMax(s.Steps)
 		}
 		p.bar.Describe(text)
-		_ = p.bar.Set(s.Step) // a screen that went away is no reason to lose the picture
+		_ = p.bar.Set(s.Step) // a lost terminal is no reason to lose the image
 		return
 	}
 	if now := p.now(); now.Sub(p.last) >= time.Second {

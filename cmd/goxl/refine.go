@@ -25,7 +25,7 @@ An ensemble of three experts goes from file to file:
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a DIR may hold a base model too"))
-		fs.StringVar(&g.base, "base", "", "the refiner's base, demo if -model is; share text encoder and VAE with the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
+		fs.StringVar(&g.base, "base", "", "the refiner's base, demo if -model is; the refiner uses text encoder and VAE of the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
 		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` to begin with, turned upright as its EXIF orientation says; of an animation the first frame")
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1")
 		g.register(fs)

@@ -12,9 +12,9 @@ import (
 )
 
 var synthCommand = command{
-	name: "synth", summary: "write a made-up model to a folder, for tests and timing", synopsis: "-size tiny|full -kind base|refiner -o DIR [-dtype fp16|fp32]",
-	notes: `The folder has diffusers' layout and everything that diffusers needs of it. Its weights are computed by a formula, the same everywhere; its
-pictures are noise. A full base takes 7 GB in fp16, a tiny one a few MB.`,
+	name: "synth", summary: "write a model with random weights to a folder, for tests and timing", synopsis: "-size tiny|full -kind base|refiner -o DIR [-dtype fp16|fp32]",
+	notes: `The folder has diffusers' layout, and diffusers can load it. Its weights are random but deterministic:
+the same on every machine. Its images are noise. A full base takes 7 GB in fp16, a tiny one a few MB.`,
 	required: []string{"size", "kind", "o"},
 	define: func(fs *flag.FlagSet) action {
 		f := &synthesis{}

@@ -67,12 +67,12 @@ def models(result):
     image = ours.get("image")
     for side, found in pytorch.get("vae", {}).items():
         own = None
-        if image and str(image["width"]) == side and image["pictures_s"]:
+        if image and str(image["width"]) == side and image["images_s"]:
             ms = 1e3 * next(s["s"] for s in image["stages"] if s["stage"] == "decode")
             own = (ms, None)
         add(f"VAE decode {side}²", own, found)
-    if image and image["pictures_s"]:
-        rows.append([f"image {image['width']}², {image['steps']} steps, request to PNG", "goxl", number(1e3 * image["picture_s"]), number(1e3 * min(image["pictures_s"])), "-"])
+    if image and image["images_s"]:
+        rows.append([f"image {image['width']}², {image['steps']} steps, request to PNG", "goxl", number(1e3 * image["image_s"]), number(1e3 * min(image["images_s"])), "-"])
     return table(["what", "by", "ms, median", "ms, least", "times goxl's"], rows) if rows else ""
 
 
