@@ -8,7 +8,7 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// defaultsFile may stand beside model_index.json and say how a model is best run; diffusers takes no notice of it.
+// defaultsFile may lie beside model_index.json and give the default parameters of a model; diffusers ignores it.
 const defaultsFile = "goxl.json"
 
 // defaults are what a model is run with where a request does not say otherwise.

@@ -59,7 +59,7 @@ func (s shape) unetBatch() int {
 // elements is the length of the latents.
 func (s shape) elements(channels int) int { return s.batch * s.height * s.width * channels }
 
-// predictNoise states what the model predicts for latents x of scale Step "input scale", of both sides of guidance.
+// predictNoise builds what the model predicts for latents x times Step "input scale", for both sides of guidance.
 func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) *nn.Value {
 	n := s.unetBatch()
 	scale := b.Input("input scale", kernels.Step, kernels.F32, 1)
@@ -76,7 +76,7 @@ func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) *nn.Val
 	return u.Model.Forward(b, in)
 }
 
-// guide states classifier-free guidance of what both sides predict.
+// guide builds classifier-free guidance of what both sides predict.
 func guide(b *nn.Builder, s shape, m *nn.Value) *nn.Value {
 	if !s.guided {
 		return m
@@ -94,7 +94,7 @@ func stepProgram(u *unet.Denoiser, s shape, precision kernels.DType, taps ...nn.
 	return u.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), sampling(u, s), taps...)
 }
 
-// sampling states one sampling step: the latents x are a state that the solver advances.
+// sampling builds one sampling step: the latents x are a state that the solver advances.
 func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {
 		image := []int{s.batch, s.height, s.width, u.Config.InChannels}
@@ -109,7 +109,7 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 	}
 }
 
-// prediction states what the UNet predicts, both sides of guidance apart, under the key that tells it from others.
+// prediction builds what the UNet predicts, both sides of guidance apart; its key is that of the compiled program.
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
 	s.history, s.rescaled = 0, false
 	return fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {

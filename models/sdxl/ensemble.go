@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Expert is a model's part in an ensemble: the steps up to DenoisingEnd, a fraction in (0, 1). The last expert's is 0: it
-// runs to the end.
+// Expert is a model's part in an ensemble: the steps up to DenoisingEnd, a fraction in (0, 1). The last expert's is 0:
+// it runs to the end.
 type Expert struct {
 	Model        *Model
 	DenoisingEnd float64
 }
 
 // Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
-// mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes its
-// latents on, the first its noise, as in diffusers; Warnings tells. The request's own DenoisingEnd is where the last one
-// stops.
+// mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes
+// its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
+// last one stops.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
@@ -72,7 +72,7 @@ func ResolveEnsemble(r Request, specs []*Spec, ends []float64) (Parameters, erro
 	return e.parameters, nil
 }
 
-// ensemble is what each expert is asked.
+// ensemble is the request of each expert.
 type ensemble struct {
 	experts    []Expert
 	requests   []Request
@@ -149,8 +149,8 @@ func (q *resolved) draft() *Tensor {
 	return &Tensor{Shape: q.latents, Data: make([]float32, elements(q.latents))}
 }
 
-// run computes expert i's part, and decodes it too where the request was interrupted in it. Before the first one's first
-// step there must be memory for the steps of all.
+// run computes expert i's part, and decodes it too where the request was interrupted in it. Before the first one's
+// first step there must be memory for the steps of all.
 func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) (result *Result, interrupted bool, err error) {
 	m := e.experts[i].Model
 	turn, err := m.host.acquire(ctx)

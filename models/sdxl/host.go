@@ -18,8 +18,8 @@ type Host struct {
 	compute chan struct{} // holds one token; whoever computes has it
 
 	mu sync.Mutex
-	// live are the runs whose latents are in a program of a UNet's, by its network. They change hands by who has the right
-	// to compute.
+	// live are the runs whose latents are in a program of a UNet's, by its network. They change hands by who has the
+	// right to compute.
 	live map[*nn.Network]*Run
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// live tells whether the run's latents are in a program of the UNet's.
+// live reports whether the run's latents are in a program of the UNet's.
 func (r *Run) live() bool { return r.m.host.liveRun(r.unet.Network) == r }
 
 // activate makes the run the live one of its UNet: it parks the other, and loads its own latents and conditioning. Its
@@ -72,13 +72,13 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	return nil
 }
 
-// use changes over to the program of another shape, as where guidance begins or ends on the way. Latents and history go
-// from program to program.
+// use switches to the program of another shape, as where guidance begins or ends within the run. Latents and history
+// are copied from program to program.
 func (r *Run) use(ctx context.Context, s shape) error {
 	if s == r.in {
 		return nil
 	}
-	// What an earlier step spoiled is found now, while its program is at hand.
+	// NaN and Inf of earlier steps are found now, while their program is at hand.
 	if _, err := r.latents(ctx); err != nil {
 		return err
 	}

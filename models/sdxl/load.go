@@ -32,7 +32,7 @@ func (l loader) textEncoder() (err error) {
 // textEncoder2 takes the base's if the folder lacks it or holds the same.
 func (l loader) textEncoder2() (err error) {
 	const name = "text_encoder_2"
-	if l.shares(name) {
+	if l.lacks(name) {
 		b := l.options.Base
 		l.TextEncoder2, l.Tokenizer2, l.sources[name] = b.TextEncoder2, b.Tokenizer2, b.sources[name]
 		return nil
@@ -41,16 +41,16 @@ func (l loader) textEncoder2() (err error) {
 	return err
 }
 
-// shares tells whether a component that the folder lacks is the base's.
-func (l loader) shares(name string) bool {
+// lacks reports whether the folder lacks a component, which is then the base's.
+func (l loader) lacks(name string) bool {
 	if l.files.has(name) || l.options.Base == nil {
 		return false
 	}
-	l.options.Log.Info("sharing the base's component", "component", name, "reason", "the folder has none")
+	l.options.Log.Info("using the base's component", "component", name, "reason", "the folder has none")
 	return true
 }
 
-// equals tells whether the base's component is of the same configuration and weights.
+// equals reports whether the base's component has the same configuration and weights.
 func (l loader) equals(name string, config, baseConfig any, src kernels.Source) (bool, error) {
 	b := l.options.Base
 	if b == nil || b.sources[name] == nil || !reflect.DeepEqual(config, baseConfig) {
@@ -58,7 +58,7 @@ func (l loader) equals(name string, config, baseConfig any, src kernels.Source) 
 	}
 	same, err := weights.Equal(src, b.sources[name])
 	if same {
-		l.options.Log.Info("sharing the base's component", "component", name, "reason", "the same weights")
+		l.options.Log.Info("using the base's component", "component", name, "reason", "the same weights")
 	}
 	return same, err
 }
@@ -123,11 +123,11 @@ func (l loader) vae() error {
 		return l.otherVAE(l.options.VAE)
 	}
 	if b := l.options.Base; b != nil && b.options.VAE != "" {
-		l.options.Log.Info("sharing the base's component", "component", name, "reason", "it was chosen in place of the model's own")
+		l.options.Log.Info("using the base's component", "component", name, "reason", "it was chosen in place of the model's own")
 		l.VAE, l.sources[name] = b.VAE, b.sources[name]
 		return nil
 	}
-	if l.shares(name) {
+	if l.lacks(name) {
 		l.VAE, l.sources[name] = l.options.Base.VAE, l.options.Base.sources[name]
 		return nil
 	}

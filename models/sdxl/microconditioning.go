@@ -108,8 +108,8 @@ func (m *Model) timeIDsOf(q *resolved) (ids, negative []float32) {
 	return ids, append(of(original, negativeCrop...), pair(target.Height, target.Width)...)
 }
 
-// guidanceEmbedding is the guidance scale for models that were distilled with guidance: sines, then cosines of (g−1)·1000·f.
-// Source: diffusers pipeline_stable_diffusion_xl.py, get_guidance_scale_embedding.
+// guidanceEmbedding is the guidance scale for models that were distilled with guidance: sines, then cosines of
+// (g−1)·1000·f. Source: diffusers pipeline_stable_diffusion_xl.py, get_guidance_scale_embedding.
 func guidanceEmbedding(guidance float64, dim int) []float32 {
 	half := dim / 2
 	w := float32(guidance-1) * 1000

@@ -22,7 +22,7 @@ import (
 
 // Model is an open model. Its methods may be called from several goroutines; one call of the models of a host computes
 // at a time. Its parts may be replaced while none does: by those of another model of the same host, or by others that
-// [Host.Manage] was told of. Each call checks that they fit together.
+// [Host.Manage] manages. Each call checks that they fit together.
 type Model struct {
 	Tokenizer    *tokenizer.Tokenizer // of the first encoder; nil in a refiner
 	TextEncoder  *clip.Encoder        // nil in a refiner
@@ -33,7 +33,7 @@ type Model struct {
 
 	host    *Host
 	options Options
-	spec    *Spec                     // as it was read; Spec tells of the parts as they are
+	spec    *Spec                     // as it was read; Spec describes the parts as they are
 	sources map[string]kernels.Source // where components come from
 	closers []io.Closer               // what this model opened itself, in order
 	opened  *unet.Denoiser            // whose weights hash is of
@@ -100,8 +100,8 @@ func (m *Model) fits() error {
 }
 
 // Hash identifies the UNet's weights: the first ten hexadecimal digits of a SHA-256 of the names, types and shapes of
-// its tensors, and of the first and last 4 KiB of each. It is the same for every file layout of the same weights, and so
-// is not the hash of a file. It is "" for a UNet that the model did not open.
+// its tensors, and of the first and last 4 KiB of each. It is the same for every file layout of the same weights, and
+// so is not the hash of a file. It is "" for a UNet that the model did not open.
 func (m *Model) Hash() string {
 	if m.UNet != m.opened {
 		return ""
@@ -114,7 +114,7 @@ func hashOf(src kernels.Source) func() string {
 	return sync.OnceValue(func() string {
 		h := sha256.New()
 		if err := weights.Fingerprint(h, src); err != nil {
-			return "" // what can't be read now was read before: there is no hash to tell
+			return "" // it was read before and can't be read now: there is no hash
 		}
 		return hex.EncodeToString(h.Sum(nil))[:10]
 	})

@@ -31,8 +31,8 @@ func (n *noise) clone() *noise {
 	return c
 }
 
-// draw returns unit normal noise of shape [N, C, H, W] in the device's order; the generators fill it in the order of the
-// shape.
+// draw returns unit normal noise of shape [N, C, H, W] in the device's order; the generators fill it in the order of
+// the shape.
 func (n *noise) draw(shape []int) []float32 {
 	x := nn.NewTensor(shape...)
 	part := len(x.Data) / len(n.generators)

@@ -16,8 +16,8 @@ import (
 // offloader decides which components' weights stay on the device, and whether there is memory for a program; all models
 // of a host share it. On a device with memory of its own a component stays until a program of another one has no room;
 // of those that could make room, the ones that are quickest to load again are evicted. On the host, where weights are
-// pages of mapped files or can't be evicted, every component is evicted when its part of an image is done. It implements
-// nn.Manager.
+// pages of mapped files or can't be evicted, every component is evicted when its part of an image is done. It
+// implements nn.Manager.
 type offloader struct {
 	device memoryReporter
 	host   bool // its memory is the host's
@@ -271,7 +271,7 @@ func (r *offloader) name(n network) string {
 	return "a component"
 }
 
-// say logs a decision: for users when it is new, later ones like it for who looks closer.
+// say logs a decision: at level info when it is new, later ones like it at level debug.
 func (r *offloader) say(what string, args ...any) {
 	level, key := slog.LevelInfo, what+fmt.Sprint(args[len(args)-1])
 	if r.said[key] {

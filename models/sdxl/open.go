@@ -17,8 +17,8 @@ type Options struct {
 	Base      *Model        // of a refiner: text_encoder_2 and VAE are the base's where the folder lacks them or holds the same; it is closed after the refiner
 	Precision kernels.DType // 0 is the base's, or the device's default
 	Variant   string        // of weight files, for instance "fp16"; "" is the base's, or chooses by precision
-	// VAE takes the place of the model's own: a safetensors file, which the model's vae/config.json describes; a folder with
-	// a config.json and such a file; or a model folder, whose component vae it is.
+	// VAE takes the place of the model's own: a safetensors file, which the model's vae/config.json describes; a folder
+	// with a config.json and such a file; or a model folder, whose component vae it is.
 	VAE string
 	Log *slog.Logger // nil is the base's, or silent
 }
@@ -30,8 +30,8 @@ func Open(ctx context.Context, path string, o Options) (*Model, error) {
 	return open(ctx, path, o, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
 }
 
-// OpenFS loads a model folder from a file system, for instance an embedded one; name is what Info and errors call it. Its weights are plain safetensors files, and are
-// held in memory.
+// OpenFS loads a model folder from a file system, for instance an embedded one; name is what Info and errors call it.
+// Its weights are plain safetensors files, and are held in memory.
 func OpenFS(ctx context.Context, fsys fs.FS, name string, o Options) (*Model, error) {
 	return open(ctx, name, o, func(*slog.Logger) (*store, error) { return openFSStore(fsys, name) })
 }

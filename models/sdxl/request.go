@@ -12,9 +12,9 @@ import (
 // Tensor is dense float32 data on the host. Latents are [N, C, H, W], prompt embeddings [N, T, C], as in diffusers.
 type Tensor = nn.Tensor
 
-// Request says what to draw. Its zero value with a prompt is usable: a field that is not given takes the model's own
-// value (goxl.json's) or, where the model has none, diffusers'. What it holds says the task: text-to-image without an
-// image, image-to-image (img2img) with one, on a base or a refiner.
+// Request says what to generate. Its zero value with a prompt is usable: a field that is not given takes the model's
+// own value (goxl.json's) or, where the model has none, diffusers'. What it holds says the task: text-to-image without
+// an image, image-to-image (img2img) with one, on a base or a refiner.
 type Request struct {
 	Prompt          string
 	Prompt2         string  // for the second text encoder; "" is Prompt
@@ -29,7 +29,7 @@ type Request struct {
 	Embeddings *Embeddings
 
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size
-	ImagesPerPrompt int // images for each prompt, drawn as one batch; 0 is 1
+	ImagesPerPrompt int // images for each prompt, of one batch; 0 is 1
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
 	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
@@ -37,7 +37,7 @@ type Request struct {
 	GuidanceRescale  float64   // guidance_rescale φ, 0 to 1
 	Eta              float64   // η of DDIM and TCD, 0 to 1
 	Seed             *uint64   // of one generator that draws all noise of the batch; nil is a random one
-	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if drawn alone
+	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if generated alone
 	Scheduler        string    // a name of scheduler.Names; "" is the model's own
 	Timesteps        []float64 // custom, in place of Steps
 	Sigmas           []float64 // custom, in place of Steps
@@ -70,16 +70,16 @@ type Request struct {
 	// the model.
 	Taps Taps
 
-	// Progress is called after every step, on a card as soon as the step is queued: up to two are under way then. It must
-	// not call the model.
+	// Progress is called after every step, on a card as soon as the step is queued: up to two are under way then. It
+	// must not call the model.
 	Progress func(Progress)
 	// OnStep is called with the latents after every step, which waits for it. It may call the model, keeps no argument,
 	// and ends the run by an error: by [ErrInterrupt] as Interrupt does.
 	OnStep func(step int, latents *Tensor) error
 }
 
-// Taps are of each component; see [nn.Tap]. Paths are module paths as in the component's checkpoint. The UNet's batch has
-// the negative side first, then the positive one, where a step has guidance.
+// Taps are of each component; see [nn.Tap]. Paths are module paths as in the component's checkpoint. The UNet's batch
+// has the negative side first, then the positive one, where a step has guidance.
 type Taps struct{ TextEncoder, TextEncoder2, UNet, VAE []nn.Tap }
 
 // ErrInterrupt is what Request.OnStep returns to have the images of the steps so far.
@@ -108,7 +108,7 @@ type Size struct {
 	Width  int `json:"width"`
 }
 
-// Progress tells how far a run is.
+// Progress is how far a run is.
 type Progress struct {
 	Step, Steps int // steps done, of how many
 	Elapsed     time.Duration

@@ -24,8 +24,8 @@ func fitToFactor(img image.Image, factor int) image.Image {
 	return resizeLanczos(toNRGBA(img), s.Width, s.Height)
 }
 
-// resizeLanczos is PIL's Image.resize with the Lanczos filter, bit for bit: the columns first, then the rows, each with weights in fixed point and rounded to bytes.
-// Source: Pillow src/libImaging/Resample.c.
+// resizeLanczos is PIL's Image.resize with the Lanczos filter, bit for bit: the columns first, then the rows, each with
+// weights in fixed point and rounded to bytes. Source: Pillow src/libImaging/Resample.c.
 func resizeLanczos(img *image.NRGBA, width, height int) *image.NRGBA {
 	b := img.Bounds()
 	if width != b.Dx() {

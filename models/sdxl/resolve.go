@@ -14,7 +14,7 @@ const (
 	MaxSide  = 8192 // pixels of an image, either way
 )
 
-var errRefinerAsBase = errors.New("this is a refiner: it goes on from an image and draws none from text; give a base model, and this one as the refiner")
+var errRefinerAsBase = errors.New("this is a refiner, which does image-to-image alone; give a base model, and this one as the refiner")
 
 // resolved is a request with every value that is used.
 type resolved struct {
@@ -39,7 +39,7 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 	return q.Parameters, nil
 }
 
-// Warnings tells what a request that can be done will not give as its fields seem to say.
+// Warnings lists what a valid request will not give as its fields seem to say.
 func (s *Spec) Warnings(r Request) []string {
 	q, err := s.resolve(r)
 	if err != nil {

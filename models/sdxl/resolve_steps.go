@@ -7,7 +7,7 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// noStepWarning tells of a run whose fraction of the steps holds none.
+// noStepWarning warns of a run whose fraction of the steps holds none.
 func (s *Spec) noStepWarning(q *resolved) string {
 	var cuts []string
 	if q.DenoisingStart > 0 {

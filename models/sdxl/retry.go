@@ -37,8 +37,8 @@ func (r *retry) at(step int) []float32 {
 }
 
 // Latents waits for the steps that were taken and reads the latents [N, C, H, W]. Where they are not finite in fp16 the
-// run is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is not
-// finite then is an error that names the step.
+// run is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is
+// not finite then is an error that names the step.
 func (r *Run) Latents(ctx context.Context) (*Tensor, error) {
 	turn, err := r.m.host.acquire(ctx)
 	if err != nil {
@@ -77,17 +77,17 @@ func (r *Run) readLatents(ctx context.Context) (*Tensor, error) {
 		if err := r.program.Check(ctx, x); err != nil {
 			return nil, err
 		}
-	} else if spoiled, err := r.program.Sync(ctx); err != nil {
+	} else if nonFinite, err := r.program.Sync(ctx); err != nil {
 		return nil, err
-	} else if spoiled {
+	} else if nonFinite {
 		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.retry.checked+1, r.next)
 	}
 	r.retry.checked = r.next
 	return channelsFirst(r.latentShape(), x), nil
 }
 
-// again takes the steps up to now once more, reading the latents after each, in a wider precision if there is one. cause
-// is returned where that can tell nothing new.
+// again takes the steps up to now once more, reading the latents after each, in a wider precision if there is one.
+// cause is returned where that can find nothing new.
 func (r *Run) again(ctx context.Context, cause error) error {
 	if wider, ok := r.unet.Wider(); ok && r.retry.precision == 0 {
 		r.unet.Overflowed(cause)

@@ -12,7 +12,7 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Run is one image, or one batch, in the making. [Model.Start] gives it; it must be closed, and is used by one goroutine
+// Run is the generation of one batch. [Model.Start] gives it; it must be closed, and is used by one goroutine
 // at a time. It holds the right to compute during its calls alone, so that several runs may be stepped in turns.
 type Run struct {
 	m            *Model
@@ -108,15 +108,15 @@ func (r *Run) Next() bool {
 	return r.next < len(r.q.schedule.Steps) && !r.cut()
 }
 
-// cut tells whether the run ends early, by Interrupt or by ErrInterrupt.
+// cut reports whether the run ends early, by Interrupt or by ErrInterrupt.
 func (r *Run) cut() bool {
 	n := r.q.Interrupt
 	return r.interrupted || n > 0 && r.next >= n*max(1, r.q.schedule.Order)
 }
 
-// Step evaluates the model once and advances the latents. On a device that looks for NaN by itself it does not wait for
-// the result unless OnStep wants it: up to two steps are under way then, and what goes wrong in one is found after later
-// ones. OnStep's error ends the run; ErrInterrupt does so without an error.
+// Step evaluates the model once and advances the latents. On a device that finds NaN by itself it does not wait for the
+// result unless OnStep wants it: up to two steps are queued then, and an error of one is found after later ones.
+// OnStep's error ends the run; ErrInterrupt does so without an error.
 func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")

@@ -16,7 +16,7 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// warnUnknown tells of keys of a file that goxl, like diffusers, leaves out: one record a file.
+// warnUnknown logs the keys of a file that goxl, like diffusers, leaves out: one record a file.
 func (r specReader) warnUnknown(file string, keys []string) {
 	if len(keys) == 0 {
 		return
@@ -92,7 +92,7 @@ func (r specReader) encoder(name string) (clip.Config, error) {
 		return config, err
 	}
 	r.warnUnknown(file, config.Unknown)
-	config.Unknown = nil // two models share an encoder whatever else their files say
+	config.Unknown = nil // two models may use one encoder whatever else their files say
 	if class := r.files.index.Components[name].Name; class != "" {
 		if config, err = config.As(class); err != nil {
 			return config, fmt.Errorf("%s: %s: %w", r.files.name(indexFile), name, err)
@@ -149,12 +149,12 @@ func (r specReader) vae(files *store, folder string) (vae.Config, error) {
 	if err == nil {
 		specReader{files, r.log}.warnUnknown(file, config.Unknown)
 	}
-	config.Unknown = nil // two models share a VAE whatever else their files say
+	config.Unknown = nil // two models may use one VAE whatever else their files say
 	return config, err
 }
 
-// ownScheduler tells why the model's own scheduler can't be run, and which names may take its place; nil if it can be
-// run.
+// ownScheduler is the error of a model's own scheduler that can't be run, with the names that may take its place; nil
+// if it can be run.
 func (s *Spec) ownScheduler() error {
 	cause := s.Scheduler.Check()
 	if cause == nil {

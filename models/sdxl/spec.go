@@ -62,7 +62,7 @@ func specOf(path string, base *Spec, log *slog.Logger, open func(*slog.Logger) (
 }
 
 func foreignRefiner(base *Spec, err error) error {
-	return fmt.Errorf("this refiner does not belong to the base %s, whose text encoder or VAE it would share: %w", base.Path, err)
+	return fmt.Errorf("this refiner does not belong to the base %s, whose text encoder or VAE it would use: %w", base.Path, err)
 }
 
 // readSpec reads every configuration.
@@ -101,7 +101,7 @@ func readSpec(files *store, path string, base *Spec, log *slog.Logger) (s *Spec,
 	return s, nil
 }
 
-// refiner tells whether the model has no first text encoder, so that it can't draw from text alone.
+// refiner reports whether the model has no first text encoder, and so no text-to-image.
 func (s *Spec) refiner() bool { return s.TextEncoder == nil }
 
 // timeIDs is how many numbers of micro-conditioning the UNet takes.
@@ -177,8 +177,8 @@ func (s *Spec) defaultSizeFits() error {
 
 var errOtherLatents = errors.New("other latents")
 
-// sameLatents checks that a refiner can go on with the latents of s. VAEs of other weights may do: published ones differ
-// in details.
+// sameLatents checks that a refiner can go on with the latents of s. VAEs of other weights may do: published ones
+// differ in details.
 func (s *Spec) sameLatents(refiner *Spec) error {
 	kind := func(c vae.Config) string {
 		s := fmt.Sprintf("%d channels for %d×%d pixels, scaled by %v", c.LatentChannels, c.ScaleFactor(), c.ScaleFactor(), c.ScalingFactor)

@@ -18,7 +18,8 @@ import (
 	"github.com/goxl/goxl/tokenizer"
 )
 
-// synthetic holds the configurations of SyntheticNames; their weights are computed. Written by tools/reference/configs.py.
+// synthetic holds the configurations of SyntheticNames; their weights are computed. Written by
+// tools/reference/configs.py.
 //
 //go:embed all:synthetic
 var synthetic embed.FS
@@ -27,8 +28,8 @@ const syntheticPrefix = "synth:"
 
 const indexFile = "model_index.json"
 
-// SyntheticNames lists the models that need no files: full and tiny, base and refiner. Their weights are a formula (weights.Synthetic), so their
-// images are noise; they are for tests and timing.
+// SyntheticNames lists the models that need no files: full and tiny, base and refiner. Their weights are random but
+// deterministic (weights.Synthetic), so that their images are noise; they are for tests and timing.
 func SyntheticNames() []string { return []string{"base", "refiner", "tiny", "tiny-refiner"} }
 
 // store is where the files of a model come from.

@@ -32,7 +32,8 @@ func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir strin
 	return synthesise(ctx, fsys, dtype, dir, func(component string) string { return component })
 }
 
-// synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made from.
+// synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made
+// from.
 func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
 	dir, exists, err := newFolder(dir)
 	if err != nil {
@@ -102,7 +103,7 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 	return os.Rename(building, dir)
 }
 
-// newFolder follows the links of dir, and tells whether a folder is there already. It refuses what is not an empty
+// newFolder follows the links of dir, and reports whether a folder is there already. It refuses what is not an empty
 // folder: a device or a file in its place must not be replaced.
 func newFolder(dir string) (real string, exists bool, err error) {
 	info, err := os.Stat(dir)

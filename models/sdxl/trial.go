@@ -13,8 +13,8 @@ import (
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// Trial finds out whether the model can draw, beyond what opening it checks: it draws one step of the smallest image,
-// from text or, with a refiner, from an image, and encodes an image. It also looks for NaN and Inf in the token
+// Trial finds out whether the model works, beyond what opening it checks: it runs one step of the smallest image, by
+// text-to-image or, with a refiner, image-to-image, and encodes an image. It also looks for NaN and Inf in the token
 // embeddings, of which a prompt reads a few alone. An error about numbers that are not finite names the weights that
 // hold such. It reads all weights.
 func (m *Model) Trial(ctx context.Context) error {
@@ -28,14 +28,14 @@ func (m *Model) Trial(ctx context.Context) error {
 	if err == nil && !m.spec.refiner() { // the half of the autoencoder that text-to-image does not use
 		_, err = m.EncodeImage(ctx, blank, nil)
 	}
-	spoiled := m.notFinite(errors.Is(err, kernels.ErrNotFinite))
+	found := m.notFinite(errors.Is(err, kernels.ErrNotFinite))
 	switch {
-	case len(spoiled) == 0:
+	case len(found) == 0:
 		return err
 	case err == nil:
-		return fmt.Errorf("weights hold NaN or Inf: %s", nn.Shorten(spoiled))
+		return fmt.Errorf("weights hold NaN or Inf: %s", nn.Shorten(found))
 	}
-	return fmt.Errorf("%w; weights hold NaN or Inf: %s", err, nn.Shorten(spoiled))
+	return fmt.Errorf("%w; weights hold NaN or Inf: %s", err, nn.Shorten(found))
 }
 
 // notFinite lists the tensors that hold NaN or Inf, of all or of the token embeddings alone.

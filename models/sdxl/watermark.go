@@ -6,7 +6,7 @@ import (
 	"github.com/goxl/goxl/models/vae"
 )
 
-// watermarkBits is the message that diffusers writes into pictures, the first bit first.
+// watermarkBits is the message that diffusers writes into images, the first bit first.
 // Source: diffusers pipelines/stable_diffusion_xl/watermark.py.
 const (
 	watermarkBits  = 0b101100111110110010010000011110111011000110011110
@@ -14,8 +14,9 @@ const (
 	watermarkScale = 36
 )
 
-// applyWatermark writes the message into a picture of values in −1…1, and clamps it. Pictures less than 256 wide, or of less than 256×256 pixels, are too small and stay
-// as they are. Source: invisible-watermark 0.2.0 imwatermark/dwtDctEncoder.py, method "dwtDct", which transforms no further than Haar.
+// applyWatermark writes the message into an image of values in −1…1, and clamps it. Images less than 256 wide, or of
+// less than 256×256 pixels, are too small and stay as they are. Source: invisible-watermark 0.2.0
+// imwatermark/dwtDctEncoder.py, method "dwtDct", which transforms no further than Haar.
 func applyWatermark(p vae.Image) {
 	if p.Width < 256 || p.Width*p.Height < 256*256 {
 		return
