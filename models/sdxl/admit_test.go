@@ -102,7 +102,7 @@ func (l *limited) least(r Request) int64 {
 	return m.Used - m.Arena + step.Footprint().Arena
 }
 
-// tiled tells whether the log says that there were tiles.
+// tiled reports whether the log says that there were tiles.
 func (l *limited) tiled() bool {
 	return strings.Contains(l.log.String(), "the autoencoder works in tiles")
 }
@@ -126,7 +126,7 @@ func (l *limited) refused(what string, err error) {
 const mebi = 1 << 20
 
 // TestMemoryOfTheHost draws one image on CPU devices with less and less memory: the same while there is room, then in
-// tiles; then it is refused before its first step, and a smaller one is still drawn.
+// tiles; then it is refused before its first step, and a smaller one is still generated.
 func TestMemoryOfTheHost(t *testing.T) {
 	const side, smaller = 256, 64
 	free := within(t, 0, false)

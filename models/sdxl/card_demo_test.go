@@ -41,8 +41,8 @@ func openBase(t *testing.T, folder fs.FS, dev kernels.Device, precision kernels.
 	return p
 }
 
-// processor opens the CPU.
-func processor(t *testing.T) kernels.Device {
+// cpuDevice opens the CPU.
+func cpuDevice(t *testing.T) kernels.Device {
 	t.Helper()
 	dev, err := cpu.New(cpu.Options{})
 	if err != nil {
@@ -56,14 +56,14 @@ func processor(t *testing.T) kernels.Device {
 	return dev
 }
 
-// cardRequest is a picture that every device must draw alike.
+// cardRequest is an image that every device must generate alike.
 type cardRequest struct {
 	name string
 	Request
 }
 
-// cardRequests together ask for everything a step can do: guidance and its rescaling, batches, other sizes, solvers with history and with noise, and a picture that is
-// redrawn.
+// cardRequests together ask for everything a step can do: guidance and its rescaling, batches, other sizes, solvers with history and with noise, and an image that
+// image-to-image begins with.
 func cardRequests(p *Model) []cardRequest {
 	one := func(name, prompt string, change func(*Request)) cardRequest {
 		r := Request{Prompt: prompt}
@@ -83,7 +83,7 @@ func cardRequests(p *Model) []cardRequest {
 	}
 }
 
-// trace is a drawn picture and the latents after each step.
+// trace is an image and the latents after each step.
 type trace struct {
 	*Result
 	steps []*Tensor
@@ -116,7 +116,7 @@ func (x trace) distances(want trace) string {
 	return s
 }
 
-// diffusersHalf is how near diffusers' pictures in bfloat16 are to those in float32, in dB by request.
+// diffusersHalf is how near diffusers' images in bfloat16 are to those in float32, in dB by request.
 func diffusersHalf(t *testing.T) map[string][]float64 {
 	t.Helper()
 	var file struct{ PSNR map[string][]float64 }
@@ -130,13 +130,13 @@ func diffusersHalf(t *testing.T) map[string][]float64 {
 	return file.PSNR
 }
 
-// TestCardDemo draws the embedded model's pictures on the card in both precisions by every kernel family, and compares them with the processor's in float32, whose
-// pictures TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. Beside bfloat16's stand diffusers' in it.
+// TestCardDemo draws the embedded model's images on the card in both precisions by every kernel family, and compares them with the CPU's in float32, whose
+// images TestDemo compares with diffusers': 40 dB is a root mean square error of 2.55 levels. Beside bfloat16's stand diffusers' in it.
 // A second run must give the same bits.
 func TestCardDemo(t *testing.T) {
 	half := diffusersHalf(t)
 	first := card(t, cuda.Options{})
-	exact := openDemoFolder(t, processor(t), kernels.F32)
+	exact := openDemoFolder(t, cpuDevice(t), kernels.F32)
 	requests := cardRequests(exact)
 	want := make([]trace, len(requests))
 	for i, r := range requests {
@@ -158,9 +158,9 @@ func TestCardDemo(t *testing.T) {
 							own = fmt.Sprintf(", diffusers %.1f", half[r.name][k])
 						}
 						if d := psnr(img, want[i].Images[k]); !(d >= 40) {
-							t.Errorf("%s, picture %d: %.1f dB to float32%s, want 40", r.name, k, d, own)
+							t.Errorf("%s, image %d: %.1f dB to float32%s, want 40", r.name, k, d, own)
 						} else {
-							t.Logf("%s, picture %d: %.1f dB to float32%s", r.name, k, d, own)
+							t.Logf("%s, image %d: %.1f dB to float32%s", r.name, k, d, own)
 						}
 					}
 					again := traced(t, p, r.Request)
@@ -169,7 +169,7 @@ func TestCardDemo(t *testing.T) {
 					}
 					for k := range got.Images {
 						if !slices.Equal(again.Images[k].Pix, got.Images[k].Pix) {
-							t.Errorf("%s: a second run gives another picture", r.name)
+							t.Errorf("%s: a second run gives another image", r.name)
 						}
 					}
 				}
@@ -207,7 +207,7 @@ func loudFolder(t *testing.T, by int) string {
 	return dir
 }
 
-// TestCardOverflow draws with a UNet that overflows float16: the picture is bfloat16's. One that overflows bfloat16 too is an error that names step and node.
+// TestCardOverflow draws with a UNet that overflows float16: the image is bfloat16's. One that overflows bfloat16 too is an error that names step and node.
 func TestCardOverflow(t *testing.T) {
 	dev := card(t, cuda.Options{})
 	draw := func(dev kernels.Device, by int, watch bool, log io.Writer) (*Result, error) {
@@ -224,7 +224,7 @@ func TestCardOverflow(t *testing.T) {
 		return p.Generate(context.Background(), r)
 	}
 	const by = 16
-	want, err := draw(processor(t), by, false, io.Discard)
+	want, err := draw(cpuDevice(t), by, false, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestCardOverflow(t *testing.T) {
 		if first == nil {
 			first = got.Images[0].Pix
 		} else if !slices.Equal(first, got.Images[0].Pix) {
-			t.Error("looking on changes the picture")
+			t.Error("looking on changes the image")
 		}
 	}
 	if _, err := draw(dev, 126, false, io.Discard); err == nil || !strings.Contains(err.Error(), "step 1 of 8: ") || !strings.Contains(err.Error(), "in bf16") {

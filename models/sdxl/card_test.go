@@ -25,7 +25,7 @@ func card(t *testing.T, o cuda.Options) *cuda.Device {
 	return nil
 }
 
-// psnr is the peak signal-to-noise ratio of two pictures' colours in dB, NaN if their sizes differ, +Inf if they are equal.
+// psnr is the peak signal-to-noise ratio of two images' colours in dB, NaN if their sizes differ, +Inf if they are equal.
 func psnr(a, b *image.NRGBA) float64 {
 	if a.Bounds() != b.Bounds() || len(a.Pix) != len(b.Pix) {
 		return math.NaN()

@@ -10,7 +10,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestOpenFS opens folders as file systems: the same picture, and the same sharing, as from the disk.
+// TestOpenFS opens folders as file systems: the same image, and the same sharing, as from the disk.
 func TestOpenFS(t *testing.T) {
 	m := newModels(t)
 	root := t.TempDir()
@@ -41,7 +41,7 @@ func TestOpenFS(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got.Latents.Data, want.Latents.Data) {
-		t.Error("the picture differs from the folder's")
+		t.Error("the image differs from the folder's")
 	}
 	_, err = OpenFS(t.Context(), os.DirFS(root), "nothing", Options{Host: hostOf(m.dev)})
 	if err == nil || !strings.Contains(err.Error(), "nothing/model_index.json is missing") {
@@ -69,8 +69,8 @@ func TestUnknownDefaults(t *testing.T) {
 	if r, err := p.Resolve(Request{}); err != nil || r.Steps != 4 || r.Guidance != 2 {
 		t.Errorf("%d steps, guidance %v, want 4 and 2: %v", r.Steps, r.Guidance, err)
 	}
-	if told := records(); len(told) != 1 || told[0].Keys != "steps" || told[0].File != file {
-		t.Errorf("warnings %+v, want one of steps in %s", told, file)
+	if logged := records(); len(logged) != 1 || logged[0].Keys != "steps" || logged[0].File != file {
+		t.Errorf("warnings %+v, want one of steps in %s", logged, file)
 	}
 }
 

@@ -28,7 +28,7 @@ func openDemoRefiner(t *testing.T, base *Model) *Model {
 	return p
 }
 
-// demoRefined redraws a picture as the refiner's own defaults say.
+// demoRefined is image-to-image by the refiner's own defaults.
 func demoRefined(t *testing.T, refiner *Model, prompt string, img image.Image, change func(*Request)) *image.NRGBA {
 	t.Helper()
 	r := Request{Prompt: prompt}
@@ -43,9 +43,9 @@ func demoRefined(t *testing.T, refiner *Model, prompt string, img image.Image, c
 	return result.Images[0]
 }
 
-// TestDemoRefines redraws a picture: it stays the same scene, a seed repeats itself, and all that a request says counts.
+// TestDemoRefines is image-to-image by the refiner: it stays the same scene, a seed repeats itself, and all that a request says counts.
 func TestDemoRefines(t *testing.T) {
-	base := openDemo(t, processor(t), kernels.F32)
+	base := openDemo(t, cpuDevice(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
 	if base.TextEncoder2 != refiner.TextEncoder2 || base.VAE != refiner.VAE {
 		t.Error("the refiner does not share the base's encoder and VAE")
@@ -68,14 +68,14 @@ func TestDemoRefines(t *testing.T) {
 	plain := refine(drawn.Images[0], nil)
 	// 20 dB is a root mean square error of 25 levels: the same scene stays above it.
 	if d := psnr(plain, drawn.Images[0]); !(d > 20 && d < 60) {
-		t.Errorf("refined: %.1f dB to what it began with, want the same scene redrawn", d)
+		t.Errorf("refined: %.1f dB to what it began with, want the same scene", d)
 	} else {
 		t.Logf("refined: %.1f dB to what it began with", d)
 	}
-	few := demoPicture(t, base, prompt, nil).Images[0] // its few pixels tell as well whether something counts
+	few := demoImage(t, base, prompt, nil).Images[0] // its few pixels show as well whether something counts
 	plain = refine(few, nil)
 	if !slices.Equal(refine(few, nil).Pix, plain.Pix) {
-		t.Error("the same seed gives another picture")
+		t.Error("the same seed gives another image")
 	}
 	negative := "blurry"
 	for what, change := range map[string]func(*Request){
@@ -87,14 +87,14 @@ func TestDemoRefines(t *testing.T) {
 		"negative aesthetic score": func(r *Request) { r.NegativeAestheticScore = new(6.0) },
 	} {
 		if slices.Equal(refine(few, change).Pix, plain.Pix) {
-			t.Errorf("another %s gives the same picture", what)
+			t.Errorf("another %s gives the same image", what)
 		}
 	}
 }
 
 // TestForeignRefiner puts refiners beside bases that they do not belong to.
 func TestForeignRefiner(t *testing.T) {
-	dev := processor(t)
+	dev := cpuDevice(t)
 	base := openDemo(t, dev, kernels.F32)
 	tiny, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(dev)})
 	if err != nil {

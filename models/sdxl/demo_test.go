@@ -24,7 +24,7 @@ type demoCall struct {
 	Steps         int     `json:"num_inference_steps"`
 	Guidance      float64 `json:"guidance_scale"`
 	Strength      float64
-	Image         string   // the tensor that is redrawn
+	Image         string   // the tensor that image-to-image begins with
 	Score         *float64 `json:"aesthetic_score"`
 	NegativeScore *float64 `json:"negative_aesthetic_score"`
 	End           float64  `json:"denoising_end"`
@@ -35,14 +35,14 @@ func openDemo(t *testing.T, dev kernels.Device, precision kernels.DType) *Model 
 	return openBase(t, demo.Base(), dev, precision)
 }
 
-// TestDemo compares the embedded model's pictures with diffusers': the same tolerances as TestGoldens. The weights are float16 and computed with in float32 on both sides.
+// TestDemo compares the embedded model's images with diffusers': the same tolerances as TestGoldens. The weights are float16 and computed with in float32 on both sides.
 func TestDemo(t *testing.T) {
 	g := golden.Open(t, testdata+"/goldens/demo.safetensors")
 	var calls map[string]demoCall
 	if err := json.Unmarshal([]byte(g.Metadata["calls"]), &calls); err != nil {
 		t.Fatal(err)
 	}
-	base := openDemo(t, processor(t), kernels.F32)
+	base := openDemo(t, cpuDevice(t), kernels.F32)
 	refiner := openDemoRefiner(t, base)
 	for name, p := range map[string]*Model{"default": base, "wide": base, "redrawn": base, "refined": refiner, "refined-low": refiner, "handed-over": base} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestDemo(t *testing.T) {
 				if name == "refined" && p.Info().Strength != c.Strength {
 					t.Errorf("the refiner's own strength %v, want %v", p.Info().Strength, c.Strength)
 				}
-				r.Strength, r.Image = c.Strength, goldenPicture(g.Bytes(c.Image))
+				r.Strength, r.Image = c.Strength, goldenImage(g.Bytes(c.Image))
 				result, err = p.Generate(context.Background(), r)
 			case c.End != 0:
 				result, err = Ensemble(context.Background(), r, Expert{base, c.End}, Expert{Model: refiner})
@@ -91,8 +91,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// goldenPicture makes a picture of [1, H, W, 3] values.
-func goldenPicture(rgb []byte, shape []int) image.Image {
+// goldenImage makes an image of [1, H, W, 3] values.
+func goldenImage(rgb []byte, shape []int) image.Image {
 	img := image.NewNRGBA(image.Rect(0, 0, shape[2], shape[1]))
 	for i := range shape[1] * shape[2] {
 		copy(img.Pix[4*i:], rgb[3*i:3*i+3])
@@ -101,8 +101,8 @@ func goldenPicture(rgb []byte, shape []int) image.Image {
 	return img
 }
 
-// demoPicture draws a picture of few pixels and steps, which is enough to tell that something matters.
-func demoPicture(t *testing.T, p *Model, prompt string, change func(*Request)) *Result {
+// demoImage draws an image of few pixels and steps, which is enough to see that something matters.
+func demoImage(t *testing.T, p *Model, prompt string, change func(*Request)) *Result {
 	t.Helper()
 	r := Request{Prompt: prompt}
 	r.Seed, r.Width, r.Height, r.Steps = new(uint64(1)), 128, 128, 4
@@ -116,41 +116,41 @@ func demoPicture(t *testing.T, p *Model, prompt string, change func(*Request)) *
 	return result
 }
 
-// TestDemoFollowsRequests checks what changes the embedded model's picture, what does not, and what it warns of.
+// TestDemoFollowsRequests checks what changes the embedded model's image, what does not, and what it warns of.
 func TestDemoFollowsRequests(t *testing.T) {
-	p := openDemo(t, processor(t), kernels.F32)
+	p := openDemo(t, cpuDevice(t), kernels.F32)
 	const prompt = "a cat on a blue background"
-	plain := demoPicture(t, p, prompt, nil)
-	if again := demoPicture(t, p, prompt, nil); !slices.Equal(again.Images[0].Pix, plain.Images[0].Pix) || !slices.Equal(again.Latents.Data, plain.Latents.Data) {
-		t.Error("the same seed gives another picture")
+	plain := demoImage(t, p, prompt, nil)
+	if again := demoImage(t, p, prompt, nil); !slices.Equal(again.Images[0].Pix, plain.Images[0].Pix) || !slices.Equal(again.Latents.Data, plain.Latents.Data) {
+		t.Error("the same seed gives another image")
 	}
 	negative := "a blue background"
 	for what, other := range map[string]*Result{
-		"prompt":          demoPicture(t, p, "a rocket on a red background", nil),
-		"negative prompt": demoPicture(t, p, prompt, func(r *Request) { r.NegativePrompt = &negative }),
+		"prompt":          demoImage(t, p, "a rocket on a red background", nil),
+		"negative prompt": demoImage(t, p, prompt, func(r *Request) { r.NegativePrompt = &negative }),
 	} {
 		// 30 dB is a root mean square error of 8 levels: a difference that one sees.
 		if d := psnr(other.Images[0], plain.Images[0]); !(d < 30) {
-			t.Errorf("another %s: the picture is the same to %.1f dB", what, d)
+			t.Errorf("another %s: the image is the same to %.1f dB", what, d)
 		} else {
 			t.Logf("another %s: %.1f dB", what, d)
 		}
 	}
-	if other := demoPicture(t, p, prompt, func(r *Request) { r.Seed = new(uint64(2)) }); slices.Equal(other.Images[0].Pix, plain.Images[0].Pix) {
-		t.Error("another seed gives the same picture")
+	if other := demoImage(t, p, prompt, func(r *Request) { r.Seed = new(uint64(2)) }); slices.Equal(other.Images[0].Pix, plain.Images[0].Pix) {
+		t.Error("another seed gives the same image")
 	}
 	for _, outside := range []string{"xylotomous quasar bureaucracy", "日本語 Ωμέγα 🛸", ""} {
-		if got := demoPicture(t, p, outside, nil); len(got.Images) != 1 || len(got.Warnings) > 0 {
-			t.Errorf("%q: %d pictures, warnings %q", outside, len(got.Images), got.Warnings)
+		if got := demoImage(t, p, outside, nil); len(got.Images) != 1 || len(got.Warnings) > 0 {
+			t.Errorf("%q: %d images, warnings %q", outside, len(got.Images), got.Warnings)
 		}
 	}
-	large := demoPicture(t, p, prompt, func(r *Request) { r.Width, r.Height, r.Steps, r.LatentsOnly = 512, 512, 1, true })
+	large := demoImage(t, p, prompt, func(r *Request) { r.Width, r.Height, r.Steps, r.LatentsOnly = 512, 512, 1, true })
 	if !slices.ContainsFunc(large.Warnings, func(w string) bool { return strings.Contains(w, "512×512") && strings.Contains(w, "256×256") }) {
 		t.Errorf("512×512: warnings %q, want one of the size", large.Warnings)
 	}
 }
 
-// middle is where the middle of what is not background lies, from the left, in pixels: each pixel counts as much as it differs from the picture's top left corner.
+// middle is where the middle of what is not background lies, from the left, in pixels: each pixel counts as much as it differs from the image's top left corner.
 func middle(img *image.NRGBA) float64 {
 	var sum, weight float64
 	for y := range img.Rect.Dy() {
@@ -176,15 +176,15 @@ func detail(img *image.NRGBA) float64 {
 	return sum / float64(len(upper))
 }
 
-// TestDemoMicroConditioning: told that it is cropped from the right of a larger picture, the embedded model draws things further left; told that it is enlarged from fewer
+// TestDemoMicroConditioning: conditioned on a crop from the right of a larger image, the embedded model draws things further left; conditioned on an enlargement from fewer
 // pixels, it draws less detail.
 func TestDemoMicroConditioning(t *testing.T) {
 	if testing.Short() {
-		t.Skip("whole pictures")
+		t.Skip("whole images")
 	}
-	p := openDemo(t, processor(t), kernels.F32)
+	p := openDemo(t, cpuDevice(t), kernels.F32)
 	draw := func(prompt string, change func(*Request)) *image.NRGBA {
-		return demoPicture(t, p, prompt, func(r *Request) {
+		return demoImage(t, p, prompt, func(r *Request) {
 			r.Width, r.Height, r.Steps = 256, 256, 5
 			change(r)
 		}).Images[0]
@@ -201,22 +201,22 @@ func TestDemoMicroConditioning(t *testing.T) {
 	}
 }
 
-// TestDemoPrecisions compares pictures, drawn and redrawn, at every precision of the processor with float32's: 40 dB is a root mean square error of 2.55 levels.
+// TestDemoPrecisions compares images, drawn and redrawn, at every precision of the CPU with float32's: 40 dB is a root mean square error of 2.55 levels.
 func TestDemoPrecisions(t *testing.T) {
-	dev := processor(t)
+	dev := cpuDevice(t)
 	precisions := dev.Info().Precisions
 	if !slices.Contains(precisions, kernels.F32) {
 		t.Fatalf("precisions %v, want float32 among them", precisions)
 	}
 	const prompt = "a red apple on a green background"
-	pictures := func(precision kernels.DType) [2]*image.NRGBA {
+	images := func(precision kernels.DType) [2]*image.NRGBA {
 		base := openDemo(t, dev, precision)
-		drawn := demoPicture(t, base, prompt, nil).Images[0]
+		drawn := demoImage(t, base, prompt, nil).Images[0]
 		return [2]*image.NRGBA{drawn, demoRefined(t, openDemoRefiner(t, base), prompt, drawn, nil)}
 	}
-	want := pictures(kernels.F32)
+	want := images(kernels.F32)
 	for _, precision := range precisions {
-		for i, got := range pictures(precision) {
+		for i, got := range images(precision) {
 			what := [2]string{"drawn", "redrawn"}[i]
 			if d := psnr(got, want[i]); !(d >= 40) {
 				t.Errorf("%v, %s: %.1f dB to float32, want 40", precision, what, d)

@@ -216,7 +216,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestWarnings has every way to draw tell what was cut off the prompts, and of a size that the model was not made for.
+// TestWarnings has every task warn of what was cut off the prompts, and of a size that the model was not made for.
 func TestWarnings(t *testing.T) {
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")

@@ -44,7 +44,7 @@ func set(keys map[string]string) func(map[string]any) {
 }
 
 // TestConfigKeys changes what diffusers and transformers take or leave out: the image is the same, and what was left
-// out is told, once a file.
+// out is logged, once a file.
 func TestConfigKeys(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
@@ -62,7 +62,7 @@ func TestConfigKeys(t *testing.T) {
 	for _, c := range []struct {
 		file    string
 		keys    map[string]string
-		unknown string // that are told
+		unknown string // that are logged
 	}{
 		{encoder, map[string]string{"id2label": `{"0": "LABEL_0"}`, "output_attentions": "false", "architectures": "null"}, ""},
 		{encoder, map[string]string{"is_decoder": "false", "tie_word_embeddings": "true", "architectures": `["CLIPModel"]`}, "is_decoder, tie_word_embeddings"},
@@ -104,10 +104,10 @@ func TestConfigKeys(t *testing.T) {
 					t.Errorf("%v: another image with scheduler %q", c.keys, run.request.Scheduler)
 				}
 			}
-			told := records()
+			logged := records()
 			if c.unknown == "" {
-				if len(told) != 0 {
-					t.Errorf("%v: warnings %+v", c.keys, told)
+				if len(logged) != 0 {
+					t.Errorf("%v: warnings %+v", c.keys, logged)
 				}
 				return
 			}
@@ -115,8 +115,8 @@ func TestConfigKeys(t *testing.T) {
 			if !inFolder {
 				component = "model"
 			}
-			if len(told) != 1 || told[0].Level != "WARN" || told[0].Keys != c.unknown || told[0].Component != component || told[0].File != filepath.Join(dir, filepath.FromSlash(c.file)) {
-				t.Errorf("%v: warnings %+v, want one of %s in %s", c.keys, told, c.unknown, c.file)
+			if len(logged) != 1 || logged[0].Level != "WARN" || logged[0].Keys != c.unknown || logged[0].Component != component || logged[0].File != filepath.Join(dir, filepath.FromSlash(c.file)) {
+				t.Errorf("%v: warnings %+v, want one of %s in %s", c.keys, logged, c.unknown, c.file)
 			}
 		})
 	}
@@ -184,8 +184,8 @@ func TestUnsupportedScheduler(t *testing.T) {
 			continue
 		}
 		defer p.Close()
-		if told := records(); len(told) != 1 || told[0].Level != "WARN" || told[0].Component != "scheduler" || !strings.Contains(told[0].Reason, c.named) {
-			t.Errorf("%s: warnings %+v", c.value, told)
+		if logged := records(); len(logged) != 1 || logged[0].Level != "WARN" || logged[0].Component != "scheduler" || !strings.Contains(logged[0].Reason, c.named) {
+			t.Errorf("%s: warnings %+v", c.value, logged)
 		}
 		_, err = p.Generate(context.Background(), small())
 		var wrong *RequestError

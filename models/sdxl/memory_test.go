@@ -91,7 +91,7 @@ func (f *fullRun) report(most int64, what string, args ...any) {
 	}
 }
 
-// base opens the device and the base and draws a picture.
+// base opens the device and the base and draws an image.
 func (f *fullRun) base(ctx context.Context, memory int64) (*Model, Request) {
 	f.start = time.Now()
 	f.device = card(f.T, cuda.Options{Memory: memory})
@@ -129,7 +129,7 @@ func (f *fullRun) base(ctx context.Context, memory int64) (*Model, Request) {
 	return base, r
 }
 
-// TestFullMemory draws 1024×1024 pictures from files: with base alone, then with base and refiner within a limit, and reports memory and times. Its bounds are the
+// TestFullMemory draws 1024×1024 images from files: with base alone, then with base and refiner within a limit, and reports memory and times. Its bounds are the
 // project's: 8.5 GB for base alone, the limit for both, 6 GB on the host beyond mapped files.
 func TestFullMemory(t *testing.T) {
 	if *fullModels == "" {
@@ -155,12 +155,12 @@ func TestFullMemory(t *testing.T) {
 	t.Run("base", func(t *testing.T) {
 		f := &fullRun{T: t}
 		f.base(ctx, 0)
-		f.report(8_500_000_000, "picture of base")
+		f.report(8_500_000_000, "image of base")
 	})
 	t.Run("base and refiner", func(t *testing.T) {
 		f := &fullRun{T: t}
 		base, r := f.base(ctx, *fullCap)
-		f.report(*fullCap, "picture of base")
+		f.report(*fullCap, "image of base")
 		n := base.UNet.Bytes()
 		if err := base.UNet.SetResident(ctx, false); err != nil {
 			t.Fatal(err)
@@ -180,11 +180,11 @@ func TestFullMemory(t *testing.T) {
 		for i := range 2 {
 			began := time.Now()
 			r := r
-			r.Progress = func(p Progress) { f.lap("picture %d, step %d", i+1, p.Step) }
+			r.Progress = func(p Progress) { f.lap("image %d, step %d", i+1, p.Step) }
 			if _, err := Ensemble(ctx, r, Expert{base, 0.5}, Expert{Model: refiner}); err != nil {
 				t.Fatal(err)
 			}
-			f.report(*fullCap, "picture %d of base and refiner in %v", i+1, time.Since(began).Round(time.Millisecond))
+			f.report(*fullCap, "image %d of base and refiner in %v", i+1, time.Since(began).Round(time.Millisecond))
 		}
 	})
 	own, mapped := stop()

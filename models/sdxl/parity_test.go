@@ -32,7 +32,7 @@ type parity struct {
 	allowed func(output string) float64 // relative error
 }
 
-// TestParityCard does on a card, by every kernel family, what TestParityFull does on the processor: the error in fp16 and in bf16 is at most twice that of diffusers in the
+// TestParityCard does on a card, by every kernel family, what TestParityFull does on the CPU: the error in fp16 and in bf16 is at most twice that of diffusers in the
 // same precision on a card, as tools/reference/half.py wrote it down. It takes a minute and 10 GB, and runs where GOXL_REQUIRE wants a card.
 func TestParityCard(t *testing.T) {
 	if !require.Wants(t, "cuda") {

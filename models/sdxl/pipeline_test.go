@@ -157,7 +157,7 @@ func TestManyCallers(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			} else if !slices.Equal(got.Latents.Data, want.Latents.Data) {
-				t.Error("a seed gave another picture")
+				t.Error("a seed gave another image")
 			}
 		})
 	}

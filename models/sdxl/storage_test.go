@@ -59,7 +59,7 @@ func shard(t *testing.T, file, variant string) {
 	}
 }
 
-// TestStorage opens base and refiner saved plain, as fp16 variant, and sharded: the same numbers in another form give the same picture, to the bit.
+// TestStorage opens base and refiner saved plain, as fp16 variant, and sharded: the same numbers in another form give the same image, to the bit.
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
@@ -108,7 +108,7 @@ func TestStorage(t *testing.T) {
 						want[i] = got
 					}
 					if !slices.Equal(got, want[i]) {
-						t.Errorf("picture %d differs from the plain form's", i)
+						t.Errorf("image %d differs from the plain form's", i)
 					}
 				}
 			})

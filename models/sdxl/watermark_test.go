@@ -60,8 +60,8 @@ func TestWatermark(t *testing.T) {
 	golden.Near(t, "waves", got, want, 1e-6)
 }
 
-// TestWatermarkSkipsSmallPictures leaves pictures alone that the encoder can't take.
-func TestWatermarkSkipsSmallPictures(t *testing.T) {
+// TestWatermarkSkipsSmallImages leaves images alone that the encoder can't take.
+func TestWatermarkSkipsSmallImages(t *testing.T) {
 	for _, size := range [][2]int{{512, 255}, {255, 256}} {
 		p := vae.NewImage(size[0], size[1], 3)
 		for i := range p.Data {
