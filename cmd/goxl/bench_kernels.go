@@ -13,7 +13,8 @@ type kernelFigures struct {
 	Figures []kernelbench.Figure `json:"figures"`
 }
 
-// kernels times the operations of the conformance table at the model's real shapes, and prints each as soon as it is measured.
+// kernels times the operations of the conformance table at the model's real shapes, and prints each as soon as it is
+// measured.
 func (b *bench) kernels(ctx context.Context) (any, error) {
 	const line = "%-34s %10s %10s %10s %8s %7s  %s\n"
 	fmt.Fprintf(b.out, line, "operation", "ms", "least ms", "GFLOP/s", "GB/s", "peak", "inputs")

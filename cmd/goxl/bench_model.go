@@ -97,7 +97,8 @@ func (o opened) print(b *bench) {
 	}
 }
 
-// residentMost is the most memory that the process has had resident (VmHWM of Linux); 0 if the system doesn't report it.
+// residentMost is the most memory that the process has had resident (VmHWM of Linux); 0 if the system doesn't report
+// it.
 func residentMost() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -41,7 +41,8 @@ func (b *bench) together(steps int) int {
 	return 1
 }
 
-// step times denoising steps. The first one is timed apart: it also reads the weights and computes what all steps share.
+// step times denoising steps. The first one is timed apart: it also reads the weights and computes what all steps
+// share.
 func (b *bench) step(ctx context.Context) (any, error) {
 	steps := b.runs
 	if steps == 0 {

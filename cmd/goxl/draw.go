@@ -126,8 +126,8 @@ func (g *generateFlags) compute(s streams, work func(sdxl.Request) (*sdxl.Result
 	return work(r)
 }
 
-// write encodes everything, then writes it, and prints each path once the file is whole: on standard output, unless that
-// is one of the outputs.
+// write encodes everything, then writes it, and prints each path once the file is whole: on standard output, unless
+// that is one of the outputs.
 func (g *generateFlags) write(ctx context.Context, s streams, result *sdxl.Result) error {
 	for _, warning := range result.Warnings {
 		fmt.Fprintf(s.err, "warning: %s\n", warning)
@@ -174,8 +174,8 @@ func (g *generateFlags) write(ctx context.Context, s streams, result *sdxl.Resul
 	return nil
 }
 
-// noteOpened prints what was opened, and how long that took; of the embedded model also what it is, since its images are
-// no measure of SDXL's.
+// noteOpened prints what was opened, and how long that took; of the embedded model also what it is, since its images
+// are no measure of SDXL's.
 func noteOpened(notes io.Writer, info sdxl.Info, device kernels.Info, since time.Time) {
 	fmt.Fprintf(notes, "%s opened in %v: %s parameters, on %s (%s)\n", info.Path, seconds(time.Since(since)), count(info.Parameters), device.Name, device.Detail)
 	if info.Path == cli.Demo {

@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// trial runs one step with an open model and notes defaults that need a flag. It runs none with a synthetic model, whose
-// weights take minutes to compute at full size.
+// trial runs one step with an open model and notes defaults that need a flag. It runs none with a synthetic model,
+// whose weights take minutes to compute at full size.
 func (i *inspection) trial(p *sdxl.Model) {
 	info := p.Info()
 	if !strings.HasPrefix(info.Path, "synth:") {

@@ -207,8 +207,8 @@ func (o output) open(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// same reports whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes any
-// number.
+// same reports whether two outputs would overwrite one another, or mix. A character device, such as /dev/null, takes
+// any number.
 func (o output) same(p output) bool {
 	switch {
 	case o.kind != p.kind:
