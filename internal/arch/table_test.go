@@ -6,10 +6,10 @@ type rule struct {
 	outside map[string]string // import paths of other modules, a path covers what lies below it
 }
 
-// reasons that several packages share.
+// reasons of several packages.
 const (
 	contract    = "the contract with a device: dtypes, operations, errors"
-	bookkeeping = "what a device and its programs keep of themselves, whatever computes"
+	bookkeeping = "what every device and program keeps account of, whatever computes"
 	modules     = "models are built of its modules"
 	checkps     = "configurations and tensors of a checkpoint"
 	standins    = "says what lies in place of a file"
@@ -87,7 +87,7 @@ var table = map[string]rule{
 
 	"server": {
 		own: map[string]string{
-			"kernels":            "tells too little memory from other errors",
+			"kernels":            "distinguishes too little memory from other errors",
 			"models/sdxl":        "requests and the parameters that they resolve to",
 			"server/engine":      "what it serves",
 			"internal/imagefile": "PNG files with the parameters of a run",
@@ -101,7 +101,7 @@ var table = map[string]rule{
 		"server/engine": "what runs in the other process",
 	}},
 	"cmd/server": {own: map[string]string{
-		"internal/cli":   "flags that both commands share",
+		"internal/cli":   "flags of both commands",
 		"models/sdxl":    "opens the models",
 		"scheduler":      "names of schedulers that a request may have",
 		"server":         "what it runs",
@@ -111,7 +111,7 @@ var table = map[string]rule{
 	}},
 	"cmd/goxl": {
 		own: map[string]string{
-			"internal/cli":        "flags that both commands share",
+			"internal/cli":        "flags of both commands",
 			"internal/imagefile":  "PNG files with generation parameters",
 			"kernels":             "bench and inspect speak of operations and dtypes",
 			"kernels/cpu":         "bench names the variants of the CPU",

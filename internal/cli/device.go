@@ -57,9 +57,10 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 	fs.Var(&f.GPUMemory, "gpu-memory", "most of a card's memory to take, a `size` such as 11GiB; 0 is all of it")
 }
 
-// Open opens the device. The precision is zero for auto. A name that no device has is a usage error. A device or precision that is
-// not there is an error that says why; so is a card that fails its self-check, unless the flag is auto. warn gets a line if auto
-// falls back to the CPU, and later the warnings of a card about the models that it runs, from any goroutine; it may be nil.
+// Open opens the device. The precision is zero for auto. A name that no device has is a usage error. A device or
+// precision that is not there is an error that says why; so is a card that fails its self-check, unless the flag is
+// auto. warn gets a line if auto falls back to the CPU, and later the warnings of a card about the models that it runs,
+// from any goroutine; it may be nil.
 func (f *DeviceFlags) Open(warn func(line string)) (kernels.Device, kernels.DType, error) {
 	if err := f.check(); err != nil {
 		return nil, 0, err
@@ -162,8 +163,8 @@ func (f *DeviceFlags) fallbackReason() error {
 	return cuda.Available()
 }
 
-// Cards describes the cards that the flags select, without opening them; none is the CPU. Of cuda:all, a card that can't be used is
-// left out, and warn gets a line about it.
+// Cards describes the cards that the flags select, without opening them; none is the CPU. Of cuda:all, a card that
+// can't be used is left out, and warn gets a line about it.
 func (f *DeviceFlags) Cards(warn func(line string)) ([]kernels.Info, error) {
 	if err := f.check(); err != nil {
 		return nil, err

@@ -1,2 +1,3 @@
-// Package cli is what the commands share: the flags that pick a device, models by their names, usage errors and exit statuses, and the program's version.
+// Package cli is what both commands use: the flags that pick a device, models by their names, usage errors and exit
+// statuses, and the program's version.
 package cli

@@ -23,8 +23,8 @@ func (e *UsageError) Error() string { return e.Message }
 // Usagef makes a [UsageError].
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// Parse reads flags alone: a stray argument, and a required flag that is missing, are usage errors that name it. It writes nothing; the
-// error, [flag.ErrHelp] for -h, goes to [Exit].
+// Parse reads flags alone: a stray argument, and a required flag that is missing, are usage errors that name it. It
+// writes nothing; the error, [flag.ErrHelp] for -h, goes to [Exit].
 func Parse(fs *flag.FlagSet, args []string, required ...string) error {
 	fs.Init(fs.Name(), flag.ContinueOnError)
 	output := fs.Output()
@@ -53,8 +53,8 @@ func Parse(fs *flag.FlagSet, args []string, required ...string) error {
 	return nil
 }
 
-// Exit reports err to the user, on the flag set's output, and returns the exit status. The flags are listed where they may help: after
-// a usage error, and for -h, which is no failure.
+// Exit reports err to the user, on the flag set's output, and returns the exit status. The flags are listed where they
+// may help: after a usage error, and for -h, which is no failure.
 func Exit(fs *flag.FlagSet, err error) int {
 	var usage *UsageError
 	switch {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Size is a number of bytes as a flag takes it: 0, or a number with a unit, such as 11GiB or 1.5GB. The flag rounds down to whole bytes.
+// Size is a number of bytes as a flag takes it: 0, or a number with a unit, such as 11GiB or 1.5GB. The flag rounds
+// down to whole bytes.
 type Size int64
 
 var errSize = errors.New("must be 0 or a number and one of B, KiB, MiB, GiB, TiB, KB, MB, GB, TB, such as 11GiB")

@@ -99,7 +99,8 @@ func (f *File) Bytes(name string) ([]byte, []int) {
 	return v.Data(), shape
 }
 
-// Distance is ‖got − want‖ / ‖want‖. It is an error if the lengths differ, if got holds NaN or Inf, or if want does or is all zero.
+// Distance is ‖got − want‖ / ‖want‖. It is an error if the lengths differ, if got holds NaN or Inf, or if want does or
+// is all zero.
 func Distance(got, want []float32) (float64, error) {
 	if len(got) != len(want) {
 		return 0, fmt.Errorf("%d values, want %d", len(got), len(want))
@@ -119,7 +120,8 @@ func Distance(got, want []float32) (float64, error) {
 	return math.Sqrt(diff / norm), nil
 }
 
-// Near fails the test if got is further from want than tolerance, relative to want's norm, and logs the share of it that was used.
+// Near fails the test if got is further from want than tolerance, relative to want's norm, and logs the share of it
+// that was used.
 func Near(t testing.TB, what string, got, want []float32, tolerance float64) {
 	t.Helper()
 	d, err := Distance(got, want)

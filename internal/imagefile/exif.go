@@ -142,8 +142,8 @@ func userComment(b []byte) string {
 	if code != "UNICODE\x00" {
 		return strings.TrimRight(strings.ToValidUTF8(string(text), "\uFFFD"), "\x00")
 	}
-	// UTF-16. EXIF does not say in which order: piexif, and so A1111, takes the big end first. The zero bytes of Latin letters
-	// show the order.
+	// UTF-16. EXIF does not say in which order: piexif, and so A1111, takes the big end first. The zero bytes of Latin
+	// letters show the order.
 	zeros := [2]int{}
 	for i, v := range text {
 		if v == 0 {

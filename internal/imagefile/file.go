@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 )
 
-// WriteFile puts data on disk under path: under a temporary name in the same directory, synced, renamed, the directory synced too.
-// Whoever sees path sees all of it, even after a power cut. On failure the temporary file is removed and what lay at
-// path stays. A file that is replaced leaves its permissions to the new one.
+// WriteFile puts data on disk under path: under a temporary name in the same directory, synced, renamed, the directory
+// synced too. Whoever sees path sees all of it, even after a power cut. On failure the temporary file is removed and
+// what lay at path stays. A file that is replaced leaves its permissions to the new one.
 func WriteFile(path string, data []byte) error { return writeFile(osDisk{}, path, data) }
 
 // disk is what writeFile does to a file system, so that a test can stand in for one that is full.

@@ -37,7 +37,7 @@ func samplerName(name string) (sampler, schedule string) {
 }
 
 // infotext is A1111's text of the parameters (modules/processing.py, create_infotext): the prompt, the negative prompt
-// on a line of its own, and a line of the rest. The noise is torch's of a CPU, which A1111 has to be told.
+// on a line of its own, and a line of the rest. The noise is torch's of a CPU, for A1111: RNG: CPU.
 func (p Parameters) infotext() string {
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }

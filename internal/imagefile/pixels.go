@@ -12,13 +12,13 @@ import (
 	"sync"
 )
 
-// stripRows is how many rows of pixels one goroutine filters and compresses together. It is the same everywhere, so that the
-// same image is the same file.
+// stripRows is how many rows of pixels one goroutine filters and compresses together. It is the same everywhere, so
+// that the same image is the same file.
 const stripRows = 64
 
-// encodePixels returns the chunks IHDR and IDAT of an opaque image, as 8-bit RGB. image/png takes a tenth of the time in which a
-// card generates the image, and uses one core; strips that are compressed concurrently make one stream, as every strip but the
-// last ends at a byte.
+// encodePixels returns the chunks IHDR and IDAT of an opaque image, as 8-bit RGB. image/png takes a tenth of the time
+// in which a card generates the image, and uses one core; strips that are compressed concurrently make one stream, as
+// every strip but the last ends at a byte.
 func encodePixels(img *image.NRGBA) (header, data []byte, err error) {
 	width, height := img.Rect.Dx(), img.Rect.Dy()
 	if width < 1 || height < 1 {
@@ -100,7 +100,8 @@ func rgb(dst []byte, img *image.NRGBA, y int) {
 	}
 }
 
-// filters holds a row as each of PNG's five filters leaves it, behind the filter's number (https://www.w3.org/TR/png-3/#9Filters).
+// filters holds a row as each of PNG's five filters leaves it, behind the filter's number
+// (https://www.w3.org/TR/png-3/#9Filters).
 type filters [5][]byte
 
 func newFilters(n int) (f filters) {
@@ -111,7 +112,8 @@ func newFilters(n int) (f filters) {
 	return f
 }
 
-// best filters a row of RGB by what lies left and above and returns that with the least sum of absolute differences, as the specification recommends.
+// best filters a row of RGB by what lies left and above and returns that with the least sum of absolute differences, as
+// the specification recommends.
 func (f *filters) best(row, above []byte) []byte {
 	n := len(row)
 	above = above[:n]

@@ -2,8 +2,9 @@ package imagefile
 
 import "image"
 
-// Encode returns an opaque image as PNG with the texts in their order, directly after the header, where readers find them without the pixels.
-// A key that is not a PNG keyword is an error, and so is an image without pixels; a value may be any string (see [Text]).
+// Encode returns an opaque image as PNG with the texts in their order, directly after the header, where readers find
+// them without the pixels. A key that is not a PNG keyword is an error, and so is an image without pixels; a value may
+// be any string (see [Text]).
 func Encode(img *image.NRGBA, texts []Text) ([]byte, error) {
 	header, data, err := encodePixels(img)
 	if err != nil {

@@ -17,8 +17,8 @@ const (
 	chunkFrame = 12 // length, name and checksum, four bytes each
 )
 
-// Text is one text chunk. Key is 1 to 79 printable ASCII characters with no space at either end. A value may be any string; what a
-// PNG can't hold, NUL and bytes that are not UTF-8, is stored as U+FFFD.
+// Text is one text chunk. Key is 1 to 79 printable ASCII characters with no space at either end. A value may be any
+// string; what a PNG can't hold, NUL and bytes that are not UTF-8, is stored as U+FFFD.
 type Text struct{ Key, Value string }
 
 // chunk encodes t with its frame.
