@@ -20,7 +20,8 @@ type Component struct {
 	names []string
 }
 
-// OpenComponent opens weights by their path: a safetensors file, or a shard index (a file whose name ends in .json) beside its shards.
+// OpenComponent opens weights by their path: a safetensors file, or a shard index (a file whose name ends in .json)
+// beside its shards.
 func OpenComponent(path string) (*Component, error) {
 	if strings.HasSuffix(path, ".json") {
 		return openShards(path)

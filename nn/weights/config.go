@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// ParseConfig decodes the configuration of a component, the content of file, into dst, a pointer to a struct whose fields carry the
-// file's keys in `json` tags. Keys that the file lacks leave their fields as they are, so dst is filled with the defaults before.
+// ParseConfig decodes the configuration of a component, the content of file, into dst, a pointer to a struct whose
+// fields carry the file's keys in `json` tags. Keys that the file lacks leave their fields as they are, so dst is
+// filled with the defaults before.
 //
 // A value that can't be used is an error, because a setting that is silently dropped gives wrong images. So are a
 // key that occurs twice, a value of the wrong type, text after the object, and null for anything but pointers, slices,

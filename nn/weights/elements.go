@@ -15,7 +15,8 @@ type elementType struct {
 	reads kernels.DType // what a model gets, 0 if no model takes the type
 }
 
-// elementTypes are the types of the reference implementation, in its order, which is the order of tensors in a written file.
+// elementTypes are the types of the reference implementation, in its order, which is the order of tensors in a written
+// file.
 var elementTypes = []elementType{
 	{"BOOL", 8, 0}, {"F4", 4, 0}, {"F6_E2M3", 6, 0}, {"F6_E3M2", 6, 0}, {"U8", 8, 0}, {"I8", 8, 0},
 	{"F8_E5M2", 8, 0}, {"F8_E4M3", 8, 0}, {"F8_E8M0", 8, 0}, {"F8_E4M3FNUZ", 8, 0}, {"F8_E5M2FNUZ", 8, 0},

@@ -38,8 +38,8 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// DTypeError is a tensor of an element type that no model takes. It is returned when the tensor is read, so that a file may
-// hold such tensors (token position ids in int64, say) as long as nothing uses them.
+// DTypeError is a tensor of an element type that no model takes. It is returned when the tensor is read, so that a file
+// may hold such tensors (token position ids in int64, say) as long as nothing uses them.
 type DTypeError struct {
 	File, Tensor string
 	DType        string // the file's name of the type, for instance "I64"

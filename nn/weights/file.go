@@ -36,13 +36,13 @@ type entry struct {
 	begin, end int // in the whole file
 
 	mu sync.Mutex
-	// copy is what Tensor returns in place of the file's bytes, until Release: float64 rounded, or data copied to an aligned
-	// address. mu guards it.
+	// copy is what Tensor returns in place of the file's bytes, until Release: float64 rounded, or data copied to an
+	// aligned address. mu guards it.
 	copy []byte
 }
 
-// Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the content
-// are a [*FileError].
+// Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the
+// content are a [*FileError].
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
 	if _, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +78,8 @@ func Open(path string) (*File, error) {
 	return file, nil
 }
 
-// Parse reads a safetensors file that is in memory, an embedded one say; name stands for it in errors. The data is aliased, not copied.
+// Parse reads a safetensors file that is in memory, an embedded one say; name stands for it in errors. The data is
+// aliased, not copied.
 func Parse(name string, data []byte) (*File, error) {
 	h, err := parseHeader(data)
 	if err != nil {
@@ -166,7 +167,8 @@ func (f *File) Describe(name string) (kernels.DType, []int, error) {
 	return e.dtype, slices.Clone(e.shape), nil
 }
 
-// Stored returns the file's own name of a tensor's element type ("F16", "I64"), its shape and its bytes, without reading the data.
+// Stored returns the file's own name of a tensor's element type ("F16", "I64"), its shape and its bytes, without
+// reading the data.
 func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err error) {
 	e, ok := f.entries[name]
 	if !ok {

@@ -8,9 +8,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// Fingerprint writes what tells a component's weights from others to a hash: names, types and shapes of all tensors and,
-// of those that lie in files or in memory, the first and last 4 KiB of each. So two file layouts of the same weights have
-// one fingerprint. Weights that are computed are told apart by their names, types and shapes alone.
+// Fingerprint writes what identifies a component's weights to a hash: names, types and shapes of all tensors and, of
+// those that lie in files or in memory, the first and last 4 KiB of each. So two file layouts of the same weights have
+// one fingerprint. Weights that are computed are identified by their names, types and shapes alone.
 func Fingerprint(h hash.Hash, src kernels.Source) error {
 	for _, name := range src.Names() {
 		dtype, shape, err := src.Describe(name)

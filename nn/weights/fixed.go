@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// RequireFixed checks the options of a component's configuration that change its results and for which goxl supports some
-// values only: each key of fixed that the file has must have one of the values listed: nil for null, float64 for numbers,
-// and []any{v} for a list of any length with the entry v; null and 0 count as false, as Python tests them. The file's
-// _class_name, if it has one, must be class. Every key that differs is reported, each as a [*ConfigError], joined by
-// [errors.Join].
+// RequireFixed checks the options of a component's configuration that change its results and for which goxl supports
+// some values only: each key of fixed that the file has must have one of the values listed: nil for null, float64 for
+// numbers, and []any{v} for a list of any length with the entry v; null and 0 count as false, as Python tests them. The
+// file's _class_name, if it has one, must be class. Every key that differs is reported, each as a [*ConfigError],
+// joined by [errors.Join].
 func RequireFixed(data []byte, file, class string, fixed map[string][]any) error {
 	members, err := parseObject(data, file)
 	if err != nil {

@@ -104,7 +104,7 @@ func (f *Folder) Dir() string { return f.dir }
 // Index returns what model_index.json says. It is shared and must not be changed.
 func (f *Folder) Index() Index { return f.index }
 
-// FS reads the folder's files. It follows symbolic links out of the folder, which is how the hub's cache stores a model.
+// FS reads the folder's files. It follows symbolic links out of the folder: the hub's cache stores models so.
 func (f *Folder) FS() fs.FS { return os.DirFS(f.dir) }
 
 // ReadFile reads a configuration or tokenizer file by its slash-separated path in the folder.
@@ -115,7 +115,7 @@ func (f *Folder) ReadFile(name string) ([]byte, error) {
 	return readSmall(filepath.Join(f.dir, filepath.FromSlash(name)))
 }
 
-// Has tells whether the model uses a component and the folder holds it.
+// Has reports whether the model uses a component and the folder holds it.
 func (f *Folder) Has(component string) bool {
 	if f.index.Components[component] == (Class{}) || !plainName(component) {
 		return false
@@ -126,11 +126,11 @@ func (f *Folder) Has(component string) bool {
 
 // Variant says which of a component's weight files to take where there are several.
 type Variant struct {
-	// Name is the variant that the user asked for ("fp16" stands for model.fp16.safetensors). A component that lacks it is read from its
-	// plain file, as diffusers does, unless no component of the folder has it.
+	// Name is the variant that the user asked for ("fp16" stands for model.fp16.safetensors). A component that lacks it
+	// is read from its plain file, as diffusers does, unless no component of the folder has it.
 	Name string
-	// Precision chooses where Name is empty: F32 prefers the plain files, any other the fp16 variant; failing that, the other of
-	// the two, and then the only variant there is.
+	// Precision chooses where Name is empty: F32 prefers the plain files, any other the fp16 variant; failing that, the
+	// other of the two, and then the only variant there is.
 	Precision kernels.DType
 }
 
@@ -145,7 +145,8 @@ func (v Variant) wanted() []string {
 	return []string{"fp16", ""}
 }
 
-// Component opens the weights of a component: "unet", "vae", "text_encoder", "text_encoder_2". Only safetensors are read. The caller closes it.
+// Component opens the weights of a component: "unet", "vae", "text_encoder", "text_encoder_2". Only safetensors are
+// read. The caller closes it.
 func (f *Folder) Component(name string, variant Variant) (*Component, error) {
 	path, err := f.weightFile(name, variant)
 	if err != nil {
@@ -198,8 +199,8 @@ func (v Variant) choose(dir string, found map[string]string) (string, error) {
 	return "", fmt.Errorf("%s has no %s weights; choose a variant of: %s", dir, listVariants(v.wanted()), listVariants(have))
 }
 
-// OpenComponentFolder opens the weights in a folder that holds a component alone, whatever the folder's name: dir of the
-// component named as in a model folder ("unet", "vae", …). The caller closes it.
+// OpenComponentFolder opens the weights in a folder that holds a component alone, whatever the folder's name: dir of
+// the component named as in a model folder ("unet", "vae", …). The caller closes it.
 func OpenComponentFolder(dir, component string, variant Variant) (*Component, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -302,7 +303,7 @@ func isPickleName(name string) bool {
 	return slices.Contains(pickleSuffixes, strings.ToLower(filepath.Ext(name)))
 }
 
-// isPickleIndex tells whether a name is that of an index of shards that are pickles, with or without a variant.
+// isPickleIndex reports whether a name is that of an index of shards that are pickles, with or without a variant.
 func isPickleIndex(name string) bool {
 	return strings.Contains(name, ".bin.") && strings.HasSuffix(name, ".json")
 }

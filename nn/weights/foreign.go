@@ -33,8 +33,8 @@ func foreign(data []byte) string {
 // convert is the advice about pickles.
 const convert = "which could run any code when it is loaded: convert it to safetensors, as diffusers' save_pretrained does"
 
-// isPickle reports whether data starts as a pickle of the protocols 2 to 5 and not as a safetensors file whose header is
-// that long.
+// isPickle reports whether data starts as a pickle of the protocols 2 to 5 and not as a safetensors file whose header
+// is that long.
 func isPickle(data []byte) bool {
 	return len(data) > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 && !startsObject(data)
 }

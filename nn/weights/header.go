@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; with the limits a hostile file is refused before
-// it takes memory and time.
+// Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; with the limits a hostile
+// file is refused before it takes memory and time.
 const (
 	maxHeader  = 32 << 20
 	maxTensors = 100_000

@@ -90,8 +90,8 @@ func (k Kind) String() string {
 
 var hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// Recognise detects what a path holds, by names, headers and small JSON files alone. What it does not know is UnknownForm and no
-// error; an error is a path that does not exist, cannot be read or holds a damaged file.
+// Recognise detects what a path holds, by names, headers and small JSON files alone. What it does not know is
+// UnknownForm and no error; an error is a path that does not exist, cannot be read or holds a damaged file.
 func Recognise(path string) (Kind, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -177,8 +177,8 @@ func recogniseFolder(dir string) (Kind, error) {
 	return Kind{Detail: "a folder without " + indexFile}, nil
 }
 
-// recogniseIndex detects the family by the pipeline's class, and by the components where families share a class: a refiner lacks
-// the first text encoder.
+// recogniseIndex detects the family by the pipeline's class, and by the components where families share a class: a
+// refiner lacks the first text encoder.
 func recogniseIndex(dir string) (Kind, error) {
 	file := filepath.Join(dir, indexFile)
 	data, err := readSmall(file)

@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// openShards opens the shards that an index names. As in the reference their content counts: a tensor that the index omits
-// or places in another shard exists, one that no shard has does not, and of one that several shards have the last shard's is
-// used. Shards of the same set that the index does not name supply the tensors that no other shard has.
+// openShards opens the shards that an index names. As in the reference their content counts: a tensor that the index
+// omits or places in another shard exists, one that no shard has does not, and of one that several shards have the last
+// shard's is used. Shards of the same set that the index does not name supply the tensors that no other shard has.
 func openShards(index string) (_ *Component, err error) {
 	weightMap, err := readIndex(index)
 	if err != nil {
@@ -90,8 +90,8 @@ func (c *Component) addSiblings(index string, named []string) {
 	}
 }
 
-// hasShards reports whether a shard of an index is there. The result is true for an index that cannot be read: opening it
-// reports the error.
+// hasShards reports whether a shard of an index is there. The result is true for an index that cannot be read: opening
+// it reports the error.
 func hasShards(index string) bool {
 	weightMap, err := readIndex(index)
 	if err != nil {

@@ -17,8 +17,8 @@ type Map struct {
 	names   []string
 }
 
-// FromMap returns a source of tensors in memory, by name; their own Name is ignored. Data must be as long as shape and type
-// say, which Tensor checks.
+// FromMap returns a source of tensors in memory, by name; their own Name is ignored. Data must be as long as shape and
+// type say, which Tensor checks.
 func FromMap(tensors map[string]Tensor) *Map {
 	return &Map{tensors: maps.Clone(tensors), names: slices.Sorted(maps.Keys(tensors))}
 }
@@ -67,8 +67,8 @@ type renamed struct {
 	names []string
 }
 
-// Rename returns src with every name put through rename; the empty name hides a tensor. Two tensors that get one name are an
-// error when that name is asked for. Memory is released through src, which stays the owner.
+// Rename returns src with every name put through rename; the empty name hides a tensor. Two tensors that get one name
+// are an error when that name is asked for. Memory is released through src, which stays the owner.
 func Rename(src kernels.Source, rename func(string) string) kernels.Source {
 	r := &renamed{src: src, old: map[string]string{}, twice: map[string]error{}}
 	for _, old := range src.Names() {
@@ -130,8 +130,9 @@ func (r *renamed) Release() error { return r.src.Release() }
 // sampleBytes is how much of a tensor's head and tail Equal compares.
 const sampleBytes = 4 << 10
 
-// Equal reports whether two sources hold the same weights: the same names, types and shapes, and the same bytes in the first and the last
-// 4 KB of every tensor, so that of mapped files little is read. Two tensors of one element type that no model takes count as equal.
+// Equal reports whether two sources hold the same weights: the same names, types and shapes, and the same bytes in the
+// first and the last 4 KB of every tensor, so that of mapped files little is read. Two tensors of one element type that
+// no model takes count as equal.
 func Equal(a, b kernels.Source) (bool, error) {
 	names := a.Names()
 	if !slices.Equal(names, b.Names()) {

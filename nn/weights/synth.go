@@ -15,14 +15,14 @@ import (
 )
 
 // SyntheticSource is random (deterministic) weights: a pure function of name and index, the same here and in
-// tools/reference/synth.py, so that models of any size can be compared and timed without a checkpoint. Value i of the tensor
-// named component + "/" + key is computed from
+// tools/reference/synth.py, so that models of any size can be compared and timed without a checkpoint. Value i of the
+// tensor named component + "/" + key is computed from
 //
 //	h = splitmix64(fnv1a64(name) + i·0x9E3779B97F4A7C15),  u = (h >> 40)·2^-23 − 1, in [−1, 1)
 //
 // as 1 + 0.1u in a norm weight (a 1-D tensor named weight), 0.05u in a bias, 0.03u in an embedding table, and otherwise
-// u·sqrt(3/fan_in)·g, where g is 0.5 in the last layer of a residual branch and 1 elsewhere; computed in float64, rounded to float32, then
-// to the element type, to nearest even both times.
+// u·sqrt(3/fan_in)·g, where g is 0.5 in the last layer of a residual branch and 1 elsewhere; computed in float64,
+// rounded to float32, then to the element type, to nearest even both times.
 //
 // It is safe for concurrent use.
 type SyntheticSource struct {
@@ -41,10 +41,10 @@ type lazyTensor struct {
 	data []byte
 }
 
-// Synthetic returns synthetic weights of a component ("unet", "vae", "text_encoder", "text_encoder_2") with the given keys and
-// shapes. Keys of the text encoders that lack the prefix text_model. get the values of those that have it. A tensor is computed on
-// all cores when it is first read, and kept until Release. An element type other than F32, F16 and BF16, and a
-// negative dimension, are errors of Tensor.
+// Synthetic returns synthetic weights of a component ("unet", "vae", "text_encoder", "text_encoder_2") with the given
+// keys and shapes. Keys of the text encoders that lack the prefix text_model. get the values of those that have it. A
+// tensor is computed on all cores when it is first read, and kept until Release. An element type other than F32, F16
+// and BF16, and a negative dimension, are errors of Tensor.
 func Synthetic(component string, shapes map[string][]int, dtype kernels.DType) *SyntheticSource {
 	return &SyntheticSource{component: component, dtype: dtype, shapes: maps.Clone(shapes),
 		names: slices.Sorted(maps.Keys(shapes)), made: map[string]*lazyTensor{}}

@@ -30,8 +30,8 @@ func NewTensor(name string, dtype kernels.DType, shape []int, data []byte) Tenso
 	return Tensor{Name: name, DType: dtype, Shape: shape, Data: func() ([]byte, error) { return data, nil }}
 }
 
-// Tensors describes every tensor of a source, for [Write]. Synthetic weights are computed when they are written, and not
-// kept.
+// Tensors describes every tensor of a source, for [Write]. Synthetic weights are computed when they are written, and
+// not kept.
 func Tensors(src kernels.Source) ([]Tensor, error) {
 	if s, ok := src.(*SyntheticSource); ok {
 		return s.tensors()
@@ -107,7 +107,8 @@ func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	return nil
 }
 
-// Write is [Encode] to a file, which appears under its name when it is complete and on disk, and replaces an existing one.
+// Write is [Encode] to a file, which appears under its name when it is complete and on disk, and replaces an existing
+// one.
 func Write(path string, tensors []Tensor, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
