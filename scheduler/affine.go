@@ -63,8 +63,8 @@ func veX0(prediction string, sigma float64) (a, b float64) {
 	}
 }
 
-// veDerivative is (x - x0)/sigma, the derivative of the ODE. Without a clip it is written in x and m, where no large terms
-// cancel.
+// veDerivative is (x - x0)/sigma, the derivative of the ODE. Without a clip it is written in x and m, where no large
+// terms cancel.
 func (b basis) veDerivative(prediction string, sigma, clip float64) row {
 	if clip == 0 {
 		switch prediction {

@@ -122,8 +122,8 @@ func rescaleZeroTerminalSNR(betas []float32) []float32 {
 	return out
 }
 
-// alpha returns the cumulative alpha of a timestep; as in Python -1 is the last. A timestep past the end gives NaN, which
-// the schedule's check of its coefficients refuses.
+// alpha returns the cumulative alpha of a timestep; as in Python -1 is the last. A timestep past the end gives NaN,
+// which the schedule's check of its coefficients refuses.
 func (t *training) alpha(timestep int) float64 {
 	if timestep < 0 {
 		timestep += len(t.alphasCumprod)

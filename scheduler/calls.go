@@ -2,8 +2,8 @@ package scheduler
 
 import "strings"
 
-// CallsPerStep is the number of model evaluations (NFE) for each requested step, at most: 2 for Heun, a solver of order 2.
-// name is one of Names, or a class name.
+// CallsPerStep is the number of model evaluations (NFE) for each requested step, at most: 2 for Heun, a solver of order
+// 2. name is one of Names, or a class name.
 func CallsPerStep(name string) int {
 	base := name
 	for suffix := range suffixes {

@@ -22,7 +22,8 @@ const (
 	TCD            = "TCDScheduler"
 )
 
-// class is what is particular to one scheduler: the keys of its constructor with their defaults, set_timesteps and step.
+// class is what is particular to one scheduler: the keys of its constructor with their defaults, set_timesteps and
+// step.
 type class struct {
 	defaults     map[string]any      // by JSON name; every key of the constructor that can change the results
 	predictions  []string            // prediction types that its step supports
@@ -130,8 +131,8 @@ var classes = map[string]*class{
 // classNames lists the supported classes, sorted.
 func classNames() []string { return slices.Sorted(maps.Keys(classes)) }
 
-// foreignKeys belong to scheduler classes of diffusers that are not supported, or change nothing in those that are. A stored
-// config may carry them from one class to the next.
+// foreignKeys belong to scheduler classes of diffusers that are not supported, or change nothing in those that are. A
+// stored config may carry them from one class to the next.
 var foreignKeys = []string{
 	"dynamic_thresholding_ratio", "flow_shift", "rho", "sample_max_value", "sigma_data", "sigma_schedule",
 	"skip_prk_steps", "time_shift_type",

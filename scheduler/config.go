@@ -64,8 +64,9 @@ func Default(className string) (Config, error) {
 
 // Parse reads a scheduler_config.json. Keys beginning with "_" are metadata; other keys that the class does not have
 // are kept for As, and Unknown lists those that no class has. 1.0 is a whole number; null and 0 are false, as in
-// Python. It is an error if the file is not an object that names a class. A class that is not built in, and an unsupported
-// value that would change the results, are accepted, so that As can replace them; Check and Schedule refuse them.
+// Python. It is an error if the file is not an object that names a class. A class that is not built in, and an
+// unsupported value that would change the results, are accepted, so that As can replace them; Check and Schedule refuse
+// them.
 func Parse(data []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(quoteNonFinite(data), &raw); err != nil {
@@ -121,7 +122,8 @@ func read(className string, stored map[string]json.RawMessage) Config {
 func (c *Config) fill(known *class) error {
 	merged := maps.Clone(known.defaults)
 	for _, key := range slices.Sorted(maps.Keys(c.stored)) {
-		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and reads it from there.
+		// sigma_min and sigma_max act on every class: diffusers keeps a foreign key in the config and reads it from
+		// there.
 		def, own := known.defaults[key]
 		if !own && key != "sigma_min" && key != "sigma_max" {
 			continue

@@ -26,7 +26,8 @@ func solveLCM(p *plan) []Step {
 	return steps
 }
 
-// solveTCD is the trajectory consistency sampler: a jump to a noise level below the next one, by eta, then noise up to it.
+// solveTCD is the trajectory consistency sampler: a jump to a noise level below the next one, by eta, then noise up to
+// it.
 func solveTCD(p *plan) []Step {
 	b := newBasis(0)
 	var steps []Step

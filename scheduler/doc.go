@@ -1,6 +1,6 @@
-// Package scheduler turns a diffusers scheduler_config.json and a number of steps into data: a Schedule whose every Step
-// is a small affine map that any device can execute. It also holds torch's CPU random generator, bit for bit, because a
-// seed means nothing without it.
+// Package scheduler turns a diffusers scheduler_config.json and a number of steps into data: a Schedule whose every
+// Step is a small affine map that any device can execute. It also holds torch's CPU random generator, bit for bit,
+// because a seed means nothing without it.
 //
 // One step of the sampling loop, with x the latents, m the model's output (after guidance) and h the history
 // tensors that the schedule carries between steps (zero before the first):

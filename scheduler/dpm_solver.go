@@ -27,7 +27,8 @@ func solveDPM(p *plan) []Step {
 	return steps
 }
 
-// dpmOrder is the highest order that the history and the end of the schedule allow. Short schedules end in lower orders.
+// dpmOrder is the highest order that the history and the end of the schedule allow. Short schedules end in lower
+// orders.
 func (p *plan) dpmOrder(i int) int {
 	c, total := p.c, len(p.timesteps)
 	short := c.LowerOrderFinal && total < 15
@@ -64,8 +65,8 @@ func (p *plan) dpmDifferences(b basis, i, order int) []row {
 	return append(d, combine(term{1, newest}, term{r0 / (r0 + r1), change}), combine(term{1 / (r0 + r1), change}))
 }
 
-// dpmUpdate integrates the polynomial with the differences d over the step. With a final sigma of zero h is infinite, and
-// dpmOrder gives the first order, whose formulas stay finite.
+// dpmUpdate integrates the polynomial with the differences d over the step. With a final sigma of zero h is infinite,
+// and dpmOrder gives the first order, whose formulas stay finite.
 func (p *plan) dpmUpdate(b basis, i int, d []row) row {
 	alpha, sigma, next := alphaSigmaLambda(p.sigmas[i+1])
 	_, sigmaNow, now := alphaSigmaLambda(p.sigmas[i])

@@ -48,9 +48,9 @@ func Names() []string {
 	return list
 }
 
-// As changes the class as diffusers' Other.from_config(config) does: keys that the config stores carry over, also those that
-// its own class does not have; keys that its class had only defaulted do not, and the new class uses its own defaults.
-// So a config that stores clip_sample=false keeps DDIM from clipping, and one that lacks it does not.
+// As changes the class as diffusers' Other.from_config(config) does: keys that the config stores carry over, also those
+// that its own class does not have; keys that its class had only defaulted do not, and the new class uses its own
+// defaults. So a config that stores clip_sample=false keeps DDIM from clipping, and one that lacks it does not.
 //
 // The name is one of Names. A suffix sets that sigma option and clears the other two; without one they stay as stored.
 func (c Config) As(name string) (Config, error) {

@@ -13,7 +13,8 @@ type Options struct {
 	Timesteps []float64 // custom timesteps, descending; Euler, Heun, DPM-Solver, LCM, TCD
 	Sigmas    []float64 // custom sigmas, descending or equal, the final one (mostly 0) included; Euler
 
-	// Strength of image to image, in (0, 1]: the fraction of the steps that is run, counted from the end. Zero is all of them.
+	// Strength of image to image, in (0, 1]: the fraction of the steps that is run, counted from the end. Zero is all
+	// of them.
 	Strength float64
 	// DenoisingStart and DenoisingEnd bound the run at a fraction of the training timesteps, in (0, 1): a refiner with
 	// DenoisingStart d continues the latents of a base model with DenoisingEnd d. Zero is no bound.
@@ -58,9 +59,10 @@ func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 	return s.Steps[i].Alpha, s.Steps[i].Sigma
 }
 
-// Schedule computes the steps. Multistep solvers start without history at the first step that is run, as in the pipelines.
-// Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say), diffusers'
-// text to image starts at the second and crashes at the end; here, as in its image to image, it starts at the first.
+// Schedule computes the steps. Multistep solvers start without history at the first step that is run, as in the
+// pipelines. Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say),
+// diffusers' text to image starts at the second and crashes at the end; here, as in its image to image, it starts at
+// the first.
 //
 // Where no timestep lies between DenoisingStart and DenoisingEnd, Steps is empty: diffusers' pipelines
 // then pass their latents on. It is an error if Strength leaves no step, and if a coefficient is not finite (epsilon

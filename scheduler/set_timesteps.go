@@ -54,8 +54,8 @@ func (p *plan) customSigmas() ([]float64, error) {
 	return list, nil
 }
 
-// setTimestepsEuler is set_timesteps of Euler, Euler ancestral and LMS. Karras, exponential and beta sigmas span the spaced
-// timesteps, not the training range.
+// setTimestepsEuler is set_timesteps of Euler, Euler ancestral and LMS. Karras, exponential and beta sigmas span the
+// spaced timesteps, not the training range.
 func setTimestepsEuler(p *plan) error {
 	c := p.c
 	var err error
@@ -113,7 +113,8 @@ func setTimestepsHeun(p *plan) error {
 	return nil
 }
 
-// setTimestepsMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training range.
+// setTimestepsMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training
+// range.
 func setTimestepsMultistep(p *plan) error {
 	c := p.c
 	var err error

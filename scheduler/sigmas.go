@@ -55,8 +55,8 @@ func (t *training) lowIndex(notAbove func(float32) bool) int {
 	return min(low, len(t.logSigmas)-2)
 }
 
-// convertSigmas returns n Karras, exponential or beta sigmas from high down to low, or nil where the config has none of these.
-// The config's own sigma_min and sigma_max replace low and high.
+// convertSigmas returns n Karras, exponential or beta sigmas from high down to low, or nil where the config has none of
+// these. The config's own sigma_min and sigma_max replace low and high.
 func (c *Config) convertSigmas(low, high float64, n int) []float64 {
 	// LMS has its own Karras function, which alone ignores the bounds.
 	if !(c.Class == LMS && c.UseKarrasSigmas) {
@@ -90,8 +90,8 @@ func (c *Config) convertSigmas(low, high float64, n int) []float64 {
 	return ramp
 }
 
-// logNumpy is numpy's vectorised float32 logarithm for normal x > 0. Its last bit decides whether the highest timestep of
-// a converted schedule truncates to 998 or 999.
+// logNumpy is numpy's vectorised float32 logarithm for normal x > 0. Its last bit decides whether the highest timestep
+// of a converted schedule truncates to 998 or 999.
 func logNumpy(x float32) float32 {
 	const (
 		sqrtHalf = 0.70710678118654752440

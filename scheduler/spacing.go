@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// spacedTimesteps returns n timesteps, descending, as Euler, Heun, LMS and DDIM space them. linspace is left fractional.
+// spacedTimesteps returns n timesteps, descending, as Euler, Heun, LMS and DDIM space them. linspace is left
+// fractional.
 func (c *Config) spacedTimesteps(n int) ([]float64, error) {
 	switch c.TimestepSpacing {
 	case "leading":
@@ -20,8 +21,8 @@ func (c *Config) spacedTimesteps(n int) ([]float64, error) {
 	return nil, fmt.Errorf("scheduler: timestep_spacing: unknown %q", c.TimestepSpacing)
 }
 
-// multistepTimesteps returns n whole timesteps, descending, as DPM-Solver and UniPC space them: leading and linspace make
-// n+1 points and drop the lowest.
+// multistepTimesteps returns n whole timesteps, descending, as DPM-Solver and UniPC space them: leading and linspace
+// make n+1 points and drop the lowest.
 func (c *Config) multistepTimesteps(n int) ([]float64, error) {
 	switch c.TimestepSpacing {
 	case "leading":

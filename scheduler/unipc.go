@@ -64,8 +64,8 @@ func (p *plan) interval(from, order int) unipcInterval {
 	return v
 }
 
-// unipcCorrect replaces the x that was predicted for index i by one computed with the prediction x0 made there. newest first,
-// before holds the predictions of the steps before.
+// unipcCorrect replaces the x that was predicted for index i by one computed with the prediction x0 made there. newest
+// first, before holds the predictions of the steps before.
 func (p *plan) unipcCorrect(i, order int, lastX, x0 row, before []row) row {
 	v := p.interval(i-1, order)
 	weights := []float64{0.5}
