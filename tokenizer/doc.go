@@ -2,8 +2,8 @@
 //
 // It is CLIP's byte-level byte-pair encoding as transformers 5 defines it (class CLIPTokenizer, backed by the
 // tokenizers library), identical to it id for id: special and added tokens are split off the raw text; the rest is
-// normalised (Unicode NFC, white space to single spaces, lower case) and pre-tokenized into words, and each word's bytes are
-// merged by rank. Bos and eos enclose at most MaxLength-2 ids, and the padding id fills the sequence.
+// normalised (Unicode NFC, white space to single spaces, lower case) and pre-tokenized into words, and each word's
+// bytes are merged by rank. Bos and eos enclose at most MaxLength-2 ids, and the padding id fills the sequence.
 //
 //	https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/tokenization_clip.py
 //

@@ -23,8 +23,8 @@ type source struct {
 	vocabFile string
 }
 
-// HasVocabulary reports whether a tokenizer folder has a vocabulary in one of the two forms that [Load] reads. [LoadCLIP]
-// reads a folder that has none.
+// HasVocabulary reports whether a tokenizer folder has a vocabulary in one of the two forms that [Load] reads.
+// [LoadCLIP] reads a folder that has none.
 func HasVocabulary(fsys fs.FS, dir string) bool {
 	for _, file := range []string{"tokenizer.json", "vocab.json"} {
 		if _, err := fs.Stat(fsys, path.Join(dir, file)); err == nil {
@@ -35,8 +35,8 @@ func HasVocabulary(fsys fs.FS, dir string) bool {
 }
 
 // Load reads the tokenizer folder dir of fsys, in either form: tokenizer.json, as transformers 5 writes it, or
-// vocab.json with merges.txt; both with tokenizer_config.json, special_tokens_map.json and added_tokens.json where
-// they exist. A folder with both forms is read from tokenizer.json, as the reference does. Which tokens are bos, eos and
+// vocab.json with merges.txt; both with tokenizer_config.json, special_tokens_map.json and added_tokens.json where they
+// exist. A folder with both forms is read from tokenizer.json, as the reference does. Which tokens are bos, eos and
 // padding, and how long a sequence is, comes from the files; where they do not say, CLIP's <|startoftext|>,
 // <|endoftext|>, <|endoftext|> and 77 hold.
 //

@@ -15,8 +15,8 @@ type tokenJSON struct {
 	Special    bool   `json:"special"`
 }
 
-// token converts j; special makes it a special token whatever j says. Special tokens match in raw text unless the flags say
-// otherwise, other added tokens in normalised text.
+// token converts j; special makes it a special token whatever j says. Special tokens match in raw text unless the flags
+// say otherwise, other added tokens in normalised text.
 func (j tokenJSON) token(id int32, special bool) addedToken {
 	normalised := !special && !j.Special
 	if j.Normalized != nil {

@@ -58,8 +58,8 @@ func (t *Tokenizer) VocabSize() int { return t.size }
 // no embedding for them.
 func (t *Tokenizer) Undeclared() int { return t.undeclared }
 
-// Encode returns text as one padded sequence. Text that does not fit is truncated on the right and reported in the Encoding.
-// The only error is an [*InvalidUTF8Error].
+// Encode returns text as one padded sequence. Text that does not fit is truncated on the right and reported in the
+// Encoding. The only error is an [*InvalidUTF8Error].
 func (t *Tokenizer) Encode(text string) (Encoding, error) {
 	ids, err := t.Tokenize(text)
 	if err != nil {
