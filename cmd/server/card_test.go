@@ -66,8 +66,8 @@ func (w watchedModel) Generate(ctx context.Context, j engine.Job) (*sdxl.Result,
 	return result, err
 }
 
-// onCard is a server whose engine is on the machine's first card.
-func onCard(t *testing.T) *apart {
+// firstCard is the name of the machine's first card.
+func firstCard(t *testing.T) string {
 	t.Helper()
 	m := models{}
 	m.device.Device, m.device.Precision = "cuda", "auto"
@@ -76,9 +76,19 @@ func onCard(t *testing.T) *apart {
 		require.Lacks(t, "cuda", err)
 	}
 	t.Logf("%s: %s", cards[0].Name, cards[0].Detail)
-	t.Setenv(watchEngine, "1")
-	return newApart(t, *cardModel, "", cards[0].Name)
+	return cards[0].Name
 }
+
+// onCard is a server whose engine is on the machine's first card.
+func onCard(t *testing.T) *apart {
+	t.Helper()
+	name := firstCard(t)
+	t.Setenv(watchEngine, "1")
+	return newApart(t, *cardModel, "", name)
+}
+
+// An engine on a card that is stopped or killed.
+func TestCardStopped(t *testing.T) { stopEngines(t, *cardModel, firstCard(t)) }
 
 // A kernel that faults costs its request, and no other: those that wait are computed by the next process, which computes what the first computed.
 func TestCardFault(t *testing.T) {

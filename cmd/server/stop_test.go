@@ -11,18 +11,35 @@ import (
 	"github.com/goxl/goxl/server/process"
 )
 
-// An engine's process that is stopped, idle or computing, does not stop the server: /readyz says so, a request that was
-// computed is answered 500, and the process is killed and started again.
-func TestEngineStopped(t *testing.T) {
-	a := newApartWith(t, "synth:tiny", "", "cpu", process.Config{SilenceTimeout: 3 * time.Second})
+// An engine's process that is stopped or killed, idle or computing, does not stop the server: /readyz says so, a request
+// that was computed is answered 500, and the process is started again.
+func TestEngineStopped(t *testing.T) { stopEngines(t, "synth:tiny", "cpu") }
+
+func stopEngines(t *testing.T, model, device string) {
+	for signal, says := range map[syscall.Signal]string{
+		syscall.SIGSTOP: "the engine's process gave no sign of life for ",
+		syscall.SIGKILL: "the engine's process ended: signal: killed",
+	} {
+		t.Run(signal.String(), func(t *testing.T) {
+			a := newApartWith(t, model, "", device, process.Config{SilenceTimeout: 3 * time.Second})
+			a.stopEngines(t, signal)
+			if log := a.log.String(); strings.Count(log, `msg="device lost"`) != 2 || strings.Count(log, says) < 2 || strings.Count(log, "model loaded") != 3 {
+				t.Errorf("log:\n%s", log)
+			}
+		})
+	}
+}
+
+// stopEngines sends the signal to an engine that is idle, and to the next one while it computes.
+func (a *apart) stopEngines(t *testing.T, signal syscall.Signal) {
 	first := <-a.engines
 	_, made := a.image(t, "/generate", small)
-	if err := syscall.Kill(first.Pid(), syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(first.Pid(), signal); err != nil {
 		t.Fatal(err)
 	}
 	ready := func(want int) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 			if code, _ := a.do("GET", "/readyz", ""); code == want {
 				return
 			}
@@ -42,7 +59,7 @@ func TestEngineStopped(t *testing.T) {
 		long <- strconv.Itoa(code) + " " + answer
 	}()
 	a.busy()
-	if err := syscall.Kill(second.Pid(), syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(second.Pid(), signal); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-long; !strings.HasPrefix(got, "500 ") || !strings.Contains(got, "it is being opened again") {
@@ -51,8 +68,5 @@ func TestEngineStopped(t *testing.T) {
 	ready(http.StatusOK)
 	if _, again := a.image(t, "/generate", small); again != made {
 		t.Error("the next process computes another image")
-	}
-	if log := a.log.String(); strings.Count(log, `msg="device lost" device=cpu error="the engine's process gave no sign of life for `) != 2 || strings.Count(log, "model loaded") != 3 {
-		t.Errorf("log:\n%s", log)
 	}
 }
