@@ -53,7 +53,23 @@ func Compare(ctx context.Context, dev kernels.Device, s Subject) (c *Comparison,
 // Compare is Compare of the network's own weights, on its device and with its options; inputs and gorgonia are as in
 // Subject.
 func (n *Network) Compare(ctx context.Context, build func(*Builder), inputs map[string]any, gorgonia bool) (*Comparison, error) {
+	return n.CompareIn(ctx, 0, build, inputs, gorgonia)
+}
+
+// CompareIn is Compare in a precision of its own, as ProgramIn; 0 is the network's.
+func (n *Network) CompareIn(
+	ctx context.Context, precision kernels.DType, build func(*Builder), inputs map[string]any, gorgonia bool,
+) (*Comparison, error) {
 	s := Subject{Source: n.source, Build: build, Inputs: inputs, Options: n.options, Gorgonia: gorgonia}
+	if precision != 0 {
+		s.Options.Precision = precision
+	}
+	n.mu.Lock()
+	err := n.packIn(ctx, precision)
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	return s.compare(ctx, n.dev, n.weights)
 }
 

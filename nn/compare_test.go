@@ -94,12 +94,21 @@ func TestCompareNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer network.Close()
-	found, err := network.Compare(t.Context(), s.Build, s.Inputs, true)
-	if err != nil {
-		t.Fatal(err)
+	for _, precision := range []kernels.DType{0, kernels.F32} {
+		found, err := network.CompareIn(t.Context(), precision, s.Build, s.Inputs, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := found.Worst
+		if found.First != nil || found.Modules != 9 || w.Against != "gorgonia" {
+			t.Errorf("%v: %d modules, first %v, worst %v", precision, found.Modules, found.First, w)
+		}
+		if used := max(w.RMS, w.Max/outliers); math.Abs(w.Share*w.Budget-used) > 1e-6*used {
+			t.Errorf("%v: %v of a budget of %v are not %v", precision, w.Share, w.Budget, used)
+		}
 	}
-	if found.First != nil || found.Modules != 9 || found.Worst.Against != "gorgonia" {
-		t.Errorf("%d modules, first %v, worst %v", found.Modules, found.First, found.Worst)
+	if _, err := network.CompareIn(t.Context(), kernels.F16, s.Build, s.Inputs, false); err == nil || !strings.Contains(err.Error(), "fp16") {
+		t.Errorf("in a precision that the device does not have: %v", err)
 	}
 }
 

@@ -14,6 +14,7 @@ type Difference struct {
 	Against   string  // the one that judges it: unfused or gorgonia
 	RMS       float64 // root mean square of the error, in units of the judge's
 	Max       float64 // largest error, in units of the judge's root mean square plus the element's magnitude
+	Budget    float64 // the most that RMS may be; Max may be 8 times that
 	Share     float64 // of the budget: what is above 1 is beyond it
 	NotFinite bool    // Run's values have NaN or Inf; RMS and Max are not measured, and Share is +Inf
 }
@@ -49,7 +50,7 @@ const outliers = 8
 
 // judge compares what a module gives after so many operations.
 func (j judge) judge(path, run, against string, got, want []float32, operations int) {
-	d := Difference{Path: path, Run: run, Against: against}
+	d := Difference{Path: path, Run: run, Against: against, Budget: 2 * j.floor * math.Sqrt(float64(operations))}
 	switch {
 	case notFinite(got):
 		d.NotFinite = true
@@ -57,8 +58,7 @@ func (j judge) judge(path, run, against string, got, want []float32, operations 
 		d.NotFinite, d.Run = true, against
 	default:
 		d.RMS, d.Max = measure(got, want)
-		budget := 2 * j.floor * math.Sqrt(float64(operations))
-		d.Share = max(d.RMS, d.Max/outliers) / budget
+		d.Share = max(d.RMS, d.Max/outliers) / d.Budget
 	}
 	if d.NotFinite {
 		d.Share = math.Inf(1)

@@ -229,13 +229,18 @@ func (n *Network) use(ctx context.Context, p *Program) error {
 	if i := slices.Index(n.programs, p.cached()); i > 0 {
 		n.front(i)
 	}
-	if n.packed == p.precision {
+	return n.packIn(ctx, p.precision)
+}
+
+// packIn evicts weights of another precision than the one that they are used in next; 0 is the network's.
+func (n *Network) packIn(ctx context.Context, precision kernels.DType) error {
+	if n.packed == precision {
 		return nil
 	}
 	if err := n.weights.SetResident(ctx, false); err != nil {
 		return err
 	}
-	n.packed = p.precision
+	n.packed = precision
 	return nil
 }
 
