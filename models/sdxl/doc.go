@@ -8,5 +8,5 @@
 //
 // A seed gives diffusers' image: names, defaults, the order of random draws and the arithmetic follow diffusers 0.42
 // pipelines/stable_diffusion_xl. [Model.Start] gives the same run step by step, for sampling loops of one's own. A
-// [Spec] checks requests without weights and without a device.
+// [Spec] checks requests without weights and without a device. [Model.Check] bisects a wrong image.
 package sdxl
