@@ -5,6 +5,7 @@
 //	goxl refine   -model REFINER -image in.png -prompt "a lighthouse at dusk"
 //	goxl synth    -size tiny|full -kind base|refiner -o DIR
 //	goxl inspect  DIR|FILE|demo|synth:NAME
+//	goxl check    DIR|demo|synth:NAME
 //	goxl bench    kernels|step|image
 //
 // Results go to standard output, everything else to standard error. The exit status is 0, 1 if the command failed, or 2
@@ -50,7 +51,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{generateCommand, refineCommand, synthCommand, inspectCommand, benchCommand}
+	return []command{generateCommand, refineCommand, synthCommand, inspectCommand, checkCommand, benchCommand}
 }
 
 // run is the program; it returns the exit status.

@@ -24,6 +24,7 @@ func TestModelNames(t *testing.T) {
 		{[]string{"inspect", "demo"}, "the model that is built in"},
 		{[]string{"inspect", "synth:tiny"}, "base: text-to-image"},
 		{[]string{"inspect", "synth:tiny-refiner"}, "refiner: image-to-image (goxl refine"},
+		{[]string{"check", "demo", "-device", "cpu"}, "all modules agree"},
 		{append([]string{"bench", "step", "-model", "demo", "-runs", "1"}, small...), "demo, 64x64,"},
 		{append([]string{"bench", "image", "-model", "demo", "-steps", "2"}, small...), "demo, 64x64,"},
 		{append([]string{"bench", "step", "-model", "synth:tiny", "-runs", "1"}, small...), "synth:tiny, 64x64,"},
@@ -47,7 +48,7 @@ func TestModelNames(t *testing.T) {
 			t.Errorf("bench kernels -model synth:%s: %q", name, a.err)
 		}
 	}
-	for _, command := range []string{"inspect", "bench step -model", "bench image -model"} {
+	for _, command := range []string{"inspect", "check", "bench step -model", "bench image -model"} {
 		a := goxl(t, append(strings.Fields(command), filepath.Join(dir, "none"))...)
 		if a.status != 1 || !strings.Contains(a.err, "no such file") {
 			t.Errorf("%s of what is not there: status %d, said %q", command, a.status, a.err)
