@@ -16,25 +16,22 @@ func (r *Run) activate(ctx context.Context) error {
 		return err
 	}
 	if r.live() {
-		return nil
+		return r.catchUp(ctx)
 	}
 	network := r.unet.Network
 	if err := r.m.host.park(ctx, network); err != nil {
 		return err
 	}
-	if r.next < len(r.q.guidance) {
-		if err := r.load(ctx, r.shape.at(r.q.guidance[r.next])); err != nil {
-			return err
-		}
-	} else if err := r.load(ctx, r.shape); err != nil {
-		return err
-	}
-	r.m.host.setLive(network, r)
-	return nil
+	return r.load(ctx)
 }
 
-// load compiles the step of a shape and gives it the conditioning, the latents and the history.
-func (r *Run) load(ctx context.Context, s shape) error {
+// load compiles the step that comes next, gives it the conditioning, the latents and the history, and makes the run the
+// live one. No other run is live.
+func (r *Run) load(ctx context.Context) error {
+	s := r.shape
+	if r.at < len(r.q.guidance) {
+		s = s.at(r.q.guidance[r.at])
+	}
 	if err := r.compile(ctx, s); err != nil {
 		return err
 	}
@@ -46,7 +43,8 @@ func (r *Run) load(ctx context.Context, s shape) error {
 			return err
 		}
 	}
-	return nil
+	r.m.host.setLive(r.unet.Network, r)
+	return r.catchUp(ctx)
 }
 
 // compile makes the step of a shape the run's program, with everything in it but latents and history.
@@ -59,8 +57,8 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 		return err
 	}
 	scale := r.q.Guidance
-	if r.next < len(r.q.guidance) {
-		scale = r.q.guidance[r.next]
+	if r.at < len(r.q.guidance) {
+		scale = r.q.guidance[r.at]
 	}
 	if err := setConditioning(r.unet, p, s, r.conditioning, scale); err != nil {
 		return err
@@ -78,9 +76,11 @@ func (r *Run) use(ctx context.Context, s shape) error {
 	if s == r.in {
 		return nil
 	}
-	// NaN and Inf of earlier steps are found now, while their program is at hand.
-	if _, err := r.latents(ctx); err != nil {
-		return err
+	if r.at == r.next { // else the run is computed again, and every step is looked at
+		// NaN and Inf of earlier steps are found now, while their program is at hand.
+		if _, err := r.latents(ctx); err != nil {
+			return err
+		}
 	}
 	from := r.program
 	if err := r.compile(ctx, s); err != nil {

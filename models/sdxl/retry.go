@@ -52,6 +52,11 @@ func (r *Run) latents(ctx context.Context) (*Tensor, error) {
 	if err := r.usable(); err != nil {
 		return nil, err
 	}
+	if r.at < r.next { // a cancelled call left it so
+		if err := r.activate(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if !r.live() {
 		return channelsFirst(r.latentShape(), r.x), nil
 	}
@@ -73,16 +78,16 @@ func (r *Run) readLatents(ctx context.Context) (*Tensor, error) {
 	if err := r.program.Floats(ctx, "x", x); err != nil {
 		return nil, err
 	}
-	if r.next-r.retry.checked <= 1 || !r.program.AsyncFinite() { // it was the last step
+	if r.at-r.retry.checked <= 1 || !r.program.AsyncFinite() { // it was the last step
 		if err := r.program.Check(ctx, x); err != nil {
 			return nil, err
 		}
 	} else if nonFinite, err := r.program.Sync(ctx); err != nil {
 		return nil, err
 	} else if nonFinite {
-		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.retry.checked+1, r.next)
+		return nil, kernels.NotFinitef("one of the steps %d to %d gave NaN or Inf", r.retry.checked+1, r.at)
 	}
-	r.retry.checked = r.next
+	r.retry.checked = r.at
 	return channelsFirst(r.latentShape(), x), nil
 }
 
@@ -92,23 +97,26 @@ func (r *Run) again(ctx context.Context, cause error) error {
 	if wider, ok := r.unet.Wider(); ok && r.retry.precision == 0 {
 		r.unet.Overflowed(cause)
 		r.retry.precision = wider
-	} else if r.next-r.retry.checked <= 1 {
+	} else if r.at-r.retry.checked <= 1 {
 		return cause
 	}
-	steps := r.next
-	r.next, r.retry.checked, r.noise = 0, 0, r.retry.noise.clone()
+	// Until the first latents are loaded the run is parked with them, as it may be left if ctx ends.
+	r.m.host.setLive(r.unet.Network, nil)
+	r.at, r.retry.checked, r.noise = 0, 0, r.retry.noise.clone()
 	r.x, r.history = r.retry.at(0), r.noHistory()
-	if err := r.load(ctx, r.shape.at(r.q.guidance[0])); err != nil {
-		return err
-	}
-	for r.next < steps {
+	return r.load(ctx)
+}
+
+// catchUp takes the steps of a live run that is computed again, up to the last one taken before, and looks at each.
+func (r *Run) catchUp(ctx context.Context) error {
+	for r.at < r.next {
 		if err := r.advance(ctx); err != nil {
 			return err
 		}
 		if _, err := r.readLatents(ctx); err != nil {
-			return fmt.Errorf("step %d of %d: %w", r.next, len(r.q.schedule.Steps), err)
+			return fmt.Errorf("step %d of %d: %w", r.at, len(r.q.schedule.Steps), err)
 		}
-		if x := r.retry.at(r.next); x != nil {
+		if x := r.retry.at(r.at); x != nil {
 			if err := r.program.SetFloats("x", x...); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -20,6 +21,7 @@ type narrow struct {
 	kernels.Device
 	precisions []kernels.DType
 	spoils     []kernels.DType
+	after      int // the run that spoils, 0 is the third
 	reads      int // of latents
 }
 
@@ -61,13 +63,20 @@ func (p *narrowProgram) Write(v kernels.Value, data []byte) error {
 	return p.Program.Write(v, data)
 }
 
+func (p *narrowProgram) CopyFrom(v kernels.Value, from kernels.Program, src kernels.Value) error {
+	if v == p.state {
+		p.runs = 0
+	}
+	return p.Program.CopyFrom(v, from.(*narrowProgram).Program, src)
+}
+
 func (p *narrowProgram) Run(ctx context.Context) error {
 	p.known = p.spoiled
 	if err := p.Program.Run(ctx); err != nil {
 		return err
 	}
 	p.runs++
-	if p.state >= 0 && p.runs >= 3 && slices.Contains(p.device.spoils, p.precision) {
+	if p.state >= 0 && p.runs >= cmp.Or(p.device.after, 3) && slices.Contains(p.device.spoils, p.precision) {
 		p.spoiled = true
 		nan := bytes.Repeat([]byte{0xff}, int(p.plan.Tensors[p.state].Bytes()))
 		return p.Program.Write(p.state, nan)

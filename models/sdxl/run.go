@@ -21,13 +21,17 @@ type Run struct {
 	shape        shape // of the guided steps, if there are any
 	conditioning *conditioning
 	noise        *noise
-	next         int // index into schedule.Steps
+	next         int // steps that were taken: the next one's index into schedule.Steps
 	interrupted  bool
 	retry        retry
 	started      time.Time
 	warnings     []string
 	failed       error // what went wrong while the run was parked
 	closed       atomic.Bool
+
+	// Steps that the latents have had. It is less than next only while the run is computed again, which another run's
+	// caller may do; so who has the right to compute reads and writes it, and next is the run's own.
+	at int
 
 	// Where the run is live on its UNet, its latents and the solver's history are in a program; else they are here.
 	program *nn.Program
@@ -133,7 +137,8 @@ func (r *Run) Step(ctx context.Context) error {
 	return r.onStep(x)
 }
 
-// step takes the next step. It returns the latents if OnStep wants them.
+// step takes the next step. It returns the latents if OnStep wants them. One that was cancelled may be taken again:
+// engines look at ctx before the solver's node, which is the last.
 func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
 	if err := r.activate(ctx); err != nil {
 		return nil, err
@@ -141,6 +146,7 @@ func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
 	if err := r.advance(ctx); err != nil {
 		return nil, err
 	}
+	r.next = r.at
 	if r.q.request.OnStep != nil || !r.program.AsyncFinite() || r.program.NonFinite() {
 		if x, err = r.latents(ctx); err != nil {
 			return nil, err
@@ -167,9 +173,9 @@ func (r *Run) onStep(x *Tensor) error {
 	return err
 }
 
-// advance takes the next step of a live run.
+// advance takes a live run's latents one step on. Noise is not used up where that fails.
 func (r *Run) advance(ctx context.Context) error {
-	step, guidance := r.q.schedule.Steps[r.next], r.q.guidance[r.next]
+	step, guidance := r.q.schedule.Steps[r.at], r.q.guidance[r.at]
 	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
 		return err
 	}
@@ -179,14 +185,17 @@ func (r *Run) advance(ctx context.Context) error {
 		}
 		r.scale = guidance
 	}
+	generators := r.noise
 	var noise []float32
 	if step.Noise {
-		noise = r.noise.draw(r.latentShape())
+		generators = r.noise.clone()
+		noise = generators.draw(r.latentShape())
 	}
 	if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale); err != nil {
 		return err
 	}
-	r.next++
+	r.noise = generators
+	r.at++
 	return nil
 }
 
@@ -206,6 +215,9 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 	}
 	set := given{r.next, channelsLast(x)}
 	r.retry.given = append(r.retry.given, set)
+	if r.at < r.next {
+		return nil // catchUp sets them
+	}
 	if !r.live() {
 		r.x = set.x
 		return nil
