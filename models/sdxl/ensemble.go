@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type Expert struct {
 // Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
 // mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes
 // its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
-// last one stops.
+// last one stops. GuidancePerStep and Interrupt count the steps of all.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
@@ -37,7 +38,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 			q.OnStep = func(step int, x *Tensor) error { return r.OnStep(before+step, x) }
 		}
 		if i > 0 {
-			q.ImageLatents, q.Seed = result.Latents, &e.seed
+			q.ImageLatents = result.Latents
 		}
 		if r.Interrupt > 0 {
 			q.Interrupt = r.Interrupt - done/e.order
@@ -50,9 +51,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 		warnings = append(warnings, result.Warnings...)
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
-			first := result.Parameters
-			first.Experts, first.DenoisingEnd, first.Interrupt = e.parameters.Experts, experts[0].DenoisingEnd, r.Interrupt
-			e.parameters, e.seed = first, first.Seed
+			e.parameters.ModelHash, e.parameters.Precision = result.Parameters.ModelHash, result.Parameters.Precision
 		}
 		if interrupted || r.Interrupt > 0 && done/e.order >= r.Interrupt {
 			break
@@ -79,7 +78,6 @@ type ensemble struct {
 	resolved   []*resolved
 	steps      int // of all experts
 	order      int // evaluations of a step
-	seed       uint64
 	parameters Parameters
 }
 
@@ -113,15 +111,15 @@ func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int,
 		case last && end != 0:
 			return bad("denoising_end", end, "0 of the last expert, which runs to the end")
 		}
-		q.DenoisingStart, q.Interrupt = start, 0
+		q.DenoisingStart = start
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd
 		}
 		if q.LatentsOnly = !last || r.LatentsOnly; i > 0 {
-			q.Image, q.Latents = nil, nil
+			q.Image, q.Latents, q.Interrupt = nil, nil, 0
 			q.ImageLatents = e.resolved[0].draft()
 		}
-		part, err := resolve(i, q)
+		part, err := e.resolve(&q, func(q Request) (*resolved, error) { return resolve(i, q) })
 		if err != nil {
 			return err
 		}
@@ -130,6 +128,9 @@ func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int,
 		if i == 0 {
 			e.parameters, e.order = part.Parameters, max(1, part.schedule.Order)
 			e.parameters.DenoisingEnd, e.parameters.Interrupt = end, r.Interrupt
+		}
+		if part.AestheticScore != 0 || part.NegativeAestheticScore != 0 {
+			e.parameters.AestheticScore, e.parameters.NegativeAestheticScore = part.AestheticScore, part.NegativeAestheticScore
 		}
 		until := end
 		if last {
@@ -141,7 +142,28 @@ func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int,
 		e.parameters.Experts = append(e.parameters.Experts, ExpertParameters{Model: part.Model, DenoisingEnd: until})
 		start = end
 	}
+	if most := (e.steps + e.order - 1) / e.order; len(r.GuidancePerStep) > max(most, 1) {
+		return badGuidanceList(len(r.GuidancePerStep), most)
+	}
+	e.parameters.GuidancePerStep = slices.Clone(r.GuidancePerStep)
 	return nil
+}
+
+// resolve resolves the next expert's part. Guidance goes by the steps of all experts, of which it gets its own.
+func (e *ensemble) resolve(q *Request, resolve func(Request) (*resolved, error)) (*resolved, error) {
+	scales := q.GuidancePerStep
+	if len(scales) == 0 {
+		return resolve(*q)
+	}
+	q.GuidancePerStep = nil
+	part, err := resolve(*q)
+	if err != nil {
+		return nil, err
+	}
+	order := max(1, part.schedule.Order)
+	first, n := min(e.steps/order, len(scales)-1), max(1, (len(part.schedule.Steps)+order-1)/order)
+	q.GuidancePerStep = scales[first:min(first+n, len(scales))]
+	return resolve(*q)
 }
 
 // draft stands for the latents that a request will give, of their shape.

@@ -255,7 +255,7 @@ func checkGuidance(q *resolved) error {
 	order := max(1, q.schedule.Order)
 	scales := q.GuidancePerStep
 	if most := (len(steps) + order - 1) / order; len(scales) > max(most, 1) {
-		return bad("guidance_scale", fmt.Sprintf("a list of %d", len(scales)), "one number, or a list of up to %d, one for each step that is run", most)
+		return badGuidanceList(len(scales), most)
 	}
 	for _, g := range scales {
 		if math.IsNaN(g) || math.IsInf(g, 0) {
@@ -273,4 +273,8 @@ func checkGuidance(q *resolved) error {
 		q.Guidance = scales[0]
 	}
 	return nil
+}
+
+func badGuidanceList(n, most int) error {
+	return bad("guidance_scale", fmt.Sprintf("a list of %d", n), "one number, or a list of up to %d, one for each step that is run", most)
 }
