@@ -7,7 +7,7 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// checkLatents refuses latents of another shape than [n, channels, height, width]; 0 is any.
+// checkLatents refuses latents of another shape than [n, channels, height, width], where 0 is any, and NaN and Inf.
 func checkLatents(field string, x *Tensor, n, channels, height, width int) error {
 	if err := x.Check(field, n, channels, height, width); err != nil {
 		want := []int{n, channels, height, width}
@@ -17,6 +17,19 @@ func checkLatents(field string, x *Tensor, n, channels, height, width int) error
 			}
 		}
 		return &RequestError{Field: field, Value: shapeOf(x), Allowed: fmt.Sprint(want)}
+	}
+	return checkFinite(field, x)
+}
+
+// checkFinite refuses NaN and Inf, which nobody could trace back to a tensor later. No tensor is fine.
+func checkFinite(field string, x *Tensor) error {
+	if x == nil {
+		return nil
+	}
+	for i, v := range x.Data {
+		if v-v != 0 {
+			return bad(field, fmt.Sprintf("%v at value %d", v, i), "finite numbers")
+		}
 	}
 	return nil
 }

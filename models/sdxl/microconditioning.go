@@ -45,8 +45,8 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, q.request.Taps, warn)
 	}
 	n, tokens := given.Prompt.Shape[0], given.Prompt.Shape[1]
-	rows := func(t *Tensor) (list [][]float32) {
-		return slices.Collect(slices.Chunk(t.Data, len(t.Data)/n))
+	rows := func(t *Tensor) (list [][]float32) { // copied: the run may be loaded anew after the caller has changed his
+		return slices.Collect(slices.Chunk(slices.Clone(t.Data), len(t.Data)/n))
 	}
 	pos = embeddings{rows(given.Prompt), rows(given.Pooled)}
 	if !guided {

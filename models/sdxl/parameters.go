@@ -22,7 +22,7 @@ type Parameters struct {
 	ImagesPerPrompt int      `json:"num_images_per_prompt"`
 	Images          int      `json:"images"` // of the batch
 
-	Steps           int       `json:"num_inference_steps"`
+	Steps           int       `json:"num_inference_steps"` // of Timesteps or Sigmas, where they are given
 	Timesteps       []float64 `json:"timesteps,omitempty"`
 	Sigmas          []float64 `json:"sigmas,omitempty"`
 	Guidance        float64   `json:"guidance_scale"`

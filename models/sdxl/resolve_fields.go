@@ -84,6 +84,14 @@ func (s *Spec) checkEmbeddings(e *Embeddings) error {
 			return &RequestError{Field: t.field, Value: shapeOf(t.tensor), Allowed: fmt.Sprint(t.want), Err: err}
 		}
 	}
+	for _, f := range []field[*Tensor]{
+		{"prompt_embeds", e.Prompt}, {"pooled_prompt_embeds", e.Pooled},
+		{"negative_prompt_embeds", e.Negative}, {"negative_pooled_prompt_embeds", e.NegativePooled},
+	} {
+		if err := checkFinite(f.name, f.value); err != nil {
+			return err
+		}
+	}
 	if e.Negative == nil && e.NegativePooled != nil {
 		return bad("negative_pooled_prompt_embeds", shapeOf(e.NegativePooled), "absent where negative_prompt_embeds is")
 	}
@@ -97,32 +105,40 @@ func shapeOf(t *Tensor) any {
 	return fmt.Sprintf("%v with %d values", t.Shape, len(t.Data))
 }
 
+// field is a field of a request by diffusers' name.
+type field[T any] struct {
+	name  string
+	value T
+}
+
 // checkNumbers is about the fields that stand for themselves.
 func checkNumbers(q *resolved) error {
 	r := &q.request
-	for field, v := range map[string]float64{"guidance_scale": q.Guidance, "aesthetic_score": q.AestheticScore, "negative_aesthetic_score": q.NegativeAestheticScore} {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return bad(field, v, "a finite number")
+	// In order, so that a request with several errors always gives the same one.
+	for _, f := range []field[float64]{{"guidance_scale", q.Guidance}, {"aesthetic_score", q.AestheticScore}, {"negative_aesthetic_score", q.NegativeAestheticScore}} {
+		if math.IsNaN(f.value) || math.IsInf(f.value, 0) {
+			return bad(f.name, f.value, "a finite number")
 		}
 	}
-	for field, v := range map[string]float64{"guidance_rescale": q.GuidanceRescale, "eta": q.Eta} {
-		if !(v >= 0 && v <= 1) {
-			return bad(field, v, "0 to 1")
+	for _, f := range []field[float64]{{"guidance_rescale", q.GuidanceRescale}, {"eta", q.Eta}} {
+		if !(f.value >= 0 && f.value <= 1) {
+			return bad(f.name, f.value, "0 to 1")
 		}
 	}
-	for field, v := range map[string]float64{"denoising_end": r.DenoisingEnd, "denoising_start": r.DenoisingStart} {
-		if v != 0 && !(v > 0 && v < 1) {
-			return bad(field, v, "above 0 and below 1")
+	for _, f := range []field[float64]{{"denoising_end", r.DenoisingEnd}, {"denoising_start", r.DenoisingStart}} {
+		if f.value != 0 && !(f.value > 0 && f.value < 1) {
+			return bad(f.name, f.value, "above 0 and below 1")
 		}
 	}
 	if r.Interrupt < 0 {
 		return bad("interrupt", r.Interrupt, "a number of steps from 1 on, or 0 to run them all")
 	}
-	for field, s := range map[string]Size{
-		"original_size": r.OriginalSize, "target_size": r.TargetSize, "negative_original_size": r.NegativeOriginalSize, "negative_target_size": r.NegativeTargetSize,
+	for _, f := range []field[Size]{
+		{"original_size", r.OriginalSize}, {"target_size", r.TargetSize},
+		{"negative_original_size", r.NegativeOriginalSize}, {"negative_target_size", r.NegativeTargetSize},
 	} {
-		if s != (Size{}) && min(s.Height, s.Width) < 1 {
-			return bad(field, fmt.Sprintf("(%d, %d)", s.Height, s.Width), "a height and a width from 1 on")
+		if f.value != (Size{}) && min(f.value.Height, f.value.Width) < 1 {
+			return bad(f.name, fmt.Sprintf("(%d, %d)", f.value.Height, f.value.Width), "a height and a width from 1 on")
 		}
 	}
 	switch {
@@ -156,6 +172,9 @@ func (s *Spec) resolveSize(q *resolved) (err error) {
 	q.latents = []int{q.Images, s.UNet.InChannels, q.Height / f, q.Width / f}
 	if q.request.Latents == nil {
 		return nil
+	}
+	if q.Task == ImageToImage {
+		return bad("latents", shapeOf(q.request.Latents), "absent where there is an image, whose noise is the seed's")
 	}
 	return checkLatents("latents", q.request.Latents, q.Images, s.UNet.InChannels, q.Height/f, q.Width/f)
 }
@@ -238,6 +257,10 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	var err error
 	q.schedule, err = config.Schedule(o)
 	switch {
+	case err == nil && len(q.Timesteps) > 0:
+		q.Steps = len(q.Timesteps)
+	case err == nil && len(q.Sigmas) > 0:
+		q.Steps = len(q.Sigmas) - 1
 	case err == nil:
 	case len(q.Timesteps) > 0:
 		return &RequestError{Field: "timesteps", Value: q.Timesteps, Allowed: "timesteps that the scheduler can run", Err: err}

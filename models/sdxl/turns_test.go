@@ -272,3 +272,23 @@ func TestGuidanceBegins(t *testing.T) {
 	steps(t, second, 9)
 	finished(t, "guidance begins", second, want)
 }
+
+// TestEmbeddingsAreCopied changes prompt embeddings under a run that has begun, and parks it.
+func TestEmbeddingsAreCopied(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	e, _, err := m.EncodePrompt(t.Context(), 0, Prompt{Prompt: "a bridge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := with(func(r *Request) { r.Prompt, r.Embeddings = "", e })
+	want := latentsAlone(t, m, r)[0]
+	run, other := started(t, m, r), started(t, m, scheduled("euler", 1, 64))
+	steps(t, run, 1)
+	for _, x := range []*Tensor{e.Prompt, e.Pooled, e.Negative, e.NegativePooled} {
+		clear(x.Data)
+	}
+	steps(t, other, 1)
+	steps(t, run, 9)
+	finished(t, "embeddings changed", run, want)
+}

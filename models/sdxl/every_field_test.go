@@ -1,0 +1,126 @@
+package sdxl
+
+import (
+	"image"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/goxl/goxl/nn"
+)
+
+// fieldChange says how a field of Request shows: set on a request, it changes the parameters or the latents.
+type fieldChange struct {
+	base    func(*Request) // of both
+	set     func(*Request)
+	refiner bool
+	result  bool // the parameters do not say it: the latents differ
+}
+
+func (c fieldChange) request() Request {
+	r := small()
+	r.LatentsOnly, r.Steps = true, 3
+	if c.refiner {
+		r.Image, r.Steps = gradient(48, 40), 5
+	}
+	if c.base != nil {
+		c.base(&r)
+	}
+	c.set(&r)
+	return r
+}
+
+// callbacks are the fields that change neither: other tests see that they are called, or obeyed.
+var callbacks = []string{"Progress", "OnStep", "LatentsOnly"}
+
+// fields has every field of Request.
+func fields(t *testing.T) map[string]fieldChange {
+	base, _ := specsOf(t)
+	encoded := Embeddings{Prompt: nn.NewTensor(1, 77, base.UNet.Context()), Pooled: nn.NewTensor(1, base.TextEncoder2.ProjectionDim)}
+	ddim := func(r *Request) { r.Scheduler = "ddim" }
+	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
+	return map[string]fieldChange{
+		"Prompt":                 {set: func(r *Request) { r.Prompt = "b" }},
+		"Prompt2":                {set: func(r *Request) { r.Prompt2 = "b" }},
+		"NegativePrompt":         {set: func(r *Request) { r.NegativePrompt = new("") }},
+		"NegativePrompt2":        {set: func(r *Request) { r.NegativePrompt2 = new("b") }, base: func(r *Request) { r.NegativePrompt = new("a") }},
+		"Prompts":                {set: func(r *Request) { r.Prompt, r.Prompts = "", []Prompt{{Prompt: "b"}} }},
+		"Embeddings":             {set: func(r *Request) { r.Prompt, r.Embeddings = "", &encoded }},
+		"Width":                  {set: func(r *Request) { r.Width = 56 }},
+		"Height":                 {set: func(r *Request) { r.Height = 56 }},
+		"ImagesPerPrompt":        {set: func(r *Request) { r.ImagesPerPrompt = 2 }},
+		"Steps":                  {set: func(r *Request) { r.Steps = 2 }},
+		"Guidance":               {set: func(r *Request) { r.Guidance = new(0.0) }},
+		"GuidancePerStep":        {set: func(r *Request) { r.GuidancePerStep = []float64{5, 2} }},
+		"GuidanceRescale":        {set: func(r *Request) { r.GuidanceRescale = 0.5 }},
+		"Eta":                    {set: func(r *Request) { r.Eta = 0.5 }, base: ddim},
+		"Seed":                   {set: func(r *Request) { r.Seed = new(uint64(8)) }},
+		"Seeds":                  {set: func(r *Request) { r.Seeds = []uint64{8} }},
+		"Scheduler":              {set: func(r *Request) { r.Scheduler = "heun" }},
+		"Timesteps":              {set: func(r *Request) { r.Timesteps = []float64{900, 400, 100} }},
+		"Sigmas":                 {set: func(r *Request) { r.Sigmas = []float64{10, 1, 0} }},
+		"ClipSkip":               {set: func(r *Request) { r.ClipSkip = 1 }},
+		"DenoisingEnd":           {set: func(r *Request) { r.DenoisingEnd = 0.5 }},
+		"Interrupt":              {set: func(r *Request) { r.Interrupt = 1 }},
+		"Latents":                {set: func(r *Request) { r.Latents = nn.NewTensor(1, 4, 5, 6) }},
+		"OriginalSize":           {set: func(r *Request) { r.OriginalSize = Size{100, 200} }},
+		"TargetSize":             {set: func(r *Request) { r.TargetSize = Size{100, 200} }},
+		"CropTop":                {set: func(r *Request) { r.CropTop = 50 }},
+		"CropLeft":               {set: func(r *Request) { r.CropLeft = 50 }},
+		"NegativeCropTop":        {set: func(r *Request) { r.NegativeCropTop = 50 }, base: negativeSizes},
+		"NegativeCropLeft":       {set: func(r *Request) { r.NegativeCropLeft = 50 }, base: negativeSizes},
+		"NegativeOriginalSize":   {set: func(r *Request) { r.NegativeOriginalSize = Size{100, 200} }, base: negativeSizes},
+		"NegativeTargetSize":     {set: func(r *Request) { r.NegativeTargetSize = Size{100, 200} }, base: negativeSizes},
+		"Image":                  {set: func(r *Request) { r.Image = image.NewNRGBA(image.Rect(0, 0, 48, 40)) }, base: img2img, result: true},
+		"ImageLatents":           {set: func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(1, 4, 5, 6) }, base: img2img, result: true},
+		"Strength":               {set: func(r *Request) { r.Strength = 0.7 }, refiner: true},
+		"DenoisingStart":         {set: func(r *Request) { r.DenoisingStart = 0.5 }, refiner: true},
+		"AestheticScore":         {set: func(r *Request) { r.AestheticScore = new(0.0) }, refiner: true, base: img2img},
+		"NegativeAestheticScore": {set: func(r *Request) { r.NegativeAestheticScore = new(9.0) }, refiner: true, base: img2img},
+		"Watermark":              {set: func(r *Request) { r.Watermark = true }},
+		"Taps": {set: func(r *Request) {
+			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Replace: func(_ string, x *Tensor) *Tensor { return nn.NewTensor(x.Shape...) }}}
+		}, result: true},
+	}
+}
+
+func negativeSizes(r *Request) {
+	r.NegativeOriginalSize, r.NegativeTargetSize = Size{64, 64}, Size{64, 64}
+}
+
+// TestEveryFieldShows sets each field of Request: the parameters change, and so do the latents of those that the
+// parameters leave out, or that steer the UNet.
+func TestEveryFieldShows(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	changes := fields(t)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Request]()) {
+		c, known := changes[f.Name]
+		if !known {
+			if !slices.Contains(callbacks, f.Name) {
+				t.Errorf("Request.%s: no test says what it changes", f.Name)
+			}
+			continue
+		}
+		model := m.open("tiny")
+		if c.refiner {
+			model = m.open("tiny-refiner")
+		}
+		without := c
+		without.set = func(*Request) {}
+		before, err := model.Generate(t.Context(), without.request())
+		if err != nil {
+			t.Fatalf("without %s: %v", f.Name, err)
+		}
+		after, err := model.Generate(t.Context(), c.request())
+		if err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		if same := reflect.DeepEqual(before.Parameters, after.Parameters); same != c.result {
+			t.Errorf("%s: equal parameters %v, want %v", f.Name, same, c.result)
+		}
+		if f.Name != "Watermark" && slices.Equal(before.Latents.Data, after.Latents.Data) {
+			t.Errorf("%s changes no latents", f.Name)
+		}
+	}
+}
