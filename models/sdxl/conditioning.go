@@ -137,8 +137,11 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	if len(prompts) == 0 {
 		return nil, nil, bad("prompt", "no prompt", "at least one")
 	}
+	if err := m.check(); err != nil {
+		return nil, nil, err
+	}
 	spec, q := m.Spec(), &resolved{request: Request{Prompts: prompts}, Parameters: Parameters{ImagesPerPrompt: 1, ClipSkip: clipSkip}}
-	if err := errors.Join(m.fits(), spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
+	if err := errors.Join(spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
 		return nil, nil, err
 	}
 	turn, err := m.host.acquire(ctx)

@@ -43,14 +43,22 @@ type Model struct {
 // Host is the one that the model was opened on.
 func (m *Model) Host() *Host { return m.host }
 
-// Spec describes the model with its parts as they are now.
+// Spec describes the model with its parts as they are now; one that is nil and may not be is described as it was read.
 func (m *Model) Spec() *Spec {
 	s := *m.spec
 	s.TextEncoder = nil
 	if m.TextEncoder != nil {
 		s.TextEncoder = &m.TextEncoder.Config
 	}
-	s.TextEncoder2, s.UNet, s.VAE = m.TextEncoder2.Config, m.UNet.Config, m.VAE.Config
+	if m.TextEncoder2 != nil {
+		s.TextEncoder2 = m.TextEncoder2.Config
+	}
+	if m.UNet != nil {
+		s.UNet = m.UNet.Config
+	}
+	if m.VAE != nil {
+		s.VAE = m.VAE.Config
+	}
 	return &s
 }
 
@@ -67,8 +75,8 @@ func (m *Model) Resolve(r Request) (Parameters, error) {
 }
 
 func (m *Model) resolve(r Request) (*resolved, error) {
-	if err := m.fits(); err != nil {
-		return nil, &ModelError{m.spec.Path, err}
+	if err := m.check(); err != nil {
+		return nil, err
 	}
 	q, err := m.Spec().resolve(r)
 	if err != nil {
@@ -84,6 +92,14 @@ func (m *Model) precision() kernels.DType {
 		return p
 	}
 	return m.host.device.Info().Precisions[0]
+}
+
+// check is fits as calls return it.
+func (m *Model) check() error {
+	if err := m.fits(); err != nil {
+		return &ModelError{m.spec.Path, err}
+	}
+	return nil
 }
 
 // fits checks that the parts, which may have been replaced, belong together.
@@ -126,6 +142,9 @@ func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *schedul
 	if img == nil {
 		return nil, bad("image", "absent", "an image")
 	}
+	if err := m.check(); err != nil {
+		return nil, err
+	}
 	b := img.Bounds()
 	if _, err := checkSize(Size{b.Dy(), b.Dx()}, m.VAE.Config.ScaleFactor()); err != nil {
 		return nil, err
@@ -164,6 +183,9 @@ func (m *Model) sample(moments vae.Image, noise *scheduler.Generator) *Tensor {
 
 // Decode gives the images of latents [N, C, H, W] as Result.Latents and OnStep have them.
 func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
 	if err := checkLatents("latents", latents, 0, m.VAE.Config.LatentChannels, 0, 0); err != nil {
 		return nil, err
 	}
