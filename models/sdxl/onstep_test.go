@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goxl/goxl/nn"
 )
 
 // draws are the ways to have a request's steps taken.
@@ -166,29 +168,42 @@ func TestOnStepCancels(t *testing.T) {
 	}
 }
 
-// TestOnStepPanics lets a panic through, and leaves the host usable.
-func TestOnStepPanics(t *testing.T) {
+// TestCallbacksPanic lets a panic of any callback through, and leaves the host usable.
+func TestCallbacksPanic(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
+	callbacks := map[string]func(*Request){
+		"OnStep":   func(r *Request) { r.OnStep = func(int, *Tensor) error { panic("mine") } },
+		"Progress": func(r *Request) { r.Progress = func(Progress) { panic("mine") } },
+		"a tap": func(r *Request) {
+			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Read: func(string, *Tensor) { panic("mine") }}}
+		},
+	}
 	for name, draw := range draws(base, refiner) {
-		r := scheduled("euler", 1, 48)
-		r.OnStep = func(int, *Tensor) error { panic("mine") }
-		done := make(chan any)
-		go func() {
-			defer func() { done <- recover() }()
-			_, err := draw(t.Context(), r)
-			t.Errorf("%s: %v", name, err)
-		}()
-		select {
-		case got := <-done:
-			if got != "mine" {
-				t.Errorf("%s: %v", name, got)
+		for callback, set := range callbacks {
+			what := callback + " of " + name
+			r := scheduled("euler", 1, 48)
+			set(&r)
+			done := make(chan any, 1)
+			go func() {
+				defer func() { done <- recover() }()
+				_, err := draw(t.Context(), r)
+				t.Errorf("%s: %v", what, err)
+			}()
+			select {
+			case got := <-done:
+				if got != "mine" {
+					t.Errorf("%s: %v", what, got)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("%s hangs", what)
 			}
-		case <-time.After(time.Minute):
-			t.Fatalf("%s hangs", name)
+			idle(t, what, base)
+			if _, err := draw(t.Context(), scheduled("euler", 1, 48)); err != nil {
+				t.Errorf("after %s: %v", what, err)
+			}
 		}
-		idle(t, name, base)
 	}
 }
 

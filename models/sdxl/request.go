@@ -24,8 +24,8 @@ type Request struct {
 	// Prompts are texts of their own for each image, or for each ImagesPerPrompt images, of one batch. They take the
 	// place of the four fields above.
 	Prompts []Prompt
-	// Embeddings take the place of all prompts. Without negative ones, and with guidance, the negative side is
-	// NegativePrompt's, as if there were prompts.
+	// Embeddings take the place of Prompt, Prompt2 and Prompts, and negative ones of the negative prompts. Without those,
+	// and with guidance, the negative side is NegativePrompt's, as if there were prompts.
 	Embeddings *Embeddings
 
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size

@@ -25,6 +25,8 @@ func (s *Spec) resolvePrompts(q *resolved) error {
 		return bad("prompt", fmt.Sprintf("%q", r.Prompt), "absent, and its relatives too, where there are prompts for each image")
 	case r.Embeddings != nil && (len(r.Prompts) > 0 || r.Prompt != "" || r.Prompt2 != ""):
 		return bad("prompt", fmt.Sprintf("%q", r.Prompt), "absent where there are embeddings")
+	case r.Embeddings != nil && r.Embeddings.Negative != nil && one != (Prompt{}):
+		return bad("negative_prompt", fmt.Sprintf("%q", or(r.NegativePrompt, "")), "absent where there are negative_prompt_embeds")
 	case r.Embeddings != nil:
 		if err := s.checkEmbeddings(r.Embeddings); err != nil {
 			return err

@@ -118,7 +118,18 @@ func TestTensorsAreChecked(t *testing.T) {
 		change(e)
 		return Request{Embeddings: e}
 	}
+	both := embeddings(func(*Embeddings) {})
+	both.NegativePrompt = new("fog")
+	second := embeddings(func(*Embeddings) {})
+	second.NegativePrompt2 = new("fog")
 	for want, r := range map[string]Request{
+		`negative_prompt is "fog": must be absent where there`: both,
+		`negative_prompt is "": must be absent where there`:    second,
+		"timesteps is [900 NaN 1]":                             {Timesteps: []float64{900, math.NaN(), 1}},
+		"timesteps is [+Inf 1]":                                {Timesteps: []float64{math.Inf(1), 1}},
+		"sigmas is [10 NaN 0]":                                 {Sigmas: []float64{10, math.NaN(), 0}},
+		"sigmas is [+Inf 0]":                                   {Sigmas: []float64{math.Inf(1), 0}},
+		"sigmas is [1]":                                        {Sigmas: []float64{1}},
 		"latents is NaN at value 255":                          {Latents: spoiled(math.NaN(), 1, 4, 8, 8)},
 		"image is -Inf at value 255":                           {ImageLatents: spoiled(math.Inf(-1), 1, 4, 8, 8)},
 		"latents is [1 4 8 8] with 256 values: must be absent": {Latents: nn.NewTensor(1, 4, 8, 8), Image: Blank{Size{64, 64}}},

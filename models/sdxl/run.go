@@ -129,11 +129,12 @@ func (r *Run) Step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer turn.release() // where a callback panics, too
 	x, err := r.step(ctx)
-	turn.release()
 	if err != nil {
 		return err
 	}
+	turn.release()
 	return r.onStep(x)
 }
 
@@ -214,7 +215,11 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 		return err
 	}
 	set := given{r.next, channelsLast(x)}
-	r.retry.given = append(r.retry.given, set)
+	if last := len(r.retry.given) - 1; r.retry.given[last].step == set.step {
+		r.retry.given[last] = set
+	} else {
+		r.retry.given = append(r.retry.given, set)
+	}
 	if r.at < r.next {
 		return nil // catchUp sets them
 	}

@@ -292,3 +292,21 @@ func TestEmbeddingsAreCopied(t *testing.T) {
 	steps(t, run, 9)
 	finished(t, "embeddings changed", run, want)
 }
+
+// TestFinishOnTheWay decodes what is there after some steps, and goes on.
+func TestFinishOnTheWay(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	r := scheduled("dpmpp_2m_sde", 1, 48)
+	want := latentsAlone(t, m, r)[0]
+	r.LatentsOnly = false
+	run := started(t, m, r)
+	for i := range 6 {
+		result, err := run.Finish(t.Context())
+		if err != nil || result.Steps != i || len(result.Images) != 1 {
+			t.Fatalf("after %d steps: %v, %v", i, err, result)
+		}
+		steps(t, run, 1)
+	}
+	finished(t, "after previews", run, want)
+}
