@@ -31,7 +31,7 @@ type generateFlags struct {
 	prompts   string       // a file with a prompt a line
 	negatives string       // a file with a negative prompt a line
 	imagesSet bool         // -n was given
-	split     bool         // -denoising-end was given
+	endSet    bool         // -denoising-end was given
 	quiet     bool
 	steps     int // that the request resolves to
 	device    cli.DeviceFlags
@@ -39,41 +39,41 @@ type generateFlags struct {
 
 func (g *generateFlags) register(fs *flag.FlagSet) {
 	r := &g.request
-	text(fs, "prompt", "what the image shows, a `text`; it may be empty, but must be given", &g.prompt)
-	fs.StringVar(&r.Prompt2, "prompt-2", "", "`text` for the second text encoder, in place of -prompt's")
-	text(fs, "negative", "what the image does not show, a `text`; an empty one is encoded as such, none at all is what the model does without", &r.NegativePrompt)
-	text(fs, "negative-2", "`text` for the second text encoder, in place of -negative's", &r.NegativePrompt2)
-	fs.StringVar(&g.prompts, "prompts", "", "in place of -prompt, a text `file` with a prompt a line, each an image of one batch; -negative is for all")
-	fs.StringVar(&g.negatives, "negatives", "", "beside -prompts, a text `file` with a negative prompt for each")
-	fs.StringVar(&g.embeddings, "embeddings", "", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and, if wanted, negative_prompt_embeds and negative_pooled_prompt_embeds")
+	text(fs, "prompt", "the prompt, a `text`; required, but may be empty", &g.prompt)
+	fs.StringVar(&r.Prompt2, "prompt-2", "", "the prompt for the second text encoder, a `text`; without it -prompt")
+	text(fs, "negative", "the negative prompt, a `text`; an empty one is encoded, and so is none unless the model has force_zeros_for_empty_prompt", &r.NegativePrompt)
+	text(fs, "negative-2", "the negative prompt for the second text encoder, a `text`; without it -negative", &r.NegativePrompt2)
+	fs.StringVar(&g.prompts, "prompts", "", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them")
+	fs.StringVar(&g.negatives, "negatives", "", "with -prompts, a text `file` with a negative prompt for each of them")
+	fs.StringVar(&g.embeddings, "embeddings", "", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds")
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
-	fs.Func("guidance", "guidance `scale`; up to 1 there is none, and -negative does not count; a list with commas gives each step its own; without it the model's own, or 5", g.setGuidance)
+	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step; without it the model's own, or 5", g.setGuidance)
 	float(fs, "guidance-rescale", "guidance rescale `φ`, 0 to 1", 0, 1, &r.GuidanceRescale)
 	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
 	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips", "must be 0 or more", atLeast(0, &r.ClipSkip))
-	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is a random one, which is printed and stored in the image; a list with commas gives each image of a batch its own", g.setSeed)
-	fs.Func("n", "`number` of images for each prompt, drawn as one batch; more than one are the files out-0.png, out-1.png …", g.setImages)
+	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)
+	fs.Func("n", "`number` of images for each prompt, in one batch; several images are written to out-0.png, out-1.png …", g.setImages)
 	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
 	number(fs, "interrupt", "stop after this `number` of steps and decode what is there", "must be a whole number from 1 on", atLeast(1, &r.Interrupt))
-	sizeFlag(fs, "original-size", "micro-conditioning: the `WIDTHxHEIGHT` that the image had; without it its own", &r.OriginalSize)
-	sizeFlag(fs, "target-size", "micro-conditioning: the `WIDTHxHEIGHT` that is wanted; without it the image's", &r.TargetSize)
-	crop(fs, "crop", "micro-conditioning: `TOP,LEFT` of the crop", &r.CropTop, &r.CropLeft)
-	sizeFlag(fs, "negative-original-size", "-original-size of the negative side, as `WIDTHxHEIGHT`", &r.NegativeOriginalSize)
-	sizeFlag(fs, "negative-target-size", "-target-size of the negative side, as `WIDTHxHEIGHT`", &r.NegativeTargetSize)
-	crop(fs, "negative-crop", "-crop of the negative side, as `TOP,LEFT`", &r.NegativeCropTop, &r.NegativeCropLeft)
-	optional(fs, "aesthetic-score", "of a refiner, micro-conditioning: the `score`; without it 6", &r.AestheticScore)
-	optional(fs, "negative-aesthetic-score", "of a refiner, micro-conditioning: the `score` of the negative side; without it 2.5", &r.NegativeAestheticScore)
-	fraction(fs, "strength", "of -image: `fraction` of the steps that is run, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
-	fraction(fs, "denoising-start", "of -image or -image-latents: it is already denoised up to this `fraction` of the steps, above 0 and below 1; -strength does not count", false, &r.DenoisingStart)
+	sizeFlag(fs, "original-size", "micro-conditioning: the original size, `WIDTHxHEIGHT`; without it the image's", &r.OriginalSize)
+	sizeFlag(fs, "target-size", "micro-conditioning: the target size, `WIDTHxHEIGHT`; without it the image's", &r.TargetSize)
+	crop(fs, "crop", "micro-conditioning: the crop's `TOP,LEFT`", &r.CropTop, &r.CropLeft)
+	sizeFlag(fs, "negative-original-size", "micro-conditioning of the negative prompt: its original size, `WIDTHxHEIGHT`", &r.NegativeOriginalSize)
+	sizeFlag(fs, "negative-target-size", "micro-conditioning of the negative prompt: its target size, `WIDTHxHEIGHT`", &r.NegativeTargetSize)
+	crop(fs, "negative-crop", "micro-conditioning of the negative prompt: its crop's `TOP,LEFT`", &r.NegativeCropTop, &r.NegativeCropLeft)
+	optional(fs, "aesthetic-score", "micro-conditioning of a refiner: the aesthetic `score`; without it 6", &r.AestheticScore)
+	optional(fs, "negative-aesthetic-score", "micro-conditioning of a refiner: the aesthetic `score` of the negative prompt; without it 2.5", &r.NegativeAestheticScore)
+	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
+	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	fs.StringVar(&g.imageLatents, "image-latents", "", "in place of -image, a safetensors `file` that -save-latents wrote")
 	fs.StringVar(&g.vae, "vae", "", "another VAE: a safetensors `PATH`, or a folder that holds one or a model")
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	fs.StringVar(&g.saveLatents, "save-latents", "", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
 	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
-	fs.BoolVar(&g.quiet, "quiet", false, "show no progress and no notes; warnings, errors and a random seed are still printed")
+	fs.BoolVar(&g.quiet, "quiet", false, "print no progress and no notes; warnings, errors and a random seed are still printed")
 	g.device.Register(fs)
 }
 
@@ -84,7 +84,7 @@ func (g *generateFlags) registerEnd(fs *flag.FlagSet, usage string) {
 		if err != nil || !(f > 0 && f < 1) {
 			return errors.New("must be above 0 and below 1")
 		}
-		g.request.DenoisingEnd, g.split = f, true
+		g.request.DenoisingEnd, g.endSet = f, true
 		return nil
 	})
 }

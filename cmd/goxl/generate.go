@@ -32,16 +32,16 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.StringVar(&g.refiner, "refiner", "", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
-		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with the initial noise, of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
-		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` that image-to-image begins with, turned upright as its EXIF orientation says; of an animation the first frame")
-		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, it is "+strconv.FormatFloat(defaultSplit, 'g', -1, 64)+" unless given")
+		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
+		fs.StringVar(&g.image, "image", "", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame")
+		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(defaultDenoisingEnd, 'g', -1, 64))
 		g.register(fs)
 		return g.run
 	},
 }
 
-// defaultSplit is the fraction of the steps that a base runs before its refiner.
-const defaultSplit = 0.8
+// defaultDenoisingEnd is the fraction of the steps that a base runs before its refiner.
+const defaultDenoisingEnd = 0.8
 
 // run is generate and refine.
 func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error) {
@@ -66,7 +66,7 @@ func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error
 			return m.model.Generate(ctx, r)
 		}
 		r.DenoisingEnd = 0 // the refiner goes to the end
-		return sdxl.Ensemble(ctx, r, sdxl.Expert{Model: m.model, DenoisingEnd: g.splitAt()}, sdxl.Expert{Model: m.refiner})
+		return sdxl.Ensemble(ctx, r, sdxl.Expert{Model: m.model, DenoisingEnd: g.denoisingEnd()}, sdxl.Expert{Model: m.refiner})
 	})
 	if err != nil {
 		return asUsage(err, g.image != "")
@@ -74,12 +74,12 @@ func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error
 	return g.write(ctx, s, result)
 }
 
-// splitAt is where a refiner takes over.
-func (g *generateFlags) splitAt() float64 {
-	if g.split {
+// denoisingEnd is where a refiner takes over.
+func (g *generateFlags) denoisingEnd() float64 {
+	if g.endSet {
 		return g.request.DenoisingEnd
 	}
-	return defaultSplit
+	return defaultDenoisingEnd
 }
 
 // prepare checks everything that needs neither weights nor a device.
@@ -118,7 +118,7 @@ func (g *generateFlags) prepare(s streams) error {
 	}
 	r := g.request
 	r.DenoisingEnd = 0
-	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.splitAt(), 0})
+	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
 	g.steps = p.Steps
 	return asUsage(err, g.image != "")
 }

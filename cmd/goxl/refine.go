@@ -11,8 +11,8 @@ import (
 var refineCommand = command{
 	name: "refine", summary: "image-to-image with a refiner, or a base model", synopsis: "[-model DIR] -image in.png -prompt TEXT [-o out.png] [flags]",
 	notes: `The image is noised by -strength and denoised from there; the size is the image's, rounded
-down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them from -base. The model demo is
-here the embedded refiner, with the embedded base.
+down to a multiple of 8. A refiner's folder that lacks the text encoder or the VAE takes them
+from -base. The model demo is here the embedded refiner, with the embedded base.
 
     goxl refine -image out.png -prompt "a red apple" -o fine.png
     goxl refine -model stable-diffusion-xl-refiner-1.0 -image out.png -prompt "a lighthouse at dusk" -o fine.png
@@ -25,8 +25,8 @@ An ensemble of three experts goes from file to file:
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a DIR may hold a base model too"))
-		fs.StringVar(&g.base, "base", "", "the refiner's base, demo if -model is; the refiner uses text encoder and VAE of the base model in this `DIR`, demo, synth:base or synth:tiny, where the refiner's folder lacks them or holds the same")
-		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` to begin with, turned upright as its EXIF orientation says; of an animation the first frame")
+		fs.StringVar(&g.base, "base", "", "the refiner's base, a `DIR`, demo, synth:base or synth:tiny, whose text encoder and VAE are used where the refiner's folder lacks them or holds the same; demo if -model is")
+		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame")
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1")
 		g.register(fs)
 		return func(ctx context.Context, s streams, operand string) error {
