@@ -79,6 +79,9 @@ func (m *Model) fitAutoencoder(decode, values bool, image Size) error {
 		return err
 	}
 	buffers := a.Buffers(decode, values, image.Height, image.Width)
+	if values {
+		buffers += watermarkBytes * int64(image.Height) * int64(image.Width)
+	}
 	if a.Tile > 0 {
 		buffers += program.Bytes() // of the program of the tiles at an edge, at most
 	}

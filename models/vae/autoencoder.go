@@ -126,7 +126,7 @@ func (a *Autoencoder) Decode(ctx context.Context, z Image, taps ...nn.Tap) (Imag
 	})
 }
 
-// DecodeImage is Decode followed by Pixels. Nothing but the pixels leaves the device unless there are tiles to be
+// DecodeImage is Decode followed by Image.Pixels. Nothing but the pixels leaves the device unless there are tiles to be
 // joined.
 func (a *Autoencoder) DecodeImage(ctx context.Context, z Image, taps ...nn.Tap) (*image.NRGBA, error) {
 	f := a.Config.ScaleFactor()
@@ -135,51 +135,11 @@ func (a *Autoencoder) DecodeImage(ctx context.Context, z Image, taps ...nn.Tap) 
 		if err != nil {
 			return nil, err
 		}
-		return a.Pixels(ctx, x)
+		return x.Pixels(), nil
 	}
 	img := image.NewNRGBA(image.Rect(0, 0, f*z.Width, f*z.Height))
 	_, err := a.decode(ctx, z, img, taps)
 	return img, err
-}
-
-// stripPixels is how many pixels Pixels rounds at a time, at most: more take memory and are no faster.
-const stripPixels = 1 << 18
-
-// stripRows is how many rows that is of an image: strips of one height, if that makes them not much smaller, are one
-// program.
-func stripRows(height, width int) int {
-	most := min(max(1, stripPixels/width), height)
-	for rows := most; rows > most/2; rows-- {
-		if height%rows == 0 {
-			return rows
-		}
-	}
-	return most
-}
-
-// Pixels rounds an image of values in −1…1 to bytes; see kernels.ToPixels.
-func (a *Autoencoder) Pixels(ctx context.Context, x Image) (*image.NRGBA, error) {
-	img := image.NewNRGBA(image.Rect(0, 0, x.Width, x.Height))
-	step := stripRows(x.Height, x.Width)
-	for y := 0; y < x.Height; y += step {
-		rows := min(step, x.Height-y)
-		values, pixels := x.Data[y*x.Width*x.Channels:][:rows*x.Width*x.Channels], img.Pix[y*img.Stride:][:rows*img.Stride]
-		key, build := pixelsOfValues(rows, x.Width, x.Channels)
-		err := a.Evaluate(ctx, key, build,
-			func(p *nn.Program) error { return p.SetFloats("values", values...) },
-			func(p *nn.Program) ([]float32, error) { return values, p.Pixels(ctx, "image", pixels) })
-		if err != nil {
-			return nil, err
-		}
-	}
-	return img, nil
-}
-
-// pixelsOfValues states the rounding of values, under a key of its own.
-func pixelsOfValues(height, width, channels int) (key string, build func(*nn.Builder)) {
-	return fmt.Sprintf("vae pixels %d×%d", height, width), func(b *nn.Builder) {
-		b.Output("image", b.ToPixels(b.Input("values", kernels.Step, kernels.F32, 1, height, width, channels)))
-	}
 }
 
 // tiles reports whether an image of so many pixels is encoded and decoded in parts.

@@ -40,8 +40,7 @@ func (a *Autoencoder) stage(decode bool, height, width int) (key string, build f
 }
 
 // Buffers is how much host memory working on an image of height×width pixels takes beside the programs', in bytes: the
-// image's pixels, and its values where tiles of them are joined, or where the caller wants values, and what Pixels
-// needs then.
+// image's pixels, and its values where tiles of them are joined, or where the caller wants values.
 func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
 	const pixel = 4
 	bytes := pixel * int64(height) * int64(width)
@@ -55,7 +54,6 @@ func (a *Autoencoder) Buffers(decode, values bool, height, width int) int64 {
 	}
 	if values {
 		bytes += value * int64(height) * int64(width)
-		bytes += (2*value + pixel) * int64(min(height*width, stripPixels))
 	}
 	return bytes
 }
