@@ -24,7 +24,7 @@ func TestTurnsThatOverflow(t *testing.T) {
 	}
 	defer plain.Close()
 	for _, spoils := range [][]kernels.DType{nil, {kernels.F16}} {
-		d := &narrow{Device: plain, precisions: []kernels.DType{kernels.F16, kernels.BF16}, spoils: spoils}
+		d := &narrow{Device: plain, precisions: []kernels.DType{kernels.F16, kernels.BF16}, spoils: spoils, after: 2}
 		m, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(d)})
 		if err != nil {
 			t.Fatal(err)
@@ -37,10 +37,23 @@ func TestTurnsThatOverflow(t *testing.T) {
 				for a.Next() || b.Next() {
 					steps(t, a, turn[0])
 					steps(t, b, turn[1])
+					if x, err := b.Latents(t.Context()); err != nil {
+						t.Fatal(err)
+					} else if _, err := a.Predict(t.Context(), nn.NewTensor(a.latentShape()...), 500, 1); err != nil || len(x.Data) == 0 {
+						t.Fatal(err)
+					}
 				}
 				what := fmt.Sprint(name, " ", spoils, turn)
 				finished(t, what+" first", a, want[0])
 				finished(t, what+" second", b, want[1])
+				for _, run := range []*Run{a, b} {
+					result, err := run.Finish(t.Context())
+					if precision := "fp16"; err != nil || spoils == nil && result.Parameters.Precision != precision {
+						t.Errorf("%s: %v, %s", what, err, result.Parameters.Precision)
+					} else if precision = "bf16"; spoils != nil && turn[0] > 1 && result.Parameters.Precision != precision {
+						t.Errorf("%s: nothing overflowed", what)
+					}
+				}
 				a.Close()
 				b.Close()
 			}
