@@ -9,7 +9,8 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// TestClosedModel calls a model that is closed, and a run of it that is not: errors, no panic, and the host stays usable.
+// TestClosedModel calls a model that is closed, and a run of it that is not: errors, no panic, and the host stays
+// usable.
 func TestClosedModel(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
@@ -58,8 +59,7 @@ func TestClosedModel(t *testing.T) {
 	}
 }
 
-// TestVAEOfAFile takes the autoencoder from a single file, whose shapes must be those that the model's own configuration
-// says.
+// TestVAEOfAFile takes the autoencoder from a single file, whose shapes must be those of the model's own configuration.
 func TestVAEOfAFile(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)

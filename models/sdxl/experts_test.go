@@ -116,3 +116,40 @@ func TestParametersOfExperts(t *testing.T) {
 		t.Errorf("resolved\n%s, the result has\n%s", a, b)
 	}
 }
+
+// TestExpertsOfAnImage begins with image-to-image, from an image and from latents that are denoised in part: the same
+// as by hand.
+func TestExpertsOfAnImage(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	base, refiner := m.open("tiny"), m.open("tiny-refiner")
+	for name, r := range map[string]Request{
+		"an image": with(func(r *Request) { r.Image, r.Strength, r.Steps, r.Scheduler = gradient(48, 40), 0.6, 20, "dpmpp_2m_sde" }),
+		"latents": with(func(r *Request) {
+			r.ImageLatents, r.DenoisingStart, r.Steps, r.ImagesPerPrompt = latentsAlone(t, base, small())[0], 0.3, 20, 2
+		}),
+	} {
+		first := r
+		first.DenoisingEnd = 0.8
+		draft, err := base.Generate(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := r
+		second.Image, second.ImageLatents, second.DenoisingStart = nil, draft.Latents, 0.8
+		want, err := refiner.Generate(t.Context(), second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Ensemble(t.Context(), r, Expert{base, 0.8}, Expert{Model: refiner})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if draft.Steps == 0 || want.Steps == 0 || got.Steps != draft.Steps+want.Steps || !slices.Equal(got.Latents.Data, want.Latents.Data) {
+			t.Errorf("%s: %d steps, by hand %d and %d, or other latents", name, got.Steps, draft.Steps, want.Steps)
+		}
+		if p := got.Parameters; p.Task != ImageToImage || p.Strength != r.Strength || p.DenoisingStart != r.DenoisingStart {
+			t.Errorf("%s: parameters %v", name, p)
+		}
+	}
+}
