@@ -83,7 +83,7 @@ func TestVAEOfAFile(t *testing.T) {
 	}
 	components := len(base.Host().memory.components)
 	for path, want := range map[string]string{
-		m.folder("tiny-b") + file:  "tiny-b/vae",
+		m.folder("tiny-b") + file:   "tiny-b/vae",
 		m.folder("tiny-c") + "/vae": "6 latent channels",
 		dir + "/unet":               "unet",
 		dir + "/nothing":            "no such file",

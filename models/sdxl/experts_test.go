@@ -124,7 +124,9 @@ func TestExpertsOfAnImage(t *testing.T) {
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	for name, r := range map[string]Request{
-		"an image": with(func(r *Request) { r.Image, r.Strength, r.Steps, r.Scheduler = gradient(48, 40), 0.6, 20, "dpmpp_2m_sde" }),
+		"an image": with(func(r *Request) {
+			r.Image, r.Strength, r.Steps, r.Scheduler = gradient(48, 40), 0.6, 20, "dpmpp_2m_sde"
+		}),
 		"latents": with(func(r *Request) {
 			r.ImageLatents, r.DenoisingStart, r.Steps, r.ImagesPerPrompt = latentsAlone(t, base, small())[0], 0.3, 20, 2
 		}),
