@@ -84,14 +84,8 @@ func TestEmulatedOverflow(t *testing.T) {
 		if (err == nil) != (imageErr == nil) || before != len(warned)-before {
 			t.Errorf("2^%d: values overflowed %v, %v; pixels %v, %v", by, warned[:before], err, warned[before:], imageErr)
 		}
-		if err == nil {
-			want, err := a.Pixels(context.Background(), out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(image.Pix, want.Pix) {
-				t.Errorf("2^%d: pixels are not those of the values", by)
-			}
+		if err == nil && !bytes.Equal(image.Pix, out.Pixels().Pix) {
+			t.Errorf("2^%d: pixels are not those of the values", by)
 		}
 		return out, warned[:before], err
 	}
