@@ -110,16 +110,10 @@ func (s *Server) answerImage(x *exchange, todo work) error {
 	if err != nil {
 		return err
 	}
-	defer s.encoders.release()
-	defer c.file.discard()
-	data, err := s.encode(c.result, c.work)
-	if err != nil {
+	if err := s.keep(&c); err != nil {
 		return err
 	}
 	x.id = id
-	if err := c.file.commit(data); err != nil {
-		return err
-	}
 	x.spent.encode = time.Since(c.done)
 	if c.warning != "" {
 		c.result.Warnings = append([]string{c.warning}, c.result.Warnings...)
@@ -142,8 +136,8 @@ type computed struct {
 	file   *pending
 }
 
-// compute computes an image on a worker that the caller acquired, and releases that. After success the caller has an
-// encoder to release and a file to commit or discard.
+// compute computes an image on a worker that the caller acquired, and releases that. After success the image is for keep,
+// which has an encoder to release and a file to commit or discard.
 func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, spent *durations) (c computed, err error) {
 	defer s.release(w) // last, while an image that finds no encoder free holds up the device
 	began := time.Now()
@@ -173,6 +167,19 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, s
 	}
 	kept = err == nil
 	return c, err
+}
+
+// keep brings an image to the disk. Then it holds neither an encoder nor its pixels, however long its client takes for
+// the answer.
+func (s *Server) keep(c *computed) error {
+	defer s.encoders.release()
+	defer c.file.discard()
+	data, err := s.encode(c.result, c.work)
+	if err != nil {
+		return err
+	}
+	c.result.Images = nil
+	return c.file.commit(data)
 }
 
 // distinct leaves out what was said before: each text encoder says that it cut the prompt.

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -73,6 +75,25 @@ func TestEncodesBesideTheDevice(t *testing.T) {
 			if !strings.Contains(log, want) {
 				t.Errorf("%q is not in the log:\n%s", want, log)
 			}
+		}
+	})
+}
+
+// Clients that don't take their answers keep no room: the next images are computed and answered.
+func TestAnswersHoldNoEncoder(t *testing.T) {
+	inMemory(t, nil, func(t *testing.T, r *running, l *pipes) {
+		long := fmt.Sprintf(`{"prompt":"%s","seed":1}`, strings.Repeat("x", 10000)) // more than net/http buffers
+		for range encodersPerDevice + 1 {
+			send(t, l.dial(t), post("/generate", long))
+		}
+		synctest.Wait()
+		if n := r.imageCount(t); n != encodersPerDevice+1 || len(r.encoders) != 0 {
+			t.Errorf("%d images on disk, want %d; %d encoders are held", n, encodersPerDevice+1, len(r.encoders))
+		}
+		began, client := time.Now(), l.dial(t)
+		send(t, client, post("/generate", plain))
+		if resp, body := answer(t, bufio.NewReader(client)); resp.StatusCode != 200 || time.Since(began) != 0 {
+			t.Errorf("%d %s after %v", resp.StatusCode, body, time.Since(began))
 		}
 	})
 }
