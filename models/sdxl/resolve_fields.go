@@ -132,6 +132,9 @@ func checkNumbers(q *resolved) error {
 			return bad(f.name, f.value, "above 0 and below 1")
 		}
 	}
+	if q.DenoisingStart != 0 && r.DenoisingEnd != 0 && q.DenoisingStart >= r.DenoisingEnd {
+		return bad("denoising_start", r.DenoisingStart, "below denoising_end, which is %v", r.DenoisingEnd)
+	}
 	if r.Interrupt < 0 {
 		return bad("interrupt", r.Interrupt, "a number of steps from 1 on, or 0 to run them all")
 	}
