@@ -23,12 +23,17 @@ type problem struct {
 	Ctx   map[string]any  `json:"ctx,omitempty"`
 }
 
+// requestProblem is what a model can't do, with its reason if there is one, which has nothing of a client's texts.
 func requestProblem(e *sdxl.RequestError) problem {
+	msg := "Value error, must be " + e.Allowed
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
 	input, err := json.Marshal(e.Value)
 	if err != nil { // NaN, or a type that JSON has no form for
 		input = json.RawMessage(strconv.Quote(fmt.Sprint(e.Value)))
 	}
-	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: "Value error, must be " + e.Allowed, Input: input}
+	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: msg, Input: input}
 }
 
 // fields reads the members of a JSON object as pydantic's lax mode does, and collects what is wrong with them.

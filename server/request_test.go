@@ -198,3 +198,19 @@ func TestParametersInAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A value that no rule of the fields tells is wrong is answered with the model's reason.
+func TestReasons(t *testing.T) {
+	b := loadedBench(t, nil)
+	for body, want := range map[string]string{
+		`{"prompt":"a","timesteps":[100,500]}`:             `must be timesteps that the scheduler can run: scheduler: EulerDiscreteScheduler: timestep 1 is 500 after 100; custom timesteps must descend`,
+		`{"prompt":"a","sigmas":[1]}`:                      `must be sigmas that the scheduler can run: scheduler: 1 sigmas; allowed: at least 2, the final one included`,
+		`{"prompt":"a","timesteps":[9,1],"sigmas":[10,0]}`: `must be timesteps that the scheduler can run: scheduler: 2 of Steps, Timesteps and Sigmas given; allowed: exactly one`,
+	} {
+		var answer struct{ Detail []problem }
+		w := b.do("POST", "/generate", body)
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 422 || answer.Detail[0].Msg != "Value error, "+want {
+			t.Errorf("%s: %d %s, want %s", body, w.Code, w.Body, want)
+		}
+	}
+}
