@@ -84,8 +84,11 @@ func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, erro
 		return nil, err
 	}
 	a, err := e.ask(ctx, e.patience(j), call{Do: generate, Job: packed}, raw...)
-	if err != nil || a.Result == nil {
+	if err != nil {
 		return nil, err
+	}
+	if a.Result == nil {
+		return nil, errors.New("process: the program's answer has neither a result nor an error")
 	}
 	e.noteUse(j.Model)
 	return &a.Result.Result, nil

@@ -104,6 +104,10 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 		return nil, &sdxl.RequestError{Field: "seed", Value: uint64(math.MaxUint64), Allowed: "smaller"}
 	case "odd field":
 		return nil, fmt.Errorf("wrapped: %w", &sdxl.RequestError{Field: "size", Value: sdxl.Size{Height: 1, Width: 2}, Allowed: "bigger"})
+	case "nothing":
+		return nil, nil
+	case "odd pixels":
+		return &sdxl.Result{Images: []*image.NRGBA{{Rect: image.Rect(0, 0, 64, 64)}}}, nil
 	case "odd result":
 		return &sdxl.Result{Parameters: sdxl.Parameters{Guidance: math.Inf(1)}}, nil
 	}

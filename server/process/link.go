@@ -71,7 +71,10 @@ func (l *link) read(header any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber() // in fields of any type
-	return d.Decode(header)
+	if err := d.Decode(header); err != nil {
+		return fmt.Errorf("process: a header of %d bytes that can't be read: %w", n, err)
+	}
+	return nil
 }
 
 // maxRaw is far above what the largest image has.
@@ -123,8 +126,31 @@ func detach(img image.Image) (p pixels, raw []byte, err error) {
 	return p, raw, nil
 }
 
+// pixelBytes is how many bytes of Pix a pixel has.
+var pixelBytes = map[string]int{
+	"*image.NRGBA": 4, "*image.RGBA": 4, "*image.Gray": 1, "*image.NRGBA64": 8, "*image.RGBA64": 8, "*image.Gray16": 2, "*image.Paletted": 1,
+}
+
+// check tells whether the announced bytes hold the announced rectangle: who reads pixels beyond them panics.
+func (p pixels) check() error {
+	each, known := pixelBytes[p.Type]
+	if !known {
+		return fmt.Errorf("process: a message has an image of type %q, which is unknown", p.Type)
+	}
+	width, height := p.Rect.Dx(), p.Rect.Dy()
+	switch {
+	case p.Rect != p.Rect.Canon() || width < 0 || width > maxRaw || height < 0 || height > maxRaw, p.Stride < each*width || p.Stride > maxRaw,
+		width > 0 && height > 0 && p.Bytes < (height-1)*p.Stride+each*width:
+		return fmt.Errorf("process: a message has a %s of %v with a stride of %d in %d bytes: must be all of its pixels", p.Type, p.Rect, p.Stride, p.Bytes)
+	}
+	return nil
+}
+
 // image reads the pixels.
 func (p pixels) image(l *link) (image.Image, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	raw, err := l.raw(p.Bytes)
 	if err != nil {
 		return nil, err
@@ -142,14 +168,12 @@ func (p pixels) image(l *link) (image.Image, error) {
 		return &image.RGBA64{Pix: raw, Stride: p.Stride, Rect: p.Rect}, nil
 	case "*image.Gray16":
 		return &image.Gray16{Pix: raw, Stride: p.Stride, Rect: p.Rect}, nil
-	case "*image.Paletted":
-		palette := make(color.Palette, len(p.Palette))
-		for i, c := range p.Palette {
-			palette[i] = c
-		}
-		return &image.Paletted{Pix: raw, Stride: p.Stride, Rect: p.Rect, Palette: palette}, nil
 	}
-	return nil, fmt.Errorf("process: a message has an image of type %q, which is unknown", p.Type)
+	palette := make(color.Palette, len(p.Palette))
+	for i, c := range p.Palette {
+		palette[i] = c
+	}
+	return &image.Paletted{Pix: raw, Stride: p.Stride, Rect: p.Rect, Palette: palette}, nil
 }
 
 // values are the raw bytes of numbers, in this machine's order, which the other side has too.
@@ -177,6 +201,16 @@ func (x *tensor) read(l *link) (*sdxl.Tensor, error) {
 	}
 	if x.Count < 0 || x.Count > maxRaw/4 {
 		return nil, fmt.Errorf("process: a message announces %d values: must be 0 to %d", x.Count, maxRaw/4)
+	}
+	n := 1
+	for _, d := range x.Shape {
+		if n *= d; d < 0 || d > maxRaw || n > maxRaw { // beyond which it may overflow
+			n = -1
+			break
+		}
+	}
+	if n != x.Count {
+		return nil, fmt.Errorf("process: a message has a tensor of shape %v with %d values: must be as many as the shape has", x.Shape, x.Count)
 	}
 	data := make([]float32, x.Count)
 	_, err := io.ReadFull(l.in, values(data))

@@ -147,6 +147,16 @@ func TestGarbage(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
+	// Fewer bytes than pixels would make who encodes them panic.
+	e, _ = launch(t, "")
+	_, err = e.Generate(ctx, ask("odd pixels"))
+	const want = "its answers could not be read: process: a message has a *image.NRGBA of (0,0)-(64,64) with a stride of 0 in 0 bytes: must be all of its pixels"
+	if err == nil || !strings.HasSuffix(err.Error(), want) || e.Lost() == nil {
+		t.Errorf("%v, lost: %v", err, e.Lost())
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // What a library prints to standard output goes to the log.

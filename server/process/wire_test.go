@@ -111,6 +111,9 @@ func TestErrors(t *testing.T) {
 	if err := fails("fail"); err.Error() != "only this one" {
 		t.Errorf("%v", err)
 	}
+	if err := fails("nothing"); err.Error() != "process: the program's answer has neither a result nor an error" {
+		t.Errorf("%v", err)
+	}
 	if err := fails("odd result"); !strings.Contains(err.Error(), "can't be sent") {
 		t.Errorf("%v", err)
 	}
