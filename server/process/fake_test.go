@@ -74,8 +74,10 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 		fmt.Print(strings.Repeat("a library's warning\n", 20))
 	case "garbage":
 		_, _ = os.NewFile(4, "answers").Write([]byte(strings.Repeat("a library's warning\n", 20)))
-		<-ctx.Done()
-		return nil, ctx.Err()
+		time.Sleep(time.Hour) // its context ends with its input
+	case "half": // of an answer
+		_, _ = os.NewFile(4, "answers").Write([]byte(frame(`{"Result":{"Pixels":[{"Type":"*image.NRGBA","Rect":{"Max":{"X":512,"Y":512}},"Stride":2048,"Bytes":1048576}]}}`, "half")))
+		time.Sleep(time.Hour)
 	case "slow":
 		for i := range r.Steps {
 			time.Sleep(200 * time.Millisecond)

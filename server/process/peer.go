@@ -67,10 +67,13 @@ func (p *peer) read(answers io.ReadCloser) {
 			p.take(a)
 		}
 	}
-	// A program that is still there speaks otherwise. It ends without its input, and is not held up meanwhile.
+	if broken != io.EOF && broken != io.ErrUnexpectedEOF { // lost at once: nothing more can be asked of it
+		p.kill(fmt.Errorf("the engine's answers can't be read: %w", broken))
+	}
+	// A program that closed its answers and is still there ends without its input, and is not held up meanwhile.
 	p.setEnding()
 	_ = p.calls.Close()
-	defer time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine's answers can't be read: %w", broken)) }).Stop()
+	defer time.AfterFunc(p.grace, func() { p.kill(errors.New("the engine closed its answers and did not end")) }).Stop()
 	_, _ = io.Copy(io.Discard, answers)
 	_ = answers.Close()
 	err := p.command.Wait()
@@ -79,8 +82,6 @@ func (p *peer) read(answers io.ReadCloser) {
 		p.lost = fmt.Errorf("the engine's process ended: %v", p.command.ProcessState)
 		if err != nil && p.command.ProcessState == nil {
 			p.lost = fmt.Errorf("the engine's process: %w", err)
-		} else if broken != io.EOF && broken != io.ErrUnexpectedEOF {
-			p.lost = fmt.Errorf("%w; its answers could not be read: %w", p.lost, broken)
 		}
 	}
 	p.mu.Unlock()

@@ -102,3 +102,20 @@ func TestStoppedWhileSending(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A program that is stopped, killed or hangs in the middle of an answer does not keep who reads it.
+func TestHalfAnAnswer(t *testing.T) {
+	for signal, says := range map[syscall.Signal]string{
+		syscall.SIGSTOP: "the engine's process gave no sign of life for ", syscall.SIGCONT: "the engine's process gave no sign of life for ",
+		syscall.SIGKILL: "the engine's process ended: signal: killed",
+	} {
+		e, _ := launchWith(t, "", Config{SilenceTimeout: 450 * time.Millisecond})
+		defer time.AfterFunc(200*time.Millisecond, func() { _ = syscall.Kill(e.Pid(), signal) }).Stop()
+		if _, err := e.Generate(t.Context(), ask("half")); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("%v: %v", signal, err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
