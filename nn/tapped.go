@@ -169,6 +169,8 @@ func (p *Program) runTapped(ctx context.Context) error {
 	if err := p.Program.Run(ctx); err != nil {
 		return err
 	}
+	// The states have advanced: an error of ctx would say that they have not.
+	ctx = context.WithoutCancel(ctx)
 	for _, r := range p.tapped.reads {
 		if err := p.read(ctx, r); err != nil {
 			return err

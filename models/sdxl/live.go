@@ -82,12 +82,13 @@ func (r *Run) use(ctx context.Context, s shape) error {
 			return err
 		}
 	}
-	from := r.program
+	from, in, scale := r.program, r.in, r.scale
 	if err := r.compile(ctx, s); err != nil {
 		return err
 	}
 	for _, name := range r.states() {
 		if err := r.program.CopyFrom(name, from, name); err != nil {
+			r.program, r.in, r.scale = from, in, scale
 			return err
 		}
 	}

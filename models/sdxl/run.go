@@ -21,7 +21,8 @@ type Run struct {
 	shape        shape // of the guided steps, if there are any
 	conditioning *conditioning
 	noise        *noise
-	next         int // steps that were taken: the next one's index into schedule.Steps
+	next         int  // steps that were taken: the next one's index into schedule.Steps
+	due          bool // the last step was taken, but reading its latents failed: OnStep and Progress were not called
 	interrupted  bool
 	retry        retry
 	started      time.Time
@@ -109,7 +110,7 @@ func (r *Run) Parameters() Parameters { return r.q.Parameters }
 
 // Next reports whether a step is left.
 func (r *Run) Next() bool {
-	return r.next < len(r.q.schedule.Steps) && !r.cut()
+	return r.due || r.next < len(r.q.schedule.Steps) && !r.cut()
 }
 
 // cut reports whether the run ends early, by Interrupt or by ErrInterrupt.
@@ -119,8 +120,9 @@ func (r *Run) cut() bool {
 }
 
 // Step evaluates the model once and advances the latents. On a device that finds NaN by itself it does not wait for the
-// result unless OnStep wants it: up to two steps are queued then, and an error of one is found after later ones.
-// OnStep's error ends the run; ErrInterrupt does so without an error.
+// result unless OnStep wants it: up to two steps are queued then, and an error of one is found after later ones. A step
+// that ctx has cancelled may be tried again by another call, as long as Next says so. OnStep's error ends the run;
+// ErrInterrupt does so without an error.
 func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")
@@ -139,20 +141,24 @@ func (r *Run) Step(ctx context.Context) error {
 }
 
 // step takes the next step. It returns the latents if OnStep wants them. One that was cancelled may be taken again:
-// engines look at ctx before the solver's node, which is the last.
+// engines look at ctx before the solver's node, which is the last. Where only reading its latents failed, that is tried
+// again.
 func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
 	if err := r.activate(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.advance(ctx); err != nil {
-		return nil, err
+	if !r.due {
+		if err := r.advance(ctx); err != nil {
+			return nil, err
+		}
+		r.next, r.due = r.at, true
 	}
-	r.next = r.at
 	if r.q.request.OnStep != nil || !r.program.AsyncFinite() || r.program.NonFinite() {
 		if x, err = r.latents(ctx); err != nil {
 			return nil, err
 		}
 	}
+	r.due = false
 	if progress := r.q.request.Progress; progress != nil {
 		steps, elapsed := len(r.q.schedule.Steps), time.Since(r.started)
 		left := elapsed / time.Duration(r.next) * time.Duration(steps-r.next)
