@@ -20,7 +20,8 @@ type Host struct {
 	mu sync.Mutex
 	// live are the runs whose latents are in a program of a UNet's, by its network. They change hands by who has the
 	// right to compute.
-	live map[*nn.Network]*Run
+	live    map[*nn.Network]*Run
+	managed map[*nn.Network]bool // by memory
 }
 
 // NewHost returns the host of a device, which the caller closes after its models. The planner's decisions go to log;
@@ -32,7 +33,7 @@ func NewHost(device kernels.Device, log *slog.Logger) (*Host, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{device: device, memory: newOffloader(device, log), compute: make(chan struct{}, 1), live: map[*nn.Network]*Run{}}
+	h := &Host{device: device, memory: newOffloader(device, log), compute: make(chan struct{}, 1), live: map[*nn.Network]*Run{}, managed: map[*nn.Network]bool{}}
 	h.compute <- struct{}{}
 	return h, nil
 }
@@ -42,12 +43,27 @@ func (h *Host) Device() kernels.Device { return h.device }
 
 // Manage puts a component's memory under the host's planner, under the name that its log and errors use. Models do so
 // with their own parts; a part that takes one's place needs it unless it belongs to another model of this host.
-func (h *Host) Manage(name string, n *nn.Network) { h.memory.add(name, n) }
+func (h *Host) Manage(name string, n *nn.Network) {
+	h.memory.add(name, n)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.managed[n] = true
+}
 
 // Forget undoes Manage. A component is forgotten before it is closed.
 func (h *Host) Forget(n *nn.Network) {
 	h.memory.remove(n)
-	h.setLive(n, nil)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.managed, n)
+	delete(h.live, n)
+}
+
+// manages reports whether Manage was called for a component, and Forget was not.
+func (h *Host) manages(n *nn.Network) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.managed[n]
 }
 
 // turn is the right to compute, which one call has at a time.

@@ -10,13 +10,13 @@ import (
 // checkLatents refuses latents of another shape than [n, channels, height, width], where 0 is any, and NaN and Inf.
 func checkLatents(field string, x *Tensor, n, channels, height, width int) error {
 	if err := x.Check(field, n, channels, height, width); err != nil {
-		want := []int{n, channels, height, width}
-		for i := range want {
-			if want[i] == 0 && x != nil && len(x.Shape) == len(want) {
-				want[i] = max(1, x.Shape[i])
+		want := []any{n, channels, height, width}
+		for i, axis := range []string{"N", "C", "H", "W"} {
+			if want[i] == 0 {
+				want[i] = axis
 			}
 		}
-		return &RequestError{Field: field, Value: shapeOf(x), Allowed: fmt.Sprint(want)}
+		return &RequestError{Field: field, Value: shapeOf(x), Allowed: fmt.Sprint(want) + " with a value for each element"}
 	}
 	return checkFinite(field, x)
 }

@@ -113,7 +113,7 @@ func (l loader) unet() error {
 	}
 	l.manage(name, u.Network)
 	l.unclaimed(name, u.Unclaimed)
-	l.UNet, l.opened, l.hash = u, u, hashOf(src)
+	l.UNet, l.opened, l.hash = u, u, fingerprint(src)
 	return nil
 }
 

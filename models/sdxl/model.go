@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/goxl/goxl/kernels"
@@ -22,7 +25,8 @@ import (
 
 // Model is an open model. Its methods may be called from several goroutines; one call of the models of a host computes
 // at a time. Its parts may be replaced while none does: by those of another model of the same host, or by others that
-// [Host.Manage] manages. Each call checks that they fit together.
+// [Host.Manage] manages. Each call checks that they are, and that they fit together. A run keeps the UNet that it was
+// started with.
 type Model struct {
 	Tokenizer    *tokenizer.Tokenizer // of the first encoder; nil in a refiner
 	TextEncoder  *clip.Encoder        // nil in a refiner
@@ -112,21 +116,38 @@ func (m *Model) fits() error {
 			return fmt.Errorf("tokenizer makes sequences of %d tokens, tokenizer_2 of %d", a, b)
 		}
 	}
-	return m.Spec().fits(nil)
+	return cmp.Or(m.managed(), m.Spec().fits(nil))
+}
+
+// managed checks that the planner of the model's host has every part. It does not have those of another host, whose
+// models may compute at the same time, and those that are closed.
+func (m *Model) managed() error {
+	parts := map[string]*nn.Network{"text_encoder_2": m.TextEncoder2.Network, "unet": m.UNet.Network, "vae": m.VAE.Network}
+	if m.TextEncoder != nil {
+		parts["text_encoder"] = m.TextEncoder.Network
+	}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if !m.host.manages(parts[name]) {
+			return fmt.Errorf("%s is closed, or not of the model's host: must be a part of an open model of that host, or one that Host.Manage manages", name)
+		}
+	}
+	return nil
 }
 
 // Hash identifies the UNet's weights: the first ten hexadecimal digits of a SHA-256 of the names, types and shapes of
 // its tensors, and of the first and last 4 KiB of each. It is the same for every file layout of the same weights, and
 // so is not the hash of a file. It is "" for a UNet that the model did not open.
-func (m *Model) Hash() string {
-	if m.UNet != m.opened {
+func (m *Model) Hash() string { return m.hashOf(m.UNet) }
+
+func (m *Model) hashOf(u *unet.Denoiser) string {
+	if u != m.opened {
 		return ""
 	}
 	return m.hash()
 }
 
-// hashOf is Hash's function, which computes once.
-func hashOf(src kernels.Source) func() string {
+// fingerprint is Hash's function, which computes once.
+func fingerprint(src kernels.Source) func() string {
 	return sync.OnceValue(func() string {
 		h := sha256.New()
 		if err := weights.Fingerprint(h, src); err != nil {

@@ -50,8 +50,8 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 			o.Log = of.Log
 		}
 	}
-	if o.Host == nil {
-		return nil, &ModelError{path, errors.New("Options.Host is nil: must be the host of a device, see NewHost")}
+	if o.Host == nil || o.Host.device == nil {
+		return nil, &ModelError{path, errors.New("Options.Host is nil, or not made by NewHost: must be the host of a device, see NewHost")}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

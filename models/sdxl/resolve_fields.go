@@ -40,6 +40,13 @@ func (s *Spec) resolvePrompts(q *resolved) error {
 	default:
 		q.Prompts = []Prompt{one}
 	}
+	if count > MaxCount {
+		field := "prompt"
+		if q.EmbeddingsGiven {
+			field = "prompt_embeds"
+		}
+		return bad(field, fmt.Sprintf("a list of %d", count), "at most %d, the images of a batch", MaxCount)
+	}
 	if r.ImagesPerPrompt < 0 || count*q.ImagesPerPrompt > MaxCount || q.ImagesPerPrompt > MaxCount {
 		allowed := fmt.Sprintf("1 to %d", MaxCount)
 		if count > 1 {

@@ -252,7 +252,7 @@ func (r *Run) finish(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	result := &Result{Latents: x, Parameters: r.q.Parameters, Steps: r.next, Warnings: slices.Clone(r.warnings)}
-	result.Parameters.ModelHash = r.m.Hash()
+	result.Parameters.ModelHash = r.m.hashOf(r.unet)
 	if p := r.retry.precision; p != 0 {
 		result.Parameters.Precision = p.String()
 	}
