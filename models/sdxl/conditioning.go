@@ -130,9 +130,9 @@ func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool
 	return pos, neg, nil
 }
 
-// EncodePrompt gives the prompt embeddings [N, T, C] and pooled embeddings [N, P] of N prompts, and those of their
-// negative prompts. They may be mixed, and go into Request.Embeddings. clipSkip is as Request.ClipSkip. Warnings are of
-// prompts that were cut.
+// EncodePrompt (encode_prompt) gives the prompt embeddings [N, T, C] and pooled embeddings [N, P] of N prompts, and
+// those of their negative prompts. They may be mixed, and go into Request.Embeddings. clipSkip is as Request.ClipSkip.
+// Warnings are of prompts that were cut.
 func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Prompt) (e *Embeddings, warnings []string, err error) {
 	if len(prompts) == 0 {
 		return nil, nil, bad("prompt", "no prompt", "at least one")

@@ -10,8 +10,9 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// Host is a device and what the models on it share: the planner of its memory, so that components of one model are
-// evicted for those of another, and the right to compute, which one call of any model holds at a time.
+// Host is a device and what the models on it share: the planner of its memory, which evicts components of one model for
+// those of another where there is no room for all (model offload) and lets the VAE work in tiles (VAE tiling), and the
+// right to compute, which one call of any model holds at a time.
 type Host struct {
 	device  kernels.Device
 	memory  *offloader

@@ -23,9 +23,9 @@ type Options struct {
 	Log *slog.Logger // nil is the base's, or silent
 }
 
-// Open loads a model: a folder in diffusers layout, a hub cache entry with such a folder as its snapshot, or
-// "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError, and nothing stays open.
-// Loading ends early with ctx. A refiner opened without a base uses its own encoder and VAE.
+// Open loads a model (from_pretrained): a folder in diffusers layout, a hub cache entry with such a folder as its
+// snapshot, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError, and nothing
+// stays open. Loading ends early with ctx. A refiner opened without a base uses its own encoder and VAE.
 func Open(ctx context.Context, path string, o Options) (*Model, error) {
 	return open(ctx, path, o, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
 }

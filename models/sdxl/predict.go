@@ -6,13 +6,15 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// Prediction is what the UNet predicts for latents [N, C, H, W]: noise, or v, by the scheduler's prediction_type.
+// Prediction is what the UNet predicts for latents [N, C, H, W], of their shape: noise (epsilon), v, or the image
+// (sample), by the scheduler's prediction_type.
 type Prediction struct {
 	Conditional   *Tensor
 	Unconditional *Tensor // nil where the run has no guidance
 }
 
-// Guided is unconditional + scale·(conditional − unconditional); it is Conditional itself without the other.
+// Guided is classifier-free guidance, unconditional + scale·(conditional − unconditional), without guidance_rescale. It
+// is Conditional itself without the other.
 func (p *Prediction) Guided(scale float64) *Tensor {
 	if p.Unconditional == nil {
 		return p.Conditional
@@ -24,8 +26,11 @@ func (p *Prediction) Guided(scale float64) *Tensor {
 	return out
 }
 
-// Predict evaluates the model alone, for sampling loops of one's own: x times inputScale at a timestep. The prompts
-// are the run's; the latents that the run itself has are not touched.
+// Predict evaluates the UNet alone, for sampling loops of one's own: on x [N, C, H, W] times inputScale
+// (scale_model_input) at a timestep, which are Timestep and InputScale of the steps of Schedule; [scheduler.Step.Apply]
+// is what follows. The prompts are the run's, whose latents are not touched. Unconditional predictions are those of a
+// run with guidance, at any of its steps: its Guidance or one of GuidancePerStep is above 1. Several runs of a size
+// have predictions of several prompts for the same x.
 func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float64) (*Prediction, error) {
 	want := r.latentShape()
 	if err := checkLatents("latents", x, want[0], want[1], want[2], want[3]); err != nil {

@@ -18,7 +18,7 @@ type Tensor = nn.Tensor
 type Request struct {
 	Prompt          string
 	Prompt2         string  // for the second text encoder; "" is Prompt
-	NegativePrompt  *string // nil is None: zeros where the model says so, else an empty prompt
+	NegativePrompt  *string // nil is None: zeros with the model's force_zeros_for_empty_prompt, else an empty prompt
 	NegativePrompt2 *string // for the second text encoder; nil is NegativePrompt
 
 	// Prompts are texts of their own for each image, or for each ImagesPerPrompt images, of one batch. They take the
@@ -29,14 +29,14 @@ type Request struct {
 	Embeddings *Embeddings
 
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size
-	ImagesPerPrompt int // images for each prompt, of one batch; 0 is 1
+	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
 	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
 	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run; the last one holds for the rest
 	GuidanceRescale  float64   // guidance_rescale φ, 0 to 1
 	Eta              float64   // η of DDIM and TCD, 0 to 1
-	Seed             *uint64   // of one generator that draws all noise of the batch; nil is a random one
+	Seed             *uint64   // of one generator (torch's of the CPU) that draws all noise of the batch; nil is random
 	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if generated alone
 	Scheduler        string    // a name of scheduler.Names; "" is the model's own
 	Timesteps        []float64 // custom, in place of Steps
@@ -45,8 +45,8 @@ type Request struct {
 	DenoisingEnd     float64   // fraction of the steps, in (0, 1), at which the run ends and leaves the rest to a refiner; 0 runs to the end
 	Interrupt        int       // steps after which the run stops early and decodes what is there; 0 runs them all
 	Latents          *Tensor   // initial noise of unit variance in place of the seed's, for text-to-image
-	OriginalSize     Size      // micro-conditioning; zero is the image's size
-	TargetSize       Size      // micro-conditioning; zero is the image's size
+	OriginalSize     Size      // micro-conditioning: original_size; zero is the image's size
+	TargetSize       Size      // micro-conditioning: target_size; zero is the image's size
 	CropTop          int       // micro-conditioning: crops_coords_top_left
 	CropLeft         int
 	NegativeCropTop  int
@@ -64,17 +64,19 @@ type Request struct {
 	NegativeAestheticScore *float64    // nil is 2.5
 
 	Watermark   bool // diffusers' invisible watermark
-	LatentsOnly bool // do not decode: Result has no Images
+	LatentsOnly bool // output_type="latent": do not decode, Result has no Images
 
-	// Taps read or replace what modules compute, and read the probabilities of attention. Their functions must not call
-	// the model.
+	// Taps read or replace what modules compute, and read the probabilities of attention, as forward hooks and attention
+	// processors do. Their functions must not call a model of the host, which would wait for ever.
 	Taps Taps
 
 	// Progress is called after every step, on a card as soon as the step is queued: up to two are under way then. It
-	// must not call the model.
+	// must not call a model of the host.
 	Progress func(Progress)
-	// OnStep is called with the latents after every step, which waits for it. It may call the model, keeps no argument,
-	// and ends the run by an error: by [ErrInterrupt] as Interrupt does.
+	// OnStep (callback_on_step_end) is called with the latents [N, C, H, W] after every step, which waits for it; step
+	// counts from 1, as Progress.Step. It may call the model, for instance Decode for a preview, and ends the run by an
+	// error: by [ErrInterrupt] as Interrupt does. The latents are a copy: to change them, step a [Run] and call
+	// SetLatents.
 	OnStep func(step int, latents *Tensor) error
 }
 
@@ -110,7 +112,7 @@ type Size struct {
 
 // Progress is how far a run is.
 type Progress struct {
-	Step, Steps int // steps done, of how many
+	Step, Steps int // steps done, of how many: evaluations of the UNet, of which Heun has two a step
 	Elapsed     time.Duration
 	Left        time.Duration // estimate from the steps so far
 }
@@ -118,9 +120,9 @@ type Progress struct {
 // Result is what a run gives.
 type Result struct {
 	Images     []*image.NRGBA // opaque, one for each of Parameters.Images
-	Latents    *Tensor        // final latents before the VAE, still scaled
+	Latents    *Tensor        // final latents [N, C, H, W] before the VAE, still multiplied by its scaling_factor
 	Parameters Parameters     // what the run was made with, every value as it was used
-	Steps      int            // UNet evaluations done
+	Steps      int            // UNet evaluations that Step has done, those of Predict not counted
 	Warnings   []string       // a prompt that was cut at 77 tokens, for instance
 }
 

@@ -36,9 +36,10 @@ func (r *retry) at(step int) []float32 {
 	return nil
 }
 
-// Latents waits for the steps that were taken and reads the latents [N, C, H, W]. Where they are not finite in fp16 the
-// run is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is
-// not finite then is an error that names the step.
+// Latents waits for the steps that were taken and reads the latents [N, C, H, W], which are at the noise level of the
+// next step: before the first one, noise times the schedule's InitNoiseSigma. Where they are not finite in fp16 the run
+// is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is not
+// finite then is an error that names the step.
 func (r *Run) Latents(ctx context.Context) (*Tensor, error) {
 	turn, err := r.m.host.acquire(ctx)
 	if err != nil {
