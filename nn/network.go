@@ -24,6 +24,7 @@ type Network struct {
 	manager  Manager       // nil without
 	programs []*Program    // the last used first
 	packed   kernels.DType // the precision that the weights were last used in, 0 is the options'
+	numbered []any         // see Number
 }
 
 // Manager makes room on a device whose memory does not hold everything at once.

@@ -91,7 +91,7 @@ func guide(b *nn.Builder, s shape, m *nn.Value) *nn.Value {
 
 // stepProgram compiles one sampling step in a precision, 0 is the network's.
 func stepProgram(u *unet.Denoiser, s shape, precision kernels.DType, taps ...nn.Tap) (*nn.Program, error) {
-	return u.ProgramIn(precision, fmt.Sprintf("unet step %+v", s), sampling(u, s), taps...)
+	return u.ProgramIn(precision, fmt.Sprintf("unet step of model %d %+v", u.Number(u.Model), s), sampling(u, s), taps...)
 }
 
 // sampling builds one sampling step: the latents x are a state that the solver advances.
@@ -112,7 +112,7 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 // prediction builds what the UNet predicts, both sides of guidance apart; its key is that of the compiled program.
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
 	s.history, s.rescaled = 0, false
-	return fmt.Sprintf("unet prediction %+v", s), func(b *nn.Builder) {
+	return fmt.Sprintf("unet prediction of model %d %+v", u.Number(u.Model), s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
 		b.Output("prediction", predictNoise(b, u, s, x))
 	}

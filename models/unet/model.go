@@ -91,7 +91,7 @@ type Inputs struct {
 
 // Forward predicts the noise, or v: [B, H, W, out_channels].
 func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
-	emb := m.embed(b, in) // [B, T]
+	emb := m.Embed(b, in) // [B, T]
 	emb = b.Activate(emb, kernels.SiLU)
 
 	x := m.ConvIn.Forward(b, in.Sample)
@@ -110,8 +110,9 @@ func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 	return m.ConvOut.Forward(b, x)
 }
 
-// embed is the time embedding, with the conditioning on micro-conditioning and pooled prompt embeddings added: [B, T].
-func (m *Model) embed(b *nn.Builder, in Inputs) *nn.Value {
+// Embed is the time embedding, with the conditioning on micro-conditioning and pooled prompt embeddings added: [B, T].
+// The blocks take silu of it.
+func (m *Model) Embed(b *nn.Builder, in Inputs) *nn.Value {
 	c := m.config
 	sinusoid := func(t *nn.Value, dim int) *nn.Value {
 		return b.Sinusoid(t, kernels.Sinusoid{Dim: dim, CosFirst: c.FlipSinToCos, FreqShift: c.FreqShift})
