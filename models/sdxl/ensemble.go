@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -41,7 +42,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 			q.ImageLatents = result.Latents
 		}
 		if r.Interrupt > 0 {
-			q.Interrupt = r.Interrupt - done/e.order
+			q.Interrupt = r.Interrupt - e.before[i] // 1 or more, else an expert before was interrupted
 		}
 		var interrupted bool
 		if result, interrupted, err = e.run(ctx, i, q, r.LatentsOnly); err != nil {
@@ -53,7 +54,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 		if i == 0 {
 			e.parameters.ModelHash, e.parameters.Precision = result.Parameters.ModelHash, result.Parameters.Precision
 		}
-		if interrupted || r.Interrupt > 0 && done/e.order >= r.Interrupt {
+		if interrupted {
 			break
 		}
 	}
@@ -61,11 +62,15 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 	return result, nil
 }
 
-// ResolveEnsemble is Resolve of each expert's part, by their specs.
+// ResolveEnsemble is Resolve of each expert's part, by their specs and the fractions of the steps at which they end, 0
+// for the last; see Expert.
 func ResolveEnsemble(r Request, specs []*Spec, ends []float64) (Parameters, error) {
+	if len(ends) != len(specs) {
+		return Parameters{}, bad("experts", fmt.Sprintf("%d specs and %d ends", len(specs), len(ends)), "an end for each spec")
+	}
 	e := &ensemble{}
 	resolve := func(i int, q Request) (*resolved, error) { return specs[i].resolve(q) }
-	if err := e.prepare(r, ends, len(specs), resolve); err != nil {
+	if err := e.prepare(r, ends, specs, resolve); err != nil {
 		return Parameters{}, err
 	}
 	return e.parameters, nil
@@ -76,8 +81,8 @@ type ensemble struct {
 	experts    []Expert
 	requests   []Request
 	resolved   []*resolved
-	steps      int // of all experts
-	order      int // evaluations of a step
+	before     []int // steps before each expert's first; one that an expert leaves half done is the next one's too
+	steps      int   // UNet evaluations of all experts
 	parameters Parameters
 }
 
@@ -87,24 +92,31 @@ func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
 	}
 	e := &ensemble{experts: experts}
 	var ends []float64
+	var specs []*Spec
 	for _, x := range experts {
 		if x.Model == nil {
 			return nil, bad("experts", "nil", "open models")
 		}
-		ends = append(ends, x.DenoisingEnd)
+		ends, specs = append(ends, x.DenoisingEnd), append(specs, x.Model.Spec())
 	}
-	return e, e.prepare(r, ends, len(experts), func(i int, q Request) (*resolved, error) { return experts[i].Model.resolve(q) })
+	return e, e.prepare(r, ends, specs, func(i int, q Request) (*resolved, error) { return experts[i].Model.resolve(q) })
 }
 
 // prepare splits a request and checks every part before anything is computed.
-func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int, q Request) (*resolved, error)) error {
-	if n < 2 {
-		return bad("experts", n, "two or more")
+func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve func(i int, q Request) (*resolved, error)) error {
+	if len(specs) < 2 {
+		return bad("experts", len(specs), "two or more")
 	}
-	start := r.DenoisingStart
-	for i := range n {
+	start, steps, most := r.DenoisingStart, 0, 0
+	for i, spec := range specs {
+		if spec == nil {
+			return bad("experts", "nil", "specs")
+		}
+		if err := specs[0].sameLatents(spec); err != nil {
+			return &ModelError{spec.Path, err}
+		}
 		end, q := ends[i], r
-		last := i == n-1
+		last := i == len(specs)-1
 		switch {
 		case !last && !(end > start && end < 1):
 			return bad("denoising_end", end, "above %v and below 1", start)
@@ -119,14 +131,16 @@ func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int,
 			q.Image, q.Latents, q.Interrupt = nil, nil, 0
 			q.ImageLatents = e.resolved[0].draft()
 		}
-		part, err := e.resolve(&q, func(q Request) (*resolved, error) { return resolve(i, q) })
+		part, err := resolvePart(&q, steps, func(q Request) (*resolved, error) { return resolve(i, q) })
 		if err != nil {
 			return err
 		}
-		e.requests, e.resolved = append(e.requests, q), append(e.resolved, part)
+		e.requests, e.resolved, e.before = append(e.requests, q), append(e.resolved, part), append(e.before, steps)
 		e.steps += len(part.schedule.Steps)
+		most = steps + part.steps()
+		steps += len(part.schedule.Steps) / max(1, part.schedule.Order)
 		if i == 0 {
-			e.parameters, e.order = part.Parameters, max(1, part.schedule.Order)
+			e.parameters = part.Parameters
 			e.parameters.DenoisingEnd, e.parameters.Interrupt = end, r.Interrupt
 		}
 		if part.AestheticScore != 0 || part.NegativeAestheticScore != 0 {
@@ -142,15 +156,16 @@ func (e *ensemble) prepare(r Request, ends []float64, n int, resolve func(i int,
 		e.parameters.Experts = append(e.parameters.Experts, ExpertParameters{Model: part.Model, DenoisingEnd: until})
 		start = end
 	}
-	if most := (e.steps + e.order - 1) / e.order; len(r.GuidancePerStep) > max(most, 1) {
+	if len(r.GuidancePerStep) > max(most, 1) {
 		return badGuidanceList(len(r.GuidancePerStep), most)
 	}
 	e.parameters.GuidancePerStep = slices.Clone(r.GuidancePerStep)
 	return nil
 }
 
-// resolve resolves the next expert's part. Guidance goes by the steps of all experts, of which it gets its own.
-func (e *ensemble) resolve(q *Request, resolve func(Request) (*resolved, error)) (*resolved, error) {
+// resolvePart resolves an expert's part after so many steps of those before it. Guidance goes by the steps of all
+// experts, of which it gets its own.
+func resolvePart(q *Request, before int, resolve func(Request) (*resolved, error)) (*resolved, error) {
 	scales := q.GuidancePerStep
 	if len(scales) == 0 {
 		return resolve(*q)
@@ -160,9 +175,8 @@ func (e *ensemble) resolve(q *Request, resolve func(Request) (*resolved, error))
 	if err != nil {
 		return nil, err
 	}
-	order := max(1, part.schedule.Order)
-	first, n := min(e.steps/order, len(scales)-1), max(1, (len(part.schedule.Steps)+order-1)/order)
-	q.GuidancePerStep = scales[first:min(first+n, len(scales))]
+	first := min(before, len(scales)-1)
+	q.GuidancePerStep = scales[first:min(first+max(1, part.steps()), len(scales))]
 	return resolve(*q)
 }
 

@@ -155,3 +155,59 @@ func TestExpertsOfAnImage(t *testing.T) {
 		}
 	}
 }
+
+// TestHeunOfExperts: an expert that ends between Heun's two evaluations leaves its step to the next one, which has its
+// guidance again; and wherever the run is interrupted, there are images.
+func TestHeunOfExperts(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	base, refiner := m.open("tiny"), m.open("tiny-refiner")
+	experts := []Expert{{base, 0.4}, {base, 0.7}, {Model: refiner}}
+	r := scheduled("heun", 1, 48)
+	r.Steps, r.LatentsOnly, r.GuidancePerStep = 6, false, []float64{9, 8, 7, 6, 5, 4}
+	e, err := newEnsemble(r, experts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scales []float64
+	for i, part := range e.resolved {
+		if i > 0 && part.guidance[0] != scales[len(scales)-1] {
+			t.Errorf("expert %d begins with %v, the one before ended with %v", i, part.guidance[0], scales[len(scales)-1])
+		}
+		scales = append(scales, part.guidance...)
+	}
+	if got := slices.Compact(scales); !slices.Equal(got, r.GuidancePerStep) {
+		t.Errorf("steps have %v, want %v", got, r.GuidancePerStep)
+	}
+	for r.Interrupt = 1; r.Interrupt <= r.Steps; r.Interrupt++ {
+		got, err := Ensemble(t.Context(), r, experts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Images) != 1 {
+			t.Errorf("interrupt %d: %d images after %d evaluations", r.Interrupt, len(got.Images), got.Steps)
+		}
+	}
+}
+
+// TestExpertsThatDoNotMatch refuses what has no end of its own, and experts of other latents.
+func TestExpertsThatDoNotMatch(t *testing.T) {
+	t.Parallel()
+	base, refiner := specsOf(t)
+	other := *refiner
+	other.VAE.ScalingFactor *= 2
+	r := Request{Prompt: "a lighthouse"}
+	for want, c := range map[string]struct {
+		specs []*Spec
+		ends  []float64
+	}{
+		"experts is 2 specs and 1 ends: must be an end for each spec": {[]*Spec{base, refiner}, []float64{0.8}},
+		"experts is nil: must be specs":                               {[]*Spec{base, nil}, []float64{0.8, 0}},
+		"experts is 1: must be two or more":                           {[]*Spec{base}, []float64{0}},
+		"model " + other.Path + ": this refiner does not belong to":   {[]*Spec{base, &other}, []float64{0.8, 0}},
+	} {
+		if _, err := ResolveEnsemble(r, c.specs, c.ends); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}

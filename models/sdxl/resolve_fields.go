@@ -284,12 +284,18 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	return nil
 }
 
+// steps counts the steps that are run, one that is left half done too: Heun's have two evaluations.
+func (q *resolved) steps() int {
+	order := max(1, q.schedule.Order)
+	return (len(q.schedule.Steps) + order - 1) / order
+}
+
 // checkGuidance gives every step its scale.
 func checkGuidance(q *resolved) error {
 	steps := q.schedule.Steps
 	order := max(1, q.schedule.Order)
 	scales := q.GuidancePerStep
-	if most := (len(steps) + order - 1) / order; len(scales) > max(most, 1) {
+	if most := q.steps(); len(scales) > max(most, 1) {
 		return badGuidanceList(len(scales), most)
 	}
 	for _, g := range scales {
