@@ -165,7 +165,7 @@ func TestHandOver(t *testing.T) {
 			var result *Result
 			var err error
 			if c.InputImage != "" {
-				r.Strength, r.DenoisingEnd = c.Strength, c.DenoisingEnd
+				r.Width, r.Height, r.Strength, r.DenoisingEnd = 0, 0, c.Strength, c.DenoisingEnd
 				f, openErr := os.Open(filepath.Join(testdata, c.InputImage))
 				if openErr != nil {
 					t.Fatal(openErr)

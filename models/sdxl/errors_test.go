@@ -51,6 +51,8 @@ func TestRequestErrors(t *testing.T) {
 		"denoising start":         {func(r *Request) { r.DenoisingStart = -0.1 }, true, "denoising_start", "above 0 and below 1"},
 		"denoising start and end": {func(r *Request) { r.DenoisingStart, r.DenoisingEnd = 0.5, 0.3 }, true, "denoising_start", "below denoising_end, which is 0.3"},
 		"an image of no size":     {func(r *Request) { r.Image = image.NewNRGBA(image.Rect(0, 0, 3, 64)) }, true, "width", "a multiple of 8"},
+		"another width":           {func(r *Request) { r.Width = 56 }, true, "width", "absent, or the image's 48"},
+		"another height":          {func(r *Request) { r.Image, r.ImageLatents, r.Height = nil, nn.NewTensor(1, 4, 8, 6), 40 }, true, "height", "absent, or the image's 64"},
 		"latents of another kind": {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(1, 5, 8, 8) }, true, "image", "[1 4 8 8]"},
 		"latents of more":         {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(2, 4, 8, 8) }, true, "num_images_per_prompt", "a multiple of the 2"},
 	} {

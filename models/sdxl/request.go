@@ -28,7 +28,7 @@ type Request struct {
 	// and with guidance, the negative side is NegativePrompt's, as if there were prompts.
 	Embeddings *Embeddings
 
-	Width, Height   int // pixels, multiples of 8; 0 is the model's own size
+	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's
 	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50

@@ -155,7 +155,9 @@ func TestTurnsOfBaseAndRefiner(t *testing.T) {
 	m := newModels(t)
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	text := scheduled("dpmpp_2m", 1, 48)
-	refined := with(func(r *Request) { r.Image, r.Strength, r.Steps, r.Scheduler = gradient(64, 40), 0.8, 8, "unipc" })
+	refined := with(func(r *Request) {
+		r.Image, r.Width, r.Height, r.Strength, r.Steps, r.Scheduler = gradient(64, 40), 0, 0, 0.8, 8, "unipc"
+	})
 	want, wantRefined := latentsAlone(t, base, text), latentsAlone(t, refiner, refined)
 	a, b := started(t, base, text), started(t, refiner, refined)
 	for a.Next() || b.Next() {

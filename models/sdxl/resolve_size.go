@@ -1,0 +1,89 @@
+package sdxl
+
+// resolveSize fills in the result's size and what micro-conditioning has by default, and checks latents against it.
+func (s *Spec) resolveSize(q *resolved) (err error) {
+	if q.size, err = s.size(q); err != nil {
+		return err
+	}
+	q.Height, q.Width = q.size.Height, q.size.Width
+	q.OriginalSize, q.TargetSize = sizeOr(q.request.OriginalSize, q.size), sizeOr(q.request.TargetSize, q.size)
+	f := s.VAE.ScaleFactor()
+	q.latents = []int{q.Images, s.UNet.InChannels, q.Height / f, q.Width / f}
+	if q.request.Latents == nil {
+		return nil
+	}
+	if q.Task == ImageToImage {
+		return bad("latents", shapeOf(q.request.Latents), "absent where there is an image, whose noise is the seed's")
+	}
+	return checkLatents("latents", q.request.Latents, q.Images, s.UNet.InChannels, q.Height/f, q.Width/f)
+}
+
+func sizeOr(s, otherwise Size) Size {
+	if s == (Size{}) {
+		return otherwise
+	}
+	return s
+}
+
+// size is the result's, checked.
+func (s *Spec) size(q *resolved) (Size, error) {
+	f := s.VAE.ScaleFactor()
+	r := &q.request
+	if q.Task == TextToImage {
+		height, width := s.defaultSize()
+		if r.Height != 0 {
+			height = r.Height
+		}
+		if r.Width != 0 {
+			width = r.Width
+		}
+		return checkSize(Size{height, width}, max(f, 8)) // the text-to-image pipeline wants multiples of 8 whatever the VAE
+	}
+	size, err := s.imageSize(q)
+	if err != nil {
+		return Size{}, err
+	}
+	for _, side := range []struct {
+		field       string
+		given, have int
+	}{{"height", r.Height, size.Height}, {"width", r.Width, size.Width}} {
+		if side.given != 0 && side.given != side.have {
+			return Size{}, bad(side.field, side.given, "absent, or the image's %d", side.have)
+		}
+	}
+	return size, nil
+}
+
+// imageSize is the size that an image gives the result, checked.
+func (s *Spec) imageSize(q *resolved) (Size, error) {
+	f := s.VAE.ScaleFactor()
+	image, x := q.request.Image, q.request.ImageLatents
+	if x == nil {
+		return checkSize(fittedSize(image.Bounds(), f), f)
+	}
+	if image != nil {
+		return Size{}, bad("image", "given twice", "one image, or its latents")
+	}
+	if len(x.Shape) != 4 {
+		return Size{}, checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0)
+	}
+	if n := x.Shape[0]; n < 1 || q.Images%n != 0 {
+		return Size{}, bad("num_images_per_prompt", q.Images, "a multiple of the %d images given", n)
+	}
+	if err := checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0); err != nil {
+		return Size{}, err
+	}
+	return checkSize(Size{x.Shape[2] * f, x.Shape[3] * f}, f)
+}
+
+func checkSize(s Size, multiple int) (Size, error) {
+	for _, side := range []struct {
+		field string
+		value int
+	}{{"height", s.Height}, {"width", s.Width}} {
+		if side.value < multiple || side.value > MaxSide || side.value%multiple != 0 {
+			return s, bad(side.field, side.value, "a multiple of %d from %d to %d", multiple, multiple, MaxSide)
+		}
+	}
+	return s, nil
+}
