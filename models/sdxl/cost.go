@@ -24,22 +24,10 @@ func (p Polynomial) At(n float64) float64 { return p[0] + n*(p[1]+n*p[2]) }
 
 // Seconds is about how long a request takes; image-to-image computes the strength's fraction of the steps.
 func (c Cost) Seconds(p Parameters) float64 {
-	once, step := c.parts(p)
-	return once + step*float64(p.Steps)
-}
-
-// Steps is the most steps that take so many seconds, the autoencoder's time included; 0 or less if there is no time for
-// one.
-func (c Cost) Steps(p Parameters, seconds float64) float64 {
-	once, step := c.parts(p)
-	return (seconds - once) / step
-}
-
-// parts are the seconds that a request takes whatever its steps, and those of each step.
-func (c Cost) parts(p Parameters) (once, step float64) {
 	pixels, images := float64(p.Width)*float64(p.Height), float64(p.Images)
-	once, step = images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass)))
-	if max(p.Guidance, slices.Max(append(p.GuidancePerStep, 0))) <= 1 {
+	once, step := images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass)))
+	guided := func(scale float64) bool { return scale > 1 }
+	if !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
 		step /= 2
 	}
 	if p.Task == ImageToImage {
@@ -48,7 +36,7 @@ func (c Cost) parts(p Parameters) (once, step float64) {
 			step *= p.Strength
 		}
 	}
-	return once, step
+	return once + step*float64(p.Steps)
 }
 
 // Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is

@@ -76,7 +76,7 @@ func (p *Parameters) Prompt(i int) Prompt {
 	return p.Prompts[i/p.ImagesPerPrompt]
 }
 
-// String is the parameters as JSON.
+// String is the parameters as JSON, as logs and formatted output have them.
 func (p Parameters) String() string {
 	data, err := json.Marshal(p)
 	if err != nil { // a NaN, which Resolve lets none through

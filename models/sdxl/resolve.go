@@ -40,15 +40,6 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 	return q.Parameters, nil
 }
 
-// Warnings lists what a valid request will not give as its fields seem to say.
-func (s *Spec) Warnings(r Request) []string {
-	q, err := s.resolve(r)
-	if err != nil {
-		return nil
-	}
-	return q.warnings
-}
-
 func (s *Spec) resolve(r Request) (*resolved, error) {
 	q := &resolved{request: r, Parameters: Parameters{
 		Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Steps: cmp.Or(r.Steps, s.defaults.steps),
