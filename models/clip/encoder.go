@@ -47,7 +47,7 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
 }
 
-// The names of what a program of Run gives.
+// The outputs of Graph.
 const (
 	Hidden = "hidden" // [B, T, HiddenSize]
 	Pooled = "pooled" // [B, ProjectionDim]; not there without a projection
@@ -56,51 +56,41 @@ const (
 // Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the
 // last; pooled is [B, ProjectionDim], nil without a projection.
 func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
-	p, err := e.Run(ctx, ids, skip, taps...)
-	if err != nil {
-		return nil, nil, err
-	}
-	return e.read(ctx, p, len(ids), len(ids[0]))
-}
-
-// Run is Encode that leaves its results on the device: other programs take Hidden and Pooled with CopyFrom, until the
-// encoder runs again.
-func (e *Encoder) Run(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (*nn.Program, error) {
 	c := e.Config
 	if len(ids) == 0 || len(ids[0]) == 0 {
-		return nil, errors.New("text encoder: no tokens: must be a sequence or more")
+		return nil, nil, errors.New("text encoder: no tokens: must be a sequence or more")
 	}
 	batch, tokens := len(ids), len(ids[0])
 	if tokens > c.MaxPositions {
-		return nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
+		return nil, nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
 	}
 	if skip < 0 || skip > c.Layers-1 {
-		return nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
+		return nil, nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
 	}
 	flat := make([]int32, 0, batch*tokens)
 	rows := make([]int32, batch)
 	for i, seq := range ids {
 		if len(seq) != tokens {
-			return nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
+			return nil, nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
 		}
 		flat = append(flat, seq...)
 		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
 	}
-	var ran *nn.Program
-	err := e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), e.Graph(batch, tokens, skip), func(p *nn.Program) error {
-		ran = p
+	err = e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), e.Graph(batch, tokens, skip), func(p *nn.Program) error {
 		if err := p.SetInts("ids", flat...); err != nil {
 			return err
 		}
 		return p.SetInts("eos", rows...)
-	}, func(p *nn.Program) ([]float32, error) {
-		if p.AsyncFinite() {
-			return nil, nil // and Check needs none
+	}, func(p *nn.Program) (_ []float32, err error) {
+		if hidden, pooled, err = e.read(ctx, p, batch, tokens); err != nil {
+			return nil, err
 		}
-		hidden, pooled, err := e.read(ctx, p, batch, tokens)
-		return append(hidden, pooled...), err
+		return slices.Concat(hidden, pooled), nil
 	}, taps...)
-	return ran, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return hidden, pooled, nil
 }
 
 // Graph states the encoder for so many sequences of so many tokens: inputs "ids" [batch, tokens] and "eos" [batch], the
