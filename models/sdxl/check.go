@@ -7,7 +7,6 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
-	"github.com/goxl/goxl/nn/weights"
 )
 
 // CheckOptions says what Check computes.
@@ -51,9 +50,6 @@ func (m *Model) Check(ctx context.Context, o CheckOptions) ([]ComponentCheck, er
 		return nil, err
 	}
 	defer turn.release()
-	if err := m.fits(); err != nil {
-		return nil, &ModelError{m.spec.Path, err}
-	}
 	size, err := m.CheckSize(o)
 	if err != nil {
 		return nil, err
@@ -106,7 +102,7 @@ func (m *Model) checkPart(ctx context.Context, p checkedPart) (*ComponentCheck, 
 		return nil, err
 	}
 	if src := m.sources[p.source]; src != nil && found.Worst.NotFinite {
-		c.BrokenWeights = broken(src)
+		c.BrokenWeights = notFinite(src, "")
 	}
 	c.Comparison = *found
 	return c, m.host.memory.done(ctx, p.network)
@@ -118,17 +114,6 @@ func firstNotFinite(c *nn.Comparison) *nn.Difference {
 		return c.First
 	}
 	return &c.Worst
-}
-
-// broken lists the tensors that hold NaN or Inf.
-func broken(src kernels.Source) (names []string) {
-	for _, name := range src.Names() {
-		if dtype, _, data, err := src.Tensor(name); err == nil && !weights.Finite(dtype, data) {
-			names = append(names, name)
-		}
-	}
-	_ = src.Release() // memory given back late is no reason to say nothing
-	return names
 }
 
 // roomToCheck refuses what the memory of the host can't hold. Devices with memory of their own refuse to allocate it.

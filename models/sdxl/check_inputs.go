@@ -22,6 +22,9 @@ const (
 
 // CheckSize is the size that Check computes at. One that can't be done is a *RequestError.
 func (m *Model) CheckSize(o CheckOptions) (Size, error) {
+	if err := m.check(); err != nil {
+		return Size{}, err
+	}
 	f := m.VAE.Config.ScaleFactor()
 	smallest := 2 * f << (len(m.UNet.Config.BlockOutChannels) - 1)
 	size := Size{Height: o.Height, Width: o.Width}

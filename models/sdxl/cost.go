@@ -46,6 +46,9 @@ func (m *Model) Cost(flops float64) (Cost, error) {
 	if !(flops > 0) {
 		return Cost{}, fmt.Errorf("sdxl: %v operations a second: must be above 0", flops)
 	}
+	if err := m.check(); err != nil {
+		return Cost{}, err
+	}
 	f := m.VAE.Config.ScaleFactor()
 	unit := 4 * f << (len(m.UNet.Config.BlockOutChannels) - 1) // every level of the UNet halves it without a rest
 	var c Cost

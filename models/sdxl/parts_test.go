@@ -119,6 +119,10 @@ func TestPartsThatDoNotFit(t *testing.T) {
 			"EncodePrompt": func() error { _, _, err := base.EncodePrompt(t.Context(), 0, Prompt{}); return err },
 			"EncodeImage":  func() error { _, err := base.EncodeImage(t.Context(), gradient(48, 40), nil); return err },
 			"Decode":       func() error { _, err := base.Decode(t.Context(), nn.NewTensor(1, 4, 5, 6)); return err },
+			"Check":        func() error { _, err := base.Check(t.Context(), CheckOptions{}); return err },
+			"CheckSize":    func() error { _, err := base.CheckSize(CheckOptions{}); return err },
+			"Trial":        func() error { return base.Trial(t.Context()) },
+			"Cost":         func() error { _, err := base.Cost(1); return err },
 			"Ensemble": func() error {
 				_, err := Ensemble(t.Context(), small(), Expert{base, 0.5}, Expert{Model: refiner})
 				return err

@@ -18,6 +18,9 @@ import (
 // embeddings, of which a prompt reads a few alone. An error about numbers that are not finite names the weights that
 // hold such. It reads all weights.
 func (m *Model) Trial(ctx context.Context) error {
+	if err := m.check(); err != nil {
+		return err
+	}
 	side := max(m.VAE.Config.ScaleFactor(), 8)
 	blank := image.NewNRGBA(image.Rect(0, 0, side, side))
 	r := Request{Prompt: "a lighthouse", Width: side, Height: side, Steps: 1, Strength: 1}
@@ -28,7 +31,17 @@ func (m *Model) Trial(ctx context.Context) error {
 	if err == nil && !m.spec.refiner() { // the half of the autoencoder that text-to-image does not use
 		_, err = m.EncodeImage(ctx, blank, nil)
 	}
-	found := m.notFinite(errors.Is(err, kernels.ErrNotFinite))
+	suffix := "embeddings.token_embedding.weight"
+	if errors.Is(err, kernels.ErrNotFinite) {
+		suffix = ""
+	}
+	var found []string
+	for component, src := range m.sources {
+		for _, name := range notFinite(src, suffix) {
+			found = append(found, component+" "+name)
+		}
+	}
+	slices.Sort(found)
 	switch {
 	case len(found) == 0:
 		return err
@@ -38,21 +51,17 @@ func (m *Model) Trial(ctx context.Context) error {
 	return fmt.Errorf("%w; weights hold NaN or Inf: %s", err, nn.Shorten(found))
 }
 
-// notFinite lists the tensors that hold NaN or Inf, of all or of the token embeddings alone.
-func (m *Model) notFinite(all bool) []string {
-	var found []string
-	for component, src := range m.sources {
-		for _, name := range src.Names() {
-			if !all && !strings.HasSuffix(name, "embeddings.token_embedding.weight") {
-				continue
-			}
-			dtype, _, data, err := src.Tensor(name)
-			if err == nil && !weights.Finite(dtype, data) { // of a type that no model takes, nothing is used
-				found = append(found, component+" "+name)
-			}
+// notFinite lists the tensors that hold NaN or Inf, of those whose names end so.
+func notFinite(src kernels.Source, suffix string) (names []string) {
+	for _, name := range src.Names() {
+		if !strings.HasSuffix(name, suffix) {
+			continue
 		}
-		_ = src.Release() // memory given back late is no reason to refuse a model
+		dtype, _, data, err := src.Tensor(name)
+		if err == nil && !weights.Finite(dtype, data) { // of a type that no model takes, nothing is used
+			names = append(names, name)
+		}
 	}
-	slices.Sort(found)
-	return found
+	_ = src.Release() // memory given back late is no reason to refuse a model
+	return names
 }
