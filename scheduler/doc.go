@@ -12,7 +12,7 @@
 // Noise is unit normal. Where step.Noise is set the reference draws it, even if its coefficient is zero; the caller
 // must draw it too, or later draws differ.
 //
-// Text to image starts from x = noise * InitNoiseSigma. Image to image starts from scale*latents + sigma*noise
+// Text-to-image starts from x = noise * InitNoiseSigma. Image-to-image starts from scale*latents + sigma*noise
 // with (scale, sigma) from AddNoise(0). An ensemble of experts (the base with DenoisingEnd, then the refiner
 // with DenoisingStart) passes x unchanged.
 //

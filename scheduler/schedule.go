@@ -13,7 +13,7 @@ type Options struct {
 	Timesteps []float64 // custom timesteps, descending; Euler, Heun, DPM-Solver, LCM, TCD
 	Sigmas    []float64 // custom sigmas, descending or equal, the final one (mostly 0) included; Euler
 
-	// Strength of image to image, in (0, 1]: the fraction of the steps that is run, counted from the end. Zero is all
+	// Strength of image-to-image, in (0, 1]: the fraction of the steps that is run, counted from the end. Zero is all
 	// of them.
 	Strength float64
 	// DenoisingStart and DenoisingEnd bound the run at a fraction of the training timesteps, in (0, 1): a refiner with
@@ -29,7 +29,7 @@ type Options struct {
 type Schedule struct {
 	Steps          []Step
 	History        int     // tensors carried between steps, K; all zero before the first
-	InitNoiseSigma float64 // text to image starts from noise times this
+	InitNoiseSigma float64 // text-to-image starts from noise times this
 	Order          int     // model evaluations that count as one step in progress reports: 2 for Heun
 	First          int     // index of Steps[0] among all steps
 
@@ -61,7 +61,7 @@ func (s *Schedule) AddNoise(i int) (scale, sigma float64) {
 
 // Schedule computes the steps. Multistep solvers start without history at the first step that is run, as in the
 // pipelines. Where whole timesteps make the first two equal (DPM-Solver and UniPC with beta sigmas and 50 steps, say),
-// diffusers' text to image starts at the second and crashes at the end; here, as in its image to image, it starts at
+// diffusers' text-to-image starts at the second and crashes at the end; here, as in its image-to-image, it starts at
 // the first.
 //
 // Where no timestep lies between DenoisingStart and DenoisingEnd, Steps is empty: diffusers' pipelines

@@ -75,7 +75,7 @@ func TestShareWithoutSteps(t *testing.T) {
 	}
 }
 
-// Image to image adds noise to its latents up to the level at which its strength begins, also where denoising_end leaves no step
+// Image-to-image adds noise to its latents up to the level at which its strength begins, also where denoising_end leaves no step
 // from there.
 func TestLevelWithoutSteps(t *testing.T) {
 	for _, name := range []string{"euler", "ddim", "dpmpp_2m_karras"} {

@@ -155,7 +155,7 @@ func (m *models) folder(name string) string {
 }
 
 // TestGoldens compares whole runs with diffusers' pipelines in float32: final latents to 5e-5 of their norm, of which
-// diffusers' own rounding takes up to 2.7e-5 in these runs and goxl's 8.2e-6 (against float64), pictures to one level
+// diffusers' own rounding takes up to 2.7e-5 in these runs and goxl's 8.2e-6 (against float64), images to one level
 // but for a thousandth of the values.
 func TestGoldens(t *testing.T) {
 	t.Parallel()
@@ -198,17 +198,17 @@ func compareImages(t *testing.T, r *Result, g *golden.File, name string) {
 	t.Helper()
 	want, shape := g.Bytes(name)
 	if len(r.Images) != shape[0] {
-		t.Fatalf("%d pictures, want %d", len(r.Images), shape[0])
+		t.Fatalf("%d images, want %d", len(r.Images), shape[0])
 	}
 	far, off, i := 0, 0, 0
 	for _, img := range r.Images {
 		if b := img.Bounds(); b.Dx() != shape[2] || b.Dy() != shape[1] {
-			t.Fatalf("a picture of %v, want %d×%d", b, shape[2], shape[1])
+			t.Fatalf("an image of %v, want %d×%d", b, shape[2], shape[1])
 		}
 		for k, v := range img.Pix {
 			if k%4 == 3 {
 				if v != 255 {
-					t.Fatal("the picture is not opaque")
+					t.Fatal("the image is not opaque")
 				}
 				continue
 			}

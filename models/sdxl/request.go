@@ -19,7 +19,7 @@ type Request struct {
 	Prompt          string
 	Prompt2         string  // for the second text encoder; "" is Prompt
 	NegativePrompt  *string // nil is None: zeros with the model's force_zeros_for_empty_prompt, else an empty prompt
-	NegativePrompt2 *string // for the second text encoder; nil is NegativePrompt
+	NegativePrompt2 *string // for the second text encoder; nil or "" is NegativePrompt, and without that it may go unused
 
 	// Prompts are texts of their own for each image, or for each ImagesPerPrompt images, of one batch. They take the
 	// place of the four fields above.
@@ -49,10 +49,12 @@ type Request struct {
 	TargetSize       Size      // micro-conditioning: target_size; zero is the image's size
 	CropTop          int       // micro-conditioning: crops_coords_top_left
 	CropLeft         int
-	NegativeCropTop  int
+	NegativeCropTop  int // of a refiner, and where text-to-image uses the sizes below
 	NegativeCropLeft int
 
-	NegativeOriginalSize Size // text-to-image uses them only if both are given
+	// Text-to-image uses them only if both are given. A batch then mixes those of the two sides of guidance, as diffusers'
+	// does, so that an image is not as if generated alone.
+	NegativeOriginalSize Size
 	NegativeTargetSize   Size
 
 	// Image-to-image.

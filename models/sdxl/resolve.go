@@ -71,11 +71,17 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 	if w := s.sizeWarning(q.size); w != "" {
 		q.warnings = append(q.warnings, w)
 	}
+	if s.forceZeros && slices.ContainsFunc(q.Prompts, secondAlone) && slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 }) {
+		q.warnings = append(q.warnings, "negative_prompt_2 is not used without negative_prompt: the model has force_zeros_for_empty_prompt")
+	}
 	if len(q.schedule.Steps) == 0 {
 		q.warnings = append(q.warnings, s.noStepWarning(q))
 	}
 	return q, nil
 }
+
+// secondAlone reports whether a prompt has a negative one for the second text encoder alone.
+func secondAlone(p Prompt) bool { return p.NegativePrompt == nil && or(p.NegativePrompt2, "") != "" }
 
 // taskOf is what a request asks for by what it holds.
 func taskOf(r Request) Task {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,32 @@ func TestZeroIsNotAbsent(t *testing.T) {
 	given, err = refiner.Resolve(r)
 	if err != nil || given.AestheticScore != 0 || given.NegativeAestheticScore != 0 {
 		t.Errorf("%v, %v", given, err)
+	}
+}
+
+// TestSecondNegativeAlone: zeros take the place of a negative prompt that is not given, and the one for the second
+// encoder goes unused, which the result says.
+func TestSecondNegativeAlone(t *testing.T) {
+	t.Parallel()
+	base := newModels(t).open("tiny")
+	with := func(change func(*Request)) *Result {
+		r := small()
+		r.LatentsOnly = true
+		change(&r)
+		result, err := base.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	none, alone := with(func(*Request) {}), with(func(r *Request) { r.NegativePrompt2 = new("fog") })
+	if !slices.Equal(alone.Latents.Data, none.Latents.Data) || len(alone.Warnings) != 1 || !strings.Contains(alone.Warnings[0], "negative_prompt_2 is not used") {
+		t.Errorf("alone: warnings %q", alone.Warnings)
+	}
+	both := with(func(r *Request) { r.NegativePrompt, r.NegativePrompt2 = new(""), new("fog") })
+	unguided := with(func(r *Request) { r.NegativePrompt2, r.Guidance = new("fog"), new(1.0) })
+	if slices.Equal(both.Latents.Data, none.Latents.Data) || len(both.Warnings)+len(unguided.Warnings)+len(none.Warnings) > 0 {
+		t.Errorf("warnings %q, %q, %q", both.Warnings, unguided.Warnings, none.Warnings)
 	}
 }
 

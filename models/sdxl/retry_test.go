@@ -105,7 +105,7 @@ func (p *narrowProgram) Sync(context.Context) (bool, error) {
 	return was, nil
 }
 
-// TestOverflow lets sampling steps overflow: the picture is that of the wider precision, whoever looks on meanwhile; nobody waits for a step that no callback asks for.
+// TestOverflow lets sampling steps overflow: the image is that of the wider precision, whoever looks on meanwhile; nobody waits for a step that no callback asks for.
 func TestOverflow(t *testing.T) {
 	plain, err := cpu.New(cpu.Options{})
 	if err != nil {
@@ -177,7 +177,7 @@ func TestOverflow(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("set %v, watch %v: the picture is not that of the wider precision", set, watch)
+				t.Errorf("set %v, watch %v: the image is not that of the wider precision", set, watch)
 			}
 			if watch && seen != 8 {
 				t.Errorf("set %v: %d latents shown, want 8", set, seen)
