@@ -45,11 +45,11 @@ const MaxGorgoniaFLOPs = 4e9
 // Where the device has memory of its own, other components are evicted from it. On an error the components before it are
 // returned.
 func (m *Model) Check(ctx context.Context, o CheckOptions) ([]ComponentCheck, error) {
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	size, err := m.CheckSize(o)
 	if err != nil {
 		return nil, err

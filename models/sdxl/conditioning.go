@@ -144,11 +144,11 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	if err := errors.Join(spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
 		return nil, nil, err
 	}
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
 	if err != nil {
 		return nil, nil, err

@@ -189,11 +189,11 @@ func (q *resolved) draft() *Tensor {
 // first step there must be memory for the steps of all.
 func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) (result *Result, interrupted bool, err error) {
 	m := e.experts[i].Model
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	defer turn.release()
+	defer slot.release()
 	run, err := m.start(ctx, q)
 	if err != nil {
 		return nil, false, err
@@ -206,7 +206,7 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 			}
 		}
 	}
-	if err := run.steps(ctx, turn); err != nil {
+	if err := run.steps(ctx, slot); err != nil {
 		return nil, false, err
 	}
 	if run.cut() {
@@ -217,15 +217,15 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 }
 
 // admit is a later expert's Model.admit, where that needs no wait: on another host than the first one's that is busy,
-// whose caller may wait for this one, nothing is checked, and the expert does so in its turn.
+// whose caller may wait for this one, nothing is checked, and the expert does so once it computes.
 func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
 	m, q := e.experts[k].Model, e.resolved[k]
 	if m.host != first {
-		turn := m.host.tryAcquire()
-		if turn == nil {
+		slot := m.host.tryAcquire()
+		if slot == nil {
 			return nil
 		}
-		defer turn.release()
+		defer slot.release()
 	}
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return err

@@ -67,25 +67,25 @@ func (h *Host) manages(n *nn.Network) bool {
 	return h.managed[n]
 }
 
-// turn is the right to compute, which one call has at a time.
-type turn struct {
+// slot is the right to compute, which one call of a host holds at a time.
+type slot struct {
 	host *Host
 	held bool
 }
 
 // acquire waits for the right to compute.
-func (h *Host) acquire(ctx context.Context) (*turn, error) {
-	t := &turn{host: h}
-	return t, t.acquire(ctx)
+func (h *Host) acquire(ctx context.Context) (*slot, error) {
+	s := &slot{host: h}
+	return s, s.acquire(ctx)
 }
 
-func (t *turn) acquire(ctx context.Context) error {
+func (s *slot) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case <-t.host.compute:
-		t.held = true
+	case <-s.host.compute:
+		s.held = true
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -93,20 +93,20 @@ func (t *turn) acquire(ctx context.Context) error {
 }
 
 // tryAcquire is acquire that does not wait; nil if another call computes.
-func (h *Host) tryAcquire() *turn {
+func (h *Host) tryAcquire() *slot {
 	select {
 	case <-h.compute:
-		return &turn{h, true}
+		return &slot{h, true}
 	default:
 		return nil
 	}
 }
 
 // release gives the right back, if it is held.
-func (t *turn) release() {
-	if t.held {
-		t.held = false
-		t.host.compute <- struct{}{}
+func (s *slot) release() {
+	if s.held {
+		s.held = false
+		s.host.compute <- struct{}{}
 	}
 }
 

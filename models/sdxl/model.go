@@ -170,11 +170,11 @@ func (m *Model) EncodeImage(ctx context.Context, img image.Image, noise *schedul
 	if _, err := checkSize(Size{b.Dy(), b.Dx()}, m.VAE.Config.ScaleFactor()); err != nil {
 		return nil, err
 	}
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	moments, err := m.encodeImage(ctx, img)
 	if err != nil {
 		return nil, err
@@ -210,11 +210,11 @@ func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, er
 	if err := checkLatents("latents", latents, 0, m.VAE.Config.LatentChannels, 0, 0); err != nil {
 		return nil, err
 	}
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	var images []*image.NRGBA
 	for i := range latents.Shape[0] {
 		img, err := m.decode(ctx, latents, i, false)

@@ -39,11 +39,11 @@ func draws(base, refiner *Model) map[string]func(context.Context, Request) (*Res
 // idle checks that nobody has the right to compute, and that every run was closed.
 func idle(t *testing.T, what string, m *Model) {
 	t.Helper()
-	turn := m.host.tryAcquire()
-	if turn == nil {
+	slot := m.host.tryAcquire()
+	if slot == nil {
 		t.Fatalf("%s: somebody kept the right to compute", what)
 	}
-	defer turn.release()
+	defer slot.release()
 	for _, run := range m.host.live {
 		if !run.closed.Load() {
 			t.Errorf("%s: a run is live still", what)
@@ -234,7 +234,7 @@ func TestCancelWhileWaiting(t *testing.T) {
 		calls[name] = func(ctx context.Context) error { _, err := draw(ctx, r); return err }
 	}
 	before := runtime.NumGoroutine()
-	turn, err := base.host.acquire(t.Context())
+	slot, err := base.host.acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestCancelWhileWaiting(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	turn.release()
+	slot.release()
 	if n := runtime.NumGoroutine(); n > before+20 { // other tests have some beside
 		t.Errorf("%d goroutines, %d before", n, before)
 	}

@@ -124,11 +124,11 @@ func TestCancel(t *testing.T) {
 	if _, err := p.Generate(context.Background(), r); err != nil {
 		t.Errorf("after a cancelled run: %v", err)
 	}
-	turn, err := p.host.acquire(t.Context())
+	slot, err := p.host.acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer turn.release()
+	defer slot.release()
 	if _, err := p.Start(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for the pipeline: %v", err)
 	}

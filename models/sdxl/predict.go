@@ -36,11 +36,11 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	if err := checkLatents("latents", x, want[0], want[1], want[2], want[3]); err != nil {
 		return nil, err
 	}
-	turn, err := r.m.host.acquire(ctx)
+	slot, err := r.m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	if err := r.usable(); err != nil {
 		return nil, err
 	}

@@ -41,11 +41,11 @@ func (r *retry) at(step int) []float32 {
 // is computed once more in bf16, from the first step on, so that it does not matter when that was found; what is not
 // finite then is an error that names the step.
 func (r *Run) Latents(ctx context.Context) (*Tensor, error) {
-	turn, err := r.m.host.acquire(ctx)
+	slot, err := r.m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	return r.latents(ctx)
 }
 

@@ -45,11 +45,11 @@ type Run struct {
 // Start prepares a run: it encodes the prompts and, for image-to-image, the image, and draws the first noise. It waits
 // for the right to compute.
 func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	return m.start(ctx, r)
 }
 
@@ -127,16 +127,16 @@ func (r *Run) Step(ctx context.Context) error {
 	if !r.Next() {
 		return errors.New("sdxl: no step is left")
 	}
-	turn, err := r.m.host.acquire(ctx)
+	slot, err := r.m.host.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer turn.release() // where a callback panics, too
+	defer slot.release() // where a callback panics, too
 	x, err := r.step(ctx)
 	if err != nil {
 		return err
 	}
-	turn.release()
+	slot.release()
 	return r.onStep(x)
 }
 
@@ -212,11 +212,11 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 	if err := checkLatents("latents", x, s[0], s[1], s[2], s[3]); err != nil {
 		return err
 	}
-	turn, err := r.m.host.acquire(ctx)
+	slot, err := r.m.host.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer turn.release()
+	defer slot.release()
 	if err := r.usable(); err != nil {
 		return err
 	}
@@ -238,11 +238,11 @@ func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 
 // Finish reads the latents and, unless the request wants those alone, decodes the images, one at a time.
 func (r *Run) Finish(ctx context.Context) (*Result, error) {
-	turn, err := r.m.host.acquire(ctx)
+	slot, err := r.m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	return r.finish(ctx)
 }
 
@@ -275,24 +275,24 @@ func (r *Run) finish(ctx context.Context) (*Result, error) {
 // Generate makes images: of text, or of an image where the request has one. It holds the right to compute for all of
 // it, but for calls of OnStep.
 func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
-	turn, err := m.host.acquire(ctx)
+	slot, err := m.host.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.release()
+	defer slot.release()
 	run, err := m.start(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer run.Close()
-	if err := run.steps(ctx, turn); err != nil {
+	if err := run.steps(ctx, slot); err != nil {
 		return nil, err
 	}
 	return run.finish(ctx)
 }
 
 // steps takes every step that is left, and gives the right to compute away while OnStep is called.
-func (r *Run) steps(ctx context.Context, t *turn) error {
+func (r *Run) steps(ctx context.Context, s *slot) error {
 	for r.Next() {
 		x, err := r.step(ctx)
 		if err != nil {
@@ -301,11 +301,11 @@ func (r *Run) steps(ctx context.Context, t *turn) error {
 		if r.q.request.OnStep == nil {
 			continue
 		}
-		t.release()
+		s.release()
 		if err := r.onStep(x); err != nil {
 			return err
 		}
-		if err := t.acquire(ctx); err != nil {
+		if err := s.acquire(ctx); err != nil {
 			return err
 		}
 	}
