@@ -32,6 +32,10 @@ func TestRequestErrors(t *testing.T) {
 	}{
 		"prompt not UTF-8":        {func(r *Request) { r.Prompt = bad }, false, "prompt", "UTF-8"},
 		"negative not UTF-8":      {func(r *Request) { r.NegativePrompt = &bad }, false, "negative_prompt", "UTF-8"},
+		"an image a pixel wide":   {func(r *Request) { r.Image = image.NewNRGBA(image.Rect(0, 0, 1, 500)) }, true, "width", "is 1: must be a multiple of 8"},
+		"too many prompts":        {func(r *Request) { r.Prompt, r.Prompts = "", make([]Prompt, 65) }, false, "prompt", "a list of 65: must be at most 64"},
+		"too many in all":         {func(r *Request) { r.Prompt, r.Prompts, r.ImagesPerPrompt = "", make([]Prompt, 3), 22 }, false, "num_images_per_prompt", "of 3 prompts"},
+		"latents of none":         {func(r *Request) { r.Image, r.ImageLatents = nil, &Tensor{Shape: []int{0, 4, 8, 8}} }, true, "image", "[N 4 H W]"},
 		"width":                   {func(r *Request) { r.Width = 65 }, false, "width", "a multiple of 8 from 8 to 8192"},
 		"height":                  {func(r *Request) { r.Height = -8 }, false, "height", "a multiple of 8"},
 		"negative steps":          {func(r *Request) { r.Steps = -1 }, false, "num_inference_steps", "1 to 1000"},
@@ -53,7 +57,7 @@ func TestRequestErrors(t *testing.T) {
 		"an image of no size":     {func(r *Request) { r.Image = image.NewNRGBA(image.Rect(0, 0, 3, 64)) }, true, "width", "a multiple of 8"},
 		"another width":           {func(r *Request) { r.Width = 56 }, true, "width", "absent, or the image's 48"},
 		"another height":          {func(r *Request) { r.Image, r.ImageLatents, r.Height = nil, nn.NewTensor(1, 4, 8, 6), 40 }, true, "height", "absent, or the image's 64"},
-		"latents of another kind": {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(1, 5, 8, 8) }, true, "image", "[1 4 8 8]"},
+		"latents of another kind": {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(1, 5, 8, 8) }, true, "image", "[N 4 H W]"},
 		"latents of more":         {func(r *Request) { r.Image, r.ImageLatents = nil, nn.NewTensor(2, 4, 8, 8) }, true, "num_images_per_prompt", "a multiple of the 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

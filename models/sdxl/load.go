@@ -1,10 +1,14 @@
 package sdxl
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
@@ -142,11 +146,15 @@ func (l loader) vae() error {
 			return err
 		}
 	}
-	return l.openVAE(l.files.name(name), src, config)
+	return l.openVAE(l.files.name(name), l.files.name(name+"/config.json"), src, config)
 }
 
-func (l loader) openVAE(path string, src kernels.Source, config vae.Config) error {
-	if err := config.Fits(src, filepath.Join(path, "config.json")); err != nil {
+// openVAE opens the VAE at path, which file configures.
+func (l loader) openVAE(path, file string, src kernels.Source, config vae.Config) error {
+	if err := config.Fits(src, file); err != nil {
+		if !strings.HasPrefix(file, path) { // a file of weights alone, which file is not beside
+			return fmt.Errorf("%s: %w", path, err)
+		}
 		return err
 	}
 	opened, err := vae.Open(l.host.device, src, config, l.kernelOptions())
@@ -161,15 +169,25 @@ func (l loader) openVAE(path string, src kernels.Source, config vae.Config) erro
 
 // otherVAE opens Options.VAE.
 func (l loader) otherVAE(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
+	if err := l.openOtherVAE(path); err != nil {
 		return fmt.Errorf("VAE: %w", err)
 	}
-	folder, config := path, l.spec.VAE
+	return nil
+}
+
+func (l loader) openOtherVAE(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	folder, config, file := path, l.spec.VAE, l.files.name("vae/config.json")
 	if info.IsDir() {
 		if _, err := os.Stat(filepath.Join(path, "vae", "config.json")); err == nil {
 			folder = filepath.Join(path, "vae")
+		} else if _, err := os.Stat(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: must be a VAE's folder or a model's: it has neither config.json nor vae/config.json", path)
 		}
+		file = filepath.Join(folder, "config.json")
 		files := &store{path: folder, fsys: os.DirFS(folder), join: filepath.Join}
 		if config, err = (specReader{files, l.options.Log}).vae(files, "."); err != nil {
 			return err
@@ -181,11 +199,14 @@ func (l loader) otherVAE(path string) error {
 	}
 	c, err := open()
 	if err != nil {
-		return fmt.Errorf("VAE: %w", err)
+		return err
 	}
 	l.closers = append(l.closers, c)
 	l.sources["vae"] = c
-	return l.openVAE(folder, c, config)
+	if !slices.ContainsFunc(c.Names(), func(name string) bool { return strings.HasPrefix(name, "decoder.") }) {
+		return fmt.Errorf("%s: must be a VAE's weights: no tensor's name begins with decoder", path)
+	}
+	return l.openVAE(folder, file, c, config)
 }
 
 // source opens a component's tensors; Close closes them.

@@ -90,6 +90,26 @@ func TestVAEOfAnotherModel(t *testing.T) {
 	}
 }
 
+// TestOtherVAEErrors names what Options.VAE is instead of a VAE.
+func TestOtherVAEErrors(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	host := hostOf(m.dev)
+	folder := m.folder("tiny-b")
+	for path, want := range map[string]string{
+		t.TempDir():      "it has neither config.json nor vae/config.json",
+		folder + "/none": "no such file",
+		folder + "/unet": `"_class_name" is "UNet2DConditionModel"`,
+		folder + "/unet/diffusion_pytorch_model.safetensors": "must be a VAE's weights",
+		folder + "/vae/diffusion_pytorch_model.safetensors":  "synth:tiny/vae/config.json",
+	} {
+		_, err := Open(t.Context(), "synth:tiny", Options{Host: host, VAE: path})
+		if err == nil || !strings.Contains(err.Error(), "VAE: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want VAE and %q", path, err, want)
+		}
+	}
+}
+
 // TestPartsThatDoNotFit puts parts of other models in a base's places: every call says what is wrong.
 func TestPartsThatDoNotFit(t *testing.T) {
 	t.Parallel()

@@ -5,13 +5,15 @@ import (
 	"math"
 )
 
-// fittedSize is an image's size rounded down to multiples of factor; a side below one is left as it is.
+// fittedSize is an image's size rounded down to multiples of factor; a side below one is left as it is, and is refused.
 func fittedSize(b image.Rectangle, factor int) Size {
-	height, width := b.Dy()/factor*factor, b.Dx()/factor*factor
-	if height == 0 || width == 0 {
-		return Size{b.Dy(), b.Dx()}
+	fitted := func(side int) int {
+		if side < factor {
+			return side
+		}
+		return side / factor * factor
 	}
-	return Size{height, width}
+	return Size{fitted(b.Dy()), fitted(b.Dx())}
 }
 
 // fitToFactor resizes an image down to multiples of factor, as diffusers' VaeImageProcessor does before encoding; one

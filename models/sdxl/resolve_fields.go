@@ -52,7 +52,7 @@ func (s *Spec) resolvePrompts(q *resolved) error {
 		if count > 1 {
 			allowed += fmt.Sprintf(" images in all, of %d prompts", count)
 		}
-		return bad("num_images_per_prompt", r.ImagesPerPrompt, "%s", allowed)
+		return bad("num_images_per_prompt", q.ImagesPerPrompt, "%s", allowed)
 	}
 	q.Images = count * q.ImagesPerPrompt
 	if len(r.Seeds) > 0 && len(r.Seeds) != q.Images {

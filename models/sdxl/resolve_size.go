@@ -64,14 +64,11 @@ func (s *Spec) imageSize(q *resolved) (Size, error) {
 	if image != nil {
 		return Size{}, bad("image", "given twice", "one image, or its latents")
 	}
-	if len(x.Shape) != 4 {
-		return Size{}, checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0)
-	}
-	if n := x.Shape[0]; n < 1 || q.Images%n != 0 {
-		return Size{}, bad("num_images_per_prompt", q.Images, "a multiple of the %d images given", n)
-	}
 	if err := checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0); err != nil {
 		return Size{}, err
+	}
+	if n := x.Shape[0]; q.Images%n != 0 {
+		return Size{}, bad("num_images_per_prompt", q.Images, "a multiple of the %d images given", n)
 	}
 	return checkSize(Size{x.Shape[2] * f, x.Shape[3] * f}, f)
 }
