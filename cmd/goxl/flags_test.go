@@ -223,6 +223,9 @@ func TestWatermarkFlag(t *testing.T) {
 		if plain == marked || plain != off {
 			t.Errorf("%s: -watermark changes the image: %v, -watermark=false: %v; want true and false", args[0], plain != marked, plain != off)
 		}
+		if draw("-watermark"); texts(t, out)["watermark"] != "true" {
+			t.Errorf("%s: the image does not say that it has a watermark", args[0])
+		}
 	}
 }
 
@@ -247,6 +250,18 @@ func TestParametersOfFlags(t *testing.T) {
 	want := []string{"prompt=a lighthouse", "seed=7", "num_inference_steps=3", "guidance_scale=2.5", "scheduler=euler_a", "denoising_end=0.7", "size=48x72", "model=synth:tiny", "model_hash=" + hash, "device=cpu", "precision=fp32"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The image says which VAE was taken in place of the model's own, in an ensemble too.
+func TestVAEInParameters(t *testing.T) {
+	dir, folder := t.TempDir(), synthesised(t, "base")
+	for _, more := range [][]string{nil, {"-refiner", "synth:tiny-refiner"}} {
+		must(t, tiny(dir, append(more, "-vae", filepath.Join(folder, "vae"))...)...)
+		got := texts(t, filepath.Join(dir, "out.png"))
+		if got["vae"] != "vae" || !strings.Contains(got["parameters"], "Model: \"synth:tiny\", VAE: vae, ") {
+			t.Errorf("%q: the texts are %q", more, got)
+		}
 	}
 }
 

@@ -55,6 +55,9 @@ func (p Parameters) infotext() string {
 		add("Model hash", p.ModelHash)
 	}
 	add("Model", p.Model)
+	if p.VAE != "" {
+		add("VAE", p.VAE)
+	}
 	if p.Task == sdxl.ImageToImage && p.Strength > 0 {
 		add("Denoising strength", number(p.Strength))
 	}

@@ -29,9 +29,9 @@ func TestInfotext(t *testing.T) {
 		"image-to-image": {
 			sdxl.Parameters{
 				Task: sdxl.ImageToImage, Prompts: text("p", new("")), ImagesPerPrompt: 1, Seed: 1, Steps: 5, Guidance: 1, Scheduler: "euler",
-				SchedulerClass: "EulerDiscreteScheduler", Width: 8, Height: 16, Strength: 0.3, ClipSkip: 1, Model: "m",
+				SchedulerClass: "EulerDiscreteScheduler", Width: 8, Height: 16, Strength: 0.3, ClipSkip: 1, Model: "m", VAE: "v.safetensors",
 			}, "v",
-			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, Denoising strength: 0.3, Clip skip: 3, RNG: CPU, Version: goxl v",
+			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, VAE: v.safetensors, Denoising strength: 0.3, Clip skip: 3, RNG: CPU, Version: goxl v",
 		},
 		"ensemble": {
 			sdxl.Parameters{

@@ -57,7 +57,7 @@ func (p Parameters) Texts() []Text {
 	if p.ModelHash != "" {
 		add("model_hash", p.ModelHash)
 	}
-	for _, t := range []Text{{"device", p.Device}, {"precision", p.Precision}} {
+	for _, t := range []Text{{"vae", p.VAE}, {"device", p.Device}, {"precision", p.Precision}} {
 		if t.Value != "" {
 			add(t.Key, t.Value)
 		}
@@ -97,6 +97,7 @@ func (p Parameters) others() (texts []Text) {
 		{"aesthetic_score", p.AestheticScore != 0 && p.AestheticScore != 6, p.AestheticScore},
 		{"negative_aesthetic_score", p.NegativeAestheticScore != 0 && p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
 		{"experts", len(p.Experts) > 2, p.Experts},
+		{"watermark", p.Watermark, true},
 	} {
 		if !o.given {
 			continue

@@ -10,6 +10,7 @@ import (
 	"image"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -86,8 +87,20 @@ func (m *Model) resolve(r Request) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.Device, q.Precision = m.host.device.Info().Name, m.precision().String()
+	q.Device, q.Precision, q.VAE = m.host.device.Info().Name, m.precision().String(), m.otherVAE()
 	return q, nil
+}
+
+// otherVAE is the name of Options.VAE, which a refiner has from its base too; "" is the model's own VAE.
+func (m *Model) otherVAE() string {
+	path := m.options.VAE
+	if path == "" && m.options.Base != nil {
+		path = m.options.Base.options.VAE
+	}
+	if path == "" {
+		return ""
+	}
+	return filepath.Base(path)
 }
 
 // precision is that of the UNet.
