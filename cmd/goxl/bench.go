@@ -120,6 +120,10 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 		return cli.Usagef("-steps %d: must be 0 or more", b.steps)
 	case b.runs < 0:
 		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
+	case b.width < 8 || b.width > sdxl.MaxSide || b.width%8 != 0:
+		return cli.Usagef("-width %d: must be a multiple of 8 from 8 to %d", b.width, sdxl.MaxSide)
+	case b.height < 8 || b.height > sdxl.MaxSide || b.height%8 != 0:
+		return cli.Usagef("-height %d: must be a multiple of 8 from 8 to %d", b.height, sdxl.MaxSide)
 	case b.model == "":
 		return cli.Usagef(`-model "": must be demo, a DIR, or synth: and one of %s`, strings.Join(sdxl.SyntheticNames(), ", "))
 	}

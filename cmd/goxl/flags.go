@@ -43,9 +43,9 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&r.Prompt2, "prompt-2", "", "the prompt for the second text encoder, a `text`; without it -prompt")
 	text(fs, "negative", "the negative prompt, a `text`; an empty one is encoded, and so is none unless the model has force_zeros_for_empty_prompt", &r.NegativePrompt)
 	text(fs, "negative-2", "the negative prompt for the second text encoder, a `text`; without it -negative", &r.NegativePrompt2)
-	fs.StringVar(&g.prompts, "prompts", "", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them")
-	fs.StringVar(&g.negatives, "negatives", "", "with -prompts, a text `file` with a negative prompt for each of them")
-	fs.StringVar(&g.embeddings, "embeddings", "", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds")
+	name(fs, "prompts", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them", &g.prompts)
+	name(fs, "negatives", "with -prompts, a text `file` with a negative prompt for each of them", &g.negatives)
+	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
@@ -67,11 +67,11 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	optional(fs, "negative-aesthetic-score", "micro-conditioning of a refiner: the aesthetic `score` of the negative prompt; without it 2.5", &r.NegativeAestheticScore)
 	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
-	fs.StringVar(&g.imageLatents, "image-latents", "", "in place of -image, a safetensors `file` that -save-latents wrote")
-	fs.StringVar(&g.vae, "vae", "", "another VAE: a safetensors `PATH`, or a folder that holds one or a model")
+	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
+	name(fs, "vae", "another VAE: a safetensors `PATH`, or a folder that holds one or a model", &g.vae)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
-	fs.StringVar(&g.saveLatents, "save-latents", "", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]")
+	name(fs, "save-latents", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.saveLatents)
 	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
 	fs.BoolVar(&g.quiet, "quiet", false, "print no progress and no notes; warnings, errors and a random seed are still printed")
 	g.device.Register(fs)
@@ -133,6 +133,17 @@ func (g *generateFlags) setImages(s string) error {
 func text(fs *flag.FlagSet, name, usage string, to **string) {
 	fs.Func(name, usage, func(s string) error {
 		*to = &s
+		return nil
+	})
+}
+
+// name is a flag of a file, a folder or a model, which an empty name, perhaps of an unset variable, is not.
+func name(fs *flag.FlagSet, name, usage string, to *string) {
+	fs.Func(name, usage, func(s string) error {
+		if s == "" {
+			return errors.New("must be a name, or the flag absent")
+		}
+		*to = s
 		return nil
 	})
 }

@@ -41,12 +41,16 @@ func (g *generateFlags) check() error {
 		return cli.Usagef("-scheduler %q: must be one of %s", r.Scheduler, strings.Join(scheduler.Names(), ", "))
 	case g.image != "" && g.imageLatents != "":
 		return cli.Usagef("-image-latents %s: must be absent where there is -image", g.imageLatents)
+	case g.source() == "" && r.Strength != 0:
+		return cli.Usagef("-strength %v: must be absent without an image", r.Strength)
 	case g.prompts != "" && (g.prompt != nil || r.Prompt2 != ""):
 		return cli.Usagef("-prompts %s: must be absent where there is -prompt", g.prompts)
 	case g.negatives != "" && (g.prompts == "" || r.NegativePrompt != nil):
 		return cli.Usagef("-negatives %s: must be beside -prompts, without -negative", g.negatives)
 	case g.embeddings != "" && (g.prompt != nil || r.Prompt2 != "" || g.prompts != ""):
 		return cli.Usagef("-embeddings %s: must be absent where there is a prompt", g.embeddings)
+	case g.embeddings != "" && g.refiner != "":
+		return cli.Usagef("-embeddings %s: must be absent where there is -refiner, which takes embeddings of another width: goxl refine -image-latents goes on", g.embeddings)
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
 	}
@@ -104,11 +108,14 @@ func readLines(flag, path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-%s: %w", flag, err)
 	}
-	text := strings.TrimSuffix(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	const byteOrderMark = "\ufeff" // of editors on Windows
+	text := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(string(data), byteOrderMark), "\r\n", "\n"), "\n")
 	lines := strings.Split(text, "\n")
 	switch {
-	case text == "" || len(lines) > sdxl.MaxCount:
-		return nil, cli.Usagef("-%s %s: has %d lines: must have 1 to %d", flag, path, strings.Count(text, "\n"), sdxl.MaxCount)
+	case text == "":
+		return nil, cli.Usagef("-%s %s: is empty: must have 1 to %d lines", flag, path, sdxl.MaxCount)
+	case len(lines) > sdxl.MaxCount:
+		return nil, cli.Usagef("-%s %s: has %d lines: must have 1 to %d", flag, path, len(lines), sdxl.MaxCount)
 	case !utf8.ValidString(text):
 		return nil, cli.Usagef("-%s %s: must be UTF-8 text", flag, path)
 	}
@@ -172,6 +179,15 @@ var flagOf = map[string]string{
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
+}
+
+// asUsage is asUsage for the flags that the image and its size are from.
+func (g *generateFlags) asUsage(err error) error {
+	var bad *sdxl.RequestError
+	if g.imageLatents != "" && errors.As(err, &bad) && bad.Field == "image" {
+		return cli.Usagef("-image-latents %s: has shape %v: must be %s", g.imageLatents, bad.Value, bad.Allowed)
+	}
+	return asUsage(err, g.image != "")
 }
 
 // asUsage turns an invalid request into a usage error that names the flag. image says that the size is that of -image.

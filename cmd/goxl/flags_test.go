@@ -52,7 +52,7 @@ func TestRequestOfFlags(t *testing.T) {
 		{[]string{"-negative-crop", "1,2"}, func(r *sdxl.Request) { r.NegativeCropTop, r.NegativeCropLeft = 1, 2 }},
 		{[]string{"-aesthetic-score", "0"}, func(r *sdxl.Request) { r.AestheticScore = new(0.0) }},
 		{[]string{"-negative-aesthetic-score", "3"}, func(r *sdxl.Request) { r.NegativeAestheticScore = new(3.0) }},
-		{[]string{"-strength", "1"}, func(r *sdxl.Request) { r.Strength = 1 }},
+		{[]string{"-strength", "1", "-image-latents", "in.safetensors"}, func(r *sdxl.Request) { r.Strength = 1 }},
 		{[]string{"-denoising-start", "0.2"}, func(r *sdxl.Request) { r.DenoisingStart = 0.2 }},
 		{[]string{"-watermark"}, func(r *sdxl.Request) { r.Watermark = true }},
 		{[]string{"-watermark=false"}, func(r *sdxl.Request) {}},

@@ -31,9 +31,9 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
 		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
-		fs.StringVar(&g.refiner, "refiner", "", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner")
-		fs.StringVar(&g.latents, "latents", "", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]")
-		fs.StringVar(&g.image, "image", "", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame")
+		name(fs, "refiner", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner", &g.refiner)
+		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
+		name(fs, "image", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(defaultDenoisingEnd, 'g', -1, 64))
 		g.register(fs)
 		return g.run
@@ -69,7 +69,7 @@ func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error
 		return sdxl.Ensemble(ctx, r, sdxl.Expert{Model: m.model, DenoisingEnd: g.denoisingEnd()}, sdxl.Expert{Model: m.refiner})
 	})
 	if err != nil {
-		return asUsage(err, g.image != "")
+		return g.asUsage(err)
 	}
 	return g.write(ctx, s, result)
 }
@@ -110,7 +110,7 @@ func (g *generateFlags) prepare(s streams) error {
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
 		g.steps = p.Steps
-		return asUsage(err, g.image != "")
+		return g.asUsage(err)
 	}
 	refiner, err := cli.ReadSpec(g.refiner, spec, nil)
 	if err != nil {
@@ -120,7 +120,7 @@ func (g *generateFlags) prepare(s streams) error {
 	r.DenoisingEnd = 0
 	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
 	g.steps = p.Steps
-	return asUsage(err, g.image != "")
+	return g.asUsage(err)
 }
 
 // openModels are the one that computes, its refiner or nil, and all that is to be closed.

@@ -27,7 +27,11 @@ func help(s streams, args []string) int {
 		return cli.StatusOK
 	case 1:
 		c, ok := find(args[0])
-		if !ok {
+		switch {
+		case !ok && (args[0] == "help" || args[0] == "version"): // which have no flags
+			overview(s.out)
+			return cli.StatusOK
+		case !ok:
 			return misused(s, "goxl", unknown(args[0]))
 		}
 		fs := flag.NewFlagSet("goxl "+c.name, flag.ContinueOnError)

@@ -132,6 +132,12 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-save-latents", filepath.Join(dir, "out.png")), 2, "must differ from -o"},
 		{tiny(dir, "-save-latents", filepath.Join(dir, "none", "x")), 1, "-save-latents"},
 		{tiny(dir, "-latents", filepath.Join(dir, "none")), 1, "-latents: open"},
+		{tiny(dir, "-latents", ""), 2, `invalid value "" for flag -latents: must be a name`},
+		{tiny(dir, "-image", ""), 2, `invalid value "" for flag -image: must be a name`},
+		{tiny(dir, "-vae", ""), 2, `invalid value "" for flag -vae: must be a name`},
+		{tiny(dir, "-vae", filepath.Join(dir, "none")), 1, "VAE: "},
+		{tiny(dir, "-refiner", ""), 2, `invalid value "" for flag -refiner: must be a name`},
+		{tiny(dir, "-strength", "0.5"), 2, "-strength 0.5: must be absent without an image"},
 		{[]string{"refine", "-model", "synth:tiny-refiner", "-prompt", "p"}, 2, "missing -image"},
 		{refiner("-o", filepath.Join(dir, "out.png")), 1, "-image: open"},
 		{refiner("-width", "64"), 2, "-width"},
@@ -163,6 +169,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"bench", "kernels", "-run", "("}, 2, "must be a regular expression"},
 		{[]string{"bench", "kernels", "-run", "no such case"}, 1, "matches no case"},
 		{[]string{"bench", "step", "-model", "synth:tiny", "-width", "100"}, 2, "-width 100: must be a multiple of 8"},
+		{[]string{"bench", "step", "-model", "synth:tiny", "-width", "0"}, 2, "-width 0: must be a multiple of 8 from 8 to 8192"},
+		{[]string{"bench", "image", "-model", "synth:tiny", "-height", "-8"}, 2, "-height -8: must be a multiple of 8 from 8 to 8192"},
 		{[]string{"bench", "step", "-kernels", "mmx"}, 1, `variant "mmx"`},
 	} {
 		a := goxl(t, c.args...)
@@ -188,6 +196,11 @@ func TestHelp(t *testing.T) {
 		}
 		if flag := must(t, c.name, "-h"); flag != asked {
 			t.Errorf("%s -h says %q, help %s %q", c.name, flag.out, c.name, asked.out)
+		}
+	}
+	for _, name := range []string{"help", "version"} {
+		if a := must(t, "help", name); a != overview {
+			t.Errorf("help %s: %q, %q; want what help says", name, a.out, a.err)
 		}
 	}
 	lines := strings.Split(must(t, "version").out, "\n")

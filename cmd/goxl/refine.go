@@ -25,8 +25,8 @@ An ensemble of three experts goes from file to file:
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:refiner or synth:tiny-refiner", "; a DIR may hold a base model too"))
-		fs.StringVar(&g.base, "base", "", "the refiner's base, a `DIR`, demo, synth:base or synth:tiny, whose text encoder and VAE are used where the refiner's folder lacks them or holds the same; demo if -model is")
-		fs.StringVar(&g.image, "image", "", "the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame")
+		name(fs, "base", "the refiner's base, a `DIR`, demo, synth:base or synth:tiny, whose text encoder and VAE are used where the refiner's folder lacks them or holds the same; demo if -model is", &g.base)
+		name(fs, "image", "the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1")
 		g.register(fs)
 		return func(ctx context.Context, s streams, operand string) error {
