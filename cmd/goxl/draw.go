@@ -129,8 +129,10 @@ func (g *generateFlags) compute(s streams, work func(sdxl.Request) (*sdxl.Result
 // write encodes everything, then writes it, and prints each path once the file is whole: on standard output, unless
 // that is one of the outputs.
 func (g *generateFlags) write(ctx context.Context, s streams, result *sdxl.Result) error {
-	for _, warning := range result.Warnings {
-		fmt.Fprintf(s.err, "warning: %s\n", warning)
+	for i, warning := range result.Warnings {
+		if !slices.Contains(result.Warnings[:i], warning) { // each text encoder says that it cut the prompt
+			fmt.Fprintf(s.err, "warning: %s\n", warning)
+		}
 	}
 	source := ""
 	if g.source() != "" {

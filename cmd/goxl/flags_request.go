@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -102,11 +103,34 @@ func (g *generateFlags) readPrompts() (err error) {
 	return nil
 }
 
-// readLines reads a text file of at most as many lines as there may be images.
-func readLines(flag, path string) ([]string, error) {
-	data, err := os.ReadFile(path)
+// Most bytes of a text file with prompts, and of an image file.
+const (
+	maxPrompts = 1 << 20
+	maxImage   = 1 << 30
+)
+
+// readFile reads what a flag names, a pipe too, of at most so many bytes: a device has no end.
+func readFile(flag, path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("-%s: %w", flag, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("-%s: %w", flag, err)
+	case int64(len(data)) > most:
+		return nil, fmt.Errorf("-%s %s: more than %d MiB: must be at most that", flag, path, most>>20)
+	}
+	return data, nil
+}
+
+// readLines reads a text file of at most as many lines as there may be images.
+func readLines(flag, path string) ([]string, error) {
+	data, err := readFile(flag, path, maxPrompts)
+	if err != nil {
+		return nil, err
 	}
 	const byteOrderMark = "\ufeff" // of editors on Windows
 	text := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(string(data), byteOrderMark), "\r\n", "\n"), "\n")
@@ -142,9 +166,9 @@ func (g *generateFlags) read() (err error) {
 }
 
 func readImage(path string) (image.Image, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile("image", path, maxImage)
 	if err != nil {
-		return nil, fmt.Errorf("-image: %w", err)
+		return nil, err
 	}
 	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {

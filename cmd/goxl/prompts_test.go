@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,28 @@ func TestPromptFiles(t *testing.T) {
 		if a := goxl(t, args...); a.status != 2 || !strings.Contains(a.err, "-prompts "+file+": "+want) {
 			t.Errorf("%.9q: status %d, said %q, want 2 and %q", content, a.status, a.err, want)
 		}
+	}
+}
+
+// TestCutPrompts warns once of each text that is cut, and says which.
+func TestCutPrompts(t *testing.T) {
+	dir := t.TempDir()
+	a := must(t, tiny(dir, "-prompt", strings.Repeat("word ", 100), "-negative", strings.Repeat("fog ", 100))...)
+	for _, want := range []string{"warning: the prompt was cut after 75 of ", "warning: the negative prompt was cut after 75 of "} {
+		if strings.Count(a.err, want) != 1 {
+			t.Errorf("said %q, want one %q", a.err, want)
+		}
+	}
+}
+
+// TestEndlessFiles reads no more of a device than a file may hold.
+func TestEndlessFiles(t *testing.T) {
+	if _, err := os.Stat("/dev/zero"); err != nil {
+		t.Skip(err)
+	}
+	a := goxl(t, "generate", "-device", "cpu", "-model", "synth:tiny", "-prompts", "/dev/zero", "-o", filepath.Join(t.TempDir(), "out.png"))
+	if want := "-prompts /dev/zero: more than 1 MiB"; a.status != 1 || !strings.Contains(a.err, want) {
+		t.Errorf("status %d, said %q, want 1 and %q", a.status, a.err, want)
 	}
 }
 

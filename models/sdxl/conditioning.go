@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/nn"
@@ -49,7 +50,11 @@ func tokenIDs(e *clip.Encoder, t *tokenizer.Tokenizer, text, field string, warn 
 		return nil, bad(fmt.Sprintf("a text without %q, a special token that the text encoder does not know", t.Decode([]int32{id})), nil)
 	}
 	if encoding.Truncated != "" {
-		warn(fmt.Sprintf("the prompt was cut after %d of %d tokens; left out: %q", t.MaxLength()-2, encoding.Tokens, encoding.Truncated))
+		prompt := "prompt"
+		if strings.HasPrefix(field, "negative") {
+			prompt = "negative prompt"
+		}
+		warn(fmt.Sprintf("the %s was cut after %d of %d tokens; left out: %q", prompt, t.MaxLength()-2, encoding.Tokens, encoding.Truncated))
 	}
 	return encoding.IDs, nil
 }

@@ -2,12 +2,15 @@ package sdxl
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -107,6 +110,22 @@ func TestOtherVAEErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "VAE: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want VAE and %q", path, err, want)
 		}
+	}
+}
+
+// TestUnreadableConfiguration names the whole path of what can't be read.
+func TestUnreadableConfiguration(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "tiny")
+	if err := Synthesise(t.Context(), "tiny", kernels.F32, folder); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "unet", "config.json")
+	if err := errors.Join(os.Remove(file), os.Symlink("config.json", file)); err != nil { // a link to itself: root reads every file
+		t.Skip(err)
+	}
+	if _, err := ReadSpec(folder, nil, nil); err == nil || !strings.Contains(err.Error(), file+": ") {
+		t.Errorf("%v, want %s", err, file)
 	}
 }
 

@@ -139,7 +139,7 @@ func (s *store) read(file string) ([]byte, error) {
 	}
 	data, err := fs.ReadFile(s.fsys, file)
 	if err != nil {
-		return nil, err
+		return nil, s.missing(file, err)
 	}
 	if what := standin.Describe(data); what != "" {
 		return nil, &weights.ConfigError{File: s.name(file), Allowed: "this is " + what}
@@ -150,7 +150,10 @@ func (s *store) read(file string) ([]byte, error) {
 // missing names the component that lacks a file, where that is why it could not be read.
 func (s *store) missing(file string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
-		return err
+		if cause := (*fs.PathError)(nil); errors.As(err, &cause) { // whose path begins in the folder
+			err = cause.Err
+		}
+		return fmt.Errorf("%s: %w", s.name(file), err)
 	}
 	component, _ := path.Split(file)
 	return fmt.Errorf("%s is missing: the model needs the component %s", s.name(file), strings.TrimSuffix(component, "/"))
