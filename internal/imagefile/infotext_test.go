@@ -65,3 +65,21 @@ func TestSamplerName(t *testing.T) {
 		}
 	}
 }
+
+// Scores of 0 are said, and those that are not or mostly so are not.
+func TestZeroScores(t *testing.T) {
+	for _, c := range []struct {
+		score *float64
+		want  []string
+	}{{nil, nil}, {new(0.0), []string{"0", "0"}}, {new(1.5), []string{"1.5", "1.5"}}} {
+		var got []string
+		for _, text := range (Parameters{Parameters: sdxl.Parameters{AestheticScore: c.score, NegativeAestheticScore: c.score}}).Texts() {
+			if text.Key == "aesthetic_score" || text.Key == "negative_aesthetic_score" {
+				got = append(got, text.Value)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}

@@ -94,8 +94,8 @@ func (p Parameters) others() (texts []Text) {
 		{"negative_original_size", p.NegativeOriginalSize != (sdxl.Size{}), size(p.NegativeOriginalSize)},
 		{"negative_target_size", p.NegativeTargetSize != (sdxl.Size{}), size(p.NegativeTargetSize)},
 		{"negative_crops_coords_top_left", p.NegativeCrop != [2]int{}, p.NegativeCrop},
-		{"aesthetic_score", p.AestheticScore != 0 && p.AestheticScore != 6, p.AestheticScore},
-		{"negative_aesthetic_score", p.NegativeAestheticScore != 0 && p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
+		{"aesthetic_score", p.AestheticScore != nil && *p.AestheticScore != 6, p.AestheticScore},
+		{"negative_aesthetic_score", p.NegativeAestheticScore != nil && *p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
 		{"experts", len(p.Experts) > 2, p.Experts},
 		{"watermark", p.Watermark, true},
 	} {

@@ -79,9 +79,10 @@ func checkedEncoder(name string, e *clip.Encoder, t *tokenizer.Tokenizer) checke
 func (m *Model) checkedUNet(ctx context.Context, size Size) (func(*nn.Builder), map[string]any, error) {
 	q := &resolved{size: size, guidance: []float64{checkScale}, schedule: &scheduler.Schedule{}, Parameters: Parameters{
 		Images: 1, ImagesPerPrompt: 1, Prompts: []Prompt{{Prompt: checkPrompt, NegativePrompt: new("")}}, OriginalSize: size, TargetSize: size,
+		AestheticScore: new(6.0), NegativeAestheticScore: new(2.5),
 	}}
 	if m.spec.refiner() {
-		q.Task, q.AestheticScore, q.NegativeAestheticScore = ImageToImage, 6, 2.5
+		q.Task = ImageToImage
 	}
 	s := m.shape(q)
 	c, err := m.condition(ctx, q, s.guided, func(string) {})

@@ -143,7 +143,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 			e.parameters = part.Parameters
 			e.parameters.DenoisingEnd, e.parameters.Interrupt = end, r.Interrupt
 		}
-		if part.AestheticScore != 0 || part.NegativeAestheticScore != 0 {
+		if part.AestheticScore != nil {
 			e.parameters.AestheticScore, e.parameters.NegativeAestheticScore = part.AestheticScore, part.NegativeAestheticScore
 		}
 		until := end

@@ -87,7 +87,7 @@ func TestParametersOfExperts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := got.Parameters; p.AestheticScore != 7.5 || p.NegativeAestheticScore != 2.5 || p.Interrupt != 5 || p.DenoisingEnd != 0.4 || len(p.Experts) != 3 {
+	if p := got.Parameters; *p.AestheticScore != 7.5 || *p.NegativeAestheticScore != 2.5 || p.Interrupt != 5 || p.DenoisingEnd != 0.4 || len(p.Experts) != 3 {
 		t.Errorf("parameters %v", p)
 	}
 	baseSpec, err := ReadSpec("synth:tiny", nil, nil)

@@ -95,7 +95,7 @@ func (m *Model) timeIDsOf(q *resolved) (ids, negative []float32) {
 	ids = of(q.OriginalSize, crop...)
 	if m.spec.aestheticScore {
 		negative = of(sizeOr(q.NegativeOriginalSize, q.OriginalSize), negativeCrop...)
-		return append(ids, float32(q.AestheticScore)), append(negative, float32(q.NegativeAestheticScore))
+		return append(ids, float32(*q.AestheticScore)), append(negative, float32(*q.NegativeAestheticScore))
 	}
 	ids = append(ids, pair(q.TargetSize.Height, q.TargetSize.Width)...)
 	original, target := q.NegativeOriginalSize, q.NegativeTargetSize

@@ -45,12 +45,12 @@ type Parameters struct {
 	NegativeTargetSize   Size   `json:"negative_target_size,omitzero"`
 	NegativeCrop         [2]int `json:"negative_crops_coords_top_left,omitzero"`
 
-	Strength               float64 `json:"strength,omitempty"` // 0 is none: text-to-image, or DenoisingStart in its place
-	DenoisingStart         float64 `json:"denoising_start,omitempty"`
-	DenoisingEnd           float64 `json:"denoising_end,omitempty"` // in an ensemble, where the first expert ends
-	AestheticScore         float64 `json:"aesthetic_score,omitempty"`
-	NegativeAestheticScore float64 `json:"negative_aesthetic_score,omitempty"`
-	Watermark              bool    `json:"watermark,omitempty"`
+	Strength               float64  `json:"strength,omitempty"` // 0 is none: text-to-image, or DenoisingStart in its place
+	DenoisingStart         float64  `json:"denoising_start,omitempty"`
+	DenoisingEnd           float64  `json:"denoising_end,omitempty"`   // in an ensemble, where the first expert ends
+	AestheticScore         *float64 `json:"aesthetic_score,omitempty"` // nil is of a model that is not conditioned on it; 0 is 0
+	NegativeAestheticScore *float64 `json:"negative_aesthetic_score,omitempty"`
+	Watermark              bool     `json:"watermark,omitempty"`
 
 	Model     string `json:"model"`                // file or folder name
 	ModelHash string `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves

@@ -53,7 +53,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, &ModelError{s.Path, errRefinerAsBase}
 	}
 	if s.aestheticScore {
-		q.AestheticScore, q.NegativeAestheticScore = or(r.AestheticScore, 6), or(r.NegativeAestheticScore, 2.5)
+		q.AestheticScore, q.NegativeAestheticScore = new(or(r.AestheticScore, 6)), new(or(r.NegativeAestheticScore, 2.5))
 	}
 	if q.Task == ImageToImage {
 		if q.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {

@@ -124,7 +124,7 @@ type field[T any] struct {
 func checkNumbers(q *resolved) error {
 	r := &q.request
 	// In order, so that a request with several errors always gives the same one.
-	for _, f := range []field[float64]{{"guidance_scale", q.Guidance}, {"aesthetic_score", q.AestheticScore}, {"negative_aesthetic_score", q.NegativeAestheticScore}} {
+	for _, f := range []field[float64]{{"guidance_scale", q.Guidance}, {"aesthetic_score", or(q.AestheticScore, 0)}, {"negative_aesthetic_score", or(q.NegativeAestheticScore, 0)}} {
 		if math.IsNaN(f.value) || math.IsInf(f.value, 0) {
 			return bad(f.name, f.value, "a finite number")
 		}

@@ -77,12 +77,12 @@ func TestZeroIsNotAbsent(t *testing.T) {
 	}
 	r := Request{Image: Blank{Size{64, 64}}}
 	absent, err = refiner.Resolve(r)
-	if err != nil || absent.AestheticScore != 6 || absent.NegativeAestheticScore != 2.5 || absent.Strength != 0.3 {
+	if err != nil || *absent.AestheticScore != 6 || *absent.NegativeAestheticScore != 2.5 || absent.Strength != 0.3 {
 		t.Errorf("%v, %v", absent, err)
 	}
 	r.AestheticScore, r.NegativeAestheticScore = &zero, &zero
 	given, err = refiner.Resolve(r)
-	if err != nil || given.AestheticScore != 0 || given.NegativeAestheticScore != 0 {
+	if err != nil || *given.AestheticScore != 0 || *given.NegativeAestheticScore != 0 || !strings.Contains(given.String(), `"aesthetic_score":0,"negative_aesthetic_score":0`) {
 		t.Errorf("%v, %v", given, err)
 	}
 }
