@@ -1,8 +1,11 @@
 package sdxl
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/goxl/goxl/scheduler"
 )
 
 // TestPartsOfAnotherHost puts a part in a base's place that the base's host does not manage: of another host, whose
@@ -95,5 +98,32 @@ func TestErrorsThatName(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
+	}
+}
+
+// TestSchedulerOfOnesOwn replaces a model's scheduler by one that cannot run: calls say so, and another model of the host
+// is not touched.
+func TestSchedulerOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	host := hostOf(m.dev)
+	base, other := onHost(t, m, host, "tiny"), onHost(t, m, host, "tiny")
+	own := base.Scheduler
+	base.Scheduler = scheduler.Config{}
+	if _, err := base.Generate(t.Context(), small()); err == nil || !strings.Contains(err.Error(), "scheduler") {
+		t.Errorf("no scheduler: error %v", err)
+	}
+	base.Scheduler = own
+	base.Scheduler.PredictionType = "v_prediction"
+	a, err := base.Generate(t.Context(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := other.Generate(t.Context(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Equal(a.Latents.Data, b.Latents.Data) {
+		t.Error("another prediction_type changes nothing")
 	}
 }

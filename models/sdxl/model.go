@@ -35,6 +35,10 @@ type Model struct {
 	TextEncoder2 *clip.Encoder
 	UNet         *unet.Denoiser
 	VAE          *vae.Autoencoder
+	// Scheduler is the model's own, from scheduler_config.json. Its With and As are diffusers' from_config, for instance
+	// with "timestep_spacing": "trailing" for distilled models. Request.Scheduler changes its class for a request.
+	// Parameters name the class, not the other keys.
+	Scheduler scheduler.Config
 
 	host    *Host
 	options Options
@@ -51,7 +55,7 @@ func (m *Model) Host() *Host { return m.host }
 // Spec describes the model with its parts as they are now; one that is nil and may not be is described as it was read.
 func (m *Model) Spec() *Spec {
 	s := *m.spec
-	s.TextEncoder = nil
+	s.Scheduler, s.TextEncoder = m.Scheduler, nil
 	if m.TextEncoder != nil {
 		s.TextEncoder = &m.TextEncoder.Config
 	}
