@@ -80,11 +80,7 @@ func buildTapped(dev kernels.Device, taps *tapping, f func(b *Builder)) (*Graph,
 	return b.build(f)
 }
 
-// BuildPlain is Build with every fusion undone, to distinguish a wrong kernel from a wrong model.
-func BuildPlain(f func(b *Builder)) (*Graph, error) {
-	return newBuilder(isPlain).build(f)
-}
-
+// isPlain is what a builder supports that undoes every fusion.
 func isPlain(s kernels.Spec, _ []kernels.Tensor) bool { return s == plain(s) }
 
 func newBuilder(supports func(kernels.Spec, []kernels.Tensor) bool) *Builder {

@@ -116,7 +116,7 @@ func TestFusedPlainAndGorgonia(t *testing.T) {
 	}
 	fused := runProgram(t, p, in, n)
 
-	g, err := BuildPlain(m.Forward)
+	g, err := newBuilder(isPlain).build(m.Forward)
 	if err != nil {
 		t.Fatal(err)
 	}
