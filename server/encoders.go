@@ -30,7 +30,7 @@ func (e encoders) release() { <-e }
 // durations are how long the parts of a request for an image took; 0 is not reached.
 type durations struct {
 	wait    time.Duration // for a worker
-	compute time.Duration // on the device, the opening of a refiner and of the image's file included
+	compute time.Duration // on the device, with a refiner's loading, reading the image, and opening the file
 	encode  time.Duration // from there until the image is on disk
 }
 

@@ -147,6 +147,32 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestNothingIsAllowedInVain wants every import that the table allows to be there: of this module outside of tests, of
+// others in them too.
+func TestNothingIsAllowedInVain(t *testing.T) {
+	used := map[string]bool{}
+	for _, f := range goFiles(t) {
+		for _, p := range f.imports {
+			own, isOwn := strings.CutPrefix(p, modulePath+"/")
+			if isOwn && f.isTest() {
+				continue
+			}
+			for ; own != "."; own = path.Dir(own) { // outside, a path covers what lies below it
+				used[f.pkg()+" "+own] = true
+			}
+		}
+	}
+	for pkg, r := range table {
+		for _, allowed := range []map[string]string{r.own, r.outside} {
+			for p := range allowed {
+				if !used[pkg+" "+p] {
+					t.Errorf("the table lets %s import %s, which it does not", pkg, p)
+				}
+			}
+		}
+	}
+}
+
 func TestRefusal(t *testing.T) {
 	for _, c := range []struct {
 		pkg, path string

@@ -29,7 +29,7 @@ var table = map[string]rule{
 	}},
 	"kernels/cpu/_gen": {},
 	"kernels/cuda": {
-		own:     map[string]string{"kernels": contract, "kernels/engine": bookkeeping, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-check"},
+		own:     map[string]string{"kernels": contract, "kernels/engine": bookkeeping, "kernels/cuda/driver": "calls the card", "kernels/ref": "the answers of the self-test"},
 		outside: map[string]string{"github.com/ebitengine/purego": "its tests load an emulation of the kernels"},
 	},
 	"kernels/cuda/gen":               {},
@@ -53,7 +53,6 @@ var table = map[string]rule{
 		own: map[string]string{
 			"kernels":     contract,
 			"kernels/ref": "runs an operation on gorgonia's own machine",
-			"nn/weights":  checkps,
 		},
 		outside: map[string]string{
 			"gorgonia.org/gorgonia": "the graph",
@@ -76,11 +75,11 @@ var table = map[string]rule{
 		"kernels":     contract,
 		"nn":          modules,
 		"nn/weights":  checkps,
-		"models/clip": "a part of the pipeline",
-		"models/unet": "a part of the pipeline",
-		"models/vae":  "a part of the pipeline",
-		"scheduler":   "a part of the pipeline",
-		"tokenizer":   "a part of the pipeline",
+		"models/clip": "a part of the model",
+		"models/unet": "a part of the model",
+		"models/vae":  "a part of the model",
+		"scheduler":   "a part of the model",
+		"tokenizer":   "a part of the model",
 
 		"internal/standin": standins,
 	}},

@@ -48,7 +48,7 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 		all = ", " + allCards + " is all of them, an image on each"
 	}
 	fs.StringVar(&f.Device, "device", "auto", "compute `device`: "+f.deviceNames()+"; N counts NVIDIA cards from 0"+all+
-		"; auto is the first card if it can be used and passes its self-check, else the CPU")
+		"; auto is the first card if it can be used and passes its self-test, else the CPU")
 	fs.StringVar(&f.Precision, "precision", "auto",
 		"arithmetic: auto, fp32, bf16 or fp16, of which each device has some; auto is the `type` that it prefers, fp16 on a card")
 	fs.IntVar(&f.Threads, "threads", 0, "CPU `threads` to compute with; 0 is one for each that the system gives")
@@ -58,7 +58,7 @@ func (f *DeviceFlags) Register(fs *flag.FlagSet) {
 }
 
 // Open opens the device. The precision is zero for auto. A name that no device has is a usage error. A device or
-// precision that is not there is an error that says why; so is a card that fails its self-check, unless the flag is
+// precision that is not there is an error that says why; so is a card that fails its self-test, unless the flag is
 // auto. warn gets a line if auto falls back to the CPU, and later the warnings of a card about the models that it runs,
 // from any goroutine; it may be nil.
 func (f *DeviceFlags) Open(warn func(line string)) (kernels.Device, kernels.DType, error) {
@@ -147,7 +147,7 @@ func (f *DeviceFlags) openCard(warn func(line string)) (selfTested, error) {
 func (f *DeviceFlags) cardOptions(n int, warn func(line string)) cuda.Options {
 	o := cuda.Options{Device: n, Memory: int64(f.GPUMemory), Variant: f.Kernels, Warn: warn}
 	if p, err := kernels.ParsePrecision(f.Precision); err == nil && p != kernels.F32 {
-		o.Precision = p // of the self-check; fp32 is refused with a list of what there is
+		o.Precision = p // of the self-test; fp32 is refused with a list of what there is
 	}
 	return o
 }

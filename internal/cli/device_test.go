@@ -110,7 +110,7 @@ func TestDeviceHere(t *testing.T) {
 	}
 }
 
-// wrongCard is a card that fails its self-check, or, if right, passes it. It counts what is done with it.
+// wrongCard is a card that fails its self-test, or, if right, passes it. It counts what is done with it.
 type wrongCard struct {
 	kernels.Device
 	right          bool
