@@ -74,7 +74,7 @@ func TestTensorFiles(t *testing.T) {
 	}{
 		{[]weights.Tensor{tensor("latents", 1, 3, 8, 8)}, "-prompt p -image-latents " + file, "-image-latents " + file + ": has shape [1 3 8 8]"},
 		{[]weights.Tensor{tensor("latents", 2, 4, 8, 8)}, "-prompt p -image-latents " + file, "-n 1: must be a multiple of the 2 images given"},
-		{[]weights.Tensor{tensor("prompt_embeds", 65, 1, 80), tensor("pooled_prompt_embeds", 65, 48)}, "-embeddings " + file, "-embeddings: prompt_embeds is a batch of 65"},
+		{[]weights.Tensor{tensor("prompt_embeds", 65, 1, 80), tensor("pooled_prompt_embeds", 65, 48)}, "-embeddings " + file, "-embeddings: prompt_embeds is a list of 65"},
 		{[]weights.Tensor{tensor("prompt_embeds", 1, 77, 80), tensor("pooled_prompt_embeds", 1, 48)}, "-refiner synth:tiny-refiner -embeddings " + file, "must be absent where there is -refiner"},
 	} {
 		var content strings.Builder

@@ -222,7 +222,7 @@ func TestWarnings(t *testing.T) {
 	base, refiner := m.open("tiny"), m.open("tiny-refiner")
 	cut := func(warnings []string) (n int) {
 		for _, w := range warnings {
-			if strings.Contains(w, "the prompt was cut after 75 of ") && strings.Contains(w, "a ship under the stars") {
+			if strings.Contains(w, "prompt was cut after 75 of ") && strings.Contains(w, "a ship under the stars") {
 				n++
 			}
 		}
