@@ -70,7 +70,7 @@ func (s streams) resolve(flag, name string) (output, error) {
 
 // isStdout reports whether a file is the one that standard output goes to, under whatever name.
 func (s streams) isStdout(info os.FileInfo) bool {
-	f, ok := s.out.(*os.File)
+	f, ok := s.out.(file)
 	if !ok {
 		return false
 	}
