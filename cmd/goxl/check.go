@@ -41,7 +41,7 @@ first, worst and overflow have
 		c := &check{}
 		fs.IntVar(&c.options.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the smallest size, 64 of the SDXL base, 128 of the refiner")
 		fs.IntVar(&c.options.Height, "height", 0, "`pixels`, likewise")
-		name(fs, "vae", "another VAE: a safetensors `PATH`, or a folder that holds one or a model", &c.vae)
+		name(fs, "vae", vaeUsage, &c.vae)
 		fs.StringVar(&c.variant, "variant", "", variantUsage)
 		fs.BoolVar(&c.json, "json", false, "write JSON in place of a table")
 		fs.StringVar(&c.device.Kernels, "kernels", "", "the device's `kernels`: avx512, avx2 or portable of a CPU, sm_90a or sm_80 of a card; without it, the best")

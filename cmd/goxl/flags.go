@@ -15,6 +15,7 @@ import (
 
 const (
 	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, or %s for random weights%s"
+	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a safetensors file that has the shapes of the model's own"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
 
@@ -39,17 +40,17 @@ type generateFlags struct {
 
 func (g *generateFlags) register(fs *flag.FlagSet) {
 	r := &g.request
-	text(fs, "prompt", "the prompt, a `text`; required, but may be empty", &g.prompt)
+	text(fs, "prompt", "the prompt, a `text`, which may be empty; required unless there is -prompts or -embeddings", &g.prompt)
 	fs.StringVar(&r.Prompt2, "prompt-2", "", "the prompt for the second text encoder, a `text`; without it -prompt")
 	text(fs, "negative", "the negative prompt, a `text`; an empty one is encoded, and so is none unless the model has force_zeros_for_empty_prompt", &r.NegativePrompt)
 	text(fs, "negative-2", "the negative prompt for the second text encoder, a `text`; without it -negative", &r.NegativePrompt2)
 	name(fs, "prompts", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them", &g.prompts)
 	name(fs, "negatives", "with -prompts, a text `file` with a negative prompt for each of them", &g.negatives)
-	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
+	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors, F32, prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
-	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step; without it the model's own, or 5", g.setGuidance)
+	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, the last for the rest too; without it the model's own, or 5", g.setGuidance)
 	float(fs, "guidance-rescale", "guidance rescale `φ`, 0 to 1", 0, 1, &r.GuidanceRescale)
 	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
 	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips", "must be 0 or more", atLeast(0, &r.ClipSkip))
@@ -68,7 +69,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
-	name(fs, "vae", "another VAE: a safetensors `PATH`, or a folder that holds one or a model", &g.vae)
+	name(fs, "vae", vaeUsage, &g.vae)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	name(fs, "save-latents", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.saveLatents)
