@@ -89,6 +89,9 @@ type failure struct {
 	err      error
 }
 
+// mostLogged is how many problems of a request the log has: a list can have one for each of its items.
+const mostLogged = 8
+
 func (f *failure) Error() string {
 	if f.err != nil {
 		return f.err.Error()
@@ -97,7 +100,11 @@ func (f *failure) Error() string {
 		return f.words()
 	}
 	var all []string
-	for _, p := range f.problems { // without the input, which is the client's own
+	for i, p := range f.problems { // without the input, which is the client's own
+		if i == mostLogged {
+			all = append(all, fmt.Sprintf("and %d more", len(f.problems)-i))
+			break
+		}
 		all = append(all, fmt.Sprintf("%v: %s", p.Loc, p.Msg))
 	}
 	return strings.Join(all, "; ")

@@ -147,3 +147,15 @@ func TestLogLevels(t *testing.T) {
 		}
 	}
 }
+
+// A list that is wrong in every item does not fill the log.
+func TestManyProblems(t *testing.T) {
+	b := loadedBench(t, nil)
+	w := b.do("POST", "/generate", `{"prompt":"a","timesteps":[{}`+strings.Repeat(",{}", 99)+`]}`)
+	if n := strings.Count(w.Body.String(), "float_type"); w.Code != 422 || n != 100 {
+		t.Errorf("%d with %d problems", w.Code, n)
+	}
+	if log := b.log.String(); strings.Count(log, "valid number") != mostLogged || !strings.Contains(log, "; and 92 more") {
+		t.Errorf("log:\n%s", log)
+	}
+}
