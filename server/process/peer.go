@@ -23,7 +23,7 @@ type peer struct {
 	pending map[uint64]*pending
 	lives   bool          // the program gave a sign of life once
 	ending  bool          // it was told to end, or closed its answers: grace limits that
-	quiet   time.Duration // since the last sign of life
+	quiet   time.Duration // since the last sign of life, or the start
 	lost    error
 	ended   chan struct{} // closed when the program has ended, after lost was set
 }

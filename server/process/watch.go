@@ -13,6 +13,10 @@ const (
 	// loadTime is what opening a model may take, and what its first computation may take longer than others: weights
 	// are read from a disk or network that may be slow, packed, and programs compiled.
 	loadTime = 15 * time.Minute
+
+	// startTime is what a program may take until its first sign of life, which it gives before it opens a model: an
+	// executable may come from a slow disk too.
+	startTime = 2 * time.Minute
 )
 
 // patience is how long a call may go on without a step before the program is killed.
@@ -44,15 +48,19 @@ func (p *peer) watch() {
 func (p *peer) overdue() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lives && !p.ending {
+	if !p.ending {
 		p.quiet += p.beat
 	}
-	if p.quiet > beats*p.beat {
+	most := beats * p.beat
+	if !p.lives {
+		most = max(most, startTime)
+	}
+	if p.quiet > most {
 		return fmt.Errorf("the engine's process gave no sign of life for %v", p.quiet)
 	}
 	for _, c := range p.pending {
 		c.quiet += p.beat
-		if most := c.limit.now(); c.quiet > most {
+		if c.quiet > c.limit.now() {
 			return fmt.Errorf("the engine made no step for %v", c.quiet)
 		}
 	}

@@ -91,7 +91,10 @@ func TestOverdue(t *testing.T) {
 		t.Error(err)
 	}
 	p = &peer{beat: time.Second}
-	if err := live(100); err != nil { // it has not begun to live
+	if err := live(120); err != nil { // it has not begun to live
+		t.Error(err)
+	}
+	if err := p.overdue(); err == nil || err.Error() != "the engine's process gave no sign of life for 2m1s" {
 		t.Error(err)
 	}
 	p.take(answer{News: alive})

@@ -71,9 +71,9 @@ func TestStoppedWhileOpening(t *testing.T) {
 		_, err := p.ask(t.Context(), patience{step: time.Minute}, call{Do: hello, Beat: p.beat})
 		failed <- err
 	}()
-	for quiet := false; !quiet; time.Sleep(time.Millisecond) { // until it lives
+	for lives := false; !lives; time.Sleep(time.Millisecond) {
 		p.mu.Lock()
-		quiet = p.quiet > 0
+		lives = p.lives
 		p.mu.Unlock()
 	}
 	if err := syscall.Kill(c.Process.Pid, syscall.SIGSTOP); err != nil {
