@@ -44,6 +44,16 @@ func lastGraph(dev kernels.Device, build func(*Builder), taps []Tap) (*Graph, *t
 	return g, t, nil
 }
 
+// VerifyTaps returns the error that a program of a build has with these taps, such as one that finds no module, without
+// compiling it.
+func VerifyTaps(build func(*Builder), taps ...Tap) error {
+	if len(taps) == 0 {
+		return nil
+	}
+	_, _, err := lastGraph(nil, build, taps)
+	return err
+}
+
 // unmatched is the error of a tap that finds nothing.
 func unmatched(tap Tap, build func(*Builder)) error {
 	modules, err := Modules(build)

@@ -33,6 +33,9 @@ func (m *Model) admit(q *resolved, s shape) (err error) {
 	if q.request.LatentsOnly {
 		return nil
 	}
+	if err := m.VAE.VerifyTaps(s.height, s.width, q.request.Taps.VAE...); err != nil {
+		return err // before the steps, not after
+	}
 	if err := m.tile(true, q.Watermark, size); err != nil {
 		return err
 	}

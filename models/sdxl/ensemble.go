@@ -17,7 +17,9 @@ type Expert struct {
 // Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
 // mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes
 // its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
-// last one stops. GuidancePerStep and Interrupt count the steps of all.
+// last one stops. GuidancePerStep and Interrupt count the steps of all. A refiner's prompt embeddings have another width
+// than a base's, so that with embeddings of one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart
+// with ImageLatents.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {

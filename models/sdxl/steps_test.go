@@ -109,3 +109,20 @@ func TestStepWhoseCopyFails(t *testing.T) {
 		t.Errorf("%d steps failed, want 2", failed)
 	}
 }
+
+// TestTapsOfVAE asks for a module of the VAE that there is not: that is an error before the first step.
+func TestTapsOfVAE(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	read := func(path string) []nn.Tap { return []nn.Tap{{Path: path, Read: func(string, *nn.Tensor) {}}} }
+	for path, fits := range map[string]bool{"nonsense": false, "encoder.**": true, "decoder.**": true} {
+		stepped := false
+		r := small()
+		r.Taps.VAE = read(path)
+		r.Progress = func(Progress) { stepped = true }
+		_, err := m.Generate(t.Context(), r)
+		if (err == nil) != fits || stepped != fits {
+			t.Errorf("%s: error %v, after a step %v", path, err, stepped)
+		}
+	}
+}

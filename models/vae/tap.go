@@ -31,6 +31,13 @@ func (a *Autoencoder) tapsOf(decoder bool, taps []nn.Tap) []nn.Tap {
 	return a.unscaled(taps)
 }
 
+// VerifyTaps returns the error that decoding latents of height×width has with these taps, such as one that finds no
+// module, before anything is computed.
+func (a *Autoencoder) VerifyTaps(height, width int, taps ...nn.Tap) error {
+	_, build := a.decoding(height, width)
+	return nn.VerifyTaps(build, a.tapsOf(true, taps)...)
+}
+
 // unscaled returns taps whose functions have the model's own values where the residual stream is rescaled: all factors
 // are powers of two, so that nothing is rounded.
 func (a *Autoencoder) unscaled(taps []nn.Tap) []nn.Tap {
