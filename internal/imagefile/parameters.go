@@ -70,9 +70,8 @@ func (p Parameters) Texts() []Text {
 	return texts
 }
 
-// others are the parameters that are not what they mostly are, under diffusers' names.
+// others are the parameters that are not what they mostly are, under diffusers' names and as JSON.
 func (p Parameters) others() (texts []Text) {
-	size := func(s sdxl.Size) string { return fmt.Sprintf("%dx%d", s.Width, s.Height) }
 	own := sdxl.Size{Height: p.Height, Width: p.Width}
 	for _, o := range []struct {
 		key   string
@@ -88,11 +87,11 @@ func (p Parameters) others() (texts []Text) {
 		{"denoising_start", p.DenoisingStart != 0, p.DenoisingStart},
 		{"latents_given", p.NoiseGiven, true},
 		{"embeddings_given", p.EmbeddingsGiven, true},
-		{"original_size", p.OriginalSize != own && p.OriginalSize != (sdxl.Size{}), size(p.OriginalSize)},
-		{"target_size", p.TargetSize != own && p.TargetSize != (sdxl.Size{}), size(p.TargetSize)},
+		{"original_size", p.OriginalSize != own && p.OriginalSize != (sdxl.Size{}), p.OriginalSize},
+		{"target_size", p.TargetSize != own && p.TargetSize != (sdxl.Size{}), p.TargetSize},
 		{"crops_coords_top_left", p.Crop != [2]int{}, p.Crop},
-		{"negative_original_size", p.NegativeOriginalSize != (sdxl.Size{}), size(p.NegativeOriginalSize)},
-		{"negative_target_size", p.NegativeTargetSize != (sdxl.Size{}), size(p.NegativeTargetSize)},
+		{"negative_original_size", p.NegativeOriginalSize != (sdxl.Size{}), p.NegativeOriginalSize},
+		{"negative_target_size", p.NegativeTargetSize != (sdxl.Size{}), p.NegativeTargetSize},
 		{"negative_crops_coords_top_left", p.NegativeCrop != [2]int{}, p.NegativeCrop},
 		{"aesthetic_score", p.AestheticScore != nil && *p.AestheticScore != 6, p.AestheticScore},
 		{"negative_aesthetic_score", p.NegativeAestheticScore != nil && *p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
@@ -102,15 +101,11 @@ func (p Parameters) others() (texts []Text) {
 		if !o.given {
 			continue
 		}
-		text, ok := o.value.(string)
-		if !ok {
-			data, err := json.Marshal(o.value)
-			if err != nil { // a NaN, which no request has
-				continue
-			}
-			text = string(data)
+		data, err := json.Marshal(o.value)
+		if err != nil { // a NaN, which no request has
+			continue
 		}
-		texts = append(texts, Text{o.key, text})
+		texts = append(texts, Text{o.key, string(data)})
 	}
 	return texts
 }

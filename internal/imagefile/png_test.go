@@ -147,7 +147,7 @@ func TestParameters(t *testing.T) {
 	}}
 	want = []Text{{"parameters", p.infotext()}, {"prompt", "q"}, {"prompt_2", "r"}, {"seed", "4"}, {"num_inference_steps", "0"}, {"guidance_scale", "[2,1]"},
 		{"scheduler", "EulerDiscreteScheduler"}, {"strength", "0.3"}, {"image", "x.png"}, {"refiner", "n"}, {"denoising_end", "0.8"}, {"size", "0x0"},
-		{"clip_skip", "1"}, {"latents_given", "true"}, {"target_size", "9x8"}, {"crops_coords_top_left", "[1,2]"}, {"model", ""}, {"version", ""},
+		{"clip_skip", "1"}, {"latents_given", "true"}, {"target_size", "[8,9]"}, {"crops_coords_top_left", "[1,2]"}, {"model", ""}, {"version", ""},
 		{"num_images_per_prompt", "2"}, {"image_index", "3"}}
 	if diff := cmp.Diff(want, p.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -1,7 +1,9 @@
 package sdxl
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"time"
@@ -108,10 +110,20 @@ type Embeddings struct {
 	NegativePooled *Tensor // negative_pooled_prompt_embeds [N, P], or nil
 }
 
-// Size is in pixels.
-type Size struct {
-	Height int `json:"height"`
-	Width  int `json:"width"`
+// Size is in pixels. In JSON it is [height, width], as diffusers' parameters are.
+type Size struct{ Height, Width int }
+
+// MarshalJSON implements json.Marshaler.
+func (s Size) MarshalJSON() ([]byte, error) { return json.Marshal([]int{s.Height, s.Width}) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Size) UnmarshalJSON(data []byte) error {
+	var pair []int
+	if err := json.Unmarshal(data, &pair); err != nil || len(pair) != 2 {
+		return fmt.Errorf("sdxl: a size is %s: must be [height, width]", data)
+	}
+	*s = Size{pair[0], pair[1]}
+	return nil
 }
 
 // Progress is how far a run is.

@@ -226,6 +226,21 @@ func TestParametersRoundTrip(t *testing.T) {
 	}
 }
 
+// TestSizeAsJSON: sizes are written as diffusers' parameters, and requests of the server, have them.
+func TestSizeAsJSON(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(Parameters{OriginalSize: Size{Height: 3, Width: 4}})
+	if err != nil || !strings.Contains(string(data), `"original_size":[3,4],"target_size":[0,0],"crops_coords_top_left":[0,0],"model"`) {
+		t.Errorf("%s, %v", data, err)
+	}
+	for _, text := range []string{`[1]`, `[1,2,3]`, `{"height":1}`, `[1.5,2]`} {
+		var s Size
+		if err := json.Unmarshal([]byte(text), &s); err == nil || !strings.Contains(err.Error(), "must be [height, width]") {
+			t.Errorf("%s: %v, %v", text, s, err)
+		}
+	}
+}
+
 // fill gives every field of a value, those of what it points to included, a value of its own.
 func fill(v reflect.Value, n int) int {
 	switch v.Kind() {
