@@ -2,10 +2,88 @@ package sdxl
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/goxl/goxl/scheduler"
 )
+
+// resolveSteps computes the steps.
+func (s *Spec) resolveSteps(q *resolved) error {
+	config := s.Scheduler
+	if name := q.request.Scheduler; name != "" {
+		var err error
+		if config, err = config.As(name); err != nil {
+			return &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", name), Allowed: "one of " + strings.Join(s.Scheduler.Substitutes(), ", "), Err: err}
+		}
+		q.Scheduler = name
+	} else if err := s.ownScheduler(); err != nil {
+		return err
+	} else {
+		q.Scheduler = config.Name()
+	}
+	q.SchedulerClass = config.Class
+	o := scheduler.Options{
+		Timesteps: q.Timesteps, Sigmas: q.Sigmas, Eta: q.Eta, Strength: q.Strength, DenoisingStart: q.DenoisingStart, DenoisingEnd: q.DenoisingEnd,
+	}
+	if len(q.Timesteps) == 0 && len(q.Sigmas) == 0 {
+		if o.Steps = q.Steps; q.Steps < 1 || q.Steps > config.NumTrainTimesteps {
+			return bad("num_inference_steps", q.Steps, "1 to %d", config.NumTrainTimesteps)
+		}
+	}
+	var err error
+	q.schedule, err = config.Schedule(o)
+	switch {
+	case err == nil && len(q.Timesteps) > 0:
+		q.Steps = len(q.Timesteps)
+	case err == nil && len(q.Sigmas) > 0:
+		q.Steps = len(q.Sigmas) - 1
+	case err == nil:
+	case len(q.Timesteps) > 0:
+		return &RequestError{Field: "timesteps", Value: q.Timesteps, Allowed: "timesteps that the scheduler can run", Err: err}
+	case len(q.Sigmas) > 0:
+		return &RequestError{Field: "sigmas", Value: q.Sigmas, Allowed: "sigmas that the scheduler can run", Err: err}
+	default:
+		return &RequestError{Field: "num_inference_steps", Value: q.Steps, Allowed: enoughSteps(o), Err: err}
+	}
+	return nil
+}
+
+// steps counts the steps that are run, one that is left half done too: Heun's have two evaluations.
+func (q *resolved) steps() int {
+	order := max(1, q.schedule.Order)
+	return (len(q.schedule.Steps) + order - 1) / order
+}
+
+// checkGuidance gives every step its scale.
+func checkGuidance(q *resolved) error {
+	steps := q.schedule.Steps
+	order := max(1, q.schedule.Order)
+	scales := q.GuidancePerStep
+	if most := q.steps(); len(scales) > max(most, 1) {
+		return badGuidanceList(len(scales), most)
+	}
+	for _, g := range scales {
+		if math.IsNaN(g) || math.IsInf(g, 0) {
+			return bad("guidance_scale", g, "a finite number")
+		}
+	}
+	q.guidance = make([]float64, len(steps))
+	for i := range steps {
+		q.guidance[i] = q.Guidance
+		if len(scales) > 0 {
+			q.guidance[i] = scales[min(i/order, len(scales)-1)]
+		}
+	}
+	if len(scales) > 0 {
+		q.Guidance = scales[0]
+	}
+	return nil
+}
+
+func badGuidanceList(n, most int) error {
+	return bad("guidance_scale", fmt.Sprintf("a list of %d", n), "one number, or a list of up to %d, one for each step that is run", most)
+}
 
 // noStepWarning warns of a run whose fraction of the steps holds none.
 func (s *Spec) noStepWarning(q *resolved) string {
