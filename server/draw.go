@@ -79,7 +79,10 @@ func (s *Server) loadSource(w *work) (err error) {
 		return nil
 	}
 	// Another file took its place, or its orientation exchanges width and height.
-	w.warning, err = s.resolve(w.fields, &w.job)
+	warning, err := s.resolve(w.fields, &w.job)
+	if warning != "" { // else the one before, of steps that the job has by now, still holds
+		w.warning = warning
+	}
 	return err
 }
 
@@ -136,8 +139,8 @@ type computed struct {
 	file   *pending
 }
 
-// compute computes an image on a worker that the caller acquired, and releases that. After success the image is for keep,
-// which has an encoder to release and a file to commit or discard.
+// compute computes an image on a worker that the caller acquired, and releases that. After success the image is for
+// keep, which has an encoder to release and a file to commit or discard.
 func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, spent *durations) (c computed, err error) {
 	defer s.release(w) // last, while an image that finds no encoder free holds up the device
 	began := time.Now()
@@ -169,8 +172,8 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, s
 	return c, err
 }
 
-// keep brings an image to the disk. Then it holds neither an encoder nor its pixels, however long its client takes for
-// the answer.
+// keep brings an image to the disk. Then it holds neither an encoder nor pixels and latents, however long its client
+// takes for the answer.
 func (s *Server) keep(c *computed) error {
 	defer s.encoders.release()
 	defer c.file.discard()
@@ -178,7 +181,7 @@ func (s *Server) keep(c *computed) error {
 	if err != nil {
 		return err
 	}
-	c.result.Images = nil
+	c.result.Images, c.result.Latents = nil, nil
 	return c.file.commit(data)
 }
 

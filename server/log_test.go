@@ -159,3 +159,16 @@ func TestManyProblems(t *testing.T) {
 		t.Errorf("log:\n%s", log)
 	}
 }
+
+// A source that has another size when its turn comes, as one that is to be turned upright, does not hide what the client
+// is told.
+func TestWarningOfTurnedSource(t *testing.T) {
+	b := loadedBench(t, nil)
+	w := work{
+		fields: &fields{}, warning: "fewer steps", source: id(t, b.do("POST", "/generate", plain)),
+		job: engine.Job{Model: engine.Refiner, Request: sdxl.Request{Image: sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 32}}}},
+	}
+	if err := b.loadSource(&w); err != nil || w.warning != "fewer steps" || w.job.Parameters.Width != 64 {
+		t.Errorf("%v, warning %q, %v", err, w.warning, w.job.Parameters)
+	}
+}
