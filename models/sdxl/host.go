@@ -25,8 +25,8 @@ type Host struct {
 	managed map[*nn.Network]bool // by memory
 }
 
-// NewHost returns the host of a device, which the caller closes after its models. The planner's decisions go to log;
-// nil is silent.
+// NewHost returns the host of a device. The caller closes the models, then the device. The planner's decisions go to
+// log; nil is silent.
 func NewHost(device kernels.Device, log *slog.Logger) (*Host, error) {
 	if device == nil {
 		return nil, errors.New("sdxl: the device of a host is nil: must be a device, such as cpu.New gives")

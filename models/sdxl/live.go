@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/goxl/goxl/nn"
 )
 
 // live reports whether the run's latents are in a program of the UNet's.
@@ -83,12 +85,23 @@ func (r *Run) use(ctx context.Context, s shape) error {
 		}
 	}
 	from, in, scale := r.program, r.in, r.scale
-	if err := r.compile(ctx, s); err != nil {
-		return err
+	err := r.compile(ctx, s)
+	if err == nil {
+		err = r.copyStates(from)
 	}
+	if err != nil {
+		r.program, r.in, r.scale = from, in, scale
+		// The network keeps the last used program where memory is short: that has to be the one with the latents.
+		_, kept := stepProgram(r.unet, in, r.retry.precision, r.q.request.Taps.UNet...)
+		return errors.Join(err, kept)
+	}
+	return nil
+}
+
+// copyStates copies latents and history from another program.
+func (r *Run) copyStates(from *nn.Program) error {
 	for _, name := range r.states() {
 		if err := r.program.CopyFrom(name, from, name); err != nil {
-			r.program, r.in, r.scale = from, in, scale
 			return err
 		}
 	}
