@@ -42,6 +42,7 @@ func TestRequestErrors(t *testing.T) {
 		"too many steps":          {func(r *Request) { r.Steps = 1001 }, false, "num_inference_steps", "1 to 1000"},
 		"scheduler":               {func(r *Request) { r.Scheduler = "ddpm++" }, false, "scheduler", "dpmpp_2m_karras"},
 		"count":                   {func(r *Request) { r.ImagesPerPrompt = -1 }, false, "num_images_per_prompt", "1 to 64"},
+		"prompts":                 {func(r *Request) { r.Prompt, r.Prompts = "", make([]Prompt, 65) }, false, "num_images_per_prompt", "is 1: must be 1 to 64 images in all, of 65 prompts"},
 		"guidance":                {func(r *Request) { r.Guidance = new(math.NaN()) }, false, "guidance_scale", "finite"},
 		"rescale":                 {func(r *Request) { r.GuidanceRescale = 1.5 }, false, "guidance_rescale", "0 to 1"},
 		"eta":                     {func(r *Request) { r.Eta = -1 }, false, "eta", "0 to 1"},

@@ -9,8 +9,8 @@ import (
 // conditioning is what the UNet is conditioned on, a row for each image: the negative side and the positive one apart.
 type conditioning struct {
 	positive, negative side
-	tokens             int // of a row of text
-	aligned            bool
+	tokens             int  // of a row of text
+	aligned            bool // time ids come in the order of the other rows
 }
 
 // side is one side of guidance, with one row for each image.
