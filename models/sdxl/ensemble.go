@@ -20,6 +20,7 @@ type Expert struct {
 // last one stops. GuidancePerStep and Interrupt count the steps of all. A refiner's prompt embeddings have another width
 // than a base's, so that with embeddings of one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart
 // with ImageLatents.
+// Experts whose latents have another shape or scaling than the first one's are a *ModelError.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
