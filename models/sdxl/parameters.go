@@ -15,7 +15,7 @@ const (
 // data, named in JSON as in diffusers, and the only source of what PNG text, logs and answers say of an image.
 type Parameters struct {
 	Task            Task     `json:"task"`
-	Prompts         []Prompt `json:"prompts"` // none with embeddings alone
+	Prompts         []Prompt `json:"prompts,omitempty"` // none with embeddings alone
 	EmbeddingsGiven bool     `json:"embeddings_given,omitempty"`
 	Width           int      `json:"width"`
 	Height          int      `json:"height"`

@@ -53,7 +53,7 @@ func (s *Spec) resolvePrompts(q *resolved) error {
 	}
 	q.Images = count * q.ImagesPerPrompt
 	if len(r.Seeds) > 0 && len(r.Seeds) != q.Images {
-		return bad("seed", fmt.Sprintf("a list of %d", len(r.Seeds)), "one, or a list of one for each of %d images", q.Images)
+		return bad("seed", fmt.Sprintf("a list of %d", len(r.Seeds)), "one, or a list of %d, one for each image", q.Images)
 	}
 	for _, p := range q.Prompts {
 		texts := map[string]string{"prompt": p.Prompt, "prompt_2": p.Prompt2, "negative_prompt": or(p.NegativePrompt, ""), "negative_prompt_2": or(p.NegativePrompt2, "")}
@@ -117,13 +117,16 @@ type field[T any] struct {
 	value T
 }
 
+// isFinite reports whether a number is one as the device takes it, in float32.
+func isFinite(v float64) bool { return math.Abs(v) <= math.MaxFloat32 }
+
 // checkNumbers is about the fields that stand for themselves.
 func checkNumbers(q *resolved) error {
 	r := &q.request
 	// In order, so that a request with several errors always gives the same one.
 	for _, f := range []field[float64]{{"guidance_scale", q.Guidance}, {"aesthetic_score", or(q.AestheticScore, 0)}, {"negative_aesthetic_score", or(q.NegativeAestheticScore, 0)}} {
-		if math.IsNaN(f.value) || math.IsInf(f.value, 0) {
-			return bad(f.name, f.value, "a finite number")
+		if !isFinite(f.value) {
+			return bad(f.name, f.value, "a finite number of float32")
 		}
 	}
 	for _, f := range []field[float64]{{"guidance_rescale", q.GuidanceRescale}, {"eta", q.Eta}} {

@@ -2,7 +2,6 @@ package sdxl
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/goxl/goxl/scheduler"
@@ -64,8 +63,8 @@ func checkGuidance(q *resolved) error {
 		return badGuidanceList(len(scales), most)
 	}
 	for _, g := range scales {
-		if math.IsNaN(g) || math.IsInf(g, 0) {
-			return bad("guidance_scale", g, "a finite number")
+		if !isFinite(g) {
+			return bad("guidance_scale", g, "a finite number of float32")
 		}
 	}
 	q.guidance = make([]float64, len(steps))
