@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/goxl/goxl/internal/imagefile"
@@ -87,8 +88,9 @@ func (s *Server) loadSource(w *work) (err error) {
 }
 
 // answerImage waits for a worker, computes the image, and answers with its id and parameters when the image is on disk.
-// Nothing is computed before there is a file for it. The worker is free as soon as the image is computed: the PNG is
-// made, written and answered beside the next computation.
+// Nothing is computed before there is a file for it. The worker is free as soon as its device has done its part: what
+// the host still does for the image, the way of its pixels from another process, and the PNG, its file and the answer are
+// beside the next computation.
 func (s *Server) answerImage(x *exchange, todo work) error {
 	id, err := s.newID()
 	if err != nil {
@@ -142,8 +144,24 @@ type computed struct {
 // compute computes an image on a worker that the caller acquired, and releases that. After success the image is for
 // keep, which has an encoder to release and a file to commit or discard.
 func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, spent *durations) (c computed, err error) {
-	defer s.release(w) // last, while an image that finds no encoder free holds up the device
-	began := time.Now()
+	// An image that finds no encoder free holds up the device. What is lost after the device was released is for who has
+	// it then, or for nobody.
+	release := sync.OnceFunc(func() { s.release(w) })
+	defer release()
+	if err := s.encoders.acquire(ctx); err != nil {
+		return c, err
+	}
+	kept := false
+	defer func() {
+		if kept { // not after a panic of the engine either
+			return
+		}
+		s.encoders.release()
+		if c.file != nil {
+			c.file.discard()
+		}
+	}()
+	e, began := w.engine, time.Now()
 	limited, stop := s.limitTime(ctx)
 	defer stop()
 	c.work = todo
@@ -155,19 +173,12 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, s
 	if c.file, err = s.store.begin(id, c.bytes()); err != nil {
 		return c, err
 	}
-	kept := false
-	defer func() {
-		if !kept { // a panic of the engine too
-			c.file.discard()
-		}
-	}()
-	c.result, err = w.engine.Generate(limited, c.job)
+	c.job.Request.OnComputed = release
+	c.result, err = e.Generate(limited, c.job)
 	c.job.Request.Image = nil // its pixels are not needed beside the next image's
 	c.done = time.Now()
 	spent.compute = c.done.Sub(began)
-	if err = ended(limited, w, err); err == nil {
-		err = s.encoders.acquire(ctx)
-	}
+	err = ended(limited, e, err)
 	kept = err == nil
 	return c, err
 }
@@ -195,13 +206,13 @@ func distinct(warnings []string) (list []string) {
 	return list
 }
 
-// ended is the error of what a worker did within ctx. Once ctx has ended, whatever came of it, nobody would learn the
+// ended is the error of what an engine did within ctx. Once ctx has ended, whatever came of it, nobody would learn the
 // id.
-func ended(ctx context.Context, w *worker, err error) error {
+func ended(ctx context.Context, e engine.Engine, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err != nil && w.engine.Lost() != nil {
+	if err != nil && e.Lost() != nil {
 		return &failure{kind: deviceFailed, err: err}
 	}
 	return err

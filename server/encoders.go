@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// encodersPerDevice is how many images of a device may be on their way to the disk. One keeps the device busy, since an
-// image is encoded faster than it is computed; the other is for a disk that is slow for once.
-const encodersPerDevice = 2
+// encodersPerDevice is how many images of a device may be computed or on their way to the disk. Two keep the device busy,
+// since an image is encoded faster than it is computed; the third is for a disk that is slow for once.
+const encodersPerDevice = 3
 
-// encoders bound the images that are computed and not on disk yet, which have their pixels in memory. Each holds one.
+// encoders bound the images that are being computed and not on disk yet, which have their pixels in memory. Each holds
+// one.
 type encoders chan struct{}
 
 func newEncoders(devices int) encoders { return make(encoders, encodersPerDevice*devices) }

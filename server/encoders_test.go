@@ -51,9 +51,9 @@ func TestEncodesBesideTheDevice(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		// Two on their way to the disk; the third is computed and keeps the device until one of them is there.
-		if n := b.base.calls.Load(); n != encodersPerDevice+1 || b.base.inside.Load() != 0 {
-			t.Errorf("%d images were computed, want %d", n, encodersPerDevice+1)
+		// As many as have room are on their way to the disk; the next waits with the device until one of them is there.
+		if n := b.base.calls.Load(); n != encodersPerDevice || b.base.inside.Load() != 0 {
+			t.Errorf("%d images were computed, want %d", n, encodersPerDevice)
 		}
 		for _, a := range answers {
 			if len(a) > 0 {
@@ -75,6 +75,53 @@ func TestEncodesBesideTheDevice(t *testing.T) {
 			if !strings.Contains(log, want) {
 				t.Errorf("%q is not in the log:\n%s", want, log)
 			}
+		}
+	})
+}
+
+// The next image is computed as soon as the device has done its part, while the engine is not done with the one before.
+func TestFreeOnceComputed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, nil)
+		b.base.run = func(_ context.Context, r sdxl.Request) error {
+			time.Sleep(time.Second)
+			r.OnComputed()
+			time.Sleep(time.Second) // the host's part, and the way of the pixels
+			return nil
+		}
+		began := time.Now()
+		var answers []<-chan *httptest.ResponseRecorder
+		for range 5 {
+			answers = append(answers, b.start(t.Context(), "/generate", plain))
+			synctest.Wait()
+		}
+		for _, a := range answers {
+			id(t, <-a)
+		}
+		if took := time.Since(began); took != 6*time.Second || b.base.most.Load() != 2 {
+			t.Errorf("all took %v with %d at once, want 6s with 2", took, b.base.most.Load())
+		}
+		if len(b.queue.free) != 1 || len(b.encoders) != 0 {
+			t.Errorf("%d devices are free, want 1; %d encoders are held", len(b.queue.free), len(b.encoders))
+		}
+	})
+}
+
+// A device that is lost on the host's part of an image is opened again, and the request answered 500.
+func TestLostOnceComputed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, nil)
+		b.base.run = func(_ context.Context, r sdxl.Request) error {
+			r.OnComputed()
+			lost := errors.New("the card fell off")
+			b.base.lost.Store(&lost)
+			return lost
+		}
+		if w := <-b.start(t.Context(), "/generate", plain); w.Code != 500 || len(b.encoders) != 0 {
+			t.Errorf("%d %s; %d encoders are held", w.Code, w.Body, len(b.encoders))
+		}
+		if n := b.imageCount(t); n != 0 {
+			t.Errorf("%d files", n)
 		}
 	})
 }

@@ -91,7 +91,7 @@ func TestGoodInput(t *testing.T) {
 }
 
 func withoutParameters(j engine.Job) engine.Job {
-	j.Parameters = sdxl.Parameters{}
+	j.Parameters, j.Request.OnComputed = sdxl.Parameters{}, nil
 	return j
 }
 

@@ -215,7 +215,7 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 	if run.cut() {
 		run.q.request.LatentsOnly = latentsOnly
 	}
-	result, err = run.finish(ctx)
+	result, err = run.finish(ctx, slot)
 	return result, run.cut(), err
 }
 

@@ -31,7 +31,7 @@ func (c fieldChange) request() Request {
 }
 
 // callbacks are the fields that change neither: other tests see that they are called, or obeyed.
-var callbacks = []string{"Progress", "OnStep", "LatentsOnly"}
+var callbacks = []string{"Progress", "OnStep", "OnComputed", "LatentsOnly"}
 
 // fields has every field of Request.
 func fields(t *testing.T) map[string]fieldChange {

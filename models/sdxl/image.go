@@ -44,8 +44,8 @@ func unmultiplied(c color.Color) color.NRGBA {
 	return color.NRGBAModel.Convert(c).(color.NRGBA)
 }
 
-// decode gives image i of the latents.
-func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, taps ...nn.Tap) (*image.NRGBA, error) {
+// decode gives image i of the latents. It calls computed once the device has done its part.
+func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, computed func(), taps ...nn.Tap) (*image.NRGBA, error) {
 	z := one(x, i)
 	m.VAE.Unscale(z)
 	f := m.VAE.Config.ScaleFactor()
@@ -53,12 +53,17 @@ func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, 
 		return nil, err
 	}
 	if !watermarked {
-		return m.VAE.DecodeImage(ctx, z, taps...)
+		img, err := m.VAE.DecodeImage(ctx, z, taps...)
+		if err == nil {
+			computed()
+		}
+		return img, err
 	}
 	values, err := m.VAE.Decode(ctx, z, taps...)
 	if err != nil {
 		return nil, err
 	}
+	computed()
 	applyWatermark(values)
 	return values.Pixels(), nil
 }

@@ -234,7 +234,7 @@ func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, er
 	defer slot.release()
 	var images []*image.NRGBA
 	for i := range latents.Shape[0] {
-		img, err := m.decode(ctx, latents, i, false)
+		img, err := m.decode(ctx, latents, i, false, func() {})
 		if err != nil {
 			return nil, err
 		}

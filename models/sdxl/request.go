@@ -82,6 +82,9 @@ type Request struct {
 	// error: by [ErrInterrupt] as Interrupt does. The latents are a copy: to change them, step a [Run] and call
 	// SetLatents.
 	OnStep func(step int, latents *Tensor) error
+	// OnComputed is called once the device has computed the last image, which is not finished yet on the host, and is free
+	// for other requests. It is not called where that fails, or with LatentsOnly.
+	OnComputed func()
 }
 
 // Taps are of each component; see [nn.Tap]. Paths are module paths as in the component's checkpoint. The UNet's batch

@@ -243,10 +243,12 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	defer slot.release()
-	return r.finish(ctx)
+	return r.finish(ctx, slot)
 }
 
-func (r *Run) finish(ctx context.Context) (*Result, error) {
+// finish is Finish for who has the right to compute, which it gives back once the last image is decoded: the watermark
+// needs no device.
+func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 	x, err := r.latents(ctx)
 	if err != nil {
 		return nil, err
@@ -263,13 +265,25 @@ func (r *Run) finish(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for i := range r.shape.batch {
-		img, err := r.m.decode(ctx, x, i, r.q.Watermark, r.q.request.Taps.VAE...)
+		computed := func() {}
+		if i == r.shape.batch-1 {
+			computed = func() { r.computed(held) }
+		}
+		img, err := r.m.decode(ctx, x, i, r.q.Watermark, computed, r.q.request.Taps.VAE...)
 		if err != nil {
 			return nil, err
 		}
 		result.Images = append(result.Images, img)
 	}
 	return result, nil
+}
+
+// computed gives the right to compute back, and calls OnComputed.
+func (r *Run) computed(held *slot) {
+	held.release()
+	if f := r.q.request.OnComputed; f != nil {
+		f()
+	}
 }
 
 // Generate makes images: of text, or of an image where the request has one. It holds the right to compute for all of
@@ -288,7 +302,7 @@ func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
 	if err := run.steps(ctx, slot); err != nil {
 		return nil, err
 	}
-	return run.finish(ctx)
+	return run.finish(ctx, slot)
 }
 
 // steps takes every step that is left, and gives the right to compute away while OnStep is called.

@@ -28,8 +28,8 @@ type Job struct {
 	Parameters sdxl.Parameters
 }
 
-// Engine computes jobs on one device. Generate is called once at a time, and returns soon after its context ends; the
-// other methods may be called meanwhile. Close comes last.
+// Engine computes jobs on one device. Generate is called once at a time, or again once it called the request's
+// OnComputed, and returns soon after its context ends; the other methods may be called meanwhile. Close comes last.
 type Engine interface {
 	Generate(ctx context.Context, j Job) (*sdxl.Result, error)
 	// Costs are about how long images take; zero if it is not known.

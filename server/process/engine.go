@@ -53,7 +53,7 @@ func Start(command *exec.Cmd, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := p.ask(context.Background(), patience{step: loadTime + c.StallTimeout}, call{Do: hello, Beat: p.beat})
+	a, err := p.ask(context.Background(), patience{step: loadTime + c.StallTimeout}, call{Do: hello, Beat: p.beat}, nil)
 	if err != nil {
 		_ = p.end() // err is the reason
 		return nil, err
@@ -77,13 +77,15 @@ func (e *Engine) DeviceName() string { return e.device.Name }
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 
-// Generate does a job. Its request must have no callbacks, taps and embeddings.
+// Generate does a job. Its request must have no callbacks but OnComputed, and no taps and embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	computed := j.Request.OnComputed
+	j.Request.OnComputed = nil
 	packed, raw, err := pack(j)
 	if err != nil {
 		return nil, err
 	}
-	a, err := e.ask(ctx, e.patience(j), call{Do: generate, Job: packed}, raw...)
+	a, err := e.ask(ctx, e.patience(j), call{Do: generate, Job: packed}, computed, raw...)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,11 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 	case "odd result":
 		return &sdxl.Result{Parameters: sdxl.Parameters{Guidance: math.Inf(1)}}, nil
 	}
-	r.Progress = nil
+	if r.Prompt == "computed" {
+		r.OnComputed()
+	}
+	r.Progress, r.OnComputed = nil, nil
+	j.Request.OnComputed = nil
 	result := &sdxl.Result{Steps: 50, Warnings: []string{describe(j)}, Parameters: j.Parameters, Latents: r.Latents}
 	if r.Image != nil {
 		b := r.Image.Bounds()
@@ -135,7 +139,7 @@ func describe(j engine.Job) string {
 	for i := range v.NumField() {
 		field, name := v.Field(i), v.Type().Field(i).Name
 		switch {
-		case name == "Image" || name == "Progress" || name == "Taps":
+		case name == "Image" || name == "Progress" || name == "OnComputed" || name == "Taps":
 			continue
 		case name == "Prompts":
 			prompts, _ := json.Marshal(r.Prompts)

@@ -33,6 +33,8 @@ type pending struct {
 	answer chan answer // holds one
 	limit  patience
 	quiet  time.Duration // since its last step
+	// computed is called once the device has done its part; nil once it was.
+	computed func()
 }
 
 // start runs the program and begins to read what it says.
@@ -90,6 +92,12 @@ func (p *peer) read(answers io.ReadCloser) {
 
 // take notes what an answer says and gives it to who waits for it.
 func (p *peer) take(a answer) {
+	var computedOf func()
+	defer func() {
+		if computedOf != nil { // with p.mu unlocked: it may ask whether the program is lost
+			computedOf()
+		}
+	}()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lives, p.quiet = true, 0
@@ -104,6 +112,8 @@ func (p *peer) take(a answer) {
 	case c == nil: // no call of that id waits
 	case a.News == stepped:
 		c.quiet, c.limit.first = 0, 0
+	case a.News == computed:
+		c.quiet, computedOf, c.computed = 0, c.computed, nil
 	default:
 		c.answer <- a
 		delete(p.pending, a.ID)
@@ -125,9 +135,9 @@ func (p *peer) wait(to <-chan answer) (answer, error) {
 	}
 }
 
-// ask makes a call, whose raw data follow it. When ctx ends, it is cancelled; a program that goes on all the same is
+// ask makes a call, whose raw data follow it; computed, if it is not nil, is called before the answer. When ctx ends, it is cancelled; a program that goes on all the same is
 // killed, as one that makes no step within the limit.
-func (p *peer) ask(ctx context.Context, limit patience, c call, raw ...[]byte) (answer, error) {
+func (p *peer) ask(ctx context.Context, limit patience, c call, computed func(), raw ...[]byte) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
@@ -135,7 +145,7 @@ func (p *peer) ask(ctx context.Context, limit patience, c call, raw ...[]byte) (
 	p.mu.Lock()
 	p.last++
 	c.ID = p.last
-	p.pending[c.ID] = &pending{answer: to, limit: limit}
+	p.pending[c.ID] = &pending{answer: to, limit: limit, computed: computed}
 	p.mu.Unlock()
 	sent, over := make(chan struct{}), make(chan struct{})
 	defer close(over)

@@ -41,7 +41,7 @@ type job struct {
 // request is an sdxl.Request without its callbacks, and with what is raw apart: fields here hide those of the same name.
 type request struct {
 	sdxl.Request
-	Image, Progress, OnStep, Taps, Embeddings *struct{} `json:",omitempty"`
+	Image, Progress, OnStep, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
 
 	Pixels                *pixels `json:",omitempty"` // of Image
 	Latents, ImageLatents *tensor `json:",omitempty"`
@@ -89,9 +89,10 @@ func (j *job) unpack(l *link) (whole engine.Job, err error) {
 type news string
 
 const (
-	done    news = "done"    // the call has ended
-	stepped news = "stepped" // the call's computation took a step
-	alive   news = "alive"   // the program is alive; of no call
+	done     news = "done"     // the call has ended
+	stepped  news = "stepped"  // the call's computation took a step
+	computed news = "computed" // the device has done its part of the call
+	alive    news = "alive"    // the program is alive; of no call
 )
 
 // answer comes from the program.

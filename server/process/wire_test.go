@@ -24,6 +24,20 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%+v, costs %+v", e.Device(), e.Costs())
 	}
 	latents := &sdxl.Tensor{Shape: []int{1, 1, 1, 3}, Data: []float32{float32(math.Inf(1)), -0.5, float32(math.NaN())}}
+	computed := 0
+	j := ask("computed")
+	j.Request.OnComputed = func() {
+		computed++
+		if e.Lost() != nil { // which the server asks then
+			t.Error(e.Lost())
+		}
+	}
+	if _, err := e.Generate(t.Context(), j); err != nil || computed != 1 {
+		t.Errorf("OnComputed was called %d times: %v", computed, err)
+	}
+	if _, err := e.Generate(t.Context(), ask("computed")); err != nil {
+		t.Errorf("without OnComputed: %v", err)
+	}
 	for _, j := range []engine.Job{
 		ask("a \u2028 <cat>"),
 		{Model: engine.Ensemble, DenoisingEnd: 0.8, Parameters: sdxl.Parameters{Task: sdxl.TextToImage, Width: 512, Prompts: []sdxl.Prompt{{NegativePrompt: new("")}}}},
