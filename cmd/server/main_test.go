@@ -189,7 +189,7 @@ func TestFlow(t *testing.T) {
 // A second signal ends a computation that the first let go on. 200 steps outlast the test.
 func TestSecondSignal(t *testing.T) {
 	images := filepath.Join(t.TempDir(), "images")
-	address, stderr, ended := start(t, "-model", "synth:tiny", "-images", images, "-threads", "1", "-drain", "1h", "-queue", "0", "-request-timeout", "0")
+	address, stderr, ended := start(t, "-model", "synth:tiny", "-device", "cpu", "-images", images, "-threads", "1", "-drain", "1h", "-queue", "0", "-request-timeout", "0")
 	answers := make(chan string, 2)
 	for range 2 {
 		go func() {
