@@ -62,7 +62,7 @@ type work struct {
 	job     engine.Job
 	source  string  // id of the image that image-to-image begins with, "" for none
 	fields  *fields // of a job with a source
-	warning string  // what the client is told of the request, "" if nothing
+	warning string  // for the client, of the request, "" if nothing
 }
 
 // bytes is about the most that the PNG can take: three bytes a pixel, and the texts of the longest request.
@@ -91,7 +91,7 @@ func (s *Server) loadSource(w *work) (err error) {
 // Nothing is computed before there is a file for it. The worker is free as soon as its device has done its part: what
 // the host still does for the image, the way of its pixels from another process, and the PNG, its file and the answer are
 // beside the next computation.
-func (s *Server) answerImage(x *exchange, todo work) error {
+func (s *Server) answerImage(x *exchange, task work) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (s *Server) answerImage(x *exchange, todo work) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.compute(ctx, s.workers[index], id, todo, &x.spent)
+	c, err := s.compute(ctx, s.workers[index], id, task, &x.spent)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ type computed struct {
 
 // compute computes an image on a worker that the caller acquired, and releases that. After success the image is for
 // keep, which has an encoder to release and a file to commit or discard.
-func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, spent *durations) (c computed, err error) {
+func (s *Server) compute(ctx context.Context, w *worker, id string, task work, spent *durations) (c computed, err error) {
 	// An image that finds no encoder free holds up the device. What is lost after the device was released is for who has
 	// it then, or for nobody.
 	release := sync.OnceFunc(func() { s.release(w) })
@@ -164,7 +164,7 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, todo work, s
 	e, began := w.engine, time.Now()
 	limited, stop := s.limitTime(ctx)
 	defer stop()
-	c.work = todo
+	c.work = task
 	if c.source != "" {
 		if err := s.loadSource(&c.work); err != nil {
 			return c, err

@@ -16,7 +16,7 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// slowDisk writes images when it is told to.
+// slowDisk writes images once it may.
 type slowDisk struct {
 	file
 	ready <-chan struct{}

@@ -75,7 +75,7 @@ func TestAccess(t *testing.T) {
 		fails(t, what, c.err, c.want)
 	}
 	if !q.MarkClosed() || q.MarkClosed() {
-		t.Error("closing twice is not told from once")
+		t.Error("closing twice is not distinguished from once")
 	}
 	for what, err := range map[string]error{"run": q.Open(), "write": q.CheckWrite(state, 32), "read": q.CheckRead(state, 32), "copy from": p.CheckCopy(state, &q, state)} {
 		if !errors.Is(err, ErrClosed) || err.Error() != "cpu: the program is closed" {

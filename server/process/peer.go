@@ -22,7 +22,7 @@ type peer struct {
 	last    uint64
 	pending map[uint64]*pending
 	lives   bool          // the program gave a sign of life once
-	ending  bool          // it was told to end, or closed its answers: grace limits that
+	ending  bool          // it was asked to end, or closed its answers: grace limits that
 	quiet   time.Duration // since the last sign of life, or the start
 	lost    error
 	ended   chan struct{} // closed when the program has ended, after lost was set
