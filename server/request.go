@@ -16,9 +16,6 @@ const (
 	maxClipSkip = 100     // more than a text encoder has layers
 )
 
-// defaultDenoisingEnd is where the refiner goes on in an ensemble, as in the example of diffusers' documentation.
-const defaultDenoisingEnd = 0.8
-
 // generateJob reads the body of POST /generate. What the body does not give is left to Resolve.
 func (s *Server) generateJob(f *fields) (engine.Job, error) {
 	j := engine.Job{Model: engine.Base}
@@ -30,7 +27,7 @@ func (s *Server) generateJob(f *fields) (engine.Job, error) {
 	r.Height = int(f.integer("height", side, 0))
 	if f.boolean("refiner", false) {
 		j.Model = engine.Ensemble
-		j.DenoisingEnd = f.number("denoising_end", within, defaultDenoisingEnd)
+		j.DenoisingEnd = f.number("denoising_end", within, sdxl.DefaultDenoisingEnd)
 	} else {
 		r.DenoisingEnd = f.number("denoising_end", within, 0)
 	}

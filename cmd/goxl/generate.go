@@ -34,14 +34,11 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		name(fs, "refiner", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner", &g.refiner)
 		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
 		name(fs, "image", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
-		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(defaultDenoisingEnd, 'g', -1, 64))
+		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(sdxl.DefaultDenoisingEnd, 'g', -1, 64))
 		g.register(fs)
 		return g.run
 	},
 }
-
-// defaultDenoisingEnd is the fraction of the steps that a base runs before its refiner.
-const defaultDenoisingEnd = 0.8
 
 // run is generate and refine.
 func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error) {
@@ -79,7 +76,7 @@ func (g *generateFlags) denoisingEnd() float64 {
 	if g.endSet {
 		return g.request.DenoisingEnd
 	}
-	return defaultDenoisingEnd
+	return sdxl.DefaultDenoisingEnd
 }
 
 // prepare checks everything that needs neither weights nor a device.

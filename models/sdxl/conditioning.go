@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/tokenizer"
@@ -35,6 +36,11 @@ type embeddings struct{ hidden, pooled [][]float32 }
 
 func (e *embeddings) add(more embeddings) {
 	e.hidden, e.pooled = append(e.hidden, more.hidden...), append(e.pooled, more.pooled...)
+}
+
+// zero is a row of zeros, as long as those of e: the negative side of a prompt without one (zeros_like).
+func (e *embeddings) zero() embeddings {
+	return embeddings{[][]float32{make([]float32, len(e.hidden[0]))}, [][]float32{make([]float32, len(e.pooled[0]))}}
 }
 
 // tokenIDs is a text as an encoder takes it.
@@ -125,7 +131,7 @@ func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool
 	n := len(prompts)
 	pos = embeddings{all.hidden[:n], all.pooled[:n]}
 	for _, zero := range zeros {
-		row := embeddings{[][]float32{make([]float32, len(pos.hidden[0]))}, [][]float32{make([]float32, len(pos.pooled[0]))}}
+		row := pos.zero()
 		if !zero {
 			row = embeddings{all.hidden[n : n+1], all.pooled[n : n+1]}
 			n++
@@ -160,17 +166,9 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	}
 	tokens := m.Tokenizer2.MaxLength()
 	rows := func(list [][]float32, shape ...int) *Tensor {
-		return &Tensor{Shape: append([]int{len(list)}, append(shape, len(list[0])/elements(shape))...), Data: slices.Concat(list...)}
+		return &Tensor{Shape: append([]int{len(list)}, append(shape, len(list[0])/kernels.Elements(shape))...), Data: slices.Concat(list...)}
 	}
 	return &Embeddings{rows(pos.hidden, tokens), rows(pos.pooled), rows(neg.hidden, tokens), rows(neg.pooled)}, warnings, nil
-}
-
-func elements(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
 }
 
 // beside joins the rows of a and b; b's have the given width.

@@ -36,7 +36,7 @@ func (m *Model) shape(q *resolved) shape {
 		s.tokens = e.Prompt.Shape[1]
 	}
 	s.history = q.schedule.History
-	s.guided = m.UNet.Config.TimeCondProjDim == 0 && slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 })
+	s.guided = m.UNet.Config.TimeCondProjDim == 0 && q.guided()
 	s.rescaled = s.guided && q.GuidanceRescale > 0
 	return s
 }

@@ -1,11 +1,18 @@
 package sdxl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/goxl/goxl/nn"
 )
+
+// DefaultDenoisingEnd is the fraction of the steps that a base runs before its refiner, as in the example of diffusers'
+// documentation.
+const DefaultDenoisingEnd = 0.8
 
 // Expert is a model's part in an ensemble: the steps up to DenoisingEnd, a fraction in (0, 1). The last expert's is 0:
 // it runs to the end.
@@ -19,8 +26,7 @@ type Expert struct {
 // its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
 // last one stops. GuidancePerStep and Interrupt count the steps of all. A refiner's prompt embeddings have another width
 // than a base's, so that with embeddings of one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart
-// with ImageLatents.
-// Experts whose latents have another shape or scaling than the first one's are a *ModelError.
+// with ImageLatents. Experts whose latents have another shape or scaling than the first one's are a *ModelError.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
@@ -141,7 +147,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		e.requests, e.resolved, e.before = append(e.requests, q), append(e.resolved, part), append(e.before, steps)
 		e.steps += len(part.schedule.Steps)
 		most = steps + part.steps()
-		steps += len(part.schedule.Steps) / max(1, part.schedule.Order)
+		steps += len(part.schedule.Steps) / part.order()
 		if i == 0 {
 			e.parameters = part.Parameters
 			e.parameters.DenoisingEnd, e.parameters.Interrupt = end, r.Interrupt
@@ -149,14 +155,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		if part.AestheticScore != nil {
 			e.parameters.AestheticScore, e.parameters.NegativeAestheticScore = part.AestheticScore, part.NegativeAestheticScore
 		}
-		until := end
-		if last {
-			until = max(r.DenoisingEnd, 0)
-			if until == 0 {
-				until = 1
-			}
-		}
-		e.parameters.Experts = append(e.parameters.Experts, ExpertParameters{Model: part.Model, DenoisingEnd: until})
+		e.parameters.Experts = append(e.parameters.Experts, ExpertParameters{Model: part.Model, DenoisingEnd: cmp.Or(end, r.DenoisingEnd, 1)})
 		start = end
 	}
 	if len(r.GuidancePerStep) > max(most, 1) {
@@ -185,7 +184,7 @@ func resolvePart(q *Request, before int, resolve func(Request) (*resolved, error
 
 // draft stands for the latents that a request will give, of their shape.
 func (q *resolved) draft() *Tensor {
-	return &Tensor{Shape: q.latents, Data: make([]float32, elements(q.latents))}
+	return nn.NewTensor(q.latents...)
 }
 
 // run computes expert i's part, and decodes it too where the request was interrupted in it. Before the first one's

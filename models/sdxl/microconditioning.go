@@ -9,7 +9,6 @@ import (
 // conditioning is what the UNet is conditioned on, a row for each image: the negative side and the positive one apart.
 type conditioning struct {
 	positive, negative side
-	tokens             int  // of a row of text
 	aligned            bool // time ids come in the order of the other rows
 }
 
@@ -25,7 +24,7 @@ func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn fu
 		return nil, err
 	}
 	ids, negativeIDs := m.timeIDsOf(q)
-	c := &conditioning{tokens: len(pos.hidden[0]) / m.UNet.Config.Context(), aligned: q.Task == ImageToImage}
+	c := &conditioning{aligned: q.Task == ImageToImage}
 	fill := func(s *side, e embeddings, ids []float32) {
 		for i := range e.hidden {
 			for range q.ImagesPerPrompt {
@@ -57,7 +56,7 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 	}
 	prompt := Prompt{NegativePrompt: q.request.NegativePrompt, NegativePrompt2: q.request.NegativePrompt2}
 	if m.spec.forceZeros && prompt.NegativePrompt == nil {
-		zero := embeddings{[][]float32{make([]float32, len(pos.hidden[0]))}, [][]float32{make([]float32, len(pos.pooled[0]))}}
+		zero := pos.zero()
 		return pos, embeddings{slices.Repeat(zero.hidden, n), slices.Repeat(zero.pooled, n)}, nil
 	}
 	if most := m.Tokenizer2.MaxLength(); tokens != most {

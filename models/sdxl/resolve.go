@@ -71,7 +71,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 	if w := s.sizeWarning(q.size); w != "" {
 		q.warnings = append(q.warnings, w)
 	}
-	if s.forceZeros && slices.ContainsFunc(q.Prompts, secondAlone) && slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 }) {
+	if s.forceZeros && slices.ContainsFunc(q.Prompts, secondAlone) && q.guided() {
 		q.warnings = append(q.warnings, "negative_prompt_2 is not used without negative_prompt: the model has force_zeros_for_empty_prompt")
 	}
 	if len(q.schedule.Steps) == 0 {

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goxl/goxl/scheduler"
@@ -49,15 +50,19 @@ func (s *Spec) resolveSteps(q *resolved) error {
 }
 
 // steps counts the steps that are run, one that is left half done too: Heun's have two evaluations.
-func (q *resolved) steps() int {
-	order := max(1, q.schedule.Order)
-	return (len(q.schedule.Steps) + order - 1) / order
+func (q *resolved) steps() int { return (len(q.schedule.Steps) + q.order() - 1) / q.order() }
+
+// order is how many evaluations a step has.
+func (q *resolved) order() int { return max(1, q.schedule.Order) }
+
+// guided reports whether a step has guidance.
+func (q *resolved) guided() bool {
+	return slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 })
 }
 
 // checkGuidance gives every step its scale.
 func checkGuidance(q *resolved) error {
 	steps := q.schedule.Steps
-	order := max(1, q.schedule.Order)
 	scales := q.GuidancePerStep
 	if most := q.steps(); len(scales) > max(most, 1) {
 		return badGuidanceList(len(scales), most)
@@ -71,7 +76,7 @@ func checkGuidance(q *resolved) error {
 	for i := range steps {
 		q.guidance[i] = q.Guidance
 		if len(scales) > 0 {
-			q.guidance[i] = scales[min(i/order, len(scales)-1)]
+			q.guidance[i] = scales[min(i/q.order(), len(scales)-1)]
 		}
 	}
 	if len(scales) > 0 {

@@ -116,7 +116,7 @@ func (r *Run) Next() bool {
 // cut reports whether the run ends early, by Interrupt or by ErrInterrupt.
 func (r *Run) cut() bool {
 	n := r.q.Interrupt
-	return r.interrupted || n > 0 && r.next >= n*max(1, r.q.schedule.Order)
+	return r.interrupted || n > 0 && r.next >= n*r.q.order()
 }
 
 // Step evaluates the model once and advances the latents. On a device that finds NaN by itself it does not wait for the
