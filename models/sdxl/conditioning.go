@@ -2,186 +2,122 @@ package sdxl
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"math"
 	"slices"
-	"strings"
-
-	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/models/clip"
-	"github.com/goxl/goxl/nn"
-	"github.com/goxl/goxl/tokenizer"
 )
 
-// texts are those of one side of guidance, one for each encoder, and the request's fields that they come from.
-type texts struct{ text, field [2]string }
-
-func positive(p Prompt) texts {
-	if p.Prompt2 == "" {
-		return texts{[2]string{p.Prompt, p.Prompt}, [2]string{"prompt", "prompt"}}
-	}
-	return texts{[2]string{p.Prompt, p.Prompt2}, [2]string{"prompt", "prompt_2"}}
+// conditioning is what the UNet is conditioned on, a row for each image: the negative side and the positive one apart.
+type conditioning struct {
+	positive, negative side
+	aligned            bool // time ids come in the order of the other rows
 }
 
-func negative(p Prompt) texts {
-	first := or(p.NegativePrompt, "")
-	if p.NegativePrompt2 == nil || *p.NegativePrompt2 == "" {
-		return texts{[2]string{first, first}, [2]string{"negative_prompt", "negative_prompt"}}
-	}
-	return texts{[2]string{first, *p.NegativePrompt2}, [2]string{"negative_prompt", "negative_prompt_2"}}
+// side is one side of guidance, with one row for each image.
+type side struct {
+	text, pooled, timeIDs [][]float32
 }
 
-// embeddings are rows of prompt embeddings [T, C] and of pooled ones [P].
-type embeddings struct{ hidden, pooled [][]float32 }
-
-func (e *embeddings) add(more embeddings) {
-	e.hidden, e.pooled = append(e.hidden, more.hidden...), append(e.pooled, more.pooled...)
-}
-
-// zero is a row of zeros, as long as those of e: the negative side of a prompt without one (zeros_like).
-func (e *embeddings) zero() embeddings {
-	return embeddings{[][]float32{make([]float32, len(e.hidden[0]))}, [][]float32{make([]float32, len(e.pooled[0]))}}
-}
-
-// tokenIDs is a text as an encoder takes it.
-func tokenIDs(e *clip.Encoder, t *tokenizer.Tokenizer, text, field string, warn func(string)) ([]int32, error) {
-	bad := func(allowed string, err error) error {
-		return &RequestError{Field: field, Value: fmt.Sprintf("%q", text), Allowed: allowed, Err: err}
-	}
-	encoding, err := t.Encode(text)
+// condition encodes the prompts, or takes their embeddings, and adds micro-conditioning.
+func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn func(string)) (*conditioning, error) {
+	pos, neg, err := m.embed(ctx, q, guided, warn)
 	if err != nil {
-		return nil, bad("UTF-8 text", err)
+		return nil, err
 	}
-	if id := slices.Max(encoding.IDs); int(id) >= e.Config.VocabSize {
-		return nil, bad(fmt.Sprintf("a text without %q, a special token that the text encoder does not know", t.Decode([]int32{id})), nil)
-	}
-	if encoding.Truncated != "" {
-		prompt := "prompt"
-		if strings.HasPrefix(field, "negative") {
-			prompt = "negative prompt"
-		}
-		warn(fmt.Sprintf("the %s was cut after %d of %d tokens; left out: %q", prompt, t.MaxLength()-2, encoding.Tokens, encoding.Truncated))
-	}
-	return encoding.IDs, nil
-}
-
-// encode turns texts into prompt embeddings. skip is clip_skip. Several texts are one batch.
-func (m *Model) encode(ctx context.Context, list []texts, skip int, taps Taps, warn func(string)) (embeddings, error) {
-	out := embeddings{hidden: make([][]float32, len(list))}
-	for k, e := range []*clip.Encoder{m.TextEncoder, m.TextEncoder2} {
-		if e == nil {
-			continue
-		}
-		tokens := []*tokenizer.Tokenizer{m.Tokenizer, m.Tokenizer2}[k]
-		which := k
-		if m.TextEncoder == nil { // the pipelines pair the only tokenizer with the first prompt
-			which = 0
-		}
-		ids := make([][]int32, len(list))
-		for i, t := range list {
-			var err error
-			if ids[i], err = tokenIDs(e, tokens, t.text[which], t.field[which], warn); err != nil {
-				return out, err
-			}
-		}
-		hidden, pooled, err := e.Encode(ctx, ids, skip, [][]nn.Tap{taps.TextEncoder, taps.TextEncoder2}[k]...)
-		if err != nil {
-			return out, err
-		}
-		if err := m.host.memory.done(ctx, e.Network); err != nil {
-			return out, err
-		}
-		for i := range list {
-			part := hidden[i*len(hidden)/len(list) : (i+1)*len(hidden)/len(list)]
-			out.hidden[i] = beside(out.hidden[i], part, e.Config.HiddenSize)
-			if e == m.TextEncoder2 {
-				out.pooled = append(out.pooled, pooled[i*len(pooled)/len(list):(i+1)*len(pooled)/len(list)])
+	ids, negativeIDs := m.timeIDsOf(q)
+	c := &conditioning{aligned: q.Task == ImageToImage}
+	fill := func(s *side, e embeddings, ids []float32) {
+		for i := range e.hidden {
+			for range q.ImagesPerPrompt {
+				s.text, s.pooled, s.timeIDs = append(s.text, e.hidden[i]), append(s.pooled, e.pooled[i]), append(s.timeIDs, ids)
 			}
 		}
 	}
-	return out, nil
+	fill(&c.positive, pos, ids)
+	fill(&c.negative, neg, negativeIDs)
+	return c, nil
 }
 
-// encodePrompts gives both sides of guidance, the negative one empty if it is not wanted.
-func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool, skip int, taps Taps, warn func(string)) (pos, neg embeddings, err error) {
-	var list, without []texts
-	var zeros []bool // the negative side of each prompt
-	for _, p := range prompts {
-		list = append(list, positive(p))
-		if !guided {
-			continue
-		}
-		zero := m.spec.forceZeros && p.NegativePrompt == nil
-		if zeros = append(zeros, zero); !zero {
-			without = append(without, negative(p))
-		}
+// embed gives the embeddings of each prompt.
+func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(string)) (pos, neg embeddings, err error) {
+	given := q.request.Embeddings
+	if given == nil {
+		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, q.request.Taps, warn)
 	}
-	if skip == 0 { // clip_skip does not act on the negative prompt
-		list, without = append(list, without...), nil
+	n, tokens := given.Prompt.Shape[0], given.Prompt.Shape[1]
+	rows := func(t *Tensor) (list [][]float32) { // copied: the run may be loaded anew after the caller has changed his
+		return slices.Collect(slices.Chunk(slices.Clone(t.Data), len(t.Data)/n))
 	}
-	all, err := m.encode(ctx, list, skip, taps, warn)
-	if err == nil && len(without) > 0 {
-		var more embeddings
-		more, err = m.encode(ctx, without, 0, taps, warn)
-		all.add(more)
+	pos = embeddings{rows(given.Prompt), rows(given.Pooled)}
+	if !guided {
+		return pos, neg, nil
 	}
-	if err != nil {
-		return pos, neg, err
+	if given.Negative != nil {
+		return pos, embeddings{rows(given.Negative), rows(given.NegativePooled)}, nil
 	}
-	n := len(prompts)
-	pos = embeddings{all.hidden[:n], all.pooled[:n]}
-	for _, zero := range zeros {
-		row := pos.zero()
-		if !zero {
-			row = embeddings{all.hidden[n : n+1], all.pooled[n : n+1]}
-			n++
-		}
-		neg.add(row)
+	prompt := Prompt{NegativePrompt: q.request.NegativePrompt, NegativePrompt2: q.request.NegativePrompt2}
+	if m.spec.forceZeros && prompt.NegativePrompt == nil {
+		zero := pos.zero()
+		return pos, embeddings{slices.Repeat(zero.hidden, n), slices.Repeat(zero.pooled, n)}, nil
 	}
-	return pos, neg, nil
+	if most := m.Tokenizer2.MaxLength(); tokens != most {
+		return pos, neg, bad("negative_prompt_embeds", "absent", "given, since prompt_embeds has %d tokens and a negative prompt %d", tokens, most)
+	}
+	one, err := m.encode(ctx, []texts{negative(prompt)}, 0, q.request.Taps, warn)
+	return pos, embeddings{slices.Repeat(one.hidden, n), slices.Repeat(one.pooled, n)}, err
 }
 
-// EncodePrompt (encode_prompt) gives the prompt embeddings [N, T, C] and pooled embeddings [N, P] of N prompts, and
-// those of their negative prompts. They may be mixed, and go into Request.Embeddings. clipSkip is as Request.ClipSkip.
-// Warnings are of prompts that were cut.
-func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Prompt) (e *Embeddings, warnings []string, err error) {
-	if len(prompts) == 0 {
-		return nil, nil, bad("prompt", "no prompt", "at least one")
+// rows lays conditioning out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
+func (c *conditioning) rows(guided bool) (text, pooled, timeIDs []float32) {
+	if !guided {
+		return slices.Concat(c.positive.text...), slices.Concat(c.positive.pooled...), slices.Concat(c.positive.timeIDs...)
 	}
-	if err := m.check(); err != nil {
-		return nil, nil, err
+	both := func(of func(side) [][]float32) []float32 {
+		return slices.Concat(slices.Concat(of(c.negative), of(c.positive))...)
 	}
-	spec, q := m.Spec(), &resolved{request: Request{Prompts: prompts}, Parameters: Parameters{ImagesPerPrompt: 1, ClipSkip: clipSkip}}
-	if err := errors.Join(spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
-		return nil, nil, err
+	text = both(func(s side) [][]float32 { return s.text })
+	pooled = both(func(s side) [][]float32 { return s.pooled })
+	if c.aligned {
+		return text, pooled, both(func(s side) [][]float32 { return s.timeIDs })
 	}
-	slot, err := m.host.acquire(ctx)
-	if err != nil {
-		return nil, nil, err
+	// The text-to-image pipeline repeats the pair, so that its rows alternate while the others do not.
+	for i := range c.positive.timeIDs {
+		timeIDs = append(append(timeIDs, c.negative.timeIDs[i]...), c.positive.timeIDs[i]...)
 	}
-	defer slot.release()
-	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
-	if err != nil {
-		return nil, nil, err
-	}
-	tokens := m.Tokenizer2.MaxLength()
-	rows := func(list [][]float32, shape ...int) *Tensor {
-		return &Tensor{Shape: append([]int{len(list)}, append(shape, len(list[0])/kernels.Elements(shape))...), Data: slices.Concat(list...)}
-	}
-	return &Embeddings{rows(pos.hidden, tokens), rows(pos.pooled), rows(neg.hidden, tokens), rows(neg.pooled)}, warnings, nil
+	return text, pooled, timeIDs
 }
 
-// beside joins the rows of a and b; b's have the given width.
-func beside(a, b []float32, width int) []float32 {
-	if a == nil {
-		return b
+// timeIDsOf returns the added time ids of the positive and the negative side; see Request for the fields.
+func (m *Model) timeIDsOf(q *resolved) (ids, negative []float32) {
+	pair := func(a, b int) []float32 { return []float32{float32(a), float32(b)} }
+	of := func(s Size, rest ...float32) []float32 { return append(pair(s.Height, s.Width), rest...) }
+	crop, negativeCrop := pair(q.Crop[0], q.Crop[1]), pair(q.NegativeCrop[0], q.NegativeCrop[1])
+	ids = of(q.OriginalSize, crop...)
+	if m.spec.aestheticScore {
+		negative = of(sizeOr(q.NegativeOriginalSize, q.OriginalSize), negativeCrop...)
+		return append(ids, float32(*q.AestheticScore)), append(negative, float32(*q.NegativeAestheticScore))
 	}
-	rows := len(b) / width
-	wa := len(a) / rows
-	joined := make([]float32, 0, len(a)+len(b))
-	for i := range rows {
-		joined = append(joined, a[i*wa:(i+1)*wa]...)
-		joined = append(joined, b[i*width:(i+1)*width]...)
+	ids = append(ids, pair(q.TargetSize.Height, q.TargetSize.Width)...)
+	original, target := q.NegativeOriginalSize, q.NegativeTargetSize
+	if q.Task == ImageToImage {
+		// As upstream: each negative size stands alone, and the crop is the positive one.
+		original, target, negativeCrop = sizeOr(original, q.OriginalSize), sizeOr(target, q.TargetSize), crop
+	} else if original == (Size{}) || target == (Size{}) {
+		return ids, slices.Clone(ids)
 	}
-	return joined
+	return ids, append(of(original, negativeCrop...), pair(target.Height, target.Width)...)
+}
+
+// guidanceEmbedding is the guidance scale for models that were distilled with guidance: sines, then cosines of
+// (g−1)·1000·f. Source: diffusers pipeline_stable_diffusion_xl.py, get_guidance_scale_embedding.
+func guidanceEmbedding(guidance float64, dim int) []float32 {
+	half := dim / 2
+	w := float32(guidance-1) * 1000
+	step := float32(math.Log(10000)) / float32(half-1)
+	out := make([]float32, dim)
+	for i := range half {
+		f := float32(math.Exp(float64(float32(float32(i) * -step))))
+		a := float64(float32(w * f))
+		out[i], out[half+i] = float32(math.Sin(a)), float32(math.Cos(a))
+	}
+	return out
 }
