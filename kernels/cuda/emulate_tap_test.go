@@ -3,16 +3,14 @@
 package cuda
 
 import (
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/internal/tinyunet"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
-	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/nn"
-	checkpoint "github.com/goxl/goxl/nn/weights"
 )
 
 // TestEmulatedTaps: every module of a tiny UNet is what gorgonia's machine gives, in both precisions; and a prediction whose
@@ -27,48 +25,11 @@ func TestEmulatedTaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const file = "../../models/sdxl/synthetic/tiny/unet/config.json"
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := unet.ParseConfig(data, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	model := unet.New(config)
-	src, err := nn.Bind(model, checkpoint.Synthetic("unet", nn.Shapes(model), kernels.F32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := golden.Open(t, "../../testdata/goldens/tiny.safetensors")
-	inputs := map[string]any{}
-	shapes := map[string][]int{}
-	for name, key := range map[string]string{"sample": "unet.0.sample", "text": "unet.context", "pooled": "unet.text_embeds", "ids": "unet.time_ids"} {
-		data, shape := g.Floats(key)
-		if name == "sample" {
-			data = golden.ChannelsLast(data, shape)
-			shape = []int{shape[0], shape[2], shape[3], shape[1]}
-		}
-		inputs[name], shapes[name] = data, shape
-	}
-	timestep, _ := g.Floats("unet.0.timestep")
-	inputs["timestep"] = []float32{timestep[0], timestep[0]}
-	build := func(b *nn.Builder) {
-		b.Output("out", model.Forward(b, unet.Inputs{
-			Sample:   b.Input("sample", kernels.Step, kernels.F32, shapes["sample"]...),
-			Timestep: b.Input("timestep", kernels.Step, kernels.F32, 2, 1),
-			Text:     b.Input("text", kernels.Request, kernels.F32, shapes["text"]...),
-			Pooled:   b.Input("pooled", kernels.Request, kernels.F32, shapes["pooled"]...),
-			TimeIDs:  b.Input("ids", kernels.Request, kernels.F32, shapes["ids"]...),
-		}))
-	}
-	want, shape := g.Floats("unet.0.output")
-	want = golden.ChannelsLast(want, shape)
+	s, want := tinyunet.Subject(t, "../..", 0)
+	s.Gorgonia = true
 	for precision, unit := range map[kernels.DType]float64{kernels.F16: 0x1p-11, kernels.BF16: 0x1p-8} {
-		found, err := nn.Compare(t.Context(), d, nn.Subject{
-			Source: src, Build: build, Inputs: inputs, Options: kernels.Options{Precision: precision}, Gorgonia: true,
-		})
+		s.Options.Precision = precision
+		found, err := nn.Compare(t.Context(), d, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,17 +38,17 @@ func TestEmulatedTaps(t *testing.T) {
 		}
 		t.Logf("%v: %d modules, the worst %v", precision, found.Modules, found.Worst)
 
-		network, err := nn.NewNetwork(d, src, kernels.Options{Precision: precision})
+		network, err := nn.NewNetwork(d, s.Source, s.Options)
 		if err != nil {
 			t.Fatal(err)
 		}
 		predict := func(taps ...nn.Tap) []float32 {
 			t.Helper()
-			p, err := network.Program("prediction", build, taps...)
+			p, err := network.Program("prediction", s.Build, taps...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for name, data := range inputs {
+			for name, data := range s.Inputs {
 				if err := p.SetFloats(name, data.([]float32)...); err != nil {
 					t.Fatal(err)
 				}
