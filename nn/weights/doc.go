@@ -7,7 +7,7 @@
 // path holds, and [ParseConfig] reads a component's config.json.
 //
 // It reads what the reference implementations read: a file may have every element type of the format, float64 is
-// rounded to float32, the content of shards counts and not their index, and a hub cache entry is its snapshot. The
+// rounded to float32, float8 widened to float16, the content of shards counts and not their index, and a hub cache entry is its snapshot. The
 // error about a file of another format, a Git LFS pointer or a pickle say, names that format. [Bounds] checks a
 // configuration's counts against the tensors before anything is allocated for them.
 //

@@ -30,14 +30,15 @@ type File struct {
 
 // entry is a tensor of a file.
 type entry struct {
-	dtype      kernels.DType // what Tensor returns, 0 if no model takes it
-	stored     string        // the file's name of its type
+	dtype      kernels.DType       // what Tensor returns, 0 if no model takes it
+	stored     string              // the file's name of its type
+	cast       func([]byte) []byte // see elementType
 	shape      []int
 	begin, end int // in the whole file
 
 	mu sync.Mutex
-	// copy is what Tensor returns in place of the file's bytes, until Release: float64 rounded, or data copied to an
-	// aligned address. mu guards it.
+	// copy is what Tensor returns in place of the file's bytes, until Release: elements of another type, or data copied
+	// to an aligned address. mu guards it.
 	copy []byte
 }
 
@@ -102,7 +103,8 @@ func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
 // Tensor returns a tensor whose data aliases the file; it must not be written to and is valid until Close. Float64 is
-// rounded to float32, to nearest even, and data that is not aligned to its element's size is copied, once each until
+// rounded to float32, to nearest even, float8 (E4M3 without infinities, as torch.float8_e4m3fn, and E5M2) is widened to
+// float16, which holds every value of it, and data that is not aligned to its element's size is copied, once each until
 // Release. Errors are [*NameError], [*DTypeError] or [ErrClosed].
 func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	dtype, shape, err := f.Describe(name)
@@ -128,8 +130,8 @@ func (e *entry) copied(data []byte) []byte {
 	defer e.mu.Unlock()
 	switch {
 	case e.copy != nil:
-	case e.stored == float64Type:
-		e.copy = narrow(data)
+	case e.cast != nil:
+		e.copy = e.cast(data)
 	default:
 		e.copy = slices.Clone(data)
 	}
@@ -138,7 +140,7 @@ func (e *entry) copied(data []byte) []byte {
 
 // inPlace reports whether Tensor can return data itself: of the type that it returns, and aligned to it.
 func (e *entry) inPlace(data []byte) bool {
-	return e.stored != float64Type && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
+	return e.cast == nil && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
 }
 
 // Storage implements [kernels.Source]: a tensor that can't be used in place is copied when it is read.
@@ -175,6 +177,21 @@ func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err 
 		return "", nil, 0, &NameError{Source: f.path, Tensor: name}
 	}
 	return e.stored, slices.Clone(e.shape), int64(e.end - e.begin), nil
+}
+
+// Raw returns the bytes of a tensor as they are stored, whatever its element type; Stored names that. They alias the
+// file, must not be written to and are valid until Close. Errors are [*NameError] or [ErrClosed].
+func (f *File) Raw(name string) ([]byte, error) {
+	e, ok := f.entries[name]
+	if !ok {
+		return nil, &NameError{Source: f.path, Tensor: name}
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
+	}
+	return f.data[e.begin:e.end:e.end], nil
 }
 
 // Release returns the pages read so far to the system, and frees copies; tensors stay valid and are read again from the
