@@ -9,9 +9,13 @@ import (
 )
 
 // Fingerprint writes what identifies a component's weights to a hash: names, types and shapes of all tensors and, of
-// those that lie in files or in memory, the first and last 4 KiB of each. So two file layouts of the same weights have
-// one fingerprint. Weights that are computed are identified by their names, types and shapes alone.
+// those that lie in files or in memory, the first and last 4 KiB of each, as they are stored if src has a method Raw such
+// as [File.Raw]. So two file layouts of the same weights have one fingerprint. Weights that are computed are identified
+// by their names, types and shapes alone.
 func Fingerprint(h hash.Hash, src kernels.Source) error {
+	stored, inFiles := src.(interface {
+		Raw(name string) ([]byte, error)
+	})
 	for _, name := range src.Names() {
 		dtype, shape, err := src.Describe(name)
 		var unused *DTypeError
@@ -22,10 +26,15 @@ func Fingerprint(h hash.Hash, src kernels.Source) error {
 			return err
 		}
 		fmt.Fprintf(h, "%s %v %v\n", name, dtype, shape)
-		if src.Storage(name) == kernels.Made {
+		var data []byte
+		switch {
+		case inFiles: // what is made of them, of float8 say, needs not be made
+			data, err = stored.Raw(name)
+		case src.Storage(name) == kernels.Made:
 			continue
+		default:
+			_, _, data, err = src.Tensor(name)
 		}
-		_, _, data, err := src.Tensor(name)
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func fp16OfE5M2(data []byte) []byte { return lookedUp(data, &e5m2) }
 // lookedUp puts every byte through a table of 16-bit numbers, which come out little-endian.
 func lookedUp(data []byte, table *[256]uint16) []byte {
 	out := make([]byte, 2*len(data))
-	parallel(len(data), func(from, to int) { lookUp(out[2*from:2*to], data[from:to], table) })
+	parallel(len(data), 1, func(from, to int) { lookUp(out[2*from:2*to], data[from:to], table) })
 	return out
 }
 
@@ -69,10 +69,10 @@ func lookUp(out, data []byte, table *[256]uint16) {
 // parallelGrain is how many elements are worth a goroutine of their own.
 const parallelGrain = 1 << 18
 
-// parallel cuts the indices from 0 to n into as many parts as there are processors, or fewer if they would be small,
-// and returns when work has had every part.
-func parallel(n int, work func(from, to int)) {
-	parts := min(runtime.GOMAXPROCS(0), 1+n/parallelGrain)
+// parallel cuts the indices from 0 to n, each of so many elements, into as many parts as there are processors, or fewer
+// if they would be small, and returns when work has had every part.
+func parallel(n, elements int, work func(from, to int)) {
+	parts := max(1, min(runtime.GOMAXPROCS(0), n, n*elements/parallelGrain))
 	var wg sync.WaitGroup
 	for part := range parts - 1 {
 		wg.Go(func() { work(part*(n/parts), (part+1)*(n/parts)) })

@@ -16,12 +16,12 @@ import (
 // openShards opens the shards that an index names. As in the reference their content counts: a tensor that the index
 // omits or places in another shard exists, one that no shard has does not, and of one that several shards have the last
 // shard's is used. Shards of the same set that the index does not name supply the tensors that no other shard has.
-func openShards(index string) (_ *Component, err error) {
+func openShards(index string) (_ *fileSet, err error) {
 	weightMap, err := readIndex(index)
 	if err != nil {
 		return nil, err
 	}
-	opened := &Component{path: index, owner: map[string]*File{}}
+	opened := &fileSet{path: index, owner: map[string]*File{}}
 	defer func() {
 		if err != nil {
 			opened.Close()
@@ -57,7 +57,7 @@ var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.safetensors)$`)
 
 // addSiblings opens the shards of the same set that an index does not name, for the tensors that no other shard has.
 // One that cannot be read is skipped: binding reports the tensors that are missing.
-func (c *Component) addSiblings(index string, named []string) {
+func (s *fileSet) addSiblings(index string, named []string) {
 	entries, err := os.ReadDir(filepath.Dir(index))
 	if err != nil {
 		return // then none can be opened either
@@ -81,10 +81,10 @@ func (c *Component) addSiblings(index string, named []string) {
 		if err != nil {
 			continue
 		}
-		c.files = append(c.files, f)
+		s.files = append(s.files, f)
 		for _, name := range f.names {
-			if c.owner[name] == nil {
-				c.owner[name] = f
+			if s.owner[name] == nil {
+				s.owner[name] = f
 			}
 		}
 	}
