@@ -67,6 +67,8 @@ var table = map[string]rule{
 		},
 	},
 
+	"nn/weights/singlefile": {},
+
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
