@@ -109,15 +109,29 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	flag, more := kind.Flag()
+	takes := flag
+	if more != "" {
+		takes = strings.TrimPrefix(flag+", "+more, ", ")
+	}
 	switch {
 	case kind.Form == weights.ModelFolder:
 		return append(facts, i.folder(path, kind)...), nil
+	case kind.Form == weights.Checkpoint && flag != "", kind.Form == weights.BareUNet && flag != "":
+		return append(facts, i.single(path, takes)...), nil
 	case info.IsDir():
 		i.parts(path)
-	case kind.Form == weights.Checkpoint, kind.Form == weights.LoRA, kind.Form == weights.ComponentForm, strings.EqualFold(filepath.Ext(path), ".safetensors"):
+	case kind.Form != weights.UnknownForm && kind.Form != weights.Pickle, strings.EqualFold(filepath.Ext(path), ".safetensors"):
 		i.file(path)
 	}
-	i.problem(errors.New("goxl loads model folders in diffusers' layout alone (a folder with model_index.json), and this is none"))
+	switch {
+	case flag != "":
+		facts = append(facts, [2]string{"flag", takes})
+	case more != "":
+		i.problem(fmt.Errorf("goxl takes no %v: %s", kind.Family, more))
+	default:
+		i.problem(errors.New("goxl takes model folders in diffusers' layout, SDXL checkpoints in one file and what goes with them, and this is none"))
+	}
 	return facts, nil
 }
 

@@ -150,8 +150,22 @@ func (m *modelFolder) vae(config []byte, file string) (func(kernels.Source) erro
 	}, err
 }
 
+// stored are tensors that say how a file has them.
+type stored interface {
+	Names() []string
+	Stored(name string) (dtype string, shape []int, bytes int64, err error)
+}
+
 // describe counts what a component's files hold.
 func describe(name, class string, c *weights.Component) row {
+	file := filepath.Base(c.Path())
+	if n := len(c.Files()); n > 1 || strings.HasSuffix(file, ".json") {
+		file += fmt.Sprintf(" (%s)", plural(n, "shard"))
+	}
+	return describeTensors(name, class, file, c)
+}
+
+func describeTensors(name, class, file string, c stored) row {
 	types := map[string]int{}
 	var parameters, bytes int64
 	for _, t := range c.Names() {
@@ -162,10 +176,6 @@ func describe(name, class string, c *weights.Component) row {
 		types[dtype]++
 		parameters += int64(kernels.Elements(shape))
 		bytes += n
-	}
-	file := filepath.Base(c.Path())
-	if n := len(c.Files()); n > 1 || strings.HasSuffix(file, ".json") {
-		file += fmt.Sprintf(" (%s)", plural(n, "shard"))
 	}
 	return row{name, class, file, strings.Join(slices.Sorted(maps.Keys(types)), ", "), fmt.Sprint(len(c.Names())), count(parameters), size(bytes, "B")}
 }

@@ -213,9 +213,8 @@ func TestInspectOthers(t *testing.T) {
 	if err := weights.Write(lora, []weights.Tensor{weights.NewTensor("unet.x.lora_A.weight", kernels.F16, []int{4, 8}, make([]byte, 64))}, nil); err != nil {
 		t.Fatal(err)
 	}
-	checkpoint := filepath.Join(dir, "sdxl.safetensors")
-	name := "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
-	if err := weights.Write(checkpoint, []weights.Tensor{weights.NewTensor(name, kernels.F32, []int{2}, make([]byte, 8))}, nil); err != nil {
+	control := filepath.Join(dir, "control.safetensors")
+	if err := weights.Write(control, []weights.Tensor{weights.NewTensor("controlnet_cond_embedding.x", kernels.F32, []int{2}, make([]byte, 8))}, nil); err != nil {
 		t.Fatal(err)
 	}
 	pickle := filepath.Join(dir, "model.ckpt")
@@ -227,12 +226,10 @@ func TestInspectOthers(t *testing.T) {
 	component := filepath.Join(synthesised(t, "base"), "vae")
 	for path, want := range map[string][]string{
 		old:         {"Stable Diffusion 1 or 2 model folder", "goxl runs SDXL"},
-		lora:        {"a LoRA adapter (PEFT names)", "F16", "goxl loads model folders in diffusers' layout alone"},
-		checkpoint:  {"an SDXL base single-file checkpoint", "goxl loads model folders in diffusers' layout alone"},
+		control:     {"a ControlNet component", "F32", "goxl takes no ControlNet: control images come later"},
 		pickle:      {"Python pickle, which could run any code"},
 		damaged:     {"damaged", "header"},
 		index:       {"damaged", "model_index.json"},
-		component:   {"a VAE component (AutoencoderKL)", "248"},
 		dir:         {"a folder around the file"},
 		t.TempDir(): {"an empty folder"},
 	} {
@@ -246,4 +243,39 @@ func TestInspectOthers(t *testing.T) {
 			t.Errorf("inspect %s: status %d, said %q", path, a.status, a.err)
 		}
 	}
+	for path, want := range map[string][]string{
+		lora:      {"a LoRA adapter (PEFT names)", "F16", "flag          -lora"},
+		component: {"a VAE component (AutoencoderKL)", "248", "flag          -vae"},
+	} {
+		a := must(t, "inspect", path)
+		for _, w := range want {
+			if !strings.Contains(a.out, w) {
+				t.Errorf("inspect %s does not say %q:\n%s", path, w, a.out)
+			}
+		}
+	}
+}
+
+// TestInspectSingleFile writes checkpoints in one file, looks at them and draws with one.
+func TestInspectSingleFile(t *testing.T) {
+	dir := t.TempDir()
+	for kind, want := range map[string][]string{
+		"base":    {"an SDXL base single-file checkpoint", "flag          -model", "prediction    noise", "default size  64x64", "text_encoder_2", "vae", "F16", "goxl generate"},
+		"refiner": {"an SDXL refiner single-file checkpoint", "goxl refine"},
+	} {
+		file := filepath.Join(dir, kind+".safetensors")
+		if a := must(t, "synth", "-size", "tiny", "-kind", kind, "-dtype", "fp16", "-single", "-o", file); a.out != file+"\n" {
+			t.Errorf("synth wrote %q", a.out)
+		}
+		a := must(t, "inspect", file)
+		for _, w := range want {
+			if !strings.Contains(a.out, w) {
+				t.Errorf("inspect %s does not say %q:\n%s", kind, w, a.out)
+			}
+		}
+		if strings.Contains(a.out, "problems") || strings.Contains(a.out, "notes") || a.err != "" {
+			t.Errorf("inspect %s:\n%s%s", kind, a.out, a.err)
+		}
+	}
+	must(t, tiny(t.TempDir(), "-model", filepath.Join(dir, "base.safetensors"), "-refiner", filepath.Join(dir, "refiner.safetensors"), "-steps", "5")...)
 }

@@ -88,7 +88,7 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-model", "synth:huge"), 1, "must be one of base, refiner, tiny, tiny-refiner"},
 		{tiny(dir, "-model", filepath.Join(dir, "none")), 1, "no such file"},
 		{tiny(dir, "-model", "maker/model"), 1, "hub"},
-		{tiny(dir, "-model", "main.go"), 1, "not a safetensors file"},
+		{tiny(dir, "-model", "main.go"), 1, "allowed: a safetensors file"},
 		{tiny(dir, "-model", "synth:tiny-refiner"), 1, "this is a refiner"},
 		{tiny(dir, "-refiner", "synth:tiny"), 1, "the model is a base"},
 		{tiny(dir, "-refiner", "demo"), 1, "does not belong to the base synth:tiny"},

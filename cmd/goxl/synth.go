@@ -12,22 +12,27 @@ import (
 )
 
 var synthCommand = command{
-	name: "synth", summary: "write a model with random weights to a folder, for tests and timing", synopsis: "-size tiny|full -kind base|refiner -o DIR [-dtype fp16|fp32]",
+	name: "synth", summary: "write a model with random weights, for tests and timing", synopsis: "-size tiny|full -kind base|refiner -o DIR [-dtype fp16|fp32] [-single]",
 	notes: `The folder has diffusers' layout, and diffusers can load it. Its weights are random but deterministic:
-the same on every machine. Its images are noise. A full base takes 7 GB in fp16, a tiny one a few MB.`,
+the same on every machine. Its images are noise. A full base takes 7 GB in fp16, a tiny one a few MB.
+With -single it is a checkpoint in one file, as -model and other programs take it.`,
 	required: []string{"size", "kind", "o"},
 	define: func(fs *flag.FlagSet) action {
 		f := &synthesis{}
 		fs.StringVar(&f.size, "size", "", "`size`: tiny or full")
 		fs.StringVar(&f.kind, "kind", "", "`kind`: base or refiner")
 		fs.StringVar(&f.dtype, "dtype", "", "element `type` of the weights: fp16 or fp32; without it, fp16 for full and fp32 for tiny")
-		fs.StringVar(&f.out, "o", "", "the folder, `DIR`, to write: new or empty")
+		fs.StringVar(&f.out, "o", "", "the folder, `DIR`, to write: new or empty; with -single, the file")
+		fs.BoolVar(&f.single, "single", false, "write one safetensors file, in the original names")
 		return f.run
 	},
 }
 
 // synthesis is the flags of synth.
-type synthesis struct{ size, kind, dtype, out string }
+type synthesis struct {
+	size, kind, dtype, out string
+	single                 bool
+}
 
 func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
 	name, ok := map[string]string{"full base": "base", "full refiner": "refiner", "tiny base": "tiny", "tiny refiner": "tiny-refiner"}[f.size+" "+f.kind]
@@ -47,7 +52,11 @@ func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
 		return cli.Usagef("-dtype %q: must be fp16 or fp32", f.dtype)
 	}
 	start := time.Now()
-	if err := sdxl.Synthesise(ctx, name, dtype, f.out); err != nil {
+	write := sdxl.Synthesise
+	if f.single {
+		write = sdxl.SynthesiseFile
+	}
+	if err := write(ctx, name, dtype, f.out); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.err, "synth:%s written as %v in %v\n", name, dtype, seconds(time.Since(start)))

@@ -67,16 +67,19 @@ var table = map[string]rule{
 		},
 	},
 
-	"nn/weights/singlefile": {},
+	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
 
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/demo": {},
 	"models/sdxl": {own: map[string]string{
-		"kernels":     contract,
-		"nn":          modules,
-		"nn/weights":  checkps,
+		"kernels":    contract,
+		"nn":         modules,
+		"nn/weights": checkps,
+
+		"nn/weights/singlefile": "models in one file",
+
 		"models/clip": "a part of the model",
 		"models/unet": "a part of the model",
 		"models/vae":  "a part of the model",
@@ -123,8 +126,11 @@ var table = map[string]rule{
 			"models/vae":          "bench builds a single model",
 			"nn":                  "bench times a compiled program",
 			"nn/weights":          "inspect, synth, and files of latents",
-			"scheduler":           "names of samplers",
-			"tokenizer":           "bench counts tokens",
+
+			"nn/weights/singlefile": "inspect looks into checkpoints in one file",
+
+			"scheduler": "names of samplers",
+			"tokenizer": "bench counts tokens",
 		},
 		outside: map[string]string{
 			"github.com/schollz/progressbar/v3": "progress on a terminal",

@@ -68,6 +68,9 @@ func (m *Model) load(ctx context.Context, path string, open func(*slog.Logger) (
 	if err != nil {
 		return err
 	}
+	if files.closer != nil {
+		m.closers = append(m.closers, files.closer)
+	}
 	var base *Spec
 	if m.options.Base != nil {
 		base = m.options.Base.Spec()

@@ -50,6 +50,7 @@ func specOf(path string, base *Spec, log *slog.Logger, open func(*slog.Logger) (
 		return nil, &ModelError{path, err}
 	}
 	s, err := readSpec(files, path, base, log)
+	err = errors.Join(err, files.close())
 	if err == nil {
 		if err = s.fits(base); err != nil && s.borrows && !errors.Is(err, errOtherLatents) {
 			err = foreignRefiner(base, err)

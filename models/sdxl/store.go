@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/goxl/goxl/internal/standin"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/nn/weights/singlefile"
 	"github.com/goxl/goxl/tokenizer"
 )
 
@@ -40,11 +42,24 @@ type store struct {
 	// weights opens the tensors of a component; shapes gives those that a synthetic one gets. The closer may be nil.
 	weights func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
 	join    func(elem ...string) string // how path and file are joined
+	closer  io.Closer                   // of what weights opens for no component alone; may be nil
+	single  *singlefile.Checkpoint      // of a single file
+}
+
+// close closes what belongs to no component.
+func (s *store) close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
 }
 
 func openStore(name string, log *slog.Logger) (*store, error) {
 	if synthetic, ok := strings.CutPrefix(name, syntheticPrefix); ok {
 		return openSynthetic(name, synthetic)
+	}
+	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+		return openSingle(name, log)
 	}
 	folder, err := weights.OpenFolder(name)
 	if err != nil {

@@ -55,12 +55,7 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 	if err := os.CopyFS(building, fsys); err != nil {
 		return err
 	}
-	for component, read := range map[string]func(data []byte, file string) (map[string][]int, error){
-		"text_encoder":   encoderShapes,
-		"text_encoder_2": encoderShapes,
-		"unet":           unetShapes,
-		"vae":            vaeShapes,
-	} {
+	for component, read := range componentShapes {
 		if _, err := fs.Stat(fsys, component); err != nil {
 			continue
 		}
@@ -76,16 +71,8 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 		if err != nil {
 			return err
 		}
-		for i, t := range tensors {
-			tensors[i].Data = func() ([]byte, error) {
-				if err := ctx.Err(); err != nil {
-					return nil, err
-				}
-				return t.Data()
-			}
-		}
 		file := filepath.Join(building, filepath.FromSlash(weightsFile(component)))
-		if err := weights.Write(file, tensors, map[string]string{"format": "pt"}); err != nil {
+		if err := weights.Write(file, interruptible(ctx, tensors), map[string]string{"format": "pt"}); err != nil {
 			return err
 		}
 	}
@@ -101,6 +88,27 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 		}
 	}
 	return os.Rename(building, dir)
+}
+
+// componentShapes read the shapes of a component's tensors from its config.json.
+var componentShapes = map[string]func(data []byte, file string) (map[string][]int, error){
+	"text_encoder":   encoderShapes,
+	"text_encoder_2": encoderShapes,
+	"unet":           unetShapes,
+	"vae":            vaeShapes,
+}
+
+// interruptible is tensors that are not computed once ctx has ended.
+func interruptible(ctx context.Context, tensors []weights.Tensor) []weights.Tensor {
+	for i, t := range tensors {
+		tensors[i].Data = func() ([]byte, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return t.Data()
+		}
+	}
+	return tensors
 }
 
 // newFolder follows the links of dir, and reports whether a folder is there already. It refuses what is not an empty

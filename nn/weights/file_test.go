@@ -283,6 +283,6 @@ func FuzzOpen(f *testing.F) {
 		if header := int(binary.LittleEndian.Uint64(file)); 8+header+total != len(file) {
 			t.Fatalf("tensors of %d bytes and a header of %d in a file of %d", total, header, len(file))
 		}
-		recogniseTensors(m)
+		RecogniseTensors(m)
 	})
 }

@@ -15,79 +15,6 @@ import (
 	"github.com/goxl/goxl/internal/standin"
 )
 
-// Form is the way in which weights are stored.
-type Form uint8
-
-// The forms that [Recognise] detects.
-const (
-	UnknownForm   Form = iota
-	ModelFolder        // diffusers layout, with model_index.json
-	Checkpoint         // a whole model in one safetensors file
-	ComponentForm      // one component: a folder with config.json, or a safetensors file
-	LoRA               // an adapter
-	Pickle             // a file or folder of Python pickles
-	HubName            // no path that exists, and formed like a hub's "organisation/name"
-)
-
-// Family is the architecture that weights belong to.
-type Family uint8
-
-// The families that [Recognise] detects.
-const (
-	UnknownFamily Family = iota
-	SDXLBase
-	SDXLRefiner
-	SDXLInpainting
-	Playground25    // SDXL base with EDM scheduling and its own latent statistics
-	StableDiffusion // 1.x and 2.x
-	ControlNet
-	SD3
-	Flux
-	UNet // components of which no more is known
-	VAE
-	TAESD
-	TextEncoderL // CLIP ViT-L/14, text_encoder
-	TextEncoderG // OpenCLIP ViT-bigG/14, text_encoder_2
-)
-
-var familyNames = map[Family]string{
-	SDXLBase: "SDXL base", SDXLRefiner: "SDXL refiner", SDXLInpainting: "SDXL inpainting", Playground25: "Playground v2.5",
-	StableDiffusion: "Stable Diffusion 1 or 2", ControlNet: "ControlNet", SD3: "Stable Diffusion 3", Flux: "Flux",
-	UNet: "UNet", VAE: "VAE", TAESD: "TAESD (tiny VAE)", TextEncoderL: "CLIP ViT-L text encoder", TextEncoderG: "OpenCLIP ViT-bigG text encoder",
-}
-
-func (f Family) String() string { return familyNames[f] }
-
-// Kind is what a path holds.
-type Kind struct {
-	Form   Form
-	Family Family
-	Detail string // the class, the adapter's format, or what was found instead; may be empty
-}
-
-// String names the kind with its article, as in "an SDXL base model folder (StableDiffusionXLPipeline)".
-func (k Kind) String() string {
-	noun := map[Form]string{ModelFolder: "model folder", Checkpoint: "single-file checkpoint", ComponentForm: "component",
-		LoRA: "LoRA adapter", Pickle: "Python pickle, which could run any code when it is loaded", HubName: "a path that does not exist; if it names a model on a hub, download that first"}[k.Form]
-	if noun == "" {
-		noun = "nothing that goxl knows"
-	}
-	if k.Family != UnknownFamily {
-		noun = k.Family.String() + " " + noun
-	}
-	switch {
-	case k.Form == UnknownForm, k.Form == HubName: // sentences of their own
-	case strings.HasPrefix(noun, "SD"), strings.HasPrefix(noun, "OpenCLIP"):
-		noun = "an " + noun
-	default:
-		noun = "a " + noun
-	}
-	if k.Detail != "" {
-		noun += " (" + k.Detail + ")"
-	}
-	return noun
-}
-
 var hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // Recognise detects what a path holds, by names, headers and small JSON files alone. What it does not know is
@@ -143,7 +70,7 @@ func recogniseFile(path string) (Kind, error) {
 		return Kind{}, err
 	}
 	defer file.Close()
-	return recogniseTensors(file), nil
+	return RecogniseTensors(file), nil
 }
 
 func recogniseFolder(dir string) (Kind, error) {

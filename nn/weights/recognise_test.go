@@ -2,7 +2,9 @@ package weights
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,27 +60,86 @@ func TestRecogniseFolder(t *testing.T) {
 }
 
 func TestRecogniseFile(t *testing.T) {
-	const base1, base0 = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias", "conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias"
-	const in = "model.diffusion_model.input_blocks.0.0.weight"
 	type shapes = map[string][]int
+	// net is a UNet in original names: two blocks a level, of the given depths, and what more there is beside it.
+	net := func(prefix string, in, context, added int, depths []int, more shapes) shapes {
+		s := shapes{"input_blocks.0.0.weight": {8, in, 3, 3}, "time_embed.0.weight": {8, 8}, "output_blocks.0.0.in_layers.0.weight": {8}, "middle_block.0.in_layers.0.weight": {8}}
+		if added > 0 {
+			s["label_emb.0.0.weight"] = []int{8, added}
+		}
+		for i, depth := range depths {
+			path := fmt.Sprintf("input_blocks.%d.", 1+i)
+			s[path+"0.in_layers.0.weight"] = []int{8}
+			for k := range depth {
+				s[fmt.Sprintf("%s1.transformer_blocks.%d.attn2.to_k.weight", path, k)] = []int{8, context}
+			}
+		}
+		all := maps.Clone(more)
+		if all == nil {
+			all = shapes{}
+		}
+		for name, shape := range s {
+			all[prefix+name] = shape
+		}
+		return all
+	}
+	const sgm, token0, token1 = "model.diffusion_model.", "conditioner.embedders.0.model.token_embedding.weight", "conditioner.embedders.1.model.token_embedding.weight"
+	base, vae := shapes{token1: {9, 1280}}, shapes{"first_stage_model.decoder.conv_in.weight": {1}}
+	with := func(s shapes, names ...string) shapes {
+		s = maps.Clone(s)
+		for _, name := range names {
+			s[name] = []int{1}
+		}
+		return s
+	}
+	ten := []int{0, 0, 2, 2, 10, 10}
 	for _, c := range []struct {
 		tensors shapes
 		form    Form
 		family  Family
 		detail  string
 	}{
-		{shapes{base1: {1}, in: {1, 4, 3, 3}}, Checkpoint, SDXLBase, ""},
-		{shapes{base1: {1}, in: {1, 9, 3, 3}}, Checkpoint, SDXLInpainting, ""},
-		{shapes{base1: {1}}, Checkpoint, SDXLBase, ""},
-		{shapes{base0: {1}, in: {1, 4, 3, 3}}, Checkpoint, SDXLRefiner, ""},
-		{shapes{base1: {1}, "edm_mean": {1}}, Checkpoint, Playground25, ""},
-		{shapes{in: {1, 4, 3, 3}, "cond_stage_model.transformer.x": {1}}, Checkpoint, StableDiffusion, ""},
+		{net(sgm, 4, 2048, 2816, ten, base), Checkpoint, SDXLBase, ""},
+		{net(sgm, 4, 2048, 2816, ten, vae), Checkpoint, SDXLBase, ""},
+		{net(sgm, 4, 2048, 2816, ten, with(base, "v_pred")), Checkpoint, SDXLBase, "v-prediction"},
+		{net(sgm, 4, 2048, 2816, ten, with(base, "v_pred", "ztsnr")), Checkpoint, SDXLBase, "v-prediction, zero terminal SNR"},
+		{net(sgm, 9, 2048, 2816, ten, base), Checkpoint, SDXLInpainting, ""},
+		{net(sgm, 8, 2048, 2816, ten, base), Checkpoint, SDXLInstruct, ""},
+		{net(sgm, 8, 2048, 2816, ten, with(base, "edm_vpred.sigma_max")), Checkpoint, SDXLInstruct, "v-prediction, EDM"},
+		{net(sgm, 4, 2048, 2816, ten, with(base, "edm_vpred.sigma_max")), Checkpoint, CosXL, "v-prediction, EDM"},
+		{net(sgm, 4, 2048, 2816, ten, with(base, "edm_mean", "edm_std")), Checkpoint, Playground25, "EDM"},
+		{net(sgm, 4, 2048, 2816, []int{0, 0, 2, 2, 4, 4}, base), Checkpoint, SSD1B, ""},
+		{net(sgm, 4, 2048, 2816, []int{0, 0, 1, 1, 2, 2}, base), Checkpoint, SegmindVega, ""},
+		{net(sgm, 4, 2048, 2816, []int{0, 2, 5}, base), Checkpoint, KOALA700M, ""},
+		{net(sgm, 4, 2048, 2816, []int{0, 2, 6}, base), Checkpoint, KOALA1B, ""},
+		{net(sgm, 4, 1280, 2560, []int{0, 0, 4, 4, 4, 4, 0, 0}, shapes{token0: {9, 1280}}), Checkpoint, SDXLRefiner, ""},
+		{net(sgm, 4, 80, 96, []int{0, 1}, shapes{token1: {9, 48}}), Checkpoint, SDXLBase, ""},
+		{net(sgm, 4, 48, 88, []int{0, 1}, shapes{token0: {9, 48}}), Checkpoint, SDXLRefiner, ""},
+		{net(sgm, 4, 48, 88, []int{0, 1}, shapes{"conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight": {9, 48}}), Checkpoint, SDXLRefiner, ""},
+		{net(sgm, 4, 2048, 2816, ten, nil), BareUNet, SDXLBase, ""},
+		{net("", 4, 2048, 2816, ten, nil), BareUNet, SDXLBase, ""},
+		{net("diffusion_model.", 9, 2048, 2816, ten, nil), BareUNet, SDXLInpainting, ""},
+		{net("model.model.", 4, 1280, 2560, []int{0, 4}, nil), BareUNet, SDXLRefiner, ""},
+		{net("net.", 4, 80, 96, []int{0, 4}, nil), BareUNet, UnknownFamily, ""},
+		{net("", 4, 768, 0, []int{1, 1}, nil), BareUNet, StableDiffusion, ""},
+		{net(sgm, 4, 1024, 0, []int{1, 1}, vae), Checkpoint, StableDiffusion, ""},
+		{net(sgm, 4, 768, 0, []int{1, 1}, with(vae, "cond_stage_model.transformer.x")), Checkpoint, StableDiffusion, ""},
 		{shapes{"model.diffusion_model.joint_blocks.0.x": {1}}, Checkpoint, SD3, ""},
 		{shapes{"double_blocks.0.img_attn.x": {1}}, Checkpoint, Flux, ""},
 		{shapes{"control_model.x": {1}}, ComponentForm, ControlNet, ""},
 		{shapes{"controlnet_cond_embedding.conv_in.weight": {1}, "conv_in.weight": {1}}, ComponentForm, ControlNet, ""},
-		{shapes{in: {1, 4, 3, 3}}, ComponentForm, UNet, "original names"},
-		{shapes{"conv_in.weight": {1}, "time_embedding.linear_1.weight": {1, 1}}, ComponentForm, UNet, ""},
+		{shapes{"conv_in.weight": {8, 4, 3, 3}, "time_embedding.linear_1.weight": {8, 8}, "up_blocks.0.resnets.0.norm1.weight": {8}, "down_blocks.0.resnets.0.norm1.weight": {8},
+			"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": {8, 2048}, "add_embedding.linear_1.weight": {8, 2816}, "v_pred": {0}}, BareUNet, SDXLBase, "v-prediction"},
+		{shapes{"control_add_embedding.linear_1.weight": {1}}, ComponentForm, ControlNet, "union"},
+		{shapes{"lora_controlnet": {1}, "input_blocks.0.0.up": {1}}, ComponentForm, ControlNet, "Control-LoRA"},
+		{shapes{"image_proj.proj.weight": {1}, "ip_adapter.1.to_k_ip.weight": {1}}, ComponentForm, IPAdapter, ""},
+		{shapes{"adapter.body.0.resnets.0.block1.weight": {1}}, ComponentForm, T2IAdapter, ""},
+		{shapes{"body.0.block1.weight": {1}, "conv_in.weight": {320, 768, 3, 3}}, ComponentForm, T2IAdapter, "original"},
+		{shapes{"body.0.rdb1.conv1.weight": {1}}, ComponentForm, ESRGAN, ""},
+		{shapes{"clip_l": {2, 768}, "clip_g": {2, 1280}}, EmbeddingForm, SDXLBase, ""},
+		{shapes{"emb_params": {2, 768}}, EmbeddingForm, StableDiffusion, ""},
+		{shapes{"<cat>": {1280}}, EmbeddingForm, UnknownFamily, ""},
+		{shapes{"token_embedding.weight": {2, 1280}, "transformer.resblocks.0.ln_1.bias": {1280}}, ComponentForm, TextEncoderG, "OpenCLIP"},
 		{shapes{"decoder.conv_in.weight": {1}}, ComponentForm, VAE, ""},
 		{shapes{"encoder.layers.0.weight": {1}}, ComponentForm, TAESD, ""},
 		{shapes{"0.weight": {64, 3, 3, 3}, "1.conv.0.weight": {64, 64, 3, 3}}, ComponentForm, TAESD, "original"},
@@ -87,7 +148,14 @@ func TestRecogniseFile(t *testing.T) {
 		{shapes{"embeddings.token_embedding.weight": {2, 768}}, ComponentForm, TextEncoderL, ""},
 		{shapes{"text_model.embeddings.token_embedding.weight": {2, 1280}}, ComponentForm, TextEncoderG, ""},
 		{shapes{"lora_unet_a.lora_down.weight": {1}, "lora_te1_b.alpha": {}}, LoRA, UnknownFamily, "kohya"},
-		{shapes{"lora_unet_a.lora_down.weight": {1}, "hada_w1": {}}, UnknownForm, UnknownFamily, `first tensor is "hada_w1"`},
+		{shapes{"lora_unet_a.lora_down.weight": {1}, "b": {}, "c": {}}, UnknownForm, UnknownFamily, `first tensor is "b"`},
+		{shapes{"lora_unet_a_attn2_to_k.lora_down.weight": {4, 2048}}, LoRA, SDXLBase, "kohya"},
+		{shapes{"lora_unet_a_attn2_to_k.lora_down.weight": {4, 768}}, LoRA, StableDiffusion, "kohya"},
+		{shapes{"lora_unet_double_blocks_0.lora_down.weight": {4, 768}}, LoRA, Flux, "kohya"},
+		{shapes{"unet.x.attn2.to_k.lora_A.weight": {4, 2048}}, LoRA, SDXLBase, "PEFT"},
+		{shapes{"lycoris_a.hada_w1_a": {4, 8}, "lycoris_a.alpha": {}}, LoRA, UnknownFamily, "LyCORIS"},
+		{shapes{"diffusion_model.a.lokr_w1": {4, 8}}, LoRA, UnknownFamily, "LoKr"},
+		{shapes{"oft_unet_a.oft_blocks": {4, 8, 8}}, LoRA, UnknownFamily, "OFT"},
 		{shapes{"unet.a.lora_A.weight": {1}}, LoRA, UnknownFamily, "PEFT"},
 		{shapes{"unet.a.processor.to_q_lora.down.weight": {1}}, LoRA, UnknownFamily, "old diffusers"},
 		{shapes{"unet.a.lora_linear_layer.down.weight": {1}}, LoRA, UnknownFamily, "old diffusers"},
