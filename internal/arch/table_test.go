@@ -66,6 +66,10 @@ var table = map[string]rule{
 			"golang.org/x/sys/unix": "maps files",
 		},
 	},
+	"nn/weights/lora": {own: map[string]string{
+		"kernels":    contract,
+		"nn/weights": "files of adapters, and what is wrong with them",
+	}},
 
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
 

@@ -1,0 +1,144 @@
+package lora
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// Selected is an adapter at a strength.
+type Selected struct {
+	Adapter   *Adapter
+	Strengths Strengths
+}
+
+// Step is a change at a strength other than 0.
+type Step struct {
+	Change   Change
+	Strength float32
+	File     string // of the adapter, for errors
+}
+
+// Steps lists what a set of adapters does to the tensors of a component, in the order of the set. Changes of strength 0
+// are not among them.
+func Steps(component string, set []Selected) map[string][]Step {
+	steps := map[string][]Step{}
+	for _, sel := range set {
+		for name, changes := range sel.Adapter.changes[component] {
+			s := sel.Strengths.For(component, name)
+			if s == 0 {
+				continue
+			}
+			for _, c := range changes {
+				if low, ok := c.(*LowRank); ok && sel.Strengths.Rank > 0 {
+					c = low.Cut(sel.Strengths.Rank)
+				}
+				steps[name] = append(steps[name], Step{c, s, sel.Adapter.file.Path()})
+			}
+		}
+	}
+	return steps
+}
+
+// merged is a source under adapters.
+type merged struct {
+	kernels.Source
+	component string
+	steps     map[string][]Step
+	math      Arithmetic
+}
+
+// Merge lays adapters over a component's weights: a tensor that they change is made when it is asked for, in float32
+// from all changes in their order and rounded once to its own type; every other is src's own. It computes with math,
+// nil for [Portable]. src stays the caller's.
+func Merge(src kernels.Source, component string, set []Selected, math Arithmetic) kernels.Source {
+	if math == nil {
+		math = Portable{}
+	}
+	return &merged{src, component, Steps(component, set), math}
+}
+
+// Storage implements [kernels.Source].
+func (m *merged) Storage(name string) kernels.Storage {
+	if len(m.steps[name]) > 0 {
+		return kernels.Made
+	}
+	return m.Source.Storage(name)
+}
+
+// Tensor implements [kernels.Source].
+func (m *merged) Tensor(name string) (kernels.DType, []int, []byte, error) {
+	dtype, shape, data, err := m.Source.Tensor(name)
+	steps := m.steps[name]
+	if err != nil || len(steps) == 0 {
+		return dtype, shape, data, err
+	}
+	out, err := m.change(dtype, shape, data, steps)
+	if err != nil {
+		return 0, nil, nil, fmt.Errorf("%s, tensor %s: %w", m.component, name, err)
+	}
+	return dtype, shape, out, nil
+}
+
+// change returns a changed copy of a tensor.
+func (m *merged) change(dtype kernels.DType, shape []int, data []byte, steps []Step) ([]byte, error) {
+	out := make([]byte, len(data))
+	t := newTensor(shape)
+	low := make([]widened, 0, len(steps))
+	for _, s := range steps {
+		c, ok := s.Change.(*LowRank)
+		if !ok || !slices.Equal(c.tensor.shape, shape) {
+			break
+		}
+		low = append(low, widened{widen(m.math, c.Up), widen(m.math, c.Down), c.Rank(), s.Strength * c.Scale})
+	}
+	if len(low) == len(steps) {
+		m.products(dtype, t, out, data, low)
+	} else if err := m.whole(dtype, t, out, data, steps); err != nil {
+		return nil, err
+	}
+	if !weights.Finite(dtype, out) && weights.Finite(dtype, data) {
+		return nil, fmt.Errorf("with %s it holds numbers that %v has not; try a lower strength", steps[len(steps)-1].File, dtype)
+	}
+	return out, nil
+}
+
+// widened is a product of low rank in float32.
+type widened struct {
+	up, down []float32
+	rank     int
+	scale    float32
+}
+
+// products adds products of low rank. Rows do not depend on each other, so that each span of them is widened, changed
+// and rounded while it is in the cache.
+func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []widened) {
+	size := dtype.Size()
+	parallel(t.rows, t.cols, func(first, end int) {
+		w := make([]float32, (end-first)*t.cols)
+		span := data[first*t.cols*size : end*t.cols*size]
+		m.math.Widen(w, dtype, span)
+		for _, c := range low {
+			m.math.AddProduct(w, c.up[first*c.rank:end*c.rank], c.down, c.rank, c.scale)
+		}
+		m.math.Narrow(out[first*t.cols*size:end*t.cols*size], dtype, w)
+	})
+}
+
+// whole applies changes of any kind.
+func (m *merged) whole(dtype kernels.DType, t tensor, out, data []byte, steps []Step) error {
+	w := make([]float32, t.len())
+	m.math.Widen(w, dtype, data)
+	for _, s := range steps {
+		if err := apply(m.math, s.Change, w, t.shape, s.Strength); err != nil {
+			return fmt.Errorf("%s: %w", s.File, err)
+		}
+	}
+	size := dtype.Size()
+	parallel(t.rows, t.cols, func(first, end int) {
+		m.math.Narrow(out[first*t.cols*size:end*t.cols*size], dtype, w[first*t.cols:end*t.cols])
+	})
+	return nil
+}
