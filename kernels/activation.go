@@ -5,16 +5,19 @@ import "fmt"
 // Activation is a function applied to each element, or for GEGLU to pairs of halves.
 type Activation uint8
 
-// The activations. Source: diffusers models/activations.py and transformers activations.py.
+// The activations. Source: diffusers models/activations.py and models/autoencoders/vae.py (DecoderTiny), transformers
+// activations.py.
 const (
 	Identity  Activation = iota
 	SiLU                 // x·σ(x)
 	GELU                 // x·Φ(x), exact (erf)
 	QuickGELU            // x·σ(1.702x)
+	ReLU                 // x above 0, else 0; NaN stays NaN
+	SoftClamp            // 3·tanh(x/3), TAESD's clamp of latents
 	GEGLU                // the last axis in halves [value, gate]: value·GELU(gate); halves the width
 )
 
-var activations = [...]string{"identity", "silu", "gelu", "quick_gelu", "geglu"}
+var activations = [...]string{"identity", "silu", "gelu", "quick_gelu", "relu", "soft_clamp", "geglu"}
 
 func (a Activation) String() string {
 	if int(a) < len(activations) {

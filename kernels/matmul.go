@@ -58,7 +58,8 @@ func (s Linear) FLOPs(in []Tensor) int64 {
 // Padding is the number of zero rows and columns around an image.
 type Padding struct{ Top, Left, Bottom, Right int }
 
-// Conv2d is y = act(conv(x) + bias + broadcastBias) + residual.
+// Conv2d is y = act(conv(x) + bias + broadcastBias) + residual, or, if ActLast, y = act(conv(x) + bias + broadcastBias +
+// residual).
 //
 // Inputs, NHWC: x [B, H, W, C]; x2 [B, H, W, C2] if Concat, whose channels follow x's; weight [O, C+C2, kh, kw]; bias
 // [O] if Bias; broadcastBias [B, O] if BroadcastBias, added at every position (the time embedding of a residual block);
@@ -73,6 +74,7 @@ type Conv2d struct {
 	Bias          bool
 	BroadcastBias bool
 	Act           Activation // not GEGLU
+	ActLast       bool       // the activation comes after the residual, which there must be
 	Residual      bool
 }
 
@@ -124,6 +126,9 @@ func (s Conv2d) Infer(in []Tensor) ([]Tensor, error) {
 	}
 	if s.Act >= GEGLU {
 		return nil, &OpError{op, "activation", s.Act, "one that keeps the width"}
+	}
+	if s.ActLast && !s.Residual {
+		return nil, &OpError{op, "activation after the residual", s.Act, "a residual"}
 	}
 	if (s.UpH == 0) != (s.UpW == 0) || s.UpH < 0 || s.UpW < 0 {
 		return nil, &OpError{op, "size to resize to", []int{s.UpH, s.UpW}, "two positive numbers, or none"}

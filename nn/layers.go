@@ -2,9 +2,11 @@ package nn
 
 import "github.com/goxl/goxl/kernels"
 
-// Epilogue is what a layer does to its result before it is written: act(y + BroadcastBias) + Residual.
+// Epilogue is what a layer does to its result before it is written: act(y + BroadcastBias) + Residual, or, if ActLast,
+// act(y + BroadcastBias + Residual).
 type Epilogue struct {
 	Act           kernels.Activation
+	ActLast       bool   // convolutions with a residual only
 	BroadcastBias *Value // [batch, channels], convolutions only
 	Residual      *Value // of the result's shape
 	Ends          any    // the module whose output the result is, before anything is added, for taps; or nil
@@ -75,7 +77,7 @@ func (l *Conv2d) Fused(b *Builder, x Source, e Epilogue) *Value {
 func (l *Conv2d) state(b *Builder, x Source, e Epilogue) *Value {
 	s := kernels.Conv2d{
 		Stride: l.Stride, Pad: l.Pad, UpH: x.Height, UpW: x.Width, Concat: x.Skip != nil,
-		Bias: l.Bias != nil, BroadcastBias: e.BroadcastBias != nil, Act: e.Act, Residual: e.Residual != nil,
+		Bias: l.Bias != nil, BroadcastBias: e.BroadcastBias != nil, Act: e.Act, ActLast: e.ActLast, Residual: e.Residual != nil,
 	}
 	o := operands{x: x.X, x2: x.Skip, weight: b.weight(l.Weight), bias: b.optional(l.Bias), broadcastBias: e.BroadcastBias, residual: e.Residual}
 	if in := o.inputs(s.Operands()); b.fuses(s, in...) {
@@ -96,11 +98,14 @@ func (b *Builder) epilogue(y *Value, e Epilogue) *Value {
 	if e.BroadcastBias != nil {
 		y = b.apply1(kernels.Add{Rows: true}, y, e.BroadcastBias)
 	}
-	if e.Act != kernels.Identity {
+	if e.Act != kernels.Identity && !e.ActLast {
 		y = b.Activate(y, e.Act)
 	}
 	if e.Residual != nil {
 		y = b.Add(y, e.Residual)
+	}
+	if e.Act != kernels.Identity && e.ActLast {
+		y = b.Activate(y, e.Act)
 	}
 	return y
 }

@@ -32,7 +32,7 @@ func conv(name string, s kernels.Conv2d, dtype kernels.DType, n image) Case {
 		with(s.BroadcastBias, x("broadcast bias", n.b, n.o))
 	if s.Residual {
 		plain := s
-		plain.Residual = false
+		plain.Residual, plain.ActLast = false, false
 		out, err := plain.Infer(c.In)
 		if err != nil {
 			panic("cases: " + c.Name + ": " + err.Error()) // a mistake in this table

@@ -32,7 +32,7 @@ func oddLinear() []Case {
 			cases = append(cases, linear(fmt.Sprintf("odd %dx%dx%d %v", m, n, k, dtype), kernels.Linear{Bias: (i+j)%2 == 0}, dtype, []int{m}, k, n))
 		}
 	}
-	acts := []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.GEGLU}
+	acts := []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.GEGLU}
 	for i, act := range acts { // every fusion
 		for flags := range 4 {
 			s := kernels.Linear{Act: act, Bias: flags&1 != 0, Residual: flags&2 != 0}
@@ -97,6 +97,15 @@ func oddConv() []Case {
 				s, WeightTypes[flags%len(WeightTypes)], n))
 		}
 	}
+	for i, act := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp} {
+		for flags := range 4 { // the activation after the residual
+			s := kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: flags&1 != 0, BroadcastBias: flags&2 != 0, Act: act, ActLast: true, Residual: true}
+			cases = append(cases,
+				conv(fmt.Sprintf("fused %v bias=%t rows=%t residual", act, s.Bias, s.BroadcastBias), kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: s.Bias, BroadcastBias: s.BroadcastBias, Act: act, Residual: true},
+					WeightTypes[(i+flags+1)%len(WeightTypes)], image{2, 5, 6, 16, 0, 24, 3}),
+				conv(fmt.Sprintf("fused %v after the residual bias=%t rows=%t", act, s.Bias, s.BroadcastBias), s, WeightTypes[(i+flags)%len(WeightTypes)], image{2, 5, 6, 9, 0, 17, 3}))
+		}
+	}
 	for i, up := range []struct{ h, w, upH, upW int }{{1, 1, 2, 2}, {3, 3, 6, 6}, {3, 4, 5, 7}, {4, 5, 7, 9}, {5, 3, 9, 5}, {2, 2, 5, 3}, {5, 7, 3, 4}} {
 		s := kernels.Conv2d{Stride: 1 + i%2, Pad: pad(1), Bias: true, UpH: up.upH, UpW: up.upW}
 		n := image{2, up.h, up.w, 8, 0, 12, 3}
@@ -109,6 +118,9 @@ func oddConv() []Case {
 		conv("resized joined, many rows", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 16, UpW: 18, Concat: true, Bias: true}, kernels.F16, image{2, 8, 9, 16, 8, 16, 3}),
 		conv("many tiles", rowConv, kernels.F16, image{2, 20, 20, 16, 0, 328, 3}),
 		conv("many tiles, halved", kernels.Conv2d{Stride: 2, Pad: pad(1), Bias: true, Residual: true}, kernels.F16, image{2, 37, 40, 16, 0, 328, 3}),
+		conv("many tiles, relu", kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Act: kernels.ReLU}, kernels.F16, image{1, 20, 20, 64, 0, 64, 3}),
+		conv("many tiles, relu after the residual", blockConv, kernels.F16, image{2, 20, 20, 64, 0, 64, 3}),
+		conv("many tiles, doubled", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 20, UpW: 24}, kernels.F16, image{1, 10, 12, 64, 0, 64, 3}),
 		conv("no padding", kernels.Conv2d{Stride: 1}, kernels.F32, n),
 		conv("uneven padding", kernels.Conv2d{Stride: 1, Pad: kernels.Padding{Top: 2, Left: 0, Bottom: 1, Right: 3}}, kernels.F32, n),
 		conv("stride 3", kernels.Conv2d{Stride: 3, Pad: pad(1), Bias: true}, kernels.BF16, n),

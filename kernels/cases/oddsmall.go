@@ -8,7 +8,7 @@ import (
 
 func oddElementwise() []Case {
 	var cases []Case
-	for _, a := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.GEGLU} {
+	for _, a := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.GEGLU} {
 		for _, n := range []int{2, 6, 34, 130} {
 			c := Case{Name: fmt.Sprintf("activate/odd %v %d", a, n), Spec: kernels.Activate{Act: a}}.with(true, x("x", 3, n))
 			cases = append(cases, c.fill(0, Fill{Scale: 3}))

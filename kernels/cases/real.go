@@ -17,8 +17,10 @@ func realCases() []Case {
 	return cases
 }
 
-// rowConv is the first convolution of a residual block, sumConv the second.
+// rowConv is the first convolution of a residual block, sumConv the second; blockConv is the last of one of TAESD's.
 var (
+	blockConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Act: kernels.ReLU, ActLast: true, Residual: true}
+
 	rowConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, BroadcastBias: true}
 	sumConv = kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Residual: true}
 	onlySum = kernels.Linear{Bias: true, Residual: true}
@@ -112,6 +114,10 @@ func vaeCases() []Case {
 	}
 	whole.Slow = true
 	return []Case{
+		conv("taesd 1024 in", kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Act: kernels.ReLU}, f, image{1, 128, 128, 4, 0, 64, 3}),
+		conv("taesd 1024 block", blockConv, f, image{1, 1024, 1024, 64, 0, 64, 3}),
+		conv("taesd 1024 up", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 1024, UpW: 1024}, f, image{1, 512, 512, 64, 0, 64, 3}),
+		Case{Name: "activate/taesd 1024 clamp", Spec: kernels.Activate{Act: kernels.SoftClamp}}.with(true, x("x", 1, 128, 128, 4)),
 		conv("vae 1024 in", plain, f, image{1, 128, 128, 4, 0, 512, 3}),
 		conv("vae 1024 latents", kernels.Conv2d{Stride: 1, Bias: true}, f, image{1, 128, 128, 4, 0, 4, 1}),
 		conv("vae 1024 level 0", sumConv, f, image{1, 128, 128, 512, 0, 512, 3}),

@@ -60,6 +60,10 @@ func (k *activation) do(_, i int) {
 		k.v.vec.gelu(out, x)
 	case kernels.QuickGELU:
 		k.v.vec.quickGELU(out, x)
+	case kernels.ReLU:
+		k.v.vec.relu(out, x)
+	case kernels.SoftClamp:
+		k.v.vec.softClamp(out, x)
 	default:
 		copy(out, x)
 	}

@@ -40,11 +40,14 @@ func (p *product) finishRow(dst, sums, gates, bias, gateBias, residual []float32
 		g.finish(dst, sums, bias, residual)
 		return
 	}
-	if bias != nil {
+	to := dst
+	switch {
+	case p.actLast:
+		g.finish(sums, sums, bias, residual)
+	case bias != nil:
 		g.finish(sums, sums, bias, nil)
 	}
-	to := dst
-	if residual != nil {
+	if residual != nil && !p.actLast {
 		to = sums // dst may be the residual
 	}
 	switch p.act {
@@ -54,6 +57,10 @@ func (p *product) finishRow(dst, sums, gates, bias, gateBias, residual []float32
 		vec.gelu(to, sums)
 	case kernels.QuickGELU:
 		vec.quickGELU(to, sums)
+	case kernels.ReLU:
+		vec.relu(to, sums)
+	case kernels.SoftClamp:
+		vec.softClamp(to, sums)
 	case kernels.GEGLU:
 		gates = gates[:len(sums)]
 		if gateBias != nil {
@@ -61,7 +68,7 @@ func (p *product) finishRow(dst, sums, gates, bias, gateBias, residual []float32
 		}
 		vec.geglu(to, sums, gates)
 	}
-	if residual != nil {
+	if residual != nil && !p.actLast {
 		g.finish(dst, sums, residual, nil)
 	}
 }

@@ -32,8 +32,8 @@ type block struct {
 	offsets  []int32 // where in a panel each column of the weights goes: a panel is ordered by tap, then channel; the file the other way round
 }
 
-// product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, where row m of A is the window at position
-// m.
+// product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, or if actLast act(A·Wᵀ + bias + rowBias +
+// residual), where row m of A is the window at position m.
 type product struct {
 	v        *variant
 	window   window
@@ -42,6 +42,7 @@ type product struct {
 	channels [2]int // of x and x2
 	taps     int
 	act      kernels.Activation
+	actLast  bool
 	blocks   []block
 	operands kernels.Operands
 

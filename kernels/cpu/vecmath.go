@@ -6,6 +6,8 @@ type vecKernels struct {
 	silu      func(dst, src []float32) // x·σ(x)
 	gelu      func(dst, src []float32) // x·Φ(x)
 	quickGELU func(dst, src []float32) // x·σ(1.702x)
+	relu      func(dst, src []float32) // x above 0, else 0; NaN stays NaN
+	softClamp func(dst, src []float32) // 3·tanh(x/3)
 	// geglu is value·GELU(gate).
 	geglu func(dst, value, gate []float32)
 	// expShiftSum replaces x by exp(x−shift) and returns the sum.

@@ -47,6 +47,9 @@ func geluAVX2(dst, src *float32, n int)
 func quickGELUAVX2(dst, src *float32, n int)
 
 //go:noescape
+func reluAVX2(dst, src *float32, n int)
+
+//go:noescape
 func gegluAVX2(dst, value, gate *float32, n int)
 
 //go:noescape
@@ -80,6 +83,9 @@ func geluAVX512(dst, src *float32, n int)
 func quickGELUAVX512(dst, src *float32, n int)
 
 //go:noescape
+func reluAVX512(dst, src *float32, n int)
+
+//go:noescape
 func gegluAVX512(dst, value, gate *float32, n int)
 
 //go:noescape
@@ -107,6 +113,8 @@ var vecAVX2 = vecKernels{
 	silu:       checked2(siluAVX2),
 	gelu:       checked2(geluAVX2),
 	quickGELU:  checked2(quickGELUAVX2),
+	relu:       checked2(reluAVX2),
+	softClamp:  softClamp,
 	geglu:      checked3(gegluAVX2),
 	add:        checked3(addAVX2),
 	accumulate: checked4(accumulateAVX2),
@@ -134,6 +142,8 @@ var vecAVX512 = vecKernels{
 	silu:       checked2(siluAVX512),
 	gelu:       checked2(geluAVX512),
 	quickGELU:  checked2(quickGELUAVX512),
+	relu:       checked2(reluAVX512),
+	softClamp:  softClamp,
 	geglu:      checked3(gegluAVX512),
 	add:        checked3(addAVX512),
 	accumulate: checked4(accumulateAVX512),

@@ -88,6 +88,11 @@
 	VBLENDVPS Y4, Y6, Y0, Y0; \
 	VMULPS Y4, Y0, Y0
 
+// RELU keeps NaN, which is why the order of operands matters.
+#define RELU \
+	VXORPS Y0, Y0, Y0; \
+	VMAXPS Y4, Y0, Y0
+
 #define UNARY(FUNCTION) \
 	MOVQ dst+0(FP), DI; \
 	MOVQ src+8(FP), SI; \
@@ -126,6 +131,10 @@ TEXT ·geluAVX2(SB), NOSPLIT, $0-24
 // func quickGELUAVX2(dst, src *float32, n int)
 TEXT ·quickGELUAVX2(SB), NOSPLIT, $0-24
 	UNARY(QUICKGELU)
+
+// func reluAVX2(dst, src *float32, n int)
+TEXT ·reluAVX2(SB), NOSPLIT, $0-24
+	UNARY(RELU)
 
 // func gegluAVX2(dst, value, gate *float32, n int)
 TEXT ·gegluAVX2(SB), NOSPLIT, $0-32

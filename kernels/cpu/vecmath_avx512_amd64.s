@@ -81,6 +81,11 @@
 	VMOVAPS Z6, K2, Z0; \
 	VMULPS Z4, Z0, Z0
 
+// RELU keeps NaN, which is why the order of operands matters.
+#define RELU \
+	VPXORD Z0, Z0, Z0; \
+	VMAXPS Z4, Z0, Z0
+
 #define UNARY(FUNCTION) \
 	MOVQ dst+0(FP), DI; \
 	MOVQ src+8(FP), SI; \
@@ -119,6 +124,10 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-24
 // func quickGELUAVX512(dst, src *float32, n int)
 TEXT ·quickGELUAVX512(SB), NOSPLIT, $0-24
 	UNARY(QUICKGELU)
+
+// func reluAVX512(dst, src *float32, n int)
+TEXT ·reluAVX512(SB), NOSPLIT, $0-24
+	UNARY(RELU)
 
 // func gegluAVX512(dst, value, gate *float32, n int)
 TEXT ·gegluAVX512(SB), NOSPLIT, $0-32

@@ -20,6 +20,15 @@ var vecPortable = vecKernels{
 			dst[i] = float32(float64(x) / (1 + exp(-float64(quickMul)*float64(x))))
 		}
 	},
+	relu: func(dst, src []float32) {
+		for i, x := range src[:len(dst)] {
+			if x < 0 {
+				x = 0
+			}
+			dst[i] = x
+		}
+	},
+	softClamp: softClamp,
 	geglu: func(dst, value, gate []float32) {
 		value = value[:len(dst)]
 		for i, x := range gate[:len(dst)] {
@@ -83,6 +92,13 @@ var vecPortable = vecKernels{
 			dst[i] = v + y[i]
 		}
 	},
+}
+
+// softClamp serves every variant: it is applied to latents alone, which are few.
+func softClamp(dst, src []float32) {
+	for i, x := range src[:len(dst)] {
+		dst[i] = float32(3 * math.Tanh(float64(x)/3))
+	}
 }
 
 // exp is e^x to float32 accuracy for results that are rounded to float32; beyond float32's range it gives +Inf and 0.

@@ -78,6 +78,8 @@ func TestActivationsOfOneElement(t *testing.T) {
 			{"quick_gelu", func() { v.vec.quickGELU(got, x) }, func(x float64) float64 { return logistic(x, float64(quickMul)) }, 4, 3e-37},
 			{"gelu", func() { v.vec.gelu(got, x) }, trueGELU, 4, 4e-44},
 			{"geglu", func() { v.vec.geglu(got, gate, x) }, trueGELU, 4, 4e-44},
+			{"relu", func() { v.vec.relu(got, x) }, func(x float64) float64 { return max(x, 0) }, 0, 0},
+			{"soft_clamp", func() { v.vec.softClamp(got, x) }, func(x float64) float64 { return 3 * math.Tanh(x/3) }, 1, 0},
 		} {
 			c.run()
 			bad := 0
@@ -163,15 +165,17 @@ func TestLengths(t *testing.T) {
 			fill()
 			v.vec.silu(a[:n], b)
 			check("silu", a, a[n], func(i int) float64 { return f(b, i) / (1 + math.Exp(-f(b, i))) })
-			for name, run := range map[string]func(dst, src []float32){"silu": v.vec.silu, "gelu": v.vec.gelu, "quick": v.vec.quickGELU} {
+			for name, run := range map[string]func(dst, src []float32){"silu": v.vec.silu, "gelu": v.vec.gelu, "quick": v.vec.quickGELU, "relu": v.vec.relu, "soft clamp": v.vec.softClamp} {
 				fill()
 				behind := a[n]
 				copy(c, a)
 				run(a[:n], a)
 				want := map[string]func(x float64) float64{
-					"silu":  func(x float64) float64 { return x / (1 + math.Exp(-x)) },
-					"gelu":  trueGELU,
-					"quick": func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) },
+					"silu":       func(x float64) float64 { return x / (1 + math.Exp(-x)) },
+					"gelu":       trueGELU,
+					"quick":      func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) },
+					"relu":       func(x float64) float64 { return max(x, 0) },
+					"soft clamp": func(x float64) float64 { return 3 * math.Tanh(x/3) },
 				}[name]
 				check(name, a, behind, func(i int) float64 { return want(f(c, i)) })
 			}

@@ -135,6 +135,9 @@ func (l *lowering) conv2d(s kernels.Conv2d) (err error) {
 		KW: int32(kw), Stride: int32(s.Stride), Top: int32(s.Pad.Top), Left: int32(s.Pad.Left),
 		Act: int32(s.Act), Columns: int32(o), PitchOut: int32(o),
 	}
+	if s.ActLast {
+		p.ActLast = 1
+	}
 	switch {
 	case s.UpH == 0:
 	case s.UpH == 2*h && s.UpW == 2*w:

@@ -52,7 +52,7 @@ func (l *lowering) gemmTMA(p gemm, t tile) {
 	made.gemmTMAParams = gemmTMAParams{
 		M: g.M, Columns: g.Columns, PitchOut: g.PitchOut, KTiles1: int32(ceil(int(g.C1), 64)), KTiles2: int32(ceil(int(g.C2), 64)), Taps: taps, KW: g.KW,
 		Channels1: g.C1, Channels: g.C1 + g.C2, OH: g.OH, OW: g.OW, Stride: g.Stride, Top: g.Top, Left: g.Left,
-		Act: g.Act, OutType: p.out.storage, ResidualType: p.residual.storage, BroadcastBiasType: p.broadcastBias.storage,
+		Act: g.Act, ActLast: g.ActLast, OutType: p.out.storage, ResidualType: p.residual.storage, BroadcastBiasType: p.broadcastBias.storage,
 		Tiles: g.TilesM * g.TilesN, TilesM: g.TilesM, TilesN: g.TilesN,
 	}
 	if taps == 1 && g.Stride == 1 && g.Top == 0 && g.Left == 0 && g.OH == g.H && g.OW == g.Width {

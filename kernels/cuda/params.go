@@ -15,7 +15,8 @@ type (
 		H, Width, OH, OW                         int32
 		KW, Stride, Top, Left                    int32
 		UpH, UpW, Up                             int32
-		Act, Columns, PitchOut                   int32
+		Act, ActLast                             int32
+		Columns, PitchOut                        int32
 		OutType, ResidualType, BroadcastBiasType int32
 		TilesM, TilesN                           int32
 		Vector                                   int32
@@ -28,11 +29,12 @@ type (
 		KTiles1, KTiles2, Taps, KW                     int32
 		Channels1, Channels                            int32
 		OH, OW, Stride, Top, Left                      int32
-		Act, OutType, ResidualType, BroadcastBiasType  int32
+		Act, ActLast                                   int32
+		OutType, ResidualType, BroadcastBiasType       int32
 		Tiles, TilesM, TilesN                          int32
 		Parts                                          int32
 		Eps                                            float32
-		_                                              [7]int32 // a multiple of 64 bytes
+		_                                              [6]int32 // a multiple of 64 bytes
 	}
 	convFewParams struct {
 		X, W, Bias, Out  driver.Ptr

@@ -24,6 +24,12 @@ func act[T float](a kernels.Activation, x T) T {
 		return gelu(x)
 	case kernels.QuickGELU:
 		return T(x * sigmoid(T(1.702)*x))
+	case kernels.ReLU:
+		if x < 0 {
+			return 0
+		}
+	case kernels.SoftClamp:
+		return T(3 * math.Tanh(float64(x)/3))
 	}
 	return x
 }

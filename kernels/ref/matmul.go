@@ -79,6 +79,9 @@ func conv2d[T float](s kernels.Conv2d, in []Tensor) element[T] {
 		if broadcastBias != nil {
 			sum += T(broadcastBias[b*o+ch])
 		}
+		if s.ActLast {
+			return act(s.Act, sum+T(residual[i]))
+		}
 		y := act(s.Act, sum)
 		if residual != nil {
 			y += T(residual[i])

@@ -64,12 +64,18 @@ func TestByHand(t *testing.T) {
 			[]Tensor{f(dims{1, 1, 2, 1}, 0, 1), f(dims{1, 2, 1, 1}, 0, 1), f(dims{1, 2, 1, 1}, 2, 4)}, 0, []float64{3, (2 + 4*e) / (1 + e)}},
 		{"group norm", kernels.GroupNorm{Groups: 2, Eps: 3}, // group 0: 1 3, mean 2, variance 1; group 1: 10 10
 			[]Tensor{f(dims{1, 2, 1, 2}, 1, 10, 3, 10), f(dims{2}, 2, 5), f(dims{2}, 1, 7)}, 0, []float64{0, 7, 2, 7}},
+		{"conv with relu", kernels.Conv2d{Stride: 1, Act: kernels.ReLU, Residual: true},
+			[]Tensor{f(dims{1, 1, 3, 1}, -2, 1, 3), f(dims{1, 1, 1, 1}, 2), f(dims{1, 1, 3, 1}, 1, -5, -7)}, 0, []float64{1, -3, -1}},
+		{"conv with relu after the residual", kernels.Conv2d{Stride: 1, Act: kernels.ReLU, ActLast: true, Residual: true},
+			[]Tensor{f(dims{1, 1, 3, 1}, -2, 1, 3), f(dims{1, 1, 1, 1}, 2), f(dims{1, 1, 3, 1}, 5, -5, -5)}, 0, []float64{1, 0, 1}},
 		{"group norm concat silu", kernels.GroupNorm{Groups: 1, Eps: 3, Concat: true, Act: kernels.SiLU},
 			[]Tensor{f(dims{1, 1, 1, 1}, 1), f(dims{1, 1, 1, 1}, 3), f(dims{2}, 2, 2), f(dims{2}, 1, 1)}, 0, []float64{0, silu(2)}},
 		{"layer norm", kernels.LayerNorm{Eps: 3}, []Tensor{f(dims{2, 2}, 1, 3, 5, 5), f(dims{2}, 2, 2), f(dims{2}, 1, 0)}, 0, []float64{0, 1, 1, 0}},
 		{"silu", kernels.Activate{Act: kernels.SiLU}, []Tensor{f(dims{3}, -1, 0, 2)}, 0, []float64{-1 / (1 + e), 0, silu(2)}},
 		{"gelu", kernels.Activate{Act: kernels.GELU}, []Tensor{f(dims{2}, 1, -1)}, 0, []float64{0.8413447460685429, -0.15865525393145707}}, // Φ(1)
 		{"quick gelu", kernels.Activate{Act: kernels.QuickGELU}, []Tensor{f(dims{1}, 1)}, 0, []float64{1 / (1 + math.Exp(-1.702))}},
+		{"relu", kernels.Activate{Act: kernels.ReLU}, []Tensor{f(dims{3}, -1, 0, 2)}, 0, []float64{0, 0, 2}},
+		{"soft clamp", kernels.Activate{Act: kernels.SoftClamp}, []Tensor{f(dims{3}, -1.5, 0, 3)}, 0, []float64{-1.3863514717800292, 0, 2.284782467867299}},
 		{"geglu", kernels.Activate{Act: kernels.GEGLU}, []Tensor{f(dims{2, 4}, 1, 2, 1, 0, 3, 4, -1, 2)}, 0, []float64{gelu(1), 0, 3 * gelu(-1), 4 * gelu(2)}},
 		{"add", kernels.Add{}, []Tensor{f(dims{2}, 1, 2), f(dims{2}, 10, 20)}, 0, []float64{11, 22}},
 		{"add rows", kernels.Add{Rows: true}, []Tensor{sequence(1, 2, 2, 2), f(dims{2, 2}, 10, 20, 30, 40)}, 0,

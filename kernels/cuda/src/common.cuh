@@ -18,7 +18,7 @@ struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 enum { F32 = 0, HALF = 1 };
 
 // Activations, as package kernels numbers them.
-enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, GEGLU = 4 };
+enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, RELU = 4, SOFT_CLAMP = 5, GEGLU = 6 };
 
 #ifdef EMULATE
 #include "../emulate/primitives.h"
@@ -137,11 +137,21 @@ DEVICE float gelu(float x) {
   return x * (x < 0 ? below : 1.f - below);
 }
 
+// softClamp is 3·tanh(x/3), by a series where the quotient of exponentials would lose digits.
+DEVICE float softClamp(float x) {
+  float y = x * (1.f / 3.f), s = y * y, e = ex2_approx(-2.8853900817779268f * __builtin_fabsf(y));
+  if (s < 0.04f) return x + x * s * (-0.33333333f + s * (0.13333333f + s * (-0.053968254f + s * 0.021869489f)));
+  float far = 3.f * (1.f - e) * rcp_approx(1.f + e);
+  return x < 0 ? -far : far;
+}
+
 DEVICE float activate(int act, float x) {
   switch (act) {
   case SILU: return x * sigmoid(x);
   case GELU: return gelu(x);
   case QUICK_GELU: return x * sigmoid(1.702f * x);
+  case RELU: return x < 0 ? 0.f : x;  // NaN stays NaN
+  case SOFT_CLAMP: return softClamp(x);
   }
   return x;
 }

@@ -17,7 +17,8 @@ struct GemmTma {
   int kTiles1, kTiles2, taps, kw;      // K-tiles of each source's channels; taps 0: a matrix
   int channels1, channels;             // of x; of x and x2
   int OH, OW, stride, top, left;
-  int act, outType, residualType, broadcastBiasType;
+  int act, actLast;                    // actLast: after the residual, else before it
+  int outType, residualType, broadcastBiasType;
   int tiles, tilesM, tilesN;
   int parts;
   float eps;
@@ -259,11 +260,13 @@ template <int BN, bool GATED> DEVICE void epilogueGeneric(const GemmTma &p, cons
 #pragma unroll
       for (int i = 0; i < 4; i++) f[2 * i] = even[i], f[2 * i + 1] = odd[i];
       if (!GATED && p.broadcastBias) add8(p.broadcastBias, (i64)(row / (p.OH * p.OW)) * p.columns + col, p.broadcastBiasType, f);
+      // The residual comes before the activation or behind it; there is one copy of the activation's code.
+      if (!GATED && p.actLast && p.residual) add8(p.residual, (i64)row * p.pitchOut + col, p.residualType, f);
       if (!GATED) {
 #pragma unroll
         for (int i = 0; i < 8; i++) f[i] = activate(p.act, f[i]);
       }
-      if (p.residual) add8(p.residual, (i64)row * p.pitchOut + col, p.residualType, f);
+      if (!(!GATED && p.actLast) && p.residual) add8(p.residual, (i64)row * p.pitchOut + col, p.residualType, f);
       store8(p.out, (i64)row * p.pitchOut + col, p.outType, f);
 #pragma unroll
       for (int i = 0; i < 8; i++) moments.add(h, f[i]);

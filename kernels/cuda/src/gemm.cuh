@@ -20,7 +20,8 @@ struct Gemm {
   int H, W, OH, OW;               // images
   int KW, stride, top, left;      // kernel width; zero rows above and columns left of the image
   int upH, upW, up;               // size that x is resized to; 0: not resized, 1: doubled, 2: any other
-  int act, columns, pitchOut;     // columns of out; GEGLU's are half of N
+  int act, actLast;               // actLast: after the residual, else before it
+  int columns, pitchOut;          // columns of out; GEGLU's are half of N
   int outType, residualType, broadcastBiasType;
   int tilesM, tilesN;
   int vector;                     // rows of out and residual are aligned to 8 elements
@@ -44,10 +45,11 @@ DEVICE void epilogueElement(const Gemm &p, float sum, float gate, int m, int col
     v *= gelu(gate + (p.bias ? p.bias[p.columns + col] : 0.f));
   } else {
     if (p.broadcastBias) v += load(p.broadcastBias, (i64)image * p.columns + col, p.broadcastBiasType);
-    v = activate(p.act, v);
+    if (!p.actLast) v = activate(p.act, v);
   }
   i64 o = (i64)m * p.pitchOut + col;
   if (p.residual) v += load(p.residual, o, p.residualType);
+  if (p.actLast) v = activate(p.act, v);
   store(p.out, o, p.outType, v);
 }
 
@@ -76,13 +78,17 @@ DEVICE void epilogueVectorized(const Gemm &p, const float *sums, const float *re
     for (int i = 0; i < 8; i++) v[i] *= gelu(gate[i]);
   } else {
     if (p.broadcastBias) add8(p.broadcastBias, (i64)image * p.columns + col, p.broadcastBiasType, v);
-    if (p.act != IDENTITY) {
+    if (p.act != IDENTITY && !p.actLast) {
 #pragma unroll
       for (int i = 0; i < 8; i++) v[i] = activate(p.act, v[i]);
     }
   }
 #pragma unroll
   for (int i = 0; i < 8; i++) v[i] += residual[i];
+  if (p.actLast) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = activate(p.act, v[i]);
+  }
   store8(p.out, (i64)m * p.pitchOut + col, p.outType, v);
 }
 
