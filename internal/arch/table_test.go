@@ -77,6 +77,12 @@ var table = map[string]rule{
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/taesd": {own: map[string]string{
+		"kernels":    contract,
+		"models/vae": "images and latents, and how an image becomes pixels",
+		"nn":         modules,
+		"nn/weights": checkps,
+	}},
 	"models/demo": {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
