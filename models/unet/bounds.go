@@ -24,8 +24,10 @@ func (c Config) Fits(src kernels.Source, file string) error {
 			return err
 		}
 	}
-	if err := b.Count("transformer_layers_per_block", c.TransformerLayers.At(n-1), 0, "mid_block.attentions.0.transformer_blocks"); err != nil {
-		return err
+	if c.MidBlockType == CrossAttnMid {
+		if err := b.Count("transformer_layers_per_block", c.TransformerLayers.At(n - 1)[0], 0, "mid_block.attentions.0.transformer_blocks"); err != nil {
+			return err
+		}
 	}
 	return c.sizesFit(b)
 }
@@ -44,9 +46,9 @@ func (c Config) levelFits(b *weights.Bounds, level int) error {
 	return c.sideFits(b, fmt.Sprintf("up_blocks.%d", up), layers, 1, "up_block_types", c.UpBlockTypes[up], upKey, upDepth)
 }
 
-// sideFits checks a block of layers and more resnets, each with an attention of depth transformer blocks if the block's
-// type has them.
-func (c Config) sideFits(b *weights.Bounds, path string, layers, more int, typeKey, blockType, depthKey string, depth int) error {
+// sideFits checks a block of layers and more resnets, each with an attention of so many transformer blocks if the
+// block's type has them.
+func (c Config) sideFits(b *weights.Bounds, path string, layers, more int, typeKey, blockType, depthKey string, depths PerLevel) error {
 	if err := b.Count("layers_per_block", layers, more, path+".resnets"); err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (c Config) sideFits(b *weights.Bounds, path string, layers, more int, typeK
 		return b.Refuse(typeKey, blockType, "%s, since the weights have no %s.attentions", strings.TrimPrefix(blockType, "CrossAttn"), path)
 	}
 	for j := range layers + more {
-		if err := b.Count(depthKey, depth, 0, fmt.Sprintf("%s.attentions.%d.transformer_blocks", path, j)); err != nil {
+		if err := b.Count(depthKey, depths.At(j), 0, fmt.Sprintf("%s.attentions.%d.transformer_blocks", path, j)); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ func TestFitsCountsEveryList(t *testing.T) {
 	const many = 2000
 	c := Config{
 		InChannels: 4, OutChannels: 4, BlockOutChannels: []int{8}, DownBlockTypes: []string{"CrossAttnDownBlock2D"}, UpBlockTypes: []string{"CrossAttnUpBlock2D"},
-		LayersPerBlock: PerLevel{many}, TransformerLayers: PerLevel{many}, AttentionHeads: PerLevel{1}, CrossAttentionDim: PerLevel{8},
+		LayersPerBlock: PerLevel{many}, TransformerLayers: Depths{{many}}, MidBlockType: CrossAttnMid, AttentionHeads: PerLevel{1}, CrossAttentionDim: PerLevel{8},
 	}
 	tensors := map[string]weights.Tensor{}
 	add := func(format string, args ...any) {
@@ -35,12 +35,12 @@ func TestFitsCountsEveryList(t *testing.T) {
 	}
 	for key, change := range map[string]func(*Config){
 		"layers_per_block":             func(c *Config) { c.LayersPerBlock = PerLevel{many + 2} },
-		"transformer_layers_per_block": func(c *Config) { c.TransformerLayers = PerLevel{many + 2} },
+		"transformer_layers_per_block": func(c *Config) { c.TransformerLayers = Depths{{many + 2}} },
 		"block_out_channels (levels)": func(c *Config) {
 			c.BlockOutChannels, c.DownBlockTypes, c.UpBlockTypes = []int{8, 8}, []string{"DownBlock2D", "DownBlock2D"}, []string{"UpBlock2D", "UpBlock2D"}
 		},
 		"reverse_transformer_layers_per_block": func(c *Config) {
-			c.LayersPerBlock, c.TransformerLayers, c.ReverseLayers = PerLevel{1}, PerLevel{1}, PerLevel{-1}
+			c.LayersPerBlock, c.TransformerLayers, c.ReverseLayers = PerLevel{1}, Depths{{1}}, Depths{{-1}}
 			add("up_blocks.0.attentions.0.transformer_blocks.0.norm1.bias")
 		},
 	} {

@@ -1,7 +1,6 @@
 package unet
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/goxl/goxl/nn/weights"
@@ -17,9 +16,10 @@ type Config struct {
 	UpBlockTypes       []string `json:"up_block_types"`
 	BlockOutChannels   []int    `json:"block_out_channels"`
 	LayersPerBlock     PerLevel `json:"layers_per_block"`
-	TransformerLayers  PerLevel `json:"transformer_layers_per_block"`
-	ReverseLayers      PerLevel `json:"reverse_transformer_layers_per_block"`
-	AttentionHeads     PerLevel `json:"attention_head_dim"` // the number of heads: diffusers' historical name
+	MidBlockType       MidType  `json:"mid_block_type"`
+	TransformerLayers  Depths   `json:"transformer_layers_per_block"`
+	ReverseLayers      Depths   `json:"reverse_transformer_layers_per_block"` // of the way up; nil: as the way down
+	AttentionHeads     PerLevel `json:"attention_head_dim"`                   // the number of heads: diffusers' historical name
 	CrossAttentionDim  PerLevel `json:"cross_attention_dim"`
 	NormNumGroups      int      `json:"norm_num_groups"`
 	NormEps            float64  `json:"norm_eps"`
@@ -36,52 +36,9 @@ type Config struct {
 	Unknown []string `json:"-"` // keys of the file that UNet2DConditionModel does not have; they change nothing
 }
 
-// Optional is a positive number, or 0 for null.
-type Optional int
-
-// UnmarshalJSON takes null or a positive number.
-func (o *Optional) UnmarshalJSON(data []byte) error {
-	var n int
-	if err := json.Unmarshal(data, &n); err != nil || n < 0 || n == 0 && string(data) != "null" {
-		return fmt.Errorf("%s: must be null or a positive whole number", data)
-	}
-	*o = Optional(n)
-	return nil
-}
-
-// PerLevel is a number for every level, or a list with one for each.
-type PerLevel []int
-
-// UnmarshalJSON takes null, a number or a list of numbers.
-func (p *PerLevel) UnmarshalJSON(data []byte) error {
-	var n int
-	if json.Unmarshal(data, &n) == nil {
-		*p = PerLevel{n}
-		if string(data) == "null" {
-			*p = nil
-		}
-		return nil
-	}
-	var list []int
-	if err := json.Unmarshal(data, &list); err != nil {
-		return fmt.Errorf("%s: must be a number or a list of numbers, one a level", data)
-	}
-	*p = list
-	return nil
-}
-
-// At returns the number for level i.
-func (p PerLevel) At(i int) int {
-	if len(p) == 1 {
-		return p[0]
-	}
-	return p[i]
-}
-
 // fixed are options that change the numbers, with the values that goxl computes; the first is diffusers' default.
 var fixed = map[string][]any{
 	"center_input_sample":     {false},
-	"mid_block_type":          {"UNetMidBlock2DCrossAttn"},
 	"only_cross_attention":    {false, []any{false}},
 	"downsample_padding":      {1.},
 	"mid_block_scale_factor":  {1.},
@@ -112,7 +69,7 @@ var ignored = []string{
 // computed here is an error; keys that the class does not have are listed in Unknown.
 func ParseConfig(data []byte, file string) (Config, error) {
 	c := Config{
-		InChannels: 4, OutChannels: 4, LayersPerBlock: PerLevel{2}, TransformerLayers: PerLevel{1}, AttentionHeads: PerLevel{8},
+		InChannels: 4, OutChannels: 4, LayersPerBlock: PerLevel{2}, TransformerLayers: Depths{{1}}, MidBlockType: CrossAttnMid, AttentionHeads: PerLevel{8},
 		CrossAttentionDim: PerLevel{1280}, NormNumGroups: 32, NormEps: 1e-5, FlipSinToCos: true, ConvInKernel: 3, ConvOutKernel: 3,
 		DownBlockTypes:   []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"},
 		UpBlockTypes:     []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"},
@@ -157,8 +114,7 @@ func (c Config) validate(file string) error {
 		}
 	}
 	for key, p := range map[string]PerLevel{
-		"layers_per_block": c.LayersPerBlock, "transformer_layers_per_block": c.TransformerLayers,
-		"attention_head_dim": c.AttentionHeads, "cross_attention_dim": c.CrossAttentionDim,
+		"layers_per_block": c.LayersPerBlock, "attention_head_dim": c.AttentionHeads, "cross_attention_dim": c.CrossAttentionDim,
 	} {
 		if len(p) != 1 && len(p) != levels {
 			return bad(key, p, "a number or a list of %d", levels)
@@ -169,8 +125,8 @@ func (c Config) validate(file string) error {
 			}
 		}
 	}
-	if n := len(c.ReverseLayers); n != 0 && n != levels {
-		return bad("reverse_transformer_layers_per_block", c.ReverseLayers, "null or a list of %d", levels)
+	if err := c.validateDepths(bad); err != nil {
+		return err
 	}
 	for i, ch := range c.BlockOutChannels {
 		if ch < 1 || c.NormNumGroups < 1 || ch%c.NormNumGroups != 0 {

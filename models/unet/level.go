@@ -22,15 +22,16 @@ type Sampler struct {
 
 // LevelConfig is what a level, or the middle, is made of.
 type LevelConfig struct {
-	In, Out   int  // channels, multiples of Groups; Out of Heads too
-	Layers    int  // residual blocks; the middle has two
-	Attention bool // a transformer after each residual block; the middle has one between its two
-	Depth     int  // blocks of a transformer
-	Heads     int  // of an attention
-	Context   int  // width of the prompt embeddings
-	Resample  bool // the image is halved afterwards on the way down, doubled on the way up
-	Embedding int  // width of the time embedding
-	Groups    int  // of group norms
+	In, Out   int   // channels, multiples of Groups; Out of Heads too
+	Layers    int   // residual blocks; the middle has two
+	Attention bool  // a transformer after each residual block; the middle has one between its two
+	Depth     int   // blocks of a transformer
+	Depths    []int // in place of Depth where a level's transformers differ, one a layer
+	Heads     int   // of an attention
+	Context   int   // width of the prompt embeddings
+	Resample  bool  // the image is halved afterwards on the way down, doubled on the way up
+	Embedding int   // width of the time embedding
+	Groups    int   // of group norms
 	Eps       float64
 }
 
@@ -47,8 +48,8 @@ func (c LevelConfig) skips() []int {
 func NewDownLevel(c LevelConfig) *Level {
 	l := &Level{}
 	in := c.In
-	for range c.Layers {
-		l.add(c, in)
+	for i := range c.Layers {
+		l.add(c, i, in)
 		in = c.Out
 	}
 	if c.Resample {
@@ -67,7 +68,7 @@ func NewUpLevel(c LevelConfig, skips []int) *Level {
 	l := &Level{}
 	in := c.In
 	for i := range c.Layers {
-		l.add(c, in+skips[len(skips)-1-i])
+		l.add(c, i, in+skips[len(skips)-1-i])
 		in = c.Out
 	}
 	if c.Resample {
@@ -76,12 +77,17 @@ func NewUpLevel(c LevelConfig, skips []int) *Level {
 	return l
 }
 
-// add declares a layer of in channels.
-func (l *Level) add(c LevelConfig, in int) {
+// add declares layer i, of in channels.
+func (l *Level) add(c LevelConfig, i, in int) {
 	l.Resnets = append(l.Resnets, NewResnetBlock(in, c.Out, c.Embedding, c.Groups, c.Eps))
-	if c.Attention {
-		l.Attentions = append(l.Attentions, NewTransformer(c.Out, c.Heads, c.Depth, c.Context, c.Groups))
+	if !c.Attention {
+		return
 	}
+	depth := c.Depth
+	if len(c.Depths) > 0 {
+		depth = c.Depths[i]
+	}
+	l.Attentions = append(l.Attentions, NewTransformer(c.Out, c.Heads, depth, c.Context, c.Groups))
 }
 
 // Down maps x [B, H, W, in] to [B, H, W, out], halved if the level has a downsampler, and returns it and skips with the
@@ -128,25 +134,36 @@ func (l *Level) Up(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (*n
 // MidBlock is the lowest resolution.
 type MidBlock struct {
 	Attentions []*Transformer `weight:"attentions"` // one, or none
-	Resnets    []*ResnetBlock `weight:"resnets"`
+	Resnets    []*ResnetBlock `weight:"resnets"`    // two, or one alone
 }
 
-// NewMidBlock declares the middle, of c.In channels.
+// NewMidBlock declares the middle, of c.In channels: two residual blocks, and attention between them if c says so.
 func NewMidBlock(c LevelConfig) *MidBlock {
-	resnet := func() *ResnetBlock { return NewResnetBlock(c.In, c.In, c.Embedding, c.Groups, c.Eps) }
-	m := &MidBlock{Resnets: []*ResnetBlock{resnet(), resnet()}}
+	m := NewPlainMidBlock(c)
+	m.Resnets = append(m.Resnets, NewResnetBlock(c.In, c.In, c.Embedding, c.Groups, c.Eps))
 	if c.Attention {
 		m.Attentions = []*Transformer{NewTransformer(c.In, c.Heads, c.Depth, c.Context, c.Groups)}
 	}
 	return m
 }
 
+// NewPlainMidBlock declares a middle of one residual block, as smaller models have it.
+func NewPlainMidBlock(c LevelConfig) *MidBlock {
+	return &MidBlock{Resnets: []*ResnetBlock{NewResnetBlock(c.In, c.In, c.Embedding, c.Groups, c.Eps)}}
+}
+
 // Forward keeps the shape of x [B, H, W, in]. emb is silu of the time embedding, [B, embedding]; text is [B, S,
-// context].
+// context]. A nil block, of a UNet without a middle, returns x.
 func (m *MidBlock) Forward(b *nn.Builder, x, emb, text *nn.Value) *nn.Value {
+	if m == nil {
+		return x
+	}
 	x = m.Resnets[0].Forward(b, x, nil, emb)
 	for _, a := range m.Attentions {
 		x = a.Forward(b, x, text)
 	}
-	return b.Tap(m, m.Resnets[1].Forward(b, x, nil, emb))
+	for _, r := range m.Resnets[1:] {
+		x = r.Forward(b, x, nil, emb)
+	}
+	return b.Tap(m, x)
 }

@@ -17,7 +17,7 @@ type Model struct {
 	TimeEmbedding *TimestepEmbedding `weight:"time_embedding"`
 	AddEmbedding  *TimestepEmbedding `weight:"add_embedding"`
 	DownBlocks    []*Level           `weight:"down_blocks"`
-	MidBlock      *MidBlock          `weight:"mid_block"`
+	MidBlock      *MidBlock          `weight:"mid_block"` // nil in a UNet without
 	UpBlocks      []*Level           `weight:"up_blocks"`
 	ConvNormOut   *nn.GroupNorm      `weight:"conv_norm_out"`
 	ConvOut       *nn.Conv2d         `weight:"conv_out"`
@@ -49,7 +49,12 @@ func New(c Config) *Model {
 		skips = append(skips, level.skips()...)
 		in = out
 	}
-	m.MidBlock = NewMidBlock(c.level(n-1, crossAttention, in, in))
+	switch middle := c.level(n-1, crossAttention, in, in); c.MidBlockType {
+	case CrossAttnMid:
+		m.MidBlock = NewMidBlock(middle)
+	case PlainMid:
+		m.MidBlock = NewPlainMidBlock(middle)
+	}
 	for i := range n {
 		from := n - 1 - i // the level of the way down that this one mirrors
 		out := channels[from]
@@ -57,7 +62,7 @@ func New(c Config) *Model {
 		level.Layers++
 		level.Resample = i < n-1
 		if len(c.ReverseLayers) > 0 {
-			level.Depth = c.ReverseLayers[i]
+			level.setDepths(c.ReverseLayers[i])
 		}
 		m.UpBlocks = append(m.UpBlocks, NewUpLevel(level, skips))
 		skips = skips[:len(skips)-level.Layers]
@@ -71,10 +76,20 @@ const crossAttention = "CrossAttn"
 
 // level is what the configuration says of a level, for a block of the given type.
 func (c Config) level(i int, blockType string, in, out int) LevelConfig {
-	return LevelConfig{
+	l := LevelConfig{
 		In: in, Out: out, Layers: c.LayersPerBlock.At(i), Embedding: c.EmbeddingDim(), Groups: c.NormNumGroups, Eps: c.NormEps,
 		Attention: strings.HasPrefix(blockType, crossAttention),
-		Depth:     c.TransformerLayers.At(i), Heads: c.AttentionHeads.At(i), Context: c.CrossAttentionDim.At(i),
+		Heads:     c.AttentionHeads.At(i), Context: c.CrossAttentionDim.At(i),
+	}
+	l.setDepths(c.TransformerLayers.At(i))
+	return l
+}
+
+// setDepths takes one number for all transformers of the level or one for each; the middle has the first.
+func (c *LevelConfig) setDepths(depths PerLevel) {
+	c.Depth, c.Depths = depths[0], nil
+	if len(depths) > 1 {
+		c.Depths = depths
 	}
 }
 

@@ -185,14 +185,17 @@ func sameConfig(t *testing.T, component string, got, want []byte) {
 			y, err = unet.ParseConfig(want, component)
 		}
 		for _, c := range []*unet.Config{&x, &y} { // a number for every level is the list of it
-			for _, list := range []*unet.PerLevel{&c.LayersPerBlock, &c.TransformerLayers, &c.AttentionHeads, &c.CrossAttentionDim} {
+			if len(c.TransformerLayers) == 1 {
+				c.TransformerLayers = slices.Repeat(c.TransformerLayers, len(c.BlockOutChannels))
+			}
+			for _, list := range []*unet.PerLevel{&c.LayersPerBlock, &c.AttentionHeads, &c.CrossAttentionDim} {
 				if len(*list) == 1 {
 					*list = slices.Repeat(*list, len(c.BlockOutChannels))
 				}
 			}
 			for i, block := range c.DownBlockTypes[:len(c.DownBlockTypes)-1] { // the last one's is the middle's
 				if block == "DownBlock2D" { // which has no use for its depth
-					c.TransformerLayers[i] = 1
+					c.TransformerLayers[i] = unet.PerLevel{1}
 				}
 			}
 		}

@@ -21,12 +21,26 @@ type config map[string]any
 // of other widths must give attention_head_dim and norm_num_groups, which no shape shows.
 const MetadataPrefix = "goxl:"
 
+// needs refuses widths that no published model has where the metadata does not give what no shape shows.
+func (c *Checkpoint) needs(component, key string, width, unit int) error {
+	file := MetadataPrefix + component + "/config.json"
+	var patch config
+	if width%unit == 0 || json.Unmarshal([]byte(c.metadata[file]), &patch) == nil && patch[key] != nil {
+		return nil
+	}
+	return fmt.Errorf("a width of %d is no multiple of %d, as in every published model: the file's metadata must give %s in %s", width, unit, key, file)
+}
+
 // configure derives the configurations of the components that are there.
 func (c *Checkpoint) configure() error {
 	for component, derive := range map[string]func(shapes) (config, error){
 		UNet: c.unetConfig, VAE: c.vaeConfig,
-		TextEncoder:  func(s shapes) (config, error) { return encoderConfig(s, "CLIPTextModel", "quick_gelu") },
-		TextEncoder2: func(s shapes) (config, error) { return encoderConfig(s, "CLIPTextModelWithProjection", "gelu") },
+		TextEncoder: func(s shapes) (config, error) {
+			return c.encoderConfig(s, TextEncoder, "CLIPTextModel", "quick_gelu")
+		},
+		TextEncoder2: func(s shapes) (config, error) {
+			return c.encoderConfig(s, TextEncoder2, "CLIPTextModelWithProjection", "gelu")
+		},
 	} {
 		v := c.components[component]
 		if v == nil {
@@ -93,11 +107,14 @@ func (c *Checkpoint) index() config {
 }
 
 // encoderConfig is that of a text encoder: published ones have heads of 64.
-func encoderConfig(s shapes, class, act string) (config, error) {
+func (c *Checkpoint) encoderConfig(s shapes, component, class, act string) (config, error) {
 	hidden := s.dim("text_model.embeddings.token_embedding.weight", 1)
 	layers := s.count("text_model.encoder.layers")
 	if hidden == 0 || layers == 0 {
 		return nil, fmt.Errorf("it has no token_embedding or no layers")
+	}
+	if err := c.needs(component, "num_attention_heads", hidden, headSize); err != nil {
+		return nil, err
 	}
 	return config{
 		"architectures": []any{class}, "hidden_act": act, "hidden_size": hidden, "num_hidden_layers": layers,
@@ -113,14 +130,18 @@ func encoderConfig(s shapes, class, act string) (config, error) {
 // file.
 func (c *Checkpoint) vaeConfig(s shapes) (config, error) {
 	m := config{
-		"_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "norm_num_groups": 32,
+		"_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "norm_num_groups": normGroups,
 		"latent_channels": s.dim("decoder.conv_in.weight", 1), "layers_per_block": s.count("encoder.down_blocks.0.resnets"),
 		"scaling_factor": 0.13025, "force_upcast": true, "sample_size": 1024,
 		"use_quant_conv": s.has("quant_conv."), "use_post_quant_conv": s.has("post_quant_conv."), "mid_block_add_attention": s.has("decoder.mid_block.attentions."),
 	}
 	var channels, down, up []any
 	for b := range s.count("encoder.down_blocks") {
-		channels = append(channels, s.dim(fmt.Sprintf("encoder.down_blocks.%d.resnets.0.conv1.weight", b), 0))
+		width := s.dim(fmt.Sprintf("encoder.down_blocks.%d.resnets.0.conv1.weight", b), 0)
+		if err := c.needs(VAE, "norm_num_groups", width, normGroups); err != nil {
+			return nil, err
+		}
+		channels = append(channels, width)
 		down, up = append(down, "DownEncoderBlock2D"), append(up, "UpDecoderBlock2D")
 	}
 	if len(channels) == 0 {

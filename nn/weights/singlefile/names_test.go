@@ -1,12 +1,18 @@
 package singlefile_test
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights/singlefile"
@@ -101,6 +107,46 @@ func TestUNetNames(t *testing.T) {
 		got, ok := singlefile.BaseLayout.Diffusers(original)
 		if ok != (want != "") || ok && got != want {
 			t.Errorf("%s is %q, %v; want %q", original, got, ok, want)
+		}
+	}
+}
+
+// TestUNetNamesOfDiffusers: the original name of every tensor is the one that diffusers' own converter reads it from, for
+// the full base and refiner and their relatives.
+func TestUNetNamesOfDiffusers(t *testing.T) {
+	g := golden.Open(t, "../../../testdata/goldens/unet_shapes.safetensors")
+	var hashes map[string]string
+	var configs map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal([]byte(g.Metadata["original"]), &hashes), json.Unmarshal([]byte(g.Metadata["configs"]), &configs)); err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []string{"base", "refiner"} {
+		data, err := os.ReadFile(filepath.Join(synthetic, model, "unet", "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		configs[model] = data
+	}
+	if len(hashes) != 8 || len(configs) != 8 {
+		t.Errorf("%d hashes and %d configurations, want 8", len(hashes), len(configs))
+	}
+	for model, want := range hashes {
+		names := slices.Sorted(maps.Keys(componentShapes(t, "unet", configs[model])))
+		layout, ok := singlefile.UNetLayoutOf(names)
+		if !ok {
+			t.Fatalf("%s: no layout", model)
+		}
+		var lines []string
+		for _, name := range names {
+			original, ok := layout.Original(name)
+			if back, again := layout.Diffusers(original); !ok || !again || back != name {
+				t.Errorf("%s: %s is %q, and that is %q", model, name, original, back)
+			}
+			lines = append(lines, original+" "+name)
+		}
+		slices.Sort(lines)
+		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(lines, "\n")))); got != want {
+			t.Errorf("%s: the names' hash is %s, diffusers' %s", model, got, want)
 		}
 	}
 }

@@ -1,13 +1,17 @@
 package singlefile
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/goxl/goxl/nn/weights"
 )
 
-// headSize is the channels of an attention head in every published SDXL.
-const headSize = 64
+// In every published SDXL an attention head has 64 channels, and a group norm 32 groups.
+const (
+	headSize   = 64
+	normGroups = 32
+)
 
 // unetConfig is that of SDXL's UNet, as wide and deep as the shapes say.
 func (c *Checkpoint) unetConfig(s shapes) (config, error) {
@@ -19,7 +23,7 @@ func (c *Checkpoint) unetConfig(s shapes) (config, error) {
 		"_class_name": "UNet2DConditionModel", "act_fn": "silu", "addition_embed_type": "text_time", "sample_size": 128,
 		"in_channels": s.dim("conv_in.weight", 1), "out_channels": s.dim("conv_out.weight", 0),
 		"conv_in_kernel": s.dim("conv_in.weight", 2), "conv_out_kernel": s.dim("conv_out.weight", 2),
-		"flip_sin_to_cos": true, "freq_shift": 0, "norm_num_groups": 32, "norm_eps": 1e-5, "use_linear_projection": true,
+		"flip_sin_to_cos": true, "freq_shift": 0, "norm_num_groups": normGroups, "norm_eps": 1e-5, "use_linear_projection": true,
 		"cross_attention_dim": c.unet.Context, "projection_class_embeddings_input_dim": c.unet.Added,
 		"addition_time_embed_dim": c.timeIDWidth(),
 	}
@@ -32,6 +36,9 @@ func (c *Checkpoint) unetConfig(s shapes) (config, error) {
 	var channels, heads, down, up, layers []any
 	for b := range layout.Layers {
 		width := s.dim(fmt.Sprintf("down_blocks.%d.resnets.0.conv1.weight", b), 0)
+		if err := cmp.Or(c.needs(UNet, "attention_head_dim", width, headSize), c.needs(UNet, "norm_num_groups", width, normGroups)); err != nil {
+			return nil, err
+		}
 		channels, heads, layers = append(channels, width), append(heads, max(1, width/headSize)), append(layers, layout.Layers[b])
 		down = append(down, blockType("DownBlock2D", s.has(fmt.Sprintf("down_blocks.%d.attentions.", b))))
 		up = append(up, blockType("UpBlock2D", layout.UpAttention[b]))
