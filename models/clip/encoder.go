@@ -18,6 +18,7 @@ type Encoder struct {
 	Config    Config
 	Unclaimed []string // tensors of the checkpoint that the model does not have
 	model     *Model
+	tensors   kernels.Source
 }
 
 // Open binds a checkpoint, which the configuration fits, and puts it on the device. Names without the prefix
@@ -44,7 +45,7 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 	if err != nil {
 		return nil, err
 	}
-	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
+	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m, tensors: bound}, nil
 }
 
 // The outputs of Graph.
@@ -53,36 +54,64 @@ const (
 	Pooled = "pooled" // [B, ProjectionDim]; not there without a projection
 )
 
-// Encode runs a batch of token sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the
-// last; pooled is [B, ProjectionDim], nil without a projection.
+// Sequence is what the encoder reads of a text.
+type Sequence struct {
+	IDs     []int32           // tokens; the pooled state's position follows from them, see PooledRow
+	Vectors map[int][]float32 // [HiddenSize] each, in place of the tokens' rows of the embedding table, by position
+}
+
+// Encode is EncodeSequences of tokens alone.
 func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
+	batch := make([]Sequence, len(ids))
+	for i := range ids {
+		batch[i].IDs = ids[i]
+	}
+	return e.EncodeSequences(ctx, batch, skip, taps...)
+}
+
+// EncodeSequences runs a batch of sequences of one length. hidden is [B, T, HiddenSize], of the layer skip+1 before the
+// last; pooled is [B, ProjectionDim], nil without a projection. Where a sequence has vectors, the whole batch's
+// embeddings are looked up on the host, exactly.
+func (e *Encoder) EncodeSequences(ctx context.Context, batch []Sequence, skip int, taps ...nn.Tap) (hidden, pooled []float32, err error) {
 	c := e.Config
-	if len(ids) == 0 || len(ids[0]) == 0 {
+	if len(batch) == 0 || len(batch[0].IDs) == 0 {
 		return nil, nil, errors.New("text encoder: no tokens: must be a sequence or more")
 	}
-	batch, tokens := len(ids), len(ids[0])
+	tokens := len(batch[0].IDs)
 	if tokens > c.MaxPositions {
 		return nil, nil, fmt.Errorf("text encoder: %d tokens, at most %d", tokens, c.MaxPositions)
 	}
 	if skip < 0 || skip > c.Layers-1 {
 		return nil, nil, fmt.Errorf("text encoder: clip_skip is %d: must be 0 to %d", skip, c.Layers-1)
 	}
-	flat := make([]int32, 0, batch*tokens)
-	rows := make([]int32, batch)
-	for i, seq := range ids {
-		if len(seq) != tokens {
-			return nil, nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq), tokens)
+	flat := make([]int32, 0, len(batch)*tokens)
+	rows := make([]int32, len(batch))
+	vectors := false
+	for i, seq := range batch {
+		if len(seq.IDs) != tokens {
+			return nil, nil, fmt.Errorf("text encoder: sequence %d has %d tokens, the first %d", i, len(seq.IDs), tokens)
 		}
-		flat = append(flat, seq...)
-		rows[i] = int32(PooledRow(seq, c.EOSTokenID))
+		flat = append(flat, seq.IDs...)
+		rows[i] = int32(PooledRow(seq.IDs, c.EOSTokenID))
+		vectors = vectors || len(seq.Vectors) > 0
 	}
-	err = e.Evaluate(ctx, fmt.Sprintf("clip %d×%d skip %d", batch, tokens, skip), e.Graph(batch, tokens, skip), func(p *nn.Program) error {
-		if err := p.SetInts("ids", flat...); err != nil {
+	build, key := e.Graph(len(batch), tokens, skip), fmt.Sprintf("clip %d×%d skip %d", len(batch), tokens, skip)
+	write := func(p *nn.Program) error { return p.SetInts("ids", flat...) }
+	if vectors {
+		x, err := e.embed(batch)
+		if err != nil {
+			return nil, nil, err
+		}
+		build, key = e.graphOf(len(batch), tokens, skip, true), key+" of embeddings"
+		write = func(p *nn.Program) error { return p.SetFloats("embeddings", x...) }
+	}
+	err = e.Evaluate(ctx, key, build, func(p *nn.Program) error {
+		if err := write(p); err != nil {
 			return err
 		}
 		return p.SetInts("eos", rows...)
 	}, func(p *nn.Program) (_ []float32, err error) {
-		if hidden, pooled, err = e.read(ctx, p, batch, tokens); err != nil {
+		if hidden, pooled, err = e.read(ctx, p, len(batch), tokens); err != nil {
 			return nil, err
 		}
 		return slices.Concat(hidden, pooled), nil
@@ -96,10 +125,19 @@ func (e *Encoder) Encode(ctx context.Context, ids [][]int32, skip int, taps ...n
 // Graph states the encoder for so many sequences of so many tokens: inputs "ids" [batch, tokens] and "eos" [batch], the
 // position of the pooled state, of int32; outputs Hidden and Pooled.
 func (e *Encoder) Graph(batch, tokens, skip int) func(*nn.Builder) {
+	return e.graphOf(batch, tokens, skip, false)
+}
+
+// graphOf is Graph, with the input "embeddings" [batch, tokens, HiddenSize] in place of "ids" if embedded.
+func (e *Encoder) graphOf(batch, tokens, skip int, embedded bool) func(*nn.Builder) {
 	return func(b *nn.Builder) {
-		ids := b.Input("ids", kernels.Step, kernels.I32, batch, tokens)
-		eos := b.Input("eos", kernels.Step, kernels.I32, batch)
-		hidden, pooled := e.model.Forward(b, ids, eos, skip)
+		var x *nn.Value
+		if embedded {
+			x = b.Tap(e.model.Embeddings, b.Input("embeddings", kernels.Step, kernels.F32, batch, tokens, e.Config.HiddenSize))
+		} else {
+			x = e.model.Embeddings.Forward(b, b.Input("ids", kernels.Step, kernels.I32, batch, tokens))
+		}
+		hidden, pooled := e.model.Encode(b, x, b.Input("eos", kernels.Step, kernels.I32, batch), skip)
 		b.Output(Hidden, hidden)
 		if pooled != nil {
 			b.Output(Pooled, pooled)

@@ -42,7 +42,11 @@ func New(c Config) *Model {
 // without the final norm. With a projection it also gives the pooled text embedding [B, P] of row eos [B]; else pooled
 // is nil.
 func (m *Model) Forward(b *nn.Builder, ids, eos *nn.Value, skip int) (hidden, pooled *nn.Value) {
-	x := m.Embeddings.Forward(b, ids) // [B, T, C]
+	return m.Encode(b, m.Embeddings.Forward(b, ids), eos, skip)
+}
+
+// Encode is Forward of embeddings x [B, T, C], as Embeddings give them.
+func (m *Model) Encode(b *nn.Builder, x, eos *nn.Value, skip int) (hidden, pooled *nn.Value) {
 	for i, layer := range m.Layers {
 		if i == len(m.Layers)-1-skip {
 			hidden = x
