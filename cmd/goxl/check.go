@@ -42,6 +42,7 @@ first, worst and overflow have
 		fs.IntVar(&c.options.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the smallest size, 64 of the SDXL base, 128 of the refiner")
 		fs.IntVar(&c.options.Height, "height", 0, "`pixels`, likewise")
 		name(fs, "vae", vaeUsage, &c.vae)
+		name(fs, "taesd", "a TAESD to check too: the `PATH` of its folder, or of a safetensors file", &c.taesd)
 		fs.StringVar(&c.variant, "variant", "", variantUsage)
 		fs.BoolVar(&c.json, "json", false, "write JSON in place of a table")
 		fs.StringVar(&c.device.Kernels, "kernels", "", "the device's `kernels`: avx512, avx2 or portable of a CPU, sm_90a or sm_80 of a card; without it, the best")
@@ -52,10 +53,11 @@ first, worst and overflow have
 
 // check is the flags of check.
 type check struct {
-	options      sdxl.CheckOptions
-	vae, variant string
-	json         bool
-	device       cli.DeviceFlags
+	options    sdxl.CheckOptions
+	vae, taesd string
+	variant    string
+	json       bool
+	device     cli.DeviceFlags
 }
 
 func (c *check) run(ctx context.Context, s streams, path string) (err error) {
@@ -70,7 +72,7 @@ func (c *check) run(ctx context.Context, s streams, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := cli.OpenModel(ctx, path, sdxl.Options{Host: host, Precision: precision, Variant: c.variant, VAE: c.vae, Log: log})
+	m, err := cli.OpenModel(ctx, path, sdxl.Options{Host: host, Precision: precision, Variant: c.variant, VAE: c.vae, TAESD: c.taesd, Log: log})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/models/taesd"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/scheduler"
 )
 
@@ -262,6 +265,39 @@ func TestVAEInParameters(t *testing.T) {
 		if got["vae"] != "vae" || !strings.Contains(got["parameters"], "Model: \"synth:tiny\", VAE: vae, ") {
 			t.Errorf("%q: the texts are %q", more, got)
 		}
+	}
+}
+
+// -taesd decodes in the VAE's place, which the image says, in an ensemble too; check compares it.
+func TestTAESD(t *testing.T) {
+	dir := t.TempDir()
+	c := taesd.TAESDXL
+	c.DecoderBlockOutChannels, c.EncoderBlockOutChannels = []int{8, 8, 8, 8}, []int{8, 8, 8, 8}
+	tensors, err := weights.Tensors(weights.Synthetic("taesd", nn.Shapes(taesd.New(c)), kernels.F32))
+	file := filepath.Join(dir, "taesdxl.safetensors")
+	if err == nil {
+		err = weights.Write(file, tensors, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range [][]string{nil, {"-refiner", "synth:tiny-refiner"}} {
+		must(t, tiny(dir, more...)...)
+		without, err := os.ReadFile(filepath.Join(dir, "out.png"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, tiny(dir, append(more, "-taesd", file)...)...)
+		with, err := os.ReadFile(filepath.Join(dir, "out.png"))
+		if err != nil || bytes.Equal(with, without) {
+			t.Errorf("%q: %v, or the same image", more, err)
+		}
+		if got := texts(t, filepath.Join(dir, "out.png")); got["vae"] != "taesdxl.safetensors" || !strings.Contains(got["parameters"], "VAE: taesdxl.safetensors, ") {
+			t.Errorf("%q: the texts are %q", more, got)
+		}
+	}
+	if a := goxl(t, "check", "synth:tiny", "-device", "cpu", "-taesd", file); a.status != 0 || !strings.Contains(a.out, "taesd.decoder") {
+		t.Errorf("check: status %d\n%s%s", a.status, a.out, a.err)
 	}
 }
 

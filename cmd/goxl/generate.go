@@ -156,7 +156,7 @@ func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Devi
 		o.Base = open(g.base, o)
 	}
 	main := o
-	main.VAE = g.vae
+	main.VAE, main.TAESD = g.vae, g.taesd
 	m.model = open(g.model, main)
 	if g.refiner != "" {
 		o.Base = m.model

@@ -135,6 +135,7 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-latents", ""), 2, `invalid value "" for flag -latents: must be a name`},
 		{tiny(dir, "-image", ""), 2, `invalid value "" for flag -image: must be a name`},
 		{tiny(dir, "-vae", ""), 2, `invalid value "" for flag -vae: must be a name`},
+		{tiny(dir, "-taesd", filepath.Join(dir, "none")), 1, "TAESD: "},
 		{tiny(dir, "-vae", filepath.Join(dir, "none")), 1, "VAE: "},
 		{tiny(dir, "-refiner", ""), 2, `invalid value "" for flag -refiner: must be a name`},
 		{tiny(dir, "-strength", "0.5"), 2, "-strength 0.5: must be absent without an image"},

@@ -35,7 +35,7 @@ func parseModels(t *testing.T, args []string) (m models) {
 func TestEngineGetsFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"-model", "synth:tiny"},
-		{"-model", "dir", "-refiner", "other dir", "-variant", "fp16", "-precision", "bf16", "-device", "cuda:1", "-gpu-memory", "11GiB"},
+		{"-model", "dir", "-refiner", "other dir", "-taesd", "tiny", "-variant", "fp16", "-precision", "bf16", "-device", "cuda:1", "-gpu-memory", "11GiB"},
 		{"-model", "demo", "-precision", "fp16", "-device", "cuda:all", "-gpu-memory", "1.5GB"},
 	} {
 		m := parseModels(t, args)
@@ -73,6 +73,7 @@ func TestFlagsReachModel(t *testing.T) {
 		says  string
 	}{
 		{[]string{"-variant", "odd"}, "odd"},
+		{[]string{"-taesd", "none"}, "TAESD: "},
 		{[]string{"-precision", "fp16"}, "precision fp16 is not there on cpu"},
 		{[]string{"-gpu-memory", "1GiB"}, "-gpu-memory 1GiB: has no meaning for -device cpu"},
 	} {

@@ -91,11 +91,12 @@ var table = map[string]rule{
 
 		"nn/weights/singlefile": "models in one file",
 
-		"models/clip": "a part of the model",
-		"models/unet": "a part of the model",
-		"models/vae":  "a part of the model",
-		"scheduler":   "a part of the model",
-		"tokenizer":   "a part of the model",
+		"models/clip":  "a part of the model",
+		"models/taesd": "decodes in the VAE's place",
+		"models/unet":  "a part of the model",
+		"models/vae":   "a part of the model",
+		"scheduler":    "a part of the model",
+		"tokenizer":    "a part of the model",
 
 		"internal/standin": standins,
 	}},

@@ -33,7 +33,7 @@ func (m *Model) admit(q *resolved, s shape) (err error) {
 	if q.request.LatentsOnly {
 		return nil
 	}
-	if err := m.VAE.VerifyTaps(s.height, s.width, q.request.Taps.VAE...); err != nil {
+	if err := m.decoder().VerifyTaps(s.height, s.width, m.decoderTaps(q.request.Taps)...); err != nil {
 		return err // before the steps, not after
 	}
 	if err := m.tile(true, q.Watermark, size); err != nil {
@@ -42,53 +42,51 @@ func (m *Model) admit(q *resolved, s shape) (err error) {
 	return m.host.memory.fits(m.UNet.Network, step, 0) // with what the autoencoder holds beside it
 }
 
-// tile chooses how the autoencoder works on an image of a size: whole if there is memory for it, else in tiles as
-// diffusers' of sample_size pixels, or in smaller ones where those are too large too. values tells that it decodes to
-// values, not to pixels. The error is that of the smallest tile.
+// tile chooses how an autoencoder works on an image of a size: whole if there is memory for it, else in tiles as
+// diffusers', or in smaller ones where those are too large too. values tells that it decodes to values, not to pixels.
+// The error is that of the smallest tile.
 func (m *Model) tile(decode, values bool, image Size) error {
-	a := m.VAE
-	a.Tile = 0
-	unit := 4 * a.Config.ScaleFactor()
-	smallest := min(4*unit, a.Config.SampleSize)
+	a := m.tiling(decode)
+	*a.tile = 0
+	smallest := min(4*a.unit, a.size)
 	for {
-		err := m.fitAutoencoder(decode, values, image)
+		err := m.fitAutoencoder(a, decode, values, image)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, kernels.ErrMemory) {
 			return err
 		}
-		if next := a.Tile / 2; a.Tile == 0 {
-			a.Tile = max(unit, a.Config.SampleSize/unit*unit)
-		} else if next < smallest || next%unit != 0 {
+		if next := *a.tile / 2; *a.tile == 0 {
+			*a.tile = max(a.unit, a.size/a.unit*a.unit)
+		} else if next < smallest || next%a.unit != 0 {
 			return err
 		} else {
-			a.Tile = next
+			*a.tile = next
 		}
 	}
-	if a.Tile > 0 {
+	if *a.tile > 0 {
 		m.host.memory.mu.Lock()
 		defer m.host.memory.mu.Unlock()
-		m.host.memory.say("the autoencoder works in tiles: the whole image does not fit", "size", fmt.Sprintf("%d×%d", image.Width, image.Height), "tile", a.Tile)
+		m.host.memory.say("the autoencoder works in tiles: the whole image does not fit", "size", fmt.Sprintf("%d×%d", image.Width, image.Height), "tile", *a.tile)
 	}
 	return nil
 }
 
-// fitAutoencoder finds out whether there is memory for the autoencoder with the tile that is set.
-func (m *Model) fitAutoencoder(decode, values bool, image Size) error {
-	a := m.VAE
-	program, err := a.Program(decode, image.Height, image.Width)
+// fitAutoencoder finds out whether there is memory for an autoencoder with the tile that is set.
+func (m *Model) fitAutoencoder(a tiling, decode, values bool, image Size) error {
+	program, err := a.program(decode, image.Height, image.Width)
 	if err != nil {
 		return err
 	}
-	buffers := a.Buffers(decode, values, image.Height, image.Width)
+	buffers := a.buffers(values, image.Height, image.Width)
 	if values {
 		buffers += watermarkBytes * int64(image.Height) * int64(image.Width)
 	}
-	if a.Tile > 0 {
+	if *a.tile > 0 {
 		buffers += program.Bytes() // of the program of the tiles at an edge, at most
 	}
-	if err := m.host.memory.fits(a.Network, program, buffers); err != nil {
+	if err := m.host.memory.fits(a.network, program, buffers); err != nil {
 		return errors.Join(err, program.Discard())
 	}
 	return nil

@@ -21,7 +21,7 @@ type CheckOptions struct {
 
 // ComponentCheck is what Check found in a component.
 type ComponentCheck struct {
-	Component string        // text_encoder, text_encoder_2, unet, vae.encoder or vae.decoder
+	Component string        // text_encoder, text_encoder_2, unet, vae.encoder, vae.decoder or taesd.decoder
 	FLOPs     int64         // floating-point operations of one run
 	Gorgonia  bool          // gorgonia's machine was the judge: FLOPs are at most MaxGorgoniaFLOPs
 	Precision kernels.DType // that was compared in

@@ -44,7 +44,7 @@ func (m *Model) checkedParts(size Size) []checkedPart {
 		parts = append(parts, checkedEncoder("text_encoder", m.TextEncoder, m.Tokenizer))
 	}
 	f := m.VAE.Config.ScaleFactor()
-	return append(parts, checkedEncoder("text_encoder_2", m.TextEncoder2, m.Tokenizer2),
+	parts = append(parts, checkedEncoder("text_encoder_2", m.TextEncoder2, m.Tokenizer2),
 		checkedPart{"unet", "unet", m.UNet.Network, func(ctx context.Context) (func(*nn.Builder), map[string]any, error) {
 			return m.checkedUNet(ctx, size)
 		}},
@@ -57,6 +57,13 @@ func (m *Model) checkedParts(size Size) []checkedPart {
 			return m.VAE.Graph(true, size.Height, size.Width), map[string]any{"latents": z.Data}, nil
 		}},
 	)
+	if m.TAESD != nil {
+		parts = append(parts, checkedPart{"taesd.decoder", "taesd", m.TAESD.Network, func(context.Context) (func(*nn.Builder), map[string]any, error) {
+			z := one(checkedNoise(1, m.TAESD.Config.LatentChannels, size.Height/f, size.Width/f), 0)
+			return m.TAESD.Graph(true, size.Height, size.Width), map[string]any{"latents": z.Data}, nil
+		}})
+	}
+	return parts
 }
 
 // checkedEncoder is a text encoder with the empty prompt and another one.

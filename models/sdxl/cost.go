@@ -62,7 +62,7 @@ func (m *Model) Cost(flops float64) (Cost, error) {
 			return sampling(m.UNet, guided)
 		}},
 		{&c.Encode, func(side int) func(*nn.Builder) { return m.VAE.Graph(false, side, side) }},
-		{&c.Decode, func(side int) func(*nn.Builder) { return m.VAE.Graph(true, side, side) }},
+		{&c.Decode, func(side int) func(*nn.Builder) { return m.decoder().Graph(true, side, side) }},
 	} {
 		var n, y [3]float64
 		for i := range n {

@@ -44,22 +44,22 @@ func unmultiplied(c color.Color) color.NRGBA {
 	return color.NRGBAModel.Convert(c).(color.NRGBA)
 }
 
-// decode gives image i of the latents. It calls computed once the device has done its part.
-func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, computed func(), taps ...nn.Tap) (*image.NRGBA, error) {
-	z := one(x, i)
-	m.VAE.Unscale(z)
+// decode gives image i of the latents. It calls computed once the device has done its part. taps are the decoder's.
+func (m *Model) decode(ctx context.Context, x *Tensor, i int, watermarked bool, computed func(), taps []nn.Tap) (*image.NRGBA, error) {
+	z, d := one(x, i), m.decoder()
+	d.Unscale(z)
 	f := m.VAE.Config.ScaleFactor()
 	if err := m.tile(true, watermarked, Size{f * z.Height, f * z.Width}); err != nil {
 		return nil, err
 	}
 	if !watermarked {
-		img, err := m.VAE.DecodeImage(ctx, z, taps...)
+		img, err := d.DecodeImage(ctx, z, taps...)
 		if err == nil {
 			computed()
 		}
 		return img, err
 	}
-	values, err := m.VAE.Decode(ctx, z, taps...)
+	values, err := d.Decode(ctx, z, taps...)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/models/taesd"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn"
@@ -35,6 +36,7 @@ type Model struct {
 	TextEncoder2 *clip.Encoder
 	UNet         *unet.Denoiser
 	VAE          *vae.Autoencoder
+	TAESD        *taesd.Autoencoder // decodes in place of VAE; nil without
 	// Scheduler is the model's own, from scheduler_config.json. Its With and As are diffusers' from_config, for instance
 	// with "timestep_spacing": "trailing" for distilled models. Request.Scheduler changes its class for a request.
 	// Parameters name the class, not the other keys.
@@ -95,16 +97,21 @@ func (m *Model) resolve(r Request) (*resolved, error) {
 	return q, nil
 }
 
-// otherVAE is the name of Options.VAE, which a refiner has from its base too; "" is the model's own VAE.
+// otherVAE is the name of what decodes in place of the model's own VAE: Options.TAESD or Options.VAE, which a refiner
+// has from its base too; "" is the model's own.
 func (m *Model) otherVAE() string {
-	path := m.options.VAE
-	if path == "" && m.options.Base != nil {
-		path = m.options.Base.options.VAE
+	options := []Options{m.options}
+	if m.options.Base != nil {
+		options = append(options, m.options.Base.options)
 	}
-	if path == "" {
-		return ""
+	for _, path := range []func(Options) string{func(o Options) string { return o.TAESD }, func(o Options) string { return o.VAE }} {
+		for _, o := range options {
+			if p := path(o); p != "" {
+				return filepath.Base(p)
+			}
+		}
 	}
-	return filepath.Base(path)
+	return ""
 }
 
 // precision is that of the UNet.
@@ -133,7 +140,7 @@ func (m *Model) fits() error {
 			return fmt.Errorf("tokenizer makes sequences of %d tokens, tokenizer_2 of %d", a, b)
 		}
 	}
-	return cmp.Or(m.managed(), m.Spec().fits(nil))
+	return cmp.Or(m.managed(), m.Spec().fits(nil), m.fitsTAESD())
 }
 
 // managed checks that the planner of the model's host has every part. It does not have those of another host, whose
@@ -142,6 +149,9 @@ func (m *Model) managed() error {
 	parts := map[string]*nn.Network{"text_encoder_2": m.TextEncoder2.Network, "unet": m.UNet.Network, "vae": m.VAE.Network}
 	if m.TextEncoder != nil {
 		parts["text_encoder"] = m.TextEncoder.Network
+	}
+	if m.TAESD != nil {
+		parts["taesd"] = m.TAESD.Network
 	}
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		if !m.host.manages(parts[name]) {
@@ -234,7 +244,7 @@ func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, er
 	defer slot.release()
 	var images []*image.NRGBA
 	for i := range latents.Shape[0] {
-		img, err := m.decode(ctx, latents, i, false, func() {})
+		img, err := m.decode(ctx, latents, i, false, func() {}, nil)
 		if err != nil {
 			return nil, err
 		}

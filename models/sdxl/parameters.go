@@ -54,7 +54,7 @@ type Parameters struct {
 
 	Model     string `json:"model"`                // file or folder name
 	ModelHash string `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
-	VAE       string `json:"vae,omitempty"`        // file or folder name of another one (Options.VAE), in an ensemble the first expert's; "" in what a Spec resolves
+	VAE       string `json:"vae,omitempty"`        // file or folder name of another one (Options.TAESD, Options.VAE), in an ensemble the first expert's; "" in what a Spec resolves
 	Device    string `json:"device,omitempty"`
 	Precision string `json:"precision,omitempty"`
 

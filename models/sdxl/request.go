@@ -89,9 +89,9 @@ type Request struct {
 
 // Taps are of each component; see [nn.Tap]. Paths are module paths as in the component's checkpoint. The UNet's batch
 // has the negative side first, then the positive one, where a step has guidance. Taps of a component that a run has no
-// use for are ignored: of text encoders with prompt embeddings or in a refiner, of the VAE with LatentsOnly. Reading "**"
-// lists every module.
-type Taps struct{ TextEncoder, TextEncoder2, UNet, VAE []nn.Tap }
+// use for are ignored: of text encoders with prompt embeddings or in a refiner, of the VAE with LatentsOnly, of its decoder
+// where TAESD decodes, of TAESD where the VAE does. Reading "**" lists every module.
+type Taps struct{ TextEncoder, TextEncoder2, UNet, VAE, TAESD []nn.Tap }
 
 // ErrInterrupt is what Request.OnStep returns to have the images of the steps so far.
 var ErrInterrupt = errors.New("sdxl: interrupted")

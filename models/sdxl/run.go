@@ -269,7 +269,7 @@ func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 		if i == r.shape.batch-1 {
 			computed = func() { r.computed(held) }
 		}
-		img, err := r.m.decode(ctx, x, i, r.q.Watermark, computed, r.q.request.Taps.VAE...)
+		img, err := r.m.decode(ctx, x, i, r.q.Watermark, computed, r.m.decoderTaps(r.q.request.Taps))
 		if err != nil {
 			return nil, err
 		}

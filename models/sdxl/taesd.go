@@ -1,0 +1,169 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/goxl/goxl/models/taesd"
+	"github.com/goxl/goxl/models/vae"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
+)
+
+// decoder is what images are decoded by: a VAE or a TAESD.
+type decoder interface {
+	// Unscale turns the UNet's latents into those that are decoded, in place.
+	Unscale(z vae.Image)
+	Decode(ctx context.Context, z vae.Image, taps ...nn.Tap) (vae.Image, error)
+	DecodeImage(ctx context.Context, z vae.Image, taps ...nn.Tap) (*image.NRGBA, error)
+	VerifyTaps(height, width int, taps ...nn.Tap) error
+	Graph(decode bool, height, width int) func(*nn.Builder)
+}
+
+func (m *Model) decoder() decoder {
+	if m.TAESD != nil {
+		return m.TAESD
+	}
+	return m.VAE
+}
+
+func (m *Model) decoderTaps(t Taps) []nn.Tap {
+	if m.TAESD != nil {
+		return t.TAESD
+	}
+	return t.VAE
+}
+
+// tiling is an autoencoder as tile sees it.
+type tiling struct {
+	network    *nn.Network
+	tile       *int // pixels a side
+	unit, size int  // tiles are multiples of unit; diffusers' have size
+	program    func(decode bool, height, width int) (*nn.Program, error)
+	buffers    func(values bool, height, width int) int64
+}
+
+// tiling is that of what decodes images, or of the VAE, which encodes them.
+func (m *Model) tiling(decode bool) tiling {
+	if a := m.TAESD; decode && a != nil {
+		return tiling{a.Network, &a.Tile, 8 * a.Config.ScaleFactor(), taesd.TileSize, a.Program, a.Buffers}
+	}
+	a := m.VAE
+	return tiling{a.Network, &a.Tile, 4 * a.Config.ScaleFactor(), a.Config.SampleSize, a.Program, func(values bool, height, width int) int64 {
+		return a.Buffers(decode, values, height, width)
+	}}
+}
+
+// fitsTAESD checks that the TAESD, if there is one, decodes what the UNet gives.
+func (m *Model) fitsTAESD() error {
+	if m.TAESD == nil {
+		return nil
+	}
+	c := m.TAESD.Config
+	switch {
+	case !m.TAESD.Decodes():
+		return errors.New("TAESD: the file holds an encoder alone: must hold a decoder, as taesdxl_decoder does")
+	case c.LatentChannels != m.UNet.Config.OutChannels:
+		return fmt.Errorf("TAESD: %d latent channels: must be %d, as the UNet's (16 are those of TAESD3 and TAEF1)", c.LatentChannels, m.UNet.Config.OutChannels)
+	case c.ScaleFactor() != m.VAE.Config.ScaleFactor():
+		return fmt.Errorf("TAESD: %d pixels a side of a latent: must be %d, as the VAE's", c.ScaleFactor(), m.VAE.Config.ScaleFactor())
+	}
+	return nil
+}
+
+// sdxlScale is the scaling_factor of SDXL's VAE, whose scaled latents TAESDXL was made for.
+const sdxlScale = 0.13025
+
+// taesd opens Options.TAESD, or takes the base's.
+func (l loader) taesd() error {
+	const name = "taesd"
+	if l.options.TAESD == "" {
+		if b := l.options.Base; b != nil && b.TAESD != nil {
+			l.TAESD, l.sources[name] = b.TAESD, b.sources[name]
+		}
+		return nil
+	}
+	if err := l.openTAESD(l.options.TAESD); err != nil {
+		return fmt.Errorf("TAESD: %w", err)
+	}
+	if c := l.VAE.Config; c.ScalingFactor != sdxlScale || c.LatentsMean != nil {
+		l.options.Log.Warn("TAESDXL was made for latents of SDXL's scale: colours may be off", "scaling_factor", c.ScalingFactor, "want", sdxlScale)
+	}
+	return nil
+}
+
+func (l loader) openTAESD(path string) error {
+	c, file, err := openTAESDFile(path, l.variant())
+	if err != nil {
+		return err
+	}
+	l.closers = append(l.closers, c)
+	l.sources["taesd"] = c
+	config, err := l.taesdConfig(c, file)
+	if err != nil {
+		return err
+	}
+	opened, err := taesd.Open(l.host.device, c, config, l.kernelOptions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Path(), err)
+	}
+	l.manage("taesd", opened.Network)
+	l.unclaimed("taesd", opened.Unclaimed)
+	l.TAESD = opened
+	return nil
+}
+
+// taesdConfig reads a TAESD's configuration from a file, or from its tensors if there is none.
+func (l loader) taesdConfig(c *weights.Component, file string) (taesd.Config, error) {
+	if file == "" {
+		config, err := taesd.Detect(c)
+		if err != nil {
+			return config, fmt.Errorf("%s: %w", c.Path(), err)
+		}
+		return config, nil
+	}
+	files := &store{path: filepath.Dir(file), fsys: os.DirFS(filepath.Dir(file)), join: filepath.Join}
+	data, err := files.read(filepath.Base(file))
+	if err != nil {
+		return taesd.Config{}, err
+	}
+	config, err := taesd.ParseConfig(data, file)
+	if err != nil {
+		return config, err
+	}
+	specReader{files, l.options.Log}.warnUnknown(filepath.Base(file), config.Unknown)
+	return config, config.Fits(c, file)
+}
+
+// originalTAESD is the original name of the decoder's weights.
+const originalTAESD = "taesdxl_decoder.safetensors"
+
+// openTAESDFile opens the weights at a path, a file or a folder, and tells which file configures them, if one does.
+func openTAESDFile(path string, v weights.Variant) (c *weights.Component, config string, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, "", err
+	}
+	if !info.IsDir() {
+		c, err = weights.OpenComponent(path)
+		return c, "", err
+	}
+	config = filepath.Join(path, "config.json")
+	if _, err := os.Stat(config); err == nil {
+		c, err = weights.OpenComponentFolder(path, "vae", v)
+		return c, config, err
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, "", err
+	}
+	original := filepath.Join(path, originalTAESD)
+	if _, err := os.Stat(original); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%s: must be a TAESD's folder: it has neither config.json nor %s", path, originalTAESD)
+	}
+	c, err = weights.OpenComponent(original)
+	return c, "", err
+}
