@@ -121,7 +121,7 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 		return append(facts, i.single(path, takes)...), nil
 	case info.IsDir():
 		i.parts(path)
-	case kind.Form != weights.UnknownForm && kind.Form != weights.Pickle, strings.EqualFold(filepath.Ext(path), ".safetensors"):
+	case kind.Form != weights.UnknownForm, strings.EqualFold(filepath.Ext(path), ".safetensors"):
 		i.file(path)
 	}
 	switch {

@@ -90,7 +90,7 @@ func TestBrokenFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	encoder := filepath.Join(dir, "text_encoder")
-	if err := os.Rename(filepath.Join(encoder, "model.safetensors"), filepath.Join(encoder, "pytorch_model.bin")); err != nil {
+	if err := os.Rename(filepath.Join(encoder, "model.safetensors"), filepath.Join(encoder, "tf_model.h5")); err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "text_encoder_2", "config.json")
@@ -108,7 +108,7 @@ func TestBrokenFolder(t *testing.T) {
 	a := goxl(t, "inspect", dir)
 	for _, w := range []string{
 		"unet: missing tensor conv_in.bias [", "unet: missing tensor conv_out.bias [", "unet: wrong tensor time_embedding.linear_1.bias [3], want [", "unet: unknown tensor extra.weight",
-		"text_encoder: weights only as a pickle", "hidden_wish", `"hidden_act" is relu`, "vae is missing", "CrystalBall", "tokenizer_2", "model_max_length",
+		"text_encoder: no weights; allowed: model[.variant].safetensors", "hidden_wish", `"hidden_act" is relu`, "vae is missing", "CrystalBall", "tokenizer_2", "model_max_length",
 	} {
 		if !strings.Contains(a.out, w) {
 			t.Errorf("inspect does not say %q:\n%s", w, a.out)
@@ -227,7 +227,7 @@ func TestInspectOthers(t *testing.T) {
 	for path, want := range map[string][]string{
 		old:         {"Stable Diffusion 1 or 2 model folder", "goxl runs SDXL"},
 		control:     {"a ControlNet component", "F32", "goxl takes no ControlNet: control images come later"},
-		pickle:      {"Python pickle, which could run any code"},
+		pickle:      {"damaged", "a pickle that torch.save did not write"},
 		damaged:     {"damaged", "header"},
 		index:       {"damaged", "model_index.json"},
 		dir:         {"a folder around the file"},

@@ -62,7 +62,7 @@ var table = map[string]rule{
 		},
 	},
 	"nn/weights": {
-		own: map[string]string{"kernels": contract, "internal/standin": standins},
+		own: map[string]string{"kernels": contract, "internal/standin": standins, "nn/weights/pickle": "files of torch.save"},
 		outside: map[string]string{
 			"golang.org/x/sys/unix": "maps files",
 		},
@@ -73,6 +73,7 @@ var table = map[string]rule{
 	}},
 
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
+	"nn/weights/pickle":     {},
 
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},

@@ -13,7 +13,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// File is a safetensors file. It is a [kernels.Source], safe for concurrent use.
+// File is a safetensors file, or one that torch.save wrote (.ckpt, .pt, .pth, .bin; see package pickle). It is a [kernels.Source], safe for concurrent use.
 type File struct {
 	path     string
 	metadata map[string]string
@@ -30,20 +30,33 @@ type File struct {
 
 // entry is a tensor of a file.
 type entry struct {
-	dtype      kernels.DType       // what Tensor returns, 0 if no model takes it
-	stored     string              // the file's name of its type
-	cast       func([]byte) []byte // see elementType
+	dtype      kernels.DType // what Tensor returns, 0 if no model takes it
+	stored     string        // the file's name of its type
 	shape      []int
-	begin, end int // in the whole file
+	size       int64  // bytes of all elements
+	begin, end int    // in the whole file
+	held       []byte // its data if that was compressed, begin and end are 0 then
+
+	dense func([]byte) []byte // puts elements that do not lie in order into it, nil if they do
+	cast  func([]byte) []byte // see elementType
 
 	mu sync.Mutex
-	// copy is what Tensor returns in place of the file's bytes, until Release: elements of another type, or data copied
-	// to an aligned address. mu guards it.
+	// copy is what Tensor returns in place of the file's bytes, until Release: elements of another type or in another
+	// order, or data copied to an aligned address. mu guards it.
 	copy []byte
 }
 
-// Open maps a safetensors file into memory and checks its header; the data is read when it is used. Errors about the
-// content are a [*FileError].
+// bytes is the data in a file, which may be more than the tensor has if that does not lie in order.
+func (e *entry) bytes(file []byte) []byte {
+	if e.held != nil {
+		return e.held
+	}
+	return file[e.begin:e.end:e.end]
+}
+
+// Open maps a safetensors file, or one that torch.save wrote, into memory and checks its header or its pickle, which
+// runs no code; the data is read when it is used. What the file is called does not matter. Errors about the content are
+// a [*FileError].
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
 	if _, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +71,7 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &FileError{File: path, What: "not a regular file", Allowed: "a safetensors file"}
+		return nil, &FileError{File: path, What: "not a regular file", Allowed: "a safetensors file or a pickle of torch.save"}
 	}
 	if info.Size() == 0 { // an empty file cannot be mapped
 		return nil, &FileError{File: path, What: "0 bytes are too short for a safetensors file"}
@@ -79,13 +92,16 @@ func Open(path string) (*File, error) {
 	return file, nil
 }
 
-// Parse reads a safetensors file that is in memory, an embedded one say; name stands for it in errors. The data is
-// aliased, not copied.
+// Parse is [Open] of a file that is in memory, an embedded one say; name stands for it in errors. The data is aliased,
+// not copied.
 func Parse(name string, data []byte) (*File, error) {
+	if isPickle(data) {
+		return parsePickle(name, data)
+	}
 	h, err := parseHeader(data)
 	if err != nil {
 		if what := foreign(data); len(data) > 0 && what != "" {
-			err = &FileError{What: "this is " + what, Allowed: "a safetensors file"}
+			err = &FileError{What: "this is " + what, Allowed: "a safetensors file or a pickle of torch.save"}
 		}
 		err.File = name
 		return nil, err
@@ -117,7 +133,7 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	if f.closed {
 		return 0, nil, nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
 	}
-	data := f.data[e.begin:e.end:e.end]
+	data := e.bytes(f.data)
 	if !e.inPlace(data) {
 		data = e.copied(data)
 	}
@@ -128,19 +144,26 @@ func (f *File) Tensor(name string) (kernels.DType, []int, []byte, error) {
 func (e *entry) copied(data []byte) []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.copy != nil {
+		return e.copy
+	}
 	switch {
-	case e.copy != nil:
-	case e.cast != nil:
-		e.copy = e.cast(data)
-	default:
+	case e.dense != nil:
+		e.copy = e.dense(data)
+	case e.cast == nil:
 		e.copy = slices.Clone(data)
+	default:
+		e.copy = data
+	}
+	if e.cast != nil {
+		e.copy = e.cast(e.copy)
 	}
 	return e.copy
 }
 
-// inPlace reports whether Tensor can return data itself: of the type that it returns, and aligned to it.
+// inPlace reports whether Tensor can return data itself: of the type that it returns, in order and aligned.
 func (e *entry) inPlace(data []byte) bool {
-	return e.cast == nil && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
+	return e.cast == nil && e.dense == nil && (len(data) == 0 || uintptr(unsafe.Pointer(&data[0]))%uintptr(e.dtype.Size()) == 0)
 }
 
 // Storage implements [kernels.Source]: a tensor that can't be used in place is copied when it is read.
@@ -149,9 +172,9 @@ func (f *File) Storage(name string) kernels.Storage {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	switch {
-	case !ok || f.closed || e.dtype == 0 || !e.inPlace(f.data[e.begin:e.end]):
+	case !ok || f.closed || e.dtype == 0 || !e.inPlace(e.bytes(f.data)):
 		return kernels.Made
-	case f.mapped:
+	case f.mapped && e.held == nil:
 		return kernels.Mapped
 	}
 	return kernels.Kept
@@ -176,11 +199,11 @@ func (f *File) Stored(name string) (dtype string, shape []int, bytes int64, err 
 	if !ok {
 		return "", nil, 0, &NameError{Source: f.path, Tensor: name}
 	}
-	return e.stored, slices.Clone(e.shape), int64(e.end - e.begin), nil
+	return e.stored, slices.Clone(e.shape), e.size, nil
 }
 
-// Raw returns the bytes of a tensor as they are stored, whatever its element type; Stored names that. They alias the
-// file, must not be written to and are valid until Close. Errors are [*NameError] or [ErrClosed].
+// Raw returns the elements of a tensor as they are stored, in order and whatever their type, which Stored names. The
+// bytes alias the file, must not be written to and are valid until Close. Errors are [*NameError] or [ErrClosed].
 func (f *File) Raw(name string) ([]byte, error) {
 	e, ok := f.entries[name]
 	if !ok {
@@ -191,7 +214,11 @@ func (f *File) Raw(name string) ([]byte, error) {
 	if f.closed {
 		return nil, fmt.Errorf("%s: tensor %s: %w", f.path, quote(name), ErrClosed)
 	}
-	return f.data[e.begin:e.end:e.end], nil
+	data := e.bytes(f.data)
+	if e.dense != nil {
+		data = e.dense(data)
+	}
+	return data, nil
 }
 
 // Release returns the pages read so far to the system, and frees copies; tensors stay valid and are read again from the

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -145,8 +144,8 @@ func (v Variant) wanted() []string {
 	return []string{"fp16", ""}
 }
 
-// Component opens the weights of a component: "unet", "vae", "text_encoder", "text_encoder_2". Only safetensors are
-// read. The caller closes it.
+// Component opens the weights of a component: "unet", "vae", "text_encoder", "text_encoder_2". Of safetensors files and
+// pickles of PyTorch (.bin), which run no code, it takes the first. The caller closes it.
 func (f *Folder) Component(name string, variant Variant) (*Component, error) {
 	path, err := f.weightFile(name, variant)
 	if err != nil {
@@ -234,97 +233,4 @@ func (f *Folder) Variants() []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-func listVariants(names []string) string {
-	shown := make([]string, len(names))
-	for i, v := range names {
-		shown[i] = v
-		if v == "" {
-			shown[i] = "plain (no variant)"
-		}
-	}
-	return strings.Join(shown, ", ")
-}
-
-// baseName is the name of a component's weight file: transformers and diffusers differ.
-func baseName(component string) string {
-	if strings.HasPrefix(component, "text_encoder") {
-		return "model"
-	}
-	return "diffusion_pytorch_model"
-}
-
-var shardCounter = regexp.MustCompile(`-\d+-of-\d+$`)
-
-// weightForms are what may follow a component's base name and a dot, by preference: an index wins over a whole file, as
-// in diffusers, and the newer spelling of an index (base.safetensors.index.fp16.json) over the older
-// (base.safetensors.fp16.index.json).
-var weightForms = []struct{ before, after string }{{"safetensors.index.", "json"}, {"safetensors.", "index.json"}, {"", "safetensors"}}
-
-// variants finds a component's weight files and shard indexes in its folder, by variant. An index of which no shard is
-// there is the last choice.
-func variants(dir, component string, entries []fs.DirEntry) map[string]string {
-	base := baseName(component) + "."
-	found, rank := map[string]string{}, map[string]int{}
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), base)
-		if !ok || e.IsDir() {
-			continue
-		}
-		for i, form := range weightForms {
-			v, ok := strings.CutPrefix(rest, form.before)
-			if v, ok = cutLast(v, form.after, ok); !ok || strings.Contains(v, ".") || shardCounter.MatchString(v) {
-				continue
-			}
-			if form.before != "" && !hasShards(filepath.Join(dir, e.Name())) {
-				i += len(weightForms)
-			}
-			if found[v] == "" || i < rank[v] {
-				found[v], rank[v] = e.Name(), i
-			}
-		}
-	}
-	return found
-}
-
-// cutLast cuts the last part of a dotted name: "fp16.json" is fp16, "json" is the plain name "".
-func cutLast(s, last string, ok bool) (string, bool) {
-	if s == last {
-		return "", ok
-	}
-	v, cut := strings.CutSuffix(s, "."+last)
-	return v, ok && cut && v != ""
-}
-
-var pickleSuffixes = []string{".bin", ".ckpt", ".pt", ".pth", ".pkl"}
-
-func isPickleName(name string) bool {
-	return slices.Contains(pickleSuffixes, strings.ToLower(filepath.Ext(name)))
-}
-
-// isPickleIndex reports whether a name is that of an index of shards that are pickles, with or without a variant.
-func isPickleIndex(name string) bool {
-	return strings.Contains(name, ".bin.") && strings.HasSuffix(name, ".json")
-}
-
-// noWeights says what a component's folder holds instead of weights.
-func noWeights(dir, component string, entries []fs.DirEntry) error {
-	var pickles, others []string
-	for _, e := range entries {
-		switch {
-		case isPickleName(e.Name()), isPickleIndex(e.Name()):
-			pickles = append(pickles, e.Name())
-		case strings.HasSuffix(e.Name(), ".safetensors"), strings.Contains(e.Name(), ".safetensors.") && strings.HasSuffix(e.Name(), ".json"):
-			others = append(others, e.Name())
-		}
-	}
-	want := baseName(component) + "[.variant].safetensors"
-	switch {
-	case len(others) > 0:
-		return &FileError{File: dir, What: "no weights; there are: " + shorten(strings.Join(others, ", ")), Allowed: want + " or its shard index"}
-	case len(pickles) > 0:
-		return &FileError{File: dir, What: fmt.Sprintf("weights only as a pickle (%s), %s", shorten(strings.Join(pickles, ", ")), convert), Allowed: want}
-	}
-	return &FileError{File: dir, What: "no weights", Allowed: want + " or its shard index"}
 }

@@ -7,19 +7,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/goxl/goxl/internal/standin"
+	"github.com/goxl/goxl/nn/weights/pickle"
 )
 
-// foreign names the format of a file that is no safetensors file, by its first bytes; "" if it does not know it.
+// foreign names the format of a file that is neither a safetensors file nor a pickle, by its first bytes; "" if it does not know it.
 func foreign(data []byte) string {
 	data = data[:min(len(data), standin.Head)]
 	if what := standin.Describe(data); what != "" {
 		return what
 	}
 	switch {
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-		return "a zip archive, as PyTorch writes pickles, " + convert
-	case isPickle(data):
-		return "a Python pickle, " + convert
+	case len(data) > 262 && string(data[257:262]) == "ustar":
+		return "a tar archive, which PyTorch wrote before 2017; torch.save of a newer one writes what is read here"
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return "a GGUF file"
 	case bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")), bytes.HasPrefix(data, []byte("\xff\xd8\xff")), bytes.HasPrefix(data, []byte("RIFF")):
@@ -30,14 +29,8 @@ func foreign(data []byte) string {
 	return ""
 }
 
-// convert is the advice about pickles.
-const convert = "which could run any code when it is loaded: convert it to safetensors, as diffusers' save_pretrained does"
-
-// isPickle reports whether data starts as a pickle of the protocols 2 to 5 and not as a safetensors file whose header
-// is that long.
-func isPickle(data []byte) bool {
-	return len(data) > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 && !startsObject(data)
-}
+// isPickle reports whether a file is one for package pickle and not a safetensors file whose header is that long.
+func isPickle(data []byte) bool { return pickle.Starts(data) && !startsObject(data) }
 
 // startsObject reports whether a JSON object starts where a safetensors file has its header.
 func startsObject(data []byte) bool {

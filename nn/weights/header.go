@@ -213,7 +213,8 @@ func (s *headerScanner) info() (*entry, *FileError) {
 	case offsets[1] > uint64(math.MaxInt-s.base):
 		return nil, s.errorf("data_offsets %v are larger than any file; the file is damaged", offsets)
 	}
-	e := &entry{dtype: element.reads, stored: element.name, cast: element.cast, shape: make([]int, len(shape)), begin: s.base + int(offsets[0]), end: s.base + int(offsets[1])}
+	e := &entry{dtype: element.reads, stored: element.name, cast: element.cast, shape: make([]int, len(shape)),
+		size: int64(offsets[1] - offsets[0]), begin: s.base + int(offsets[0]), end: s.base + int(offsets[1])}
 	bits := element.bits
 	for i, d := range shape {
 		if d > 0 && bits > math.MaxInt64/d {

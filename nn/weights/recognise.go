@@ -50,20 +50,17 @@ func recogniseFile(path string) (Kind, error) {
 		return Kind{}, err
 	}
 	head = head[:n]
-	ext := strings.ToLower(filepath.Ext(path))
 	if what := standin.Describe(head); what != "" {
 		return Kind{Detail: what}, nil
 	}
-	switch {
-	case ext == ".safetensors":
+	switch ext := strings.ToLower(filepath.Ext(path)); {
+	case ext == ".safetensors", isPickle(head):
 	case bytes.HasPrefix(head, []byte("GGUF")):
 		return Kind{Detail: "a GGUF file"}, nil
-	case isPickleName(path), isPickle(head):
-		return Kind{Form: Pickle}, nil
 	case ext == ".onnx":
 		return Kind{Detail: "an ONNX file"}, nil
 	case !startsObject(head):
-		return Kind{Detail: "not a safetensors file"}, nil
+		return Kind{Detail: "not a safetensors file or pickle of PyTorch"}, nil
 	}
 	file, err := Open(path)
 	if err != nil {
@@ -79,11 +76,10 @@ func recogniseFolder(dir string) (Kind, error) {
 		return Kind{}, err
 	}
 	names := map[string]bool{}
-	pickle, single := false, ""
+	single := ""
 	for _, e := range entries {
 		names[e.Name()] = true
-		pickle = pickle || isPickleName(e.Name())
-		if strings.HasSuffix(e.Name(), ".safetensors") {
+		if isWeightName(e.Name()) && !strings.HasSuffix(e.Name(), ".json") {
 			single = e.Name()
 		}
 	}
@@ -98,8 +94,6 @@ func recogniseFolder(dir string) (Kind, error) {
 		return Kind{Detail: "a folder with components but no " + indexFile + ", perhaps half downloaded"}, nil
 	case single != "":
 		return Kind{Detail: "a folder around the file " + single}, nil
-	case pickle:
-		return Kind{Form: Pickle}, nil
 	}
 	return Kind{Detail: "a folder without " + indexFile}, nil
 }

@@ -14,7 +14,6 @@ const (
 	ComponentForm      // another component: a folder with config.json, or a safetensors file
 	LoRA               // an adapter
 	EmbeddingForm      // a textual inversion
-	Pickle             // a file or folder of Python pickles
 	HubName            // no path that exists, and formed like a hub's "organisation/name"
 )
 
@@ -69,7 +68,7 @@ type Kind struct {
 
 var formNames = map[Form]string{
 	ModelFolder: "model folder", Checkpoint: "single-file checkpoint", BareUNet: "UNet alone, without text encoders and VAE", ComponentForm: "component",
-	LoRA: "LoRA adapter", EmbeddingForm: "textual inversion embedding", Pickle: "Python pickle, which could run any code when it is loaded",
+	LoRA: "LoRA adapter", EmbeddingForm: "textual inversion embedding",
 	HubName: "a path that does not exist; if it names a model on a hub, download that first",
 }
 

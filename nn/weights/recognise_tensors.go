@@ -66,9 +66,9 @@ func recogniseTensors(f tensorIndex) Kind {
 		}
 	}
 	if len(f.names) == 0 {
-		return Kind{Detail: "a safetensors file without tensors"}
+		return Kind{Detail: "a file without tensors"}
 	}
-	return Kind{Detail: "a safetensors file whose first tensor is " + quote(f.names[0])}
+	return Kind{Detail: "a file whose first tensor is " + quote(f.names[0])}
 }
 
 // recogniseModel detects whole models, and UNets and transformers alone.

@@ -43,7 +43,7 @@ func TestRecogniseFolder(t *testing.T) {
 		{map[string]string{"config.json": `{"architectures":["T5EncoderModel"]}`}, Kind{ComponentForm, UnknownFamily, "T5EncoderModel"}, "a component (T5"},
 		{map[string]string{"config.json": `{}`}, Kind{Detail: "a folder with a config.json that names no class"}, "nothing that goxl knows"},
 		{map[string]string{"model.safetensors": "x"}, Kind{Detail: "a folder around the file model.safetensors"}, "nothing"},
-		{map[string]string{"pytorch_model.bin": "x"}, Kind{Form: Pickle}, "a Python pickle"},
+		{map[string]string{"pytorch_model.bin": "x"}, Kind{Detail: "a folder around the file pytorch_model.bin"}, "nothing"},
 		{map[string]string{"readme.txt": "x"}, Kind{Detail: "a folder without model_index.json"}, "nothing"},
 	} {
 		got, err := Recognise(layout(t, c.files))
@@ -181,19 +181,25 @@ func TestRecogniseFile(t *testing.T) {
 }
 
 func TestRecogniseOther(t *testing.T) {
+	const neither = "not a safetensors file or pickle of PyTorch"
 	dir := layout(t, map[string]string{"a.ckpt": "PK\x03\x04", "b": "\x80\x02}q\x00", "c.gguf": "GGUF\x03\x00\x00\x00\x00\x00", "d.onnx": "x", "e": "", "f.txt": "hello, world",
-		"g.safetensors": "cut"})
+		"g.safetensors": "cut", "h.ckpt": "x"})
 	for name, want := range map[string]Kind{
-		"a.ckpt": {Form: Pickle}, "b": {Form: Pickle}, "c.gguf": {Detail: "a GGUF file"}, "d.onnx": {Detail: "an ONNX file"},
-		"e": {Detail: "not a safetensors file"}, "f.txt": {Detail: "not a safetensors file"},
+		"c.gguf": {Detail: "a GGUF file"}, "d.onnx": {Detail: "an ONNX file"},
+		"e": {Detail: neither}, "f.txt": {Detail: neither}, "h.ckpt": {Detail: neither},
 	} {
 		if got, err := Recognise(filepath.Join(dir, name)); err != nil || got != want {
 			t.Errorf("%s: got %+v, error %v; want %+v", name, got, err, want)
 		}
 	}
 	var fe *FileError
-	if _, err := Recognise(filepath.Join(dir, "g.safetensors")); !errors.As(err, &fe) {
-		t.Errorf("damaged file: error %v", err)
+	for _, name := range []string{"a.ckpt", "b", "g.safetensors"} {
+		if _, err := Recognise(filepath.Join(dir, name)); !errors.As(err, &fe) || filepath.Base(fe.File) != name {
+			t.Errorf("damaged file %s: error %v", name, err)
+		}
+	}
+	if got, err := Recognise(pickles + "checkpoint.ckpt"); err != nil || got.Detail != `a file whose first tensor is "bias"` {
+		t.Errorf("a pickle: %v, error %v", got, err)
 	}
 	if got, err := Recognise("stabilityai/stable-diffusion-xl-base-1.0"); err != nil || got.Form != HubName || !strings.HasPrefix(got.String(), "a path that does not exist; if it names a model on a hub") {
 		t.Errorf("hub name: %v, error %v", got, err)

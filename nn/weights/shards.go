@@ -53,7 +53,7 @@ func openShards(index string) (_ *fileSet, err error) {
 	return opened, nil
 }
 
-var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.safetensors)$`)
+var shardName = regexp.MustCompile(`^(.*-)\d+(-of-\d+.*\.(?:safetensors|bin))$`)
 
 // addSiblings opens the shards of the same set that an index does not name, for the tensors that no other shard has.
 // One that cannot be read is skipped: binding reports the tensors that are missing.
@@ -122,11 +122,8 @@ func readIndex(path string) (map[string]string, error) {
 		return nil, &ConfigError{File: path, Key: "weight_map", Value: shortJSON(members[i].value), Allowed: "an object of at least one tensor name and its file name"}
 	}
 	for _, shard := range weightMap {
-		if isPickleName(shard) {
-			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "safetensors files; this is a pickle, " + convert}
-		}
-		if !plainName(shard) || !strings.HasSuffix(shard, ".safetensors") {
-			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "the name of a .safetensors file in the same folder"}
+		if !plainName(shard) || !strings.HasSuffix(shard, ".safetensors") && !strings.HasSuffix(shard, ".bin") {
+			return nil, &ConfigError{File: path, Key: "weight_map", Value: quote(shard), Allowed: "the name of a .safetensors or .bin file in the same folder"}
 		}
 	}
 	return weightMap, nil
