@@ -195,6 +195,18 @@ func (m *machine) long(b []byte, err *Error) *Error {
 	return m.push(int64(binary.LittleEndian.Uint64(wide[:])))
 }
 
+// integer pushes a number of n bytes, which is signed if it has four.
+func (m *machine) integer(n uint64) *Error {
+	v, err := m.number(n)
+	if err != nil {
+		return err
+	}
+	if n == 4 {
+		return m.push(int64(int32(v)))
+	}
+	return m.push(int64(v))
+}
+
 // float pushes a big-endian float64.
 func (m *machine) float() *Error {
 	b, err := m.bytes(8)

@@ -21,15 +21,12 @@ func (m *machine) step(op byte) *Error {
 		return m.pushObject(&dict{})
 	case opEmptyTuple:
 		return m.push(tuple(nil))
-	case opBinInt, opBinInt1, opBinInt2:
-		n, err := m.number(map[byte]uint64{opBinInt: 4, opBinInt1: 1, opBinInt2: 2}[op])
-		if err != nil {
-			return err
-		}
-		if op == opBinInt {
-			return m.push(int64(int32(n)))
-		}
-		return m.push(int64(n))
+	case opBinInt:
+		return m.integer(4)
+	case opBinInt1:
+		return m.integer(1)
+	case opBinInt2:
+		return m.integer(2)
 	case opLong1:
 		return m.long(m.counted(1))
 	case opLong4:
