@@ -1,7 +1,10 @@
 package lora
 
 import (
+	"compress/gzip"
+	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +126,33 @@ func TestParseKey(t *testing.T) {
 		stem, p, ok := parseKey(c.key)
 		if stem != c.stem || p != c.part || ok != (c.part != "") {
 			t.Errorf("%q is %q, %q, %v, want %q, %q", c.key, stem, p, ok, c.stem, c.part)
+		}
+	}
+}
+
+// TestKohyaNames looks up every name that kohya's trainer gives the modules of SDXL, and compares with diffusers'
+// reading of it.
+func TestKohyaNames(t *testing.T) {
+	f, err := os.Open("testdata/names.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct{ Names map[string]string }
+	if err := json.NewDecoder(z).Decode(&golden); err != nil {
+		t.Fatal(err)
+	}
+	if len(golden.Names) < 722 {
+		t.Fatalf("%d names", len(golden.Names))
+	}
+	n := newNames(targets(t, "base"))
+	for name, path := range golden.Names {
+		if m, ok := n.find(name); !ok || m.component != unet || m.path != path {
+			t.Errorf("%s is %v, %v, want %s", name, m, ok, path)
 		}
 	}
 }
