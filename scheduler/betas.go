@@ -16,6 +16,9 @@ type training struct {
 const zeroSNRFloor = 1.0 / (1 << 24)
 
 func newTraining(c *Config) (*training, error) {
+	if isK(c.Class) {
+		return newKTraining(c)
+	}
 	betas, err := c.betas()
 	if err != nil {
 		return nil, err

@@ -30,9 +30,11 @@ type class struct {
 	timesteps    bool                // takes custom timesteps
 	sigmas       bool                // takes custom sigmas
 	order        int                 // model evaluations that the pipelines count as one step
+	calls        int                 // model evaluations of a step where it has one timestep all the same; 0 is order
 	setTimesteps func(*plan) error   // fills timesteps and sigmas
 	solve        func(*plan) []Step  // the steps of [first, end)
 	history      func(c *Config) int // tensors carried between steps
+	initNoise    func(*plan) float64 // InitNoiseSigma; nil is plan.initNoiseSigma
 }
 
 // defaultsWith adds own to the part of the constructor that every class has.
@@ -47,7 +49,7 @@ func defaultsWith(own map[string]any) map[string]any {
 
 var (
 	anyPrediction   = []string{"epsilon", "v_prediction", "sample"}
-	sigmaConversion = map[string]any{"use_karras_sigmas": false, "use_exponential_sigmas": false, "use_beta_sigmas": false}
+	sigmaConversion = map[string]any{"use_karras_sigmas": false, "use_exponential_sigmas": false, "use_beta_sigmas": false, "schedule_type": nil}
 )
 
 func withConversion(own map[string]any) map[string]any {
@@ -74,7 +76,7 @@ var classes = map[string]*class{
 		setTimesteps: setTimestepsEuler, solve: solveEuler, history: noHistory,
 	},
 	EulerAncestral: {
-		defaults:    defaultsWith(map[string]any{"rescale_betas_zero_snr": false}),
+		defaults:    defaultsWith(map[string]any{"rescale_betas_zero_snr": false, "schedule_type": nil}),
 		predictions: []string{"epsilon", "v_prediction"}, order: 1,
 		setTimesteps: setTimestepsEuler, solve: solveEulerAncestral, history: noHistory,
 	},

@@ -37,6 +37,18 @@ type Config struct {
 	SigmaMax             *float64 `json:"sigma_max"`
 	FinalSigmasType      string   `json:"final_sigmas_type"` // zero, sigma_min
 
+	// What diffusers lacks: one of Schedules in place of the class's own sigmas, and the options of k-diffusion's samplers.
+	ScheduleType           string  `json:"schedule_type"` // "" is none; k-diffusion's samplers: automatic
+	DiscardNextToLastSigma bool    `json:"discard_next_to_last_sigma"`
+	EnableQuantization     bool    `json:"enable_quantization"`
+	SGMNoiseMultiplier     bool    `json:"sgm_noise_multiplier"`
+	Float64Sigmas          bool    `json:"float64_sigmas"`
+	EtaAncestral           float64 `json:"eta_ancestral"` // 0 to 1
+	SNoise                 float64 `json:"s_noise"`       // 0 to 2
+	FinalDenoise           bool    `json:"final_denoise"`
+	LCMDenoiser            bool    `json:"lcm_denoiser"`
+	ModelSigmaRange        bool    `json:"model_sigma_range"`
+
 	ClipSample      bool    `json:"clip_sample"`
 	ClipSampleRange float64 `json:"clip_sample_range"`
 	SetAlphaToOne   bool    `json:"set_alpha_to_one"`
@@ -114,6 +126,9 @@ func read(className string, stored map[string]json.RawMessage) Config {
 			return Config{Class: className, stored: stored, unsupported: err}
 		}
 		cfg.adoptSolver()
+		if !isK(className) && cfg.ScheduleType == "automatic" {
+			cfg.ScheduleType = ""
+		}
 	}
 	return cfg
 }
@@ -157,7 +172,7 @@ func (c *Config) adoptSolver() {
 		if slices.Contains([]string{"logrho", "bh1", "bh2"}, c.SolverType) {
 			c.SolverType = "midpoint"
 		}
-	case UniPC:
+	case UniPC, A1111UniPC:
 		if slices.Contains([]string{"midpoint", "heun", "logrho"}, c.SolverType) {
 			c.SolverType = "bh2"
 		}
@@ -255,5 +270,6 @@ func (c *Config) validate() error {
 	if has("original_inference_steps") && (c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > c.NumTrainTimesteps) {
 		checks = append(checks, bad("original_inference_steps", c.OriginalInferenceSteps, "1 to num_train_timesteps"))
 	}
+	checks = append(checks, c.validateSchedule())
 	return errors.Join(checks...)
 }

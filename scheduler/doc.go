@@ -17,13 +17,45 @@
 // with DenoisingStart) passes x unchanged.
 //
 // Supported: Euler, Euler ancestral, Heun, LMS, DDIM, DPM-Solver++ multistep (also SDE), UniPC, LCM and TCD, as
-// diffusers 0.42.1 computes them. Coefficients are float64; the training schedule follows torch's float32
+// diffusers 0.42.1 computes them, and k-diffusion's samplers as A1111 and ComfyUI run them. Coefficients are float64; the training schedule follows torch's float32
 // arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the
 // results is an error. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
 //
 // A model's own scheduler is Parse(scheduler_config.json); another one is its As("dpmpp_2m_karras") and so on, with
 // diffusers' from_config rules for what carries over; With overrides single keys ("timestep_spacing": "trailing" for
 // distilled models).
+//
+// # A1111 and ComfyUI
+//
+// Three programs mean different things by one name. Names without a prefix are diffusers' schedulers; k_ before a name is
+// A1111's sampler (its own aliases), comfy_ ComfyUI's, both k-diffusion's:
+//
+//	                   diffusers: euler …       A1111: k_euler …             ComfyUI: comfy_euler …
+//	training schedule  float32                  float64, alphas in float32   float64
+//	sigmas             of spaced timesteps,     evenly over all timesteps    as A1111, simple without a word
+//	                   leading in SDXL          (uniform), to 0.029, zero
+//	Karras and others  over those (Euler, Heun, over 14.61 … 0.029           as A1111; beta, kl_optimal and
+//	                   LMS) or over all                                      align_your_steps are its own
+//	model's timestep   of the sigma, between    of the sigma, between        nearest whole one
+//	                   whole ones or rounded    whole ones
+//	first noise times  sqrt(σ²+1) with leading  σ                            sqrt(σ²+1) from the highest σ
+//	                   spacing, else σ
+//	last step          to zero                  to zero; DPM fast and DDIM   as A1111
+//	                                            to a low σ
+//	image-to-image     int(n·strength) steps    the same here: A1111's one   the same here
+//	                                            more is not taken over
+//
+// Every name but those of DDIM, LCM, TCD and A1111's DDIM and UniPC takes one of Schedules after it: k_dpmpp_2m_karras,
+// comfy_euler_beta, euler_sgm_uniform. Where diffusers has the sigmas itself (karras, exponential, beta) its name means
+// diffusers'; what else follows it spans the training range. Lookup finds the name for a label of A1111 ("DPM++ 2M Karras")
+// or ComfyUI ("dpmpp_2m_sde_gpu karras").
+//
+// Noise between steps is the seed's generator's, on from the first noise, as A1111's with its random number generator on
+// the CPU. ComfyUI seeds another generator for it, and both programs draw that of the SDE samplers from a Brownian tree;
+// here it is of the same distribution but other numbers.
+//
+// Left out: samplers that need the prediction without the prompt apart (CFG++), and DPM adaptive, whose steps depend on
+// the latents.
 //
 // Two things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7, and
 // the normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -33,7 +34,8 @@ var suffixes = map[string]string{
 	"_beta":        "use_beta_sigmas",
 }
 
-// Names lists what As accepts, sorted.
+// Names lists the samplers' names, sorted: diffusers' with the suffixes that its classes have, and those of A1111's (k_)
+// and ComfyUI's (comfy_) samplers. As also accepts them with one of Schedules after the name.
 func Names() []string {
 	var list []string
 	for base, n := range names {
@@ -52,28 +54,44 @@ func Names() []string {
 // that its own class does not have; keys that its class had only defaulted do not, and the new class uses its own
 // defaults. So a config that stores clip_sample=false keeps DDIM from clipping, and one that lacks it does not.
 //
-// The name is one of Names. A suffix sets that sigma option and clears the other two; without one they stay as stored.
+// The name is one of Names, or one of those whose sigmas can be chosen with one of Schedules after it: Lookup finds it.
+// A suffix sets that sigma option and clears the others; without one they stay as stored.
 func (c Config) As(name string) (Config, error) {
-	base, suffix := name, ""
-	for s := range suffixes {
-		if cut, ok := strings.CutSuffix(name, s); ok {
-			base, suffix = cut, s
-		}
+	base, schedule, ok := splitName(name)
+	if !ok {
+		return Config{}, unknownName(name)
 	}
-	n, ok := names[base]
-	if !ok || !slices.Contains(Names(), name) {
-		return Config{}, fmt.Errorf("scheduler: unknown name %q; allowed: %s", name, strings.Join(Names(), ", "))
-	}
+	n := names[base]
 	keys := c.cloneStored()
 	for key, value := range n.keys {
 		keys[key] = json.RawMessage(value)
 	}
-	if suffix != "" {
-		for s, key := range suffixes {
-			keys[key] = json.RawMessage(fmt.Sprint(s == suffix))
-		}
+	if schedule != "" {
+		setSchedule(keys, base, schedule)
 	}
 	return fromStored(n.class, keys)
+}
+
+// setSchedule stores the keys of a schedule after the name of a sampler: diffusers' own where the class has one, else
+// schedule_type.
+func setSchedule(keys map[string]json.RawMessage, base, schedule string) {
+	class := names[base].class
+	delete(keys, "schedule_type")
+	own := false
+	if !isK(class) {
+		for s, key := range suffixes {
+			_, has := classes[class].defaults[key]
+			on := has && s == "_"+schedule
+			own = own || on
+			keys[key] = json.RawMessage(fmt.Sprint(on))
+		}
+	}
+	if comfy := "comfy_" + schedule; strings.HasPrefix(base, "comfy_") && scheduleTypes[comfy] != nil {
+		schedule = comfy
+	}
+	if !own {
+		keys["schedule_type"] = json.RawMessage(strconv.Quote(schedule))
+	}
 }
 
 // Substitutes lists the names, sorted, that As accepts for this config: diffusers' compatibles.

@@ -52,7 +52,7 @@ func sameNumber(a, b string) bool {
 
 func TestNames(t *testing.T) {
 	list := Names()
-	if len(list) != 28 || !slices.IsSorted(list) {
+	if len(list) != 59 || !slices.IsSorted(list) {
 		t.Errorf("%d names: %s", len(list), strings.Join(list, " "))
 	}
 	for _, absent := range []string{"euler_a_karras", "ddim_beta", "lcm_karras", "tcd_exponential"} {

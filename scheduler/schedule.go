@@ -89,10 +89,18 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if err := known.setTimesteps(p); err != nil {
 		return nil, err
 	}
+	if c.ScheduleType != "" && !isK(c.Class) && !p.hasSchedule {
+		return nil, fmt.Errorf("scheduler: %s takes no schedule_type", c.Class)
+	}
 	if err := p.selectSteps(known.order); err != nil {
 		return nil, err
 	}
-	s := &Schedule{History: known.history(&c), InitNoiseSigma: p.initNoiseSigma(), Order: known.order, First: p.first}
+	s := &Schedule{History: known.history(&c), Order: max(known.order, known.calls), First: p.first * max(known.calls, 1)}
+	if known.initNoise != nil {
+		s.InitNoiseSigma = known.initNoise(p)
+	} else {
+		s.InitNoiseSigma = p.initNoiseSigma()
+	}
 	if s.Steps, s.start, err = p.solved(known.solve); err != nil {
 		return nil, fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}

@@ -11,6 +11,10 @@ type plan struct {
 	o     *Options
 	train *training
 
+	levels      *levels // of k-diffusion's samplers
+	lowest      int     // timestep at whose noise level A1111's DDIM ends
+	hasSchedule bool    // schedule_type was followed
+
 	timesteps []float64
 	sigmas    []float64 // one more than timesteps, in the classes that work with sigmas
 	steps     int       // inference steps, as the class counts them: more timesteps may come of them
@@ -70,6 +74,9 @@ func setTimestepsEuler(p *plan) error {
 			p.timesteps[i] = p.train.timestepAt32(float32(p.sigmas[i]))
 		}
 	default:
+		if done, err := p.scheduled(false); done || err != nil {
+			return err
+		}
 		if len(p.o.Timesteps) > 0 {
 			p.timesteps, err = p.customTimesteps(false)
 		} else {
@@ -117,6 +124,9 @@ func setTimestepsHeun(p *plan) error {
 // range.
 func setTimestepsMultistep(p *plan) error {
 	c := p.c
+	if done, err := p.scheduled(true); done || err != nil {
+		return err
+	}
 	var err error
 	if len(p.o.Timesteps) > 0 {
 		p.timesteps, err = p.customTimesteps(true)
