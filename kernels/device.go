@@ -77,6 +77,13 @@ type Weights interface {
 	// SetResident(false) gives the memory back for a while; programs stay valid, and running one makes them resident
 	// again.
 	SetResident(ctx context.Context, on bool) error
+	// Update makes some tensors come from an update instead of the source that the weights were made with; nil makes all
+	// come from there again. It takes the place of the update before. Programs stay valid, of every size and precision,
+	// and compute with the new values from their next run on, also what they compute once a request; it waits for a run
+	// under way. Tensors that are not resident take their new values when they come. An error, that of ctx included,
+	// leaves the update before in force, and weights that hold anything else are made again from it when they are
+	// used next.
+	Update(ctx context.Context, u *Update) error
 	// Bytes is what they take of the device's memory now.
 	Bytes() int64
 	Close() error

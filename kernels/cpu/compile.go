@@ -81,23 +81,23 @@ func (d *Device) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Option
 func (p *program) bindWeights(source *checkpoint) ([]kernels.Tensor, error) {
 	stored := append([]kernels.Tensor(nil), p.plan.Tensors...)
 	var wanted []kernels.Tensor
-	var values []int // their places
 	for v, t := range stored {
 		if t.Role != kernels.Weight {
 			continue
 		}
-		wanted, values = append(wanted, t), append(values, v)
+		wanted, p.weights = append(wanted, t), append(p.weights, kernels.Value(v))
 		p.weightBytes += t.Bytes()
 	}
 	if len(wanted) == 0 {
 		p.source = nil
 		return stored, nil
 	}
-	bound, err := source.bind(wanted)
+	bound, revision, err := source.bind(wanted)
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	for i, v := range values {
+	p.revision = revision
+	for i, v := range p.weights {
 		p.values[v] = bound[i]
 		stored[v].DType = bound[i].dtype
 	}

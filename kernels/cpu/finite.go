@@ -21,7 +21,7 @@ func (p *program) Finite(ctx context.Context) error {
 	now := append([]float32(nil), p.memory...)
 	defer copy(p.memory, now)
 	copy(p.memory, p.before)
-	if err := p.bind(); err != nil {
+	if err := p.bind(ctx); err != nil {
 		return err
 	}
 	defer p.unbind()

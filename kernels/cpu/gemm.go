@@ -30,6 +30,11 @@ type gemmKernels struct {
 	// gather copies k ≥ 1 rows of nr elements, ld bytes apart, to a panel.
 	gather func(dst, src *float32, ld, k int)
 
+	// widenF16 and widenBF16 are dst = src for n elements, a multiple of nr/2; narrowF16 and narrowBF16 round to nearest
+	// even.
+	widenF16, widenBF16   func(dst *float32, src *uint16, n int)
+	narrowF16, narrowBF16 func(dst *uint16, src *float32, n int)
+
 	// combine is dst = c [+ bias] [+ residual] for n elements, with nil for what is absent; dst may be one of the
 	// operands.
 	combine func(dst, c, bias, residual *float32, n int)

@@ -12,7 +12,8 @@ var gemmAVX512 = &gemmKernels{
 	tile:    tileAVX512,
 	packF32: packF32AVX512, packF16: packF16AVX512, packBF16: packBF16AVX512,
 	dotF32: dotF32AVX512, dotF16: dotF16AVX512, dotBF16: dotBF16AVX512,
-	gather:  gatherAVX512,
+	gather:   gatherAVX512,
+	widenF16: widenF16AVX512, widenBF16: widenBF16AVX512, narrowF16: narrowF16AVX512, narrowBF16: narrowBF16AVX512,
 	combine: combineAVX512,
 	scale:   scaleAVX512,
 	fmaPeak: fmaPeakAVX512, fmaFLOPs: 24 * 16 * 2,
@@ -24,7 +25,8 @@ var gemmAVX2 = &gemmKernels{
 	tile:    tileAVX2,
 	packF32: packF32AVX2, packF16: packF16AVX2, packBF16: packBF16AVX2,
 	dotF32: dotF32AVX2, dotF16: dotF16AVX2, dotBF16: dotBF16AVX2,
-	gather:  gatherAVX2,
+	gather:   gatherAVX2,
+	widenF16: widenF16AVX2, widenBF16: widenBF16AVX2, narrowF16: narrowF16AVX2, narrowBF16: narrowBF16AVX2,
 	combine: combineAVX2,
 	scale:   scaleAVX2,
 	fmaPeak: fmaPeakAVX2, fmaFLOPs: 12 * 8 * 2,
@@ -97,3 +99,27 @@ func scaleAVX2(dst, src *float32, f float32, n int)
 
 //go:noescape
 func fmaPeakAVX2(iterations int)
+
+//go:noescape
+func widenF16AVX512(dst *float32, src *uint16, n int)
+
+//go:noescape
+func narrowF16AVX512(dst *uint16, src *float32, n int)
+
+//go:noescape
+func widenBF16AVX512(dst *float32, src *uint16, n int)
+
+//go:noescape
+func narrowBF16AVX512(dst *uint16, src *float32, n int)
+
+//go:noescape
+func widenF16AVX2(dst *float32, src *uint16, n int)
+
+//go:noescape
+func narrowF16AVX2(dst *uint16, src *float32, n int)
+
+//go:noescape
+func widenBF16AVX2(dst *float32, src *uint16, n int)
+
+//go:noescape
+func narrowBF16AVX2(dst *uint16, src *float32, n int)

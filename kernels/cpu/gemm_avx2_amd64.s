@@ -641,6 +641,87 @@ row:
 	VZEROUPPER
 	RET
 
+// func widenF16AVX2(dst *float32, src *uint16, n int)
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VCVTPH2PS (SI)(AX*2), Y0
+	VMOVUPS Y0, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func narrowF16AVX2(dst *uint16, src *float32, n int)
+TEXT ·narrowF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VMOVUPS (SI)(AX*4), Y0
+	VCVTPS2PH $0, Y0, X1
+	VMOVUPS X1, (DI)(AX*2)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX2(dst *float32, src *uint16, n int)
+TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VPMOVZXWD (SI)(AX*2), Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func narrowBF16AVX2(dst *uint16, src *float32, n int)
+TEXT ·narrowBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+	MOVL $1, R8
+	VMOVD R8, X5
+	VPBROADCASTD X5, Y5
+	MOVL $0x7fff, R8
+	VMOVD R8, X6
+	VPBROADCASTD X6, Y6
+	MOVL $0x400000, R8
+	VMOVD R8, X7
+	VPBROADCASTD X7, Y7
+vector:
+	VMOVUPS (SI)(AX*4), Y0
+	VPSRLD $16, Y0, Y1
+	VPAND Y5, Y1, Y1
+	VPADDD Y6, Y1, Y1
+	VPADDD Y0, Y1, Y1
+	VCMPPS $3, Y0, Y0, Y2
+	VPOR Y7, Y0, Y3
+	VBLENDVPS Y2, Y3, Y1, Y1
+	VPSRLD $16, Y1, Y1
+	VPACKUSDW Y1, Y1, Y1
+	VPERMQ $0xd8, Y1, Y1
+	VMOVUPS X1, (DI)(AX*2)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
 // func combineAVX2(dst, c, bias, residual *float32, n int)
 TEXT ·combineAVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI

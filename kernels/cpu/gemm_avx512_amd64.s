@@ -1045,6 +1045,85 @@ row:
 	VZEROUPPER
 	RET
 
+// func widenF16AVX512(dst *float32, src *uint16, n int)
+TEXT ·widenF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VCVTPH2PS (SI)(AX*2), Z0
+	VMOVUPS Z0, (DI)(AX*4)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func narrowF16AVX512(dst *uint16, src *float32, n int)
+TEXT ·narrowF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VMOVUPS (SI)(AX*4), Z0
+	VCVTPS2PH $0, Z0, Y1
+	VMOVUPS Y1, (DI)(AX*2)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX512(dst *float32, src *uint16, n int)
+TEXT ·widenBF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+vector:
+	VPMOVZXWD (SI)(AX*2), Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (DI)(AX*4)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
+// func narrowBF16AVX512(dst *uint16, src *float32, n int)
+TEXT ·narrowBF16AVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+	MOVL $1, R8
+	VMOVD R8, X5
+	VPBROADCASTD X5, Z5
+	MOVL $0x7fff, R8
+	VMOVD R8, X6
+	VPBROADCASTD X6, Z6
+	MOVL $0x400000, R8
+	VMOVD R8, X7
+	VPBROADCASTD X7, Z7
+vector:
+	VMOVUPS (SI)(AX*4), Z0
+	VPSRLD $16, Z0, Z1
+	VPANDD Z5, Z1, Z1
+	VPADDD Z6, Z1, Z1
+	VPADDD Z0, Z1, Z1
+	VCMPPS $3, Z0, Z0, K1
+	VPORD Z7, Z0, K1, Z1
+	VPSRLD $16, Z1, Z1
+	VPMOVDW Z1, Y1
+	VMOVUPS Y1, (DI)(AX*2)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT vector
+	VZEROUPPER
+	RET
+
 // func combineAVX512(dst, c, bias, residual *float32, n int)
 TEXT ·combineAVX512(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI

@@ -16,7 +16,9 @@ var gemmPortable = &gemmKernels{
 	tile:    tilePortable,
 	packF32: packPortable[float32], packF16: packPortable[f16], packBF16: packPortable[bf16],
 	dotF32: dotPortable[float32], dotF16: dotPortable[f16], dotBF16: dotPortable[bf16],
-	gather:  gatherPortable,
+	gather:   gatherPortable,
+	widenF16: widenPortable[f16], widenBF16: widenPortable[bf16],
+	narrowF16: narrowPortable(kernels.ToF16), narrowBF16: narrowPortable(kernels.ToBF16),
 	combine: combinePortable,
 	scale:   scalePortable,
 	fmaPeak: fmaPeakPortable, fmaFLOPs: 24,
@@ -102,6 +104,22 @@ func gatherPortable(dst, src *float32, ld, k int) {
 	panel := unsafe.Slice((*[4]float32)(unsafe.Pointer(dst)), k)
 	for r := range panel {
 		panel[r] = *(*[4]float32)(unsafe.Add(unsafe.Pointer(src), r*ld))
+	}
+}
+
+func widenPortable[T f16 | bf16](dst *float32, src *uint16, n int) {
+	x := unsafe.Slice(src, n)
+	for i := range unsafe.Slice(dst, n) {
+		*(*float32)(unsafe.Add(unsafe.Pointer(dst), 4*i)) = widen(T(x[i]))
+	}
+}
+
+func narrowPortable(round func(float32) uint16) func(dst *uint16, src *float32, n int) {
+	return func(dst *uint16, src *float32, n int) {
+		x := unsafe.Slice(src, n)
+		for i := range unsafe.Slice(dst, n) {
+			*(*uint16)(unsafe.Add(unsafe.Pointer(dst), 2*i)) = round(x[i])
+		}
 	}
 }
 

@@ -21,7 +21,8 @@ type program struct {
 	values  []view          // by kernels.Value; those in the arena only while the program runs
 	owned   []span          // where values that are not weights lie
 	temps   []kernels.Value // those in the arena
-	in, out []view          // operands of the node that runs
+	weights []kernels.Value
+	in, out []view // operands of the node that runs
 
 	memory   []float32 // requests, steps, states, results, and temporaries that hoisted nodes keep
 	requests int       // float32 of memory that hold requests
@@ -29,6 +30,7 @@ type program struct {
 	before   []float32 // the inputs as the last run found them
 
 	weightBytes       int64   // of all weights that it uses
+	revision          uint64  // of the weights that values has
 	need              int     // float32 of arena
 	shared, perWorker int     // float32 of scratch
 	scratch           scratch // in the arena, only while the program runs
@@ -95,13 +97,13 @@ func (p *program) Run(ctx context.Context) error {
 	}
 	copy(p.before[from:], p.memory[from:p.inputs])
 	p.ran, p.copied = true, true
-	if err := p.bind(); err != nil {
+	if err := p.bind(ctx); err != nil {
 		return err
 	}
 	defer p.unbind()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as in workers.work
 	for i := range p.nodes {
-		if p.nodes[i].hoisted && !p.Hoist() {
+		if p.nodes[i].hoisted && !p.Hoist(p.revision) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -111,7 +113,7 @@ func (p *program) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	p.Hoisted()
+	p.Hoisted(p.revision)
 	return nil
 }
 
@@ -148,11 +150,17 @@ func (p *program) compute(i int) (err error) {
 	return nil
 }
 
-// bind points scratch and temporaries at the arena until unbind; the engine's mutex must be held.
-func (p *program) bind() error {
+// bind points scratch and temporaries at the arena until unbind, and weights at what they are since the last update; the
+// engine's mutex must be held.
+func (p *program) bind(ctx context.Context) error {
 	d := p.device
 	if err := d.engine.Open(); err != nil {
 		return err
+	}
+	if p.source != nil {
+		if err := p.source.rebind(ctx, p); err != nil {
+			return fmt.Errorf("cpu: %w", err)
+		}
 	}
 	if err := d.reserve(p.need); err != nil {
 		return err

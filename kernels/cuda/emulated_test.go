@@ -99,6 +99,26 @@ func TestEmulated(t *testing.T) {
 	}
 }
 
+// TestEmulatedUpdates updates weights that every kind of tile reads.
+func TestEmulatedUpdates(t *testing.T) {
+	drv, err := driver.New(newEmulator(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{{Precision: kernels.F16}, {Precision: kernels.BF16, Variant: "sm_80"}} {
+		t.Run(o.Precision.String()+o.Variant, func(t *testing.T) {
+			d, err := open(drv, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkUpdates(t, d)
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestEmulatedResidency(t *testing.T) {
 	drv, err := driver.New(newEmulator(t))
 	if err != nil {

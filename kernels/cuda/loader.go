@@ -7,6 +7,7 @@ import (
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
+	"github.com/goxl/goxl/kernels/engine"
 )
 
 // A load goes through slots of pinned memory, of slotBytes each or of a weight's row where that is larger. Half of them
@@ -27,6 +28,7 @@ type loader struct {
 	host           *driver.HostMemory // slots; nil until the first load
 	slot           int64              // bytes
 	copied, packed [slotCount]*driver.Event
+	products       products
 }
 
 func newLoader(c *driver.Context) (l *loader, err error) {
@@ -36,6 +38,13 @@ func newLoader(c *driver.Context) (l *loader, err error) {
 	}
 	for i := range slotCount {
 		for _, e := range []**driver.Event{&l.copied[i], &l.packed[i]} {
+			if *e, err = c.NewEvent(false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range 2 {
+		for _, e := range []**driver.Event{&l.products.filled[i], &l.products.read[i]} {
 			if *e, err = c.NewEvent(false); err != nil {
 				return nil, err
 			}
@@ -52,6 +61,7 @@ func (l *loader) close() error {
 	if l.host != nil {
 		failed = append(failed, l.host.Close())
 	}
+	failed = append(failed, l.products.close())
 	return errors.Join(failed...)
 }
 
@@ -77,6 +87,7 @@ type piece struct {
 	first, count int
 	data         []byte
 	at           int64
+	products     []kernels.LowRank // that are added before it is packed
 }
 
 // batch is one copy to the card.
@@ -97,9 +108,9 @@ func slotFor(list []*packed) int64 {
 	return max(row, align(min(slotBytes, total/(8*slotCount))))
 }
 
-// load reads, copies and packs weights that have an address. The engine's mutex must be held. The work is done when it
-// returns, failed or not.
-func (d *Device) load(ctx context.Context, src kernels.Source, list []*packed) (err error) {
+// load reads, copies and packs weights that have an address, and merges products into them. The engine's mutex must be
+// held. The work is done when it returns, failed or not.
+func (d *Device) load(ctx context.Context, from *engine.Origins, list []*packed) (err error) {
 	slot := slotFor(list)
 	l := d.loader
 	if err := l.room(d.context, slot); err != nil {
@@ -112,6 +123,11 @@ func (d *Device) load(ctx context.Context, src kernels.Source, list []*packed) (
 		}
 		defer func() { err = errors.Join(err, d.memory.free(raw)) }()
 	}
+	factors, err := l.products.reserve(d, from, list)
+	if err != nil {
+		return fmt.Errorf("room for the factors of low-rank products: %w", err)
+	}
+	defer func() { err = errors.Join(err, d.memory.free(factors)) }()
 	for i := range slotCount { // what runs in the arena comes first
 		if err := d.stream.Record(l.packed[i]); err != nil {
 			return err
@@ -124,7 +140,7 @@ func (d *Device) load(ctx context.Context, src kernels.Source, list []*packed) (
 		}
 		err = errors.Join(err, l.stream.Synchronize(), d.stream.Synchronize())
 	}()
-	r := reader{source: src, list: list, slot: slot}
+	r := reader{origins: from, list: list, slot: slot}
 	for n := 0; len(queue) > 0 || !r.done(); {
 		if len(queue) == slotCount/2 || r.done() {
 			b := queue[0]
@@ -179,7 +195,11 @@ func (d *Device) pack(b *batch, raw driver.Ptr) error {
 		return err
 	}
 	for _, p := range b.pieces {
-		if err := d.packPiece(p, raw+driver.Ptr(p.at)); err != nil {
+		at := raw + driver.Ptr(p.at)
+		if err := d.mergePiece(p, at); err != nil {
+			return fmt.Errorf("weight %s: merging: %w", p.weight.name, err)
+		}
+		if err := d.packPiece(p, at); err != nil {
 			return fmt.Errorf("weight %s: %w", p.weight.name, err)
 		}
 	}
@@ -187,11 +207,7 @@ func (d *Device) pack(b *batch, raw driver.Ptr) error {
 }
 
 func (d *Device) packPiece(p piece, raw driver.Ptr) error {
-	precision := p.weight.precision
-	if precision == kernels.F32 {
-		precision = kernels.F16 // either library widens
-	}
-	f, err := d.libraries[precision].function("pack")
+	f, err := d.libraries[p.weight.library()].function("pack")
 	if err != nil {
 		return err
 	}
@@ -211,9 +227,9 @@ func (d *Device) packPiece(p piece, raw driver.Ptr) error {
 
 // reader splits weights into batches that fit into a slot.
 type reader struct {
-	source kernels.Source
-	list   []*packed // left
-	slot   int64
+	origins *engine.Origins
+	list    []*packed // left
+	slot    int64
 
 	row  int    // of list[0], next
 	data []byte // of list[0], nil before its first row
@@ -236,12 +252,12 @@ func (r *reader) next() (*batch, error) {
 				return nil, err
 			}
 			var err error
-			if r.data, err = w.read(r.source); err != nil {
+			if r.data, err = r.origins.Read(w.tensor()); err != nil {
 				return nil, err
 			}
 		}
 		from, n := w.sourceBytes(r.row), w.sourceBytes(count)
-		b.pieces = append(b.pieces, piece{weight: w, first: r.row, count: count, data: r.data[from : from+n], at: b.bytes})
+		b.pieces = append(b.pieces, piece{weight: w, first: r.row, count: count, data: r.data[from : from+n], at: b.bytes, products: r.origins.LowRank(w.name)})
 		b.bytes += align(n)
 		r.read += n
 		if r.row += count; r.row == w.rows() {
@@ -257,5 +273,5 @@ func (r *reader) release() error {
 		return nil
 	}
 	r.read = 0
-	return r.source.Release()
+	return r.origins.Release()
 }

@@ -3,7 +3,6 @@ package cuda
 import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
-	"github.com/goxl/goxl/kernels/engine"
 )
 
 // packing is a layout of a weight on the card.
@@ -37,6 +36,22 @@ type packed struct {
 	packing   packing
 	at        driver.Ptr // 0 while not resident
 	folding   *folding   // of a packMatrix with a folded LayerNorm, else nil
+	stale     bool       // what lies there is of an update that is no longer in force, or of none
+}
+
+// computed reports whether the weight is computed from others and not read.
+func (w *packed) computed() bool {
+	return w.packing.kind == packWeightSums || w.packing.kind == packFoldedBias
+}
+
+// dependsOn reports whether the weight is read from one of some tensors, or has something folded into it that is. What
+// is computed from it comes with it.
+func (w *packed) dependsOn(tensors map[string]bool) bool {
+	if w.computed() {
+		return false
+	}
+	f := w.folding
+	return tensors[w.name] || f != nil && (tensors[f.gamma.name] || tensors[f.beta.name] || f.bias != nil && tensors[f.bias.name])
 }
 
 // taps is how many numbers of a row belong to one channel.
@@ -62,7 +77,7 @@ func (w *packed) rows() int {
 
 func (w *packed) bytes() int64 {
 	rows, size := w.rows(), int64(2)
-	if w.packing.kind == packWeightSums || w.packing.kind == packFoldedBias {
+	if w.computed() {
 		return 4 * int64(rows)
 	}
 	if w.packing.half > 0 {
@@ -80,7 +95,7 @@ func (w *packed) params(raw driver.Ptr, first, count int) packParams {
 		Raw: raw, Out: w.at, N: int64(count) * int64(w.row()), First: int32(first),
 		C1: int32(w.packing.c1), C2: int32(w.packing.c2), P1: int32(w.packing.p1), P2: int32(w.packing.p2),
 		Taps: int32(w.taps()), Half: int32(w.packing.half),
-		From: map[kernels.DType]int32{kernels.F32: 0, kernels.F16: 1, kernels.BF16: 2}[w.dtype],
+		From: rawType[w.dtype],
 	}
 	if w.packing.kind == packFloat {
 		p.ToFloat = 1
@@ -89,12 +104,23 @@ func (w *packed) params(raw driver.Ptr, first, count int) packParams {
 	return p
 }
 
+// rawType is a checkpoint's type as kernels pack and merge number it.
+var rawType = map[kernels.DType]int32{kernels.F32: 0, kernels.F16: 1, kernels.BF16: 2}
+
 // sourceBytes is what rows take in the checkpoint.
 func (w *packed) sourceBytes(rows int) int64 {
 	return int64(rows) * int64(w.sourceRow()) * int64(w.dtype.Size())
 }
 
-// read returns the weight's data, all of it.
-func (w *packed) read(src kernels.Source) ([]byte, error) {
-	return engine.ReadWeight(src, kernels.Tensor{Name: w.name, Shape: w.shape, DType: w.dtype})
+// library is the precision whose kernels pack the weight: either widens to float32.
+func (w *packed) library() kernels.DType {
+	if w.precision == kernels.F32 {
+		return kernels.F16
+	}
+	return w.precision
+}
+
+// tensor is the weight in the checkpoint.
+func (w *packed) tensor() kernels.Tensor {
+	return kernels.Tensor{Name: w.name, Shape: w.shape, DType: w.dtype}
 }

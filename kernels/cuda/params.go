@@ -142,6 +142,12 @@ type (
 		First, C1, C2, P1, P2, Taps int32
 		Half, From, ToFloat         int32
 	}
+	mergeParams struct {
+		Raw, Factors         driver.Ptr
+		Rows, Columns, First int32
+		Products, From       int32
+		_                    int32
+	}
 )
 
 // maxHistory is the longest history of a solver that kernel solver takes.

@@ -47,6 +47,7 @@ var parameterSize = map[string]uintptr{
 	"peak":               unsafe.Sizeof(peakParams{}),
 	"peak_wgmma":         unsafe.Sizeof(peakParams{}),
 	"fault":              unsafe.Sizeof(faultParams{}),
+	"merge":              unsafe.Sizeof(mergeParams{}),
 	"pack":               unsafe.Sizeof(packParams{}),
 }
 

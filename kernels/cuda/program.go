@@ -156,8 +156,8 @@ func (p *program) Footprint() kernels.Footprint {
 	}
 	p.device.engine.Lock() // addresses are guarded by it
 	defer p.device.engine.Unlock()
-	list, bytes := missing(p.uses)
-	if f.Missing = bytes; bytes > 0 {
+	list, bytes := pending(p.uses)
+	if f.Missing = bytes; len(list) > 0 {
 		f.Arena = max(f.Arena, slotCount*slotFor(list)) // where weights are packed
 	}
 	return f

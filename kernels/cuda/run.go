@@ -47,9 +47,13 @@ func (p *program) Run(ctx context.Context) error {
 		return err
 	}
 	clear(p.saved)
-	err := p.queue(ctx, p.Hoist())
+	var revision uint64
+	if p.weights != nil {
+		revision = p.weights.revision
+	}
+	err := p.queue(ctx, p.Hoist(revision))
 	if err == nil {
-		p.Hoisted()
+		p.Hoisted(revision)
 		for _, v := range p.states { // the graph copies them
 			p.saved[v] = true
 		}
@@ -138,7 +142,7 @@ func (p *program) prepare(ctx context.Context) error {
 // too large keeps the weights out, it shrinks.
 func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	d, need := p.device, p.need
-	if list, _ := missing(p.uses); len(list) > 0 {
+	if list, _ := pending(p.uses); len(list) > 0 {
 		need = max(need, slotCount*slotFor(list)) // where weights are packed
 	}
 	if err := d.arena.reserve(&d.memory, need, d.engine.Arena(), d.stream.Synchronize); err != nil {

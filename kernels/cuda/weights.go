@@ -16,16 +16,18 @@ import (
 // weights are the packed tensors of a component.
 type weights struct {
 	device *Device
-	source kernels.Source
 
-	mu     sync.Mutex
-	all    map[weightKey]*packed
-	order  []*packed
-	blocks []driver.Ptr // the memory of what is resident
-	bytes  int64        // of blocks
-	closed bool
+	mu      sync.Mutex
+	origins *engine.Origins
+	all     map[weightKey]*packed
+	order   []*packed
+	blocks  []driver.Ptr // the memory of what is resident
+	bytes   int64        // of blocks
+	closed  bool
 	// generation counts the times that weights moved: programs record their launches again.
 	generation uint64
+	// revision counts the updates: programs whose hoisted nodes were computed before the last one compute them again.
+	revision uint64
 }
 
 // weightKey tells layouts of one tensor apart.
@@ -40,7 +42,7 @@ func (d *Device) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	if err := d.engine.AddWeights(); err != nil {
 		return nil, err
 	}
-	return &weights{device: d, source: src, all: map[weightKey]*packed{}, generation: 1}, nil
+	return &weights{device: d, origins: engine.NewOrigins(src), all: map[weightKey]*packed{}, generation: 1, revision: 1}, nil
 }
 
 // want returns the place of a tensor in a layout; it has memory once resident has been called with it.
@@ -57,7 +59,7 @@ func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*p
 	if made, ok := w.all[key]; ok {
 		return made, nil
 	}
-	if err := engine.FindWeight(w.source, t); err != nil {
+	if err := w.origins.Find(t); err != nil {
 		return nil, err
 	}
 	made := &packed{name: t.Name, shape: t.Shape, dtype: t.DType, precision: precision, packing: p}
@@ -66,14 +68,15 @@ func (w *weights) want(t kernels.Tensor, p packing, precision kernels.DType) (*p
 	return made, nil
 }
 
-// resident uploads and packs those of the weights in use that are not on the card yet. The engine's mutex must be held.
+// resident uploads and packs those of the weights in use that are not on the card yet, or stale. The engine's mutex must
+// be held.
 func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return errors.New("cuda: the weights are closed")
 	}
-	list, bytes := missing(uses)
+	list, bytes := pending(uses)
 	if len(list) == 0 {
 		return nil
 	}
@@ -81,28 +84,83 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
+	var fresh []*packed
 	at := block
 	for _, p := range list {
-		p.at = at
-		at += driver.Ptr(align(p.bytes()))
+		if p.at == 0 {
+			fresh = append(fresh, p)
+			p.at = at
+			at += driver.Ptr(align(p.bytes()))
+		}
 	}
-	read := slices.DeleteFunc(slices.Clone(list), func(p *packed) bool { return p.packing.kind == packWeightSums || p.packing.kind == packFoldedBias })
-	err = w.device.load(ctx, w.source, read)
+	if err := w.load(ctx, list); err != nil {
+		for _, p := range fresh {
+			p.at = 0
+		}
+		return errors.Join(err, w.device.memory.free(block))
+	}
+	if block != 0 {
+		w.blocks = append(w.blocks, block)
+		w.bytes += bytes
+	}
+	return w.origins.Release()
+}
+
+// load uploads and packs weights that have an address, and computes what goes with folded norms. After an error those
+// that were stale are.
+func (w *weights) load(ctx context.Context, list []*packed) error {
+	read := slices.DeleteFunc(slices.Clone(list), (*packed).computed)
+	err := w.device.load(ctx, w.origins, read)
 	for _, p := range read {
 		if err == nil && p.folding != nil {
 			err = w.device.fold(p)
 		}
 	}
 	if err != nil {
-		err = errors.Join(err, w.device.stream.Synchronize())
-		for _, p := range list {
-			p.at = 0
-		}
-		return errors.Join(err, w.device.memory.free(block))
+		return errors.Join(err, w.device.stream.Synchronize())
 	}
-	w.blocks = append(w.blocks, block)
-	w.bytes += bytes
-	return w.source.Release()
+	for _, p := range list {
+		p.stale = false
+	}
+	return nil
+}
+
+// Update implements kernels.Weights: what is resident is packed again where it lies, so that the launches of programs
+// stay as they are recorded. If there is no memory to do that in, it is done when a program needs it, which makes room.
+func (w *weights) Update(ctx context.Context, u *kernels.Update) error {
+	d := w.device
+	if err := d.engine.LockContext(ctx); err != nil {
+		return err
+	}
+	defer d.engine.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return errors.New("cuda: the weights are closed")
+	}
+	origins, err := w.origins.With(u)
+	if err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	before := w.origins
+	changed := origins.Changed(before)
+	var list []*packed
+	for _, p := range w.order {
+		if p.at != 0 && p.dependsOn(changed) {
+			p.stale = true
+			list = append(list, p)
+		}
+	}
+	w.origins = origins
+	w.revision++
+	if len(list) > 0 {
+		err = w.load(ctx, list)
+	}
+	if err != nil && !errors.Is(err, kernels.ErrMemory) {
+		w.origins = before
+		return fmt.Errorf("cuda: update: %w", err)
+	}
+	return errors.Join(before.Release(), origins.Release())
 }
 
 // link says what goes with a weight that takes in a norm's factors.
@@ -112,11 +170,13 @@ func (w *weights) link(p *packed, f *folding) {
 	p.folding = f
 }
 
-// missing are the weights that are not on the card, and the memory that they need.
-func missing(uses []*packed) (list []*packed, bytes int64) {
+// pending are the weights that are not on the card, and the memory that they need, and those that are stale.
+func pending(uses []*packed) (list []*packed, bytes int64) {
 	for _, p := range uses {
-		if p.at == 0 {
+		if p.at == 0 || p.stale {
 			list = append(list, p)
+		}
+		if p.at == 0 {
 			bytes += align(p.bytes())
 		}
 	}
@@ -126,7 +186,7 @@ func missing(uses []*packed) (list []*packed, bytes int64) {
 	return list, bytes
 }
 
-// SetResident implements kernels.Weights. Swapping in copies and packs again from the source, for on all that programs
+// SetResident implements kernels.Weights. Swapping in copies and packs again, for on all that programs
 // of any size have used.
 func (w *weights) SetResident(ctx context.Context, on bool) error {
 	if err := w.device.engine.LockContext(ctx); err != nil {
@@ -151,7 +211,7 @@ func (w *weights) drop() error {
 		failed = append(failed, w.device.memory.free(block))
 	}
 	for _, p := range w.order {
-		p.at = 0
+		p.at, p.stale = 0, false
 	}
 	w.blocks, w.bytes = nil, 0
 	w.generation++

@@ -14,10 +14,11 @@ var ErrClosed = errors.New("the program is closed")
 // Program is what a program of any device knows of its values: which of them callers may write and read, and whether
 // the next run computes the hoisted nodes. Like a kernels.Program it is not for concurrent use.
 type Program struct {
-	device *Device
-	plan   *kernels.Plan
-	hoist  bool
-	closed bool
+	device  *Device
+	plan    *kernels.Plan
+	hoist   bool
+	weights uint64 // revision that the hoisted nodes were computed with
+	closed  bool
 }
 
 // NewProgram returns the state of a program of the plan, which has not run.
@@ -106,8 +107,9 @@ func (p *Program) Wrote(v kernels.Value) (request bool) {
 	return request
 }
 
-// Hoist reports whether the next run is to compute the hoisted nodes: none has since a request was written.
-func (p *Program) Hoist() bool { return p.hoist }
+// Hoist reports whether the next run is to compute the hoisted nodes: none has since a request was written, or since
+// weights of another revision, which devices count.
+func (p *Program) Hoist(weights uint64) bool { return p.hoist || p.weights != weights }
 
-// Hoisted notes that a run has computed the hoisted nodes.
-func (p *Program) Hoisted() { p.hoist = false }
+// Hoisted notes that a run has computed the hoisted nodes with weights of a revision.
+func (p *Program) Hoisted(weights uint64) { p.hoist, p.weights = false, weights }

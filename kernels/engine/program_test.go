@@ -84,7 +84,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestHoist: hoisted nodes are computed by the first run, and by one after a request was written.
+// TestHoist: hoisted nodes are computed by the first run, and by one after a request was written or weights changed.
 func TestHoist(t *testing.T) {
 	p := NewProgram(NewDevice("cpu", kernels.Info{}), everyRole())
 	for i, c := range []struct {
@@ -94,10 +94,16 @@ func TestHoist(t *testing.T) {
 		if is := p.Wrote(c.wrote); is != (c.wrote == request) {
 			t.Errorf("write %d: a request is %v", i, is)
 		}
-		if p.Hoist() != c.want {
-			t.Errorf("run %d computes hoisted nodes: %v, want %v", i, p.Hoist(), c.want)
+		if p.Hoist(3) != c.want {
+			t.Errorf("run %d computes hoisted nodes: %v, want %v", i, p.Hoist(3), c.want)
 		}
-		p.Hoisted()
+		p.Hoisted(3)
+	}
+	if !p.Hoist(4) {
+		t.Error("other weights do not make the hoisted nodes be computed")
+	}
+	if p.Hoisted(4); p.Hoist(4) {
+		t.Error("hoisted nodes are computed again with the same weights")
 	}
 }
 

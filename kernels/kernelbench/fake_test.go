@@ -30,9 +30,10 @@ type fakeWeights struct {
 	d *fake
 }
 
-func (w fakeWeights) SetResident(context.Context, bool) error { return nil }
-func (w fakeWeights) Bytes() int64                            { return 0 }
-func (w fakeWeights) Close() error                            { w.d.open--; return nil }
+func (w fakeWeights) SetResident(context.Context, bool) error       { return nil }
+func (w fakeWeights) Update(context.Context, *kernels.Update) error { return nil }
+func (w fakeWeights) Bytes() int64                                  { return 0 }
+func (w fakeWeights) Close() error                                  { w.d.open--; return nil }
 
 func (d *fake) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	d.open++

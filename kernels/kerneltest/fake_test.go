@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ type fake struct {
 	blind    bool                                              // bad ids go unnoticed
 	lost     bool                                              // Finite complains
 	refuses  func(kernels.Spec) bool
-	open     int // programs and weights not closed
+	update   func(kernels.Source, *kernels.Update) kernels.Source // in place of ref.Updated
+	open     int                                                  // programs and weights not closed
 }
 
 func (d *fake) Info() kernels.Info {
@@ -44,28 +46,52 @@ func (d *fake) Close() error                               { return nil }
 
 type fakeWeights struct {
 	kernels.Source
-	d *fake
+	first  kernels.Source // without updates
+	d      *fake
+	closed bool
 }
 
-func (w fakeWeights) SetResident(context.Context, bool) error { return nil }
-func (w fakeWeights) Bytes() int64                            { return 0 }
-func (w fakeWeights) Close() error                            { w.d.open--; return nil }
+func (w *fakeWeights) SetResident(context.Context, bool) error { return nil }
+func (w *fakeWeights) Bytes() int64                            { return 0 }
+func (w *fakeWeights) Close() error                            { w.d.open--; w.closed = true; return nil }
+
+func (w *fakeWeights) Update(ctx context.Context, u *kernels.Update) error {
+	if w.closed {
+		return errors.New("closed")
+	}
+	if err := cmp.Or(ctx.Err(), u.Check(w.first)); err != nil {
+		return err
+	}
+	for _, name := range u.Names() {
+		if _, _, _, err := ref.Updated(w.first, u).Tensor(name); err != nil {
+			return err
+		}
+	}
+	updated := ref.Updated
+	if w.d.update != nil {
+		updated = w.d.update
+	}
+	w.Source = updated(w.first, u)
+	return nil
+}
 
 func (d *fake) NewWeights(src kernels.Source) (kernels.Weights, error) {
 	d.open++
-	return fakeWeights{src, d}, nil
+	return &fakeWeights{Source: src, first: src, d: d}, nil
 }
 
 // fakeProgram keeps every value widened.
 type fakeProgram struct {
-	d      *fake
-	plan   *kernels.Plan
-	values []ref.Tensor
-	runs   int
+	d       *fake
+	plan    *kernels.Plan
+	weights *fakeWeights
+	values  []ref.Tensor
+	runs    int
 }
 
 func (d *fake) Compile(p *kernels.Plan, w kernels.Weights, _ kernels.Options) (kernels.Program, error) {
 	f := &fakeProgram{d: d, plan: p}
+	f.weights, _ = w.(*fakeWeights)
 	for _, t := range p.Tensors {
 		v := ref.Tensor{Shape: t.Shape}
 		switch t.DType {
@@ -76,17 +102,28 @@ func (d *fake) Compile(p *kernels.Plan, w kernels.Weights, _ kernels.Options) (k
 		default:
 			v.F = make([]float32, t.Len())
 		}
-		if t.Role == kernels.Weight {
-			dtype, shape, data, err := w.(fakeWeights).Tensor(t.Name)
-			if err != nil || dtype != t.DType || kernels.Elements(shape) != t.Len() {
-				return nil, fmt.Errorf("weight %v: %v", t, err)
-			}
-			widen(v.F, dtype, data)
-		}
 		f.values = append(f.values, v)
+	}
+	if err := f.load(); err != nil {
+		return nil, err
 	}
 	d.open++
 	return f, nil
+}
+
+// load reads the weights.
+func (p *fakeProgram) load() error {
+	for v, t := range p.plan.Tensors {
+		if t.Role != kernels.Weight {
+			continue
+		}
+		dtype, shape, data, err := p.weights.Tensor(t.Name)
+		if err != nil || dtype != t.DType || kernels.Elements(shape) != t.Len() {
+			return fmt.Errorf("weight %v: %v", t, err)
+		}
+		widen(p.values[v].F, dtype, data)
+	}
+	return nil
 }
 
 func widen(dst []float32, dtype kernels.DType, data []byte) {
@@ -126,6 +163,9 @@ func (p *fakeProgram) CopyFrom(kernels.Value, kernels.Program, kernels.Value) er
 
 func (p *fakeProgram) Run(context.Context) error {
 	p.runs++
+	if err := p.load(); err != nil {
+		return err
+	}
 	for _, n := range p.plan.Nodes {
 		in := make([]ref.Tensor, len(n.In))
 		for k, v := range n.In {

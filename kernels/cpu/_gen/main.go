@@ -39,6 +39,10 @@ func main() {
 			g.dot(t)
 		}
 		g.gather()
+		for _, t := range []string{"F16", "BF16"} {
+			g.widenRow(t)
+			g.narrowRow(t)
+		}
 		g.combine()
 		g.scale()
 		g.peak()

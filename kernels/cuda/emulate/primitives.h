@@ -51,6 +51,7 @@ DEVICE void syncwarp() { syncWarp(); }
 DEVICE float max(float a, float b) { return __builtin_fmaxf(a, b); }
 
 DEVICE float fp16ToFloat(u16 h) { return (float)__builtin_bit_cast(_Float16, h); }
+DEVICE u16 floatToFp16(float f) { return __builtin_bit_cast(u16, (_Float16)f); }
 #ifdef BF16
 DEVICE float half2float(u16 h) { return __builtin_bit_cast(float, (u32)h << 16); }
 DEVICE u16 float2half(float f) {
@@ -60,7 +61,7 @@ DEVICE u16 float2half(float f) {
 }
 #else
 DEVICE float half2float(u16 h) { return fp16ToFloat(h); }
-DEVICE u16 float2half(float f) { return __builtin_bit_cast(u16, (_Float16)f); }
+DEVICE u16 float2half(float f) { return floatToFp16(f); }
 #endif
 DEVICE u32 floats2half2(float low, float high) { return float2half(low) | (u32)float2half(high) << 16; }
 

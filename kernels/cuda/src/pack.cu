@@ -1,4 +1,5 @@
-// Packs weights while they are uploaded: from the checkpoint's type and layout to the engine's.
+// Packs weights while they are uploaded, from the checkpoint's type and layout to the engine's, and adds low-rank
+// products to them before that.
 #include "common.cuh"
 
 enum { FROM_F32 = 0, FROM_F16 = 1, FROM_BF16 = 2 };
@@ -39,5 +40,69 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) pack(const Pack p) {
       n = j / 8 * 16 + n / p.half * 8 + j % 8;
     }
     ((u16 *)p.out)[n * K + k] = float2half(f);
+  }
+}
+
+// Product is a low-rank product: Scale·Up·Down, Up [N][rank], Down [rank][columns], both offsets in bytes from the
+// table of products that is in front of them.
+struct Product {
+  int rank;
+  float scale;
+  i64 up, down;
+};
+
+struct Merge {
+  void *raw;               // rows first … first+rows−1 of [N][columns], as in the checkpoint
+  const Product *factors;  // a table, and what it points to
+  int rows, columns, first;
+  int products, from;
+  int unused;
+};
+
+DEVICE void setRawElement(void *p, i64 i, int from, float f) {
+  if (from == FROM_F32) {
+    ((float *)p)[i] = f;
+    return;
+  }
+  u16 h;
+  if (from == FROM_F16) {
+    h = floatToFp16(f);
+  } else { // to nearest even; a NaN stays one
+    u32 b = __builtin_bit_cast(u32, f);
+    h = (u16)(f != f ? b >> 16 | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16);
+  }
+  ((u16 *)p)[i] = h;
+}
+
+enum { MERGE_ROWS = 8 };
+
+// merge adds products to rows. A thread has a column of MERGE_ROWS rows, so that an element of Down is loaded once for
+// all of them; the elements of Up are the same for all threads of a warp. For each product in turn, the sum of its
+// terms, in order, is added in float32; what comes of it is rounded once, to the checkpoint's type. An element does not
+// depend on how the rows are split.
+GLOBAL void LAUNCH_BOUNDS(256, 1) merge(const Merge p) {
+  i64 n = (i64)((p.rows + MERGE_ROWS - 1) / MERGE_ROWS) * p.columns;
+  for (i64 i = globalThreadIdx(); i < n; i += globalThreadCount()) {
+    int row = (int)(i / p.columns) * MERGE_ROWS, column = (int)(i % p.columns), last = min(MERGE_ROWS, p.rows - row) - 1;
+    i64 at = (i64)row * p.columns + column;
+    float w[MERGE_ROWS];
+#pragma unroll
+    for (int k = 0; k < MERGE_ROWS; k++) w[k] = rawElement(p.raw, at + (i64)min(k, last) * p.columns, p.from);
+    for (int j = 0; j < p.products; j++) {
+      Product q = p.factors[j];
+      const float *up = (const float *)((const char *)p.factors + q.up) + (i64)(p.first + row) * q.rank;
+      const float *down = (const float *)((const char *)p.factors + q.down) + column;
+      float sum[MERGE_ROWS] = {};
+      for (int r = 0; r < q.rank; r++) {
+        float d = down[(i64)r * p.columns];
+#pragma unroll
+        for (int k = 0; k < MERGE_ROWS; k++) sum[k] = __builtin_fmaf(up[min(k, last) * q.rank + r], d, sum[k]);
+      }
+#pragma unroll
+      for (int k = 0; k < MERGE_ROWS; k++) w[k] = __builtin_fmaf(q.scale, sum[k], w[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < MERGE_ROWS; k++)
+      if (k <= last) setRawElement(p.raw, at + (i64)k * p.columns, p.from, w[k]);
   }
 }

@@ -34,8 +34,15 @@ DEVICE float fp16ToFloat(u16 h) {
   return f;
 }
 
+// floatToFp16 rounds to nearest even.
+DEVICE u16 floatToFp16(float f) {
+  u16 h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+  return h;
+}
+
 // half2float and float2half convert between the 16-bit storage type (HALF: float16 or bfloat16) and float32, rounding
-// to nearest even. fp16ToFloat converts float16 whatever the storage type.
+// to nearest even. fp16ToFloat and floatToFp16 convert float16 whatever the storage type.
 #ifdef BF16
 #define MMA_TYPE "bf16"
 DEVICE float half2float(u16 h) { return __builtin_bit_cast(float, (u32)h << 16); }
@@ -52,11 +59,7 @@ DEVICE u32 floats2half2(float low, float high) {
 #else
 #define MMA_TYPE "f16"
 DEVICE float half2float(u16 h) { return fp16ToFloat(h); }
-DEVICE u16 float2half(float f) {
-  u16 h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-  return h;
-}
+DEVICE u16 float2half(float f) { return floatToFp16(f); }
 DEVICE u32 floats2half2(float low, float high) {
   u32 r;
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
