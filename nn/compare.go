@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/ref"
 )
 
 // Subject is what Compare computes.
@@ -50,7 +51,7 @@ func Compare(ctx context.Context, dev kernels.Device, s Subject) (c *Comparison,
 	return s.compare(ctx, dev, w)
 }
 
-// Compare is Compare of the network's own weights, on its device and with its options; inputs and gorgonia are as in
+// Compare is Compare of the network's own weights as the last update has them, on its device and with its options; inputs and gorgonia are as in
 // Subject.
 func (n *Network) Compare(ctx context.Context, build func(*Builder), inputs map[string]any, gorgonia bool) (*Comparison, error) {
 	return n.CompareIn(ctx, 0, build, inputs, gorgonia)
@@ -60,11 +61,12 @@ func (n *Network) Compare(ctx context.Context, build func(*Builder), inputs map[
 func (n *Network) CompareIn(
 	ctx context.Context, precision kernels.DType, build func(*Builder), inputs map[string]any, gorgonia bool,
 ) (*Comparison, error) {
-	s := Subject{Source: n.source, Build: build, Inputs: inputs, Options: n.options, Gorgonia: gorgonia}
+	s := Subject{Build: build, Inputs: inputs, Options: n.options, Gorgonia: gorgonia}
 	if precision != 0 {
 		s.Options.Precision = precision
 	}
 	n.mu.Lock()
+	s.Source = ref.Updated(n.source, n.update)
 	err := n.packIn(ctx, precision)
 	n.mu.Unlock()
 	if err != nil {

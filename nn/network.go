@@ -21,7 +21,8 @@ type Network struct {
 	overflowed func(error) // see OnOverflow
 
 	mu       sync.Mutex
-	manager  Manager       // nil without
+	manager  Manager // nil without
+	update   *kernels.Update
 	programs []*Program    // the last used first
 	packed   kernels.DType // the precision that the weights were last used in, 0 is the options'
 	numbered []any         // see Number
