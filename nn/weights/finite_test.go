@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"testing"
@@ -25,6 +26,20 @@ func TestFinite(t *testing.T) {
 		for dtype, data := range map[kernels.DType][]byte{kernels.F32: f32, kernels.F16: f16, kernels.BF16: bf16} {
 			if Finite(dtype, data) != c.want {
 				t.Errorf("%v of %v: %v", c.values, dtype, !c.want)
+			}
+		}
+	}
+	for n := range 20 { // wherever among how many others it stands
+		for at := range n {
+			for dtype, bits := range map[kernels.DType]uint16{kernels.F16: 0xfc00, kernels.BF16: 0x7f80} {
+				data := bytes.Repeat([]byte{0xff, 0x3b}, n)
+				if !Finite(dtype, data) {
+					t.Fatalf("%v: %d numbers are not finite", dtype, n)
+				}
+				binary.LittleEndian.PutUint16(data[2*at:], bits)
+				if Finite(dtype, data) {
+					t.Fatalf("%v: infinity at %d of %d is finite", dtype, at, n)
+				}
 			}
 		}
 	}
