@@ -25,7 +25,7 @@ func contextWidth(groups []*group) int {
 		if !strings.HasSuffix(stem, "attn2_to_k") && !strings.HasSuffix(stem, "attn2_to_v") {
 			continue
 		}
-		for _, p := range []part{down, hadaW1B, diff, setWeight, gloraB2} {
+		for _, p := range []part{down, hadaW1B, diff, setWeight} {
 			if p == down && g.has(mid) || p == hadaW1B && g.has(hadaT1) || !g.has(p) {
 				continue
 			}

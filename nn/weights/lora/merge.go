@@ -3,6 +3,7 @@ package lora
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
@@ -112,12 +113,20 @@ type widened struct {
 	scale    float32
 }
 
+// buffers hold spans of weights in float32.
+var buffers = sync.Pool{New: func() any { return new([]float32) }}
+
 // products adds products of low rank. Rows do not depend on each other, so that each span of them is widened, changed
 // and rounded while it is in the cache.
 func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []widened) {
 	size := dtype.Size()
 	parallel(t.rows, t.cols, func(first, end int) {
-		w := make([]float32, (end-first)*t.cols)
+		buffer := buffers.Get().(*[]float32)
+		defer buffers.Put(buffer)
+		if cap(*buffer) < (end-first)*t.cols {
+			*buffer = make([]float32, (end-first)*t.cols)
+		}
+		w := (*buffer)[:(end-first)*t.cols]
 		span := data[first*t.cols*size : end*t.cols*size]
 		m.math.Widen(w, dtype, span)
 		for _, c := range low {
