@@ -80,7 +80,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	} else {
 		r.Guidance = f.optionalNumber("guidance_scale", guidance)
 	}
-	r.GuidanceRescale = f.number("guidance_rescale", interval{min: 0, max: 1}, 0)
+	r.GuidanceRescale = f.optionalNumber("guidance_rescale", interval{min: 0, max: 1})
 	r.Eta = f.number("eta", interval{min: 0, max: 1}, 0)
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))

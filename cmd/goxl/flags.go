@@ -52,7 +52,14 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
 	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, the last for the rest too; without it the model's own, or 5", g.setGuidance)
-	float(fs, "guidance-rescale", "guidance rescale `φ`, 0 to 1", 0, 1, &r.GuidanceRescale)
+	fs.Func("guidance-rescale", "guidance rescale `φ`, 0 to 1; without it the model's own, or 0", func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f >= 0 && f <= 1) {
+			return errors.New("must be 0 to 1")
+		}
+		r.GuidanceRescale = &f
+		return nil
+	})
 	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
 	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips", "must be 0 or more", atLeast(0, &r.ClipSkip))
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)

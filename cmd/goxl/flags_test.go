@@ -38,7 +38,7 @@ func TestRequestOfFlags(t *testing.T) {
 		{[]string{"-sigmas", "14.6,1.5,0"}, func(r *sdxl.Request) { r.Sigmas = []float64{14.6, 1.5, 0} }},
 		{[]string{"-guidance", "0"}, func(r *sdxl.Request) { r.Guidance = new(0.0) }},
 		{[]string{"-guidance", "7,5,1"}, func(r *sdxl.Request) { r.GuidancePerStep = []float64{7, 5, 1} }},
-		{[]string{"-guidance-rescale", "0.7"}, func(r *sdxl.Request) { r.GuidanceRescale = 0.7 }},
+		{[]string{"-guidance-rescale", "0.7"}, func(r *sdxl.Request) { r.GuidanceRescale = new(0.7) }},
 		{[]string{"-eta", "1"}, func(r *sdxl.Request) { r.Eta = 1 }},
 		{[]string{"-clip-skip", "1"}, func(r *sdxl.Request) { r.ClipSkip = 1 }},
 		{[]string{"-seed", "0"}, func(r *sdxl.Request) { r.Seed = new(uint64(0)) }},

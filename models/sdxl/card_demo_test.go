@@ -77,7 +77,7 @@ func cardRequests(p *Model) []cardRequest {
 		one("default", "a red apple on a green background", nil),
 		one("pair of an odd size", "two cats", func(r *Request) { r.ImagesPerPrompt, r.Width, r.Height = 2, 200, 136 }),
 		one("no guidance", "a rocket", func(r *Request) { r.Guidance, r.Steps = new(1.0), 8 }),
-		one("rescaled guidance", "a rocket", func(r *Request) { r.GuidanceRescale, r.Steps = 0.7, 8 }),
+		one("rescaled guidance", "a rocket", func(r *Request) { r.GuidanceRescale, r.Steps = new(0.7), 8 }),
 		one("noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "euler_a", 8 }),
 		one("history and noise", "a rocket", func(r *Request) { r.Scheduler, r.Steps = "dpmpp_2m_sde", 8 }),
 	}

@@ -15,6 +15,7 @@ const defaultsFile = "goxl.json"
 type defaults struct {
 	steps         int
 	guidance      float64
+	rescale       float64 // guidance_rescale
 	strength      float64
 	height, width int // 0: from the UNet's sample_size
 	largest       int // pixels that the model was trained on; 0: not known
@@ -24,7 +25,7 @@ type defaults struct {
 func (r specReader) defaults() (defaults, error) {
 	files := r.files
 	d := defaults{steps: 50, guidance: 5, strength: 0.3} // diffusers'
-	data, err := fs.ReadFile(files.fsys, defaultsFile)
+	data, err := fs.ReadFile(files.of(defaultsFile).fsys, defaultsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
 	}
@@ -35,6 +36,7 @@ func (r specReader) defaults() (defaults, error) {
 	content := struct {
 		Steps    int     `json:"num_inference_steps"`
 		Guidance float64 `json:"guidance_scale"`
+		Rescale  float64 `json:"guidance_rescale"`
 		Strength float64 `json:"strength"`
 		Height   int     `json:"height"`
 		Width    int     `json:"width"`
@@ -48,6 +50,9 @@ func (r specReader) defaults() (defaults, error) {
 	if content.Steps < 1 {
 		return d, &weights.ConfigError{File: file, Key: "num_inference_steps", Value: fmt.Sprint(content.Steps), Allowed: "positive"}
 	}
+	if !(content.Rescale >= 0 && content.Rescale <= 1) {
+		return d, &weights.ConfigError{File: file, Key: "guidance_rescale", Value: fmt.Sprint(content.Rescale), Allowed: "0 to 1"}
+	}
 	if !(content.Strength > 0 && content.Strength <= 1) {
 		return d, &weights.ConfigError{File: file, Key: "strength", Value: fmt.Sprint(content.Strength), Allowed: "above 0, up to 1"}
 	}
@@ -57,7 +62,7 @@ func (r specReader) defaults() (defaults, error) {
 	if content.Largest < 0 {
 		return d, &weights.ConfigError{File: file, Key: "trained_pixels", Value: fmt.Sprint(content.Largest), Allowed: "positive"}
 	}
-	return defaults{content.Steps, content.Guidance, content.Strength, content.Height, content.Width, content.Largest}, nil
+	return defaults{content.Steps, content.Guidance, content.Rescale, content.Strength, content.Height, content.Width, content.Largest}, nil
 }
 
 // sizeWarning warns of a size far above what the model was trained on; "" if there is nothing to warn of.

@@ -52,7 +52,7 @@ func fields(t *testing.T) map[string]fieldChange {
 		"Steps":                  {set: func(r *Request) { r.Steps = 2 }},
 		"Guidance":               {set: func(r *Request) { r.Guidance = new(0.0) }},
 		"GuidancePerStep":        {set: func(r *Request) { r.GuidancePerStep = []float64{5, 2} }},
-		"GuidanceRescale":        {set: func(r *Request) { r.GuidanceRescale = 0.5 }},
+		"GuidanceRescale":        {set: func(r *Request) { r.GuidanceRescale = new(0.5) }},
 		"Eta":                    {set: func(r *Request) { r.Eta = 0.5 }, base: ddim},
 		"Seed":                   {set: func(r *Request) { r.Seed = new(uint64(8)) }},
 		"Seeds":                  {set: func(r *Request) { r.Seeds = []uint64{8} }},

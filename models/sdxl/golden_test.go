@@ -26,7 +26,7 @@ type goldenCase struct {
 	Negative2                                   string  `json:"negative_2"`
 	Width, Height, Steps, N                     int
 	Guidance, Eta, Strength                     *float64
-	GuidanceRescale                             float64 `json:"guidance_rescale"`
+	GuidanceRescale                             *float64 `json:"guidance_rescale"`
 	Seed                                        uint64
 	ClipSkip                                    int `json:"clip_skip"`
 	Timesteps                                   []float64

@@ -1,13 +1,8 @@
 package sdxl
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/goxl/goxl/kernels"
@@ -167,51 +162,9 @@ func (l loader) openVAE(path, file string, src kernels.Source, config vae.Config
 	return nil
 }
 
-// otherVAE opens Options.VAE.
-func (l loader) otherVAE(path string) error {
-	if err := l.openOtherVAE(path); err != nil {
-		return fmt.Errorf("VAE: %w", err)
-	}
-	return nil
-}
-
-func (l loader) openOtherVAE(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	folder, config, file := path, l.spec.VAE, l.files.name("vae/config.json")
-	if info.IsDir() {
-		if _, err := os.Stat(filepath.Join(path, "vae", "config.json")); err == nil {
-			folder = filepath.Join(path, "vae")
-		} else if _, err := os.Stat(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: must be a VAE's folder or a model's: it has neither config.json nor vae/config.json", path)
-		}
-		file = filepath.Join(folder, "config.json")
-		files := &store{path: folder, fsys: os.DirFS(folder), join: filepath.Join}
-		if config, err = (specReader{files, l.options.Log}).vae(files, "."); err != nil {
-			return err
-		}
-	}
-	open := func() (*weights.Component, error) { return weights.OpenComponent(path) }
-	if info.IsDir() {
-		open = func() (*weights.Component, error) { return weights.OpenComponentFolder(folder, "vae", l.variant()) }
-	}
-	c, err := open()
-	if err != nil {
-		return err
-	}
-	l.closers = append(l.closers, c)
-	l.sources["vae"] = c
-	if !slices.ContainsFunc(c.Names(), func(name string) bool { return strings.HasPrefix(name, "decoder.") }) {
-		return fmt.Errorf("%s: must be a VAE's weights: no tensor's name begins with decoder", path)
-	}
-	return l.openVAE(folder, file, c, config)
-}
-
 // source opens a component's tensors; Close closes them.
 func (l loader) source(component string, shapes func() map[string][]int) (kernels.Source, error) {
-	src, closer, err := l.files.weights(component, l.variant(), shapes)
+	src, closer, err := l.files.of(component).weights(component, l.variant(), shapes)
 	if err != nil {
 		return nil, err
 	}

@@ -17,18 +17,25 @@ type Options struct {
 	Base      *Model        // of a refiner: text_encoder_2 and VAE are the base's where the folder lacks them or holds the same; it is closed after the refiner
 	Precision kernels.DType // 0 is the base's, or the device's default
 	Variant   string        // of weight files, for instance "fp16"; "" is the base's, or chooses by precision
-	// VAE takes the place of the model's own: a safetensors file, which the model's vae/config.json describes; a folder
-	// with a config.json and such a file; or a model folder, whose component vae it is.
+	// VAE takes the place of the model's own: a safetensors file in diffusers' or original names, or a checkpoint in one
+	// file that has one, which the model's vae/config.json describes; a folder with a config.json and such a file; or a
+	// model folder, whose component vae it is.
 	VAE string
 	// TAESD decodes the images in the VAE's place, in a tenth of the time and with less detail: a safetensors file of a
 	// TAESDXL's decoder, or of both halves, in diffusers' names or the original ones; or a folder with such a file,
 	// config.json beside it or not. A refiner has its base's. Images are encoded by the VAE all the same.
 	TAESD string
-	Log   *slog.Logger // nil is the base's, or silent
+	// UNet takes the place of the model's own: a safetensors file of a UNet, in diffusers' or original names, or a
+	// checkpoint in one file, whose UNet it is. Marks in it of what it predicts change the scheduler too.
+	UNet string
+	// Missing is a model, as Open takes it, whose text encoders, tokenizers and VAE are used where the model is a single
+	// file that lacks them.
+	Missing string
+	Log     *slog.Logger // nil is the base's, or silent
 }
 
-// Open loads a model (from_pretrained): a folder in diffusers layout, a hub cache entry with such a folder as its
-// snapshot, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError, and nothing
+// Open loads a model (from_pretrained, from_single_file): a folder in diffusers layout, a hub cache entry with such a
+// folder as its snapshot, a checkpoint in one safetensors file, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError, and nothing
 // stays open. Loading ends early with ctx. A refiner opened without a base uses its own encoder and VAE.
 func Open(ctx context.Context, path string, o Options) (*Model, error) {
 	return open(ctx, path, o, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
@@ -72,9 +79,10 @@ func (m *Model) load(ctx context.Context, path string, open func(*slog.Logger) (
 	if err != nil {
 		return err
 	}
-	if files.closer != nil {
-		m.closers = append(m.closers, files.closer)
+	if files, err = openStoreParts(files, m.options.parts(), m.options.Base != nil, m.options.Log); err != nil {
+		return err
 	}
+	m.closers = append(m.closers, files)
 	var base *Spec
 	if m.options.Base != nil {
 		base = m.options.Base.Spec()

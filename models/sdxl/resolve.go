@@ -44,7 +44,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 	q := &resolved{request: r, Parameters: Parameters{
 		Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Steps: cmp.Or(r.Steps, s.defaults.steps),
 		Timesteps: slices.Clone(r.Timesteps), Sigmas: slices.Clone(r.Sigmas),
-		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: slices.Clone(r.GuidancePerStep), GuidanceRescale: r.GuidanceRescale, Eta: r.Eta, ClipSkip: r.ClipSkip,
+		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: slices.Clone(r.GuidancePerStep), GuidanceRescale: or(r.GuidanceRescale, s.defaults.rescale), Eta: r.Eta, ClipSkip: r.ClipSkip,
 		Interrupt: r.Interrupt, Seed: or(r.Seed, 0), Seeds: slices.Clone(r.Seeds), NoiseGiven: r.Latents != nil, Crop: [2]int{r.CropTop, r.CropLeft},
 		NegativeOriginalSize: r.NegativeOriginalSize, NegativeTargetSize: r.NegativeTargetSize, NegativeCrop: [2]int{r.NegativeCropTop, r.NegativeCropLeft},
 		DenoisingEnd: r.DenoisingEnd, Watermark: r.Watermark, Model: filepath.Base(s.Path),

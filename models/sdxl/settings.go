@@ -93,7 +93,7 @@ func (r specReader) encoder(name string) (clip.Config, error) {
 	}
 	r.warnUnknown(file, config.Unknown)
 	config.Unknown = nil // two models may use one encoder whatever else their files say
-	if class := r.files.index.Components[name].Name; class != "" {
+	if class := r.files.of(name).index.Components[name].Name; class != "" {
 		if config, err = config.As(class); err != nil {
 			return config, fmt.Errorf("%s: %s: %w", r.files.name(indexFile), name, err)
 		}

@@ -73,7 +73,7 @@ func TestSingleFileTensors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer files.close()
+	defer files.Close()
 	synth, err := openSynthetic("synth:tiny", "tiny")
 	if err != nil {
 		t.Fatal(err)

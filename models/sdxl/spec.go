@@ -33,24 +33,33 @@ type Spec struct {
 // wrong comes back as a *ModelError. base is the model's base where it is a refiner whose folder lacks
 // text_encoder_2 or vae, else nil.
 func ReadSpec(path string, base *Spec, log *slog.Logger) (*Spec, error) {
-	return specOf(path, base, log, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
+	return ReadSpecParts(path, Parts{}, base, log)
+}
+
+// ReadSpecParts is ReadSpec of a model that takes parts from other files, as Open does with the Options of those names.
+// Of Parts.VAE it reads the configuration where the model has no VAE of its own.
+func ReadSpecParts(path string, p Parts, base *Spec, log *slog.Logger) (*Spec, error) {
+	return specOf(path, p, base, log, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
 }
 
 // ReadSpecFS is ReadSpec from a file system; see OpenFS.
 func ReadSpecFS(fsys fs.FS, name string, base *Spec, log *slog.Logger) (*Spec, error) {
-	return specOf(name, base, log, func(*slog.Logger) (*store, error) { return openFSStore(fsys, name) })
+	return specOf(name, Parts{}, base, log, func(*slog.Logger) (*store, error) { return openFSStore(fsys, name) })
 }
 
-func specOf(path string, base *Spec, log *slog.Logger, open func(*slog.Logger) (*store, error)) (*Spec, error) {
+func specOf(path string, p Parts, base *Spec, log *slog.Logger, open func(*slog.Logger) (*store, error)) (*Spec, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	files, err := open(log)
+	if err == nil {
+		files, err = openStoreParts(files, p, base != nil, log)
+	}
 	if err != nil {
 		return nil, &ModelError{path, err}
 	}
 	s, err := readSpec(files, path, base, log)
-	err = errors.Join(err, files.close())
+	err = errors.Join(err, files.Close())
 	if err == nil {
 		if err = s.fits(base); err != nil && s.borrows && !errors.Is(err, errOtherLatents) {
 			err = foreignRefiner(base, err)
@@ -96,6 +105,10 @@ func readSpec(files *store, path string, base *Spec, log *slog.Logger) (s *Spec,
 	}
 	if !files.has("vae") && base != nil {
 		s.VAE, s.borrows = base.VAE, true
+	} else if !files.has("vae") && files.otherVAE != "" {
+		if s.VAE, _, _, err = r.otherVAE(files.otherVAE); err != nil {
+			return nil, fmt.Errorf("VAE: %w", err)
+		}
 	} else if s.VAE, err = r.vae(files, "vae"); err != nil {
 		return nil, err
 	}

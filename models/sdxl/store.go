@@ -40,18 +40,38 @@ type store struct {
 	fsys  fs.FS
 	index weights.Index
 	// weights opens the tensors of a component; shapes gives those that a synthetic one gets. The closer may be nil.
-	weights func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
-	join    func(elem ...string) string // how path and file are joined
-	closer  io.Closer                   // of what weights opens for no component alone; may be nil
-	single  *singlefile.Checkpoint      // of a single file
+	weights  func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
+	join     func(elem ...string) string // how path and file are joined
+	closer   io.Closer                   // of what weights opens for no component alone; may be nil
+	single   *singlefile.Checkpoint      // of a single file
+	otherVAE string                      // Options.VAE
+	others   map[string]*store           // where components come from that are not this one's own; see complete
 }
 
-// close closes what belongs to no component.
-func (s *store) close() error {
-	if s.closer == nil {
-		return nil
+// of is where a component comes from.
+func (s *store) of(component string) *store {
+	if other := s.others[component]; other != nil {
+		return other
 	}
-	return s.closer.Close()
+	return s
+}
+
+// ofFile is where a component's file comes from.
+func (s *store) ofFile(file string) *store {
+	component, _, _ := strings.Cut(file, "/")
+	return s.of(component)
+}
+
+// Close closes what belongs to no component.
+func (s *store) Close() error {
+	var errs []error
+	for _, other := range s.others {
+		errs = append(errs, other.Close()) // one may be several components', and closing twice is harmless
+	}
+	if s.closer != nil {
+		errs = append(errs, s.closer.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func openStore(name string, log *slog.Logger) (*store, error) {
@@ -138,13 +158,17 @@ func syntheticDType(name string) kernels.DType {
 }
 
 // name is what errors call a file.
-func (s *store) name(file string) string { return s.join(s.path, file) }
+func (s *store) name(file string) string {
+	s = s.ofFile(file)
+	return s.join(s.path, file)
+}
 
 // maxConfig bounds the files that read takes; the largest of a model, a tokenizer's, has 3 MB.
 const maxConfig = 32 << 20
 
 // read reads a configuration.
 func (s *store) read(file string) ([]byte, error) {
+	s = s.ofFile(file)
 	info, err := fs.Stat(s.fsys, file)
 	if err != nil {
 		return nil, s.missing(file, err)
@@ -176,6 +200,7 @@ func (s *store) missing(file string, err error) error {
 
 // has reports whether the model's index and files name a component.
 func (s *store) has(component string) bool {
+	s = s.of(component)
 	if class, ok := s.index.Components[component]; ok && class == (weights.Class{}) {
 		return false
 	}
@@ -185,6 +210,7 @@ func (s *store) has(component string) bool {
 
 // tokenizer loads a tokenizer folder; one that has no vocabulary gets CLIP's own.
 func (s *store) tokenizer(folder string) (*tokenizer.Tokenizer, error) {
+	s = s.of(folder)
 	load := tokenizer.Load
 	if !tokenizer.HasVocabulary(s.fsys, folder) {
 		load = tokenizer.LoadCLIP

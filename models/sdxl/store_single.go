@@ -25,9 +25,7 @@ func openSingle(file string, log *slog.Logger) (*store, error) {
 	if len(c.Unclaimed) > 0 {
 		log.Warn("tensors that no part of the model has are not used", "file", file, "count", len(c.Unclaimed), "tensors", nn.Shorten(c.Unclaimed))
 	}
-	s := &store{path: file, fsys: c.Files(), closer: c, single: c, join: func(elem ...string) string {
-		return elem[0] + ": " + path.Join(elem[1:]...)
-	}}
+	s := &store{path: file, fsys: c.Files(), closer: c, single: c, join: joinSingle}
 	s.weights = func(component string, _ weights.Variant, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
 		src := c.Component(component)
 		if src == nil {
@@ -40,3 +38,6 @@ func openSingle(file string, log *slog.Logger) (*store, error) {
 	}
 	return s, nil
 }
+
+// joinSingle names a configuration that is in no file of its own.
+func joinSingle(elem ...string) string { return elem[0] + ": " + path.Join(elem[1:]...) }

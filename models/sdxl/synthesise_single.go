@@ -57,10 +57,10 @@ func singleTensors(fsys fs.FS, dtype kernels.DType) (all []weights.Tensor, err e
 	return all, nil
 }
 
-// addFiles puts a model folder's files into a single file's metadata.
+// addFiles puts a model folder's files into a single file's metadata, but for those that follow from its tensors.
 func addFiles(metadata map[string]string, fsys fs.FS) error {
 	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || name == indexFile || strings.HasPrefix(name, "scheduler/") {
 			return err
 		}
 		data, err := fs.ReadFile(fsys, name)

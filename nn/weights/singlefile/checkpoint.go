@@ -37,7 +37,13 @@ type Checkpoint struct {
 
 // Open maps a safetensors file, or the index of such a file's shards, and finds the components in it, by names and
 // shapes. What is not of the SDXL family is an error that says what it is and which flag takes it.
-func Open(path string) (*Checkpoint, error) {
+func Open(path string) (*Checkpoint, error) { return open(path, (*Checkpoint).read) }
+
+// OpenVAE opens the VAE of a safetensors file: of a VAE alone, in diffusers' or original names, or of a whole
+// checkpoint. Its configuration is there after Derive; a VAE of other widths may do without.
+func OpenVAE(path string) (*Checkpoint, error) { return open(path, (*Checkpoint).readVAE) }
+
+func open(path string, read func(*Checkpoint) error) (*Checkpoint, error) {
 	w, err := weights.OpenComponent(path)
 	if err != nil {
 		return nil, err
@@ -51,7 +57,7 @@ func Open(path string) (*Checkpoint, error) {
 			c.metadata[key] = value
 		}
 	}
-	if err := c.read(); err != nil {
+	if err := read(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), w.Close())
 	}
 	return c, nil
@@ -71,17 +77,38 @@ func (c *Checkpoint) read() error {
 	if err := s.unet(unet); err != nil {
 		return err
 	}
-	if err := s.vae(); err != nil {
+	if err := s.vae(vaePrefixes); err != nil {
 		return err
 	}
 	if err := s.encoders(unet.Context); err != nil {
 		return err
 	}
+	c.take(s)
+	c.Unclaimed = s.unclaimed(unet.Prefix)
+	return c.Derive()
+}
+
+// take makes a view of each component that was found.
+func (c *Checkpoint) take(s *splitter) {
 	for component, parts := range s.parts {
 		c.components[component] = newView(c.weights, parts)
 	}
-	c.Unclaimed = s.unclaimed(unet.Prefix)
-	return c.configure()
+}
+
+func (c *Checkpoint) readVAE() error {
+	c.Kind = weights.RecogniseTensors(c.weights)
+	s := &splitter{names: c.weights.Names(), src: c.weights, parts: map[string]map[string]part{}, claimed: map[string]bool{}}
+	if err := s.vae(append(vaePrefixes, "")); err != nil {
+		return err
+	}
+	if s.parts[VAE] == nil {
+		return fmt.Errorf("must be a VAE's weights, and this is %v", c.Kind)
+	}
+	c.take(s)
+	if has(s.names, "decoder.conv_in.") { // a VAE alone: what is beside it is no other component
+		c.Unclaimed = s.unclaimed("")
+	}
+	return nil
 }
 
 // KindError is a file that is no SDXL checkpoint.

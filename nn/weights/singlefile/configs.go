@@ -31,8 +31,8 @@ func (c *Checkpoint) needs(component, key string, width, unit int) error {
 	return fmt.Errorf("a width of %d is no multiple of %d, as in every published model: the file's metadata must give %s in %s", width, unit, key, file)
 }
 
-// configure derives the configurations of the components that are there.
-func (c *Checkpoint) configure() error {
+// Derive makes Files: the configurations of the components that are there. Open has done it.
+func (c *Checkpoint) Derive() error {
 	for component, derive := range map[string]func(shapes) (config, error){
 		UNet: c.unetConfig, VAE: c.vaeConfig,
 		TextEncoder: func(s shapes) (config, error) {
@@ -58,6 +58,9 @@ func (c *Checkpoint) configure() error {
 	}
 	c.configs["scheduler/scheduler_config.json"] = scheduler
 	c.configs["model_index.json"] = c.index()
+	if scheduler["rescale_betas_zero_snr"] == true {
+		c.configs["goxl.json"] = config{"guidance_rescale": 0.7} // what the paper of zero terminal SNR pairs it with
+	}
 	return c.write()
 }
 

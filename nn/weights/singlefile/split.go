@@ -73,8 +73,8 @@ func (s *splitter) unet(t weights.UNetTraits) error {
 // vaePrefixes are where files keep a VAE.
 var vaePrefixes = []string{"first_stage_model.", "vae."}
 
-func (s *splitter) vae() error {
-	for _, prefix := range vaePrefixes {
+func (s *splitter) vae(prefixes []string) error {
+	for _, prefix := range prefixes {
 		if has(s.names, prefix+"decoder.conv_in.") {
 			names := s.under(prefix)
 			return s.rename(VAE, prefix, names, VAELayoutOf(names).Diffusers)

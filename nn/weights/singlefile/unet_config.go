@@ -3,6 +3,7 @@ package singlefile
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/goxl/goxl/nn/weights"
 )
@@ -147,12 +148,18 @@ func (c *Checkpoint) Prediction() string {
 	m := c.configs["scheduler/scheduler_config.json"]
 	text := map[any]string{"epsilon": "noise", "v_prediction": "v"}[m["prediction_type"]]
 	if m["sigma_data"] != nil {
-		text = fmt.Sprintf("EDM, sigma %v to %v", m["sigma_min"], m["sigma_max"])
+		text += fmt.Sprintf(", EDM with sigma %v to %v", m["sigma_min"], m["sigma_max"])
 	}
 	if m["rescale_betas_zero_snr"] == true {
 		text += ", zero terminal SNR"
 	}
 	return text
+}
+
+// Marked reports whether tensors beside the UNet say what it predicts, so that its scheduler is not the published one.
+func (c *Checkpoint) Marked() bool {
+	names := c.weights.Names()
+	return slices.ContainsFunc([]string{"v_pred", "ztsnr", "edm_vpred.sigma_max", "edm_mean", "edm_std"}, func(mark string) bool { return has(names, mark) })
 }
 
 // schedulerConfig is the published one, changed by the marks beside the UNet that say what it predicts.

@@ -1,0 +1,119 @@
+package sdxl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/nn/weights/singlefile"
+)
+
+// Parts are what a model takes from other files than its own; see Options.
+type Parts struct {
+	UNet    string
+	VAE     string
+	Missing string
+}
+
+func (o Options) parts() Parts { return Parts{UNet: o.UNet, VAE: o.VAE, Missing: o.Missing} }
+
+// openStoreParts opens a model with its parts from elsewhere. Of a UNet alone, the model is the one that it lacks
+// everything else of. borrows says that a base has a refiner's second encoder and VAE.
+func openStoreParts(files *store, p Parts, borrows bool, log *slog.Logger) (_ *store, err error) {
+	if c := files.single; c != nil && c.Kind.Form == weights.BareUNet && p.Missing != "" && p.UNet == "" {
+		model, err := openStore(p.Missing, log)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("the model for what %s lacks: %w", files.path, err), files.Close())
+		}
+		p.Missing = ""
+		model.take(files, singlefile.UNet)
+		files = model
+	}
+	if err := files.complete(p, borrows, log); err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	return files, nil
+}
+
+// take has components come from another store.
+func (s *store) take(from *store, components ...string) {
+	if s.others == nil {
+		s.others = map[string]*store{}
+	}
+	for _, component := range components {
+		s.others[component] = from
+	}
+	if c := from.single; c != nil && slices.Contains(components, singlefile.UNet) && c.Marked() {
+		s.others["scheduler"] = from
+		if _, err := fs.Stat(from.fsys, defaultsFile); err == nil {
+			s.others[defaultsFile] = from
+		}
+	}
+}
+
+// complete takes the UNet that was chosen, and what is missing from where it can be had.
+func (s *store) complete(p Parts, borrows bool, log *slog.Logger) error {
+	if p.UNet != "" {
+		unet, err := openSingle(p.UNet, log)
+		if err != nil {
+			return fmt.Errorf("UNet: %w", err)
+		}
+		s.take(unet, singlefile.UNet)
+	}
+	if missing := s.lacking(); len(missing) > 0 && p.Missing != "" {
+		from, err := openStore(p.Missing, log)
+		if err != nil {
+			return fmt.Errorf("the model for what %s lacks: %w", s.path, err)
+		}
+		used := false
+		for _, component := range missing {
+			if !from.has(component) {
+				continue
+			}
+			used = true
+			s.take(from, component)
+			if tokens := map[string]string{singlefile.TextEncoder: "tokenizer", singlefile.TextEncoder2: "tokenizer_2"}[component]; tokens != "" {
+				s.take(from, tokens)
+			}
+			log.Info("using another model's component", "component", component, "model", p.Missing, "reason", "the file has none")
+		}
+		if !used {
+			if err := from.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	s.otherVAE = p.VAE
+	if s.single == nil {
+		return nil // reading the configuration names the file that a folder lacks
+	}
+	missing := slices.DeleteFunc(s.lacking(), func(component string) bool {
+		return borrows && (component == singlefile.TextEncoder2 || component == singlefile.VAE) || component == singlefile.VAE && p.VAE != ""
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	how := "give a model that has them, with -base"
+	if slices.Equal(missing, []string{singlefile.VAE}) {
+		how = "give one with -vae, or a model that has one with -base"
+	}
+	return fmt.Errorf("the file has no %s: %s", strings.Join(missing, ", "), how)
+}
+
+// lacking lists the components with weights that the model needs and has not.
+func (s *store) lacking() (list []string) {
+	needed := []string{singlefile.TextEncoder, singlefile.TextEncoder2, singlefile.UNet, singlefile.VAE}
+	if class, ok := s.index.Components[singlefile.TextEncoder]; ok && class == (weights.Class{}) || s.single == nil && !s.has(singlefile.TextEncoder) {
+		needed = needed[1:] // a refiner
+	}
+	for _, component := range needed {
+		if !s.has(component) {
+			list = append(list, component)
+		}
+	}
+	return list
+}
