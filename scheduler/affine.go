@@ -109,6 +109,18 @@ func alphaSigmaLambda(sigma float64) (alpha, noise, lambda float64) {
 	return alpha, noise, math.Log(alpha) - math.Log(noise)
 }
 
+// level splits a sigma into the factors alpha and sigma of the latents and half their log signal-to-noise ratio,
+// lambda: for flow matching, for EDM's VE latents, or for VP latents.
+func (p *plan) level(sigma float64) (alpha, noise, lambda float64) {
+	switch {
+	case p.c.UseFlowSigmas:
+		return 1 - sigma, sigma, math.Log(1-sigma) - math.Log(sigma)
+	case p.c.Class == EDMDPMSolver:
+		return 1, sigma, -math.Log(sigma)
+	}
+	return alphaSigmaLambda(sigma)
+}
+
 // clip is the bound on x0, or 0.
 func (c *Config) clip() float64 {
 	if c.ClipSample {

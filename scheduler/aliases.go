@@ -71,12 +71,18 @@ func splitName(name string) (base, schedule string, ok bool) {
 	}
 	for _, s := range Schedules() {
 		if cut, has := strings.CutSuffix(name, "_"+s); has {
-			if n, ok := names[cut]; ok && takesSchedule(n.class) {
+			if n, ok := names[cut]; ok && (takesSchedule(n.class) || hasSuffix(n.class, "_"+s)) {
 				return cut, s, true
 			}
 		}
 	}
 	return "", "", false
+}
+
+// hasSuffix reports whether a class has the option that a suffix sets.
+func hasSuffix(className, suffix string) bool {
+	_, ok := classes[className].defaults[suffixes[suffix]]
+	return ok
 }
 
 // takesSchedule reports whether a class has a choice of sigmas.

@@ -23,16 +23,20 @@ func newTraining(c *Config) (*training, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.RescaleZeroSNR {
+	rescale := c.RescaleZeroSNR || c.ZeroSNRTerminalAlpha != nil
+	if rescale {
 		betas = rescaleZeroTerminalSNR(betas)
 	}
 	t := &training{alphasCumprod: cumulativeAlphas(betas)}
 	last := len(betas) - 1
 	switch c.Class {
 	case Euler, EulerAncestral, DPMSolver, UniPC:
-		if c.RescaleZeroSNR {
+		if rescale {
 			t.alphasCumprod[last] = zeroSNRFloor
 		}
+	}
+	if c.ZeroSNRTerminalAlpha != nil {
+		t.alphasCumprod[last] = float32(*c.ZeroSNRTerminalAlpha)
 	}
 	t.sigmas = make([]float32, len(betas))
 	t.logSigmas = make([]float32, len(betas))
@@ -46,29 +50,35 @@ func newTraining(c *Config) (*training, error) {
 
 func (c *Config) betas() ([]float32, error) {
 	n := c.NumTrainTimesteps
+	if len(c.TrainedBetas) > 0 {
+		n = len(c.TrainedBetas)
+	}
 	betas := make([]float32, n)
-	switch {
-	case len(c.TrainedBetas) > 0:
+	if len(c.TrainedBetas) > 0 {
 		for i, b := range c.TrainedBetas {
 			betas[i] = float32(b)
 		}
-	case c.BetaSchedule == "linear":
-		linspaceTorch(betas, float32(c.BetaStart), float32(c.BetaEnd))
-	case c.BetaSchedule == "scaled_linear":
-		linspaceTorch(betas, float32(math.Sqrt(c.BetaStart)), float32(math.Sqrt(c.BetaEnd)))
-		for i, root := range betas {
-			betas[i] = root * root
-		}
-	case c.BetaSchedule == "squaredcos_cap_v2":
-		bar := func(t float64) float64 {
-			cos := math.Cos((t + 0.008) / 1.008 * math.Pi / 2)
-			return cos * cos
-		}
+	} else if bar := alphaBars[c.BetaSchedule]; bar != nil {
 		for i := range betas {
 			betas[i] = float32(min(1-bar(float64(i+1)/float64(n))/bar(float64(i)/float64(n)), 0.999))
 		}
-	default:
-		return nil, fmt.Errorf("scheduler: beta_schedule: unknown %q", c.BetaSchedule)
+	} else {
+		switch c.BetaSchedule {
+		case "linear":
+			linspaceTorch(betas, float32(c.BetaStart), float32(c.BetaEnd))
+		case "scaled_linear":
+			linspaceTorch(betas, float32(math.Sqrt(c.BetaStart)), float32(math.Sqrt(c.BetaEnd)))
+			for i, root := range betas {
+				betas[i] = root * root
+			}
+		case "sigmoid":
+			linspaceTorch(betas, -6, 6)
+			for i, x := range betas {
+				betas[i] = float32(float32(1/(1+math.Exp(-float64(x))))*float32(c.BetaEnd-c.BetaStart)) + float32(c.BetaStart)
+			}
+		default:
+			return nil, fmt.Errorf("scheduler: beta_schedule: unknown %q", c.BetaSchedule)
+		}
 	}
 	for i, b := range betas {
 		if !(b > 0 && b < 1) {
@@ -78,9 +88,28 @@ func (c *Config) betas() ([]float32, error) {
 	return betas, nil
 }
 
+// alphaBars are the cumulative alphas, by the fraction t of the training timesteps, of the beta schedules that are
+// defined by them.
+var alphaBars = map[string]func(t float64) float64{
+	"squaredcos_cap_v2": func(t float64) float64 {
+		cos := math.Cos((t + 0.008) / 1.008 * math.Pi / 2)
+		return cos * cos
+	},
+	"exp": func(t float64) float64 { return math.Exp(t * -12) },
+	"laplace": func(t float64) float64 {
+		lambda := -0.5 * math.Copysign(1, 0.5-t) * math.Log(1-2*math.Abs(0.5-t)+1e-6)
+		snr := math.Exp(lambda)
+		return math.Sqrt(snr / (1 + snr))
+	},
+}
+
 // linspaceTorch is torch.linspace in float32: one fused multiply-add from the nearer end.
 func linspaceTorch(dst []float32, start, end float32) {
 	n := len(dst)
+	if n == 1 {
+		dst[0] = start
+		return
+	}
 	step := (end - start) / float32(n-1)
 	for i := range dst {
 		if i < n/2 {

@@ -1,7 +1,7 @@
 package scheduler
 
-// CallsPerStep is the number of model evaluations (NFE) for each requested step, at most: 2 for Heun, a solver of order
-// 2. name is one that As takes, or a class name.
+// CallsPerStep is the number of model evaluations (NFE) for each requested step: at most 2 for Heun, KDPM2 and
+// DPM-Solver SDE, solvers of order 2; PNDM has up to nine more in all. name is one that As takes, or a class name.
 func CallsPerStep(name string) int {
 	if base, _, ok := splitName(name); ok {
 		name = names[base].class

@@ -19,7 +19,11 @@ func TestCallsPerStep(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		calls := CallsPerStep(name)
-		if n := len(s.Steps); n > calls*steps || n < calls*steps-2 {
+		more := 0
+		if c.Class == PNDM {
+			more = rungeKuttaCalls - 3 // its first three steps have four each
+		}
+		if n := len(s.Steps); n > calls*steps+more || n < calls*steps-2 {
 			t.Errorf("%s: %d calls in %d steps, said to be %d each", name, n, steps, calls)
 		}
 		if of := CallsPerStep(c.Class); of != calls {
@@ -29,7 +33,7 @@ func TestCallsPerStep(t *testing.T) {
 	if n := CallsPerStep("heun_karras"); n != 2 {
 		t.Errorf("heun_karras: %d, want 2", n)
 	}
-	if n := CallsPerStep("PNDMScheduler"); n != 1 {
+	if n := CallsPerStep("IPNDMScheduler"); n != 1 {
 		t.Errorf("a class that is not here: %d, want 1", n)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 )
@@ -21,21 +20,30 @@ type Config struct {
 	NumTrainTimesteps int       `json:"num_train_timesteps"`
 	BetaStart         float64   `json:"beta_start"`
 	BetaEnd           float64   `json:"beta_end"`
-	BetaSchedule      string    `json:"beta_schedule"` // linear, scaled_linear, squaredcos_cap_v2
-	TrainedBetas      []float64 `json:"trained_betas"` // instead of the four above when not empty
+	BetaSchedule      string    `json:"beta_schedule"` // linear, scaled_linear, squaredcos_cap_v2; Heun: exp; DDPM: laplace, sigmoid
+	TrainedBetas      []float64 `json:"trained_betas"` // instead of the three above when not empty
 	RescaleZeroSNR    bool      `json:"rescale_betas_zero_snr"`
+	// ZeroSNRTerminalAlpha is goxl's own key: it rescales the betas in every class that has them, and is the last
+	// cumulative alpha then. ComfyUI's for models with zero terminal SNR is 4.8973451890853435e-08; null is diffusers'.
+	ZeroSNRTerminalAlpha *float64 `json:"zero_snr_terminal_alpha"`
 
-	PredictionType  string `json:"prediction_type"`  // epsilon, v_prediction, sample
-	TimestepSpacing string `json:"timestep_spacing"` // leading, trailing, linspace
-	TimestepType    string `json:"timestep_type"`    // Euler: discrete, continuous
-	StepsOffset     int    `json:"steps_offset"`
+	PredictionType    string `json:"prediction_type"`    // epsilon, v_prediction, sample, flow_prediction
+	TimestepSpacing   string `json:"timestep_spacing"`   // leading, trailing, linspace
+	TimestepType      string `json:"timestep_type"`      // Euler: discrete, continuous
+	InterpolationType string `json:"interpolation_type"` // Euler: linear, log_linear
+	StepsOffset       int    `json:"steps_offset"`
 
 	UseKarrasSigmas      bool     `json:"use_karras_sigmas"`
 	UseExponentialSigmas bool     `json:"use_exponential_sigmas"`
 	UseBetaSigmas        bool     `json:"use_beta_sigmas"`
-	SigmaMin             *float64 `json:"sigma_min"` // lower end of those three; null for the schedule's own
+	UseLuLambdas         bool     `json:"use_lu_lambdas"`
+	UseFlowSigmas        bool     `json:"use_flow_sigmas"`
+	FlowShift            float64  `json:"flow_shift"`
+	ShiftTerminal        *float64 `json:"shift_terminal"` // last sigma of flow sigmas; null for the schedule's own
+	SigmaMin             *float64 `json:"sigma_min"`      // lower end of the sigmas; null for the schedule's own
 	SigmaMax             *float64 `json:"sigma_max"`
-	FinalSigmasType      string   `json:"final_sigmas_type"` // zero, sigma_min
+	FinalSigmasType      string   `json:"final_sigmas_type"`  // zero, sigma_min
+	LambdaMinClipped     *float64 `json:"lambda_min_clipped"` // least half log SNR that is run; null for all
 
 	// What diffusers lacks: one of Schedules in place of the class's own sigmas, and the options of k-diffusion's samplers.
 	ScheduleType           string  `json:"schedule_type"` // "" is none; k-diffusion's samplers: automatic
@@ -49,19 +57,38 @@ type Config struct {
 	LCMDenoiser            bool    `json:"lcm_denoiser"`
 	ModelSigmaRange        bool    `json:"model_sigma_range"`
 
-	ClipSample      bool    `json:"clip_sample"`
-	ClipSampleRange float64 `json:"clip_sample_range"`
-	SetAlphaToOne   bool    `json:"set_alpha_to_one"`
+	ClipSample               bool    `json:"clip_sample"`
+	ClipSampleRange          float64 `json:"clip_sample_range"`
+	Thresholding             bool    `json:"thresholding"`
+	DynamicThresholdingRatio float64 `json:"dynamic_thresholding_ratio"`
+	SampleMaxValue           float64 `json:"sample_max_value"`
+	SetAlphaToOne            bool    `json:"set_alpha_to_one"`
+	SkipPRKSteps             bool    `json:"skip_prk_steps"` // PNDM
+	// VarianceType is DDPM's fixed_small, fixed_small_log, fixed_large, learned or learned_range; any other value counts
+	// as fixed_small, as in diffusers. In the DPM-Solvers and SA-Solver the learned ones alone mean something.
+	VarianceType *string `json:"variance_type"`
 
 	SolverOrder      int    `json:"solver_order"`   // 1 to 3
-	AlgorithmType    string `json:"algorithm_type"` // dpmsolver++, sde-dpmsolver++
+	AlgorithmType    string `json:"algorithm_type"` // dpmsolver++, dpmsolver, sde-dpmsolver++, sde-dpmsolver; SA: data_prediction, noise_prediction
 	SolverType       string `json:"solver_type"`    // DPM-Solver: midpoint, heun; UniPC: bh1, bh2
+	PredictX0        bool   `json:"predict_x0"`     // UniPC
 	LowerOrderFinal  bool   `json:"lower_order_final"`
 	EulerAtFinal     bool   `json:"euler_at_final"`
 	DisableCorrector []int  `json:"disable_corrector"`
+	PredictorOrder   int    `json:"predictor_order"` // SA-Solver: 1 to 4
+	CorrectorOrder   int    `json:"corrector_order"` // SA-Solver: 1 to 4
+	NoiseSamplerSeed *int64 `json:"noise_sampler_seed"`
 
 	OriginalInferenceSteps int     `json:"original_inference_steps"`
 	TimestepScaling        float64 `json:"timestep_scaling"`
+
+	SigmaData     float64 `json:"sigma_data"`     // EDM
+	SigmaSchedule string  `json:"sigma_schedule"` // EDM: karras, exponential
+	Rho           float64 `json:"rho"`            // EDM: exponent of the Karras schedule
+
+	Shift              float64 `json:"shift"` // flow matching
+	StochasticSampling bool    `json:"stochastic_sampling"`
+	InvertSigmas       bool    `json:"invert_sigmas"`
 
 	// The keys that were given, not defaulted: those that from_config carries to another class.
 	stored map[string]json.RawMessage
@@ -144,6 +171,9 @@ func (c *Config) fill(known *class) error {
 			continue
 		}
 		value := canonical(c.stored[key], def)
+		if key == "lambda_min_clipped" && string(value) == `"-Infinity"` {
+			value = json.RawMessage("null")
+		}
 		if err := checkFixed(c.Class, key, value); err != nil {
 			return err
 		}
@@ -160,116 +190,4 @@ func (c *Config) fill(known *class) error {
 		return fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}
 	return nil
-}
-
-// adoptSolver replaces another class's solver names by this class's, as the constructors do.
-func (c *Config) adoptSolver() {
-	switch c.Class {
-	case DPMSolver:
-		if c.AlgorithmType == "deis" {
-			c.AlgorithmType = "dpmsolver++"
-		}
-		if slices.Contains([]string{"logrho", "bh1", "bh2"}, c.SolverType) {
-			c.SolverType = "midpoint"
-		}
-	case UniPC, A1111UniPC:
-		if slices.Contains([]string{"midpoint", "heun", "logrho"}, c.SolverType) {
-			c.SolverType = "bh2"
-		}
-	}
-}
-
-func (c *Config) validate() error {
-	known, ok := classes[c.Class]
-	if !ok {
-		return fmt.Errorf("scheduler: _class_name: %q is not built in; built in are %s", c.Class, strings.Join(classNames(), ", "))
-	}
-	if c.unsupported != nil {
-		return c.unsupported
-	}
-	bad := func(key string, value any, allowed string) error {
-		return fmt.Errorf("scheduler: %s: %s = %v; allowed: %s", c.Class, key, value, allowed)
-	}
-	oneOf := func(key, value string, allowed ...string) error {
-		if slices.Contains(allowed, value) {
-			return nil
-		}
-		return bad(key, fmt.Sprintf("%q", value), strings.Join(allowed, ", "))
-	}
-	has := func(key string) bool { _, ok := known.defaults[key]; return ok }
-
-	checks := []error{
-		oneOf("prediction_type", c.PredictionType, known.predictions...),
-		oneOf("timestep_spacing", c.TimestepSpacing, "leading", "trailing", "linspace"),
-	}
-	if c.NumTrainTimesteps < 2 || c.NumTrainTimesteps > 1<<20 {
-		checks = append(checks, bad("num_train_timesteps", c.NumTrainTimesteps, "2 to 1048576"))
-	}
-	if len(c.TrainedBetas) > 0 {
-		if len(c.TrainedBetas) != c.NumTrainTimesteps {
-			checks = append(checks, bad("trained_betas", fmt.Sprintf("%d values", len(c.TrainedBetas)), "num_train_timesteps values"))
-		}
-	} else {
-		checks = append(checks, oneOf("beta_schedule", c.BetaSchedule, "linear", "scaled_linear", "squaredcos_cap_v2"))
-		if !(c.BetaStart > 0 && c.BetaStart <= c.BetaEnd && c.BetaEnd < 1) {
-			checks = append(checks, bad("beta_start, beta_end", fmt.Sprint(c.BetaStart, ", ", c.BetaEnd), "0 < beta_start <= beta_end < 1"))
-		}
-	}
-	if c.StepsOffset < 0 || c.StepsOffset >= c.NumTrainTimesteps {
-		checks = append(checks, bad("steps_offset", c.StepsOffset, "0 to num_train_timesteps-1"))
-	}
-	if has("final_sigmas_type") {
-		checks = append(checks, oneOf("final_sigmas_type", c.FinalSigmasType, "zero", "sigma_min"))
-	}
-	if has("timestep_type") {
-		checks = append(checks, oneOf("timestep_type", c.TimestepType, "discrete", "continuous"))
-	}
-	conversions := 0
-	for _, option := range []struct {
-		key string
-		on  bool
-	}{
-		{"use_karras_sigmas", c.UseKarrasSigmas}, {"use_exponential_sigmas", c.UseExponentialSigmas},
-		{"use_beta_sigmas", c.UseBetaSigmas}, {"rescale_betas_zero_snr", c.RescaleZeroSNR},
-	} {
-		if option.on && !has(option.key) {
-			checks = append(checks, bad(option.key, true, "false: the class does not have it"))
-		}
-		if option.on && option.key != "rescale_betas_zero_snr" {
-			conversions++
-		}
-	}
-	if conversions > 1 {
-		checks = append(checks, bad("use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas", "more than one true", "at most one"))
-	}
-	if (c.SigmaMin != nil || c.SigmaMax != nil) && conversions == 1 {
-		for _, bound := range []*float64{c.SigmaMin, c.SigmaMax} {
-			if bound != nil && !(*bound > 0 && !math.IsInf(*bound, 1)) {
-				checks = append(checks, bad("sigma_min, sigma_max", *bound, "null or a positive number"))
-			}
-		}
-		if c.SigmaMin != nil && c.SigmaMax != nil && *c.SigmaMin >= *c.SigmaMax {
-			checks = append(checks, bad("sigma_min", *c.SigmaMin, "below sigma_max"))
-		}
-	}
-	if has("clip_sample_range") && c.ClipSample && !(c.ClipSampleRange > 0) {
-		checks = append(checks, bad("clip_sample_range", c.ClipSampleRange, "a positive number"))
-	}
-	if has("solver_order") && (c.SolverOrder < 1 || c.SolverOrder > 3) {
-		checks = append(checks, bad("solver_order", c.SolverOrder, "1, 2, 3"))
-	}
-	if has("algorithm_type") {
-		checks = append(checks, oneOf("algorithm_type", c.AlgorithmType, "dpmsolver++", "sde-dpmsolver++"))
-	}
-	switch c.Class {
-	case DPMSolver:
-		checks = append(checks, oneOf("solver_type", c.SolverType, "midpoint", "heun"))
-	case UniPC:
-		checks = append(checks, oneOf("solver_type", c.SolverType, "bh1", "bh2"))
-	}
-	if has("original_inference_steps") && (c.OriginalInferenceSteps < 1 || c.OriginalInferenceSteps > c.NumTrainTimesteps) {
-		checks = append(checks, bad("original_inference_steps", c.OriginalInferenceSteps, "1 to num_train_timesteps"))
-	}
-	checks = append(checks, c.validateSchedule())
-	return errors.Join(checks...)
 }

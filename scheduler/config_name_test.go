@@ -22,7 +22,7 @@ func TestName(t *testing.T) {
 	for want, stored := range map[string]string{
 		"dpmpp_2m_sde":    `{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}`,
 		"dpmpp_2m_karras": `{"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": true}`,
-		"":                `{"_class_name": "PNDMScheduler"}`,
+		"":                `{"_class_name": "IPNDMScheduler"}`,
 	} {
 		c, err := Parse([]byte(stored))
 		if got := c.Name(); err != nil || got != want {

@@ -9,7 +9,7 @@ func solveLCM(p *plan) []Step {
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
 		step, _, _ := p.vpStep(i)
-		step.Clip = p.c.clip()
+		p.threshold(&step)
 		scaled := p.timesteps[i] * p.c.TimestepScaling
 		skip := sigmaData * sigmaData / (scaled*scaled + sigmaData*sigmaData)
 		out := scaled / math.Sqrt(scaled*scaled+sigmaData*sigmaData)

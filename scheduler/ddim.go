@@ -20,7 +20,7 @@ func solveDDIM(p *plan) []Step {
 	var steps []Step
 	for i := p.first; i < p.end; i++ {
 		step, alpha, sigma := p.vpStep(i)
-		step.Clip = p.c.clip()
+		p.threshold(&step)
 		bar, next := alpha*alpha, final
 		if t := int(p.timesteps[i]) - p.c.NumTrainTimesteps/p.steps; t >= 0 {
 			next = p.train.alpha(t)

@@ -10,16 +10,35 @@
 //	[x, h1, ..., hK] = step.Matrix * [x, x0, m, noise, h1, ..., hK]
 //
 // Noise is unit normal. Where step.Noise is set the reference draws it, even if its coefficient is zero; the caller
-// must draw it too, or later draws differ.
+// must draw it too, or later draws differ. Where step.HasPath it is the noise of a Brownian path instead
+// (Brownian, over Schedule.PathRange), which leaves the generator alone. One with step.Threshold is not affine: the
+// clamp goes by a quantile over the image, and Step.Apply takes it on the host.
 //
 // Text-to-image starts from x = noise * InitNoiseSigma. Image-to-image starts from scale*latents + sigma*noise
 // with (scale, sigma) from AddNoise(0). An ensemble of experts (the base with DenoisingEnd, then the refiner
 // with DenoisingStart) passes x unchanged.
 //
-// Supported: Euler, Euler ancestral, Heun, LMS, DDIM, DPM-Solver++ multistep (also SDE), UniPC, LCM and TCD, as
-// diffusers 0.42.1 computes them, and k-diffusion's samplers as A1111 and ComfyUI run them. Coefficients are float64; the training schedule follows torch's float32
-// arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the
-// results is an error. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
+// Supported, as diffusers 0.42.1 computes them:
+//
+//	euler, euler_a, heun, lms      Euler (discrete and continuous timesteps), Euler ancestral, Heun, linear multistep
+//	ddim, ddpm, pndm               DDIM, DDPM with every variance_type, PNDM with and without its Runge-Kutta steps
+//	dpmpp_2m, dpmpp_2m_sde         DPM-Solver and DPM-Solver++ multistep, order 1 to 3, also SDE
+//	dpmpp_2s                       DPM-Solver and DPM-Solver++ single-step, order 1 to 3, also SDE
+//	dpmpp_sde                      DPM-Solver++ SDE of k-diffusion, with torchsde's Brownian tree
+//	deis, unipc, sa_solver         DEIS, UniPC (bh1, bh2, x0 and noise), SA-Solver (order 1 to 4)
+//	kdpm2, kdpm2_a                 DPM-Solver-2 of Karras et al., also ancestral
+//	lcm, tcd                       the consistency samplers
+//	edm_euler, edm_dpmpp_2m        for models trained as in EDM: Playground v2.5, CosXL
+//	flow_euler                     for models trained with flow matching
+//
+// with their options: spacings, Karras, exponential, beta, Lu and flow sigmas, clips, dynamic thresholding, zero
+// terminal SNR, trained betas, lambda_min_clipped. Coefficients are float64; the training schedule follows torch's
+// float32 arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the results
+// is an error: a scheduler within a scheduler (solver_p), a function (tau_func), and dynamic shifting where a pipeline
+// would have to give mu. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
+//
+// No SDXL pipeline of diffusers takes FlowMatchEulerDiscreteScheduler, which has neither init_noise_sigma nor add_noise;
+// here they are 1 and scale_noise.
 //
 // A model's own scheduler is Parse(scheduler_config.json); another one is its As("dpmpp_2m_karras") and so on, with
 // diffusers' from_config rules for what carries over; With overrides single keys ("timestep_spacing": "trailing" for
@@ -57,8 +76,11 @@
 // Left out: samplers that need the prediction without the prompt apart (CFG++), and DPM adaptive, whose steps depend on
 // the latents.
 //
-// Two things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7, and
-// the normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts.
+// Three things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7; the
+// normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts; and the last bit of its
+// logarithm and exponential. By these diffusers and k-diffusion find the noise levels at which they ask for a Brownian
+// path's noise, and a level that is off by its last bit changes that noise by about a thousandth. The tree itself is
+// torchsde's bit for bit; the levels here are the correctly rounded ones, which torch has in most steps.
 //
 // Not for: guidance, guidance rescale, and anything that touches a device.
 package scheduler

@@ -21,11 +21,22 @@ var names = map[string]named{
 	"heun":         {class: Heun},
 	"lms":          {class: LMS},
 	"ddim":         {class: DDIM},
+	"ddpm":         {class: DDPM},
+	"pndm":         {class: PNDM},
+	"deis":         {class: DEIS, keys: map[string]string{"algorithm_type": `"deis"`}},
 	"dpmpp_2m":     {class: DPMSolver, keys: map[string]string{"algorithm_type": `"dpmsolver++"`}},
 	"dpmpp_2m_sde": {class: DPMSolver, keys: map[string]string{"algorithm_type": `"sde-dpmsolver++"`}},
+	"dpmpp_2s":     {class: DPMSinglestep, keys: map[string]string{"algorithm_type": `"dpmsolver++"`}},
+	"dpmpp_sde":    {class: DPMSDE},
+	"kdpm2":        {class: DPM2},
+	"kdpm2_a":      {class: DPM2Ancestral},
 	"unipc":        {class: UniPC},
+	"sa_solver":    {class: SASolver, keys: map[string]string{"algorithm_type": `"data_prediction"`}},
 	"lcm":          {class: LCM},
 	"tcd":          {class: TCD},
+	"edm_euler":    {class: EDMEuler},
+	"edm_dpmpp_2m": {class: EDMDPMSolver, keys: map[string]string{"algorithm_type": `"dpmsolver++"`}},
+	"flow_euler":   {class: FlowEuler},
 }
 
 var suffixes = map[string]string{
@@ -94,12 +105,24 @@ func setSchedule(keys map[string]json.RawMessage, base, schedule string) {
 	}
 }
 
-// Substitutes lists the names, sorted, that As accepts for this config: diffusers' compatibles.
+// Substitutes lists the names, sorted, that As accepts for this config and whose models predict the same: diffusers'
+// compatibles. EDM's classes and flow matching's stand for themselves.
 func (c Config) Substitutes() []string {
 	return slices.DeleteFunc(Names(), func(name string) bool {
-		_, err := c.As(name)
-		return err != nil
+		other, err := c.As(name)
+		return err != nil || other.family() != c.family()
 	})
+}
+
+// family is the kind of model that a class samples from: "edm", "flow", or "" for all with betas.
+func (c Config) family() string {
+	switch c.Class {
+	case EDMEuler, EDMDPMSolver:
+		return "edm"
+	case FlowEuler:
+		return "flow"
+	}
+	return ""
 }
 
 // With sets stored keys by their JSON names, as keyword arguments of from_config do: cfg.With(map[string]any{

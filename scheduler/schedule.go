@@ -33,21 +33,15 @@ type Schedule struct {
 	Order          int     // model evaluations that count as one step in progress reports: 2 for Heun
 	First          int     // index of Steps[0] among all steps
 
+	// Where a step has a Path: the noise levels that its Brownian path lies between, and its seed, which is nil unless
+	// the config stores noise_sampler_seed. The caller's own seed serves then.
+	PathRange [2]float64
+	PathSeed  *int64
+	// LearnedVariance: the model gives twice as many channels as x has. The first half is m; what the second means, if
+	// anything, Step.Variance says.
+	LearnedVariance bool
+
 	start [2]float64 // AddNoise(0), also where Steps is empty
-}
-
-// Step is one model evaluation and the affine map after it; see the package comment.
-type Step struct {
-	Timestep   float64 // input of the model
-	InputScale float64 // scale_model_input: the model gets x*InputScale
-	A, B       float64 // x0 = A*x + B*m
-	Clip       float64 // bound of |x0|, 0 for none
-	// Matrix is (1+K) rows of 4+K: the new x, h1 … hK from x, x0, m, noise, h1 … hK.
-	Matrix [][]float64
-	Noise  bool // unit normal noise must be drawn, even if its coefficient is zero
-
-	// Latents at the noise level of this step, before it, are Alpha*clean + Sigma*noise (add_noise).
-	Alpha, Sigma float64
 }
 
 // AddNoise returns the factors that bring clean latents to the noise level of Steps[i]: x = scale*x0 + sigma*noise.
@@ -75,9 +69,12 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if err := o.validate(&c, known); err != nil {
 		return nil, err
 	}
-	train, err := newTraining(&c)
-	if err != nil {
-		return nil, err
+	var train *training
+	if _, ok := known.defaults["beta_schedule"]; ok {
+		var err error
+		if train, err = newTraining(&c); err != nil {
+			return nil, err
+		}
 	}
 	p := &plan{c: &c, o: &o, train: train, steps: o.Steps}
 	if n := len(o.Timesteps); n > 0 {
@@ -92,14 +89,19 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if c.ScheduleType != "" && !isK(c.Class) && !p.hasSchedule {
 		return nil, fmt.Errorf("scheduler: %s takes no schedule_type", c.Class)
 	}
+	if len(p.timesteps) == 0 {
+		return nil, fmt.Errorf("scheduler: %s: no timestep in %d steps; allowed: more", c.Class, p.steps)
+	}
+	var err error
 	if err := p.selectSteps(known.order); err != nil {
 		return nil, err
 	}
-	s := &Schedule{History: known.history(&c), Order: max(known.order, known.calls), First: p.first * max(known.calls, 1)}
+	s := &Schedule{
+		History: known.history(&c), InitNoiseSigma: 1, Order: max(known.order, known.calls), First: p.first * max(known.calls, 1), PathRange: p.pathRange,
+		PathSeed: c.NoiseSamplerSeed, LearnedVariance: c.learnedVariance(),
+	}
 	if known.initNoise != nil {
 		s.InitNoiseSigma = known.initNoise(p)
-	} else {
-		s.InitNoiseSigma = p.initNoiseSigma()
 	}
 	if s.Steps, s.start, err = p.solved(known.solve); err != nil {
 		return nil, fmt.Errorf("scheduler: %s: %w", c.Class, err)
@@ -210,73 +212,13 @@ func (p *plan) solved(solve func(*plan) []Step) (steps []Step, start [2]float64,
 	return nil, start, nil
 }
 
-// initNoiseSigma is computed in float32, as the tensor that multiplies the reference's noise is.
-func (p *plan) initNoiseSigma() float64 {
-	switch p.c.Class {
-	case Euler, EulerAncestral, Heun, LMS:
-		largest := float32(slices.Max(p.sigmas))
-		if p.c.TimestepSpacing == "leading" {
-			squared := float32(largest * largest)
-			return float64(float32(math.Sqrt(float64(squared + 1))))
-		}
-		return float64(largest)
+// initialVE is init_noise_sigma of VE latents, computed in float32, as the tensor that multiplies the reference's noise
+// is.
+func initialVE(p *plan) float64 {
+	largest := float32(slices.Max(p.sigmas))
+	if p.c.TimestepSpacing == "leading" {
+		squared := float32(largest * largest)
+		return float64(float32(math.Sqrt(float64(squared + 1))))
 	}
-	return 1
-}
-
-var errNotFinite = errors.New("a coefficient is not finite: the options ask for a division by zero")
-
-func (s *Step) check() error {
-	for _, v := range append([]float64{s.Timestep, s.InputScale, s.A, s.B, s.Clip, s.Alpha, s.Sigma}, slices.Concat(s.Matrix...)...) {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return errNotFinite
-		}
-	}
-	return nil
-}
-
-// Apply computes the step in place on x and h: m is the model's output, noise unit normal (nil where Noise is not
-// set). All have the length of x; h has the schedule's History tensors. It is the reference that devices are compared
-// with, and serves custom sampling loops.
-func (s *Step) Apply(x, m, noise []float32, h [][]float32) error {
-	if len(h) != len(s.Matrix)-1 {
-		return fmt.Errorf("scheduler: %d history tensors; the step has %d", len(h), len(s.Matrix)-1)
-	}
-	if len(m) != len(x) {
-		return fmt.Errorf("scheduler: model output has %d values, x has %d", len(m), len(x))
-	}
-	if s.Noise && len(noise) != len(x) {
-		return fmt.Errorf("scheduler: noise has %d values, x has %d", len(noise), len(x))
-	}
-	for i := range h {
-		if len(h[i]) != len(x) {
-			return fmt.Errorf("scheduler: history %d has %d values, x has %d", i, len(h[i]), len(x))
-		}
-	}
-	in := make([]float64, 4+len(h))
-	for i := range x {
-		x0 := s.A*float64(x[i]) + s.B*float64(m[i])
-		if s.Clip > 0 {
-			x0 = min(max(x0, -s.Clip), s.Clip)
-		}
-		in[0], in[1], in[2] = float64(x[i]), x0, float64(m[i])
-		if s.Noise {
-			in[3] = float64(noise[i])
-		}
-		for k := range h {
-			in[4+k] = float64(h[k][i])
-		}
-		for r, row := range s.Matrix {
-			var sum float64
-			for k, coefficient := range row {
-				sum += coefficient * in[k]
-			}
-			if r == 0 {
-				x[i] = float32(sum)
-			} else {
-				h[r-1][i] = float32(sum)
-			}
-		}
-	}
-	return nil
+	return float64(largest)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -132,9 +133,12 @@ func TestNearJudgesNonFiniteFirst(t *testing.T) {
 	}
 }
 
-func TestSchedulesMatchDiffusers(t *testing.T) {
-	golden := readGolden[scheduleGolden](t, "schedules.json.gz")
-	if len(golden.Cases) < 4000 {
+func TestSchedulesMatchDiffusers(t *testing.T) { matchGolden(t, "schedules.json.gz", 4000) }
+
+// matchGolden runs the cases of a golden, of which there are some number at least.
+func matchGolden(t *testing.T, name string, least int) {
+	golden := readGolden[scheduleGolden](t, name)
+	if len(golden.Cases) < least {
 		t.Fatalf("only %d cases in the golden", len(golden.Cases))
 	}
 	used := budget{}
@@ -222,11 +226,18 @@ func (c *scheduleCase) checkGrid(s *Schedule, used budget) error {
 			continue
 		}
 		sigma := c.Sigmas[s.First+i]
-		if step.InputScale == 1 { // variance preserving: sigma over alpha
+		switch {
+		case strings.HasPrefix(c.As, "sa_solver"): // whose noise levels are those of the timesteps
+			continue
+		case c.With["use_flow_sigmas"] == true || strings.HasPrefix(c.As, "flow"):
+			if !used.near("sigma", step.Sigma, sigma, sigma, sigmaTolerance) {
+				return fmt.Errorf("sigma %d is %v, want %v", i, step.Sigma, sigma)
+			}
+		case step.InputScale == 1: // variance preserving: sigma over alpha
 			if !used.near("sigma", step.Sigma/step.Alpha, sigma, sigma, c.tolerance(sigmaTolerance)) {
 				return fmt.Errorf("sigma %d is %v, want %v", i, step.Sigma/step.Alpha, sigma)
 			}
-		} else if !used.near("sigma", step.Sigma, sigma, sigma, c.tolerance(sigmaTolerance)) {
+		case !used.near("sigma", step.Sigma, sigma, sigma, c.tolerance(sigmaTolerance)):
 			return fmt.Errorf("sigma %d is %v, want %v", i, step.Sigma, sigma)
 		}
 	}
@@ -261,14 +272,33 @@ func (c *scheduleCase) run(s *Schedule) ([]float32, *Generator, error) {
 	for i := range h {
 		h[i] = make([]float32, n)
 	}
+	var path *Brownian
+	if s.PathSeed != nil {
+		path = NewBrownian(n, s.PathRange[0], s.PathRange[1], uint64(*s.PathSeed))
+	}
 	for i := range s.Steps {
 		step := &s.Steps[i]
 		for k := range x {
 			in := float32(float64(x[k]) * step.InputScale)
 			m[k] = float32(0.3*in) + float32(0.001*float32(step.Timestep)) - 0.2
 		}
-		if step.Noise {
+		switch {
+		case step.HasPath():
+			path.Noise(noise, step.Path[0], step.Path[1])
+		case step.Noise:
 			g.Randn(noise)
+		}
+		if v := step.Variance; v != nil {
+			predicted := make([]float32, n)
+			for k := range x {
+				predicted[k] = float32(0.05*math.Abs(float64(x[k]))) + 0.1
+				if v.Range {
+					predicted[k] = 0.1 * x[k]
+				}
+			}
+			if err := v.ScaleNoise(noise, predicted); err != nil {
+				return nil, nil, err
+			}
 		}
 		if err := step.Apply(x, m, noise, h); err != nil {
 			return nil, nil, err

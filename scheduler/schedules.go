@@ -151,6 +151,9 @@ func (p *plan) scheduled(whole bool) (bool, error) {
 	}
 	if last := len(p.sigmas) - 1; p.sigmas[last] == 0 {
 		p.sigmas[last] = p.finalSigma()
+		if p.c.Class == DEIS || p.c.Class == SASolver { // whose last step stays where it is, not at zero
+			p.sigmas[last] = p.sigmas[last-1]
+		}
 	}
 	toFloat32(p.sigmas)
 	p.timesteps = p.timestepsOf(p.sigmas[:len(p.sigmas)-1])

@@ -20,21 +20,28 @@ type plan struct {
 	steps     int       // inference steps, as the class counts them: more timesteps may come of them
 	first     int       // the steps to run are [first, end) of timesteps
 	end       int
+
+	dpm2      dpm2Sigmas
+	pathRange [2]float64 // of the Brownian path, in DPM-Solver SDE
 }
 
 // customTimesteps checks the caller's list: strictly descending within the training range, whole if whole is set.
 func (p *plan) customTimesteps(whole bool) ([]float64, error) {
 	list := append([]float64(nil), p.o.Timesteps...)
-	if p.c.UseKarrasSigmas || p.c.UseExponentialSigmas || p.c.UseBetaSigmas {
+	if p.c.Class != FlowEuler && (p.c.UseKarrasSigmas || p.c.UseExponentialSigmas || p.c.UseBetaSigmas) {
 		return nil, fmt.Errorf("scheduler: %s: custom timesteps do not go with Karras, exponential or beta sigmas", p.c.Class)
 	}
+	highest := p.c.NumTrainTimesteps - 1
+	if p.c.Class == FlowEuler {
+		highest++
+	}
 	for i, t := range list {
-		if !(t >= 0 && t <= float64(p.c.NumTrainTimesteps-1)) || whole && t != math.Trunc(t) {
+		if !(t >= 0 && t <= float64(highest)) || whole && t != math.Trunc(t) {
 			kind := "a number"
 			if whole {
 				kind = "a whole number"
 			}
-			return nil, fmt.Errorf("scheduler: %s: timestep %d is %v; allowed: %s from 0 to %d", p.c.Class, i, t, kind, p.c.NumTrainTimesteps-1)
+			return nil, fmt.Errorf("scheduler: %s: timestep %d is %v; allowed: %s from 0 to %d", p.c.Class, i, t, kind, highest)
 		}
 		if i > 0 && t >= list[i-1] {
 			return nil, fmt.Errorf("scheduler: %s: timestep %d is %v after %v; custom timesteps must descend", p.c.Class, i, t, list[i-1])
@@ -87,6 +94,10 @@ func setTimestepsEuler(p *plan) error {
 		}
 		toFloat32(p.timesteps)
 		p.sigmas = p.train.sigmasAt(p.timesteps)
+		if c.InterpolationType == "log_linear" {
+			// One more than there are timesteps: such a run ends before it reaches the final sigma.
+			p.sigmas = p.train.logLinear(p.steps + 1)
+		}
 		if list := c.convertSigmas(p.sigmas[len(p.sigmas)-1], p.sigmas[0], p.steps); list != nil {
 			p.sigmas = list
 			p.timesteps = p.timestepsOf(list)
@@ -117,43 +128,6 @@ func setTimestepsHeun(p *plan) error {
 		sigmas = append(sigmas, p.sigmas[i+1], p.sigmas[i+1])
 	}
 	p.timesteps, p.sigmas = timesteps, append(sigmas, p.sigmas[len(p.sigmas)-1])
-	return nil
-}
-
-// setTimestepsMultistep is set_timesteps of DPM-Solver and UniPC: whole timesteps, and conversions over the training
-// range.
-func setTimestepsMultistep(p *plan) error {
-	c := p.c
-	if done, err := p.scheduled(true); done || err != nil {
-		return err
-	}
-	var err error
-	if len(p.o.Timesteps) > 0 {
-		p.timesteps, err = p.customTimesteps(true)
-	} else {
-		p.timesteps, err = c.multistepTimesteps(p.steps)
-	}
-	if err != nil {
-		return err
-	}
-	final := p.finalSigma()
-	train := p.train.sigmas
-	if list := c.convertSigmas(float64(train[0]), float64(train[len(train)-1]), p.steps); list != nil {
-		p.sigmas = list
-		p.timesteps = p.timestepsOf(list)
-		// Karras timesteps are rounded (DPM-Solver: but for the cosine schedule), the others cut off.
-		if c.UseKarrasSigmas && !(c.Class == DPMSolver && c.BetaSchedule == "squaredcos_cap_v2") {
-			roundEven(p.timesteps)
-		}
-		truncate(p.timesteps)
-		if c.Class == UniPC && c.FinalSigmasType == "sigma_min" {
-			final = list[len(list)-1]
-		}
-	} else {
-		p.sigmas = p.train.sigmasAt(p.timesteps)
-	}
-	p.sigmas = append(p.sigmas, final)
-	toFloat32(p.sigmas)
 	return nil
 }
 

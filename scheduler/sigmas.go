@@ -24,9 +24,23 @@ func (t *training) sigmasAt(timesteps []float64) []float64 {
 	return list
 }
 
+// logLinear returns n training sigmas from high down to low, equally spaced in their logarithm.
+func (t *training) logLinear(n int) []float64 {
+	list := make([]float32, n)
+	linspaceTorch(list, t.logSigmas[len(t.logSigmas)-1], t.logSigmas[0])
+	out := make([]float64, n)
+	for i, l := range list {
+		out[i] = float64(float32(math.Exp(float64(l))))
+	}
+	return out
+}
+
 // timestepAt inverts sigmaAt in log sigma, clamped to the training range.
 func (t *training) timestepAt(sigma float64) float64 {
 	logSigma := math.Log(max(sigma, 1e-10))
+	if len(t.logSigmas) < 2 {
+		return math.NaN()
+	}
 	low := t.lowIndex(func(l float32) bool { return float64(l) <= logSigma })
 	a, b := t.logSigmas[low], t.logSigmas[low+1]
 	w := (float64(a) - logSigma) / float64(a-b)
@@ -37,6 +51,9 @@ func (t *training) timestepAt(sigma float64) float64 {
 // timestepAt32 is timestepAt for a float32 sigma, all of whose arithmetic numpy keeps in float32.
 func (t *training) timestepAt32(sigma float32) float64 {
 	logSigma := logNumpy(max(sigma, 1e-10))
+	if len(t.logSigmas) < 2 {
+		return math.NaN()
+	}
 	low := t.lowIndex(func(l float32) bool { return l <= logSigma })
 	a, b := t.logSigmas[low], t.logSigmas[low+1]
 	w := (a - logSigma) / (a - b)

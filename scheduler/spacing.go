@@ -12,7 +12,7 @@ func (c *Config) spacedTimesteps(n int) ([]float64, error) {
 	case "leading":
 		return c.leading(c.NumTrainTimesteps/n, n, 0), nil
 	case "trailing":
-		return trailing(c.NumTrainTimesteps, n), nil
+		return trailing(c.NumTrainTimesteps, float64(c.NumTrainTimesteps)/float64(n)), nil
 	case "linspace":
 		list := linspace(0, float64(c.NumTrainTimesteps-1), n)
 		reverse(list)
@@ -21,25 +21,32 @@ func (c *Config) spacedTimesteps(n int) ([]float64, error) {
 	return nil, fmt.Errorf("scheduler: timestep_spacing: unknown %q", c.TimestepSpacing)
 }
 
-// multistepTimesteps returns n whole timesteps, descending, as DPM-Solver and UniPC space them: leading and linspace
-// make n+1 points and drop the lowest.
-func (c *Config) multistepTimesteps(n int) ([]float64, error) {
-	switch c.TimestepSpacing {
+// multistepTimesteps returns n whole timesteps below total, descending, as the DPM-Solvers, DEIS, UniPC and SA-Solver
+// space them: leading and linspace make n+1 points and drop the lowest. The single-step solver knows linspace alone.
+func (c *Config) multistepTimesteps(n, total int) ([]float64, error) {
+	if total < 1 {
+		return nil, fmt.Errorf("scheduler: %s: lambda_min_clipped = %v leaves no timestep", c.Class, *c.LambdaMinClipped)
+	}
+	spacing := c.TimestepSpacing
+	if c.Class == DPMSinglestep {
+		spacing = "linspace"
+	}
+	switch spacing {
 	case "leading":
-		ratio := c.NumTrainTimesteps / (n + 1)
+		ratio := total / (n + 1)
 		if ratio == 0 {
-			return nil, fmt.Errorf("scheduler: %s: %d steps with leading spacing; allowed: 1 to %d", c.Class, n, c.NumTrainTimesteps-1)
+			return nil, fmt.Errorf("scheduler: %s: %d steps with leading spacing; allowed: 1 to %d", c.Class, n, total-1)
 		}
 		return c.leading(ratio, n, 1), nil
 	case "trailing":
-		return trailing(c.NumTrainTimesteps, n), nil
+		return trailing(total, float64(c.NumTrainTimesteps)/float64(n)), nil
 	case "linspace":
-		list := linspace(0, float64(c.NumTrainTimesteps-1), n+1)
+		list := linspace(0, float64(total-1), n+1)
 		roundEven(list)
 		reverse(list)
 		return list[:n], nil
 	}
-	return nil, fmt.Errorf("scheduler: timestep_spacing: unknown %q", c.TimestepSpacing)
+	return nil, fmt.Errorf("scheduler: timestep_spacing: unknown %q", spacing)
 }
 
 // leading returns the multiples (n-1+skip)*ratio, …, skip*ratio, each plus steps_offset.
@@ -51,10 +58,10 @@ func (c *Config) leading(ratio, n, skip int) []float64 {
 	return list
 }
 
-// trailing is numpy's arange(total, 0, -total/n).round() - 1. For some n (61, 103, …) rounding in the length gives one
-// more point, which is timestep -1; diffusers runs it, and so does goxl.
-func trailing(total, n int) []float64 {
-	step := -float64(total) / float64(n)
+// trailing is numpy's arange(total, 0, -distance).round() - 1. For some distances (1000/61, 1000/103, …) rounding in the
+// length gives one more point, which is timestep -1; diffusers runs it, and so does goxl.
+func trailing(total int, distance float64) []float64 {
+	step := -distance
 	length := int(math.Ceil(-float64(total) / step))
 	// numpy takes its increment from the first two values, not from the argument.
 	increment := (float64(total) + step) - float64(total)

@@ -5,20 +5,26 @@ import (
 	"slices"
 )
 
-// solveUniPC is UniPC (arXiv 2302.04867) with x0 prediction. Each step first corrects x with its new prediction, then
+// solveUniPC is UniPC (arXiv 2302.04867), in x0 or in the predicted noise. Each step first corrects x with its new prediction, then
 // predicts onwards. The history holds the corrected x of the step before, then its predictions, newest first.
 func solveUniPC(p *plan) []Step {
 	c := p.c
 	b := newBasis(c.SolverOrder + 1)
 	lastX, before := b.h[0], b.h[1:]
-	predictions := append([]row{b.x0}, before...)
 	var steps []Step
 	order := 0 // of the step before
 	for i := p.first; i < p.end; i++ {
 		step := p.vpSigmaStep(i)
+		prediction := b.x0
+		if c.unipcNoise() {
+			step.Clip, step.Threshold = 0, nil
+			alpha, noise, _ := p.level(p.sigmas[i])
+			prediction = b.vpEpsilon(c.PredictionType, alpha, noise)
+		}
+		predictions := append([]row{prediction}, before...)
 		corrected := b.x
 		if i > p.first && !slices.Contains(c.DisableCorrector, i-1) {
-			corrected = p.unipcCorrect(i, order, lastX, b.x0, before)
+			corrected = p.unipcCorrect(i, order, lastX, prediction, before)
 		}
 		order = c.SolverOrder
 		if c.LowerOrderFinal {
@@ -32,34 +38,43 @@ func solveUniPC(p *plan) []Step {
 	return steps
 }
 
+// unipcNoise says whether UniPC works with the predicted noise, not with x0, which A1111's always does.
+func (c *Config) unipcNoise() bool { return c.Class == UniPC && !c.PredictX0 }
+
 // unipcInterval is the step between two noise levels in the terms of the paper.
 type unipcInterval struct {
-	decay, alpha float64 // factors of x and of the predictions
-	phi, bh      float64 // e^-h - 1 and B(h)
+	decay, scale float64 // factors of x and of the predictions
+	phi, bh      float64 // e^h - 1 and B(h), with h or, for x0, with -h
 	ratios       []float64
 	moments      []float64 // right-hand sides for the weights
 }
 
 // interval goes from the noise level of index from to the next one; order-1 older noise levels give the ratios.
 func (p *plan) interval(from, order int) unipcInterval {
-	alpha, sigma, next := alphaSigmaLambda(p.sigmas[from+1])
-	_, sigmaNow, now := alphaSigmaLambda(p.sigmas[from])
+	alpha, sigma, next := p.level(p.sigmas[from+1])
+	alphaNow, sigmaNow, now := p.level(p.sigmas[from])
 	h := next - now
-	v := unipcInterval{decay: sigma / sigmaNow, alpha: alpha, phi: math.Expm1(-h)}
+	hh := -h
+	v := unipcInterval{decay: sigma / sigmaNow, scale: alpha}
+	if p.c.unipcNoise() {
+		hh = h
+		v.decay, v.scale = alpha/alphaNow, sigma
+	}
+	v.phi = math.Expm1(hh)
 	v.bh = v.phi
 	if p.c.SolverType == "bh1" {
-		v.bh = -h
+		v.bh = hh
 	}
 	for k := 1; k < order; k++ {
-		_, _, older := alphaSigmaLambda(p.sigmas[from-k])
+		_, _, older := p.level(p.sigmas[from-k])
 		v.ratios = append(v.ratios, (older-now)/h)
 	}
 	v.ratios = append(v.ratios, 1)
-	phiK, factorial := v.phi/-h-1, 1.0
+	phiK, factorial := v.phi/hh-1, 1.0
 	for k := 1; k <= order; k++ {
 		v.moments = append(v.moments, phiK*factorial/v.bh)
 		factorial *= float64(k + 1)
-		phiK = phiK/-h - 1/factorial
+		phiK = phiK/hh - 1/factorial
 	}
 	return v
 }
@@ -72,12 +87,12 @@ func (p *plan) unipcCorrect(i, order int, lastX, x0 row, before []row) row {
 	if order > 1 {
 		weights = solveVandermonde(v.ratios, v.moments)
 	}
-	terms := []term{{v.decay, lastX}, {-v.alpha * v.phi, before[0]}}
+	terms := []term{{v.decay, lastX}, {-v.scale * v.phi, before[0]}}
 	for k := 1; k < order; k++ {
-		w := -v.alpha * v.bh * weights[k-1] / v.ratios[k-1]
+		w := -v.scale * v.bh * weights[k-1] / v.ratios[k-1]
 		terms = append(terms, term{w, before[k]}, term{-w, before[0]})
 	}
-	w := -v.alpha * v.bh * weights[order-1]
+	w := -v.scale * v.bh * weights[order-1]
 	return combine(append(terms, term{w, x0}, term{-w, before[0]})...)
 }
 
@@ -85,13 +100,13 @@ func (p *plan) unipcCorrect(i, order int, lastX, x0 row, before []row) row {
 func (p *plan) unipcPredict(i, order int, x row, predictions []row) row {
 	v := p.interval(i, order)
 	// B(h) meets no difference at order 1, but the reference multiplies it by zero, and infinity makes that a NaN.
-	terms := []term{{v.decay, x}, {-v.alpha*v.phi - v.alpha*v.bh*0, predictions[0]}}
+	terms := []term{{v.decay, x}, {-v.scale*v.phi - v.scale*v.bh*0, predictions[0]}}
 	weights := []float64{0.5}
 	if order > 2 {
 		weights = solveVandermonde(v.ratios[:order-1], v.moments[:order-1])
 	}
 	for k := 1; k < order; k++ {
-		w := -v.alpha * v.bh * weights[k-1] / v.ratios[k-1]
+		w := -v.scale * v.bh * weights[k-1] / v.ratios[k-1]
 		terms = append(terms, term{w, predictions[k]}, term{-w, predictions[0]})
 	}
 	return combine(terms...)

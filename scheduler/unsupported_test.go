@@ -11,19 +11,18 @@ import (
 func TestUnsupportedRunsOnlyAsAnother(t *testing.T) {
 	const betas = `, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "skip_prk_steps": true}`
 	for config, want := range map[string]string{
-		`{"_class_name": "PNDMScheduler"`:                                                "PNDMScheduler",
-		`{"_class_name": "DDPMScheduler", "variance_type": "learned"`:                    "DDPMScheduler",
-		`{"_class_name": "DEISMultistepScheduler", "algorithm_type": "deis"`:             "DEISMultistepScheduler",
-		`{"_class_name": "KDPM2DiscreteScheduler"`:                                       "KDPM2DiscreteScheduler",
-		`{"_class_name": "EDMDPMSolverMultistepScheduler", "sigma_data": 0.5`:            "EDMDPMSolverMultistepScheduler",
-		`{"_class_name": "SomebodysOwnScheduler", "own": 3`:                              "SomebodysOwnScheduler",
-		`{"_class_name": "UniPCMultistepScheduler", "predict_x0": false`:                 "predict_x0",
-		`{"_class_name": "EulerAncestralDiscreteScheduler", "prediction_type": "none"`:   "prediction_type",
-		`{"_class_name": "DPMSolverMultistepScheduler", "use_lu_lambdas": true`:          "use_lu_lambdas",
-		`{"_class_name": "DPMSolverMultistepScheduler", "solver_order": "two"`:           "solver_order",
-		`{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"`:   "algorithm_type",
-		`{"_class_name": "EulerDiscreteScheduler", "interpolation_type": "log_linear"`:   "interpolation_type",
-		`{"_class_name": "DDIMScheduler", "thresholding": true, "sample_max_value": 1.5`: "thresholding",
+		`{"_class_name": "IPNDMScheduler"`:                                             "IPNDMScheduler",
+		`{"_class_name": "SomebodysOwnScheduler", "own": 3`:                            "SomebodysOwnScheduler",
+		`{"_class_name": "UniPCMultistepScheduler", "solver_p": {"a": 1}`:              "solver_p",
+		`{"_class_name": "UniPCMultistepScheduler", "use_dynamic_shifting": true`:      "use_dynamic_shifting",
+		`{"_class_name": "UniPCMultistepScheduler", "shift_terminal": 0.1`:             "shift_terminal",
+		`{"_class_name": "EulerAncestralDiscreteScheduler", "prediction_type": "none"`: "prediction_type",
+		`{"_class_name": "SASolverScheduler", "tau_func": "f"`:                         "tau_func",
+		`{"_class_name": "SASolverScheduler", "predictor_order": 5`:                    "predictor_order",
+		`{"_class_name": "DPMSolverMultistepScheduler", "solver_order": "two"`:         "solver_order",
+		`{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"`: "final_sigmas_type",
+		`{"_class_name": "EulerDiscreteScheduler", "interpolation_type": "cubic"`:      "interpolation_type",
+		`{"_class_name": "DDIMScheduler", "thresholding": true, "sample_max_value": 0`: "sample_max_value",
 	} {
 		cfg, err := Parse([]byte(config + betas))
 		if err != nil {
@@ -57,12 +56,12 @@ func TestUnsupportedRunsOnlyAsAnother(t *testing.T) {
 // Unknown keys change nothing, as in diffusers, but can be asked for. They go over to another class.
 func TestUnknownKeys(t *testing.T) {
 	plain := sdxl(t, "", nil)
-	config := strings.Replace(sdxlConfig, "{", `{"noise_sampler_seed": 7, "shift": 3.0, "predict_epsilon": true, "corrector_order": {"a": 1}, `, 1)
+	config := strings.Replace(sdxlConfig, "{", `{"noise_seed": 7, "shifts": 3.0, "predict_epsilon": true, "corrector_orders": {"a": 1}, `, 1)
 	cfg, err := Parse([]byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"corrector_order", "noise_sampler_seed", "predict_epsilon", "shift"}
+	want := []string{"corrector_orders", "noise_seed", "predict_epsilon", "shifts"}
 	for _, name := range []string{"", "euler", "dpmpp_2m_sde_karras"} {
 		got, same := cfg, plain
 		if name != "" {

@@ -36,6 +36,9 @@ func (m *Model) shape(q *resolved) shape {
 		s.tokens = e.Prompt.Shape[1]
 	}
 	s.history = q.schedule.History
+	if stepsOnHost(q.schedule) {
+		s.history++ // for the prediction
+	}
 	s.guided = m.UNet.Config.TimeCondProjDim == 0 && q.guided()
 	s.rescaled = s.guided && q.GuidanceRescale > 0
 	return s

@@ -7,23 +7,37 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// noise draws a run's random numbers: from one generator for the batch, or from one for each image.
-type noise struct{ generators []*scheduler.Generator }
+// noise draws a run's random numbers: from one generator for the batch, or from one for each image. Schedules of
+// DPM-Solver SDE take their steps' noise from Brownian paths in the same way.
+type noise struct {
+	generators []*scheduler.Generator
+	paths      []*scheduler.Brownian
+}
 
-func newNoise(q *resolved) *noise {
-	if len(q.Seeds) == 0 {
-		return &noise{[]*scheduler.Generator{scheduler.NewGenerator(q.Seed)}}
+// newNoise is for latents of so many elements.
+func newNoise(q *resolved, elements int) *noise {
+	seeds := q.Seeds
+	if len(seeds) == 0 {
+		seeds = []uint64{q.Seed}
 	}
 	n := &noise{}
-	for _, seed := range q.Seeds {
+	for _, seed := range seeds {
 		n.generators = append(n.generators, scheduler.NewGenerator(seed))
+	}
+	if levels := q.schedule.PathRange; levels[0] != levels[1] {
+		if seed := q.schedule.PathSeed; seed != nil { // the config's own, for the whole batch
+			seeds = []uint64{uint64(*seed)}
+		}
+		for _, seed := range seeds {
+			n.paths = append(n.paths, scheduler.NewBrownian(elements/len(seeds), levels[0], levels[1], seed))
+		}
 	}
 	return n
 }
 
 // clone is a copy that draws the same numbers.
 func (n *noise) clone() *noise {
-	c := &noise{}
+	c := &noise{paths: n.paths}
 	for _, g := range n.generators {
 		state := *g
 		c.generators = append(c.generators, &state)
@@ -38,6 +52,19 @@ func (n *noise) draw(shape []int) []float32 {
 	part := len(x.Data) / len(n.generators)
 	for i, g := range n.generators {
 		g.Randn(x.Data[i*part : (i+1)*part])
+	}
+	return channelsLast(x)
+}
+
+// step is the noise of a step, of shape [N, C, H, W] in the device's order.
+func (n *noise) step(s *scheduler.Step, shape []int) []float32 {
+	if !s.HasPath() {
+		return n.draw(shape)
+	}
+	x := nn.NewTensor(shape...)
+	part := len(x.Data) / len(n.paths)
+	for i, path := range n.paths {
+		path.Noise(x.Data[i*part:(i+1)*part], s.Path[0], s.Path[1])
 	}
 	return channelsLast(x)
 }

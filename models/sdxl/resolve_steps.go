@@ -33,6 +33,9 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	}
 	var err error
 	q.schedule, err = config.Schedule(o)
+	if err == nil && q.schedule.LearnedVariance {
+		return &RequestError{Field: "scheduler", Value: config.Class, Allowed: "one without a learned variance_type: the UNet predicts no variance"}
+	}
 	switch {
 	case err == nil && len(q.Timesteps) > 0:
 		q.Steps = len(q.Timesteps)

@@ -65,7 +65,8 @@ func (m *Model) start(ctx context.Context, request Request) (*Run, error) {
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err
 	}
-	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), noise: newNoise(q), started: time.Now(), warnings: q.warnings}
+	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
+	r.noise = newNoise(q, r.elements())
 	warn := func(s string) { r.warnings = append(r.warnings, s) }
 	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
 		return nil, err
@@ -196,9 +197,13 @@ func (r *Run) advance(ctx context.Context) error {
 	var noise []float32
 	if step.Noise {
 		generators = r.noise.clone()
-		noise = generators.draw(r.latentShape())
+		noise = generators.step(&step, r.latentShape())
 	}
-	if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale); err != nil {
+	if step.Threshold != nil {
+		if err := r.advanceOnHost(ctx, step, noise, guidance); err != nil {
+			return err
+		}
+	} else if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale); err != nil {
 		return err
 	}
 	r.noise = generators

@@ -1,0 +1,70 @@
+package sdxl
+
+import (
+	"context"
+	"slices"
+
+	"github.com/goxl/goxl/scheduler"
+)
+
+// stepsOnHost reports whether a schedule has steps that are no affine map: dynamic thresholding needs a quantile over
+// each image. Such a schedule has them throughout.
+func stepsOnHost(s *scheduler.Schedule) bool {
+	return slices.ContainsFunc(s.Steps, func(step scheduler.Step) bool { return step.Threshold != nil })
+}
+
+// advanceOnHost takes a step whose map the device can't compute. The device evaluates the model and keeps its guided
+// prediction as one more history tensor, with all else as it was; so a call that ctx ends may be made again.
+func (r *Run) advanceOnHost(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {
+	capture := step
+	capture.Noise, capture.Threshold, capture.Clip = false, nil, 0
+	capture.Matrix = captureMatrix(r.in.history)
+	if err := r.in.advance(ctx, r.program, capture, nil, guidance, r.q.GuidanceRescale); err != nil {
+		return err
+	}
+	states := make([][]float32, 1+r.in.history) // x, the history, the prediction
+	for i, name := range r.states() {
+		states[i] = make([]float32, r.elements())
+		if err := r.program.Floats(ctx, name, states[i]); err != nil {
+			return err
+		}
+	}
+	last := len(states) - 1
+	image := r.elements() / r.in.batch
+	for i := range r.in.batch {
+		part := make([][]float32, len(states))
+		for k, state := range states {
+			part[k] = state[i*image : (i+1)*image]
+		}
+		var own []float32
+		if noise != nil {
+			own = noise[i*image : (i+1)*image]
+		}
+		if err := step.Apply(part[0], part[last], own, part[1:last]); err != nil {
+			return err
+		}
+	}
+	for i, name := range r.states()[:last] {
+		if err := r.program.SetFloats(name, states[i]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// captureMatrix keeps latents and history as they are, but for the last history tensor, which becomes the prediction.
+func captureMatrix(history int) [][]float64 {
+	matrix := make([][]float64, 1+history)
+	for i := range matrix {
+		matrix[i] = make([]float64, 4+history)
+		switch i {
+		case 0:
+			matrix[i][0] = 1
+		case history:
+			matrix[i][2] = 1
+		default:
+			matrix[i][4+i-1] = 1
+		}
+	}
+	return matrix
+}
