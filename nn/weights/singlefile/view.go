@@ -13,6 +13,7 @@ import (
 type Source interface {
 	kernels.Source
 	Stored(name string) (dtype string, shape []int, bytes int64, err error)
+	Raw(name string) ([]byte, error)
 }
 
 // view is tensors of a source under other names, some of them rows of one, or transposed. It is a [kernels.Source], safe
@@ -85,14 +86,36 @@ func (v *view) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	if err != nil {
 		return 0, nil, nil, err
 	}
+	return dtype, p.shape(shape), p.cut(data, shape, dtype.Size()), nil
+}
+
+// Raw returns a tensor's bytes as the file has them, as [weights.File.Raw] does.
+func (v *view) Raw(name string) ([]byte, error) {
+	p, _, whole, err := v.describe(name)
+	if err != nil {
+		return nil, err
+	}
+	_, _, bytes, err := v.src.Stored(p.tensor)
+	if err != nil {
+		return nil, err
+	}
+	data, err := v.src.Raw(p.tensor)
+	if err != nil {
+		return nil, err
+	}
+	return p.cut(data, whole, int(bytes)/max(1, kernels.Elements(whole))), nil
+}
+
+// cut takes the part of a tensor of the given shape, whose elements have so many bytes.
+func (p part) cut(data []byte, whole []int, size int) []byte {
 	if p.third > 0 {
 		n := len(data) / 3
 		data = data[(p.third-1)*n : p.third*n : p.third*n]
 	}
 	if p.transpose {
-		data = transposed(data, shape[0], shape[1], dtype.Size())
+		data = transposed(data, whole[0], whole[1], size)
 	}
-	return dtype, p.shape(shape), data, nil
+	return data
 }
 
 // transposed is a matrix of elements of so many bytes, its rows as columns.
