@@ -17,7 +17,7 @@ type Change interface {
 // delta is a change that is a sum: W' = W + Δ, where Δ may depend on W.
 type delta interface {
 	// add is dst += f·Δ(w). dst may be w only where dependent reports false.
-	add(a Arithmetic, dst, w []float32, f float32)
+	add(dst, w []float32, f float32)
 	dependent() bool
 }
 
@@ -64,10 +64,6 @@ type applied struct {
 
 // Apply implements [Change].
 func (c applied) Apply(w []float32, shape []int, s float32) error {
-	return c.apply(Portable{}, w, shape, s)
-}
-
-func (c applied) apply(a Arithmetic, w []float32, shape []int, s float32) error {
 	if err := c.checkShape(w, shape); err != nil {
 		return err
 	}
@@ -75,21 +71,8 @@ func (c applied) apply(a Arithmetic, w []float32, shape []int, s float32) error 
 	if c.delta.dependent() {
 		base = slices.Clone(w)
 	}
-	c.delta.add(a, w, base, s)
+	c.delta.add(w, base, s)
 	return nil
-}
-
-// fast is a change that takes the arithmetic to use.
-type fast interface {
-	apply(a Arithmetic, w []float32, shape []int, s float32) error
-}
-
-// apply applies a change with the arithmetic a.
-func apply(a Arithmetic, c Change, w []float32, shape []int, s float32) error {
-	if c, ok := c.(fast); ok {
-		return c.apply(a, w, shape, s)
-	}
-	return c.Apply(w, shape, s)
 }
 
 // LowRank is the change W' = W + Scale·Up·Down of LoRA, LoCon and DyLoRA. W is taken as a matrix of Up.Rows outputs by
@@ -106,21 +89,17 @@ func (c *LowRank) Rank() int { return c.Down.Rows }
 
 // Apply implements [Change].
 func (c *LowRank) Apply(w []float32, shape []int, s float32) error {
-	return c.apply(Portable{}, w, shape, s)
-}
-
-func (c *LowRank) apply(a Arithmetic, w []float32, shape []int, s float32) error {
 	if err := c.tensor.checkShape(w, shape); err != nil {
 		return err
 	}
-	c.add(a, w, nil, s)
+	c.add(w, nil, s)
 	return nil
 }
 
 func (c *LowRank) dependent() bool { return false }
 
-func (c *LowRank) add(a Arithmetic, dst, _ []float32, f float32) {
-	addProduct(a, dst, widen(a, c.Up), widen(a, c.Down), c.Rank(), f*c.Scale)
+func (c *LowRank) add(dst, _ []float32, f float32) {
+	addProduct(dst, widen(c.Up), widen(c.Down), c.Rank(), f*c.Scale)
 }
 
 // Cut returns the change with its first ranks alone, as DyLoRA is trained for; the scale stays, as in A1111. From the
@@ -141,8 +120,8 @@ func (c *LowRank) Cut(rank int) *LowRank {
 }
 
 // widen returns a factor in float32.
-func widen(a Arithmetic, m Matrix) []float32 {
+func widen(m Matrix) []float32 {
 	out := make([]float32, m.Rows*m.Cols)
-	a.Widen(out, m.DType, m.Data)
+	widenTo(out, m.DType, m.Data)
 	return out
 }

@@ -19,8 +19,8 @@ var halves = sync.OnceValue(func() *[1 << 16]float32 {
 	return t
 })
 
-// Widen implements [Arithmetic].
-func (Portable) Widen(dst []float32, dtype kernels.DType, src []byte) {
+// widenTo converts little-endian numbers of F32, F16 or BF16; src holds len(dst) of them.
+func widenTo(dst []float32, dtype kernels.DType, src []byte) {
 	switch dtype {
 	case kernels.F16:
 		table := halves()
@@ -41,8 +41,8 @@ func (Portable) Widen(dst []float32, dtype kernels.DType, src []byte) {
 	}
 }
 
-// Narrow implements [Arithmetic].
-func (Portable) Narrow(dst []byte, dtype kernels.DType, src []float32) {
+// roundTo rounds to the nearest number of F32, F16 or BF16, ties to even; dst has room for len(src) of them.
+func roundTo(dst []byte, dtype kernels.DType, src []float32) {
 	switch dtype {
 	case kernels.F16:
 		dst = dst[:2*len(src)]
@@ -81,14 +81,14 @@ type Matrix struct {
 // Floats returns the matrix in float32.
 func (m Matrix) Floats() []float32 {
 	out := make([]float32, m.Rows*m.Cols)
-	Portable{}.Widen(out, m.DType, m.Data)
+	widenTo(out, m.DType, m.Data)
 	return out
 }
 
 // matrixOf holds numbers that were computed.
 func matrixOf(x []float32, rows int) Matrix {
 	data := make([]byte, 4*len(x))
-	Portable{}.Narrow(data, kernels.F32, x)
+	roundTo(data, kernels.F32, x)
 	return Matrix{Rows: rows, Cols: len(x) / max(rows, 1), DType: kernels.F32, Data: data}
 }
 

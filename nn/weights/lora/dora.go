@@ -16,16 +16,12 @@ type decomposed struct {
 
 // Apply implements [Change].
 func (c *decomposed) Apply(w []float32, shape []int, s float32) error {
-	return c.apply(Portable{}, w, shape, s)
-}
-
-func (c *decomposed) apply(a Arithmetic, w []float32, shape []int, s float32) error {
 	if err := c.checkShape(w, shape); err != nil {
 		return err
 	}
 	v := slices.Clone(w)
 	for _, d := range c.deltas {
-		d.add(a, v, w, 1)
+		d.add(v, w, 1)
 	}
 	by := c.norms(v)
 	for i, n := range by {

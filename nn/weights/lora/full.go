@@ -10,9 +10,9 @@ type difference struct {
 
 func (d *difference) dependent() bool { return false }
 
-func (d *difference) add(a Arithmetic, dst, _ []float32, f float32) {
+func (d *difference) add(dst, _ []float32, f float32) {
 	f *= d.scale
-	for i, x := range widen(a, d.x) {
+	for i, x := range widen(d.x) {
 		dst[i] += f * x
 	}
 }
@@ -34,12 +34,12 @@ type replaced struct{ x Matrix }
 
 func (r *replaced) dependent() bool { return true }
 
-func (r *replaced) add(a Arithmetic, dst, w []float32, f float32) {
+func (r *replaced) add(dst, w []float32, f float32) {
 	if f == 1 { // W' to the bit
-		a.Widen(dst, r.x.DType, r.x.Data)
+		widenTo(dst, r.x.DType, r.x.Data)
 		return
 	}
-	for i, x := range widen(a, r.x) {
+	for i, x := range widen(r.x) {
 		dst[i] += f * (x - w[i])
 	}
 }
@@ -64,7 +64,7 @@ type sparse struct {
 
 func (s *sparse) dependent() bool { return false }
 
-func (s *sparse) add(_ Arithmetic, dst, _ []float32, f float32) {
+func (s *sparse) add(dst, _ []float32, f float32) {
 	f *= s.scale
 	for i, at := range s.at {
 		dst[at] += f * s.x[i]

@@ -13,12 +13,12 @@ type glora struct {
 
 func (g *glora) dependent() bool { return true }
 
-func (g *glora) add(a Arithmetic, dst, w []float32, f float32) {
+func (g *glora) add(dst, w []float32, f float32) {
 	f *= g.scale
-	addProduct(a, dst, widen(a, g.b1), widen(a, g.b2), g.b2.Rows, f)
-	a1, a2, rank := widen(a, g.a1), widen(a, g.a2), g.a2.Rows
+	addProduct(dst, widen(g.b1), widen(g.b2), g.b2.Rows, f)
+	a1, a2, rank := widen(g.a1), widen(g.a2), g.a2.Rows
 	if g.kernel == 1 {
-		addProduct(a, dst, product(a, w, a1, g.inputs), a2, rank, f)
+		addProduct(dst, product(w, a1, g.inputs), a2, rank, f)
 		return
 	}
 	// Along the inputs of each kernel position: W as (outputs·kernel, inputs) and back.
@@ -26,9 +26,9 @@ func (g *glora) add(a Arithmetic, dst, w []float32, f float32) {
 		for r := first; r < end; r++ {
 			turned := transposed(w[r*g.cols:][:g.cols], g.inputs)
 			inner := make([]float32, g.kernel*rank)
-			a.AddProduct(inner, turned, a1, g.inputs, 1)
+			addRows(inner, turned, a1, g.inputs, 1)
 			out := make([]float32, g.cols)
-			a.AddProduct(out, inner, a2, rank, f)
+			addRows(out, inner, a2, rank, f)
 			for i, x := range transposed(out, g.kernel) {
 				dst[r*g.cols+i] += x
 			}

@@ -76,7 +76,7 @@ func TestGoldens(t *testing.T) {
 					t.Errorf("%s: changes %v", component, got)
 				}
 				for _, s := range []float32{1, 0.6, -0.4, 0} {
-					m := Merge(src, component, []Selected{{a, Strength(s)}}, nil)
+					m := Merge(src, component, []Selected{{a, Strength(s)}})
 					for tensor, w := range tensors {
 						base := floats(t, src, tensor)
 						got := floats(t, m, tensor)

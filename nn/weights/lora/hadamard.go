@@ -15,10 +15,10 @@ type hadamard struct {
 
 func (h *hadamard) dependent() bool { return false }
 
-func (h *hadamard) add(a Arithmetic, dst, _ []float32, f float32) {
+func (h *hadamard) add(dst, _ []float32, f float32) {
 	var up, down [2][]float32
 	for i := range up {
-		up[i], down[i] = widen(a, h.up[i]), widen(a, h.down[i])
+		up[i], down[i] = widen(h.up[i]), widen(h.down[i])
 	}
 	f *= h.scale
 	parallel(h.rows, h.cols, func(first, end int) {
@@ -26,7 +26,7 @@ func (h *hadamard) add(a Arithmetic, dst, _ []float32, f float32) {
 		for i := range out {
 			rank := h.down[i].Rows
 			out[i] = make([]float32, (end-first)*h.cols)
-			a.AddProduct(out[i], up[i][first*rank:end*rank], down[i], rank, 1)
+			addRows(out[i], up[i][first*rank:end*rank], down[i], rank, 1)
 		}
 		for i, y := range out[1] {
 			dst[first*h.cols+i] += f * out[0][i] * y

@@ -9,7 +9,7 @@ type scaled struct {
 
 func (s *scaled) dependent() bool { return true }
 
-func (s *scaled) add(_ Arithmetic, dst, w []float32, f float32) {
+func (s *scaled) add(dst, w []float32, f float32) {
 	for r := range s.rows {
 		for c := range s.cols {
 			i, at := r*s.cols+c, r

@@ -11,7 +11,7 @@ type kron struct {
 
 func (k *kron) dependent() bool { return false }
 
-func (k *kron) add(_ Arithmetic, dst, _ []float32, f float32) {
+func (k *kron) add(dst, _ []float32, f float32) {
 	f *= k.scale
 	parallel(k.rows, k.cols, func(first, end int) {
 		for r := first; r < end; r++ {
@@ -84,5 +84,5 @@ func (g *group) kronFactor(whole, a, b, core part, rank int) (w []float32, outpu
 	if inner != rank {
 		return nil, 0, 0, g.errorf(a, "", "shape %v is not of the rank of %s, whose shape is %v", xShape, g.key(b), yShape)
 	}
-	return product(Portable{}, left, right, rank), outputs, rank, nil
+	return product(left, right, rank), outputs, rank, nil
 }

@@ -3,28 +3,12 @@ package lora
 import (
 	"runtime"
 	"sync"
-
-	"github.com/goxl/goxl/kernels"
 )
 
-// Arithmetic is the bulk arithmetic of a merge. [Portable] is plain Go; a device's vector code is several times as
-// fast. Methods are safe for concurrent use and are called from several goroutines at once.
-type Arithmetic interface {
-	// Widen converts little-endian numbers of F32, F16 or BF16; src holds len(dst) of them.
-	Widen(dst []float32, dtype kernels.DType, src []byte)
-	// Narrow rounds to the nearest number of F32, F16 or BF16, ties to even; dst has room for len(src) of them.
-	Narrow(dst []byte, dtype kernels.DType, src []float32)
-	// AddProduct is dst += scale·up·down for matrices in row order: up is of rank columns, down of rank rows. A row of
-	// dst must not depend on how many rows there are.
-	AddProduct(dst, up, down []float32, rank int, scale float32)
-}
-
-// Portable is [Arithmetic] in plain Go.
-type Portable struct{}
-
-// AddProduct implements [Arithmetic]. It works on four rows and four ranks at a time, so that what is loaded is used
-// four times.
-func (Portable) AddProduct(dst, up, down []float32, rank int, scale float32) {
+// addRows is dst += scale·up·down for matrices in row order: up is of rank columns, down of rank rows. A row does not
+// depend on how many there are. It works on four rows and four ranks at a time, so that what is loaded is used four
+// times.
+func addRows(dst, up, down []float32, rank int, scale float32) {
 	if rank == 0 || len(down) == 0 {
 		return
 	}
@@ -80,8 +64,8 @@ func addRanks(y, u, down []float32, k int, scale float32) {
 // rowBytes is how much of a weight, in float32, one goroutine works on at a time: it stays in the level-2 cache.
 const rowBytes = 256 << 10
 
-// rowGroup is what the rows of a span are a multiple of: the rows that vector code takes at once, 4, 6 or 12.
-const rowGroup = 12
+// rowGroup is how many rows addRows takes at once.
+const rowGroup = 4
 
 // parallel calls f for spans of n rows of so many columns, from as many goroutines as there are processors, and waits
 // for them. Small work is done at once.
@@ -113,20 +97,20 @@ func parallel(n, cols int, f func(first, end int)) {
 }
 
 // addProduct is dst += scale·up·down over all processors.
-func addProduct(a Arithmetic, dst, up, down []float32, rank int, scale float32) {
+func addProduct(dst, up, down []float32, rank int, scale float32) {
 	if rank == 0 {
 		return
 	}
 	parallel(len(up)/rank, len(down)/rank, func(first, end int) {
 		cols := len(down) / rank
-		a.AddProduct(dst[first*cols:end*cols], up[first*rank:end*rank], down, rank, scale)
+		addRows(dst[first*cols:end*cols], up[first*rank:end*rank], down, rank, scale)
 	})
 }
 
 // product is a·b, of matrices with so many inner columns.
-func product(a Arithmetic, x, y []float32, inner int) []float32 {
+func product(x, y []float32, inner int) []float32 {
 	out := make([]float32, len(x)/inner*(len(y)/inner))
-	addProduct(a, out, x, y, inner, 1)
+	addProduct(out, x, y, inner, 1)
 	return out
 }
 

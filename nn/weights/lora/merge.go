@@ -48,17 +48,12 @@ type merged struct {
 	kernels.Source
 	component string
 	steps     map[string][]Step
-	math      Arithmetic
 }
 
 // Merge lays adapters over a component's weights: a tensor that they change is made when it is asked for, in float32
-// from all changes in their order and rounded once to its own type; every other is src's own. It computes with math,
-// nil for [Portable]. src stays the caller's.
-func Merge(src kernels.Source, component string, set []Selected, math Arithmetic) kernels.Source {
-	if math == nil {
-		math = Portable{}
-	}
-	return &merged{src, component, Steps(component, set), math}
+// from all changes in their order and rounded once to its own type; every other is src's own, which stays the caller's.
+func Merge(src kernels.Source, component string, set []Selected) kernels.Source {
+	return &merged{src, component, Steps(component, set)}
 }
 
 // Storage implements [kernels.Source].
@@ -87,15 +82,10 @@ func (m *merged) Tensor(name string) (kernels.DType, []int, []byte, error) {
 func (m *merged) change(dtype kernels.DType, shape []int, data []byte, steps []Step) ([]byte, error) {
 	out := make([]byte, len(data))
 	t := newTensor(shape)
-	low := make([]widened, 0, len(steps))
-	for _, s := range steps {
-		c, ok := s.Change.(*LowRank)
-		if !ok || !slices.Equal(c.tensor.shape, shape) {
-			break
+	if low := lowRanks(steps); low != nil {
+		if err := checkLowRanks(steps, shape); err != nil {
+			return nil, err
 		}
-		low = append(low, widened{widen(m.math, c.Up), widen(m.math, c.Down), c.Rank(), s.Strength * c.Scale})
-	}
-	if len(low) == len(steps) {
 		m.products(dtype, t, out, data, low)
 	} else if err := m.whole(dtype, t, out, data, steps); err != nil {
 		return nil, err
@@ -106,11 +96,14 @@ func (m *merged) change(dtype kernels.DType, shape []int, data []byte, steps []S
 	return out, nil
 }
 
-// widened is a product of low rank in float32.
-type widened struct {
-	up, down []float32
-	rank     int
-	scale    float32
+// checkLowRanks compares a tensor's shape with what the steps were matched with.
+func checkLowRanks(steps []Step, shape []int) error {
+	for _, s := range steps {
+		if c, ok := s.Change.(*LowRank); ok && !slices.Equal(c.tensor.shape, shape) {
+			return fmt.Errorf("%s: the shape is %v; allowed: %v, which the adapter was matched with", s.File, shape, c.tensor.shape)
+		}
+	}
+	return nil
 }
 
 // buffers hold spans of weights in float32.
@@ -118,7 +111,7 @@ var buffers = sync.Pool{New: func() any { return new([]float32) }}
 
 // products adds products of low rank. Rows do not depend on each other, so that each span of them is widened, changed
 // and rounded while it is in the cache.
-func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []widened) {
+func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []kernels.LowRank) {
 	size := dtype.Size()
 	parallel(t.rows, t.cols, func(first, end int) {
 		buffer := buffers.Get().(*[]float32)
@@ -128,26 +121,26 @@ func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low [
 		}
 		w := (*buffer)[:(end-first)*t.cols]
 		span := data[first*t.cols*size : end*t.cols*size]
-		m.math.Widen(w, dtype, span)
+		widenTo(w, dtype, span)
 		for _, c := range low {
-			m.math.AddProduct(w, c.up[first*c.rank:end*c.rank], c.down, c.rank, c.scale)
+			addRows(w, c.Up[first*c.Rank:end*c.Rank], c.Down, c.Rank, c.Scale)
 		}
-		m.math.Narrow(out[first*t.cols*size:end*t.cols*size], dtype, w)
+		roundTo(out[first*t.cols*size:end*t.cols*size], dtype, w)
 	})
 }
 
 // whole applies changes of any kind.
 func (m *merged) whole(dtype kernels.DType, t tensor, out, data []byte, steps []Step) error {
 	w := make([]float32, t.len())
-	m.math.Widen(w, dtype, data)
+	widenTo(w, dtype, data)
 	for _, s := range steps {
-		if err := apply(m.math, s.Change, w, t.shape, s.Strength); err != nil {
+		if err := s.Change.Apply(w, t.shape, s.Strength); err != nil {
 			return fmt.Errorf("%s: %w", s.File, err)
 		}
 	}
 	size := dtype.Size()
 	parallel(t.rows, t.cols, func(first, end int) {
-		m.math.Narrow(out[first*t.cols*size:end*t.cols*size], dtype, w[first*t.cols:end*t.cols])
+		roundTo(out[first*t.cols*size:end*t.cols*size], dtype, w[first*t.cols:end*t.cols])
 	})
 	return nil
 }

@@ -22,7 +22,7 @@ func source(dtype kernels.DType, all tensors) *weights.Map {
 	m := map[string]weights.Tensor{}
 	for name, v := range all {
 		data := make([]byte, dtype.Size()*len(v.x))
-		Portable{}.Narrow(data, dtype, v.x)
+		roundTo(data, dtype, v.x)
 		m[name] = weights.NewTensor(name, dtype, v.shape, data)
 	}
 	return weights.FromMap(m)
@@ -36,7 +36,7 @@ func floats(t *testing.T, src kernels.Source, name string) []float32 {
 		t.Fatal(err)
 	}
 	x := make([]float32, kernels.Elements(shape))
-	Portable{}.Widen(x, dtype, data)
+	widenTo(x, dtype, data)
 	return x
 }
 
@@ -54,7 +54,7 @@ func TestMerge(t *testing.T) {
 	for _, dtype := range []kernels.DType{kernels.F32, kernels.F16, kernels.BF16} {
 		for _, s := range []float32{1, 0.75, -0.5, 0} {
 			base := source(dtype, tensors{pathQ + ".weight": w, "other": ramp(4)})
-			m := Merge(base, unet, []Selected{{a, Strength(s)}}, nil)
+			m := Merge(base, unet, []Selected{{a, Strength(s)}})
 			before := floats(t, base, pathQ+".weight")
 			want := make([]float32, len(before))
 			for r := range 12 {
@@ -102,7 +102,7 @@ func TestMergeOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := Merge(source(kernels.F16, tensors{"conv_in.weight": {[]int{2}, []float32{1, 60000}}}), unet, []Selected{{a, Strength(1)}}, nil)
+	m := Merge(source(kernels.F16, tensors{"conv_in.weight": {[]int{2}, []float32{1, 60000}}}), unet, []Selected{{a, Strength(1)}})
 	if _, _, _, err := m.Tensor("conv_in.weight"); err == nil || !strings.Contains(err.Error(), "fp16") || !strings.Contains(err.Error(), f.Path()) {
 		t.Errorf("error %v", err)
 	}
@@ -117,7 +117,7 @@ func TestConversions(t *testing.T) {
 	}
 	for _, dtype := range []kernels.DType{kernels.F16, kernels.BF16} {
 		got, want := make([]byte, 2*len(x)), make([]byte, 2*len(x))
-		Portable{}.Narrow(got, dtype, x)
+		roundTo(got, dtype, x)
 		for i, v := range x {
 			h := kernels.ToF16(v)
 			if dtype == kernels.BF16 {
@@ -129,7 +129,7 @@ func TestConversions(t *testing.T) {
 			t.Errorf("%v: rounding differs", dtype)
 		}
 		wide := make([]float32, len(x))
-		Portable{}.Widen(wide, dtype, got)
+		widenTo(wide, dtype, got)
 		for i, v := range wide {
 			h := binary.LittleEndian.Uint16(got[2*i:])
 			w := kernels.FromF16(h)

@@ -18,7 +18,7 @@ type rotation struct {
 
 func (o *rotation) dependent() bool { return true }
 
-func (o *rotation) add(_ Arithmetic, dst, w []float32, f float32) {
+func (o *rotation) add(dst, w []float32, f float32) {
 	x := w
 	for i, stage := range o.stages {
 		x = o.rotate(x, stage, i)

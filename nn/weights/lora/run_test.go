@@ -86,7 +86,7 @@ func TestRuns(t *testing.T) {
 				if len(adapter.Names(component)) == 0 {
 					continue
 				}
-				merged := lora.Merge(src, component, []lora.Selected{{Adapter: adapter, Strengths: lora.Strength(1)}}, dev.Arithmetic())
+				merged := lora.Merge(src, component, []lora.Selected{{Adapter: adapter, Strengths: lora.Strength(1)}})
 				files[weightFile(t, tree, component)] = &fstest.MapFile{Data: encoded(t, merged), Mode: 0o644}
 			}
 			m, err := sdxl.OpenFS(t.Context(), files, name, sdxl.Options{Host: host})
