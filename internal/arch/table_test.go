@@ -68,8 +68,9 @@ var table = map[string]rule{
 		},
 	},
 	"nn/weights/lora": {own: map[string]string{
-		"kernels":    contract,
-		"nn/weights": "files of adapters, and what is wrong with them",
+		"kernels":               contract,
+		"nn/weights":            "files of adapters, and what is wrong with them",
+		"nn/weights/singlefile": "the original names of a UNet's modules, which most files use",
 	}},
 
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},

@@ -1,6 +1,12 @@
 package lora
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/nn/weights/singlefile"
+)
 
 // Components of a model that adapters change.
 const (
@@ -26,18 +32,18 @@ type names struct {
 func newNames(targets Targets) *names {
 	n := &names{modules: map[string]map[string]string{}}
 	for component, tensors := range targets {
+		sorted := slices.Sorted(maps.Keys(tensors))
 		var paths []string
-		seen := map[string]bool{}
-		for name := range tensors {
+		for _, name := range sorted {
 			path, ok := strings.CutSuffix(name, ".weight")
 			if !ok {
 				path, ok = strings.CutSuffix(name, ".bias")
 			}
-			if ok && !seen[path] {
-				seen[path] = true
+			if ok {
 				paths = append(paths, path)
 			}
 		}
+		paths = slices.Compact(paths) // a module's bias stands before its weight
 		spelled := map[string]string{}
 		add := func(spelling, path string) {
 			if key := flat(spelling); spelling != "" && spelled[key] == "" {
@@ -47,13 +53,14 @@ func newNames(targets Targets) *names {
 		for _, p := range paths { // own names come first, no other spelling may hide one
 			add(p, p)
 		}
-		original := newOriginals(paths)
+		layout, _ := singlefile.UNetLayoutOf(sorted)
 		for _, p := range paths {
 			if component == unet {
-				add(original.name(p), p)
+				original, _ := layout.Original(p)
+				add(original, p)
 				// The attention processors that diffusers trained at first call the projection to_out.
 				add(strings.TrimSuffix(p, ".0"), p)
-				add(strings.TrimSuffix(original.name(p), ".0"), p)
+				add(strings.TrimSuffix(original, ".0"), p)
 				continue
 			}
 			bare := strings.TrimPrefix(p, "text_model.")

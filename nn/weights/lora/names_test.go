@@ -3,10 +3,7 @@ package lora
 import (
 	"compress/gzip"
 	"encoding/json"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 )
 
@@ -71,30 +68,6 @@ func TestNames(t *testing.T) {
 		m, ok := c.names.find(c.stem)
 		if m.component != c.component || m.path != c.path || ok != (c.path != "") {
 			t.Errorf("%s is %v, %v, want %s %s", c.stem, m, ok, c.component, c.path)
-		}
-	}
-}
-
-// TestOriginalNames wants an original name for every module of a UNet, all different.
-func TestOriginalNames(t *testing.T) {
-	for _, model := range []string{"base", "refiner", "tiny"} {
-		var paths []string
-		for name := range targets(t, model)[unet] {
-			if path, ok := strings.CutSuffix(name, ".weight"); ok {
-				paths = append(paths, path)
-			}
-		}
-		o := newOriginals(paths)
-		seen := map[string]string{}
-		for _, p := range paths {
-			name := o.name(p)
-			if name == "" || seen[name] != "" {
-				t.Errorf("%s: %s is %q, as is %q", model, p, name, seen[name])
-			}
-			seen[name] = p
-		}
-		if first := slices.Sorted(maps.Keys(seen))[0]; !strings.HasPrefix(first, "input_blocks.") {
-			t.Errorf("%s: the first name is %s", model, first)
 		}
 	}
 }
