@@ -20,6 +20,7 @@ type Config struct {
 	Load func(device int) (engine.Engine, error)
 
 	Schedulers []string     // names that a request may ask for
+	LoRADir    string       // folder of the adapters that requests may name; "" has none
 	Images     string       // folder of the images, made if missing
 	Queue      int          // requests that may wait while every device computes; 0 lets none wait
 	Watermark  bool         // diffusers' invisible watermark

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/scheduler"
 )
 
@@ -77,6 +78,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
+	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
 	name(fs, "vae", vaeUsage, &g.vae)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
@@ -127,6 +129,15 @@ func (g *generateFlags) setSeed(s string) error {
 	if len(g.request.Seeds) == 1 {
 		g.request.Seed, g.request.Seeds = &g.request.Seeds[0], nil
 	}
+	return nil
+}
+
+func (g *generateFlags) addLoRA(s string) error {
+	file, strengths, err := lora.ParsePath(s)
+	if err != nil {
+		return err
+	}
+	g.request.LoRAs = append(g.request.LoRAs, sdxl.LoRA{Path: file, Strengths: strengths})
 	return nil
 }
 

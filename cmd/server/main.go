@@ -35,6 +35,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 type options struct {
 	models
 	address, images string
+	loras           string
 	hosts           []string
 	queue           int
 	drain           time.Duration
@@ -55,6 +56,7 @@ func run(args []string, stderr io.Writer) int {
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing; images stay there until somebody removes them")
+	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of LoRA files, and folders below it, that requests may name in loras")
 	fs.Func("allowed-hosts", "further host `names` and addresses, with commas between them, that requests may have in their Host header while -addr is a loopback address; others than this machine's are answered 403", func(list string) (err error) {
 		o.hosts, err = server.ParseHosts(list)
 		return err
@@ -107,6 +109,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	c := server.Config{
 		Specs:      specs,
 		Schedulers: scheduler.Names(),
+		LoRADir:    o.loras,
 		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,

@@ -91,6 +91,7 @@ var table = map[string]rule{
 		"nn":         modules,
 		"nn/weights": checkps,
 
+		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
 		"models/clip":  "a part of the model",
@@ -107,6 +108,7 @@ var table = map[string]rule{
 		own: map[string]string{
 			"kernels":            "distinguishes too little memory from other errors",
 			"models/sdxl":        "requests and the parameters that they resolve to",
+			"nn/weights/lora":    "names and strengths of adapters",
 			"server/engine":      "what it serves",
 			"internal/imagefile": "PNG files with the parameters of a run",
 		},
@@ -141,6 +143,7 @@ var table = map[string]rule{
 			"nn":                  "bench times a compiled program",
 			"nn/weights":          "inspect, synth, and files of latents",
 
+			"nn/weights/lora":       "names and strengths of adapters",
 			"nn/weights/singlefile": "inspect looks into checkpoints in one file",
 
 			"scheduler": "names of samplers",

@@ -64,6 +64,13 @@ func (p Parameters) infotext() string {
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
+	if len(p.LoRAs) > 0 {
+		var hashes []string
+		for _, l := range p.LoRAs {
+			hashes = append(hashes, l.Name+": "+l.Hash[:min(12, len(l.Hash))])
+		}
+		add("Lora hashes", strings.Join(hashes, ", "))
+	}
 	add("RNG", "CPU")
 	if n := len(p.Experts); n > 0 {
 		add("Refiner", p.Experts[n-1].Model)

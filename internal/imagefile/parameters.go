@@ -96,6 +96,7 @@ func (p Parameters) others() (texts []Text) {
 		{"aesthetic_score", p.AestheticScore != nil && *p.AestheticScore != 6, p.AestheticScore},
 		{"negative_aesthetic_score", p.NegativeAestheticScore != nil && *p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
 		{"experts", len(p.Experts) > 2, p.Experts},
+		{"loras", len(p.LoRAs) > 0, p.LoRAs},
 		{"watermark", p.Watermark, true},
 	} {
 		if !o.given {

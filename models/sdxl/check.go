@@ -54,6 +54,9 @@ func (m *Model) Check(ctx context.Context, o CheckOptions) ([]ComponentCheck, er
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(m.host.park(ctx, m.UNet.Network), m.adapt(ctx, nil, m.adaptable())); err != nil {
+		return nil, err
+	}
 	var done []ComponentCheck
 	for _, p := range m.checkedParts(size) {
 		if o.Progress != nil {

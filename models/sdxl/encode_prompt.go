@@ -160,6 +160,11 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 		return nil, nil, err
 	}
 	defer slot.release()
+	encoders := m.adaptable()
+	delete(encoders, "unet")
+	if err := m.adapt(ctx, nil, encoders); err != nil {
+		return nil, nil, err
+	}
 	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
 	if err != nil {
 		return nil, nil, err

@@ -22,7 +22,7 @@ type Expert struct {
 }
 
 // Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
-// mostly, or two bases and a refiner. All get the same request. Where few steps leave none to one of them, it passes
+// mostly, or two bases and a refiner. All get the same request, but for LoRAs, which a base's refiner does not get. Where few steps leave none to one of them, it passes
 // its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
 // last one stops. GuidancePerStep and Interrupt count the steps of all. A refiner's prompt embeddings have another width
 // than a base's, so that with embeddings of one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart
@@ -61,7 +61,8 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 		warnings = append(warnings, result.Warnings...)
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
-			e.parameters.ModelHash, e.parameters.Precision = result.Parameters.ModelHash, result.Parameters.Precision
+			p := result.Parameters
+			e.parameters.ModelHash, e.parameters.Precision, e.parameters.LoRAs = p.ModelHash, p.Precision, p.LoRAs
 		}
 		if interrupted {
 			break
@@ -132,7 +133,9 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		case last && end != 0:
 			return bad("denoising_end", end, "0 of the last expert, which runs to the end")
 		}
-		q.DenoisingStart = start
+		if q.DenoisingStart = start; spec.refiner() && !specs[0].refiner() {
+			q.LoRAs = nil // they are the base's
+		}
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd
 		}

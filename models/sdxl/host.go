@@ -23,6 +23,13 @@ type Host struct {
 	// right to compute.
 	live    map[*nn.Network]*Run
 	managed map[*nn.Network]bool // by memory
+	adapted map[*nn.Network]adaptation
+}
+
+// adaptation is what a network's weights were changed by.
+type adaptation struct {
+	set    *adapterSet
+	update *kernels.Update
 }
 
 // NewHost returns the host of a device. The caller closes the models, then the device. The planner's decisions go to
@@ -34,7 +41,7 @@ func NewHost(device kernels.Device, log *slog.Logger) (*Host, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{device: device, memory: newOffloader(device, log), compute: make(chan struct{}, 1), live: map[*nn.Network]*Run{}, managed: map[*nn.Network]bool{}}
+	h := &Host{device: device, memory: newOffloader(device, log), compute: make(chan struct{}, 1), live: map[*nn.Network]*Run{}, managed: map[*nn.Network]bool{}, adapted: map[*nn.Network]adaptation{}}
 	h.compute <- struct{}{}
 	return h, nil
 }
@@ -58,6 +65,33 @@ func (h *Host) Forget(n *nn.Network) {
 	defer h.mu.Unlock()
 	delete(h.managed, n)
 	delete(h.live, n)
+	if err := h.adapted[n].set.release(); err != nil {
+		h.memory.log.Warn("closing an adapter", "error", err)
+	}
+	delete(h.adapted, n)
+}
+
+// adapt makes a network's weights those of a set of adapters, nil for its own. Where that fails they stay what they
+// were. Its caller has the right to compute, and parked the run that is live on the network.
+func (h *Host) adapt(ctx context.Context, n *nn.Network, set *adapterSet, component string) error {
+	var next adaptation
+	if set != nil && set.updates[component] != nil {
+		next = adaptation{set, set.updates[component]}
+	}
+	h.mu.Lock()
+	now := h.adapted[n]
+	h.mu.Unlock()
+	if now.update == next.update {
+		return nil
+	}
+	if err := n.Update(ctx, next.update); err != nil {
+		return err
+	}
+	next.set.retain()
+	h.mu.Lock()
+	h.adapted[n] = next
+	h.mu.Unlock()
+	return now.set.release()
 }
 
 // manages reports whether Manage was called for a component, and Forget was not.

@@ -30,6 +30,9 @@ func (r *Run) activate(ctx context.Context) error {
 // load compiles the step that comes next, gives it the conditioning, the latents and the history, and makes the run the
 // live one. No other run is live.
 func (r *Run) load(ctx context.Context) error {
+	if err := r.m.adapt(ctx, r.adapters, map[string]*nn.Network{"unet": r.unet.Network}); err != nil {
+		return err
+	}
 	s := r.shape
 	if r.at < len(r.q.guidance) {
 		s = s.at(r.q.guidance[r.at])
@@ -143,4 +146,11 @@ func (r *Run) usable() error {
 
 // Close ends the run. A second call does nothing. It waits for nobody, and must not be called while another call of the
 // run is under way.
-func (r *Run) Close() { r.closed.Store(true) }
+func (r *Run) Close() {
+	if r.closed.Swap(true) {
+		return
+	}
+	if err := r.adapters.release(); err != nil {
+		r.m.options.Log.Warn("closing an adapter", "error", err)
+	}
+}

@@ -42,13 +42,14 @@ type Model struct {
 	// Parameters name the class, not the other keys.
 	Scheduler scheduler.Config
 
-	host    *Host
-	options Options
-	spec    *Spec                     // as it was read; Spec describes the parts as they are
-	sources map[string]kernels.Source // where components come from
-	closers []io.Closer               // what this model opened itself, in order
-	opened  *unet.Denoiser            // whose weights hash is of
-	hash    func() string
+	host     *Host
+	options  Options
+	spec     *Spec                     // as it was read; Spec describes the parts as they are
+	sources  map[string]kernels.Source // where components come from
+	closers  []io.Closer               // what this model opened itself, in order
+	adapters *adapters
+	opened   *unet.Denoiser // whose weights hash is of
+	hash     func() string
 }
 
 // Host is the one that the model was opened on.
@@ -260,5 +261,5 @@ func (m *Model) Close() error {
 		all = append(all, m.closers[i].Close())
 	}
 	m.closers = nil
-	return errors.Join(all...)
+	return errors.Join(append(all, m.adapters.close())...)
 }

@@ -31,12 +31,16 @@ type Options struct {
 	// Missing is a model, as Open takes it, whose text encoders, tokenizers and VAE are used where the model is a single
 	// file that lacks them.
 	Missing string
-	Log     *slog.Logger // nil is the base's, or silent
+	// AdapterMemory is how many bytes of the host's memory sets of LoRA may take between requests, so that one that was
+	// used before need not be read again; 0 is 2 GiB. The set of the last request stays in any case.
+	AdapterMemory int64
+	Log           *slog.Logger // nil is the base's, or silent
 }
 
 // Open loads a model (from_pretrained, from_single_file): a folder in diffusers layout, a hub cache entry with such a
-// folder as its snapshot, a checkpoint in one safetensors file, or "synth:NAME" for one of SyntheticNames. What is wrong with it comes back as a *ModelError, and nothing
-// stays open. Loading ends early with ctx. A refiner opened without a base uses its own encoder and VAE.
+// folder as its snapshot, a checkpoint in one safetensors file, or "synth:NAME" for one of SyntheticNames. What is wrong
+// with it comes back as a *ModelError, and nothing stays open. Loading ends early with ctx. A refiner opened without a
+// base uses its own encoder and VAE.
 func Open(ctx context.Context, path string, o Options) (*Model, error) {
 	return open(ctx, path, o, func(log *slog.Logger) (*store, error) { return openStore(path, log) })
 }
@@ -67,7 +71,7 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}}
+	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory)}
 	if err := m.load(ctx, path, files); err != nil {
 		return nil, &ModelError{path, errors.Join(err, m.Close())}
 	}

@@ -52,11 +52,12 @@ type Parameters struct {
 	NegativeAestheticScore *float64 `json:"negative_aesthetic_score,omitempty"`
 	Watermark              bool     `json:"watermark,omitempty"`
 
-	Model     string `json:"model"`                // file or folder name
-	ModelHash string `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
-	VAE       string `json:"vae,omitempty"`        // file or folder name of another one (Options.TAESD, Options.VAE), in an ensemble the first expert's; "" in what a Spec resolves
-	Device    string `json:"device,omitempty"`
-	Precision string `json:"precision,omitempty"`
+	Model     string           `json:"model"`                // file or folder name
+	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
+	VAE       string           `json:"vae,omitempty"`        // file or folder name of another one (Options.TAESD, Options.VAE), in an ensemble the first expert's; "" in what a Spec resolves
+	LoRAs     []LoRAParameters `json:"loras,omitempty"`
+	Device    string           `json:"device,omitempty"`
+	Precision string           `json:"precision,omitempty"`
 
 	// Experts are all models of an ensemble with the fractions of the steps at which they end, the last at 1.
 	Experts []ExpertParameters `json:"experts,omitempty"`

@@ -47,6 +47,9 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	if err := r.m.host.park(ctx, r.unet.Network); err != nil {
 		return nil, err
 	}
+	if err := r.m.adapt(ctx, r.adapters, map[string]*nn.Network{"unet": r.unet.Network}); err != nil {
+		return nil, err
+	}
 	key, build := prediction(r.unet, r.shape)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)

@@ -30,6 +30,10 @@ type Request struct {
 	// and with guidance, the negative side is NegativePrompt's, as if there were prompts.
 	Embeddings *Embeddings
 
+	// LoRAs are adapters that change the weights for this request, one after the other; the model itself stays as it is. A
+	// set that was used before costs little; see Options.AdapterMemory.
+	LoRAs []LoRA
+
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's
 	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1
 

@@ -20,6 +20,7 @@ type Run struct {
 	q            *resolved
 	shape        shape // of the guided steps, if there are any
 	conditioning *conditioning
+	adapters     *adapterSet // nil for none
 	noise        *noise
 	next         int  // steps that were taken: the next one's index into schedule.Steps
 	due          bool // the last step was taken, but reading its latents failed: OnStep and Progress were not called
@@ -53,7 +54,7 @@ func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
 	return m.start(ctx, r)
 }
 
-func (m *Model) start(ctx context.Context, request Request) (*Run, error) {
+func (m *Model) start(ctx context.Context, request Request) (run *Run, err error) {
 	if request.Seed == nil && len(request.Seeds) == 0 {
 		request.Seed = new(RandomSeed())
 	}
@@ -61,13 +62,21 @@ func (m *Model) start(ctx context.Context, request Request) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What follows may close programs of the UNet's that a live run has its latents in.
+	// What follows may close programs of the UNet's that a live run has its latents in, and changes its weights.
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err
 	}
 	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
 	r.noise = newNoise(q, r.elements())
 	warn := func(s string) { r.warnings = append(r.warnings, s) }
+	if err := r.adapt(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
 	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
 		return nil, err
 	}

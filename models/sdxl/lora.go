@@ -1,0 +1,154 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights/lora"
+)
+
+// LoRA is an adapter of a request: a file of LoRA or one of its relatives, and how much of it acts where; see package
+// lora.
+type LoRA struct {
+	Path      string
+	Strengths lora.Strengths
+}
+
+// LoRAParameters says which adapter a run had.
+type LoRAParameters struct {
+	Name     string `json:"name"`           // the file's, without its extension
+	Hash     string `json:"hash,omitempty"` // SHA-256 of the file; "" in what a Spec resolves
+	Strength string `json:"strength"`       // as lora.ParseStrengths reads it
+}
+
+// loraName is what an adapter is called: its file's name without the extension.
+func loraName(path string) string {
+	base := filepath.Base(path)
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
+// adapterSet is an ordered list of adapters, put on a model: what each component's weights become.
+type adapterSet struct {
+	key     string
+	updates map[string]*kernels.Update // by component; none for one that nothing changes
+	files   []*lora.File
+	notes   []string // for the log: how many modules of each adapter were found
+	warned  []string // for who asked
+	bytes   int64    // of host memory
+
+	owner *adapters
+	uses  int // runs and networks that have it, and the cache; guarded by the owner
+}
+
+// adaptable are the components that adapters change, by name.
+func (m *Model) adaptable() map[string]*nn.Network {
+	all := map[string]*nn.Network{"unet": m.UNet.Network, "text_encoder_2": m.TextEncoder2.Network}
+	if m.TextEncoder != nil {
+		all["text_encoder"] = m.TextEncoder.Network
+	}
+	return all
+}
+
+// buildAdapters matches files with the model's components. It closes the files if it fails.
+func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, files []*lora.File) (set *adapterSet, err error) {
+	set = &adapterSet{owner: m.adapters, key: key, files: files, updates: map[string]*kernels.Update{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, set.close())
+		}
+	}()
+	sources := map[string]kernels.Source{}
+	for name, n := range m.adaptable() {
+		sources[name] = n.Source()
+	}
+	targets, err := lora.TargetsOf(sources)
+	if err != nil {
+		return set, err
+	}
+	var selected []lora.Selected
+	for i, l := range list {
+		if err := ctx.Err(); err != nil {
+			return set, err
+		}
+		adapter, report, err := files[i].Match(targets)
+		if err != nil {
+			return set, &RequestError{Field: "loras", Value: loraName(l.Path), Allowed: "an adapter for this model", Err: err}
+		}
+		line := fmt.Sprintf("LoRA %s: %v", loraName(l.Path), report)
+		if set.notes = append(set.notes, line); len(report.Unmatched) > 0 {
+			set.warned = append(set.warned, line)
+		}
+		for _, w := range report.Warnings {
+			set.warned = append(set.warned, fmt.Sprintf("LoRA %s: %s", loraName(l.Path), w))
+		}
+		selected = append(selected, lora.Selected{Adapter: adapter, Strengths: l.Strengths})
+	}
+	for name, src := range sources {
+		u := lora.Update(src, name, selected)
+		if u == nil {
+			continue
+		}
+		set.updates[name] = u
+		for _, products := range u.LowRank {
+			for _, p := range products {
+				set.bytes += 4 * int64(len(p.Up)+len(p.Down))
+			}
+		}
+	}
+	return set, nil
+}
+
+func (set *adapterSet) close() error {
+	var all []error
+	for _, f := range set.files {
+		all = append(all, f.Close())
+	}
+	set.files = nil
+	return errors.Join(all...)
+}
+
+// adapt makes the components' weights those of a set of adapters, nil for the model's own. Its caller has the right to
+// compute.
+func (m *Model) adapt(ctx context.Context, set *adapterSet, components map[string]*nn.Network) error {
+	for name, n := range components {
+		if err := m.host.adapt(ctx, n, set, name); err != nil {
+			return fmt.Errorf("%s: adapters: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// adapt builds the set of adapters of the run's request, and puts it on the model.
+func (r *Run) adapt(ctx context.Context) error {
+	set, hashes, err := r.m.adapterSet(ctx, r.q.request.LoRAs)
+	if err != nil {
+		return err
+	}
+	r.adapters = set
+	for i, hash := range hashes {
+		r.q.LoRAs[i].Hash = hash
+	}
+	if set != nil {
+		r.warnings = append(r.warnings, set.warned...)
+	}
+	if err := r.m.adapt(ctx, set, r.m.adaptable()); err != nil {
+		return errors.Join(err, set.release())
+	}
+	return nil
+}
+
+// resolveLoRAs lists the adapters of a request.
+func (s *Spec) resolveLoRAs(q *resolved) error {
+	for _, l := range q.request.LoRAs {
+		if l.Path == "" {
+			return bad("loras", `""`, "the paths of files")
+		}
+		q.LoRAs = append(q.LoRAs, LoRAParameters{Name: loraName(l.Path), Strength: l.Strengths.String()})
+	}
+	return nil
+}

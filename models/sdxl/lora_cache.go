@@ -1,0 +1,172 @@
+package sdxl
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/nn/weights/lora"
+)
+
+// defaultAdapterMemory is what Options.AdapterMemory is without a value.
+const defaultAdapterMemory = 2 << 30
+
+// adapters are the sets of adapters that a model has built, as long as they are in use and, up to a budget of memory,
+// afterwards.
+type adapters struct {
+	mu     sync.Mutex
+	budget int64
+	bytes  int64
+	sets   *list.List // of *adapterSet, the last used first
+	hashes map[string]hashed
+}
+
+// hashed is the hash of a file as it was.
+type hashed struct {
+	size     int64
+	modified time.Time
+	hash     string
+}
+
+func newAdapters(budget int64) *adapters {
+	return &adapters{budget: cmp.Or(budget, defaultAdapterMemory), sets: list.New(), hashes: map[string]hashed{}}
+}
+
+// adapterSet is the set of a request's adapters, built if it is not there yet; nil for none. It is the caller's until he
+// releases it. hashes are those of the files.
+func (m *Model) adapterSet(ctx context.Context, loras []LoRA) (set *adapterSet, hashes []string, err error) {
+	if len(loras) == 0 {
+		return nil, nil, nil
+	}
+	var files []*lora.File
+	defer func() { // those that no set has
+		for _, f := range files {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	var key strings.Builder
+	for _, l := range loras {
+		f, hash, err := m.adapters.open(l.Path)
+		if err != nil {
+			return nil, nil, &RequestError{Field: "loras", Value: l.Path, Allowed: "a file with an adapter", Err: err}
+		}
+		files, hashes = append(files, f), append(hashes, hash)
+		fmt.Fprintf(&key, "%s %v\n", hash, l.Strengths)
+	}
+	if set := m.adapters.find(key.String()); set != nil {
+		return set, hashes, nil
+	}
+	began := time.Now()
+	set, err = m.buildAdapters(ctx, key.String(), loras, files)
+	files = nil
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, line := range set.notes {
+		m.options.Log.Info(line)
+	}
+	m.options.Log.Debug("adapters built", "bytes", set.bytes, "took", time.Since(began))
+	return set, hashes, m.adapters.add(set)
+}
+
+// open opens an adapter's file and gives its hash, which is computed again only where the file has changed.
+func (a *adapters) open(path string) (*lora.File, string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, "", err
+	}
+	f, err := lora.Open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	a.mu.Lock()
+	known := a.hashes[path]
+	a.mu.Unlock()
+	if known.hash != "" && known.size == info.Size() && known.modified.Equal(info.ModTime()) {
+		return f, known.hash, nil
+	}
+	hash, err := f.Hash()
+	if err != nil {
+		return nil, "", errors.Join(err, f.Close())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hashes[path] = hashed{info.Size(), info.ModTime(), hash}
+	return f, hash, nil
+}
+
+// find returns a set that is there, the last used one from now on, and nil if it is not.
+func (a *adapters) find(key string) *adapterSet {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for e := a.sets.Front(); e != nil; e = e.Next() {
+		if set := e.Value.(*adapterSet); set.key == key {
+			a.sets.MoveToFront(e)
+			set.uses++
+			return set
+		}
+	}
+	return nil
+}
+
+// add takes a new set in, which its caller uses, and closes those that were not used for the longest time beyond the
+// budget.
+func (a *adapters) add(set *adapterSet) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	set.uses = 2 // the caller's, and the cache's
+	a.sets.PushFront(set)
+	a.bytes += set.bytes
+	return a.evict(a.budget, 1)
+}
+
+// evict lets the sets go that were not used for the longest time, down to so many bytes, and not below so many sets.
+func (a *adapters) evict(bytes int64, keep int) error {
+	var all []error
+	for a.sets.Len() > keep && a.bytes > bytes {
+		set := a.sets.Remove(a.sets.Back()).(*adapterSet)
+		a.bytes -= set.bytes
+		all = append(all, set.drop())
+	}
+	return errors.Join(all...)
+}
+
+// retain is for another user of a set; nil is no set.
+func (set *adapterSet) retain() {
+	if set != nil {
+		set.owner.mu.Lock()
+		defer set.owner.mu.Unlock()
+		set.uses++
+	}
+}
+
+// release is for a user of a set that is done with it; nil is no set.
+func (set *adapterSet) release() error {
+	if set == nil {
+		return nil
+	}
+	set.owner.mu.Lock()
+	defer set.owner.mu.Unlock()
+	return set.drop()
+}
+
+// drop counts one user less. The last one closes the files. The owner's lock is held.
+func (set *adapterSet) drop() error {
+	if set.uses--; set.uses > 0 {
+		return nil
+	}
+	return set.close()
+}
+
+// close lets all sets go that nobody uses.
+func (a *adapters) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.evict(-1, 0)
+}

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights/lora"
+)
+
+// maxLoRAs is how many adapters a request may have.
+const maxLoRAs = 32
+
+// loras reads a list of adapters by their names in a folder: each "NAME" or "NAME:STRENGTH", or an object with name and
+// strength, a number or what lora.ParseStrengths reads. A name that is not there is answered with those that are.
+func (f *fields) loras(name, folder string) (list []sdxl.LoRA) {
+	for i, raw := range f.items(name, maxLoRAs) {
+		f.item(name, i, raw, "string_type", "string", func(one *fields) {
+			l, err := parseLoRA(raw, folder)
+			if err != nil {
+				one.report(name, "value_error", "Value error, "+err.Error(), nil)
+				return
+			}
+			list = append(list, l)
+		})
+	}
+	return list
+}
+
+func parseLoRA(raw json.RawMessage, folder string) (l sdxl.LoRA, err error) {
+	var name, strength string
+	if raw[0] == '"' {
+		if err := json.Unmarshal(raw, &name); err != nil {
+			return l, errors.New("must be UTF-8 text")
+		}
+		name, strength, _ = strings.Cut(name, ":")
+	} else {
+		var object struct {
+			Name     *string
+			Strength json.RawMessage
+		}
+		if json.Unmarshal(raw, &object) != nil || object.Name == nil {
+			return l, errors.New(`must be "NAME", "NAME:STRENGTH" or {"name": NAME, "strength": STRENGTH}`)
+		}
+		name, strength = *object.Name, string(object.Strength)
+		if len(object.Strength) > 0 && object.Strength[0] == '"' {
+			if err := json.Unmarshal(object.Strength, &strength); err != nil {
+				return l, errors.New("strength must be UTF-8 text")
+			}
+		}
+		if strength == "null" {
+			strength = ""
+		}
+	}
+	if folder == "" {
+		return l, errors.New("this server has no folder of adapters (-lora-dir)")
+	}
+	if l.Path, err = lora.Find(folder, name); err != nil {
+		var unknown *lora.FolderError
+		if errors.As(err, &unknown) {
+			unknown.Folder = "adapters" // where the folder lies is nobody's business
+		}
+		return l, err
+	}
+	l.Strengths, err = lora.ParseStrengths(strength)
+	return l, err
+}
