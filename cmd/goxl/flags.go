@@ -15,19 +15,21 @@ import (
 )
 
 const (
-	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, or %s for random weights%s"
+	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, or %s for random weights%s"
 	taesdUsage   = "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder"
-	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a safetensors file that has the shapes of the model's own"
+	unetUsage    = "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names"
+	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
 
 // generateFlags are the flags of generate and refine: what they compute with, where results go, and every field
 // of a request under diffusers' names.
 type generateFlags struct {
-	model, base, refiner, vae, taesd, variant string
-	out, saveLatents                          string
-	image, imageLatents                       string // files
-	latents, embeddings                       string // files
+	model, base, refiner, unet, vae, taesd, variant string
+	missing                                         string // a model for what a single file lacks
+	out, saveLatents                                string
+	image, imageLatents                             string // files
+	latents, embeddings                             string // files
 
 	request   sdxl.Request // what the flags say; files are not read yet
 	prompt    *string      // nil is not given
@@ -79,6 +81,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
+	name(fs, "unet", unetUsage, &g.unet)
 	name(fs, "vae", vaeUsage, &g.vae)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)

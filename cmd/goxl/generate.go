@@ -25,6 +25,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
     goxl generate -prompt "a cat" -o - | convert - cat.jpg
     goxl generate -prompt "a green apple" -image out.png -strength 0.6 -o green.png
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
+    goxl generate -model fine-tune.safetensors -prompt "a lighthouse at dusk"
     goxl generate -model synth:tiny -prompt "" -steps 2`,
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
@@ -32,6 +33,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		name(fs, "refiner", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner", &g.refiner)
+		name(fs, "base", "the model whose text encoders and VAE are used where -model is a file that lacks them: a `DIR`, a checkpoint in one file, synth:base or synth:tiny", &g.missing)
 		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
 		name(fs, "image", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(sdxl.DefaultDenoisingEnd, 'g', -1, 64))
@@ -100,7 +102,7 @@ func (g *generateFlags) prepare(s streams) error {
 			return err
 		}
 	}
-	spec, err := cli.ReadSpec(g.model, base, nil)
+	spec, err := cli.ReadSpecParts(g.model, g.parts(), base, nil)
 	if err != nil {
 		return err
 	}
@@ -118,6 +120,11 @@ func (g *generateFlags) prepare(s streams) error {
 	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
 	g.steps = p.Steps
 	return g.asUsage(err)
+}
+
+// parts are what the model takes from other files.
+func (g *generateFlags) parts() sdxl.Parts {
+	return sdxl.Parts{UNet: g.unet, VAE: g.vae, Missing: g.missing}
 }
 
 // openModels are the one that computes, its refiner or nil, and all that is to be closed.
@@ -156,7 +163,7 @@ func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Devi
 		o.Base = open(g.base, o)
 	}
 	main := o
-	main.VAE, main.TAESD = g.vae, g.taesd
+	main.UNet, main.VAE, main.TAESD, main.Missing = g.unet, g.vae, g.taesd, g.missing
 	m.model = open(g.model, main)
 	if g.refiner != "" {
 		o.Base = m.model

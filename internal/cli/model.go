@@ -19,7 +19,7 @@ const Demo = "demo"
 // What the embedded model is, in a few words, and a line that says so when it draws.
 const (
 	DemoIs     = "a small SDXL of 15 million parameters, trained on emoji, which knows some 600 things"
-	DemoNotice = "demo is " + DemoIs + "; for other images give -model a DIR in diffusers' layout, such as stable-diffusion-xl-base-1.0"
+	DemoNotice = "demo is " + DemoIs + "; for other images give -model a DIR in diffusers' layout, such as stable-diffusion-xl-base-1.0, or a checkpoint in one FILE"
 )
 
 var errNoDemo = errors.New("model demo: this program was built without it (tag nodemo): give a DIR in diffusers' layout")
@@ -40,15 +40,20 @@ func OpenModel(ctx context.Context, name string, o sdxl.Options) (*sdxl.Model, e
 
 // ReadSpec reads the configurations of what OpenModel opens; with base they are its refiner's.
 func ReadSpec(name string, base *sdxl.Spec, log *slog.Logger) (*sdxl.Spec, error) {
+	return ReadSpecParts(name, sdxl.Parts{}, base, log)
+}
+
+// ReadSpecParts is ReadSpec of what OpenModel opens with Options of the parts' names.
+func ReadSpecParts(name string, p sdxl.Parts, base *sdxl.Spec, log *slog.Logger) (*sdxl.Spec, error) {
 	if name != Demo {
-		s, err := sdxl.ReadSpec(name, base, log)
+		s, err := sdxl.ReadSpecParts(name, p, base, log)
 		return s, explain(name, err)
 	}
 	fsys, err := demoFiles(base != nil)
 	if err != nil {
 		return nil, err
 	}
-	return sdxl.ReadSpecFS(fsys, Demo, base, log)
+	return sdxl.ReadSpecFSParts(fsys, Demo, p, base, log)
 }
 
 func demoFiles(refiner bool) (fs.FS, error) {
@@ -74,5 +79,5 @@ func explain(name string, err error) error {
 	for _, s := range sdxl.SyntheticNames() {
 		known = append(known, "synth:"+s)
 	}
-	return fmt.Errorf("%w; known by name are %s, %s; anything else is a DIR", err, Demo, strings.Join(known, ", "))
+	return fmt.Errorf("%w; known by name are %s, %s; anything else is a DIR or a FILE", err, Demo, strings.Join(known, ", "))
 }

@@ -49,6 +49,9 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		NegativeOriginalSize: r.NegativeOriginalSize, NegativeTargetSize: r.NegativeTargetSize, NegativeCrop: [2]int{r.NegativeCropTop, r.NegativeCropLeft},
 		DenoisingEnd: r.DenoisingEnd, Watermark: r.Watermark, Model: filepath.Base(s.Path),
 	}}
+	if err := s.imageInputs(); err != nil {
+		return nil, err
+	}
 	if s.refiner() && q.Task == TextToImage {
 		return nil, &ModelError{s.Path, errRefinerAsBase}
 	}

@@ -117,6 +117,19 @@ type field[T any] struct {
 	value T
 }
 
+// imageInputs refuses models whose UNet reads, beside the latents, those of images that a request can't hold: of
+// inpainting a mask and the masked image, of InstructPix2Pix and CosXL Edit the image to edit.
+func (s *Spec) imageInputs() error {
+	const later = "the UNet reads %d channels, %s; goxl does not take that yet: a model of %d channels"
+	switch latents := s.VAE.LatentChannels; s.UNet.InChannels {
+	case 2*latents + 1:
+		return bad("mask_image", "absent", later, s.UNet.InChannels, "the latents of a masked image and its mask among them (inpainting)", latents)
+	case 2 * latents:
+		return bad("image", "absent", later, s.UNet.InChannels, "the latents of the image to edit among them (InstructPix2Pix)", latents)
+	}
+	return nil
+}
+
 // isFinite reports whether a number is one as the device takes it, in float32.
 func isFinite(v float64) bool { return math.Abs(v) <= math.MaxFloat32 }
 

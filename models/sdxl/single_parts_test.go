@@ -212,3 +212,40 @@ func TestMarks(t *testing.T) {
 		t.Error("ComfyUI's last alpha is not below diffusers'")
 	}
 }
+
+// TestImageInputs opens models whose UNet reads more than latents; a request is told which input that is.
+func TestImageInputs(t *testing.T) {
+	t.Parallel()
+	host := hostOf(cpuDevice(t))
+	whole := single(t, "tiny", kernels.F32)
+	for channels, want := range map[int][]string{9: {`mask_image is absent`, "reads 9 channels", "inpainting"}, 8: {"image is absent", "reads 8 channels", "InstructPix2Pix"}, 5: nil} {
+		file := changed(t, whole, "model", func(tensors map[string]weights.Tensor) {
+			const name = unetPrefix + "input_blocks.0.0.weight"
+			x := tensors[name]
+			tensors[name] = weights.NewTensor(name, x.DType, []int{x.Shape[0], channels, 3, 3}, make([]byte, x.Shape[0]*channels*9*x.DType.Size()))
+		})
+		m, err := Open(t.Context(), file, Options{Host: host})
+		if want == nil {
+			if err == nil || !strings.Contains(err.Error(), "the UNet has 5 input and 4 output channels") {
+				t.Errorf("%d channels: %v", channels, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = m.Generate(t.Context(), small())
+		var wrong *RequestError
+		if !errors.As(err, &wrong) {
+			t.Errorf("%d channels: %v, want a *RequestError", channels, err)
+		}
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%d channels: %v, want %q", channels, err, w)
+			}
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/models/unet"
@@ -44,7 +45,12 @@ func ReadSpecParts(path string, p Parts, base *Spec, log *slog.Logger) (*Spec, e
 
 // ReadSpecFS is ReadSpec from a file system; see OpenFS.
 func ReadSpecFS(fsys fs.FS, name string, base *Spec, log *slog.Logger) (*Spec, error) {
-	return specOf(name, Parts{}, base, log, func(*slog.Logger) (*store, error) { return openFSStore(fsys, name) })
+	return ReadSpecFSParts(fsys, name, Parts{}, base, log)
+}
+
+// ReadSpecFSParts is ReadSpecParts from a file system.
+func ReadSpecFSParts(fsys fs.FS, name string, p Parts, base *Spec, log *slog.Logger) (*Spec, error) {
+	return specOf(name, p, base, log, func(*slog.Logger) (*store, error) { return openFSStore(fsys, name) })
 }
 
 func specOf(path string, p Parts, base *Spec, log *slog.Logger, open func(*slog.Logger) (*store, error)) (*Spec, error) {
@@ -144,7 +150,7 @@ func (s *Spec) fits(base *Spec) error {
 			return fmt.Errorf("the text encoders give hidden states of %d values, the UNet's cross_attention_dim is %d", states, want)
 		}
 	}
-	if c.InChannels != s.VAE.LatentChannels || c.OutChannels != s.VAE.LatentChannels {
+	if latents := s.VAE.LatentChannels; !slices.Contains([]int{latents, 2 * latents, 2*latents + 1}, c.InChannels) || c.OutChannels != latents {
 		return fmt.Errorf("the UNet has %d input and %d output channels, the VAE %d latent channels", c.InChannels, c.OutChannels, s.VAE.LatentChannels)
 	}
 	if err := s.timeIDsFit(); err != nil {

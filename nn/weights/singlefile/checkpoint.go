@@ -48,15 +48,7 @@ func open(path string, read func(*Checkpoint) error) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{path: path, weights: w, components: map[string]*view{}, configs: map[string]config{}}
-	for _, f := range w.Files() {
-		for key, value := range f.Metadata() {
-			if c.metadata == nil {
-				c.metadata = map[string]string{}
-			}
-			c.metadata[key] = value
-		}
-	}
+	c := &Checkpoint{path: path, weights: w, metadata: w.Metadata(), components: map[string]*view{}, configs: map[string]config{}}
 	if err := read(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), w.Close())
 	}

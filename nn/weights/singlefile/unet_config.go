@@ -195,7 +195,7 @@ func (c *Checkpoint) schedulerConfig() (config, error) {
 		c.Notes = append(c.Notes, "the file is marked v_pred: its UNet predicts v")
 	}
 	if has(names, "ztsnr") {
-		m["rescale_betas_zero_snr"], m["zero_snr_alpha"], m["timestep_spacing"] = true, ComfyZeroSNRAlpha, "trailing"
+		m["rescale_betas_zero_snr"], m["zero_snr_terminal_alpha"], m["timestep_spacing"] = true, ComfyZeroSNRAlpha, "trailing"
 		c.Notes = append(c.Notes, "the file is marked ztsnr: zero terminal SNR with ComfyUI's last alpha, trailing timesteps and guidance rescale 0.7")
 	}
 	return m, nil
