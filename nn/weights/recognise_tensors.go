@@ -89,7 +89,7 @@ func recogniseModel(f tensorIndex) (Kind, bool) {
 	encoders, refiner := encodersOf(f, unet)
 	whole := encoders || f.has("first_stage_model.") || f.has("vae.")
 	switch {
-	case f.has("cond_stage_model."), family == StableDiffusion && whole:
+	case family == StableDiffusion && (whole || f.has("cond_stage_model.")):
 		return Kind{Form: Checkpoint, Family: StableDiffusion}, true
 	case family == StableDiffusion:
 		return Kind{Form: BareUNet, Family: StableDiffusion}, true
