@@ -1,8 +1,10 @@
 package kernels
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -26,10 +28,49 @@ type Update struct {
 // tensor's own type; a device then packs that value as it packs any other. How the terms of a product are ordered and
 // whether multiply-adds are fused is the device's choice, the same in every run.
 type LowRank struct {
-	Up    []float32 // [rows, Rank]
-	Down  []float32 // [Rank, columns]
+	Up    Factor // [rows, Rank]
+	Down  Factor // [Rank, columns]
 	Rank  int
 	Scale float32
+}
+
+// Factor is a matrix as an adapter's file has it: F32, F16 or BF16, dense in row order, little-endian, of any alignment.
+type Factor struct {
+	DType DType
+	Data  []byte
+}
+
+// FloatFactor is a factor of numbers in memory.
+func FloatFactor(x []float32) Factor {
+	f := Factor{DType: F32, Data: make([]byte, 0, 4*len(x))}
+	for _, v := range x {
+		f.Data = binary.LittleEndian.AppendUint32(f.Data, math.Float32bits(v))
+	}
+	return f
+}
+
+// Len is how many numbers there are.
+func (f Factor) Len() int { return len(f.Data) / max(f.DType.Size(), 1) }
+
+// At is number i in float32.
+func (f Factor) At(i int) float32 {
+	switch f.DType {
+	case F16:
+		return FromF16(binary.LittleEndian.Uint16(f.Data[2*i:]))
+	case BF16:
+		return FromBF16(binary.LittleEndian.Uint16(f.Data[2*i:]))
+	}
+	return math.Float32frombits(binary.LittleEndian.Uint32(f.Data[4*i:]))
+}
+
+func (f Factor) check(what string, rows, columns int) error {
+	if f.DType != F32 && f.DType != F16 && f.DType != BF16 {
+		return fmt.Errorf("%s is %v: must be fp32, fp16 or bf16", what, f.DType)
+	}
+	if want := rows * columns * f.DType.Size(); len(f.Data) != want {
+		return fmt.Errorf("%s has %d bytes, must have %d: [%d %d] of %v", what, len(f.Data), want, rows, columns, f.DType)
+	}
+	return nil
 }
 
 // Names lists the tensors that change, sorted.
@@ -96,13 +137,15 @@ func (u *Update) checkWhole(name string, dtype DType, shape []int) error {
 func checkLowRank(products []LowRank, shape []int) error {
 	rows, columns := Matrix(shape)
 	for i, p := range products {
-		switch {
-		case p.Rank <= 0:
-			return fmt.Errorf("product %d has rank %d: must be 1 or more", i, p.Rank)
-		case len(p.Up) != rows*p.Rank:
-			return fmt.Errorf("product %d has %d numbers in Up, must be %d: %d rows of rank %d", i, len(p.Up), rows*p.Rank, rows, p.Rank)
-		case len(p.Down) != p.Rank*columns:
-			return fmt.Errorf("product %d has %d numbers in Down, must be %d: rank %d of %d columns", i, len(p.Down), p.Rank*columns, p.Rank, columns)
+		err := p.Up.check("Up", rows, p.Rank)
+		if err == nil {
+			err = p.Down.check("Down", p.Rank, columns)
+		}
+		if p.Rank <= 0 {
+			err = fmt.Errorf("its rank is %d: must be 1 or more", p.Rank)
+		}
+		if err != nil {
+			return fmt.Errorf("product %d: %w", i, err)
 		}
 	}
 	return nil

@@ -45,12 +45,12 @@ func unetUpdates(t *testing.T, src kernels.Source) (whole, low *kernels.Update) 
 	shapes := map[string][]int{}
 	low = &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
 	r := rand.New(rand.NewPCG(1, 2))
-	normal := func(n int) []float32 {
+	normal := func(n int) kernels.Factor {
 		x := make([]float32, n)
 		for i := range x {
 			x[i] = float32(0.1 * r.NormFloat64())
 		}
-		return x
+		return kernels.FloatFactor(x)
 	}
 	for _, name := range src.Names() {
 		_, shape, err := src.Describe(name)

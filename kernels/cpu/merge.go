@@ -19,6 +19,7 @@ const (
 type merger struct {
 	device  *Device
 	workers []mergeWorker
+	wide    [][2][]float32 // memory for the factors of each product in float32
 
 	// of the merge in progress
 	dst, src      weights
@@ -50,12 +51,19 @@ func (m *merger) merge(dst, src view, products []kernels.LowRank) error {
 	m.rows, m.columns = kernels.Matrix(src.shape)
 	m.dst, m.src = dst.weights(m.columns), src.weights(m.columns)
 	m.factors, m.depth = m.factors[:0], 0
-	for _, p := range products {
-		up := make([]float32, len(p.Up))
-		g.scaled(up, p.Up, p.Scale)
+	if more := len(products) - len(m.wide); more > 0 {
+		m.wide = append(m.wide, make([][2][]float32, more)...)
+	}
+	for i, p := range products {
+		wide := &m.wide[i]
+		wide[0], wide[1] = grown16(wide[0], p.Up.Len()), grown16(wide[1], p.Down.Len())
+		up, down := wide[0][:p.Up.Len()], wide[1][:p.Down.Len()]
+		g.floats(up, p.Up)
+		g.floats(down, p.Down)
+		g.scaled(up, up, p.Scale)
 		for from := 0; from < p.Rank; from += maxDepth {
 			k := min(maxDepth, p.Rank-from)
-			m.factors = append(m.factors, factor{up: up[from:], pitch: p.Rank, down: p.Down[from*m.columns : (from+k)*m.columns], k: k})
+			m.factors = append(m.factors, factor{up: up[from:], pitch: p.Rank, down: down[from*m.columns : (from+k)*m.columns], k: k})
 		}
 		m.depth += p.Rank
 	}
@@ -114,6 +122,33 @@ func (m *merger) do(worker, part int) {
 		for i := range rows {
 			m.narrow((row+i)*m.columns+col, w.sums[i*width:][:cols])
 		}
+	}
+}
+
+// floats widens a factor, which may lie anywhere.
+func (g *gemmKernels) floats(dst []float32, f kernels.Factor) {
+	n := len(dst)
+	if n == 0 {
+		return
+	}
+	data := f.Data[:n*f.DType.Size()]
+	first := unsafe.Pointer(&data[0])
+	whole := n / (g.nr / 2) * (g.nr / 2)
+	switch f.DType {
+	case kernels.F32:
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*n), data)
+		return
+	case kernels.F16:
+		if whole > 0 {
+			g.widenF16(&dst[0], (*uint16)(first), whole)
+		}
+	case kernels.BF16:
+		if whole > 0 {
+			g.widenBF16(&dst[0], (*uint16)(first), whole)
+		}
+	}
+	for i := whole; i < n; i++ {
+		dst[i] = f.At(i)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestUpdateMemory(t *testing.T) {
 	update := func(scale float32, names ...string) *kernels.Update {
 		u := &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
 		for _, name := range names {
-			u.LowRank[name] = []kernels.LowRank{{Up: normals(c * 8), Down: normals(8 * c), Rank: 8, Scale: scale}}
+			u.LowRank[name] = []kernels.LowRank{{Up: kernels.FloatFactor(normals(c * 8)), Down: kernels.FloatFactor(normals(8 * c)), Rank: 8, Scale: scale}}
 		}
 		return u
 	}
@@ -169,7 +169,7 @@ func TestUpdateCancelled(t *testing.T) {
 	u := &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
 	for name, m := range s.source.tensors {
 		rows, columns := kernels.Matrix(m.shape)
-		u.LowRank[name] = []kernels.LowRank{{Up: normals(rows), Down: normals(columns), Rank: 1, Scale: 1}}
+		u.LowRank[name] = []kernels.LowRank{{Up: kernels.FloatFactor(normals(rows)), Down: kernels.FloatFactor(normals(columns)), Rank: 1, Scale: 1}}
 	}
 	for after := range len(u.LowRank) - 1 {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -99,24 +99,24 @@ func TestEmulated(t *testing.T) {
 	}
 }
 
-// TestEmulatedUpdates updates weights that every kind of tile reads.
+// TestEmulatedUpdates updates weights of Hopper's kernels, and of those for every card.
 func TestEmulatedUpdates(t *testing.T) {
 	drv, err := driver.New(newEmulator(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{Precision: kernels.F16}, {Precision: kernels.BF16, Variant: "sm_80"}} {
-		t.Run(o.Precision.String()+o.Variant, func(t *testing.T) {
-			d, err := open(drv, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkUpdates(t, d)
-			if err := d.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+	update := func(o Options, plan func(*testing.T) (*planner, []kernels.Value, kernels.Value), stored kernels.DType) {
+		d, err := open(drv, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkUpdates(t, d, plan, stored)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
+	update(Options{Precision: kernels.F16}, block, kernels.F16)
+	update(Options{Precision: kernels.BF16, Variant: "sm_80"}, residuals, kernels.F32)
 }
 
 func TestEmulatedResidency(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"unsafe"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/kernels/cuda/driver"
@@ -58,14 +57,14 @@ func (p *products) reserve(d *Device, from *engine.Origins, list []*packed) (dri
 }
 
 // productBytes is what the table in front of the factors has for a product; see struct Product of src/pack.cu.
-const productBytes = 24
+const productBytes = 32
 
 // layFactors returns the table of products that lie behind it, and the bytes of all.
 func layFactors(products []kernels.LowRank) (table []byte, bytes int64) {
 	bytes = align(int64(len(products)) * productBytes)
-	place := func(x []float32) uint64 {
+	place := func(f kernels.Factor) uint64 {
 		at := bytes
-		bytes += align(4 * int64(len(x)))
+		bytes += align(int64(len(f.Data)))
 		return uint64(at)
 	}
 	for _, p := range products {
@@ -73,6 +72,8 @@ func layFactors(products []kernels.LowRank) (table []byte, bytes int64) {
 		table = binary.LittleEndian.AppendUint32(table, math.Float32bits(p.Scale))
 		table = binary.LittleEndian.AppendUint64(table, place(p.Up))
 		table = binary.LittleEndian.AppendUint64(table, place(p.Down))
+		table = binary.LittleEndian.AppendUint32(table, uint32(rawType[p.Up.DType]))
+		table = binary.LittleEndian.AppendUint32(table, uint32(rawType[p.Down.DType]))
 	}
 	return table, bytes
 }
@@ -125,9 +126,9 @@ func (l *loader) copyFactors(d *Device, products []kernels.LowRank) error {
 		return err
 	}
 	for i, p := range products {
-		for k, factor := range [][]float32{p.Up, p.Down} {
+		for k, factor := range []kernels.Factor{p.Up, p.Down} {
 			offset := binary.LittleEndian.Uint64(table[i*productBytes+8+8*k:])
-			if err := m.staging.upload(l.stream, at+driver.Ptr(offset), bytesOfFactor(factor)); err != nil {
+			if err := m.staging.upload(l.stream, at+driver.Ptr(offset), factor.Data); err != nil {
 				return err
 			}
 		}
@@ -136,8 +137,4 @@ func (l *loader) copyFactors(d *Device, products []kernels.LowRank) error {
 		return err
 	}
 	return d.stream.Wait(m.filled[m.now])
-}
-
-func bytesOfFactor(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }

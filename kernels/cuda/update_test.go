@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
@@ -12,22 +13,17 @@ import (
 	oracle "github.com/goxl/goxl/kernels/ref"
 )
 
-// checkUpdates updates the weights of plans with folded norms, joined layers, interleaved gates and what is computed
-// once a request, of float32 and of 16 bits in the file.
-func checkUpdates(t *testing.T, d *Device) {
-	for _, stored := range []kernels.DType{kernels.F32, kernels.F16} {
-		for name, plan := range map[string]func(*testing.T) (*planner, []kernels.Value, kernels.Value){"block": block, "residuals": residuals} {
-			t.Run(name+" "+stored.String(), func(t *testing.T) {
-				p, _, _ := plan(t)
-				for v, x := range p.Tensors {
-					if x.Role == kernels.Weight {
-						p.Tensors[v].DType = stored
-					}
-				}
-				kerneltest.Updates(t, d, &p.Plan, kernels.Options{})
-			})
+// checkUpdates updates the weights of a plan, of a type in the file, and merges products into tensors.
+func checkUpdates(t *testing.T, d *Device, plan func(*testing.T) (*planner, []kernels.Value, kernels.Value), stored kernels.DType) {
+	t.Run("programs", func(t *testing.T) {
+		p, _, _ := plan(t)
+		for v, x := range p.Tensors {
+			if x.Role == kernels.Weight {
+				p.Tensors[v].DType = stored
+			}
 		}
-	}
+		kerneltest.Updates(t, d, &p.Plan, kernels.Options{})
+	})
 	t.Run("merges", func(t *testing.T) { kerneltest.Merges(t, d, kernels.Options{}) })
 	t.Run("load", func(t *testing.T) { checkMergedLoad(t, d) })
 }
@@ -37,14 +33,14 @@ func merging(src *stored) *kernels.Update {
 	u := &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
 	for name, t := range src.zeros {
 		rows, columns := kernels.Matrix(t.Shape)
-		p := kernels.LowRank{Rank: 3, Scale: -0.5, Up: make([]float32, 3*rows), Down: make([]float32, 3*columns)}
+		up, down := make([]float32, 3*rows), make([]float32, 3*columns)
 		for row := range rows {
-			p.Up[3*row+row%3] = float32(1+row%5) / 8
+			up[3*row+row%3] = float32(1+row%5) / 8
 		}
-		for i := range p.Down {
-			p.Down[i] = float32(i%7-3) / 16
+		for i := range down {
+			down[i] = float32(i%7-3) / 16
 		}
-		u.LowRank[name] = []kernels.LowRank{p}
+		u.LowRank[name] = []kernels.LowRank{{Rank: 3, Scale: -0.5, Up: kernels.FloatFactor(up), Down: kernels.FloatFactor(down)}}
 	}
 	return u
 }
@@ -90,12 +86,17 @@ func checkMergedLoad(t *testing.T, d *Device) {
 	}
 }
 
+// TestUpdates has plans with folded norms, joined layers, interleaved gates and what is computed once a request.
 func TestUpdates(t *testing.T) {
 	for _, variant := range card(t, Options{}).Info().Variants {
 		for _, precision := range []kernels.DType{kernels.F16, kernels.BF16} {
-			t.Run(variant+" "+precision.String(), func(t *testing.T) {
-				checkUpdates(t, card(t, Options{Precision: precision, Variant: variant}))
-			})
+			for _, stored := range []kernels.DType{kernels.F32, kernels.F16} {
+				t.Run(fmt.Sprintf("%s %v of %v", variant, precision, stored), func(t *testing.T) {
+					d := card(t, Options{Precision: precision, Variant: variant})
+					checkUpdates(t, d, block, stored)
+					checkUpdates(t, d, residuals, stored)
+				})
+			}
 		}
 	}
 }
@@ -121,7 +122,7 @@ func TestUpdateInPlace(t *testing.T) {
 	must(p.Run(ctx))
 	again := len(f.Launches()) - launches
 	update := func(name string, rows, columns int) *kernels.Update {
-		return &kernels.Update{LowRank: map[string][]kernels.LowRank{name: {{Rank: 1, Scale: 1, Up: make([]float32, rows), Down: make([]float32, columns)}}}}
+		return &kernels.Update{LowRank: map[string][]kernels.LowRank{name: {{Rank: 1, Scale: 1, Up: kernels.FloatFactor(make([]float32, rows)), Down: kernels.FloatFactor(make([]float32, columns))}}}}
 	}
 	for i, u := range []*kernels.Update{update("w", 40, 24), update("v", 40, 40), nil} {
 		before := len(f.Launches())

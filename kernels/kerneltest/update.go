@@ -7,86 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cases"
 	"github.com/goxl/goxl/kernels/ref"
 )
-
-// tensors is a source of random weights in memory.
-type tensors struct {
-	byName map[string]kernels.Tensor
-	data   map[string][]byte
-	refuse string // a tensor that has no data
-}
-
-var errRefused = errors.New("refused")
-
-// randomTensors has every weight of a plan, of normal deviates over the root of the fan-in.
-func randomTensors(plan *kernels.Plan, seed uint64) *tensors {
-	s := &tensors{byName: map[string]kernels.Tensor{}, data: map[string][]byte{}}
-	r := rand.New(rand.NewPCG(seed, 1))
-	for _, t := range plan.Tensors {
-		if t.Role != kernels.Weight || s.data[t.Name] != nil {
-			continue
-		}
-		_, columns := kernels.Matrix(t.Shape)
-		data := make([]byte, t.Bytes())
-		for i := range t.Len() {
-			setFloat(t.DType, data, i, float32(r.NormFloat64()/math.Sqrt(float64(columns))))
-		}
-		s.byName[t.Name], s.data[t.Name] = t, data
-	}
-	return s
-}
-
-// Names implements kernels.Source.
-func (s *tensors) Names() []string {
-	var names []string
-	for name := range s.byName {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Describe implements kernels.Source.
-func (s *tensors) Describe(name string) (kernels.DType, []int, error) {
-	t, ok := s.byName[name]
-	if !ok {
-		return 0, nil, fmt.Errorf("no tensor %q", name)
-	}
-	return t.DType, t.Shape, nil
-}
-
-// Tensor implements kernels.Source.
-func (s *tensors) Tensor(name string) (kernels.DType, []int, []byte, error) {
-	dtype, shape, err := s.Describe(name)
-	if name == s.refuse {
-		err = errRefused
-	}
-	return dtype, shape, s.data[name], err
-}
-
-// Storage implements kernels.Source.
-func (s *tensors) Storage(string) kernels.Storage { return kernels.Kept }
-
-// Release implements kernels.Source.
-func (s *tensors) Release() error { return nil }
-
-func setFloat(dtype kernels.DType, data []byte, i int, f float32) {
-	switch dtype {
-	case kernels.F16:
-		binary.LittleEndian.PutUint16(data[2*i:], kernels.ToF16(f))
-	case kernels.BF16:
-		binary.LittleEndian.PutUint16(data[2*i:], kernels.ToBF16(f))
-	default:
-		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(f))
-	}
-}
 
 // exactProducts are products of powers of two that leave every sum exact in float32, so that all devices give the same
 // bits: W is a multiple of 2⁻²⁴ below 8, or rounded to 16 bits anyway.
@@ -95,13 +20,14 @@ func exactProducts(shape []int, n int) []kernels.LowRank {
 	products := make([]kernels.LowRank, 0, n)
 	for k := range n {
 		p := kernels.LowRank{Rank: 2 + 3*k, Scale: 0.5}
-		p.Up, p.Down = make([]float32, rows*p.Rank), make([]float32, p.Rank*columns)
+		up, down := make([]float32, rows*p.Rank), make([]float32, p.Rank*columns)
 		for row := range rows { // one term of each row is not zero
-			p.Up[row*p.Rank+row%p.Rank] = []float32{0.25, -0.125}[row%2]
+			up[row*p.Rank+row%p.Rank] = []float32{0.25, -0.125}[row%2]
 		}
-		for i := range p.Down {
-			p.Down[i] = []float32{0.5, -1, 0, 0.25, 1}[(i+k)%5]
+		for i := range down {
+			down[i] = []float32{0.5, -1, 0, 0.25, 1}[(i+k)%5]
 		}
+		p.Up, p.Down = factor(kernels.F16, up), factor(kernels.F32, down)
 		products = append(products, p)
 	}
 	return products
@@ -267,105 +193,4 @@ func outputs(ctx context.Context, plan *kernels.Plan, p kernels.Program, write b
 		all = append(all, data...)
 	}
 	return all, nil
-}
-
-// Merges checks what low-rank products make of a matrix, of every type and of odd sizes: it is read through a product
-// with rows of the identity, which is exact. An element may be what any sum in float32 rounds to that is as near to the exact
-// one as ref.Merge says, which for 16 bits is the value that the exact sum rounds to or, near a tie, its neighbour.
-func Merges(t testing.TB, d kernels.Device, o kernels.Options) {
-	t.Helper()
-	precision := o.Precision
-	if precision == 0 {
-		precision = cases.Precision(d)
-	}
-	for _, c := range []struct {
-		rows, columns int
-		ranks         []int
-	}{{1, 8, []int{1}}, {70, 136, []int{3}}, {133, 72, []int{32, 5}}, {17, 40, []int{700}}, {491, 264, []int{32}}, {12, 24, nil}} {
-		for _, dtype := range []kernels.DType{kernels.F16, kernels.BF16, kernels.F32} {
-			what := fmt.Sprintf("%v [%d %d] ranks %v", dtype, c.rows, c.columns, c.ranks)
-			differ, err := merge(d, o, precision, dtype, c.rows, c.columns, c.ranks)
-			if err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
-			t.Logf("%s: %d elements differ from the exact sum", what, differ)
-		}
-	}
-}
-
-// merge counts the elements that differ from the exact sum, which an error says to be more than they may.
-func merge(d kernels.Device, o kernels.Options, precision, dtype kernels.DType, rows, columns int, ranks []int) (differ int, err error) {
-	ctx := context.Background()
-	weight := kernels.Tensor{Name: "w", Role: kernels.Weight, DType: dtype, Shape: []int{rows, columns}}
-	var read []int // columns: of many every fifth, and the last
-	for c := columns - 1; c >= 0; c-- {
-		if columns <= 140 || c%5 == 0 || c >= columns-8 {
-			read = append(read, c)
-		}
-	}
-	plan := &kernels.Plan{
-		Tensors: []kernels.Tensor{
-			{Name: "x", Role: kernels.Step, DType: kernels.F32, Shape: []int{len(read), columns}}, weight,
-			{Name: "y", Role: kernels.Result, DType: kernels.F32, Shape: []int{len(read), rows}},
-		},
-		Nodes: []kernels.Node{{Spec: kernels.Linear{}, Path: "read", In: []kernels.Value{0, 1}, Out: []kernels.Value{2}}},
-	}
-	source := randomTensors(plan, 3)
-	r := rand.New(rand.NewPCG(4, uint64(rows)))
-	normal := func(n int, scale float64) []float32 {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = float32(scale * r.NormFloat64())
-		}
-		return x
-	}
-	var products []kernels.LowRank
-	for i, rank := range ranks {
-		products = append(products, kernels.LowRank{Rank: rank, Scale: 0.7 - float32(i), Up: normal(rows*rank, 0.1), Down: normal(rank*columns, 0.1)})
-	}
-	w, err := d.NewWeights(source)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	p, err := d.Compile(plan, w, o)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	identity := make([]byte, plan.Tensors[0].Bytes())
-	for i, c := range read {
-		setFloat(kernels.F32, identity, i*columns+c, 1)
-	}
-	got := make([]byte, plan.Tensors[2].Bytes())
-	if err := errors.Join(w.Update(ctx, &kernels.Update{LowRank: map[string][]kernels.LowRank{"w": products}}),
-		p.Write(0, identity), p.Run(ctx), p.Read(ctx, 2, got)); err != nil {
-		return 0, err
-	}
-	sums, bound := ref.Merge(dtype, weight.Shape, source.data["w"], products)
-	round := func(x float64) float32 { // as the file's type and the device's precision have it
-		return rounded(precision, rounded(dtype, float32(x)))
-	}
-	for k := range len(read) * rows {
-		row, column := k%rows, read[k/rows]
-		i := row*columns + column
-		f := math.Float32frombits(binary.LittleEndian.Uint32(got[4*k:]))
-		if low, high := round(sums[i]-bound[i]), round(sums[i]+bound[i]); !(low <= f && f <= high) {
-			return differ, fmt.Errorf("element [%d %d] is %g, must be %g to %g", row, column, f, low, high)
-		}
-		if f != round(sums[i]) {
-			differ++
-		}
-	}
-	return differ, nil
-}
-
-func rounded(dtype kernels.DType, f float32) float32 {
-	switch dtype {
-	case kernels.F16:
-		return kernels.FromF16(kernels.ToF16(f))
-	case kernels.BF16:
-		return kernels.FromBF16(kernels.ToBF16(f))
-	}
-	return f
 }

@@ -77,14 +77,15 @@ func TestMerges(t *testing.T) {
 		"right":   {nil, false},
 		"a scale": {change(func(p *kernels.LowRank) { p.Scale *= 1.001 }), true},
 		"a term": {change(func(p *kernels.LowRank) {
-			p.Down = slices.Clone(p.Down)
-			clear(p.Down[len(p.Down)-1:])
+			p.Down.Data = slices.Clone(p.Down.Data)
+			clear(p.Down.Data[len(p.Down.Data)-4:])
 		}), true},
-		"factors of 16 bits": {change(func(p *kernels.LowRank) {
-			p.Up = slices.Clone(p.Up)
-			for i, f := range p.Up {
-				p.Up[i] = kernels.FromF16(kernels.ToF16(f))
+		"factors of 8 bits": {change(func(p *kernels.LowRank) {
+			up := make([]float32, p.Up.Len())
+			for i := range up {
+				up[i] = p.Up.At(i)
 			}
+			p.Up = factor(kernels.BF16, up)
 		}), true},
 	} {
 		d, r := &fake{update: c.update}, &recorder{TB: t}

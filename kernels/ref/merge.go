@@ -20,7 +20,7 @@ func Merge(dtype kernels.DType, shape []int, data []byte, products []kernels.Low
 			magnitude, roundings := math.Abs(sum), 4
 			for _, p := range products {
 				for r := range p.Rank {
-					term := float64(p.Scale) * float64(p.Up[row*p.Rank+r]) * float64(p.Down[r*columns+column])
+					term := float64(p.Scale) * float64(p.Up.At(row*p.Rank+r)) * float64(p.Down.At(r*columns+column))
 					sum += term
 					magnitude += math.Abs(term)
 				}

@@ -96,7 +96,7 @@ func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, file
 		set.updates[name] = u
 		for _, products := range u.LowRank {
 			for _, p := range products {
-				set.bytes += 4 * int64(len(p.Up)+len(p.Down))
+				set.bytes += int64(len(p.Up.Data) + len(p.Down.Data))
 			}
 		}
 	}

@@ -13,11 +13,17 @@ struct Pack {
   int from, toFloat;
 };
 
-DEVICE float rawElement(const void *p, i64 i, int from) {
-  if (from == FROM_F32) return ((const float *)p)[i];
+template <int FROM> DEVICE float rawElement(const void *p, i64 i) {
+  if (FROM == FROM_F32) return ((const float *)p)[i];
   u16 h = ((const u16 *)p)[i];
-  if (from == FROM_BF16) return __builtin_bit_cast(float, (u32)h << 16);
+  if (FROM == FROM_BF16) return __builtin_bit_cast(float, (u32)h << 16);
   return fp16ToFloat(h);
+}
+
+DEVICE float rawElement(const void *p, i64 i, int from) {
+  if (from == FROM_F32) return rawElement<FROM_F32>(p, i);
+  if (from == FROM_BF16) return rawElement<FROM_BF16>(p, i);
+  return rawElement<FROM_F16>(p, i);
 }
 
 // pack permutes to channels last and pads channels to P1 and P2 with zeros. GEGLU's rows are interleaved in eights,
@@ -49,6 +55,7 @@ struct Product {
   int rank;
   float scale;
   i64 up, down;
+  int upFrom, downFrom;  // types
 };
 
 struct Merge {
@@ -76,6 +83,38 @@ DEVICE void setRawElement(void *p, i64 i, int from, float f) {
 
 enum { MERGE_ROWS = 8 };
 
+// Tile is a thread's column of MERGE_ROWS rows. Rows behind the last one are computed as that one is, and not stored.
+struct Tile {
+  int row, column, last;
+
+  // read loads the elements, without a branch between them, so that they are on their way together.
+  template <int FROM> DEVICE_MEMBER void read(const Merge &p, float *w) const {
+#pragma unroll
+    for (int k = 0; k < MERGE_ROWS; k++) w[k] = rawElement<FROM>(p.raw, (i64)(row + min(k, last)) * p.columns + column);
+  }
+
+  // sums computes the sums of a product's terms.
+  template <int UP, int DOWN> DEVICE_MEMBER void sums(const Merge &p, const Product &q, float *sum) const {
+    const char *up = (const char *)p.factors + q.up, *down = (const char *)p.factors + q.down;
+    i64 at[MERGE_ROWS];
+#pragma unroll
+    for (int k = 0; k < MERGE_ROWS; k++) at[k] = (i64)(p.first + row + min(k, last)) * q.rank, sum[k] = 0;
+#pragma unroll 2
+    for (int r = 0; r < q.rank; r++) {
+      float d = rawElement<DOWN>(down, (i64)r * p.columns + column);
+#pragma unroll
+      for (int k = 0; k < MERGE_ROWS; k++) sum[k] = __builtin_fmaf(rawElement<UP>(up, at[k] + r), d, sum[k]);
+    }
+  }
+  template <int UP> DEVICE_MEMBER void sums(const Merge &p, const Product &q, float *sum) const {
+    switch (q.downFrom) {
+    case FROM_F32: return sums<UP, FROM_F32>(p, q, sum);
+    case FROM_F16: return sums<UP, FROM_F16>(p, q, sum);
+    }
+    sums<UP, FROM_BF16>(p, q, sum);
+  }
+};
+
 // merge adds products to rows. A thread has a column of MERGE_ROWS rows, so that an element of Down is loaded once for
 // all of them; the elements of Up are the same for all threads of a warp. For each product in turn, the sum of its
 // terms, in order, is added in float32; what comes of it is rounded once, to the checkpoint's type. An element does not
@@ -83,26 +122,26 @@ enum { MERGE_ROWS = 8 };
 GLOBAL void LAUNCH_BOUNDS(256, 1) merge(const Merge p) {
   i64 n = (i64)((p.rows + MERGE_ROWS - 1) / MERGE_ROWS) * p.columns;
   for (i64 i = globalThreadIdx(); i < n; i += globalThreadCount()) {
-    int row = (int)(i / p.columns) * MERGE_ROWS, column = (int)(i % p.columns), last = min(MERGE_ROWS, p.rows - row) - 1;
-    i64 at = (i64)row * p.columns + column;
-    float w[MERGE_ROWS];
-#pragma unroll
-    for (int k = 0; k < MERGE_ROWS; k++) w[k] = rawElement(p.raw, at + (i64)min(k, last) * p.columns, p.from);
+    Tile t;
+    t.row = (int)(i / p.columns) * MERGE_ROWS, t.column = (int)(i % p.columns), t.last = min(MERGE_ROWS, p.rows - t.row) - 1;
+    float w[MERGE_ROWS], sum[MERGE_ROWS];
+    switch (p.from) {
+    case FROM_F32: t.read<FROM_F32>(p, w); break;
+    case FROM_F16: t.read<FROM_F16>(p, w); break;
+    default: t.read<FROM_BF16>(p, w);
+    }
     for (int j = 0; j < p.products; j++) {
       Product q = p.factors[j];
-      const float *up = (const float *)((const char *)p.factors + q.up) + (i64)(p.first + row) * q.rank;
-      const float *down = (const float *)((const char *)p.factors + q.down) + column;
-      float sum[MERGE_ROWS] = {};
-      for (int r = 0; r < q.rank; r++) {
-        float d = down[(i64)r * p.columns];
-#pragma unroll
-        for (int k = 0; k < MERGE_ROWS; k++) sum[k] = __builtin_fmaf(up[min(k, last) * q.rank + r], d, sum[k]);
+      switch (q.upFrom) {
+      case FROM_F32: t.sums<FROM_F32>(p, q, sum); break;
+      case FROM_F16: t.sums<FROM_F16>(p, q, sum); break;
+      default: t.sums<FROM_BF16>(p, q, sum);
       }
 #pragma unroll
       for (int k = 0; k < MERGE_ROWS; k++) w[k] = __builtin_fmaf(q.scale, sum[k], w[k]);
     }
 #pragma unroll
     for (int k = 0; k < MERGE_ROWS; k++)
-      if (k <= last) setRawElement(p.raw, at + (i64)k * p.columns, p.from, w[k]);
+      if (k <= t.last) setRawElement(p.raw, (i64)(t.row + k) * p.columns + t.column, p.from, w[k]);
   }
 }

@@ -113,6 +113,13 @@ var buffers = sync.Pool{New: func() any { return new([]float32) }}
 // and rounded while it is in the cache.
 func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []kernels.LowRank) {
 	size := dtype.Size()
+	wide := make([][2][]float32, len(low)) // both factors of each
+	for i, p := range low {
+		for k, f := range []kernels.Factor{p.Up, p.Down} {
+			wide[i][k] = make([]float32, f.Len())
+			widenTo(wide[i][k], f.DType, f.Data)
+		}
+	}
 	parallel(t.rows, t.cols, func(first, end int) {
 		buffer := buffers.Get().(*[]float32)
 		defer buffers.Put(buffer)
@@ -122,8 +129,8 @@ func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low [
 		w := (*buffer)[:(end-first)*t.cols]
 		span := data[first*t.cols*size : end*t.cols*size]
 		widenTo(w, dtype, span)
-		for _, c := range low {
-			addRows(w, c.Up[first*c.Rank:end*c.Rank], c.Down, c.Rank, c.Scale)
+		for i, c := range low {
+			addRows(w, wide[i][0][first*c.Rank:end*c.Rank], wide[i][1], c.Rank, c.Scale)
 		}
 		roundTo(out[first*t.cols*size:end*t.cols*size], dtype, w)
 	})

@@ -9,27 +9,20 @@ import (
 
 // Update is what a device needs to lay adapters over a component's weights in place: the factors of tensors that only
 // change by products of low rank, and for all others a source that makes them ([Merge]). It is nil if nothing changes.
-// src is the weights' own source, which stays the caller's. The factors are in memory, in float32.
+// src is the weights' own source, which stays the caller's. The factors are the files' own, as they lie there: neither
+// the files nor src may be closed while the update is in force.
 func Update(src kernels.Source, component string, set []Selected) *kernels.Update {
 	steps := Steps(component, set)
 	if len(steps) == 0 {
 		return nil
 	}
 	u := &kernels.Update{Source: &merged{src, component, steps}, LowRank: map[string][]kernels.LowRank{}}
-	names := slices.Sorted(maps.Keys(steps))
-	products := make([][]kernels.LowRank, len(names))
-	// A factor of a full model is some 300,000 numbers: of the size of a span.
-	parallel(len(names), rowBytes/4/rowGroup, func(first, end int) {
-		for i := first; i < end; i++ {
-			products[i] = lowRanks(steps[names[i]])
-		}
-	})
-	for i, name := range names {
-		if products[i] == nil {
+	for _, name := range slices.Sorted(maps.Keys(steps)) {
+		if products := lowRanks(steps[name]); products != nil {
+			u.LowRank[name] = products
+		} else {
 			u.Whole = append(u.Whole, name)
-			continue
 		}
-		u.LowRank[name] = products[i]
 	}
 	return u
 }
@@ -42,7 +35,9 @@ func lowRanks(steps []Step) []kernels.LowRank {
 		if !ok {
 			return nil
 		}
-		all = append(all, kernels.LowRank{Up: widen(c.Up), Down: widen(c.Down), Rank: c.Rank(), Scale: s.Strength * c.Scale})
+		all = append(all, kernels.LowRank{Up: factor(c.Up), Down: factor(c.Down), Rank: c.Rank(), Scale: s.Strength * c.Scale})
 	}
 	return all
 }
+
+func factor(m Matrix) kernels.Factor { return kernels.Factor{DType: m.DType, Data: m.Data} }
