@@ -17,10 +17,13 @@ import (
 )
 
 var benchCommand = command{
-	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole image", synopsis: "kernels|step|image [flags]",
+	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole image, of swapping adapters", synopsis: "kernels|step|image|swap [flags]",
 	notes: `    kernels  every operation at the model's real shapes
     step     one denoising step with guidance, and on a CPU which operations take its time
     image    whole images by stage, from the request to the bytes of a PNG file
+    swap     one set of LoRA adapters in the place of another, merged into every linear layer and
+             convolution of the UNet and the text encoders; of a folder (goxl synth writes one),
+             since a synth: model computes its weights anew each time
 
 The column peak is the fraction of this machine's peak, which is measured before anything else: on a
 CPU multiply-adds in registers on every thread, on a card products of its matrix units. On a card
@@ -32,7 +35,7 @@ GFLOP/s and GB/s, fractions from 0 to 1.
     machine   version, device, detail, kernels, precision, peak_gflops (0: can't be measured)
 kernels has figures, an array of
     name, shape (of the inputs), runs, min_ms, ms (median), gflops, gb_s, peak
-step and image have
+step, image and swap have
     model, parameters, width, height, guidance, device_s, opened_s, memory_bytes (resident at
     most, of the process), and
     device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes: on a CPU of what -memory
@@ -42,19 +45,23 @@ step has as well
     (how many are timed as one, right behind one another: 10 on a card), steps_s (means of those),
     step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
     op, calls, ms, fraction, gflop, gflops, peak
+swap has as well
+    rank, tensors, weights_bytes (of the tensors that change), factors_bytes, swaps_s, swap_s
+    (median), back_s (to no adapters), reload_s (loading the same components; 0 on a CPU)
 image has as well
     steps, first_s, images_s (all after the first), image_s (median), png_bytes, total_s,
     and stages of the median image, an array of
     stage, s, gflop (0: the device doesn't report it), gflops, peak`,
-	operand: "what to measure: kernels, step or image",
+	operand: "what to measure: kernels, step, image or swap",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs}
-		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (step and image; a refiner runs image-to-image on a black image; kernels have SDXL's shapes whatever it is)"))
-		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (step and image)")
-		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (step and image)")
-		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (step and image)")
-		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), or of images to make, the first of which is reported apart (image; 0 is 1)", defaultSteps))
+		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (not of kernels; a refiner runs image-to-image on a black image; kernels have SDXL's shapes whatever it is)"))
+		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (not of kernels)")
+		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (not of kernels)")
+		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (not of kernels)")
+		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image; 0 is %d)", defaultImageSteps))
+		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
 		fs.StringVar(&b.device.Kernels, "kernels", "", "the device's `kernels`, of which each machine has some: avx512, avx2 or portable of a CPU, sm_90a or sm_80 of a card; without it, the best")
@@ -68,7 +75,7 @@ type bench struct {
 	flags               *flag.FlagSet
 	model, modelVariant string
 	width, height       int
-	steps, runs         int
+	steps, runs, rank   int
 	filter              string
 	json                bool
 	device              cli.DeviceFlags
@@ -101,12 +108,15 @@ func (m machine) fraction(gflops float64) float64 {
 }
 
 // kinds lists what -variant and so on apply to; the other flags apply to everything.
-var kinds = map[string]string{"variant": "step or image", "width": "step or image", "height": "step or image", "steps": "image", "runs": "step or image", "run": "kernels"}
+var kinds = map[string]string{"variant": models, "width": models, "height": models, "steps": "image", "runs": models, "rank": "swap", "run": "kernels"}
+
+// models are what is measured with a model.
+const models = "step, image or swap"
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
-	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image}[what]
+	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image, "swap": b.swap}[what]
 	if !ok {
-		return cli.Usagef("%q can't be measured: must be kernels, step or image", what)
+		return cli.Usagef("%q can't be measured: must be kernels, step, image or swap", what)
 	}
 	b.flags.Visit(func(f *flag.Flag) {
 		if k := kinds[f.Name]; k != "" && !strings.Contains(k, what) {
@@ -120,6 +130,8 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 		return cli.Usagef("-steps %d: must be 0 or more", b.steps)
 	case b.runs < 0:
 		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
+	case b.rank < 1 || b.rank > 1024:
+		return cli.Usagef("-rank %d: must be 1 to 1024", b.rank)
 	case b.width < 8 || b.width > sdxl.MaxSide || b.width%8 != 0:
 		return cli.Usagef("-width %d: must be a multiple of 8 from 8 to %d", b.width, sdxl.MaxSide)
 	case b.height < 8 || b.height > sdxl.MaxSide || b.height%8 != 0:
