@@ -75,6 +75,10 @@ var table = map[string]rule{
 
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
 	"nn/weights/pickle":     {},
+	"nn/weights/hub": {
+		own:     map[string]string{"kernels": "sizes in words", "nn/weights": "which files of a model are read"},
+		outside: map[string]string{"golang.org/x/sys/unix": "locks files as the Python client does, and asks for free space"},
+	},
 
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
