@@ -79,6 +79,7 @@ var table = map[string]rule{
 		own:     map[string]string{"kernels": "sizes in words", "nn/weights": "which files of a model are read"},
 		outside: map[string]string{"golang.org/x/sys/unix": "locks files as the Python client does, and asks for free space"},
 	},
+	"nn/weights/embedding": {own: map[string]string{"kernels": contract, "nn/weights": "reads files"}},
 
 	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
@@ -104,6 +105,8 @@ var table = map[string]rule{
 		"models/vae":   "a part of the model",
 		"scheduler":    "a part of the model",
 		"tokenizer":    "a part of the model",
+
+		"tokenizer/prompt": "reads prompts",
 
 		"internal/standin": standins,
 	}},

@@ -72,7 +72,7 @@ func checkedEncoder(name string, e *clip.Encoder, t *tokenizer.Tokenizer) checke
 		var ids, eos []int32
 		texts := []string{"", checkPrompt}
 		for _, text := range texts {
-			encoded, err := tokenIDs(e, t, text, "prompt", func(string) {})
+			encoded, err := tokenIDs(e, t, text)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -103,7 +103,7 @@ func (m *Model) checkedUNet(ctx context.Context, size Size) (func(*nn.Builder), 
 	if err != nil {
 		return nil, nil, err
 	}
-	text, pooled, timeIDs := c.rows(s.guided)
+	text, pooled, timeIDs := c.rows(s.guided, 0, 0)
 	inputs := map[string]any{
 		"x":           channelsLast(checkedNoise(1, m.UNet.Config.InChannels, s.height, s.width)),
 		"input scale": []float32{1}, "timestep": slices.Repeat([]float32{checkTimestep}, s.unetBatch()),

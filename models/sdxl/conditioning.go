@@ -4,12 +4,22 @@ import (
 	"context"
 	"math"
 	"slices"
+
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
-// conditioning is what the UNet is conditioned on, a row for each image: the negative side and the positive one apart.
+// conditioning is what the UNet is conditioned on.
 type conditioning struct {
-	positive, negative side
-	aligned            bool // time ids come in the order of the other rows
+	phases  []sides   // distinct ones
+	steps   []int     // the phase of each step; nil is the first
+	weights []float64 // of the positive parts; nil is one of weight 1
+	aligned bool      // time ids come in the order of the other rows
+}
+
+// sides is what conditions a step: the negative side and the parts of the positive one.
+type sides struct {
+	negative side
+	positive []side
 }
 
 // side is one side of guidance, with one row for each image.
@@ -17,32 +27,56 @@ type side struct {
 	text, pooled, timeIDs [][]float32
 }
 
+// phase is that of a step; after the last step it is the last one's.
+func (c *conditioning) phase(step int) int {
+	if c.steps == nil {
+		return 0
+	}
+	return c.steps[min(step, len(c.steps)-1)]
+}
+
 // condition encodes the prompts, or takes their embeddings, and adds micro-conditioning.
 func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn func(string)) (*conditioning, error) {
-	pos, neg, err := m.embed(ctx, q, guided, warn)
-	if err != nil {
-		return nil, err
-	}
-	ids, negativeIDs := m.timeIDsOf(q)
 	c := &conditioning{aligned: q.Task == ImageToImage}
-	fill := func(s *side, e embeddings, ids []float32) {
+	ids, negativeIDs := m.timeIDsOf(q)
+	fill := func(e embeddings, ids []float32) (s side) {
 		for i := range e.hidden {
 			for range q.ImagesPerPrompt {
 				s.text, s.pooled, s.timeIDs = append(s.text, e.hidden[i]), append(s.pooled, e.pooled[i]), append(s.timeIDs, ids)
 			}
 		}
+		return s
 	}
-	fill(&c.positive, pos, ids)
-	fill(&c.negative, neg, negativeIDs)
+	if q.request.Embeddings != nil {
+		pos, neg, err := m.embed(ctx, q, guided, warn)
+		if err != nil {
+			return nil, err
+		}
+		c.phases = []sides{{fill(neg, negativeIDs), []side{fill(pos, ids)}}}
+		return c, nil
+	}
+	plan, err := m.plan(q, guided, warn)
+	if err != nil {
+		return nil, err
+	}
+	all, err := m.encodePlan(ctx, plan, q.request.TextualInversions, q.request.Taps)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range plan.phases {
+		s := sides{negative: fill(f.negativeSide(all), negativeIDs)}
+		for part := range f.positive {
+			s.positive = append(s.positive, fill(f.side(all, part), ids))
+		}
+		c.phases = append(c.phases, s)
+	}
+	c.steps, c.weights = plan.steps, plan.weights
 	return c, nil
 }
 
-// embed gives the embeddings of each prompt.
+// embed gives the request's own embeddings, and those of its negative prompt, which is one text for all steps.
 func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(string)) (pos, neg embeddings, err error) {
 	given := q.request.Embeddings
-	if given == nil {
-		return m.encodePrompts(ctx, q.Prompts, guided, q.ClipSkip, q.request.Taps, warn)
-	}
 	n, tokens := given.Prompt.Shape[0], given.Prompt.Shape[1]
 	rows := func(t *Tensor) (list [][]float32) { // copied: the run may be loaded anew after the caller has changed his
 		return slices.Collect(slices.Chunk(slices.Clone(t.Data), len(t.Data)/n))
@@ -54,25 +88,36 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 	if given.Negative != nil {
 		return pos, embeddings{rows(given.Negative), rows(given.NegativePooled)}, nil
 	}
-	prompt := Prompt{NegativePrompt: q.request.NegativePrompt, NegativePrompt2: q.request.NegativePrompt2}
-	if m.spec.forceZeros && prompt.NegativePrompt == nil {
+	without := Prompt{NegativePrompt: q.request.NegativePrompt, NegativePrompt2: q.request.NegativePrompt2}
+	if m.spec.forceZeros && without.NegativePrompt == nil {
 		zero := pos.zero()
 		return pos, embeddings{slices.Repeat(zero.hidden, n), slices.Repeat(zero.pooled, n)}, nil
 	}
-	if most := m.Tokenizer2.MaxLength(); tokens != most {
-		return pos, neg, bad("negative_prompt_embeds", "absent", "given, since prompt_embeds has %d tokens and a negative prompt %d", tokens, most)
+	p, err := m.newPlanner(q, warn)
+	if err != nil {
+		return pos, neg, err
 	}
-	one, err := m.encode(ctx, []texts{negative(prompt)}, 0, q.request.Taps, warn)
-	return pos, embeddings{slices.Repeat(one.hidden, n), slices.Repeat(one.pooled, n)}, err
+	if _, err := p.text(p.parse(0, negative(without), q.totalSteps(), prompt.ParseNegative), 0, q.firstStep, 0); err != nil {
+		return pos, neg, err
+	}
+	if have := p.plan.chunks * m.Tokenizer2.MaxLength(); tokens != have {
+		return pos, neg, bad("negative_prompt_embeds", "absent", "given, since prompt_embeds has %d tokens and a negative prompt %d", tokens, have)
+	}
+	all, err := m.encodePlan(ctx, p.plan, q.request.TextualInversions, q.request.Taps)
+	if err != nil {
+		return pos, neg, err
+	}
+	return pos, embeddings{slices.Repeat(all[0].hidden, n), slices.Repeat(all[0].pooled, n)}, nil
 }
 
-// rows lays conditioning out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
-func (c *conditioning) rows(guided bool) (text, pooled, timeIDs []float32) {
+// rows lays a part of a phase out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
+func (c *conditioning) rows(guided bool, phase, part int) (text, pooled, timeIDs []float32) {
+	negative, positive := c.phases[phase].negative, c.phases[phase].positive[part]
 	if !guided {
-		return slices.Concat(c.positive.text...), slices.Concat(c.positive.pooled...), slices.Concat(c.positive.timeIDs...)
+		return slices.Concat(positive.text...), slices.Concat(positive.pooled...), slices.Concat(positive.timeIDs...)
 	}
 	both := func(of func(side) [][]float32) []float32 {
-		return slices.Concat(slices.Concat(of(c.negative), of(c.positive))...)
+		return slices.Concat(slices.Concat(of(negative), of(positive))...)
 	}
 	text = both(func(s side) [][]float32 { return s.text })
 	pooled = both(func(s side) [][]float32 { return s.pooled })
@@ -80,8 +125,8 @@ func (c *conditioning) rows(guided bool) (text, pooled, timeIDs []float32) {
 		return text, pooled, both(func(s side) [][]float32 { return s.timeIDs })
 	}
 	// The text-to-image pipeline repeats the pair, so that its rows alternate while the others do not.
-	for i := range c.positive.timeIDs {
-		timeIDs = append(append(timeIDs, c.negative.timeIDs[i]...), c.positive.timeIDs[i]...)
+	for i := range positive.timeIDs {
+		timeIDs = append(append(timeIDs, negative.timeIDs[i]...), positive.timeIDs[i]...)
 	}
 	return text, pooled, timeIDs
 }

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,6 +18,7 @@ type shape struct {
 	tokens, text, pooled int  // prompt embeddings [tokens, text] and pooled ones
 	ids                  int  // added time ids
 	guided, rescaled     bool // classifier-free guidance; and its rescale
+	parts                int  // of the positive side that AND joins, with weights; 0 is one of weight 1
 	history              int  // tensors that the solver keeps
 }
 
@@ -32,21 +34,24 @@ func (m *Model) newShape(batch int, size Size) shape {
 // shape is what a request's steps depend on, where they are guided.
 func (m *Model) shape(q *resolved) shape {
 	s := m.newShape(q.Images, q.size)
-	if e := q.request.Embeddings; e != nil {
-		s.tokens = e.Prompt.Shape[1]
-	}
 	s.history = q.schedule.History
 	if stepsOnHost(q.schedule) {
 		s.history++ // for the prediction
 	}
 	s.guided = m.UNet.Config.TimeCondProjDim == 0 && q.guided()
+	if e := q.request.Embeddings; e != nil {
+		s.tokens = e.Prompt.Shape[1]
+	} else if plan, err := m.plan(q, s.guided, func(string) {}); err == nil { // else condition returns the error
+		s.tokens *= plan.chunks
+		s.parts, s.guided = len(plan.weights), s.guided || len(plan.weights) > 0
+	}
 	s.rescaled = s.guided && q.GuidanceRescale > 0
 	return s
 }
 
-// at is the shape of a step with its scale of guidance: up to 1 there is none.
+// at is the shape of a step with its scale of guidance: up to 1 there is none, unless parts are to be joined.
 func (s shape) at(guidance float64) shape {
-	s.guided = s.guided && guidance > 1
+	s.guided = s.guided && (guidance > 1 || s.parts > 0)
 	s.rescaled = s.rescaled && s.guided
 	return s
 }
@@ -62,34 +67,55 @@ func (s shape) unetBatch() int {
 // elements is the length of the latents.
 func (s shape) elements(channels int) int { return s.batch * s.height * s.width * channels }
 
-// predictNoise builds what the model predicts for latents x times Step "input scale", for both sides of guidance.
-func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) *nn.Value {
-	n := s.unetBatch()
-	scale := b.Input("input scale", kernels.Step, kernels.F32, 1)
-	in := unet.Inputs{
-		Sample:   b.ScaleRepeat(x, scale, n/s.batch),
-		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
-		Text:     b.Input("text", kernels.Request, kernels.F32, n, s.tokens, s.text),
-		Pooled:   b.Input("pooled", kernels.Request, kernels.F32, n, s.pooled),
-		TimeIDs:  b.Input("time ids", kernels.Request, kernels.F32, n, s.ids),
+// named is the name of an input that each part of the positive side has.
+func named(name string, part int) string {
+	if part == 0 {
+		return name
 	}
-	if dim := int(u.Config.TimeCondProjDim); dim > 0 {
-		in.Condition = b.Input("guidance embedding", kernels.Request, kernels.F32, n, dim)
-	}
-	return u.Model.Forward(b, in)
+	return fmt.Sprintf("%s of part %d", name, part+1)
 }
 
-// guide builds classifier-free guidance of what both sides predict.
-func guide(b *nn.Builder, s shape, m *nn.Value) *nn.Value {
-	if !s.guided {
-		return m
+// predictNoise builds what the model predicts for latents x times Step "input scale", for both sides of guidance, one
+// value for each part of the positive side.
+func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts []*nn.Value) {
+	n := s.unetBatch()
+	in := unet.Inputs{
+		Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), n/s.batch),
+		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
 	}
-	guidance := b.Input("guidance", kernels.Step, kernels.F32, 1)
+	for part := range max(1, s.parts) {
+		in.Text = b.Input(named("text", part), kernels.Request, kernels.F32, n, s.tokens, s.text)
+		in.Pooled = b.Input(named("pooled", part), kernels.Request, kernels.F32, n, s.pooled)
+		in.TimeIDs = b.Input(named("time ids", part), kernels.Request, kernels.F32, n, s.ids)
+		if dim := int(u.Config.TimeCondProjDim); dim > 0 {
+			in.Condition = b.Input(named("guidance embedding", part), kernels.Request, kernels.F32, n, dim)
+		}
+		parts = append(parts, u.Model.Forward(b, in))
+	}
+	return parts
+}
+
+// guide builds classifier-free guidance of what both sides predict: u + Σ g·w·(c − u) over the parts. Each part was
+// predicted together with the negative side, whose prediction the parts after the first take away again.
+func guide(b *nn.Builder, s shape, parts []*nn.Value) *nn.Value {
+	if !s.guided {
+		return parts[0]
+	}
 	var rescale *nn.Value
 	if s.rescaled {
 		rescale = b.Input("rescale", kernels.Step, kernels.F32, 1)
 	}
-	return b.Guidance(m, guidance, rescale)
+	sum := b.Guidance(parts[0], b.Input(named("guidance", 0), kernels.Step, kernels.F32, 1), rescale)
+	if len(parts) == 1 {
+		return sum
+	}
+	none, minus := b.Input("no guidance", kernels.Step, kernels.F32, 1), b.Input("minus one", kernels.Step, kernels.F32, 1)
+	for part := 1; part < len(parts); part++ {
+		guided := b.Guidance(parts[part], b.Input(named("guidance", part), kernels.Step, kernels.F32, 1), nil)
+		negative := b.ScaleRepeat(b.Guidance(parts[part], none, nil), minus, 1)
+		sum = b.Add(sum, b.Add(guided, negative))
+	}
+	return sum
 }
 
 // stepProgram compiles one sampling step in a precision, 0 is the network's.
@@ -114,24 +140,26 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 
 // prediction builds what the UNet predicts, both sides of guidance apart; its key is that of the compiled program.
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
-	s.history, s.rescaled = 0, false
+	s.history, s.rescaled, s.parts = 0, false, 0
 	return fmt.Sprintf("unet prediction of model %d %+v", u.Number(u.Model), s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
-		b.Output("prediction", predictNoise(b, u, s, x))
+		b.Output("prediction", predictNoise(b, u, s, x)[0])
 	}
 }
 
 func historyName(i int) string { return fmt.Sprintf("history %d", i) }
 
 // setConditioning writes what the UNet is conditioned on; guidance is for models that embed its scale.
-func setConditioning(u *unet.Denoiser, p *nn.Program, s shape, c *conditioning, guidance float64) error {
-	text, pooled, timeIDs := c.rows(s.guided)
-	for _, in := range []struct {
-		name string
-		data []float32
-	}{{"text", text}, {"pooled", pooled}, {"time ids", timeIDs}} {
-		if err := p.SetFloats(in.name, in.data...); err != nil {
-			return err
+func setConditioning(u *unet.Denoiser, p *nn.Program, s shape, c *conditioning, phase int, guidance float64) error {
+	for part := range max(1, s.parts) {
+		text, pooled, timeIDs := c.rows(s.guided, phase, part)
+		for _, in := range []struct {
+			name string
+			data []float32
+		}{{"text", text}, {"pooled", pooled}, {"time ids", timeIDs}} {
+			if err := p.SetFloats(named(in.name, part), in.data...); err != nil {
+				return err
+			}
 		}
 	}
 	return setGuidanceEmbedding(u, p, s, guidance)
@@ -170,12 +198,12 @@ func coefficients(step scheduler.Step) []float32 {
 }
 
 // advance runs the step program once.
-func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, noise []float32, guidance, rescale float64) error {
+func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, noise []float32, guidance, rescale float64, weights []float64) error {
 	if err := s.setEvaluation(p, step.Timestep, step.InputScale); err != nil {
 		return err
 	}
 	if s.guided {
-		if err := p.SetFloats("guidance", float32(guidance)); err != nil {
+		if err := s.setGuidance(p, guidance, weights); err != nil {
 			return err
 		}
 	}
@@ -193,4 +221,23 @@ func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, 
 		}
 	}
 	return p.Run(ctx)
+}
+
+// setGuidance writes the scale of each part, which weights multiply where there are some.
+func (s shape) setGuidance(p *nn.Program, guidance float64, weights []float64) error {
+	if s.parts > 1 {
+		if err := errors.Join(p.SetFloats("no guidance", 0), p.SetFloats("minus one", -1)); err != nil {
+			return err
+		}
+	}
+	for part := range max(1, s.parts) {
+		scale := guidance
+		if s.parts > 0 {
+			scale *= weights[part]
+		}
+		if err := p.SetFloats(named("guidance", part), float32(scale)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/tokenizer"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // texts are those of one side of guidance, one for each encoder, and the request's fields that they come from.
@@ -39,111 +40,170 @@ func (e *embeddings) add(more embeddings) {
 }
 
 // zero is a row of zeros, as long as those of e: the negative side of a prompt without one (zeros_like).
-func (e *embeddings) zero() embeddings {
+func (e embeddings) zero() embeddings {
 	return embeddings{[][]float32{make([]float32, len(e.hidden[0]))}, [][]float32{make([]float32, len(e.pooled[0]))}}
 }
 
-// tokenIDs is a text as an encoder takes it.
-func tokenIDs(e *clip.Encoder, t *tokenizer.Tokenizer, text, field string, warn func(string)) ([]int32, error) {
-	bad := func(allowed string, err error) error {
-		return &RequestError{Field: field, Value: fmt.Sprintf("%q", text), Allowed: allowed, Err: err}
+// side is the rows of a part of the positive side.
+func (f planPhase) side(all []embeddings, part int) (e embeddings) {
+	for _, i := range f.positive[part] {
+		e.add(all[i])
 	}
+	return e
+}
+
+// negativeSide is the rows of the negative side, none where there is no guidance.
+func (f planPhase) negativeSide(all []embeddings) (e embeddings) {
+	for _, i := range f.negative {
+		if i == noText {
+			e.add(all[f.positive[0][0]].zero())
+		} else {
+			e.add(all[i])
+		}
+	}
+	return e
+}
+
+// tokenIDs is a plain text as an encoder takes it.
+func tokenIDs(e *clip.Encoder, t *tokenizer.Tokenizer, text string) ([]int32, error) {
 	encoding, err := t.Encode(text)
 	if err != nil {
-		return nil, bad("UTF-8 text", err)
+		return nil, err
 	}
 	if id := slices.Max(encoding.IDs); int(id) >= e.Config.VocabSize {
-		return nil, bad(fmt.Sprintf("a text without %q, a special token that the text encoder does not know", t.Decode([]int32{id})), nil)
-	}
-	if encoding.Truncated != "" {
-		prompt := "prompt"
-		if strings.HasPrefix(field, "negative") {
-			prompt = "negative prompt"
-		}
-		warn(fmt.Sprintf("the %s was cut after %d of %d tokens; left out: %q", prompt, t.MaxLength()-2, encoding.Tokens, encoding.Truncated))
+		return nil, fmt.Errorf("the text encoder does not know token %d of %q", id, text)
 	}
 	return encoding.IDs, nil
 }
 
-// encode turns texts into prompt embeddings. skip is clip_skip. Several texts are one batch.
-func (m *Model) encode(ctx context.Context, list []texts, skip int, taps Taps, warn func(string)) (embeddings, error) {
-	out := embeddings{hidden: make([][]float32, len(list))}
-	for k, e := range []*clip.Encoder{m.TextEncoder, m.TextEncoder2} {
-		if e == nil {
-			continue
+// encodedPlan is the embeddings of each text of a plan, by its index.
+func (m *Model) encodePlan(ctx context.Context, p *promptPlan, list []TextualInversion, taps Taps) ([]embeddings, error) {
+	out := make([]embeddings, len(p.texts))
+	var skips []int // in order: clip_skip acts on the positive prompt alone
+	for _, t := range p.texts {
+		if !slices.Contains(skips, t.skip) {
+			skips = append(skips, t.skip)
 		}
-		tokens := []*tokenizer.Tokenizer{m.Tokenizer, m.Tokenizer2}[k]
-		which := k
-		if m.TextEncoder == nil { // the pipelines pair the only tokenizer with the first prompt
-			which = 0
-		}
-		ids := make([][]int32, len(list))
-		for i, t := range list {
-			var err error
-			if ids[i], err = tokenIDs(e, tokens, t.text[which], t.field[which], warn); err != nil {
-				return out, err
+	}
+	for _, skip := range skips {
+		var of []int
+		for i, t := range p.texts {
+			if t.skip == skip {
+				of = append(of, i)
 			}
 		}
-		hidden, pooled, err := e.Encode(ctx, ids, skip, [][]nn.Tap{taps.TextEncoder, taps.TextEncoder2}[k]...)
-		if err != nil {
-			return out, err
-		}
-		if err := m.host.memory.done(ctx, e.Network); err != nil {
-			return out, err
-		}
-		for i := range list {
-			part := hidden[i*len(hidden)/len(list) : (i+1)*len(hidden)/len(list)]
-			out.hidden[i] = beside(out.hidden[i], part, e.Config.HiddenSize)
-			if e == m.TextEncoder2 {
-				out.pooled = append(out.pooled, pooled[i*len(pooled)/len(list):(i+1)*len(pooled)/len(list)])
+		for k, e := range m.encoders() {
+			if e == nil {
+				continue
+			}
+			if err := m.encodeTexts(ctx, p, of, skip, k, list, [][]nn.Tap{taps.TextEncoder, taps.TextEncoder2}[k], out); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return out, nil
 }
 
-// encodePrompts gives both sides of guidance, the negative one empty if it is not wanted.
-func (m *Model) encodePrompts(ctx context.Context, prompts []Prompt, guided bool, skip int, taps Taps, warn func(string)) (pos, neg embeddings, err error) {
-	var list, without []texts
-	var zeros []bool // the negative side of each prompt
-	for _, p := range prompts {
-		list = append(list, positive(p))
-		if !guided {
-			continue
+// maxBatch bounds the chunks that an encoder takes at once: those of both sides of the largest batch of images.
+const maxBatch = 2 * MaxCount
+
+// encodeTexts adds what encoder k makes of some texts.
+func (m *Model) encodeTexts(ctx context.Context, p *promptPlan, of []int, skip, k int, list []TextualInversion, taps []nn.Tap, out []embeddings) error {
+	var chunks []prompt.Chunk
+	padded, weighted := false, false
+	for _, i := range of {
+		own := p.texts[i].chunks[k]
+		chunks = append(chunks, own...)
+		padded = padded || len(own) < p.chunks
+		weighted = weighted || slices.ContainsFunc(own, prompt.Chunk.Weighted)
+	}
+	needsEmpty := padded || weighted && p.style != prompt.A1111
+	if needsEmpty {
+		c, err := prompt.NewChunker(m.tokenizers()[k], nil)
+		if err != nil {
+			return err
 		}
-		zero := m.spec.forceZeros && p.NegativePrompt == nil
-		if zeros = append(zeros, zero); !zero {
-			without = append(without, negative(p))
-		}
+		chunks = append(chunks, c.Empty())
 	}
-	if skip == 0 { // clip_skip does not act on the negative prompt
-		list, without = append(list, without...), nil
-	}
-	all, err := m.encode(ctx, list, skip, taps, warn)
-	if err == nil && len(without) > 0 {
-		var more embeddings
-		more, err = m.encode(ctx, without, 0, taps, warn)
-		all.add(more)
-	}
+	hidden, pooled, err := m.encodeChunks(ctx, chunks, skip, k, list, taps)
 	if err != nil {
-		return pos, neg, err
+		return err
 	}
-	n := len(prompts)
-	pos = embeddings{all.hidden[:n], all.pooled[:n]}
-	for _, zero := range zeros {
-		row := pos.zero()
-		if !zero {
-			row = embeddings{all.hidden[n : n+1], all.pooled[n : n+1]}
-			n++
+	var empty []float32
+	if needsEmpty {
+		empty = hidden[len(hidden)-1]
+	}
+	e, at := m.encoders()[k], 0
+	for _, i := range of {
+		var z []float32
+		for n := range p.chunks {
+			if n >= len(p.texts[i].chunks[k]) {
+				z = append(z, empty...)
+				continue
+			}
+			weigh(p.style, p.emphasis, p.texts[i].chunks[k][n], hidden[at+n], empty)
+			z = append(z, hidden[at+n]...)
 		}
-		neg.add(row)
+		if !finite(z) {
+			return bad(p.texts[i].field[0], fmt.Sprintf("%q", p.texts[i].text[0]), "a text whose weights leave finite embeddings")
+		}
+		rows := embeddings{hidden: [][]float32{z}}
+		if out[i].hidden != nil {
+			rows.hidden[0] = beside(out[i].hidden[0], z, e.Config.HiddenSize)
+		}
+		if e == m.TextEncoder2 {
+			rows.pooled = [][]float32{pooled[at]} // of the first chunk
+		}
+		out[i] = rows
+		at += len(p.texts[i].chunks[k])
 	}
-	return pos, neg, nil
+	return nil
+}
+
+func finite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// encodeChunks runs chunks through encoder k, each alone.
+func (m *Model) encodeChunks(ctx context.Context, chunks []prompt.Chunk, skip, k int, list []TextualInversion, taps []nn.Tap) (hidden, pooled [][]float32, err error) {
+	e := m.encoders()[k]
+	for part := range slices.Chunk(chunks, maxBatch) {
+		batch := make([]clip.Sequence, len(part))
+		for i, chunk := range part {
+			batch[i].IDs = chunk.IDs()
+			for at, token := range chunk {
+				if token.Name == "" {
+					continue
+				}
+				if batch[i].Vectors == nil {
+					batch[i].Vectors = map[int][]float32{}
+				}
+				batch[i].Vectors[at] = vector(list, k, token.Name, token.Vector)
+			}
+		}
+		h, p, err := e.EncodeSequences(ctx, batch, skip, taps...)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := m.host.memory.done(ctx, e.Network); err != nil {
+			return nil, nil, err
+		}
+		hidden = slices.AppendSeq(hidden, slices.Chunk(h, len(h)/len(part)))
+		if p != nil {
+			pooled = slices.AppendSeq(pooled, slices.Chunk(p, len(p)/len(part)))
+		}
+	}
+	return hidden, pooled, nil
 }
 
 // EncodePrompt (encode_prompt) gives the prompt embeddings [N, T, C] and pooled embeddings [N, P] of N prompts, and
 // those of their negative prompts. They may be mixed, and go into Request.Embeddings. clipSkip is as Request.ClipSkip.
-// Warnings are of prompts that were cut.
+// Prompts are read as plain text. Warnings are of prompts that were cut.
 func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Prompt) (e *Embeddings, warnings []string, err error) {
 	if len(prompts) == 0 {
 		return nil, nil, bad("prompt", "no prompt", "at least one")
@@ -151,7 +211,7 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	if err := m.check(); err != nil {
 		return nil, nil, err
 	}
-	spec, q := m.Spec(), &resolved{request: Request{Prompts: prompts}, Parameters: Parameters{ImagesPerPrompt: 1, ClipSkip: clipSkip}}
+	spec, q := m.Spec(), &resolved{request: Request{Prompts: prompts}, schedule: &scheduler.Schedule{}, Parameters: Parameters{ImagesPerPrompt: 1, ClipSkip: clipSkip}}
 	if err := errors.Join(spec.resolvePrompts(q), spec.checkClipSkip(q)); err != nil {
 		return nil, nil, err
 	}
@@ -165,10 +225,15 @@ func (m *Model) EncodePrompt(ctx context.Context, clipSkip int, prompts ...Promp
 	if err := m.adapt(ctx, nil, encoders); err != nil {
 		return nil, nil, err
 	}
-	pos, neg, err := m.encodePrompts(ctx, prompts, true, clipSkip, Taps{}, func(w string) { warnings = append(warnings, w) })
+	plan, err := m.plan(q, true, func(w string) { warnings = append(warnings, w) })
 	if err != nil {
 		return nil, nil, err
 	}
+	all, err := m.encodePlan(ctx, plan, nil, Taps{})
+	if err != nil {
+		return nil, nil, err
+	}
+	pos, neg := plan.phases[0].side(all, 0), plan.phases[0].negativeSide(all)
 	tokens := m.Tokenizer2.MaxLength()
 	rows := func(list [][]float32, shape ...int) *Tensor {
 		return &Tensor{Shape: append([]int{len(list)}, append(shape, len(list[0])/kernels.Elements(shape))...), Data: slices.Concat(list...)}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // fieldChange says how a field of Request shows: set on a request, it changes the parameters or the latents.
@@ -37,6 +38,7 @@ var callbacks = []string{"Progress", "OnStep", "OnComputed", "LatentsOnly"}
 func fields(t *testing.T) map[string]fieldChange {
 	base, _ := specsOf(t)
 	encoded := Embeddings{Prompt: nn.NewTensor(1, 77, base.UNet.Context()), Pooled: nn.NewTensor(1, base.TextEncoder2.ProjectionDim)}
+	inversions := []TextualInversion{{Name: "a", L: nn.NewTensor(1, base.TextEncoder.HiddenSize), G: nn.NewTensor(1, base.TextEncoder2.HiddenSize)}}
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
 	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
 	return map[string]fieldChange{
@@ -44,6 +46,9 @@ func fields(t *testing.T) map[string]fieldChange {
 		"Prompt2":                {set: func(r *Request) { r.Prompt2 = "b" }},
 		"NegativePrompt":         {set: func(r *Request) { r.NegativePrompt = new("") }},
 		"NegativePrompt2":        {set: func(r *Request) { r.NegativePrompt2 = new("b") }, base: func(r *Request) { r.NegativePrompt = new("a") }},
+		"PromptStyle":            {set: func(r *Request) { r.PromptStyle = prompt.A1111 }, base: func(r *Request) { r.Prompt = "(a:1.5) b" }},
+		"Emphasis":               {set: func(r *Request) { r.Emphasis = EmphasisNoNorm }, base: func(r *Request) { r.PromptStyle, r.Prompt = prompt.A1111, "(a:1.5) b" }},
+		"TextualInversions":      {set: func(r *Request) { r.TextualInversions = inversions }},
 		"Prompts":                {set: func(r *Request) { r.Prompt, r.Prompts = "", []Prompt{{Prompt: "b"}} }},
 		"Embeddings":             {set: func(r *Request) { r.Prompt, r.Embeddings = "", &encoded }},
 		"Width":                  {set: func(r *Request) { r.Width = 56 }},

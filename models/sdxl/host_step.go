@@ -19,7 +19,7 @@ func (r *Run) advanceOnHost(ctx context.Context, step scheduler.Step, noise []fl
 	capture := step
 	capture.Noise, capture.Threshold, capture.Clip = false, nil, 0
 	capture.Matrix = captureMatrix(r.in.history)
-	if err := r.in.advance(ctx, r.program, capture, nil, guidance, r.q.GuidanceRescale); err != nil {
+	if err := r.in.advance(ctx, r.program, capture, nil, guidance, r.q.GuidanceRescale, r.conditioning.weights); err != nil {
 		return err
 	}
 	states := make([][]float32, 1+r.in.history) // x, the history, the prediction

@@ -65,13 +65,14 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	if r.at < len(r.q.guidance) {
 		scale = r.q.guidance[r.at]
 	}
-	if err := setConditioning(r.unet, p, s, r.conditioning, scale); err != nil {
+	phase := r.conditioning.phase(r.at)
+	if err := setConditioning(r.unet, p, s, r.conditioning, phase, scale); err != nil {
 		return err
 	}
 	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {
 		return err
 	}
-	r.program, r.in, r.scale = p, s, scale
+	r.program, r.in, r.scale, r.phase = p, s, scale, phase
 	return nil
 }
 
@@ -87,17 +88,31 @@ func (r *Run) use(ctx context.Context, s shape) error {
 			return err
 		}
 	}
-	from, in, scale := r.program, r.in, r.scale
+	from, in, scale, phase := r.program, r.in, r.scale, r.phase
 	err := r.compile(ctx, s)
 	if err == nil {
 		err = r.copyStates(from)
 	}
 	if err != nil {
-		r.program, r.in, r.scale = from, in, scale
+		r.program, r.in, r.scale, r.phase = from, in, scale, phase
 		// The network keeps the last used program where memory is short: that has to be the one with the latents.
 		_, kept := stepProgram(r.unet, in, r.retry.precision, r.q.request.Taps.UNet...)
 		return errors.Join(err, kept)
 	}
+	return nil
+}
+
+// recondition writes what changes from step to step within a program: the prompts' embeddings, where another text begins
+// to hold, and a scale of guidance that is embedded.
+func (r *Run) recondition(phase int, guidance float64) error {
+	if phase == r.phase {
+		if err := setGuidanceEmbedding(r.unet, r.program, r.in, guidance); err != nil {
+			return err
+		}
+	} else if err := setConditioning(r.unet, r.program, r.in, r.conditioning, phase, guidance); err != nil {
+		return err
+	}
+	r.phase, r.scale = phase, guidance
 	return nil
 }
 

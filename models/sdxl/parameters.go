@@ -1,6 +1,10 @@
 package sdxl
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/goxl/goxl/tokenizer/prompt"
+)
 
 // Task is what a request asks for, by what it holds.
 type Task string
@@ -17,10 +21,15 @@ type Parameters struct {
 	Task            Task     `json:"task"`
 	Prompts         []Prompt `json:"prompts,omitempty"` // none with embeddings alone
 	EmbeddingsGiven bool     `json:"embeddings_given,omitempty"`
-	Width           int      `json:"width"`
-	Height          int      `json:"height"`
-	ImagesPerPrompt int      `json:"num_images_per_prompt"`
-	Images          int      `json:"images"` // of the batch
+
+	PromptStyle       prompt.Style `json:"prompt_style,omitempty"` // "" is plain
+	Emphasis          Emphasis     `json:"emphasis,omitempty"`     // "" is A1111's original
+	TextualInversions []string     `json:"textual_inversions,omitempty"`
+
+	Width           int `json:"width"`
+	Height          int `json:"height"`
+	ImagesPerPrompt int `json:"num_images_per_prompt"`
+	Images          int `json:"images"` // of the batch
 
 	Steps           int       `json:"num_inference_steps"` // of Timesteps or Sigmas, where they are given
 	Timesteps       []float64 `json:"timesteps,omitempty"`

@@ -160,7 +160,7 @@ func (p parity) unet(t *testing.T, name, model string, seed uint64) {
 	text := p.seeded(t, name+".context", seed+1, 2, 77, config.Context(), 1)
 	pooled := p.seeded(t, name+".text_embeds", seed+2, 2, 1280, 1, 1)
 	rows := func(x []float32) [][]float32 { return slices.Collect(slices.Chunk(x, len(x)/2)) }
-	if err := setConditioning(d, program, s, &conditioning{positive: side{rows(text.Data), rows(pooled.Data), rows(ids)}}, 1); err != nil {
+	if err := setConditioning(d, program, s, &conditioning{phases: []sides{{positive: []side{{rows(text.Data), rows(pooled.Data), rows(ids)}}}}}, 0, 1); err != nil {
 		t.Fatal(err)
 	}
 	x := p.seeded(t, name+".sample", seed, 2, 4, 64, 64)

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/goxl/goxl/nn"
 )
@@ -28,7 +29,7 @@ func (p *Prediction) Guided(scale float64) *Tensor {
 
 // Predict evaluates the UNet alone, for sampling loops of one's own: on x [N, C, H, W] times inputScale
 // (scale_model_input) at a timestep, which are Timestep and InputScale of the steps of Schedule; [scheduler.Step.Apply]
-// is what follows. The prompts are the run's, whose latents are not touched. Unconditional predictions are those of a
+// is what follows. The prompts are the run's at its next step, whose latents are not touched. Unconditional predictions are those of a
 // run with guidance, at any of its steps: its Guidance or one of GuidancePerStep is above 1. Several runs of a size
 // have predictions of several prompts for the same x.
 func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float64) (*Prediction, error) {
@@ -44,17 +45,22 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	if err := r.usable(); err != nil {
 		return nil, err
 	}
+	if r.shape.parts > 1 {
+		return nil, bad("prompt", fmt.Sprintf("%d sub-prompts", r.shape.parts), "one, without AND, to be predicted for")
+	}
 	if err := r.m.host.park(ctx, r.unet.Network); err != nil {
 		return nil, err
 	}
 	if err := r.m.adapt(ctx, r.adapters, map[string]*nn.Network{"unet": r.unet.Network}); err != nil {
 		return nil, err
 	}
-	key, build := prediction(r.unet, r.shape)
+	s := r.shape
+	s.parts = 0
+	key, build := prediction(r.unet, s)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
 	err = r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
-		if err := setConditioning(r.unet, p, r.shape, r.conditioning, r.q.Guidance); err != nil {
+		if err := setConditioning(r.unet, p, s, r.conditioning, r.conditioning.phase(r.next), r.q.Guidance); err != nil {
 			return err
 		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {

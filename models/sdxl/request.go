@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // Tensor is dense float32 data on the host. Latents are [N, C, H, W], prompt embeddings [N, T, C], as in diffusers.
@@ -22,6 +23,14 @@ type Request struct {
 	Prompt2         string  // for the second text encoder; "" is Prompt
 	NegativePrompt  *string // nil is None: zeros with the model's force_zeros_for_empty_prompt, else an empty prompt
 	NegativePrompt2 *string // for the second text encoder; nil or "" is NegativePrompt, and without that it may go unused
+
+	// PromptStyle is how prompts are read; "" is prompt.Plain, diffusers' own. Where a style has them, prompts have
+	// schedules, sub-prompts and any length; the shorter side of guidance is padded with empty chunks, always.
+	PromptStyle prompt.Style
+	Emphasis    Emphasis // of style a1111; "" is EmphasisOriginal
+	// TextualInversions are embeddings that prompts name: in the styles plain, long and a1111 by the name itself, in
+	// comfy as embedding:NAME.
+	TextualInversions []TextualInversion
 
 	// Prompts are texts of their own for each image, or for each ImagesPerPrompt images, of one batch. They take the
 	// place of the four fields above.

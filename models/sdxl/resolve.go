@@ -25,7 +25,9 @@ type resolved struct {
 	latents  []int   // [N, C, H, W]
 	schedule *scheduler.Schedule
 	guidance []float64 // a scale for each of schedule's steps
-	warnings []string
+
+	firstStep int // steps that were taken before, for the schedules of prompts
+	warnings  []string
 }
 
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
@@ -63,7 +65,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
 		}
 	}
-	for _, check := range []func(*resolved) error{s.resolvePrompts, s.resolveLoRAs, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{s.resolvePrompts, resolveStyle, s.resolveLoRAs, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

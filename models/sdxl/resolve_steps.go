@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // resolveSteps computes the steps.
@@ -49,6 +50,25 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	default:
 		return &RequestError{Field: "num_inference_steps", Value: q.Steps, Allowed: enoughSteps(o), Err: err}
 	}
+	return q.skipSteps(config, o)
+}
+
+// skipSteps counts the steps before denoising_start, which the schedules of prompts count too.
+func (q *resolved) skipSteps(config scheduler.Config, o scheduler.Options) error {
+	if q.DenoisingStart == 0 || q.style() != prompt.A1111 {
+		return nil
+	}
+	o.DenoisingEnd = 0
+	part, err := config.Schedule(o)
+	if err != nil {
+		return err
+	}
+	o.DenoisingStart = 0
+	whole, err := config.Schedule(o)
+	if err != nil {
+		return err
+	}
+	q.firstStep = len(whole.Steps) - len(part.Steps)
 	return nil
 }
 

@@ -39,6 +39,7 @@ type Run struct {
 	program *nn.Program
 	in      shape // of program
 	scale   float64
+	phase   int       // of the conditioning that is in program
 	x       []float32 // in the device's order
 	history [][]float32
 }
@@ -196,11 +197,10 @@ func (r *Run) advance(ctx context.Context) error {
 	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
 		return err
 	}
-	if guidance != r.scale {
-		if err := setGuidanceEmbedding(r.unet, r.program, r.in, guidance); err != nil {
+	if phase := r.conditioning.phase(r.at); guidance != r.scale || phase != r.phase {
+		if err := r.recondition(phase, guidance); err != nil {
 			return err
 		}
-		r.scale = guidance
 	}
 	generators := r.noise
 	var noise []float32
@@ -212,7 +212,7 @@ func (r *Run) advance(ctx context.Context) error {
 		if err := r.advanceOnHost(ctx, step, noise, guidance); err != nil {
 			return err
 		}
-	} else if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale); err != nil {
+	} else if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale, r.conditioning.weights); err != nil {
 		return err
 	}
 	r.noise = generators

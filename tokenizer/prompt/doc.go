@@ -29,7 +29,7 @@ const (
 )
 
 // Styles lists them, the default first.
-func Styles() []Style { return []Style{Plain, Long, A1111, Comfy, Compel} }
+func Styles() []Style { return []Style{Plain, Long, A1111, Comfy} }
 
 // Valid reports whether s is one of Styles.
 func (s Style) Valid() bool { return slices.Contains(Styles(), s) }
