@@ -12,6 +12,7 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 const (
@@ -30,6 +31,8 @@ type generateFlags struct {
 	out, saveLatents                                string
 	image, imageLatents                             string // files
 	latents, embeddings                             string // files
+
+	inversions []string // -embedding
 
 	request   sdxl.Request // what the flags say; files are not read yet
 	prompt    *string      // nil is not given
@@ -51,6 +54,18 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "prompts", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them", &g.prompts)
 	name(fs, "negatives", "with -prompts, a text `file` with a negative prompt for each of them", &g.negatives)
 	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors, F32, prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
+	fs.Func("prompt-style", "how prompts are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel", func(s string) error {
+		r.PromptStyle = prompt.Style(s)
+		return oneOf(prompt.Styles(), r.PromptStyle)
+	})
+	fs.Func("emphasis", "how weights act with -prompt-style a1111, a `name`: original, the default, keeps the mean; nonorm does not, A1111's \"No norm\"", func(s string) error {
+		r.Emphasis = sdxl.Emphasis(s)
+		return oneOf(sdxl.Emphases(), r.Emphasis)
+	})
+	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which prompts name by NAME, with -prompt-style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
+		g.inversions = append(g.inversions, s)
+		return nil
+	})
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
@@ -64,7 +79,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 		return nil
 	})
 	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
-	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips", "must be 0 or more", atLeast(0, &r.ClipSkip))
+	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips, as diffusers counts, whatever the prompt style; Forge's clip skip n is n-2 here, ComfyUI's CLIPSetLastLayer -n is n-2 and acts on both prompts, and A1111's does nothing with SDXL", "must be 0 or more", atLeast(0, &r.ClipSkip))
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)
 	fs.Func("n", "`number` of images for each prompt, in one batch; several images are written to out-0.png, out-1.png …", g.setImages)
 	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")

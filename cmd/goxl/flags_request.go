@@ -149,6 +149,9 @@ func readLines(flag, path string) ([]string, error) {
 // read reads the other files that the request is made of.
 func (g *generateFlags) read() (err error) {
 	r := &g.request
+	if err := g.readInversions(); err != nil {
+		return err
+	}
 	if g.image != "" {
 		if r.Image, err = readImage(g.image); err != nil {
 			return err
@@ -202,6 +205,7 @@ var flagOf = map[string]string{
 	"denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
+	"prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 

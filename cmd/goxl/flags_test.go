@@ -18,6 +18,7 @@ import (
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // Each flag of generate and refine is passed on in the request, and one that is not given leaves what the model
@@ -39,6 +40,8 @@ func TestRequestOfFlags(t *testing.T) {
 		{[]string{"-guidance", "0"}, func(r *sdxl.Request) { r.Guidance = new(0.0) }},
 		{[]string{"-guidance", "7,5,1"}, func(r *sdxl.Request) { r.GuidancePerStep = []float64{7, 5, 1} }},
 		{[]string{"-guidance-rescale", "0.7"}, func(r *sdxl.Request) { r.GuidanceRescale = new(0.7) }},
+		{[]string{"-prompt-style", "comfy"}, func(r *sdxl.Request) { r.PromptStyle = prompt.Comfy }},
+		{[]string{"-prompt-style", "a1111", "-emphasis", "nonorm"}, func(r *sdxl.Request) { r.PromptStyle, r.Emphasis = prompt.A1111, sdxl.EmphasisNoNorm }},
 		{[]string{"-eta", "1"}, func(r *sdxl.Request) { r.Eta = 1 }},
 		{[]string{"-clip-skip", "1"}, func(r *sdxl.Request) { r.ClipSkip = 1 }},
 		{[]string{"-seed", "0"}, func(r *sdxl.Request) { r.Seed = new(uint64(0)) }},

@@ -155,6 +155,9 @@ var table = map[string]rule{
 
 			"scheduler": "names of samplers",
 			"tokenizer": "bench counts tokens",
+
+			"nn/weights/embedding": "files of textual inversions",
+			"tokenizer/prompt":     "names of prompt styles",
 		},
 		outside: map[string]string{
 			"github.com/schollz/progressbar/v3": "progress on a terminal",

@@ -71,6 +71,9 @@ func (p Parameters) infotext() string {
 		}
 		add("Lora hashes", strings.Join(hashes, ", "))
 	}
+	if p.Emphasis == sdxl.EmphasisNoNorm {
+		add("Emphasis", "No norm")
+	}
 	add("RNG", "CPU")
 	if n := len(p.Experts); n > 0 {
 		add("Refiner", p.Experts[n-1].Model)

@@ -78,6 +78,9 @@ func (p Parameters) others() (texts []Text) {
 		given bool
 		value any
 	}{
+		{"prompt_style", p.PromptStyle != "", p.PromptStyle},
+		{"emphasis", p.Emphasis != "", p.Emphasis},
+		{"textual_inversions", len(p.TextualInversions) > 0, p.TextualInversions},
 		{"guidance_rescale", p.GuidanceRescale != 0, p.GuidanceRescale},
 		{"eta", p.Eta != 0, p.Eta},
 		{"clip_skip", p.ClipSkip != 0, p.ClipSkip},
