@@ -1,10 +1,16 @@
 package sdxl
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"image"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
@@ -109,6 +115,43 @@ func TestSingleFileTensors(t *testing.T) {
 			if got.Storage(name) != storage {
 				t.Errorf("%s %s: storage %v, want %v", component, name, got.Storage(name), storage)
 			}
+		}
+	}
+}
+
+// TestSingleFileOfDiffusers: the files are those that diffusers' own converters were run on, by
+// tools/reference/single_file.py, and gave the model's tensors to the bit.
+func TestSingleFileOfDiffusers(t *testing.T) {
+	data, err := os.ReadFile(testdata + "/single_file.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct{ SHA256 map[string]string }
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	if len(golden.SHA256) != 2 {
+		t.Errorf("%d files, want 2", len(golden.SHA256))
+	}
+	for name, want := range golden.SHA256 {
+		f, err := weights.Open(single(t, name, kernels.F32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.New()
+		for _, tensor := range f.Names() {
+			_, shape, data, err := f.Tensor(tensor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(h, "%s [%s]\n", tensor, strings.Trim(strings.ReplaceAll(fmt.Sprint(shape), " ", ", "), "[]"))
+			h.Write(data)
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); got != want {
+			t.Errorf("%s: hash %s, want %s", name, got, want)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -220,3 +220,25 @@ func sameConfig(t *testing.T, component string, got, want []byte) {
 		t.Errorf("%s: configuration\n%+v, %v\nwant\n%+v", component, a, err, b)
 	}
 }
+
+// BenchmarkOpen opens a full base of 7 GB and describes every tensor.
+func BenchmarkOpen(b *testing.B) {
+	path := sparse(b, original(b, synthetic+"base"), nil)
+	for b.Loop() {
+		c, err := singlefile.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, component := range []string{"text_encoder", "text_encoder_2", "unet", "vae"} {
+			src := c.Component(component)
+			for _, name := range src.Names() {
+				if _, _, err := src.Describe(name); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
