@@ -59,14 +59,10 @@ func (g *group) glora() (delta, error) {
 	}
 	rank := d.a2.Rows
 	if g.has(gloraBM) {
-		core, shape, err := g.floats(gloraBM)
-		if err != nil {
+		var err error
+		if d.b2, err = g.tucker(gloraBM, d.b2, gloraB2); err != nil {
 			return nil, err
 		}
-		if len(shape) < 2 || shape[0] != d.b2.Rows || shape[1] != d.b2.Rows {
-			return nil, g.errorf(gloraBM, "", "shape %v is not of the rank %d of %s", shape, d.b2.Rows, g.key(gloraB2))
-		}
-		d.b2 = matrixOf(tucker(core, d.b2.Floats(), d.b2.Rows), d.b2.Rows)
 	}
 	if d.a1.Cols != rank || d.b1.Cols != rank || d.b2.Rows != rank || d.a1.Rows != d.a2.Cols {
 		return nil, g.errorf(gloraA1, "", "its rank is not that of the other three: a1 is %d×%d, a2 %d×%d, b1 %d×%d, b2 %d×%d",

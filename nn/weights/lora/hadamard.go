@@ -48,14 +48,9 @@ func (g *group) hadamard() (delta, error) {
 		}
 		rank := b.Rows
 		if g.has(p.core) {
-			core, shape, err := g.floats(p.core)
-			if err != nil {
+			if b, err = g.tucker(p.core, b, p.b); err != nil {
 				return nil, err
 			}
-			if len(shape) < 2 || shape[0] != rank || shape[1] != rank {
-				return nil, g.errorf(p.core, "", "shape %v is not of the rank of %s, whose shape is %v", shape, g.key(p.b), bShape)
-			}
-			b = matrixOf(tucker(core, b.Floats(), rank), rank)
 			if a.Rows != rank {
 				return nil, g.errorf(p.a, "", "shape %v is not of the rank of %s, whose shape is %v", aShape, g.key(p.b), bShape)
 			}

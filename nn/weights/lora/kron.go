@@ -1,5 +1,7 @@
 package lora
 
+import "fmt"
+
 // kron is LoKr: Δ = f·kron(w1, w2), where w1 is a matrix and w2 has the kernel.
 type kron struct {
 	tensor
@@ -68,21 +70,18 @@ func (g *group) kronFactor(whole, a, b, core part, rank int) (w []float32, outpu
 		return nil, 0, 0, err
 	}
 	rank = y.Rows
-	right := y.Floats()
 	left, outputs, inner := x.Floats(), x.Rows, x.Cols
 	if core != "" && g.has(core) {
-		t, shape, err := g.floats(core)
-		if err != nil {
+		if y, err = g.tucker(core, y, b); err != nil {
 			return nil, 0, 0, err
 		}
-		if len(shape) < 2 || shape[0] != rank || shape[1] != rank {
-			return nil, 0, 0, g.errorf(core, "", "shape %v is not of the rank of %s, whose shape is %v", shape, g.key(b), yShape)
-		}
-		right = tucker(t, right, rank)
 		left, outputs, inner = transposed(left, x.Rows), x.Cols, x.Rows
 	}
 	if inner != rank {
 		return nil, 0, 0, g.errorf(a, "", "shape %v is not of the rank of %s, whose shape is %v", xShape, g.key(b), yShape)
 	}
-	return product(left, right, rank), outputs, rank, nil
+	if n := outputs * y.Cols; n > g.weight.len() { // before it is made, as in tucker
+		return nil, 0, 0, &misfit{fmt.Sprintf("%s and %s make %d numbers, but the model's weight has the shape %v", g.key(a), g.key(b), n, g.weight.shape)}
+	}
+	return product(left, y.Floats(), rank), outputs, rank, nil
 }
