@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, or %s for random weights%s"
+	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or %s for random weights%s"
 	taesdUsage   = "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder"
 	unetUsage    = "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names"
 	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names"

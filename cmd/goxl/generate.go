@@ -44,7 +44,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 
 // run is generate and refine.
 func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error) {
-	if err := g.prepare(s); err != nil {
+	if err := g.prepare(ctx, s); err != nil {
 		return err
 	}
 	notes, start := g.notes(s), time.Now()
@@ -81,8 +81,8 @@ func (g *generateFlags) denoisingEnd() float64 {
 	return sdxl.DefaultDenoisingEnd
 }
 
-// prepare checks everything that needs neither weights nor a device.
-func (g *generateFlags) prepare(s streams) error {
+// prepare checks everything that needs neither weights nor a device, and downloads models of the hub.
+func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	if err := g.check(); err != nil {
 		return err
 	}
@@ -93,6 +93,10 @@ func (g *generateFlags) prepare(s streams) error {
 		return err
 	}
 	if err := g.read(); err != nil {
+		return err
+	}
+	variant := g.device.Variant(g.variant)
+	if err := cli.Fetch(ctx, variant, g.options(variant.Precision, s).Log, g.base, g.model, g.refiner); err != nil {
 		return err
 	}
 	var base *sdxl.Spec

@@ -19,6 +19,7 @@ import (
 	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/nn/weights/hub"
 )
 
 var inspectCommand = command{
@@ -102,7 +103,15 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 		return nil, err
 	}
 	if kind.Form == weights.HubName {
-		return nil, fmt.Errorf("%s: %v", path, kind)
+		name, err := hub.ParseName(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %v", path, kind)
+		}
+		cached, err := (&hub.Client{Settings: hub.FromEnvironment()}).Find(name)
+		if err != nil {
+			return nil, fmt.Errorf("no such file or folder, and of the hub: %w", err)
+		}
+		return i.stored(cached)
 	}
 	facts := [][2]string{{"kind", kind.String()}}
 	info, err := os.Stat(path)

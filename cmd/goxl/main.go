@@ -3,6 +3,7 @@
 //	goxl generate -model DIR -prompt "a lighthouse at dusk"
 //	goxl generate -model DIR -image in.png -strength 0.6 -prompt "a lighthouse at dusk"
 //	goxl refine   -model REFINER -image in.png -prompt "a lighthouse at dusk"
+//	goxl pull     ORG/NAME
 //	goxl synth    -size tiny|full -kind base|refiner -o DIR
 //	goxl inspect  DIR|FILE|demo|synth:NAME
 //	goxl check    DIR|demo|synth:NAME
@@ -51,7 +52,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{generateCommand, refineCommand, synthCommand, inspectCommand, checkCommand, benchCommand}
+	return []command{generateCommand, refineCommand, pullCommand, synthCommand, inspectCommand, checkCommand, benchCommand}
 }
 
 // run is the program; it returns the exit status.

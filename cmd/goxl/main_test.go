@@ -75,7 +75,7 @@ func TestUsage(t *testing.T) {
 		says   string
 	}{
 		{nil, 2, "Usage: goxl COMMAND"},
-		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, synth, inspect, check, bench`},
+		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, pull, synth, inspect, check, bench`},
 		{[]string{"help", "draw"}, 2, `unknown command "draw"`},
 		{[]string{"help", "synth", "x"}, 2, `unexpected argument "x"`},
 		{[]string{"version", "x"}, 2, `unexpected argument "x"`},

@@ -19,6 +19,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	for name, value := range map[string]string{"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": os.DevNull} { // no test asks the hub itself
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 

@@ -36,7 +36,7 @@ type models struct {
 }
 
 func (m *models) register(fs *flag.FlagSet) {
-	fs.StringVar(&m.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, or synth:base or synth:tiny for random weights")
+	fs.StringVar(&m.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, ORG/NAME[@REVISION] of the hub, which is downloaded once, or synth:base or synth:tiny for random weights")
 	fs.StringVar(&m.refiner, "refiner", autoRefiner, "the refiner, whose weights are loaded when they are first needed: demo, which is built in, a `DIR`, synth:refiner or synth:tiny-refiner; auto is demo with -model demo, else none; with none, what needs one is answered 501")
 	fs.StringVar(&m.taesd, "taesd", "", "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder")
 	fs.StringVar(&m.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
@@ -55,6 +55,15 @@ func (m *models) chosenRefiner() (string, error) {
 		return "", cli.Usagef("-refiner demo: belongs to -model demo, not to %s", m.model)
 	}
 	return m.refiner, nil
+}
+
+// fetch downloads the models that are names of the hub.
+func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
+	refiner, err := m.chosenRefiner()
+	if err != nil {
+		return err
+	}
+	return cli.Fetch(ctx, m.device.Variant(m.variant), log, m.model, refiner)
 }
 
 // specs reads the configurations of the models that open opens.

@@ -97,11 +97,17 @@ func serve(o options, stderr io.Writer) (err error) {
 	case o.stall <= 0:
 		return cli.Usagef("-stall-timeout %v: must be more than 0", o.stall)
 	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err = o.fetch(ctx, log)
+	stop()
+	if err != nil {
+		return err
+	}
 	specs, err := o.specs()
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
 	devices, err := o.device.Cards(func(line string) { log.Warn(line) })
 	if err != nil {
 		return err

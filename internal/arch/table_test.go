@@ -96,6 +96,7 @@ var table = map[string]rule{
 		"nn":         modules,
 		"nn/weights": checkps,
 
+		"nn/weights/hub":        "finds models by their names in the hub's cache",
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
@@ -150,6 +151,7 @@ var table = map[string]rule{
 			"nn":                  "bench times a compiled program",
 			"nn/weights":          "inspect, synth, and files of latents",
 
+			"nn/weights/hub":        "pull, and inspect by name",
 			"nn/weights/lora":       "names and strengths of adapters",
 			"nn/weights/singlefile": "inspect looks into checkpoints in one file",
 
@@ -167,11 +169,13 @@ var table = map[string]rule{
 
 	"internal/arch": {},
 	"internal/cli": {own: map[string]string{
-		"kernels":      "hands a device down",
-		"kernels/cpu":  "opens the CPU for both commands",
-		"kernels/cuda": "opens cards for both commands",
-		"models/demo":  "the model that both commands have built in",
-		"models/sdxl":  "opens models for both commands",
+		"kernels":        "hands a device down",
+		"kernels/cpu":    "opens the CPU for both commands",
+		"kernels/cuda":   "opens cards for both commands",
+		"models/demo":    "the model that both commands have built in",
+		"models/sdxl":    "opens models for both commands",
+		"nn/weights":     "which weights to download",
+		"nn/weights/hub": "downloads models that are named",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
 	"internal/require": {},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goxl/goxl/models/demo"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights"
 )
 
 // Demo is the name of the embedded model, as -model takes it, and of its refiner, as -refiner does.
@@ -24,10 +25,17 @@ const (
 
 var errNoDemo = errors.New("model demo: this program was built without it (tag nodemo): give a DIR in diffusers' layout")
 
-// OpenModel opens what a flag names: the embedded model, a folder, or a synthetic model. With Options.Base it is that
-// base's refiner.
+// OpenModel opens what a flag names: the embedded model, a folder, a synthetic model, or one of the hub, which is
+// downloaded if its cache lacks it. With Options.Base it is that base's refiner.
 func OpenModel(ctx context.Context, name string, o sdxl.Options) (*sdxl.Model, error) {
 	if name != Demo {
+		log := o.Log
+		if log == nil {
+			log = slog.New(slog.DiscardHandler)
+		}
+		if err := Fetch(ctx, weights.Variant{Name: o.Variant, Precision: o.Precision}, log, name); err != nil {
+			return nil, explain(name, err)
+		}
 		m, err := sdxl.Open(ctx, name, o)
 		return m, explain(name, err)
 	}
@@ -79,5 +87,5 @@ func explain(name string, err error) error {
 	for _, s := range sdxl.SyntheticNames() {
 		known = append(known, "synth:"+s)
 	}
-	return fmt.Errorf("%w; known by name are %s, %s; anything else is a DIR or a FILE", err, Demo, strings.Join(known, ", "))
+	return fmt.Errorf("%w; known by name are %s, %s; anything else is a DIR, a FILE, or ORG/NAME of the hub", err, Demo, strings.Join(known, ", "))
 }

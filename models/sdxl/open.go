@@ -38,7 +38,8 @@ type Options struct {
 }
 
 // Open loads a model (from_pretrained, from_single_file): a folder in diffusers layout, a hub cache entry with such a
-// folder as its snapshot, a checkpoint in one safetensors file, or "synth:NAME" for one of SyntheticNames. What is wrong
+// folder as its snapshot, a name of the hub such as "stabilityai/stable-diffusion-xl-base-1.0[@revision]" that its cache
+// holds (package hub downloads it), a checkpoint in one file, or "synth:NAME" for one of SyntheticNames. What is wrong
 // with it comes back as a *ModelError, and nothing stays open. Loading ends early with ctx. A refiner opened without a
 // base uses its own encoder and VAE.
 func Open(ctx context.Context, path string, o Options) (*Model, error) {

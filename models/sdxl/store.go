@@ -16,6 +16,7 @@ import (
 	"github.com/goxl/goxl/internal/standin"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
+	"github.com/goxl/goxl/nn/weights/hub"
 	"github.com/goxl/goxl/nn/weights/singlefile"
 	"github.com/goxl/goxl/tokenizer"
 )
@@ -26,7 +27,8 @@ import (
 //go:embed all:synthetic
 var synthetic embed.FS
 
-const syntheticPrefix = "synth:"
+// SyntheticPrefix begins the path of a model of SyntheticNames.
+const SyntheticPrefix = "synth:"
 
 const indexFile = "model_index.json"
 
@@ -75,13 +77,17 @@ func (s *store) Close() error {
 }
 
 func openStore(name string, log *slog.Logger) (*store, error) {
-	if synthetic, ok := strings.CutPrefix(name, syntheticPrefix); ok {
+	if synthetic, ok := strings.CutPrefix(name, SyntheticPrefix); ok {
 		return openSynthetic(name, synthetic)
 	}
-	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
-		return openSingle(name, log)
+	path, err := locate(name)
+	if err != nil {
+		return nil, err
 	}
-	folder, err := weights.OpenFolder(name)
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		return openSingle(path, log)
+	}
+	folder, err := weights.OpenFolder(path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +102,23 @@ func openStore(name string, log *slog.Logger) (*store, error) {
 		log.Info("opening a snapshot of the hub cache entry", "model", name, "snapshot", folder.Dir())
 	}
 	return &store{path: folder.Dir(), fsys: folder.FS(), index: folder.Index(), weights: open, join: filepath.Join}, nil
+}
+
+// locate is where the hub's cache has a model of that name, or the name itself, if there is a path of that name or no
+// model of the hub can have it. Nothing is downloaded.
+func locate(name string) (string, error) {
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return name, nil
+	}
+	n, err := hub.ParseName(name)
+	if err != nil {
+		return name, nil
+	}
+	path, err := (&hub.Client{Settings: hub.FromEnvironment()}).Find(n)
+	if err != nil {
+		return "", fmt.Errorf("no such file or folder (%w), and of the hub: %w", fs.ErrNotExist, err)
+	}
+	return path, nil
 }
 
 // openSynthetic opens one of SyntheticNames.

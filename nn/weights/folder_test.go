@@ -208,7 +208,7 @@ func TestOpenFolderRefuses(t *testing.T) {
 }
 
 func TestOpenFolderHubName(t *testing.T) {
-	if _, err := OpenFolder("organisation/model"); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "download that first") {
+	if _, err := OpenFolder("organisation/model"); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "goxl pull downloads it") {
 		t.Errorf("error %v", err)
 	}
 }

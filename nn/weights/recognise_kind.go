@@ -69,7 +69,7 @@ type Kind struct {
 var formNames = map[Form]string{
 	ModelFolder: "model folder", Checkpoint: "single-file checkpoint", BareUNet: "UNet alone, without text encoders and VAE", ComponentForm: "component",
 	LoRA: "LoRA adapter", EmbeddingForm: "textual inversion embedding",
-	HubName: "a path that does not exist; if it names a model on a hub, download that first",
+	HubName: "a path that does not exist; if it names a model on a hub, goxl pull downloads it",
 }
 
 // String names the kind with its article, as in "an SDXL base model folder (StableDiffusionXLPipeline)".
