@@ -85,6 +85,15 @@ func hasSuffix(className, suffix string) bool {
 	return ok
 }
 
+// Sampler is the one of Names that a name begins with, without the schedule type that As takes after it; "" of others.
+func Sampler(name string) string {
+	if slices.Contains(Names(), name) {
+		return name
+	}
+	base, _, _ := splitName(name)
+	return base
+}
+
 // takesSchedule reports whether a class has a choice of sigmas.
 func takesSchedule(className string) bool {
 	_, ok := classes[className].defaults["schedule_type"]

@@ -88,8 +88,8 @@ var consistencyDefaults = defaultsWith(thresholdDefaults(map[string]any{
 
 func noHistory(*Config) int { return 0 }
 
-// classNames lists the supported classes, sorted.
-func classNames() []string { return slices.Sorted(maps.Keys(classes)) }
+// classNames lists the supported classes of diffusers, sorted.
+func classNames() []string { return slices.DeleteFunc(slices.Sorted(maps.Keys(classes)), isK) }
 
 // foreignKeys change nothing in the classes that are supported, or are those of flow matching's dynamic shifting, which
 // is refused. A stored config may carry them from one class to the next.

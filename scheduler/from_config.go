@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -45,8 +46,8 @@ var suffixes = map[string]string{
 	"_beta":        "use_beta_sigmas",
 }
 
-// Names lists the samplers' names, sorted: diffusers' with the suffixes that its classes have, and those of A1111's (k_)
-// and ComfyUI's (comfy_) samplers. As also accepts them with one of Schedules after the name.
+// Names lists the samplers' names: diffusers' with the suffixes that its classes have, then those of ComfyUI's (comfy_)
+// and A1111's (k_) samplers, each sorted. As also accepts them with one of Schedules after the name.
 func Names() []string {
 	var list []string
 	for base, n := range names {
@@ -57,8 +58,20 @@ func Names() []string {
 			}
 		}
 	}
-	slices.Sort(list)
+	slices.SortFunc(list, func(a, b string) int {
+		return cmp.Or(cmp.Compare(namePrefix(a), namePrefix(b)), cmp.Compare(a, b))
+	})
 	return list
+}
+
+// namePrefix is what the names of another program's samplers begin with.
+func namePrefix(name string) string {
+	for _, prefix := range []string{"k_", "comfy_"} {
+		if strings.HasPrefix(name, prefix) {
+			return prefix
+		}
+	}
+	return ""
 }
 
 // As changes the class as diffusers' Other.from_config(config) does: keys that the config stores carry over, also those

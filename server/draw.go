@@ -124,7 +124,7 @@ func (s *Server) answerImage(x *exchange, task work) error {
 		c.result.Warnings = append([]string{c.warning}, c.result.Warnings...)
 	}
 	warnings := distinct(c.result.Warnings)
-	x.warned = len(warnings)
+	x.warned, x.preset = len(warnings), c.result.Parameters.PresetNote()
 	s.config.Log.Debug("image", slog.String("id", id), slog.Any("warnings", warnings), slog.Any("parameters", c.result.Parameters))
 	return x.reply(http.StatusOK, struct {
 		ID         string          `json:"id"`

@@ -35,7 +35,8 @@ type exchange struct {
 	status   int    // 0 until answered
 	id       string // of the image, if there is one
 	spent    durations
-	warned   int // warnings that the client was given
+	warned   int    // warnings that the client was given
+	preset   string // what a few-step model was run with, and why
 	level    slog.Level
 	err      error
 }
@@ -160,6 +161,9 @@ func (x *exchange) record() {
 		attrs = append(attrs, slog.String("id", x.id))
 	}
 	attrs = append(attrs, x.spent.attrs()...)
+	if x.preset != "" {
+		attrs = append(attrs, slog.String("preset", x.preset))
+	}
 	if x.warned > 0 {
 		attrs = append(attrs, slog.Int("warnings", x.warned))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/scheduler"
 )
 
 // problem is one entry of a 422 answer, in the form that FastAPI and pydantic 2 give it. Ctx names every limit of the field, not only
@@ -120,6 +121,17 @@ func (f *fields) choice(name string, words []string) string {
 	}
 	f.report(name, "literal_error", "Input should be "+expected, map[string]any{"expected": expected})
 	return ""
+}
+
+// scheduler reads one of the names, a schedule type after it or not, or what A1111 or ComfyUI call it, or "".
+func (f *fields) scheduler(name string, names []string) string {
+	var s string
+	if raw := f.given(name); raw != nil && json.Unmarshal(raw, &s) == nil {
+		if own, err := scheduler.Lookup(s); err == nil && slices.Contains(names, scheduler.Sampler(own)) {
+			return own
+		}
+	}
+	return f.choice(name, names)
 }
 
 // limits of an integer; a step of 0 is none.

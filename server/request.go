@@ -81,11 +81,12 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 		r.Guidance = f.optionalNumber("guidance_scale", guidance)
 	}
 	r.GuidanceRescale = f.optionalNumber("guidance_rescale", interval{min: 0, max: 1})
-	r.Eta = f.number("eta", interval{min: 0, max: 1}, 0)
+	r.Eta = f.optionalNumber("eta", interval{min: 0, max: 1})
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
 	r.Seed = new(f.seed("seed", s.newSeed))
-	r.Scheduler = f.choice("scheduler", s.config.Schedulers)
+	r.Scheduler = f.scheduler("scheduler", s.config.Schedulers)
+	r.Preset = f.choice("preset", sdxl.PresetNames())
 	size := limits{1, maxCoord, 0}
 	for _, field := range []struct {
 		name string

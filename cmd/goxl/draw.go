@@ -116,6 +116,9 @@ func (g *generateFlags) notes(s streams) io.Writer {
 
 // compute runs work with progress on the screen.
 func (g *generateFlags) compute(s streams, work func(sdxl.Request) (*sdxl.Result, error)) (*sdxl.Result, error) {
+	if g.preset != "" {
+		fmt.Fprintln(g.notes(s), g.preset)
+	}
 	if g.quiet {
 		return work(g.request)
 	}

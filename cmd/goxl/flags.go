@@ -41,7 +41,8 @@ type generateFlags struct {
 	imagesSet bool         // -n was given
 	endSet    bool         // -denoising-end was given
 	quiet     bool
-	steps     int // that the request resolves to
+	steps     int    // that the request resolves to
+	preset    string // what a preset sets, "" is none
 	device    cli.DeviceFlags
 }
 
@@ -78,11 +79,21 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 		r.GuidanceRescale = &f
 		return nil
 	})
-	float(fs, "eta", "`η` of DDIM and TCD, 0 to 1", 0, 1, &r.Eta)
+	fs.Func("eta", "`η` of DDIM and TCD, 0 to 1", func(s string) error {
+		eta, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(eta >= 0 && eta <= 1) {
+			return errors.New("must be 0 to 1")
+		}
+		r.Eta = &eta
+		return nil
+	})
 	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips, as diffusers counts, whatever the prompt style; Forge's clip skip n is n-2 here, ComfyUI's CLIPSetLastLayer -n is n-2 and acts on both prompts, and A1111's does nothing with SDXL", "must be 0 or more", atLeast(0, &r.ClipSkip))
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)
 	fs.Func("n", "`number` of images for each prompt, in one batch; several images are written to out-0.png, out-1.png …", g.setImages)
-	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+"\nwithout it the model's own, which must be one of these kinds")
+	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+
+		"\nthose whose sigmas can be chosen also with an ending: _"+wrap(scheduler.Schedules(), 88)+
+		"\nor A1111's or ComfyUI's name, \"DPM++ 2M Karras\" or \"dpmpp_2m_sde_gpu beta\"; k_ begins A1111's samplers, comfy_ ComfyUI's; without it the model's own, which must be one of these kinds")
+	fs.StringVar(&r.Preset, "preset", "", "`name` of what a few-step model is run with, scheduler, steps and guidance, over which other flags win; without it by the name of the model's file; one of\n"+wrap(sdxl.PresetNames(), 88))
 	number(fs, "interrupt", "stop after this `number` of steps and decode what is there", "must be a whole number from 1 on", atLeast(1, &r.Interrupt))
 	sizeFlag(fs, "original-size", "micro-conditioning: the original size, `WIDTHxHEIGHT`; without it the image's", &r.OriginalSize)
 	sizeFlag(fs, "target-size", "micro-conditioning: the target size, `WIDTHxHEIGHT`; without it the image's", &r.TargetSize)
@@ -105,6 +116,11 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
 	fs.BoolVar(&g.quiet, "quiet", false, "print no progress and no notes; warnings, errors and a random seed are still printed")
 	g.device.Register(fs)
+}
+
+// schedulerNames says which names -scheduler takes.
+func schedulerNames() string {
+	return strings.Join(scheduler.Names(), ", ") + ", also with an ending of _" + strings.Join(scheduler.Schedules(), ", _") + ", or A1111's or ComfyUI's name of one"
 }
 
 // registerEnd adds -denoising-end, whose meaning differs.

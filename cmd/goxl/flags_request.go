@@ -38,8 +38,8 @@ func (g *generateFlags) check() error {
 		return cli.Usagef(`-model "": must be %s, a DIR, or synth: and one of %s`, cli.Demo, strings.Join(sdxl.SyntheticNames(), ", "))
 	case g.imagesSet && (r.ImagesPerPrompt < 1 || r.ImagesPerPrompt > sdxl.MaxCount):
 		return cli.Usagef("-n %d: must be 1 to %d", r.ImagesPerPrompt, sdxl.MaxCount)
-	case r.Scheduler != "" && !slices.Contains(scheduler.Names(), r.Scheduler):
-		return cli.Usagef("-scheduler %q: must be one of %s", r.Scheduler, strings.Join(scheduler.Names(), ", "))
+	case r.Preset != "" && !slices.Contains(sdxl.PresetNames(), r.Preset):
+		return cli.Usagef("-preset %q: must be one of %s", r.Preset, strings.Join(sdxl.PresetNames(), ", "))
 	case g.image != "" && g.imageLatents != "":
 		return cli.Usagef("-image-latents %s: must be absent where there is -image", g.imageLatents)
 	case g.source() == "" && r.Strength != 0:
@@ -54,6 +54,13 @@ func (g *generateFlags) check() error {
 		return cli.Usagef("-embeddings %s: must be absent where there is -refiner, which takes embeddings of another width: goxl refine -image-latents goes on", g.embeddings)
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
+	}
+	if r.Scheduler != "" {
+		name, err := scheduler.Lookup(r.Scheduler)
+		if err != nil {
+			return cli.Usagef("-scheduler %q: must be one of %s", r.Scheduler, schedulerNames())
+		}
+		r.Scheduler = name
 	}
 	if g.prompt != nil {
 		r.Prompt = *g.prompt
@@ -202,7 +209,7 @@ var flagOf = map[string]string{
 	"prompt": "prompt", "prompt_2": "prompt-2", "negative_prompt": "negative", "negative_prompt_2": "negative-2", "height": "height", "width": "width",
 	"num_images_per_prompt": "n", "num_inference_steps": "steps", "timesteps": "timesteps", "sigmas": "sigmas", "guidance_scale": "guidance",
 	"guidance_rescale": "guidance-rescale", "eta": "eta", "clip_skip": "clip-skip", "seed": "seed", "scheduler": "scheduler", "interrupt": "interrupt",
-	"denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
+	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
 	"prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",

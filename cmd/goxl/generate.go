@@ -112,7 +112,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	}
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
-		g.steps = p.Steps
+		g.steps, g.preset = p.Steps, p.PresetNote()
 		return g.asUsage(err)
 	}
 	refiner, err := cli.ReadSpec(g.refiner, spec, nil)
@@ -122,7 +122,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	r := g.request
 	r.DenoisingEnd = 0
 	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
-	g.steps = p.Steps
+	g.steps, g.preset = p.Steps, p.PresetNote()
 	return g.asUsage(err)
 }
 

@@ -119,6 +119,7 @@ var table = map[string]rule{
 			"nn/weights/lora":    "names and strengths of adapters",
 			"server/engine":      "what it serves",
 			"internal/imagefile": "PNG files with the parameters of a run",
+			"scheduler":          "A1111's and ComfyUI's names of samplers",
 		},
 		outside: map[string]string{"github.com/google/uuid": "ids of images"},
 	},

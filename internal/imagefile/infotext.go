@@ -17,21 +17,30 @@ const infotextKey = "parameters"
 // samplers are A1111's names of samplers by scheduler's.
 var samplers = map[string]string{
 	"euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "lms": "LMS", "ddim": "DDIM", "dpmpp_2m": "DPM++ 2M", "dpmpp_2m_sde": "DPM++ 2M SDE", "unipc": "UniPC",
-	"lcm": "LCM", "tcd": "TCD",
+	"lcm": "LCM", "tcd": "TCD", "dpm_2": "DPM2", "dpm_2_a": "DPM2 a", "dpm_fast": "DPM fast", "dpmpp_2s_a": "DPM++ 2S a",
+	"dpmpp_sde": "DPM++ SDE", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun", "dpmpp_3m_sde": "DPM++ 3M SDE", "restart": "Restart",
+	"euler_ancestral": "Euler a", "dpm_2_ancestral": "DPM2 a", "dpmpp_2s_ancestral": "DPM++ 2S a",
 }
 
-// schedules are A1111's names of schedules by the endings of scheduler's names.
-var schedules = map[string]string{"_karras": "Karras", "_exponential": "Exponential", "_beta": "Beta"}
+// schedules are A1111's names of schedules by the endings of scheduler's names; the last three are ComfyUI's and Forge's.
+var schedules = map[string]string{
+	"_karras": "Karras", "_exponential": "Exponential", "_beta": "Beta", "_polyexponential": "Polyexponential", "_uniform": "Uniform",
+	"_sgm_uniform": "SGM Uniform", "_kl_optimal": "KL Optimal", "_align_your_steps": "Align Your Steps", "_simple": "Simple",
+	"_normal": "Normal", "_ddim_uniform": "DDIM", "_align_your_steps_32": "Align Your Steps 32", "_turbo": "Turbo",
+	"_linear_quadratic": "Linear Quadratic",
+}
 
-// samplerName splits a name of scheduler into A1111's two; what it does not know it gives back.
+// samplerName splits a name of scheduler into A1111's two; what it does not know it gives back. A1111's own samplers
+// (k_) and ComfyUI's (comfy_) have the labels of those that work alike.
 func samplerName(name string) (sampler, schedule string) {
+	plain := strings.TrimPrefix(strings.TrimPrefix(name, "k_"), "comfy_")
+	if sampler := samplers[plain]; sampler != "" {
+		return sampler, ""
+	}
 	for ending, label := range schedules {
-		if base, ok := strings.CutSuffix(name, ending); ok && samplers[base] != "" {
+		if base, ok := strings.CutSuffix(plain, ending); ok && samplers[base] != "" {
 			return samplers[base], label
 		}
-	}
-	if sampler := samplers[name]; sampler != "" {
-		return sampler, ""
 	}
 	return name, ""
 }

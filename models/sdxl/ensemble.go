@@ -139,6 +139,9 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd
 		}
+		if i > 0 { // the first one's is for all
+			q.Preset = cmp.Or(e.parameters.Preset, NoPreset)
+		}
 		if q.LatentsOnly = !last || r.LatentsOnly; i > 0 {
 			q.Image, q.Latents, q.Interrupt = nil, nil, 0
 			q.ImageLatents = e.resolved[0].draft()

@@ -46,7 +46,7 @@ func TestRequestErrors(t *testing.T) {
 		"guidance beyond float32": {func(r *Request) { r.Guidance = new(1e300) }, false, "guidance_scale", "finite number of float32"},
 		"guidance of a step":      {func(r *Request) { r.GuidancePerStep = []float64{1, -1e300} }, false, "guidance_scale", "finite number of float32"},
 		"rescale":                 {func(r *Request) { r.GuidanceRescale = new(1.5) }, false, "guidance_rescale", "0 to 1"},
-		"eta":                     {func(r *Request) { r.Eta = -1 }, false, "eta", "0 to 1"},
+		"eta":                     {func(r *Request) { r.Eta = new(-1.0) }, false, "eta", "0 to 1"},
 		"clip skip":               {func(r *Request) { r.ClipSkip = 99 }, false, "clip_skip", "0 to"},
 		"denoising end":           {func(r *Request) { r.DenoisingEnd = 1 }, false, "denoising_end", "above 0 and below 1"},
 		"latents":                 {func(r *Request) { r.Latents = nn.NewTensor(1, 4, 1, 1) }, false, "latents", "[1 4 5 6]"},

@@ -64,7 +64,7 @@ func (c goldenCase) request(t *testing.T, g *golden.File) Request {
 	if c.N > 0 {
 		r.ImagesPerPrompt = c.N
 	}
-	r.Guidance, r.Eta, r.Strength = c.Guidance, or(c.Eta, 0), or(c.Strength, 0)
+	r.Guidance, r.Eta, r.Strength = c.Guidance, c.Eta, or(c.Strength, 0)
 	r.AestheticScore, r.NegativeAestheticScore = c.AestheticScore, c.NegativeAestheticScore
 	if c.Noise != "" {
 		r.Latents = latentsOf(g.Floats(c.Noise))

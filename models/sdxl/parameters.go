@@ -44,8 +44,10 @@ type Parameters struct {
 	Seed           uint64   `json:"seed"` // 0 in what Resolve gives for a request without one
 	Seeds          []uint64 `json:"seeds,omitempty"`
 	NoiseGiven     bool     `json:"latents_given,omitempty"` // the initial noise is the request's, not the seed's
-	Scheduler      string   `json:"scheduler"`               // a name of scheduler.Names; "" if the class has none
+	Scheduler      string   `json:"scheduler"`               // a name that scheduler.Config.As takes; "" if the class has none
 	SchedulerClass string   `json:"scheduler_class"`
+	Preset         string   `json:"preset,omitempty"`      // "" is none
+	PresetFrom     string   `json:"preset_from,omitempty"` // how the preset was told; "" is of one that was asked for
 
 	OriginalSize         Size   `json:"original_size"`
 	TargetSize           Size   `json:"target_size"`

@@ -50,10 +50,11 @@ type Request struct {
 	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
 	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run; the last one holds for the rest
 	GuidanceRescale  *float64  // guidance_rescale φ, 0 to 1; nil is the model's own, or 0
-	Eta              float64   // η of DDIM and TCD, 0 to 1
+	Eta              *float64  // η of DDIM and TCD, 0 to 1; nil is 0
 	Seed             *uint64   // of one generator (torch's of the CPU) that draws all noise of the batch; nil is random
 	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if generated alone
-	Scheduler        string    // a name of scheduler.Names; "" is the model's own
+	Scheduler        string    // a name that scheduler.Lookup takes, A1111's and ComfyUI's too; "" is the model's own
+	Preset           string    // a name of PresetNames, for few-step models; "" is that of the model's file, if there is one
 	Timesteps        []float64 // custom, in place of Steps
 	Sigmas           []float64 // custom, in place of Steps
 	ClipSkip         int       // layers of the text encoders to skip for the positive prompt; 0 is none

@@ -24,6 +24,7 @@ type resolved struct {
 	size     Size    // the result's
 	latents  []int   // [N, C, H, W]
 	schedule *scheduler.Schedule
+	preset   *Preset   // nil is none
 	guidance []float64 // a scale for each of schedule's steps
 
 	firstStep int // steps that were taken before, for the schedules of prompts
@@ -43,14 +44,21 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 }
 
 func (s *Spec) resolve(r Request) (*resolved, error) {
-	q := &resolved{request: r, Parameters: Parameters{
+	r, preset, from, err := s.usePreset(r)
+	if err != nil {
+		return nil, err
+	}
+	q := &resolved{request: r, preset: preset, Parameters: Parameters{
 		Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Steps: cmp.Or(r.Steps, s.defaults.steps),
 		Timesteps: slices.Clone(r.Timesteps), Sigmas: slices.Clone(r.Sigmas),
-		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: slices.Clone(r.GuidancePerStep), GuidanceRescale: or(r.GuidanceRescale, s.defaults.rescale), Eta: r.Eta, ClipSkip: r.ClipSkip,
+		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: slices.Clone(r.GuidancePerStep), GuidanceRescale: or(r.GuidanceRescale, s.defaults.rescale), Eta: or(r.Eta, 0), ClipSkip: r.ClipSkip,
 		Interrupt: r.Interrupt, Seed: or(r.Seed, 0), Seeds: slices.Clone(r.Seeds), NoiseGiven: r.Latents != nil, Crop: [2]int{r.CropTop, r.CropLeft},
 		NegativeOriginalSize: r.NegativeOriginalSize, NegativeTargetSize: r.NegativeTargetSize, NegativeCrop: [2]int{r.NegativeCropTop, r.NegativeCropLeft},
 		DenoisingEnd: r.DenoisingEnd, Watermark: r.Watermark, Model: filepath.Base(s.Path),
 	}}
+	if preset != nil {
+		q.Preset, q.PresetFrom = preset.Name, from
+	}
 	if err := s.imageInputs(); err != nil {
 		return nil, err
 	}

@@ -13,17 +13,26 @@ import (
 func (s *Spec) resolveSteps(q *resolved) error {
 	config := s.Scheduler
 	if name := q.request.Scheduler; name != "" {
-		var err error
-		if config, err = config.As(name); err != nil {
+		own, err := scheduler.Lookup(name)
+		if err == nil {
+			config, err = config.As(own)
+		}
+		if err != nil {
 			return &RequestError{Field: "scheduler", Value: fmt.Sprintf("%q", name), Allowed: "one of " + strings.Join(s.Scheduler.Substitutes(), ", "), Err: err}
 		}
-		q.Scheduler = name
+		q.Scheduler = own
 	} else if err := s.ownScheduler(); err != nil {
 		return err
 	} else {
 		q.Scheduler = config.Name()
 	}
 	q.SchedulerClass = config.Class
+	if q.preset != nil {
+		var err error
+		if config, err = config.With(q.preset.Config); err != nil {
+			return &RequestError{Field: "preset", Value: q.Preset, Allowed: "one that scheduler " + q.Scheduler + " can be run with", Err: err}
+		}
+	}
 	o := scheduler.Options{
 		Timesteps: q.Timesteps, Sigmas: q.Sigmas, Eta: q.Eta, Strength: q.Strength, DenoisingStart: q.DenoisingStart, DenoisingEnd: q.DenoisingEnd,
 	}

@@ -35,7 +35,7 @@ func TestResolveBySpecAlone(t *testing.T) {
 		requests[name+" first"], requests[name+" second"] = pair[0], pair[1]
 	}
 	image, nan := Blank{Size{64, 64}}, math.NaN()
-	requests["two fractions"] = Request{Image: image, Eta: 7, GuidanceRescale: new(7.0)}
+	requests["two fractions"] = Request{Image: image, Eta: new(7.0), GuidanceRescale: new(7.0)}
 	requests["three numbers"] = Request{Image: image, Guidance: &nan, AestheticScore: &nan, NegativeAestheticScore: &nan}
 	requests["start and end"] = Request{Image: image, DenoisingEnd: 7, DenoisingStart: 7}
 	requests["four sizes"] = Request{Image: image, OriginalSize: Size{-1, 1}, TargetSize: Size{-1, 1}, NegativeOriginalSize: Size{-1, 1}, NegativeTargetSize: Size{-1, 1}}

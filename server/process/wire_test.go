@@ -44,7 +44,7 @@ func TestJobs(t *testing.T) {
 		{Model: engine.Refiner, Request: sdxl.Request{
 			NegativePrompt: new(""), NegativePrompt2: new("blur"), Width: 512, Seed: new(uint64(math.MaxUint64)), Guidance: new(0.0), AestheticScore: new(0.0), Watermark: true,
 			Sigmas: []float64{14.6, 0.1}, GuidancePerStep: []float64{1. / 3}, Seeds: []uint64{1 << 60, 0}, Prompts: []sdxl.Prompt{{Prompt: "a", NegativePrompt: new("")}, {}},
-			OriginalSize: sdxl.Size{Height: 3, Width: 4}, NegativeCropTop: -1, Eta: 1e-300, Latents: latents, ImageLatents: latents,
+			OriginalSize: sdxl.Size{Height: 3, Width: 4}, NegativeCropTop: -1, Eta: new(1e-300), Latents: latents, ImageLatents: latents,
 		}},
 	} {
 		got, err := e.Generate(t.Context(), j)

@@ -1,0 +1,173 @@
+package sdxl
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/scheduler"
+)
+
+// TestPresetsMatchDiffusers runs each preset, and what a request gives beside one, as its model card says.
+func TestPresetsMatchDiffusers(t *testing.T) {
+	t.Parallel()
+	g := golden.Open(t, testdata+"/goldens/presets.safetensors")
+	var cases []struct {
+		goldenCase
+		Preset string
+	}
+	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
+		t.Fatal(err)
+	}
+	m, seen := newModels(t), map[string]bool{}
+	for _, c := range cases {
+		seen[c.Preset] = true
+		r := c.request(t, g)
+		r.Preset, r.LatentsOnly = c.Preset, true
+		result, err := m.open(c.Model).Generate(t.Context(), r)
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		want, _ := g.Floats(c.Name)
+		golden.Near(t, c.Name, result.Latents.Data, want, 5e-5)
+		if result.Parameters.Preset != c.Preset || result.Parameters.PresetFrom != "" {
+			t.Errorf("%s: the parameters have preset %q from %q", c.Name, result.Parameters.Preset, result.Parameters.PresetFrom)
+		}
+	}
+	for _, p := range Presets() {
+		if !seen[p.Name] {
+			t.Errorf("no golden of preset %s", p.Name)
+		}
+	}
+}
+
+func TestPresetRunsOneSampleAStep(t *testing.T) {
+	t.Parallel()
+	base, _ := specsOf(t)
+	for _, p := range Presets() {
+		q, err := base.resolve(Request{Preset: p.Name})
+		if err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+			continue
+		}
+		if q.guided() != (p.Guidance > 1) || len(q.schedule.Steps) != p.Steps || q.Steps != p.Steps {
+			t.Errorf("%s: guided %v with guidance %v; %d evaluations, %d steps, want %d", p.Name, q.guided(), p.Guidance, len(q.schedule.Steps), q.Steps, p.Steps)
+		}
+		if name, err := scheduler.Lookup(p.Scheduler); err != nil || name != p.Scheduler {
+			t.Errorf("%s: scheduler %s: %v", p.Name, p.Scheduler, err)
+		}
+	}
+}
+
+// What a request gives wins; what it does not give is the preset's, not the model's.
+func TestRequestWinsOverPreset(t *testing.T) {
+	t.Parallel()
+	base, refiner := specsOf(t)
+	resolve := func(s *Spec, r Request) Parameters {
+		t.Helper()
+		p, err := s.Resolve(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := resolve(base, Request{Preset: "dmd2-4"})
+	if p.Scheduler != "lcm" || !slices.Equal(p.Timesteps, []float64{999, 749, 499, 249}) || p.Steps != 4 || p.Guidance != 0 {
+		t.Errorf("%v", p)
+	}
+	p = resolve(base, Request{Preset: "dmd2-4", Steps: 6, Scheduler: "DPM++ 2M Karras", GuidancePerStep: []float64{3, 1}})
+	if p.Scheduler != "k_dpmpp_2m_karras" || p.Timesteps != nil || p.Steps != 6 || p.Guidance != 3 {
+		t.Errorf("%v", p)
+	}
+	p = resolve(base, Request{Preset: "tcd", Sigmas: []float64{10, 1, 0}, Scheduler: "euler", Eta: new(0.0), Guidance: new(5.0)})
+	if p.Scheduler != "euler" || p.Steps != 2 || p.Eta != 0 || p.Guidance != 5 {
+		t.Errorf("%v", p)
+	}
+	if p = resolve(base, Request{Preset: "tcd"}); p.Eta != 0.3 {
+		t.Errorf("%v", p)
+	}
+	// The model's own file has a preset, a refiner none.
+	named := *base
+	named.Path = "models/sdxl_lightning_4step.safetensors"
+	p = resolve(&named, Request{})
+	if want := "preset lightning4: euler, trailing, 4 steps, guidance 0 (from the name sdxl_lightning_4step.safetensors; -preset none turns it off)"; p.PresetNote() != want {
+		t.Errorf("%q, want %q", p.PresetNote(), want)
+	}
+	if p = resolve(&named, Request{Preset: NoPreset}); p.Preset != "" || p.Steps != 50 || p.Guidance != 5 || p.PresetNote() != "" {
+		t.Errorf("%v", p)
+	}
+	if p = resolve(&named, Request{Preset: "hyper1"}); p.PresetNote() != "preset hyper1: lcm, 1 step, timesteps 800, guidance 0" {
+		t.Errorf("%q", p.PresetNote())
+	}
+	other := *refiner
+	other.Path = named.Path
+	if p = resolve(&other, Request{Image: Blank{Size{64, 64}}}); p.Preset != "" {
+		t.Errorf("%v", p)
+	}
+	// In an ensemble the first expert's is for all.
+	p, err := ResolveEnsemble(Request{Steps: 4}, []*Spec{&named, refiner}, []float64{0.5, 0})
+	if err != nil || p.Preset != "lightning4" || p.Guidance != 0 || p.Scheduler != "euler" {
+		t.Errorf("%v, %v", p, err)
+	}
+	if _, err := base.Resolve(Request{Preset: "lightning3"}); err == nil || !strings.Contains(err.Error(), "lightning2, lightning4") {
+		t.Errorf("%v", err)
+	}
+	if _, err := base.Resolve(Request{Preset: "lightning1", Scheduler: "euler_a"}); err == nil || !strings.Contains(err.Error(), "preset") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPresetOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"sdxl_lightning_4step_unet.safetensors": "lightning4", "/m/sdxl_lightning_1step_x0.safetensors": "lightning1",
+		"sdxl_lightning_1step_unet_x0.safetensors": "lightning1", "SDXL_Lightning_8step_lora.safetensors": "lightning8",
+		"Hyper-SDXL-4steps-lora.safetensors": "hyper4", "Hyper-SDXL-1step-lora.safetensors": "hyper-unified",
+		"Hyper-SDXL-1step-Unet-Comfyui.fp16.safetensors": "hyper1", "Hyper-SDXL-12steps-CFG-lora.safetensors": "hyper-cfg12",
+		"dmd2_sdxl_4step_lora_fp16.safetensors": "dmd2-4", "dmd2_sdxl_1step_unet_fp16.bin": "dmd2-1", "dmd2_sdxl_4step_unet.bin": "dmd2-4",
+		"sd_xl_turbo_1.0_fp16.safetensors": "turbo", "models/sdxl-turbo": "turbo", "models/sdxl-turbo/": "turbo",
+		"/c/models--stabilityai--sdxl-turbo/snapshots/71153311d3dbb46851df1931d3ca6e939de83304": "turbo",
+		"lcm-lora-sdxl/pytorch_lora_weights.safetensors":                                        "lcm-lora", "latent-consistency/lcm-sdxl": "lcm",
+		"/c/models--latent-consistency--lcm-lora-sdxl/snapshots/a18548/pytorch_lora_weights.safetensors": "lcm-lora",
+		"TCD-SDXL-LoRA/pytorch_lora_weights.safetensors":                                                 "tcd", "pcm_sdxl_smallcfg_2step_converted.safetensors": "pcm2",
+		"pcm_sdxl_smallcfg_16step_converted.safetensors": "pcm16", "pcm_sdxl_normalcfg_8step_converted_fp16.safetensors": "pcm-cfg8",
+		"pcm_sdxl_lcmlike_lora_converted.safetensors": "pcm-lcm",
+		"": "", "/": "", "synth:tiny": "", "pytorch_lora_weights.safetensors": "", "sd_xl_base_1.0.safetensors": "", "snapshots/x": "",
+		"dreamshaperXL_lightningDPMSDE.safetensors": "", "Hyper-SD15-4steps-lora.safetensors": "", "lcm-lora-sdv1-5/pytorch_lora_weights.safetensors": "",
+		"my-turbo-merge.safetensors": "", "sdxl_lightning_3step.safetensors": "",
+	} {
+		name, from := PresetOf(path, "")
+		if name != want || (from == "") != (want == "") {
+			t.Errorf("%s: %q from %q, want %q", path, name, from, want)
+		}
+		if name != "" && presetNamed(name) == nil {
+			t.Errorf("%s: no preset %s", path, name)
+		}
+	}
+	hash := "A764E6859B6E04047CD761C08FF0CEE96413A8E004C9F07707530CD776B19141"
+	if name, from := PresetOf("renamed.safetensors", hash); name != "lcm-lora" || !strings.Contains(from, "SHA-256") {
+		t.Errorf("%s from %s", name, from)
+	}
+	for hash, name := range presetHashes {
+		if len(hash) != 64 || strings.Trim(hash, "0123456789abcdef") != "" || presetNamed(name) == nil {
+			t.Errorf("hash %s of %s", hash, name)
+		}
+	}
+}
+
+// Callers get copies of the list, and names are unique.
+func TestPresetsAreTheirOwn(t *testing.T) {
+	names := map[string]bool{}
+	for _, p := range Presets() {
+		names[p.Name] = true
+	}
+	if len(names) != len(presets) || len(PresetNames()) != len(presets)+1 || !slices.IsSorted(PresetNames()) {
+		t.Errorf("%d of %d presets: %v", len(names), len(presets), slices.Sorted(maps.Keys(names)))
+	}
+	if a, b := Presets(), Presets(); &a[0] == &b[0] || !reflect.DeepEqual(a, b) {
+		t.Error("the list is not copied")
+	}
+}
