@@ -15,6 +15,7 @@ import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/nn/weights/singlefile"
+	"github.com/goxl/goxl/scheduler"
 )
 
 // renamed moves the tensors whose names begin so.
@@ -270,6 +271,26 @@ func fill(t *testing.T, path string, tensors map[string][]float32) {
 		}
 		if _, err := f.WriteAt(halves, 8+int64(len(text))+header[name].Offsets[0]); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestSchedulers: each scheduler that a file stands for is one that goxl runs, with no key that it does not know.
+func TestSchedulers(t *testing.T) {
+	base := original(t, synthetic+"base")
+	for what, marks := range map[string]map[string][]int{
+		"none": nil, "v": {"v_pred": {0}}, "zero SNR": {"v_pred": {0}, "ztsnr": {0}}, "Playground": {"edm_mean": {4}, "edm_std": {4}}, "CosXL": {"edm_vpred.sigma_max": {0}},
+	} {
+		c := open(t, sparse(t, with(base, marks), nil))
+		config, err := scheduler.Parse(read(t, c.Files(), "scheduler/scheduler_config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := config.Check(); err != nil || len(config.Unknown()) > 0 {
+			t.Errorf("%s: %v, unknown keys %v", what, err, config.Unknown())
+		}
+		if _, err := config.Schedule(scheduler.Options{Steps: 20}); err != nil {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
