@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,7 @@ const (
 type generateFlags struct {
 	model, base, refiner, unet, vae, taesd, variant string
 	missing                                         string // a model for what a single file lacks
+	prediction                                      string // in place of what the model's files say
 	out, saveLatents                                string
 	image, imageLatents                             string // files
 	latents, embeddings                             string // files
@@ -108,6 +110,13 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
 	name(fs, "unet", unetUsage, &g.unet)
+	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
+		if !slices.Contains(sdxl.Predictions(), s) {
+			return errors.New("must be one of " + strings.Join(sdxl.Predictions(), ", "))
+		}
+		g.prediction = s
+		return nil
+	})
 	name(fs, "vae", vaeUsage, &g.vae)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)

@@ -128,7 +128,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 
 // parts are what the model takes from other files.
 func (g *generateFlags) parts() sdxl.Parts {
-	return sdxl.Parts{UNet: g.unet, VAE: g.vae, Missing: g.missing}
+	return sdxl.Parts{UNet: g.unet, VAE: g.vae, Missing: g.missing, Prediction: g.prediction}
 }
 
 // openModels are the one that computes, its refiner or nil, and all that is to be closed.
@@ -168,6 +168,7 @@ func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Devi
 	}
 	main := o
 	main.UNet, main.VAE, main.TAESD, main.Missing = g.unet, g.vae, g.taesd, g.missing
+	main.Prediction = g.prediction
 	m.model = open(g.model, main)
 	if g.refiner != "" {
 		o.Base = m.model

@@ -31,6 +31,9 @@ type Options struct {
 	// Missing is a model, as Open takes it, whose text encoders, tokenizers and VAE are used where the model is a single
 	// file that lacks them.
 	Missing string
+	// Prediction says what the UNet predicts, one of Predictions, where its files don't: v_zsnr is v with zero terminal SNR
+	// as ComfyUI has it, trailing timesteps and guidance rescale 0.7. "" is what they say.
+	Prediction string
 	// AdapterMemory is how many bytes of the host's memory sets of LoRA may take between requests, so that one that was
 	// used before need not be read again; 0 is 2 GiB. The set of the last request stays in any case.
 	AdapterMemory int64

@@ -208,6 +208,19 @@ func TestMarks(t *testing.T) {
 			}
 		}
 	}
+	for kind, want := range map[string][2]any{"epsilon": {"epsilon", false}, "v_prediction": {"v_prediction", false}, "v_zsnr": {"v_prediction", true}} {
+		s, err := ReadSpecParts(whole, Parts{Prediction: kind}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := s.Resolve(Request{Prompt: "x"})
+		if d := s.Scheduler; err != nil || d.PredictionType != want[0] || d.RescaleZeroSNR != want[1] || (d.ZeroSNRTerminalAlpha != nil) != want[1] || (q.GuidanceRescale == 0.7) != want[1] {
+			t.Errorf("%s: %s, zero SNR %v, guidance rescale %v, %v", kind, d.PredictionType, d.RescaleZeroSNR, q.GuidanceRescale, err)
+		}
+	}
+	if _, err := ReadSpecParts(whole, Parts{Prediction: "x"}, nil, nil); err == nil || !strings.Contains(err.Error(), "must be one of epsilon, v_prediction, v_zsnr") {
+		t.Errorf("an unknown prediction: %v", err)
+	}
 	if singlefile.ComfyZeroSNRAlpha >= 0x1p-24 {
 		t.Error("ComfyUI's last alpha is not below diffusers'")
 	}

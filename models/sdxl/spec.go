@@ -94,6 +94,9 @@ func readSpec(files *store, path string, base *Spec, log *slog.Logger) (s *Spec,
 	if s.Scheduler, err = r.scheduler(); err != nil {
 		return nil, err
 	}
+	if err := s.predict(files.prediction); err != nil {
+		return nil, err
+	}
 	if files.has("text_encoder") {
 		config, err := r.encoder("text_encoder")
 		if err != nil {

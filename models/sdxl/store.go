@@ -42,12 +42,13 @@ type store struct {
 	fsys  fs.FS
 	index weights.Index
 	// weights opens the tensors of a component; shapes gives those that a synthetic one gets. The closer may be nil.
-	weights  func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
-	join     func(elem ...string) string // how path and file are joined
-	closer   io.Closer                   // of what weights opens for no component alone; may be nil
-	single   *singlefile.Checkpoint      // of a single file
-	otherVAE string                      // Options.VAE
-	others   map[string]*store           // where components come from that are not this one's own; see complete
+	weights    func(component string, v weights.Variant, shapes func() map[string][]int) (kernels.Source, io.Closer, error)
+	join       func(elem ...string) string // how path and file are joined
+	closer     io.Closer                   // of what weights opens for no component alone; may be nil
+	single     *singlefile.Checkpoint      // of a single file
+	otherVAE   string                      // Options.VAE
+	prediction string                      // Options.Prediction
+	others     map[string]*store           // where components come from that are not this one's own; see complete
 }
 
 // of is where a component comes from.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,14 +13,44 @@ import (
 	"github.com/goxl/goxl/nn/weights/singlefile"
 )
 
-// Parts are what a model takes from other files than its own; see Options.
+// Parts are what a model takes from other files than its own, and what is said of it in place of its files; see
+// Options.
 type Parts struct {
-	UNet    string
-	VAE     string
-	Missing string
+	UNet       string
+	VAE        string
+	Missing    string
+	Prediction string
 }
 
-func (o Options) parts() Parts { return Parts{UNet: o.UNet, VAE: o.VAE, Missing: o.Missing} }
+func (o Options) parts() Parts {
+	return Parts{UNet: o.UNet, VAE: o.VAE, Missing: o.Missing, Prediction: o.Prediction}
+}
+
+// predictions are the keys of the scheduler for what Options.Prediction says.
+var predictions = map[string]map[string]any{
+	"epsilon":      {"prediction_type": "epsilon"},
+	"v_prediction": {"prediction_type": "v_prediction"},
+	"v_zsnr": {"prediction_type": "v_prediction", "rescale_betas_zero_snr": true, "timestep_spacing": "trailing",
+		"zero_snr_terminal_alpha": singlefile.ComfyZeroSNRAlpha},
+}
+
+// Predictions lists what Options.Prediction may be.
+func Predictions() []string { return slices.Sorted(maps.Keys(predictions)) }
+
+// predict sets what the UNet predicts; "" leaves what the files say.
+func (s *Spec) predict(kind string) (err error) {
+	if kind == "" {
+		return nil
+	}
+	keys, ok := predictions[kind]
+	if !ok {
+		return fmt.Errorf("prediction %q: must be one of %s", kind, strings.Join(Predictions(), ", "))
+	}
+	if s.Scheduler, err = s.Scheduler.With(keys); err == nil && keys["rescale_betas_zero_snr"] != nil {
+		s.defaults.rescale = singlefile.ZeroSNRRescale
+	}
+	return err
+}
 
 // openStoreParts opens a model with its parts from elsewhere. Of a UNet alone, the model is the one that it lacks
 // everything else of. borrows says that a base has a refiner's second encoder and VAE.
@@ -87,7 +118,7 @@ func (s *store) complete(p Parts, borrows bool, log *slog.Logger) error {
 			}
 		}
 	}
-	s.otherVAE = p.VAE
+	s.otherVAE, s.prediction = p.VAE, p.Prediction
 	if s.single == nil {
 		return nil // reading the configuration names the file that a folder lacks
 	}

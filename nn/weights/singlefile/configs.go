@@ -59,7 +59,7 @@ func (c *Checkpoint) Derive() error {
 	c.configs["scheduler/scheduler_config.json"] = scheduler
 	c.configs["model_index.json"] = c.index()
 	if scheduler["rescale_betas_zero_snr"] == true {
-		c.configs["goxl.json"] = config{"guidance_rescale": 0.7} // what the paper of zero terminal SNR pairs it with
+		c.configs["goxl.json"] = config{"guidance_rescale": ZeroSNRRescale}
 	}
 	return c.write()
 }

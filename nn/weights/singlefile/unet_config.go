@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/goxl/goxl/nn/weights"
 )
@@ -143,6 +144,9 @@ func eulerConfig() config {
 // mark ztsnr are made for; diffusers has 2⁻²⁴. Source: comfy/model_sampling.py, rescale_zero_terminal_snr_sigmas.
 const ComfyZeroSNRAlpha = 4.8973451890853435e-08
 
+// ZeroSNRRescale is the guidance rescale that the paper of zero terminal SNR, arXiv 2305.08891, pairs with it.
+const ZeroSNRRescale = 0.7
+
 // Prediction says in words what the UNet predicts and by which schedule.
 func (c *Checkpoint) Prediction() string {
 	m := c.configs["scheduler/scheduler_config.json"]
@@ -190,6 +194,9 @@ func (c *Checkpoint) schedulerConfig() (config, error) {
 		return m, nil
 	}
 	m := eulerConfig()
+	if said := cmp.Or(c.metadata["modelspec.prediction_type"], c.metadata["modelspec.predict_key"]); !c.Marked() && strings.HasPrefix(said, "v") {
+		c.Notes = append(c.Notes, "the file's metadata says that its UNet predicts v, but no tensor marks it so: if images are noise, say v_prediction or v_zsnr with -prediction")
+	}
 	if has(names, "v_pred") {
 		m["prediction_type"] = "v_prediction"
 		c.Notes = append(c.Notes, "the file is marked v_pred: its UNet predicts v")

@@ -229,6 +229,12 @@ func TestSchedulesOfMarks(t *testing.T) {
 	if s := config(zero, "scheduler/scheduler_config.json"); s["zero_snr_terminal_alpha"] != singlefile.ComfyZeroSNRAlpha || s["rescale_betas_zero_snr"] != true || s["prediction_type"] != "v_prediction" || len(zero.Notes) != 2 {
 		t.Errorf("ztsnr: %v, notes %v", s, zero.Notes)
 	}
+	for said, notes := range map[string]int{"v": 1, "epsilon": 0} {
+		c := open(t, sparse(t, base, map[string]string{"modelspec.prediction_type": said}))
+		if s := config(c, "scheduler/scheduler_config.json"); s["prediction_type"] != "epsilon" || len(c.Notes) != notes {
+			t.Errorf("metadata that says %s: %v, notes %v", said, s["prediction_type"], c.Notes)
+		}
+	}
 	var bad []error
 	for _, marks := range []map[string][]float32{{"edm_mean": {1, 2, 3, 4}}, {"edm_mean": {1, 2, 3, float32(math.NaN())}, "edm_std": {1, 2, 3, 4}}, {"edm_vpred.sigma_max": {float32(math.Inf(1))}}} {
 		_, err := singlefile.Open(path(marks))
