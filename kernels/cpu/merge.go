@@ -6,11 +6,13 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// A part of a merge is mergeRows×(mergePanels·nr) elements at most: the columns of Down that it needs stay in the
-// level-2 cache (R·1 KB for rank R in all), its sums (12 KB) in the level-1 cache.
+// A part of a merge is mergeRows×mergeColumns elements at most: what it reads and writes of a row is long enough to
+// come from memory at speed, which counts for more than that all sums of a tile's rows stay in the level-1 cache. The
+// columns of Down that it needs, mergeFloats at most, stay in the level-2 cache.
 const (
-	mergeRows   = 480
-	mergePanels = 8
+	mergeRows    = 480
+	mergeColumns = 1280
+	mergeFloats  = 128 << 10
 )
 
 // merger adds low-rank products to tensors; see kernels.LowRank. Sums begin with the tensor's element; to it come, one
@@ -67,7 +69,7 @@ func (m *merger) merge(dst, src view, products []kernels.LowRank) error {
 		}
 		m.depth += p.Rank
 	}
-	m.panels = min(mergePanels, divUp(m.columns, g.nr))
+	m.panels = min(max(min(mergeColumns, mergeFloats/max(m.depth, 1))/g.nr, 1), divUp(m.columns, g.nr))
 	if m.workers == nil {
 		m.workers = make([]mergeWorker, workers.count())
 	}

@@ -26,7 +26,7 @@ func Merges(t testing.TB, d kernels.Device, o kernels.Options) {
 	for _, c := range []struct {
 		rows, columns int
 		ranks         []int
-	}{{1, 8, []int{1}}, {70, 136, []int{3}}, {133, 72, []int{32, 5}}, {17, 40, []int{700}}, {491, 264, []int{32}}, {12, 24, nil}} {
+	}{{1, 8, []int{1}}, {70, 136, []int{3}}, {133, 72, []int{32, 5}}, {17, 40, []int{700}}, {491, 264, []int{32}}, {9, 1416, []int{40}}, {12, 24, nil}} {
 		for _, dtype := range []kernels.DType{kernels.F16, kernels.BF16, kernels.F32} {
 			what := fmt.Sprintf("%v [%d %d] ranks %v", dtype, c.rows, c.columns, c.ranks)
 			differ, err := merge(d, o, precision, dtype, c.rows, c.columns, c.ranks)
