@@ -82,8 +82,6 @@ func TestParseRefuses(t *testing.T) {
 		`{"_class_name": "DPMSolverMultistepScheduler", "thresholding": true, "dynamic_thresholding_ratio": 1.5}`,
 		`{"_class_name": "DDPMScheduler", "thresholding": true, "sample_max_value": -1}`,
 		`{"_class_name": "DPMSolverSinglestepScheduler", "thresholding": true, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}`,
-		`{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}`,
-		`{"_class_name": "EDMDPMSolverMultistepScheduler", "solver_order": 3, "algorithm_type": "sde-dpmsolver++"}`,
 		`{"_class_name": "UniPCMultistepScheduler", "predict_x0": false, "prediction_type": "flow_prediction"}`,
 		`{"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true, "flow_shift": 0}`,
 	} {

@@ -1,6 +1,9 @@
 package scheduler
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // vpSigmaStep is what the steps of the multistep and single-step solvers have in common: factors by sigma.
 func (p *plan) vpSigmaStep(i int) Step {
@@ -22,6 +25,9 @@ func (p *plan) vpSigmaStep(i int) Step {
 // or thresholded.
 func (p *plan) predictedNoise(b basis, i int) row {
 	alpha, noise, _ := p.level(p.sigmas[i])
+	if p.c.PredictionType == "flow_prediction" {
+		noise = p.sigmas[i] // also where the sigmas are not flow matching's
+	}
 	if p.c.Thresholding || p.c.PredictionType == "flow_prediction" {
 		return combine(term{1 / noise, b.x}, term{-alpha / noise, b.x0})
 	}
@@ -110,6 +116,9 @@ func (p *plan) dpmUpdate(b basis, i int, d []row) row {
 		terms = append(terms, term{f.midpoint, d[1]})
 	}
 	if len(d) > 2 {
+		if p.c.AlgorithmType == "sde-dpmsolver" || p.c.Class == EDMDPMSolver && p.c.stochastic() {
+			p.failed = fmt.Errorf("solver_order = 3 with algorithm_type %s and %d steps; allowed: 1, 2", p.c.AlgorithmType, len(p.timesteps))
+		}
 		terms = append(terms, term{f.third(), d[2]})
 	}
 	return combine(terms...)

@@ -28,11 +28,7 @@ func setTimestepsEDM(p *plan) error {
 			p.sigmas[n-1-i] = math.Exp(float64(l))
 		}
 	} else {
-		p.sigmas = linspace(0, 1, n)
-		a, b := math.Pow(high, 1/c.Rho), math.Pow(low, 1/c.Rho)
-		for i, r := range p.sigmas {
-			p.sigmas[i] = math.Pow(a+r*(b-a), c.Rho)
-		}
+		p.sigmas = c.karrasEDM(low, high, n)
 	}
 	toFloat32(p.sigmas)
 	p.timesteps = make([]float64, n)
@@ -50,6 +46,27 @@ func setTimestepsEDM(p *plan) error {
 	p.sigmas = append(p.sigmas, final)
 	toFloat32(p.sigmas)
 	return nil
+}
+
+// karrasEDM are n sigmas from high down to low, evenly spaced in their rho-th roots: in float64 for Euler, in float32 for
+// DPM-Solver++.
+func (c *Config) karrasEDM(low, high float64, n int) []float64 {
+	a, b := math.Pow(high, 1/c.Rho), math.Pow(low, 1/c.Rho)
+	if c.Class == EDMEuler {
+		list := linspace(0, 1, n)
+		for i, r := range list {
+			list[i] = math.Pow(a+r*(b-a), c.Rho)
+		}
+		return list
+	}
+	ramp := make([]float32, n)
+	linspaceTorch(ramp, 0, 1)
+	list := make([]float64, n)
+	for i, r := range ramp {
+		root := float32(r*float32(b-a)) + float32(a)
+		list[i] = math.Pow(float64(root), c.Rho)
+	}
+	return list
 }
 
 // initialEDM is the noise of the highest level together with data of size one.

@@ -201,7 +201,9 @@ func (p *plan) solved(solve func(*plan) []Step) (steps []Step, start [2]float64,
 	}
 	none := p.first == p.end
 	p.end = max(p.end, p.first+1) // the noise level of the first step counts even if it is not run
-	steps = solve(p)
+	if steps = solve(p); p.failed != nil {
+		return nil, start, p.failed
+	}
 	start = [2]float64{steps[0].Alpha, steps[0].Sigma}
 	if !none {
 		return steps, start, nil

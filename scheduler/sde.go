@@ -1,6 +1,9 @@
 package scheduler
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // setTimestepsSDE is set_timesteps of DPMSolverSDEScheduler: every step but the last has a second evaluation at the
 // noise level that is its middle in log sigma. Timesteps are float64 there, not float32.
@@ -76,6 +79,9 @@ func solveSDE(p *plan) []Step {
 		low, high := expMinus(end), expMinus(start)
 		up := min(low, math.Sqrt(low*low*(high*high-low*low)/(high*high)))
 		ratio := math.Sqrt(low*low-up*up) / high
+		if low == high {
+			p.failed = fmt.Errorf("two steps have the same sigma, %v, between which a Brownian path has no noise", high)
+		}
 		step.Noise, step.Path = true, [2]float64{high, low}
 		step.Matrix = matrix(combine(term{ratio, x}, term{1 - ratio, b.x0}, term{up, b.noise}), history)
 		steps = append(steps, step)

@@ -23,6 +23,7 @@ type plan struct {
 
 	dpm2      dpm2Sigmas
 	pathRange [2]float64 // of the Brownian path, in DPM-Solver SDE
+	failed    error      // why there are no steps
 }
 
 // customTimesteps checks the caller's list: strictly descending within the training range, whole if whole is set.

@@ -166,13 +166,11 @@ func (k *checker) solver() {
 	switch c.Class {
 	case DPMSolver:
 		k.oneOf("algorithm_type", c.AlgorithmType, "dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")
-		k.require(c.AlgorithmType != "sde-dpmsolver" || c.SolverOrder < 3, "solver_order", c.SolverOrder, "1 or 2 with algorithm_type sde-dpmsolver")
 	case DPMSinglestep:
 		k.oneOf("algorithm_type", c.AlgorithmType, "dpmsolver", "dpmsolver++", "sde-dpmsolver++")
 		k.require(c.AlgorithmType != "dpmsolver" || !c.Thresholding, "thresholding", true, "false with algorithm_type dpmsolver")
 	case EDMDPMSolver:
 		k.oneOf("algorithm_type", c.AlgorithmType, "dpmsolver++", "sde-dpmsolver++")
-		k.require(c.AlgorithmType != "sde-dpmsolver++" || c.SolverOrder < 3, "solver_order", c.SolverOrder, "1 or 2 with algorithm_type sde-dpmsolver++")
 	case DEIS:
 		k.oneOf("algorithm_type", c.AlgorithmType, "deis")
 		k.oneOf("solver_type", c.SolverType, "logrho")

@@ -50,14 +50,14 @@ func TestSchedulerNotBuiltIn(t *testing.T) {
 	dir := synthesised(t, "base")
 	plain, other := t.TempDir(), t.TempDir()
 	must(t, tiny(plain, "-model", dir, "-scheduler", "dpmpp_2m")...)
-	change(t, filepath.Join(dir, "scheduler", "scheduler_config.json"), `"EulerDiscreteScheduler"`, `"PNDMScheduler"`)
+	change(t, filepath.Join(dir, "scheduler", "scheduler_config.json"), `"EulerDiscreteScheduler"`, `"IPNDMScheduler"`)
 	a := goxl(t, tiny(other, "-model", dir)...)
-	if a.status != 2 || !strings.Contains(a.err, "-scheduler the model's own PNDMScheduler: must be one of ddim, ") || strings.Contains(a.err, "1 to 0") {
+	if a.status != 2 || !strings.Contains(a.err, "-scheduler the model's own IPNDMScheduler: must be one of ") || strings.Contains(a.err, "1 to 0") {
 		t.Errorf("generate: status %d:\n%s", a.status, a.err)
 	}
 	empty(t, other)
 	a = goxl(t, "inspect", dir)
-	for _, want := range []string{`"PNDMScheduler" is not built in`, "-scheduler NAME", "ddim, ", "problems"} {
+	for _, want := range []string{`"IPNDMScheduler" is not built in`, "-scheduler NAME", "ddim, ", "problems"} {
 		if a.status != 1 || !strings.Contains(a.out, want) {
 			t.Errorf("inspect: status %d, does not say %q:\n%s", a.status, want, a.out)
 		}

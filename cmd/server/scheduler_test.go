@@ -26,7 +26,7 @@ func TestSchedulerNotBuiltIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(config), "EulerDiscreteScheduler", "PNDMScheduler", 1)
+	changed := strings.Replace(string(config), "EulerDiscreteScheduler", "IPNDMScheduler", 1)
 	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil || changed == string(config) {
 		t.Fatal(err, changed)
 	}
@@ -49,11 +49,11 @@ func TestSchedulerNotBuiltIn(t *testing.T) {
 	if err := json.Unmarshal(data, &answer); err != nil || resp.StatusCode != http.StatusUnprocessableEntity || len(answer.Detail) != 1 {
 		t.Fatalf("%d %s", resp.StatusCode, data)
 	}
-	if d := answer.Detail[0]; strings.Join(d.Loc, ".") != "body.scheduler" || !strings.Contains(d.Input, "PNDMScheduler") || !strings.Contains(d.Msg, "must be one of ddim, ") {
+	if d := answer.Detail[0]; strings.Join(d.Loc, ".") != "body.scheduler" || !strings.Contains(d.Input, "IPNDMScheduler") || !strings.Contains(d.Msg, "must be one of ") {
 		t.Errorf("%s", data)
 	}
 	post(t, address+"/generate", `{"prompt":"a cat","width":32,"height":32,"num_inference_steps":2,"scheduler":"euler"}`)
-	if log := stderr.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "PNDMScheduler") {
+	if log := stderr.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "IPNDMScheduler") {
 		t.Errorf("the log does not tell:\n%s", log)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {

@@ -13,6 +13,14 @@ func stepsOnHost(s *scheduler.Schedule) bool {
 	return slices.ContainsFunc(s.Steps, func(step scheduler.Step) bool { return step.Threshold != nil })
 }
 
+// apply evaluates the model and takes a step, on the device if it can.
+func (r *Run) apply(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {
+	if step.Threshold != nil {
+		return r.advanceOnHost(ctx, step, noise, guidance)
+	}
+	return r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale, r.conditioning.weights)
+}
+
 // advanceOnHost takes a step whose map the device can't compute. The device evaluates the model and keeps its guided
 // prediction as one more history tensor, with all else as it was; so a call that ctx ends may be made again.
 func (r *Run) advanceOnHost(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {

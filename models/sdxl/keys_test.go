@@ -164,13 +164,9 @@ func TestUnsupportedScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ key, value, named string }{
-		{"_class_name", `"PNDMScheduler"`, "PNDMScheduler"},
-		{"_class_name", `"DDPMScheduler"`, "DDPMScheduler"},
-		{"_class_name", `"DEISMultistepScheduler"`, "DEISMultistepScheduler"},
-		{"_class_name", `"KDPM2DiscreteScheduler"`, "KDPM2DiscreteScheduler"},
-		{"_class_name", `"DPMSolverSinglestepScheduler"`, "DPMSolverSinglestepScheduler"},
+		{"_class_name", `"IPNDMScheduler"`, "IPNDMScheduler"},
 		{"_class_name", `"SomebodysScheduler"`, "SomebodysScheduler"},
-		{"interpolation_type", `"log_linear"`, "interpolation_type"},
+		{"interpolation_type", `"cubic"`, "interpolation_type"},
 	} {
 		dir := filepath.Join(t.TempDir(), "model")
 		if err := Synthesise(t.Context(), "tiny", kernels.F32, dir); err != nil {

@@ -208,11 +208,7 @@ func (r *Run) advance(ctx context.Context) error {
 		generators = r.noise.clone()
 		noise = generators.step(&step, r.latentShape())
 	}
-	if step.Threshold != nil {
-		if err := r.advanceOnHost(ctx, step, noise, guidance); err != nil {
-			return err
-		}
-	} else if err := r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale, r.conditioning.weights); err != nil {
+	if err := r.apply(ctx, step, noise, guidance); err != nil {
 		return err
 	}
 	r.noise = generators
