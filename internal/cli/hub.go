@@ -46,7 +46,7 @@ func Fetch(ctx context.Context, v weights.Variant, log *slog.Logger, models ...s
 			}
 		}
 		if _, err := client.Ensure(ctx, n, v); err != nil {
-			return fmt.Errorf("-model %s: no such file or folder, and of the hub: %w", name, err)
+			return fmt.Errorf("no such file or folder, and of the hub: %w", err)
 		}
 	}
 	return nil

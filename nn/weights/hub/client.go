@@ -30,8 +30,9 @@ type Client struct {
 	disk disk // nil functions are the system's
 }
 
-// retries is how often a request is repeated without a byte more than before.
-const retries = 5
+// retries is how often a request is repeated without a byte more than before; a list of files less often, since who
+// mistyped a path waits for it.
+const retries, listRetries = 5, 2
 
 var defaultHTTP = &http.Client{Transport: func() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
@@ -75,9 +76,9 @@ func (c *Client) send(ctx context.Context, method, address string, header http.H
 	return response, nil
 }
 
-// again calls f until it gives no transient error, or retries were of no use. progressed reports whether the last call
-// brought something; it may be nil.
-func (c *Client) again(ctx context.Context, what string, progressed func() bool, f func() error) error {
+// again calls f until it gives no transient error, or so many retries were of no use. progressed reports whether the last
+// call brought something; it may be nil.
+func (c *Client) again(ctx context.Context, what string, retries int, progressed func() bool, f func() error) error {
 	wait := c.Backoff
 	if wait == 0 {
 		wait = time.Second
@@ -125,7 +126,7 @@ const maxListing = 64 << 20
 // list asks for a revision's commit and files.
 func (c *Client) list(ctx context.Context, n Name) (l listing, err error) {
 	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.Endpoint, n.Repo, url.PathEscape(n.Revision))
-	err = c.again(ctx, n.String(), nil, func() error {
+	err = c.again(ctx, n.String(), listRetries, nil, func() error {
 		r, err := c.follow(ctx, http.MethodGet, address)
 		if err != nil {
 			return err

@@ -113,7 +113,7 @@ func (d *download) file(ctx context.Context, f file) error {
 		d.log().Warn("the cache has a file of a wrong length: it is downloaded again", "file", d.repo.file(d.commit, f.Path), "bytes", have, "want", size)
 	}
 	var s source
-	err := d.again(ctx, f.Path, nil, func() (err error) {
+	err := d.again(ctx, f.Path, retries, nil, func() (err error) {
 		s, err = d.locate(ctx, d.name, d.commit, f.Path)
 		return err
 	})
@@ -217,7 +217,7 @@ func (d *download) content(ctx context.Context, path string, s source, part stri
 	d.meter.Bytes += at
 	last := at
 	get := &getter{download: d, path: path, source: s, file: f, at: at}
-	err = d.again(ctx, path, func() bool {
+	err = d.again(ctx, path, retries, func() bool {
 		progressed := get.at > last
 		last = get.at
 		return progressed
