@@ -193,26 +193,34 @@ func cutSchedule(label, kind string, base func(string) (string, bool)) (sampler,
 	return "", "", false
 }
 
-// Lookup is the name, as As takes it, for a name of goxl's, A1111's or ComfyUI's in whatever case, a schedule type
-// after it. What is a name of goxl's is that: "Euler" and "DDIM" are diffusers'. "a1111:" or "comfyui:" before it asks
-// for that program's: "a1111:Euler", "comfyui:euler karras". An error lists the names.
+// Lookup is the name, as As takes it, for a name of goxl's, A1111's or ComfyUI's, a schedule type after it. What is
+// spelled as one of goxl's names is that: euler and ddim are diffusers', and so is ComfyUI's euler. Else case does not
+// count, and a label of A1111's is A1111's: "Euler", "DDIM". "a1111:" or "comfyui:" before it asks for that program's:
+// "a1111:euler", "comfyui:euler karras". An error lists the names.
 func Lookup(name string) (string, error) {
 	for prefix, find := range map[string]func(string, string) (string, error){"a1111:": A1111, "comfyui:": ComfyUI} {
 		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
 			return find(name[len(prefix):], "")
 		}
 	}
-	own := normalise(name)
-	if _, _, ok := splitName(own); ok {
-		return own, nil
+	if isOwn(name) {
+		return name, nil
 	}
 	if found, err := A1111(name, ""); err == nil {
 		return found, nil
 	}
-	if found, err := ComfyUI(name, ""); err == nil {
+	if found, err := ComfyUI(name, ""); err == nil && !isOwn(normalise(name)) {
 		return found, nil
 	}
+	if own := normalise(name); isOwn(own) {
+		return own, nil
+	}
 	return "", unknownName(name)
+}
+
+func isOwn(name string) bool {
+	_, _, ok := splitName(name)
+	return ok
 }
 
 func unknownName(name string) error {

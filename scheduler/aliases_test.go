@@ -8,8 +8,9 @@ import (
 
 func TestLookup(t *testing.T) {
 	for name, want := range map[string]string{
-		"euler": "euler", "Euler": "euler", "DDIM": "ddim", "dpmpp_2m_karras": "dpmpp_2m_karras", "UniPC": "unipc",
-		"euler_sgm_uniform": "euler_sgm_uniform", "Heun SGM Uniform": "heun_sgm_uniform", "euler_a_karras": "euler_a_karras",
+		"euler": "euler", "Euler": "k_euler", "DDIM": "k_ddim", "dpmpp_2m_karras": "dpmpp_2m_karras", "UniPC": "k_unipc", "ddim": "ddim",
+		"euler_a": "euler_a", "Euler a": "k_euler_a", "Euler a Karras": "k_euler_a_karras", "DPMPP_2M_Karras": "dpmpp_2m_karras", "TCD": "tcd",
+		"euler_sgm_uniform": "euler_sgm_uniform", "Heun SGM Uniform": "k_heun_sgm_uniform", "euler_a_karras": "euler_a_karras",
 		"dpmpp_2m_align_your_steps_32": "dpmpp_2m_align_your_steps_32", "unipc_polyexponential": "unipc_polyexponential",
 		"DPM++ 2M Karras": "k_dpmpp_2m_karras", "dpm++ 2m sde heun exponential": "k_dpmpp_2m_sde_heun_exponential",
 		"DPM++ 2M SDE Heun": "k_dpmpp_2m_sde_heun", "DPM++ 3M SDE": "k_dpmpp_3m_sde", "DPM2 a Karras": "k_dpm_2_a_karras",

@@ -66,8 +66,8 @@
 //
 // Every name but those of DDIM, LCM, TCD and A1111's DDIM and UniPC takes one of Schedules after it: k_dpmpp_2m_karras,
 // comfy_euler_beta, euler_sgm_uniform. Where diffusers has the sigmas itself (karras, exponential, beta) its name means
-// diffusers'; what else follows it spans the training range. Lookup finds the name for a label of A1111 ("DPM++ 2M Karras")
-// or ComfyUI ("dpmpp_2m_sde_gpu karras").
+// diffusers'; what else follows it spans the training range. Lookup finds the name for a label of A1111 ("DPM++ 2M Karras",
+// "Euler a") or ComfyUI ("dpmpp_2m_sde_gpu karras").
 //
 // Noise between steps is the seed's generator's, on from the first noise, as A1111's with its random number generator on
 // the CPU. ComfyUI seeds another generator for it, and both programs draw that of the SDE samplers from a Brownian tree;

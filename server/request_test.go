@@ -70,7 +70,7 @@ func TestGoodInput(t *testing.T) {
 		`{"prompt":"a","seed":"-1"}`:                                          base,
 		`{"prompt":"a","seed":-1.0}`:                                          base,
 		`{"prompt":"a","scheduler":"ddim","eta":0.5}`:                         with(func(r *sdxl.Request) { r.Scheduler, r.Eta = "ddim", new(0.5) }),
-		`{"prompt":"a","scheduler":"Euler Simple","preset":"turbo"}`:          with(func(r *sdxl.Request) { r.Scheduler, r.Preset = "euler_simple", "turbo" }),
+		`{"prompt":"a","scheduler":"euler_simple","preset":"turbo"}`:          with(func(r *sdxl.Request) { r.Scheduler, r.Preset = "euler_simple", "turbo" }),
 		`{"prompt":"a","preset":null,"eta":0}`:                                with(func(r *sdxl.Request) { r.Eta = new(0.0) }),
 		`{"prompt":"a","prompt_2":"b","negative_prompt_2":""}`:                with(func(r *sdxl.Request) { r.Prompt2, r.NegativePrompt2 = "b", new("") }),
 		`{"prompt":"a","timesteps":[999,"500",1.0]}`:                          with(func(r *sdxl.Request) { r.Timesteps = []float64{999, 500, 1} }),
