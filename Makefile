@@ -63,6 +63,9 @@ fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
 	go test -run '^$$' -fuzz '^FuzzParseFields$$' -fuzztime $(fuzztime) ./server
 	go test -run '^$$' -fuzz '^FuzzParseConfig$$' -fuzztime $(fuzztime) ./nn/weights
 	go test -run '^$$' -fuzz '^FuzzOpen$$' -fuzztime $(fuzztime) ./nn/weights
+	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(fuzztime) ./nn/weights/lora
+	go test -run '^$$' -fuzz '^FuzzParseKey$$' -fuzztime $(fuzztime) ./nn/weights/lora
+	go test -run '^$$' -fuzz '^FuzzParseStrengths$$' -fuzztime $(fuzztime) ./nn/weights/lora
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(fuzztime) ./scheduler
 	go test -run '^$$' -fuzz '^FuzzEncode$$' -fuzztime $(fuzztime) ./tokenizer
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(fuzztime) ./internal/imagefile
