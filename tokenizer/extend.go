@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Extend returns a tokenizer that knows more tokens, whose ids follow those there are, in order: the names of textual
@@ -33,4 +34,10 @@ func (t *Tokenizer) Extend(names ...string) (*Tokenizer, error) {
 	more.size += len(names)
 	more.normalised.index()
 	return &more, nil
+}
+
+// EndsWord reports whether a word of the vocabulary ends with a token.
+func (t *Tokenizer) EndsWord(id int32) bool {
+	_, added := t.added[id]
+	return !added && id >= 0 && int(id) < len(t.model.tokens) && strings.HasSuffix(t.model.tokens[id], endOfWord)
 }

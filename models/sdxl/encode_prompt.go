@@ -117,7 +117,7 @@ func (m *Model) encodeTexts(ctx context.Context, p *promptPlan, of []int, skip, 
 		padded = padded || len(own) < p.chunks
 		weighted = weighted || slices.ContainsFunc(own, prompt.Chunk.Weighted)
 	}
-	needsEmpty := padded || weighted && p.style != prompt.A1111
+	needsEmpty := padded || weighted && p.style != prompt.A1111 || p.style == prompt.Compel
 	if needsEmpty {
 		c, err := prompt.NewChunker(m.tokenizers()[k], nil)
 		if err != nil {
@@ -135,14 +135,20 @@ func (m *Model) encodeTexts(ctx context.Context, p *promptPlan, of []int, skip, 
 	}
 	e, at := m.encoders()[k], 0
 	for _, i := range of {
-		var z []float32
-		for n := range p.chunks {
-			if n >= len(p.texts[i].chunks[k]) {
-				z = append(z, empty...)
-				continue
+		var z, pool []float32
+		if t := p.texts[i].compel[k]; t != nil {
+			if z, pool, err = m.encodeCompel(ctx, t, skip, k, empty, list, taps); err != nil {
+				return err
 			}
-			weigh(p.style, p.emphasis, p.texts[i].chunks[k][n], hidden[at+n], empty)
+		} else if pooled != nil {
+			pool = pooled[at] // of the first chunk
+		}
+		for n, chunk := range p.texts[i].chunks[k] {
+			weigh(p.style, p.emphasis, chunk, hidden[at+n], empty)
 			z = append(z, hidden[at+n]...)
+		}
+		for len(z) < p.chunks*len(hidden[0]) {
+			z = append(z, empty...)
 		}
 		if !finite(z) {
 			return bad(p.texts[i].field[0], fmt.Sprintf("%q", p.texts[i].text[0]), "a text whose weights leave finite embeddings")
@@ -152,7 +158,7 @@ func (m *Model) encodeTexts(ctx context.Context, p *promptPlan, of []int, skip, 
 			rows.hidden[0] = beside(out[i].hidden[0], z, e.Config.HiddenSize)
 		}
 		if e == m.TextEncoder2 {
-			rows.pooled = [][]float32{pooled[at]} // of the first chunk
+			rows.pooled = [][]float32{pool}
 		}
 		out[i] = rows
 		at += len(p.texts[i].chunks[k])
@@ -169,24 +175,29 @@ func finite(x []float32) bool {
 	return true
 }
 
+// sequences are chunks as encoder k takes them.
+func sequences(chunks []prompt.Chunk, k int, list []TextualInversion) []clip.Sequence {
+	batch := make([]clip.Sequence, len(chunks))
+	for i, chunk := range chunks {
+		batch[i].IDs = chunk.IDs()
+		for at, token := range chunk {
+			if token.Name == "" {
+				continue
+			}
+			if batch[i].Vectors == nil {
+				batch[i].Vectors = map[int][]float32{}
+			}
+			batch[i].Vectors[at] = vector(list, k, token.Name, token.Vector)
+		}
+	}
+	return batch
+}
+
 // encodeChunks runs chunks through encoder k, each alone.
 func (m *Model) encodeChunks(ctx context.Context, chunks []prompt.Chunk, skip, k int, list []TextualInversion, taps []nn.Tap) (hidden, pooled [][]float32, err error) {
 	e := m.encoders()[k]
 	for part := range slices.Chunk(chunks, maxBatch) {
-		batch := make([]clip.Sequence, len(part))
-		for i, chunk := range part {
-			batch[i].IDs = chunk.IDs()
-			for at, token := range chunk {
-				if token.Name == "" {
-					continue
-				}
-				if batch[i].Vectors == nil {
-					batch[i].Vectors = map[int][]float32{}
-				}
-				batch[i].Vectors[at] = vector(list, k, token.Name, token.Vector)
-			}
-		}
-		h, p, err := e.EncodeSequences(ctx, batch, skip, taps...)
+		h, p, err := e.EncodeSequences(ctx, sequences(part, k, list), skip, taps...)
 		if err != nil {
 			return nil, nil, err
 		}

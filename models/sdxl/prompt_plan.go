@@ -35,6 +35,7 @@ type plannedText struct {
 	texts
 	skip   int // clip_skip
 	chunks [2][]prompt.Chunk
+	compel [2]*compelText // in place of chunks
 }
 
 // planner collects the texts of a plan.
@@ -194,28 +195,38 @@ func (p *planner) text(of parsed, part, step, skip int) (int, error) {
 		if p.m.TextEncoder == nil { // the pipelines pair the only tokenizer with the first prompt
 			which = 0
 		}
-		var err error
-		if one.chunks[k], err = p.chunk(c, k, t.text[which], t.field[which]); err != nil {
+		if err := p.chunk(&one, c, k, t.text[which], t.field[which]); err != nil {
 			return 0, err
 		}
-		p.plan.chunks = max(p.plan.chunks, len(one.chunks[k]))
 	}
 	p.known[key] = len(p.plan.texts)
 	p.plan.texts = append(p.plan.texts, one)
 	return p.known[key], nil
 }
 
-// chunk is a text as an encoder takes it.
-func (p *planner) chunk(c *prompt.Chunker, k int, text, field string) ([]prompt.Chunk, error) {
+// chunk reads a text as an encoder takes it.
+func (p *planner) chunk(one *plannedText, c *prompt.Chunker, k int, text, field string) error {
 	t, e := p.m.tokenizers()[k], p.m.encoders()[k]
-	chunks, warnings, err := c.Chunks(p.plan.style, text)
-	if err != nil {
-		return nil, &RequestError{Field: field, Value: fmt.Sprintf("%q", text), Allowed: "UTF-8 text", Err: err}
+	var chunks []prompt.Chunk
+	var warnings []string
+	var err error
+	count := 0
+	if p.plan.style == prompt.Compel {
+		if one.compel[k], chunks, err = compelTextOf(c, text); err == nil {
+			count = one.compel[k].count
+		}
+	} else {
+		chunks, warnings, err = c.Chunks(p.plan.style, text)
+		one.chunks[k], count = chunks, len(chunks)
 	}
+	if err != nil {
+		return &RequestError{Field: field, Value: fmt.Sprintf("%q", text), Allowed: "UTF-8 text", Err: err}
+	}
+	p.plan.chunks = max(p.plan.chunks, count)
 	for _, chunk := range chunks {
 		for _, token := range chunk {
 			if int(token.ID) >= e.Config.VocabSize {
-				return nil, bad(field, fmt.Sprintf("%q", text), "a text without %q, a special token that the text encoder does not know", t.Decode([]int32{token.ID}))
+				return bad(field, fmt.Sprintf("%q", text), "a text without %q, a special token that the text encoder does not know", t.Decode([]int32{token.ID}))
 			}
 		}
 	}
@@ -229,7 +240,7 @@ func (p *planner) chunk(c *prompt.Chunker, k int, text, field string) ([]prompt.
 		}
 		p.warn(fmt.Sprintf("the %s %s", side, w))
 	}
-	return chunks, nil
+	return nil
 }
 
 // check limits what a plan takes of the memory.

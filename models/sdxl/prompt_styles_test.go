@@ -3,9 +3,13 @@ package sdxl
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
@@ -38,15 +42,15 @@ func TestPromptStyles(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
 		t.Fatal(err)
 	}
+	if len(cases) < 14 {
+		t.Fatalf("%d cases, want the whole list", len(cases))
+	}
 	m, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(cpuDevice(t))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	for _, c := range cases {
-		if !c.Style.Valid() {
-			continue
-		}
 		t.Run(c.Name, func(t *testing.T) {
 			r := Request{
 				Prompt: c.Prompt, NegativePrompt: &c.Negative, PromptStyle: c.Style, Emphasis: c.Emphasis, TextualInversions: inversions(t, g),
@@ -77,5 +81,51 @@ func TestPromptStyles(t *testing.T) {
 			want, _ := g.Floats(c.Name + ".latents")
 			golden.Near(t, "latents", result.Latents.Data, want, 5e-5)
 		})
+	}
+}
+
+// TestPromptErrors wants what a style can't do to be a RequestError that names the field.
+func TestPromptErrors(t *testing.T) {
+	m, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(cpuDevice(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	l, g := m.TextEncoder.Config.HiddenSize, m.TextEncoder2.Config.HiddenSize
+	good := TextualInversion{Name: "x", L: nn.NewTensor(2, l), G: nn.NewTensor(2, g)}
+	nan := TextualInversion{Name: "y", L: nn.NewTensor(1, l), G: nn.NewTensor(1, g)}
+	nan.G.Data[3] = float32(math.NaN())
+	for _, c := range []struct {
+		field, says string
+		change      func(*Request)
+	}{
+		{"prompt_style", "comfy", func(r *Request) { r.PromptStyle = "webui" }},
+		{"emphasis", "nonorm", func(r *Request) { r.PromptStyle, r.Emphasis = prompt.A1111, "loud" }},
+		{"emphasis", "a1111", func(r *Request) { r.Emphasis = EmphasisNoNorm }},
+		{"prompt", "32768", func(r *Request) { r.PromptStyle, r.Prompt = prompt.Long, strings.Repeat("a", MaxPromptBytes+1) }},
+		{"prompt", "16", func(r *Request) { r.PromptStyle, r.Prompt = prompt.A1111, strings.Repeat("a AND ", 20) }},
+		{"prompt", "weights", func(r *Request) {
+			r.Prompt, r.PromptStyle, r.Prompts = "", prompt.A1111, []Prompt{{Prompt: "a AND b"}, {Prompt: "a"}}
+		}},
+		{"prompt", "finite", func(r *Request) { r.PromptStyle, r.Prompt = prompt.Comfy, "(a:1e39)" }},
+		{"guidance_rescale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.GuidanceRescale = prompt.A1111, "a AND b", 0.5 }},
+		{"textual_inversions", "names", func(r *Request) { r.TextualInversions = []TextualInversion{good, good} }},
+		{"textual_inversions", "clip_l", func(r *Request) { r.TextualInversions = []TextualInversion{{Name: "x", G: good.G}} }},
+		{"textual_inversions", "numbers", func(r *Request) {
+			r.TextualInversions = []TextualInversion{{Name: "x", L: good.L, G: nn.NewTensor(2, g+1)}}
+		}},
+		{"textual_inversions", "75", func(r *Request) {
+			r.TextualInversions = []TextualInversion{{Name: "x", L: nn.NewTensor(76, l), G: good.G}}
+		}},
+		{"textual_inversions", "finite", func(r *Request) { r.TextualInversions = []TextualInversion{nan} }},
+	} {
+		r := small()
+		r.LatentsOnly, r.Steps = true, 1
+		c.change(&r)
+		_, err := m.Generate(t.Context(), r)
+		var bad *RequestError
+		if !errors.As(err, &bad) || bad.Field != c.field || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s, %s: %v", c.field, c.says, err)
+		}
 	}
 }

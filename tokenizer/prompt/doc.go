@@ -29,7 +29,7 @@ const (
 )
 
 // Styles lists them, the default first.
-func Styles() []Style { return []Style{Plain, Long, A1111, Comfy} }
+func Styles() []Style { return []Style{Plain, Long, A1111, Comfy, Compel} }
 
 // Valid reports whether s is one of Styles.
 func (s Style) Valid() bool { return slices.Contains(Styles(), s) }
@@ -69,13 +69,16 @@ type Network struct {
 	Args []string
 }
 
-// Parse reads a text for a run of so many steps. Networks are taken out in the styles A1111 and Long: in others < and >
-// are text.
+// Parse reads a text for a run of so many steps. Networks are <lora:NAME:1> in the styles A1111 and Long, and
+// withLora(NAME, 1) in Compel; in others they are text.
 func Parse(s Style, text string, steps int) Prompt {
 	if s != A1111 {
 		var p Prompt
-		if s == Long {
+		switch s {
+		case Long:
 			text, p.Networks = networks(text)
+		case Compel:
+			p.Networks = ParseCompel(text).Networks // whose chunks leave them out
 		}
 		p.Parts = always(text)
 		return p

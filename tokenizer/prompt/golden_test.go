@@ -33,6 +33,15 @@ type golden struct {
 		Text, Rest string
 		Want       [][2]any
 	}
+	Compel []struct {
+		Text  string
+		Parts []struct {
+			Weight  float64
+			Prompts [][][2]any
+			Blend   []float64
+		}
+		Loras [][2]any
+	}
 	Chunks []struct {
 		Style     Style
 		Pad, Text string
@@ -45,9 +54,11 @@ type pairs struct {
 	Want [][2]any
 }
 
-func openGolden(t *testing.T) *golden {
+func openGolden(t *testing.T) *golden { return openFile(t, "testdata/prompts.json.gz") }
+
+func openFile(t *testing.T, path string) *golden {
 	t.Helper()
-	f, err := os.Open("testdata/prompts.json.gz")
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

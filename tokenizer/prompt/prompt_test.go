@@ -64,6 +64,16 @@ func TestLong(t *testing.T) {
 	}
 }
 
+// TestCompelDeep reads brackets of compel's of great depth and number.
+func TestCompelDeep(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("(", 10000), strings.Repeat("(", 5000) + "a" + strings.Repeat(")+", 5000), strings.Repeat("(a ", 5000), strings.Repeat(`"a `, 5000),
+		strings.Repeat("a.swap(", 3000), strings.Repeat(`("a", `, 3000), strings.Repeat("a++ ", 5000),
+	} {
+		ParseCompel(text)
+	}
+}
+
 func first(chunks []Chunk, _ []string, _ error) []Chunk { return chunks }
 
 // TestDeep reads brackets of great depth and number, which must end soon.
@@ -93,6 +103,7 @@ func FuzzPrompts(f *testing.F) {
 						checkChunks(t, c, s, part.At(step))
 					}
 				}
+				checkCompel(t, c, text)
 				if len(p.Parts) == 0 {
 					t.Errorf("%s %q has no part", s, text)
 				}
@@ -116,6 +127,25 @@ func checkChunks(t *testing.T, c *Chunker, s Style, text string) {
 		for _, token := range chunk {
 			if token.ID < 0 || int(token.ID) >= c.tokens.VocabSize() || token.Name != "" && token.Vector >= c.vectors[token.Name] {
 				t.Fatalf("%s %q has the token %+v", s, text, token)
+			}
+		}
+	}
+}
+
+func checkCompel(t *testing.T, c *Chunker, text string) {
+	for _, part := range ParseCompel(text).Parts {
+		if part.Blend != nil && len(part.Blend) != len(part.Prompts) || len(part.Prompts) == 0 {
+			t.Fatalf("%q has a part of %d prompts and %d weights", text, len(part.Prompts), len(part.Blend))
+		}
+		for _, fragments := range part.Prompts {
+			got, err := c.Compel(fragments)
+			if err != nil {
+				return // not UTF-8
+			}
+			for _, w := range got.Without {
+				if len(w.Masked) != len(got.Chunks) || w.Masked[0][0] || !(w.Weight < 1) {
+					t.Fatalf("%q is blended with %+v", text, w)
+				}
 			}
 		}
 	}

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes tokenizer/prompt/testdata/prompts.json.gz: what A1111, ComfyUI, compel and diffusers make of prompts.
+"""Writes tokenizer/prompt/testdata/prompts.json.gz: what A1111, ComfyUI and diffusers make of prompts.
 
     venv/bin/pip install lark==1.3.1 compel==2.5.1
     venv/bin/python tools/reference/prompts.py [--sources DIR]
 
 Run from the repository root. The tools' own code runs: the files of SOURCES, fetched from GitHub at the commits named
-there into a temporary folder, or taken from DIR where they lie by their base names; compel is the installed package.
+there into a temporary folder, or taken from DIR where they lie by their base names.
 Nothing that is fetched is kept. Token ids are those of transformers' CLIPTokenizer with CLIP's own vocabulary.
 """
 
@@ -237,13 +237,16 @@ def write():
         folder = args.sources or fetched
         if not args.sources:
             fetch(folder)
-        cases = make(folder)
+        save(OUT, make(folder))
+
+
+def save(path, cases):
     meta = {"script": "tools/reference/prompts.py", "versions": PINNED, "sources": {k: f"{r}@{c}:{p}" for k, (r, c, p) in SOURCES.items()}, "seed": SEED, "embeddings": EMBEDDINGS}
     data = json.dumps({"meta": meta, **cases}, ensure_ascii=False, separators=(",", ":")).encode()
-    os.makedirs(os.path.dirname(OUT), exist_ok=True)
-    with open(OUT, "wb") as f:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
         f.write(gzip.compress(data, 9, mtime=0))
-    print(f"{OUT}: {({k: len(v) for k, v in cases.items()})}, {os.path.getsize(OUT)} bytes")
+    print(f"{path}: {({k: len(v) for k, v in cases.items()})}, {os.path.getsize(path)} bytes")
 
 
 def make(folder):
