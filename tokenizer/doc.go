@@ -10,6 +10,7 @@
 // [Load] reads a tokenizer folder of a model in diffusers' layout, [CLIP] needs no file. A [Tokenizer] is immutable:
 // any number of goroutines may share one.
 //
-// The package has no prompt weighting, no styles and no text clean-up (no ftfy, no HTML entities): neither has the
+// The package has no prompt weighting, no styles (package prompt has) and no text clean-up (no ftfy, no HTML
+// entities): neither has the
 // reference.
 package tokenizer
