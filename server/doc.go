@@ -5,7 +5,8 @@
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
 //   - prompt, prompt_2, negative_prompt, negative_prompt_2; seed (absent or -1 is random); scheduler, a name of
-//     Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step models
+//     Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step models;
+//     prompt_style, plain (absent), long, a1111, comfy or compel, and with a1111 emphasis, original (absent) or nonorm
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
 //     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];

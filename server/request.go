@@ -6,6 +6,7 @@ import (
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // diffusers has no limits here. Far above what anyone asks for, arithmetic overflows.
@@ -71,6 +72,8 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	}
 	r.NegativePrompt = f.optionalText("negative_prompt")
 	r.NegativePrompt2 = f.optionalText("negative_prompt_2")
+	r.PromptStyle = prompt.Style(f.choice("prompt_style", names(prompt.Styles())))
+	r.Emphasis = sdxl.Emphasis(f.choice("emphasis", names(sdxl.Emphases())))
 	r.Steps = int(f.integer("num_inference_steps", limits{1, uint64(s.mostSteps()), 0}, 0))
 	r.Timesteps = f.numbers("timesteps", MostSteps, interval{min: 0, max: 1e6})
 	r.Sigmas = f.numbers("sigmas", MostSteps, interval{min: 0, max: 1e6})
@@ -131,4 +134,12 @@ func (f *fields) ofImage(j *engine.Job, err error) error {
 		return &sdxl.RequestError{Field: "id", Value: f.given("id"), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
 	}
 	return err
+}
+
+// names are the words that a field may be.
+func names[T ~string](list []T) (words []string) {
+	for _, word := range list {
+		words = append(words, string(word))
+	}
+	return words
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // taken gives the job that a body becomes.
@@ -64,6 +65,8 @@ func TestGoodInput(t *testing.T) {
 		`{"prompt":"a","seed":18446744073709551615}`:                          seed(1<<64 - 1),
 		`{"prompt":"a","seed":"9007199254740993"}`:                            seed(1<<53 + 1),
 		`{"prompt":"a","seed":9007199254740993}`:                              seed(1<<53 + 1),
+		`{"prompt":"a","prompt_style":"a1111","emphasis":"nonorm"}`:           with(func(r *sdxl.Request) { r.PromptStyle, r.Emphasis = prompt.A1111, sdxl.EmphasisNoNorm }),
+		`{"prompt":"a","prompt_style":null,"emphasis":null}`:                  base,
 		`{"prompt":"a","seed":0}`:                                             seed(0),
 		`{"prompt":"a","seed":-0}`:                                            seed(0),
 		`{"prompt":"a","seed":-1}`:                                            base, // random, as without one

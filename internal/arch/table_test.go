@@ -120,6 +120,7 @@ var table = map[string]rule{
 			"server/engine":      "what it serves",
 			"internal/imagefile": "PNG files with the parameters of a run",
 			"scheduler":          "A1111's and ComfyUI's names of samplers",
+			"tokenizer/prompt":   "names of prompt styles",
 		},
 		outside: map[string]string{"github.com/google/uuid": "ids of images"},
 	},
