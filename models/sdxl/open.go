@@ -98,6 +98,7 @@ func (m *Model) load(ctx context.Context, path string, open func(*slog.Logger) (
 	if m.spec, err = readSpec(files, path, base, m.options.Log); err != nil {
 		return err
 	}
+	m.spec.unetFile = m.options.UNet
 	m.Scheduler = m.spec.Scheduler
 	l := loader{m, files}
 	for _, part := range []func() error{l.textEncoder, l.textEncoder2, l.unet, l.vae, l.taesd} {

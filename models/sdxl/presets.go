@@ -96,12 +96,12 @@ func presetNamed(name string) *Preset {
 	return nil
 }
 
-// usePreset fills a request's absent values in from the preset that it asks for or that goes with the model's file, if
-// there is one. from is "" of one that was asked for. A refiner has none of its own.
+// usePreset fills a request's absent values in from the preset that it asks for or that goes with a file, if there is
+// one. from is "" of one that was asked for. A refiner has none of its own.
 func (s *Spec) usePreset(r Request) (filled Request, used *Preset, from string, err error) {
 	name := r.Preset
 	if name == "" && !s.refiner() {
-		name, from = PresetOf(s.Path, "")
+		name, from = s.filePreset(r.LoRAs)
 	}
 	if name == "" || name == NoPreset {
 		return r, nil, "", nil
@@ -125,6 +125,21 @@ func (s *Spec) usePreset(r Request) (filled Request, used *Preset, from string, 
 		r.Eta = new(p.Eta)
 	}
 	return r, p, from, nil
+}
+
+// filePreset is the preset of the first file that has one: of the request's LoRA, the UNet in the place of the model's
+// own, the model.
+func (s *Spec) filePreset(loras []LoRA) (name, from string) {
+	var files []string
+	for _, l := range loras {
+		files = append(files, l.Path)
+	}
+	for _, file := range append(files, s.unetFile, s.Path) {
+		if name, from = PresetOf(file, ""); name != "" {
+			break
+		}
+	}
+	return name, from
 }
 
 // PresetNote is a line about the preset that was used, for people; "" if there was none.

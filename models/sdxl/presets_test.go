@@ -108,6 +108,15 @@ func TestRequestWinsOverPreset(t *testing.T) {
 	if p = resolve(&other, Request{Image: Blank{Size{64, 64}}}); p.Preset != "" {
 		t.Errorf("%v", p)
 	}
+	// A LoRA tells it before the UNet, the UNet before the model.
+	named.unetFile = "dmd2_sdxl_4step_unet_fp16.bin"
+	if p = resolve(&named, Request{}); p.Preset != "dmd2-4" {
+		t.Errorf("%v", p)
+	}
+	if p = resolve(&named, Request{LoRAs: []LoRA{{Path: "style.safetensors"}, {Path: "Hyper-SDXL-8steps-lora.safetensors"}}}); p.Preset != "hyper8" || p.PresetFrom != "the name Hyper-SDXL-8steps-lora.safetensors" {
+		t.Errorf("%v", p)
+	}
+	named.unetFile = ""
 	// In an ensemble the first expert's is for all.
 	p, err := ResolveEnsemble(Request{Steps: 4}, []*Spec{&named, refiner}, []float64{0.5, 0})
 	if err != nil || p.Preset != "lightning4" || p.Guidance != 0 || p.Scheduler != "euler" {

@@ -25,9 +25,10 @@ type Spec struct {
 	Scheduler    scheduler.Config
 
 	defaults       defaults
-	forceZeros     bool // zeros for an absent negative prompt: force_zeros_for_empty_prompt
-	borrows        bool // configurations of its base's, which the folder lacks
-	aestheticScore bool // micro-conditioning has an aesthetic score in place of the target size
+	forceZeros     bool   // zeros for an absent negative prompt: force_zeros_for_empty_prompt
+	borrows        bool   // configurations of its base's, which the folder lacks
+	unetFile       string // Parts.UNet, whose name may tell a preset
+	aestheticScore bool   // micro-conditioning has an aesthetic score in place of the target size
 }
 
 // ReadSpec reads the configurations of a model as Open takes it, with what is warned of in log; nil is silent. What is
@@ -67,6 +68,7 @@ func specOf(path string, p Parts, base *Spec, log *slog.Logger, open func(*slog.
 	s, err := readSpec(files, path, base, log)
 	err = errors.Join(err, files.Close())
 	if err == nil {
+		s.unetFile = p.UNet
 		if err = s.fits(base); err != nil && s.borrows && !errors.Is(err, errOtherLatents) {
 			err = foreignRefiner(base, err)
 		}
