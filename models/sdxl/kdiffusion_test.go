@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/goxl/goxl/internal/golden")
+	"github.com/goxl/goxl/internal/golden"
+)
 
 // kdiffusionCases are the runs of tools/reference/kdiffusion_tiny.py.
 func kdiffusionCases(t *testing.T) (*golden.File, []goldenCase) {
