@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +18,6 @@ import (
 const (
 	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or %s for random weights%s"
 	taesdUsage   = "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder"
-	unetUsage    = "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names"
 	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
 )
@@ -73,14 +71,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
 	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, the last for the rest too; without it the model's own, or 5", g.setGuidance)
-	fs.Func("guidance-rescale", "guidance rescale `φ`, 0 to 1; without it the model's own, or 0", func(s string) error {
-		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(f >= 0 && f <= 1) {
-			return errors.New("must be 0 to 1")
-		}
-		r.GuidanceRescale = &f
-		return nil
-	})
+	g.registerRescale(fs)
 	fs.Func("eta", "`η` of DDIM and TCD, 0 to 1", func(s string) error {
 		eta, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(eta >= 0 && eta <= 1) {
@@ -109,15 +100,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
-	name(fs, "unet", unetUsage, &g.unet)
-	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
-		if !slices.Contains(sdxl.Predictions(), s) {
-			return errors.New("must be one of " + strings.Join(sdxl.Predictions(), ", "))
-		}
-		g.prediction = s
-		return nil
-	})
-	name(fs, "vae", vaeUsage, &g.vae)
+	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+const unetUsage = "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names"
+
+// registerParts adds what a model takes from other files, or is told in place of its own.
+func (g *generateFlags) registerParts(fs *flag.FlagSet) {
+	name(fs, "unet", unetUsage, &g.unet)
+	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
+		if !slices.Contains(sdxl.Predictions(), s) {
+			return errors.New("must be one of " + strings.Join(sdxl.Predictions(), ", "))
+		}
+		g.prediction = s
+		return nil
+	})
+	name(fs, "vae", vaeUsage, &g.vae)
+}
+
+// registerRescale adds -guidance-rescale, of which 0 is not the same as none.
+func (g *generateFlags) registerRescale(fs *flag.FlagSet) {
+	fs.Func("guidance-rescale", "guidance rescale `φ`, 0 to 1; without it the model's own, or 0", func(s string) error {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f >= 0 && f <= 1) {
+			return errors.New("must be 0 to 1")
+		}
+		g.request.GuidanceRescale = &f
+		return nil
+	})
+}
