@@ -30,14 +30,15 @@ type goldenCase struct {
 	Seed                                        uint64
 	ClipSkip                                    int `json:"clip_skip"`
 	Timesteps                                   []float64
-	DenoisingEnd                                float64  `json:"denoising_end"`
-	DenoisingStart                              float64  `json:"denoising_start"`
-	AestheticScore                              *float64 `json:"aesthetic_score"`
-	NegativeAestheticScore                      *float64 `json:"negative_aesthetic_score"`
-	OriginalSize                                [2]int   `json:"original_size"`
-	TargetSize                                  [2]int   `json:"target_size"`
-	NegativeOriginalSize                        [2]int   `json:"negative_original_size"`
-	NegativeTargetSize                          [2]int   `json:"negative_target_size"`
+	Keys                                        map[string]any // of the scheduler's configuration
+	DenoisingEnd                                float64        `json:"denoising_end"`
+	DenoisingStart                              float64        `json:"denoising_start"`
+	AestheticScore                              *float64       `json:"aesthetic_score"`
+	NegativeAestheticScore                      *float64       `json:"negative_aesthetic_score"`
+	OriginalSize                                [2]int         `json:"original_size"`
+	TargetSize                                  [2]int         `json:"target_size"`
+	NegativeOriginalSize                        [2]int         `json:"negative_original_size"`
+	NegativeTargetSize                          [2]int         `json:"negative_target_size"`
 	Crop                                        [2]int
 	NegativeCrop                                [2]int `json:"negative_crop"`
 	InputImage                                  string `json:"input_image"`
@@ -230,9 +231,13 @@ func compareImages(t *testing.T, r *Result, g *golden.File, name string) {
 
 // TestGoldensCoverSchedulers makes sure that no sampler of the command line goes unchecked.
 func TestGoldensCoverSchedulers(t *testing.T) {
-	data, err := os.ReadFile(testdata + "/pipelines.json")
-	if err != nil {
-		t.Fatal(err)
+	var tables []byte
+	for _, name := range []string{"/pipelines.json", "/samplers.json"} {
+		data, err := os.ReadFile(testdata + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, data...)
 	}
 	of := map[string]bool{}
 	_, cases := kdiffusionCases(t)
@@ -240,7 +245,7 @@ func TestGoldensCoverSchedulers(t *testing.T) {
 		of[c.Scheduler] = true
 	}
 	for _, name := range scheduler.Names() {
-		if !of[name] && !strings.Contains(string(data), fmt.Sprintf("%q", name)) {
+		if !of[name] && !strings.Contains(string(tables), fmt.Sprintf("%q", name)) {
 			t.Errorf("no golden for the scheduler %s", name)
 		}
 	}
