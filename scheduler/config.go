@@ -171,6 +171,9 @@ func (c *Config) fill(known *class) error {
 			continue
 		}
 		value := canonical(c.stored[key], def)
+		if def != nil && (key == "sigma_min" || key == "sigma_max") && string(value) == "null" {
+			continue // EDM's have numbers by default; other classes store null
+		}
 		if key == "lambda_min_clipped" && string(value) == `"-Infinity"` {
 			value = json.RawMessage("null")
 		}

@@ -69,7 +69,7 @@ func TestParseRefuses(t *testing.T) {
 		{DEIS, "solver_order", `0`}, {DEIS, "solver_type", `"rho"`}, {SASolver, "algorithm_type", `"dpmsolver++"`},
 		{SASolver, "predictor_order", `0`}, {SASolver, "corrector_order", `5`}, {SASolver, "tau_func", `1`},
 		{EDMEuler, "sigma_schedule", `"linear"`}, {EDMEuler, "sigma_data", `0`}, {EDMEuler, "rho", `-1`}, {EDMEuler, "sigma_max", `0.001`},
-		{EDMEuler, "sigma_min", `null`}, {EDMDPMSolver, "algorithm_type", `"dpmsolver"`}, {FlowEuler, "shift", `0`},
+		{EDMDPMSolver, "algorithm_type", `"dpmsolver"`}, {FlowEuler, "shift", `0`},
 		{FlowEuler, "use_dynamic_shifting", `true`}, {DPMSDE, "noise_sampler_seed", `-1`}, {DPMSDE, "noise_sampler_seed", `[1]`},
 		{Heun, "beta_schedule", `"laplace"`}, {DDPM, "beta_schedule", `"exp"`},
 	} {

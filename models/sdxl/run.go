@@ -191,31 +191,6 @@ func (r *Run) onStep(x *Tensor) error {
 	return err
 }
 
-// advance takes a live run's latents one step on. Noise is not used up where that fails.
-func (r *Run) advance(ctx context.Context) error {
-	step, guidance := r.q.schedule.Steps[r.at], r.q.guidance[r.at]
-	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
-		return err
-	}
-	if phase := r.conditioning.phase(r.at); guidance != r.scale || phase != r.phase {
-		if err := r.recondition(phase, guidance); err != nil {
-			return err
-		}
-	}
-	generators := r.noise
-	var noise []float32
-	if step.Noise {
-		generators = r.noise.clone()
-		noise = generators.step(&step, r.latentShape())
-	}
-	if err := r.apply(ctx, step, noise, guidance); err != nil {
-		return err
-	}
-	r.noise = generators
-	r.at++
-	return nil
-}
-
 // SetLatents replaces the latents, of the shape that Latents gives. It waits for the right to compute.
 func (r *Run) SetLatents(ctx context.Context, x *Tensor) error {
 	s := r.latentShape()

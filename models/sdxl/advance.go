@@ -13,6 +13,31 @@ func stepsOnHost(s *scheduler.Schedule) bool {
 	return slices.ContainsFunc(s.Steps, func(step scheduler.Step) bool { return step.Threshold != nil })
 }
 
+// advance takes a live run's latents one step on. Noise is not used up where that fails.
+func (r *Run) advance(ctx context.Context) error {
+	step, guidance := r.q.schedule.Steps[r.at], r.q.guidance[r.at]
+	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
+		return err
+	}
+	if phase := r.conditioning.phase(r.at); guidance != r.scale || phase != r.phase {
+		if err := r.recondition(phase, guidance); err != nil {
+			return err
+		}
+	}
+	generators := r.noise
+	var noise []float32
+	if step.Noise {
+		generators = r.noise.clone()
+		noise = generators.step(&step, r.latentShape())
+	}
+	if err := r.apply(ctx, step, noise, guidance); err != nil {
+		return err
+	}
+	r.noise = generators
+	r.at++
+	return nil
+}
+
 // apply evaluates the model and takes a step, on the device if it can.
 func (r *Run) apply(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {
 	if step.Threshold != nil {
