@@ -108,7 +108,7 @@ func TestPromptErrors(t *testing.T) {
 			r.Prompt, r.PromptStyle, r.Prompts = "", prompt.A1111, []Prompt{{Prompt: "a AND b"}, {Prompt: "a"}}
 		}},
 		{"prompt", "finite", func(r *Request) { r.PromptStyle, r.Prompt = prompt.Comfy, "(a:1e39)" }},
-		{"guidance_rescale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.GuidanceRescale = prompt.A1111, "a AND b", 0.5 }},
+		{"guidance_rescale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.GuidanceRescale = prompt.A1111, "a AND b", new(0.5) }},
 		{"textual_inversions", "names", func(r *Request) { r.TextualInversions = []TextualInversion{good, good} }},
 		{"textual_inversions", "clip_l", func(r *Request) { r.TextualInversions = []TextualInversion{{Name: "x", G: good.G}} }},
 		{"textual_inversions", "numbers", func(r *Request) {
