@@ -14,7 +14,7 @@ type Source interface {
 	// Storage says where a tensor lies; it is Made for an unknown name.
 	Storage(name string) Storage
 	// Release gives back the memory of what the source can read or make again: pages of mapped files, copies, and
-	// tensors that it made. Data that was handed out stays valid.
+	// tensors that it made. Data that was handed out stays valid, and tensors may be read meanwhile.
 	Release() error
 }
 

@@ -134,13 +134,13 @@ func (d *Device) load(ctx context.Context, from *engine.Origins, list []*packed)
 		}
 	}
 	var queue []*batch // being filled
+	r := reader{origins: from, list: list, slot: slot}
 	defer func() {
 		for _, b := range queue {
 			<-b.filled
 		}
-		err = errors.Join(err, l.stream.Synchronize(), d.stream.Synchronize())
+		err = errors.Join(err, r.wait(), l.stream.Synchronize(), d.stream.Synchronize())
 	}()
-	r := reader{origins: from, list: list, slot: slot}
 	for n := 0; len(queue) > 0 || !r.done(); {
 		if len(queue) == slotCount/2 || r.done() {
 			b := queue[0]
@@ -231,9 +231,10 @@ type reader struct {
 	list    []*packed // left
 	slot    int64
 
-	row  int    // of list[0], next
-	data []byte // of list[0], nil before its first row
-	read int64  // bytes since the last release
+	row      int    // of list[0], next
+	data     []byte // of list[0], nil before its first row
+	read     int64  // bytes since the last release
+	released chan error
 }
 
 func (r *reader) done() bool { return len(r.list) == 0 }
@@ -267,11 +268,27 @@ func (r *reader) next() (*batch, error) {
 	return b, nil
 }
 
-// release lets the source release what was read so far; data that was returned stays valid.
+// release lets the source release what was read so far; data that was returned stays valid. To give back a gigabyte of
+// pages takes the system some 15 ms, in which the load goes on.
 func (r *reader) release() error {
 	if r.read < releaseBytes {
 		return nil
 	}
 	r.read = 0
-	return r.origins.Release()
+	if err := r.wait(); err != nil {
+		return err
+	}
+	r.released = make(chan error, 1)
+	go func(done chan<- error) { done <- r.origins.Release() }(r.released)
+	return nil
+}
+
+// wait waits for a release under way.
+func (r *reader) wait() error {
+	if r.released == nil {
+		return nil
+	}
+	err := <-r.released
+	r.released = nil
+	return err
 }
