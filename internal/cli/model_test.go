@@ -37,7 +37,7 @@ func TestOpenDemo(t *testing.T) {
 	if info := refiner.Info(); !info.Refiner || info.Path != Demo {
 		t.Errorf("the refiner is %+v", info)
 	}
-	const known = "known by name are demo, synth:base, synth:refiner, synth:tiny, synth:tiny-refiner; anything else is a DIR or a FILE"
+	const known = "known by name are demo, synth:base, synth:refiner, synth:tiny, synth:tiny-refiner; anything else is a DIR, a FILE, or ORG/NAME of the hub"
 	for what, c := range map[string]struct {
 		open func() (*sdxl.Model, error)
 		want string
