@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,4 +36,16 @@ func (g *generateFlags) registerRescale(fs *flag.FlagSet) {
 		g.request.GuidanceRescale = &f
 		return nil
 	})
+}
+
+// oneOf is the error of a value that is not in a list.
+func oneOf[T ~string](list []T, value T) error {
+	if slices.Contains(list, value) {
+		return nil
+	}
+	names := make([]string, len(list))
+	for i, name := range list {
+		names[i] = string(name)
+	}
+	return fmt.Errorf("must be one of %s", strings.Join(names, ", "))
 }

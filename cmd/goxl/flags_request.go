@@ -156,7 +156,7 @@ func readLines(flag, path string) ([]string, error) {
 // read reads the other files that the request is made of.
 func (g *generateFlags) read() (err error) {
 	r := &g.request
-	if err := g.readInversions(); err != nil {
+	if r.TextualInversions, err = cli.ReadTextualInversions(g.inversions); err != nil {
 		return err
 	}
 	if g.image != "" {

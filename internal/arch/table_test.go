@@ -160,8 +160,7 @@ var table = map[string]rule{
 			"scheduler": "names of samplers",
 			"tokenizer": "bench counts tokens",
 
-			"nn/weights/embedding": "files of textual inversions",
-			"tokenizer/prompt":     "names of prompt styles",
+			"tokenizer/prompt": "names of prompt styles",
 		},
 		outside: map[string]string{
 			"github.com/schollz/progressbar/v3": "progress on a terminal",
@@ -178,6 +177,8 @@ var table = map[string]rule{
 		"models/sdxl":    "opens models for both commands",
 		"nn/weights":     "which weights to download",
 		"nn/weights/hub": "downloads models that are named",
+
+		"nn/weights/embedding": "files of textual inversions, for both commands",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
 	"internal/require": {},
