@@ -144,6 +144,9 @@ func describe(j engine.Job) string {
 		case name == "Prompts":
 			prompts, _ := json.Marshal(r.Prompts)
 			field = reflect.ValueOf(string(prompts))
+		case name == "TextualInversions":
+			inversions, _ := json.Marshal(r.TextualInversions)
+			field = reflect.ValueOf(string(inversions))
 		case field.Kind() == reflect.Pointer && !field.IsNil():
 			field = field.Elem()
 		}

@@ -43,8 +43,15 @@ type request struct {
 	sdxl.Request
 	Image, Progress, OnStep, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
 
-	Pixels                *pixels `json:",omitempty"` // of Image
-	Latents, ImageLatents *tensor `json:",omitempty"`
+	Pixels                *pixels     `json:",omitempty"` // of Image
+	Latents, ImageLatents *tensor     `json:",omitempty"`
+	TextualInversions     []inversion `json:",omitempty"`
+}
+
+// inversion is an sdxl.TextualInversion without its vectors, which follow the header.
+type inversion struct {
+	Name string
+	L, G *tensor `json:",omitempty"`
 }
 
 // pack takes a job apart.
@@ -67,6 +74,13 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 	}
 	packed.Request.Latents, raw[1] = detachTensor(r.Latents)
 	packed.Request.ImageLatents, raw[2] = detachTensor(r.ImageLatents)
+	for _, t := range r.TextualInversions {
+		i := inversion{Name: t.Name}
+		var l, g []byte
+		i.L, l = detachTensor(t.L)
+		i.G, g = detachTensor(t.G)
+		packed.Request.TextualInversions, raw = append(packed.Request.TextualInversions, i), append(raw, l, g)
+	}
 	return packed, raw, nil
 }
 
@@ -81,8 +95,20 @@ func (j *job) unpack(l *link) (whole engine.Job, err error) {
 	if whole.Request.Latents, err = j.Request.Latents.read(l); err != nil {
 		return whole, err
 	}
-	whole.Request.ImageLatents, err = j.Request.ImageLatents.read(l)
-	return whole, err
+	if whole.Request.ImageLatents, err = j.Request.ImageLatents.read(l); err != nil {
+		return whole, err
+	}
+	for _, i := range j.Request.TextualInversions {
+		t := sdxl.TextualInversion{Name: i.Name}
+		if t.L, err = i.L.read(l); err != nil {
+			return whole, err
+		}
+		if t.G, err = i.G.read(l); err != nil {
+			return whole, err
+		}
+		whole.Request.TextualInversions = append(whole.Request.TextualInversions, t)
+	}
+	return whole, nil
 }
 
 // news is what an answer says.

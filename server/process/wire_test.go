@@ -13,7 +13,9 @@ import (
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // Jobs and results arrive as they were: what pointers point to, and that they point to nothing.
@@ -45,6 +47,12 @@ func TestJobs(t *testing.T) {
 			NegativePrompt: new(""), NegativePrompt2: new("blur"), Width: 512, Seed: new(uint64(math.MaxUint64)), Guidance: new(0.0), AestheticScore: new(0.0), Watermark: true,
 			Sigmas: []float64{14.6, 0.1}, GuidancePerStep: []float64{1. / 3}, Seeds: []uint64{1 << 60, 0}, Prompts: []sdxl.Prompt{{Prompt: "a", NegativePrompt: new("")}, {}},
 			OriginalSize: sdxl.Size{Height: 3, Width: 4}, NegativeCropTop: -1, Eta: new(1e-300), Latents: latents, ImageLatents: latents,
+			PromptStyle: prompt.A1111, Emphasis: sdxl.EmphasisNoNorm, Preset: "lcm",
+			LoRAs: []sdxl.LoRA{{Path: "b", Strengths: lora.Strength(-0.25)}, {Path: "a", Strengths: lora.Strength(1. / 3)}},
+			TextualInversions: []sdxl.TextualInversion{
+				{Name: "two", L: &sdxl.Tensor{Shape: []int{2, 1}, Data: []float32{1. / 3, -0.5}}, G: &sdxl.Tensor{Shape: []int{1, 3}, Data: []float32{1, 2, 1e-40}}},
+				{Name: "<g>", G: &sdxl.Tensor{Shape: []int{1, 1}, Data: []float32{7}}},
+			},
 		}},
 	} {
 		got, err := e.Generate(t.Context(), j)
