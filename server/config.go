@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // Config says what a server does. Specs.Base, Load and Images are required.
@@ -18,6 +20,14 @@ type Config struct {
 	Devices []string
 	// Load opens the models on a device: on all at once when the server starts, and on one again after Lost.
 	Load func(device int) (engine.Engine, error)
+
+	// TextualInversions are embeddings that the prompts of every request may name, with vectors for every text encoder
+	// of the models.
+	TextualInversions []sdxl.TextualInversion
+	PromptStyle       prompt.Style // of requests that give none; "" is plain
+	// Preset is that of requests for a base that give none; "" chooses by the name of a LoRA's or the model's file, as
+	// sdxl.Request does. A request that asks for none has none.
+	Preset string
 
 	Schedulers []string     // names that a request may ask for
 	LoRADir    string       // folder of the adapters that requests may name; "" has none
@@ -60,7 +70,7 @@ func New(c Config) (*Server, error) {
 	case c.SendTimeout < 0, c.Connections < 0:
 		return nil, fmt.Errorf("server: SendTimeout is %v and Connections %d: must be 0 or more", c.SendTimeout, c.Connections)
 	}
-	if err := c.checkLimits(); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkDefaults()); err != nil {
 		return nil, err
 	}
 	if c.Log == nil {

@@ -175,6 +175,7 @@ func (s *Server) compute(ctx context.Context, w *worker, id string, task work, s
 	}
 	c.job.Request.OnComputed = release
 	c.result, err = e.Generate(limited, c.job)
+	err = ofFolder(err, s.config.LoRADir)
 	c.job.Request.Image = nil // its pixels are not needed beside the next image's
 	c.done = time.Now()
 	spent.compute = c.done.Sub(began)

@@ -32,6 +32,7 @@ func (s *Server) generateJob(f *fields) (engine.Job, error) {
 	} else {
 		r.DenoisingEnd = f.number("denoising_end", within, 0)
 	}
+	s.config.fillIn(&j)
 	return j, s.modelIsThere(j, f)
 }
 
@@ -47,6 +48,7 @@ func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
 	if !f.boolean("refiner", true) {
 		j.Model = engine.Base
 	}
+	s.config.fillIn(&j)
 	return id, j, s.modelIsThere(j, f)
 }
 
@@ -105,6 +107,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.AestheticScore = f.optionalNumber("aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.NegativeAestheticScore = f.optionalNumber("negative_aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.LoRAs = f.loras("loras", s.config.LoRADir)
+	r.TextualInversions = s.config.TextualInversions
 	r.Watermark = s.config.Watermark
 }
 
