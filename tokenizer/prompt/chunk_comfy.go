@@ -17,7 +17,11 @@ func (c *Chunker) comfy(text string) (chunks []Chunk, warnings []string, err err
 			if strings.HasPrefix(word, comfyEmbedding) {
 				name, asked, leftover := embeddingWord(word, c.known)
 				if name == "" {
-					warnings = append(warnings, fmt.Sprintf("has %s%s, an embedding that there is not, which is left out", comfyEmbedding, asked))
+					warning := fmt.Sprintf("has %s%s, an embedding that there is not, which is left out", comfyEmbedding, asked)
+					if len(c.names) > 0 {
+						warning += "; there are: " + strings.Join(c.names, ", ")
+					}
+					warnings = append(warnings, warning)
 				} else {
 					groups = append(groups, c.embedding(name, f.Weight))
 				}
