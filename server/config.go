@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
@@ -72,6 +73,11 @@ func New(c Config) (*Server, error) {
 	}
 	if err := errors.Join(c.checkLimits(), c.checkDefaults()); err != nil {
 		return nil, err
+	}
+	if c.LoRADir != "" {
+		if _, err := os.ReadDir(c.LoRADir); err != nil {
+			return nil, fmt.Errorf("server: LoRADir: %w", err)
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

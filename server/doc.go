@@ -4,14 +4,16 @@
 //
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
-//   - prompt, prompt_2, negative_prompt, negative_prompt_2; seed (absent or -1 is random); scheduler, a name of
-//     Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step models;
-//     prompt_style, plain (absent), long, a1111, comfy or compel, and with a1111 emphasis, original (absent) or nonorm
+//   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style, plain,
+//     long, a1111, comfy or compel (absent is Config.PromptStyle), and with a1111 emphasis, original (absent) or nonorm
+//   - seed (absent or -1 is random); scheduler, a name of Config.Schedulers, a schedule type after it or not, or A1111's
+//     or ComfyUI's name of one; preset, of few-step models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
 //     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
-//   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength": 0.8}
+//   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength": 0.8}.
+//     They change the weights for this request only, and the model stays loaded; one that can't be used is answered 422
 //   - of /generate: width, height; refiner, true for an ensemble in which the refiner goes on at denoising_end (0.8);
 //     without it, denoising_end is where the base ends
 //   - of /refine: id, of the image; strength, or denoising_start; denoising_end; refiner, false for image-to-image on

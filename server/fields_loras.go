@@ -62,8 +62,9 @@ func parseLoRA(raw json.RawMessage, folder string) (l sdxl.LoRA, err error) {
 		var unknown *lora.FolderError
 		if errors.As(err, &unknown) {
 			unknown.Folder = "adapters" // where the folder lies is nobody's business
+			return l, err
 		}
-		return l, err
+		return l, errors.New("the server's folder of adapters can't be read")
 	}
 	l.Strengths, err = lora.ParseStrengths(strength)
 	return l, err

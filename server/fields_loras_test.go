@@ -40,6 +40,10 @@ func TestLoRAs(t *testing.T) {
 			t.Errorf("%s: %v, want %q", body, problems, want)
 		}
 	}
+	gone := filepath.Join(dir, "gone")
+	if _, problems := read(`["one"]`, gone); len(problems) != 1 || !strings.HasSuffix(problems[0].Msg, "folder of adapters can't be read") {
+		t.Errorf("a folder that is gone: %v", problems)
+	}
 	if _, problems := read(`["one"]`, ""); len(problems) != 1 || !strings.Contains(problems[0].Msg, "-lora-dir") {
 		t.Errorf("without a folder: %v", problems)
 	}
