@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -15,99 +14,12 @@ import (
 
 	"github.com/goxl/goxl/internal/cli"
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/server/process"
 )
 
 // workerCommand is the first argument of the processes that the server starts for its cards.
 const workerCommand = "engine"
-
-// What -refiner says beside a refiner's name.
-const (
-	autoRefiner = "auto"
-	noRefiner   = "none" // as the empty text
-)
-
-// models are the flags that say what to compute with.
-type models struct {
-	model, refiner, taesd, variant string
-	device                         cli.DeviceFlags
-}
-
-func (m *models) register(fs *flag.FlagSet) {
-	fs.StringVar(&m.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, ORG/NAME[@REVISION] of the hub, which is downloaded once, or synth:base or synth:tiny for random weights")
-	fs.StringVar(&m.refiner, "refiner", autoRefiner, "the refiner, whose weights are loaded when they are first needed: demo, which is built in, a `DIR`, synth:refiner or synth:tiny-refiner; auto is demo with -model demo, else none; with none, what needs one is answered 501")
-	fs.StringVar(&m.taesd, "taesd", "", "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder")
-	fs.StringVar(&m.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
-	m.device.Several = true
-	m.device.Register(fs)
-}
-
-// chosenRefiner is the name of the refiner, "" for none.
-func (m *models) chosenRefiner() (string, error) {
-	switch {
-	case m.refiner == "" || m.refiner == noRefiner || m.refiner == autoRefiner && m.model != cli.Demo:
-		return "", nil
-	case m.refiner == autoRefiner:
-		return cli.Demo, nil
-	case m.refiner == cli.Demo && m.model != cli.Demo:
-		return "", cli.Usagef("-refiner demo: belongs to -model demo, not to %s", m.model)
-	}
-	return m.refiner, nil
-}
-
-// fetch downloads the models that are names of the hub.
-func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
-	refiner, err := m.chosenRefiner()
-	if err != nil {
-		return err
-	}
-	return cli.Fetch(ctx, m.device.Variant(m.variant), log, m.model, refiner)
-}
-
-// specs reads the configurations of the models that open opens.
-func (m *models) specs() (s engine.Specs, err error) {
-	refiner, err := m.chosenRefiner()
-	if err != nil {
-		return s, err
-	}
-	if s.Base, err = cli.ReadSpec(m.model, nil, nil); err != nil {
-		return s, err
-	}
-	if s.Base.Info().Refiner {
-		return s, cli.Usagef("-model %s: is a refiner: must be a base model, with the refiner in -refiner", m.model)
-	}
-	if refiner != "" {
-		if s.Refiner, err = cli.ReadSpec(refiner, s.Base, nil); err != nil {
-			return s, fmt.Errorf("-refiner: %w", err)
-		}
-	}
-	return s, nil
-}
-
-// open opens the models on a device of this process.
-func (m *models) open(ctx context.Context, device kernels.Device, precision kernels.DType, log *slog.Logger) (*engine.Local, error) {
-	name, err := m.chosenRefiner()
-	if err != nil {
-		return nil, err
-	}
-	host, err := sdxl.NewHost(device, log)
-	if err != nil {
-		return nil, err
-	}
-	base, err := cli.OpenModel(ctx, m.model, sdxl.Options{Host: host, Precision: precision, Variant: m.variant, TAESD: m.taesd, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	var refiner *sdxl.Model
-	if name != "" {
-		if refiner, err = cli.OpenModel(ctx, name, sdxl.Options{Base: base}); err != nil {
-			return nil, errors.Join(err, base.Close())
-		}
-	}
-	return engine.NewLocal(ctx, base, refiner)
-}
 
 // command is the program that computes on one device.
 func (m *models) command(device string, stderr io.Writer) (*exec.Cmd, error) {
@@ -118,16 +30,11 @@ func (m *models) command(device string, stderr io.Writer) (*exec.Cmd, error) {
 			return nil, err
 		}
 	}
-	refiner, err := m.chosenRefiner()
+	args, err := m.args(device)
 	if err != nil {
 		return nil, err
 	}
-	if refiner == "" {
-		refiner = noRefiner
-	}
-	d := m.device
-	c := exec.Command(program, workerCommand, "-model", m.model, "-refiner", refiner, "-taesd", m.taesd, "-variant", m.variant,
-		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String())
+	c := exec.Command(program, append([]string{workerCommand}, args...)...)
 	c.Stderr = stderr
 	return c, nil
 }

@@ -64,14 +64,20 @@ func newApart(t *testing.T, model, refiner, device string) *apart {
 
 func newApartWith(t *testing.T, model, refiner, device string, config process.Config) *apart {
 	t.Helper()
-	a := &apart{engines: make(chan *process.Engine, 10), log: &output{}}
 	m := models{model: model, refiner: refiner}
 	m.device.Precision = "auto"
+	return newApartOf(t, m, device, config, nil)
+}
+
+// newApartOf serves what flags say. change is of the server's configuration, nil for none.
+func newApartOf(t *testing.T, m models, device string, config process.Config, change func(*server.Config)) *apart {
+	t.Helper()
+	a := &apart{engines: make(chan *process.Engine, 10), log: &output{}}
 	specs, err := m.specs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(server.Config{
+	c := server.Config{
 		Specs:   specs,
 		Devices: []string{device},
 		Load: func(int) (engine.Engine, error) {
@@ -83,7 +89,11 @@ func newApartWith(t *testing.T, model, refiner, device string, config process.Co
 		},
 		Schedulers: scheduler.Names(),
 		Images:     filepath.Join(t.TempDir(), "images"), Queue: 9, Version: cli.Version(), Log: slog.New(slog.NewTextHandler(a.log, nil)),
-	})
+	}
+	if change != nil {
+		change(&c)
+	}
+	s, err := server.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

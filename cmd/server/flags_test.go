@@ -37,6 +37,7 @@ func TestEngineGetsFlags(t *testing.T) {
 		{"-model", "synth:tiny"},
 		{"-model", "dir", "-refiner", "other dir", "-taesd", "tiny", "-variant", "fp16", "-precision", "bf16", "-device", "cuda:1", "-gpu-memory", "11GiB"},
 		{"-model", "demo", "-precision", "fp16", "-device", "cuda:all", "-gpu-memory", "1.5GB"},
+		{"-model", "file.safetensors", "-base", "org/name@main", "-unet", "-unet", "-vae", "a vae", "-prediction", "v_zsnr"},
 	} {
 		m := parseModels(t, args)
 		c, err := m.command("cuda:7", io.Discard)
@@ -74,6 +75,8 @@ func TestFlagsReachModel(t *testing.T) {
 	}{
 		{[]string{"-variant", "odd"}, "odd"},
 		{[]string{"-taesd", "none"}, "TAESD: "},
+		{[]string{"-unet", "none"}, "UNet: "},
+		{[]string{"-vae", "none"}, "VAE: "},
 		{[]string{"-precision", "fp16"}, "precision fp16 is not there on cpu"},
 		{[]string{"-gpu-memory", "1GiB"}, "-gpu-memory 1GiB: has no meaning for -device cpu"},
 	} {

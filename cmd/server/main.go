@@ -1,6 +1,7 @@
 // Command server answers HTTP requests with images of Stable Diffusion XL.
 //
 //	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-queue 64]
+//	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]] [-prompt-style a1111]
 //
 // See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own, one for each card,
 // which are this program with the first argument "engine": see package server/process for why.
@@ -16,6 +17,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +29,7 @@ import (
 	"github.com/goxl/goxl/server"
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/server/process"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -36,6 +39,9 @@ type options struct {
 	models
 	address, images string
 	loras           string
+	inversions      []string // -embedding
+	style           prompt.Style
+	preset          string
 	hosts           []string
 	queue           int
 	drain           time.Duration
@@ -56,7 +62,19 @@ func run(args []string, stderr io.Writer) int {
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing; images stay there until somebody removes them")
-	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of LoRA files, and folders below it, that requests may name in loras")
+	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of the files of LoRA and its relatives, in it or in folders below it, that requests may name in loras; files may come and go while the server runs")
+	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which the prompts of every request may name by NAME, with prompt_style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
+		o.inversions = append(o.inversions, s)
+		return nil
+	})
+	fs.Func("prompt-style", "how the prompts of requests without a prompt_style are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel", func(s string) error {
+		o.style = prompt.Style(s)
+		return oneOf(prompt.Styles(), o.style)
+	})
+	fs.Func("preset", "`name` of what a few-step model is run with, scheduler, steps and guidance, for requests to the base that have no preset of their own; without it by the name of a file of loras, -unet or -model; none turns that off; one of "+strings.Join(sdxl.PresetNames(), ", "), func(s string) error {
+		o.preset = s
+		return oneOf(sdxl.PresetNames(), s)
+	})
 	fs.Func("allowed-hosts", "further host `names` and addresses, with commas between them, that requests may have in their Host header while -addr is a loopback address; others than this machine's are answered 403", func(list string) (err error) {
 		o.hosts, err = server.ParseHosts(list)
 		return err
@@ -81,7 +99,7 @@ func run(args []string, stderr io.Writer) int {
 func serve(o options, stderr io.Writer) (err error) {
 	switch {
 	case o.model == "":
-		return cli.Usagef("-model is empty: must be demo, a DIR, synth:base or synth:tiny")
+		return cli.Usagef("-model is empty: must be demo, a DIR, a checkpoint in one file, ORG/NAME of the hub, synth:base or synth:tiny")
 	case o.queue < 0:
 		return cli.Usagef("-queue %d: must be 0 or more", o.queue)
 	case o.drain <= 0:
@@ -108,12 +126,17 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	inversions, err := cli.ReadTextualInversions(o.inversions)
+	if err != nil {
+		return err
+	}
 	devices, err := o.device.Cards(func(line string) { log.Warn(line) })
 	if err != nil {
 		return err
 	}
 	c := server.Config{
-		Specs:      specs,
+		Specs:             specs,
+		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
 		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
@@ -160,6 +183,18 @@ func serve(o options, stderr io.Writer) (err error) {
 	ctx, stopWatching := onSignals(s, log)
 	defer stopWatching()
 	return s.Run(ctx, l)
+}
+
+// oneOf is the error of a value that is not in a list.
+func oneOf[T ~string](list []T, value T) error {
+	if slices.Contains(list, value) {
+		return nil
+	}
+	names := make([]string, len(list))
+	for i, name := range list {
+		names[i] = string(name)
+	}
+	return fmt.Errorf("must be one of %s", strings.Join(names, ", "))
 }
 
 // asEngine keeps what came with an error from becoming an engine.

@@ -29,6 +29,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
+	wide := inversionFile(t, "wide", 768, 1280)
 	for _, c := range []struct {
 		args   []string
 		status int
@@ -56,6 +57,16 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-max-batch", "0"}, 2, "-max-batch 0: must be 1 to 64"},
 		{[]string{"-model", "synth:tiny", "-request-timeout", "-1s"}, 2, "-request-timeout -1s: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-stall-timeout", "0s"}, 2, "-stall-timeout 0s: must be more than 0"},
+		{[]string{"-model", "synth:tiny", "-prediction", "x0"}, 2, `invalid value "x0" for flag -prediction: must be one of epsilon, v_prediction, v_zsnr`},
+		{[]string{"-model", "synth:tiny", "-prompt-style", "fancy"}, 2, `invalid value "fancy" for flag -prompt-style: must be one of plain, long, a1111, comfy, compel`},
+		{[]string{"-model", "synth:tiny", "-preset", "fast"}, 2, `invalid value "fast" for flag -preset: must be one of dmd2-1`},
+		{[]string{"-model", "synth:tiny", "-unet", missing}, 1, "UNet: "},
+		{[]string{"-model", "synth:tiny", "-vae", missing}, 1, missing},
+		{[]string{"-model", "synth:tiny", "-embedding", missing + ":cat"}, 1, "-embedding: "},
+		{[]string{"-model", "synth:tiny", "-device", "cpu", "-embedding", wide}, 1, `textual_inversions is "wide" with [1 768] with 768 values for text_encoder (clip_l)`},
+		{[]string{"-model", "synth:tiny", "-embedding", wide, "-embedding", wide + ":Wide"}, 2, `has the name "Wide"`},
+		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-lora-dir", missing}, 1, missing},
+		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-lora-dir", file}, 1, "LoRADir"},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {

@@ -138,6 +138,8 @@ var table = map[string]rule{
 		"server/engine":  "computes on a device of this process",
 		"server/process": "keeps cards in processes of their own",
 		"kernels":        "describes devices",
+
+		"tokenizer/prompt": "names of prompt styles",
 	}},
 	"cmd/goxl": {
 		own: map[string]string{

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+)
+
+// What -refiner says beside a refiner's name.
+const (
+	autoRefiner = "auto"
+	noRefiner   = "none" // as the empty text
+)
+
+// models are the flags that say what to compute with.
+type models struct {
+	model, refiner   string
+	unet, vae, taesd string
+	missing          string // a model for what a single file lacks
+	prediction       string // in place of what the model's files say
+	variant          string
+	device           cli.DeviceFlags
+}
+
+func (m *models) register(fs *flag.FlagSet) {
+	fs.StringVar(&m.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or synth:base or synth:tiny for random weights")
+	fs.StringVar(&m.refiner, "refiner", autoRefiner, "the refiner, whose weights are loaded when they are first needed: demo, which is built in, a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:refiner or synth:tiny-refiner; auto is demo with -model demo, else none; with none, what needs one is answered 501")
+	fs.StringVar(&m.missing, "base", "", "the model whose text encoders, tokenizers and VAE are used where -model is a file that lacks them: a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:base or synth:tiny")
+	fs.StringVar(&m.unet, "unet", "", "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names")
+	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
+		if m.prediction = s; !slices.Contains(sdxl.Predictions(), s) {
+			return errors.New("must be one of " + strings.Join(sdxl.Predictions(), ", "))
+		}
+		return nil
+	})
+	fs.StringVar(&m.vae, "vae", "", "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names")
+	fs.StringVar(&m.taesd, "taesd", "", "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder")
+	fs.StringVar(&m.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
+	m.device.Several = true
+	m.device.Register(fs)
+}
+
+// args are the flags of a process that computes with the same on one device.
+func (m *models) args(device string) ([]string, error) {
+	refiner, err := m.chosenRefiner()
+	if err != nil {
+		return nil, err
+	}
+	if refiner == "" {
+		refiner = noRefiner
+	}
+	d := m.device
+	list := []string{"-model", m.model, "-refiner", refiner, "-base", m.missing, "-unet", m.unet, "-vae", m.vae, "-taesd", m.taesd, "-variant", m.variant,
+		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String()}
+	if m.prediction != "" {
+		list = append(list, "-prediction", m.prediction)
+	}
+	return list, nil
+}
+
+// chosenRefiner is the name of the refiner, "" for none.
+func (m *models) chosenRefiner() (string, error) {
+	switch {
+	case m.refiner == "" || m.refiner == noRefiner || m.refiner == autoRefiner && m.model != cli.Demo:
+		return "", nil
+	case m.refiner == autoRefiner:
+		return cli.Demo, nil
+	case m.refiner == cli.Demo && m.model != cli.Demo:
+		return "", cli.Usagef("-refiner demo: belongs to -model demo, not to %s", m.model)
+	}
+	return m.refiner, nil
+}
+
+// parts are what the model takes from other files.
+func (m *models) parts() sdxl.Parts {
+	return sdxl.Parts{UNet: m.unet, VAE: m.vae, Missing: m.missing, Prediction: m.prediction}
+}
+
+// fetch downloads the models that are names of the hub.
+func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
+	refiner, err := m.chosenRefiner()
+	if err != nil {
+		return err
+	}
+	return cli.Fetch(ctx, m.device.Variant(m.variant), log, m.model, refiner, m.missing)
+}
+
+// specs reads the configurations of the models that open opens.
+func (m *models) specs() (s engine.Specs, err error) {
+	refiner, err := m.chosenRefiner()
+	if err != nil {
+		return s, err
+	}
+	if s.Base, err = cli.ReadSpecParts(m.model, m.parts(), nil, nil); err != nil {
+		return s, err
+	}
+	if s.Base.Info().Refiner {
+		return s, cli.Usagef("-model %s: is a refiner: must be a base model, with the refiner in -refiner", m.model)
+	}
+	if refiner != "" {
+		if s.Refiner, err = cli.ReadSpec(refiner, s.Base, nil); err != nil {
+			return s, fmt.Errorf("-refiner: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// open opens the models on a device of this process.
+func (m *models) open(ctx context.Context, device kernels.Device, precision kernels.DType, log *slog.Logger) (*engine.Local, error) {
+	name, err := m.chosenRefiner()
+	if err != nil {
+		return nil, err
+	}
+	host, err := sdxl.NewHost(device, log)
+	if err != nil {
+		return nil, err
+	}
+	p := m.parts()
+	base, err := cli.OpenModel(ctx, m.model, sdxl.Options{
+		Host: host, Precision: precision, Variant: m.variant, Log: log,
+		UNet: p.UNet, VAE: p.VAE, Missing: p.Missing, Prediction: p.Prediction, TAESD: m.taesd,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var refiner *sdxl.Model
+	if name != "" {
+		if refiner, err = cli.OpenModel(ctx, name, sdxl.Options{Base: base}); err != nil {
+			return nil, errors.Join(err, base.Close())
+		}
+	}
+	return engine.NewLocal(ctx, base, refiner)
+}
