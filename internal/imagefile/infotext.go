@@ -14,11 +14,13 @@ import (
 // infotextKey is the text chunk in which A1111 and what follows it look for infotext.
 const infotextKey = "parameters"
 
-// samplers are A1111's names of samplers by scheduler's.
+// samplers are A1111's names of samplers by scheduler's; for those that A1111 lacks, SD.Next's, and Invoke's DPM++ 2S.
 var samplers = map[string]string{
 	"euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "lms": "LMS", "ddim": "DDIM", "dpmpp_2m": "DPM++ 2M", "dpmpp_2m_sde": "DPM++ 2M SDE", "unipc": "UniPC",
 	"lcm": "LCM", "tcd": "TCD", "dpm_2": "DPM2", "dpm_2_a": "DPM2 a", "dpm_fast": "DPM fast", "dpmpp_2s_a": "DPM++ 2S a",
 	"dpmpp_sde": "DPM++ SDE", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun", "dpmpp_3m_sde": "DPM++ 3M SDE", "restart": "Restart",
+	"ddpm": "DDPM", "pndm": "PNDM", "deis": "DEIS", "sa_solver": "SA Solver", "kdpm2": "DPM2", "kdpm2_a": "DPM2 a", "dpmpp_2s": "DPM++ 2S",
+	"edm_euler": "Euler EDM", "edm_dpmpp_2m": "DPM++ 2M EDM", "flow_euler": "Euler FlowMatch",
 	"euler_ancestral": "Euler a", "dpm_2_ancestral": "DPM2 a", "dpmpp_2s_ancestral": "DPM++ 2S a",
 }
 

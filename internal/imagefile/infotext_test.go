@@ -58,7 +58,8 @@ func TestInfotext(t *testing.T) {
 func TestSamplerName(t *testing.T) {
 	for name, want := range map[string][2]string{
 		"euler": {"Euler", ""}, "euler_karras": {"Euler", "Karras"}, "lms_exponential": {"LMS", "Exponential"}, "unipc_beta": {"UniPC", "Beta"}, "heun": {"Heun", ""},
-		"ddim": {"DDIM", ""}, "dpmpp_2m": {"DPM++ 2M", ""}, "lcm": {"LCM", ""}, "tcd": {"TCD", ""}, "other_karras": {"other_karras", ""}, "karras": {"karras", ""},
+		"ddim": {"DDIM", ""}, "dpmpp_2m": {"DPM++ 2M", ""}, "lcm": {"LCM", ""}, "tcd": {"TCD", ""}, "kdpm2_a_karras": {"DPM2 a", "Karras"},
+		"dpmpp_2s": {"DPM++ 2S", ""}, "edm_dpmpp_2m": {"DPM++ 2M EDM", ""}, "flow_euler_beta": {"Euler FlowMatch", "Beta"}, "other_karras": {"other_karras", ""}, "karras": {"karras", ""},
 	} {
 		if sampler, schedule := samplerName(name); sampler != want[0] || schedule != want[1] {
 			t.Errorf("%s is %q, %q, want %q", name, sampler, schedule, want)
