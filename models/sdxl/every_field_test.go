@@ -35,10 +35,11 @@ func (c fieldChange) request() Request {
 var callbacks = []string{"Progress", "OnStep", "OnComputed", "LatentsOnly"}
 
 // fields has every field of Request.
-func fields(t *testing.T) map[string]fieldChange {
+func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	base, _ := specsOf(t)
 	encoded := Embeddings{Prompt: nn.NewTensor(1, 77, base.UNet.Context()), Pooled: nn.NewTensor(1, base.TextEncoder2.ProjectionDim)}
 	inversions := []TextualInversion{{Name: "a", L: nn.NewTensor(1, base.TextEncoder.HiddenSize), G: nn.NewTensor(1, base.TextEncoder2.HiddenSize)}}
+	adapter := adapterFile(t, tiny, "adapter", 1, false)
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
 	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
 	return map[string]fieldChange{
@@ -51,6 +52,7 @@ func fields(t *testing.T) map[string]fieldChange {
 		"TextualInversions":      {set: func(r *Request) { r.TextualInversions = inversions }},
 		"Prompts":                {set: func(r *Request) { r.Prompt, r.Prompts = "", []Prompt{{Prompt: "b"}} }},
 		"Embeddings":             {set: func(r *Request) { r.Prompt, r.Embeddings = "", &encoded }},
+		"LoRAs":                  {set: func(r *Request) { r.LoRAs = []LoRA{adapter} }},
 		"Width":                  {set: func(r *Request) { r.Width = 56 }},
 		"Height":                 {set: func(r *Request) { r.Height = 56 }},
 		"ImagesPerPrompt":        {set: func(r *Request) { r.ImagesPerPrompt = 2 }},
@@ -99,7 +101,7 @@ func negativeSizes(r *Request) {
 func TestEveryFieldShows(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
-	changes := fields(t)
+	changes := fields(t, m.open("tiny"))
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Request]()) {
 		c, known := changes[f.Name]
 		if !known {

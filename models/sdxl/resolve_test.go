@@ -204,7 +204,7 @@ func TestParametersRoundTrip(t *testing.T) {
 	fill(reflect.ValueOf(&full).Elem(), 1)
 	base, refiner := specsOf(t)
 	list := []Parameters{{}, full}
-	for name, c := range fields(t) {
+	for name, c := range fields(t, newModels(t).open("tiny")) {
 		r, spec := c.request(), base
 		if c.refiner {
 			spec = refiner
