@@ -197,13 +197,13 @@ func TestModelErrors(t *testing.T) {
 			})
 		}, []string{"1 wrong tensors: conv_in.bias [1"}},
 		"truncated weights": {func(d string) { os.Truncate(d+"/"+unetFile, 5000) }, []string{unetFile}},
-		"a checkpoint": {func(d string) {
+		"one tensor of a checkpoint": {func(d string) {
 			os.RemoveAll(d)
 			one := weights.NewTensor("conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias", kernels.F32, []int{1}, make([]byte, 4))
 			if err := weights.Write(d, []weights.Tensor{one}, nil); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"an SDXL base single-file checkpoint"}},
+		}, []string{"a file whose first tensor is \"conditioner.embedders.1.", "not an SDXL checkpoint"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "model")
