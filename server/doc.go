@@ -12,8 +12,8 @@
 //     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
-//   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength": 0.8}.
-//     They change the weights for this request only, and the model stays loaded; one that can't be used is answered 422
+//   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength":
+//     0.8}; prompts name them too, as in <lora:NAME:0.8>. They change the weights for this request only, and the model stays loaded; one that can't be used is answered 422
 //   - of /generate: width, height; refiner, true for an ensemble in which the refiner goes on at denoising_end (0.8);
 //     without it, denoising_end is where the base ends
 //   - of /refine: id, of the image; strength, or denoising_start; denoising_end; refiner, false for image-to-image on

@@ -106,7 +106,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.NegativeCropTop, r.NegativeCropLeft = f.pair("negative_crops_coords_top_left", limits{0, maxCoord, 0})
 	r.AestheticScore = f.optionalNumber("aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.NegativeAestheticScore = f.optionalNumber("negative_aesthetic_score", interval{min: -maxScore, max: maxScore})
-	r.LoRAs = f.loras("loras", s.config.LoRADir)
+	r.LoRAs, r.LoRADir = f.loras("loras", s.config.LoRADir), s.config.LoRADir
 	r.TextualInversions = s.config.TextualInversions
 	r.Watermark = s.config.Watermark
 }

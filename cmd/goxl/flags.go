@@ -100,6 +100,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
+	name(fs, "lora-dir", "a `folder` of adapters, and of folders of them, that the prompt names as in <lora:NAME:0.8>, in every prompt style", &r.LoRADir)
 	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)

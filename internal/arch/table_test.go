@@ -97,6 +97,7 @@ var table = map[string]rule{
 		"nn/weights": checkps,
 
 		"nn/weights/hub":        "finds models by their names in the hub's cache",
+		"nn/weights/embedding":  "embeddings that an adapter's file brings along",
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 

@@ -134,7 +134,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 			return bad("denoising_end", end, "0 of the last expert, which runs to the end")
 		}
 		if q.DenoisingStart = start; spec.refiner() && !specs[0].refiner() {
-			q.LoRAs = nil // they are the base's
+			q = withoutLoRAs(q)
 		}
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"image"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -53,6 +54,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"Prompts":                {set: func(r *Request) { r.Prompt, r.Prompts = "", []Prompt{{Prompt: "b"}} }},
 		"Embeddings":             {set: func(r *Request) { r.Prompt, r.Embeddings = "", &encoded }},
 		"LoRAs":                  {set: func(r *Request) { r.LoRAs = []LoRA{adapter} }},
+		"LoRADir":                {set: func(r *Request) { r.LoRADir = filepath.Dir(adapter.Path) }, base: func(r *Request) { r.Prompt = "a <lora:" + loraName(adapter.Path) + ":1>" }},
 		"Width":                  {set: func(r *Request) { r.Width = 56 }},
 		"Height":                 {set: func(r *Request) { r.Height = 56 }},
 		"ImagesPerPrompt":        {set: func(r *Request) { r.ImagesPerPrompt = 2 }},

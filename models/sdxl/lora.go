@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goxl/goxl/kernels"
@@ -40,6 +41,8 @@ type adapterSet struct {
 	notes   []string // for the log: how many modules of each adapter were found
 	warned  []string // for who asked
 	bytes   int64    // of host memory
+
+	embeddings []TextualInversion // that the files bring along
 
 	owner *adapters
 	uses  int // runs and networks that have it, and the cache; guarded by the owner
@@ -86,6 +89,11 @@ func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, file
 		for _, w := range report.Warnings {
 			set.warned = append(set.warned, fmt.Sprintf("LoRA %s: %s", loraName(l.Path), w))
 		}
+		bundled, err := bundledEmbeddings(files[i], m.encoders())
+		if err != nil {
+			return set, &RequestError{Field: "loras", Value: loraName(l.Path), Allowed: "an adapter for this model", Err: err}
+		}
+		set.embeddings = append(set.embeddings, bundled...)
 		selected = append(selected, lora.Selected{Adapter: adapter, Strengths: l.Strengths})
 	}
 	for name, src := range sources {
@@ -125,7 +133,7 @@ func (m *Model) adapt(ctx context.Context, set *adapterSet, components map[strin
 
 // adapt builds the set of adapters of the run's request, and puts it on the model.
 func (r *Run) adapt(ctx context.Context) error {
-	set, hashes, err := r.m.adapterSet(ctx, r.q.request.LoRAs)
+	set, hashes, err := r.m.adapterSet(ctx, r.q.loras)
 	if err != nil {
 		return err
 	}
@@ -135,20 +143,13 @@ func (r *Run) adapt(ctx context.Context) error {
 	}
 	if set != nil {
 		r.warnings = append(r.warnings, set.warned...)
+		r.q.request.TextualInversions = slices.Concat(r.q.request.TextualInversions, set.embeddings)
+		if err := r.m.Spec().checkTextualInversions(r.q); err != nil {
+			return errors.Join(err, set.release())
+		}
 	}
 	if err := r.m.adapt(ctx, set, r.m.adaptable()); err != nil {
 		return errors.Join(err, set.release())
-	}
-	return nil
-}
-
-// resolveLoRAs lists the adapters of a request.
-func (s *Spec) resolveLoRAs(q *resolved) error {
-	for _, l := range q.request.LoRAs {
-		if l.Path == "" {
-			return bad("loras", `""`, "the paths of files")
-		}
-		q.LoRAs = append(q.LoRAs, LoRAParameters{Name: loraName(l.Path), Strength: l.Strengths.String()})
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type plannedText struct {
 // planner collects the texts of a plan.
 type planner struct {
 	m        *Model
+	q        *resolved
 	plan     *promptPlan
 	vectors  [2]map[string]int // of the textual inversions, by encoder
 	chunkers [2]*prompt.Chunker
@@ -108,7 +109,7 @@ func (a planPhase) equal(b planPhase) bool {
 }
 
 func (m *Model) newPlanner(q *resolved, warn func(string)) (*planner, error) {
-	p := &planner{m: m, plan: &promptPlan{style: q.style(), emphasis: q.Emphasis, chunks: 1}, warn: warn, known: map[string]int{}}
+	p := &planner{m: m, q: q, plan: &promptPlan{style: q.style(), emphasis: q.Emphasis, chunks: 1}, warn: warn, known: map[string]int{}}
 	for k, t := range m.tokenizers() {
 		if t == nil {
 			continue
@@ -140,7 +141,8 @@ type parsed struct {
 func (p *planner) parse(i int, t texts, steps int, parse func(prompt.Style, string, int) prompt.Prompt) parsed {
 	of := parsed{place: fmt.Sprintf("%d %s", i, t.field[0]), texts: t}
 	for k := range of.prompts {
-		of.prompts[k] = parse(p.plan.style, t.text[k], steps)
+		of.text[k], _ = p.q.cutTags(t.text[k])
+		of.prompts[k] = parse(p.plan.style, of.text[k], steps)
 	}
 	return of
 }

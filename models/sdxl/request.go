@@ -42,6 +42,9 @@ type Request struct {
 	// LoRAs are adapters that change the weights for this request, one after the other; the model itself stays as it is. A
 	// set that was used before costs little; see Options.AdapterMemory.
 	LoRAs []LoRA
+	// LoRADir is a folder of adapters that prompts name, as in <lora:NAME:0.8>; such tags are taken out of prompts of every
+	// style then. Without it they are taken out of prompts of the styles that have them, with a warning.
+	LoRADir string
 
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's
 	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1

@@ -25,6 +25,7 @@ type resolved struct {
 	latents  []int   // [N, C, H, W]
 	schedule *scheduler.Schedule
 	preset   *Preset   // nil is none
+	loras    []LoRA    // the request's, and those that prompts name
 	guidance []float64 // a scale for each of schedule's steps
 
 	firstStep int // steps that were taken before, for the schedules of prompts

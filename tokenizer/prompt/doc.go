@@ -76,14 +76,14 @@ func Parse(s Style, text string, steps int) Prompt {
 		var p Prompt
 		switch s {
 		case Long:
-			text, p.Networks = networks(text)
+			text, p.Networks = Networks(text)
 		case Compel:
 			p.Networks = ParseCompel(text).Networks // whose chunks leave them out
 		}
 		p.Parts = always(text)
 		return p
 	}
-	text, found := networks(text)
+	text, found := Networks(text)
 	p := Prompt{Networks: found}
 	for _, sub := range splitAnd(text) {
 		p.Parts = append(p.Parts, Part{sub.weight, schedule(sub.text, steps)})
@@ -96,7 +96,7 @@ func ParseNegative(s Style, text string, steps int) Prompt {
 	if s != A1111 {
 		return Parse(s, text, steps)
 	}
-	text, found := networks(text)
+	text, found := Networks(text)
 	return Prompt{Parts: []Part{{1, schedule(text, steps)}}, Networks: found}
 }
 

@@ -177,7 +177,7 @@ func TestComfyWeights(t *testing.T) {
 func TestNetworks(t *testing.T) {
 	found := 0
 	for _, c := range openGolden(t).Networks {
-		rest, list := networks(c.Text)
+		rest, list := Networks(c.Text)
 		if rest != c.Rest {
 			t.Errorf("%q leaves %q, want %q", c.Text, rest, c.Rest)
 		}

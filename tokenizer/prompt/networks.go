@@ -9,8 +9,8 @@ import (
 // isWord reports whether Python's \w holds for a character.
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 
-// networks takes what matches <(\w+):([^>]+)> out of a text.
-func networks(text string) (rest string, found []Network) {
+// Networks takes what A1111 calls extra networks out of a text: what matches <(\w+):([^>]+)>.
+func Networks(text string) (rest string, found []Network) {
 	var out strings.Builder
 	for {
 		open := strings.IndexByte(text, '<')
