@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	modelUsage   = "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or %s for random weights%s"
+	modelUsage   = "the `model`: demo, which is built in, a folder in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or %s for random weights%s"
 	taesdUsage   = "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder"
 	vaeUsage     = "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names"
 	variantUsage = "`name` of the weight files, for instance fp16; without it, what suits the precision"
@@ -55,7 +55,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "prompts", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them", &g.prompts)
 	name(fs, "negatives", "with -prompts, a text `file` with a negative prompt for each of them", &g.negatives)
 	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors, F32, prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
-	fs.Func("prompt-style", "how prompts are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel", func(s string) error {
+	fs.Func("prompt-style", "how prompts are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel, but for adapters, which -lora names: <lora:NAME:1> and withLora do nothing", func(s string) error {
 		r.PromptStyle = prompt.Style(s)
 		return oneOf(prompt.Styles(), r.PromptStyle)
 	})
@@ -63,7 +63,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 		r.Emphasis = sdxl.Emphasis(s)
 		return oneOf(sdxl.Emphases(), r.Emphasis)
 	})
-	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which prompts name by NAME, with -prompt-style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
+	fs.Func("embedding", "a textual inversion: `FILE[:NAME]`; prompts have NAME where it stands, with -prompt-style comfy embedding:NAME; without NAME it is the file's without extension; may be repeated", func(s string) error {
 		g.inversions = append(g.inversions, s)
 		return nil
 	})
@@ -80,13 +80,13 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 		r.Eta = &eta
 		return nil
 	})
-	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips, as diffusers counts, whatever the prompt style; Forge's clip skip n is n-2 here, ComfyUI's CLIPSetLastLayer -n is n-2 and acts on both prompts, and A1111's does nothing with SDXL", "must be 0 or more", atLeast(0, &r.ClipSkip))
+	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips: diffusers' clip_skip, whatever the prompt style. Forge's clip skip n is n-2 here; ComfyUI's CLIPSetLastLayer -n is n-2, there for the negative prompt too; A1111's does nothing with SDXL", "must be 0 or more", atLeast(0, &r.ClipSkip))
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)
 	fs.Func("n", "`number` of images for each prompt, in one batch; several images are written to out-0.png, out-1.png …", g.setImages)
 	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+
-		"\nthose whose sigmas can be chosen also with an ending: _"+wrap(scheduler.Schedules(), 88)+
-		"\nor A1111's or ComfyUI's name, \"DPM++ 2M Karras\" or \"dpmpp_2m_sde_gpu beta\"; k_ begins A1111's samplers, comfy_ ComfyUI's; without it the model's own, which must be one of these kinds")
-	fs.StringVar(&r.Preset, "preset", "", "`name` of what a few-step model is run with, scheduler, steps and guidance, over which other flags win; without it by the name of a file of -lora, -unet or -model; none turns that off; one of\n"+wrap(sdxl.PresetNames(), 88))
+		"\nmost with a schedule type behind it and _ between, one of\n"+wrap(scheduler.Schedules(), 88)+
+		"\nor A1111's or ComfyUI's own name, \"DPM++ 2M Karras\" or \"dpmpp_2m_sde_gpu beta\"; k_ begins A1111's samplers, comfy_ ComfyUI's; without it the model's own, which must be one of these kinds")
+	fs.StringVar(&r.Preset, "preset", "", "scheduler, steps and guidance of a few-step model by `name`; other flags win over it; without it, the file of -lora, -unet or -model chooses by its name, and a LoRA by its SHA-256; none turns that off; one of\n"+wrap(sdxl.PresetNames(), 88))
 	number(fs, "interrupt", "stop after this `number` of steps and decode what is there", "must be a whole number from 1 on", atLeast(1, &r.Interrupt))
 	sizeFlag(fs, "original-size", "micro-conditioning: the original size, `WIDTHxHEIGHT`; without it the image's", &r.OriginalSize)
 	sizeFlag(fs, "target-size", "micro-conditioning: the target size, `WIDTHxHEIGHT`; without it the image's", &r.TargetSize)
@@ -99,7 +99,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
-	fs.Func("lora", "an adapter, of LoRA or its relatives: `FILE[:STRENGTH]`, 1 without a strength, or te=, te1=, te2=, unet=, down=, mid=, up= with colons between them; repeatable, applied in order", g.addLoRA)
+	fs.Func("lora", "an adapter, LoRA or a relative of it: `FILE[:STRENGTH]`, 1 without a strength, or parts with colons between them: te=, te1=, te2=, unet=, down=, mid=, up=, single blocks in00= to out08=, lbw=, dyn=; may be repeated, applied in order; what was found in it is printed", g.addLoRA)
 	name(fs, "lora-dir", "a `folder` of adapters, and of folders of them, that the prompt names as in <lora:NAME:0.8>, in every prompt style", &r.LoRADir)
 	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)

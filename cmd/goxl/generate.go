@@ -14,7 +14,7 @@ import (
 )
 
 var generateCommand = command{
-	name: "generate", summary: "make images from text, or from an image", synopsis: "[-model DIR] -prompt TEXT [-image in.png] [-o out.png] [flags]",
+	name: "generate", summary: "make images from text, or from an image", synopsis: "[-model MODEL] -prompt TEXT [-lora FILE] [-image in.png] [-o out.png] [flags]",
 	notes: `The same model, prompt, seed and settings give the same image. How an image was made is stored
 in the PNG's text chunks, under diffusers' names and as A1111's parameters; goxl inspect prints them.
 With -image it is image-to-image: the image is noised by -strength and denoised from there. With
@@ -25,7 +25,8 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
     goxl generate -prompt "a cat" -o - | convert - cat.jpg
     goxl generate -prompt "a green apple" -image out.png -strength 0.6 -o green.png
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
-    goxl generate -model fine-tune.safetensors -prompt "a lighthouse at dusk"
+    goxl generate -model checkpoint.safetensors -lora style.safetensors:0.8 -prompt-style a1111 -prompt "a (red:1.3) apple"
+    goxl generate -model checkpoint.safetensors -unet sdxl_lightning_4step_unet.safetensors -prompt "a lighthouse at dusk"
     goxl generate -model synth:tiny -prompt "" -steps 2`,
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}

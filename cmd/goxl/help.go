@@ -48,7 +48,5 @@ func (c command) help(w io.Writer, fs *flag.FlagSet) {
 	if c.notes != "" {
 		fmt.Fprintf(w, "\n%s\n", c.notes)
 	}
-	fmt.Fprint(w, "\nFlags:\n")
-	fs.SetOutput(w)
-	fs.PrintDefaults()
+	printFlags(w, fs)
 }

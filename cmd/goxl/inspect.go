@@ -27,6 +27,7 @@ var inspectCommand = command{
 	notes: `Lists components with their tensors, opens a model as generate does and runs one step of its
 smallest image, for which it reads all weights. Where that fails, it names every configuration, tensor
 and file that is wrong. The exit status is 0 only if generate or refine can use what was inspected.
+Of an adapter, an embedding, a VAE or another part, it says which flag takes it.
 Of an image, a PNG, JPEG or WebP file, it prints the parameters that are stored in it.`,
 	operand: "DIR, FILE, demo or synth:NAME",
 	define: func(fs *flag.FlagSet) action {

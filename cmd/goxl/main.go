@@ -1,13 +1,13 @@
 // Command goxl makes images with Stable Diffusion XL.
 //
-//	goxl generate -model DIR -prompt "a lighthouse at dusk"
+//	goxl generate -model DIR|FILE|NAME -prompt "a lighthouse at dusk"
 //	goxl generate -model DIR -image in.png -strength 0.6 -prompt "a lighthouse at dusk"
 //	goxl refine   -model REFINER -image in.png -prompt "a lighthouse at dusk"
 //	goxl pull     ORG/NAME
 //	goxl synth    -size tiny|full -kind base|refiner -o DIR
 //	goxl inspect  DIR|FILE|demo|synth:NAME
 //	goxl check    DIR|demo|synth:NAME
-//	goxl bench    kernels|step|image
+//	goxl bench    kernels|step|image|swap
 //
 // Results go to standard output, everything else to standard error. The exit status is 0, 1 if the command failed, or 2
 // if its arguments can't be understood.
