@@ -13,6 +13,10 @@
 // LFS pointer say, names that format. [Bounds] checks a configuration's counts against the tensors before anything is
 // allocated for them.
 //
+// Packages below read what files hold beyond single tensors: singlefile a whole checkpoint, as if it were a folder; lora
+// adapters, which it merges into other weights; embedding textual inversions; pickle what torch.save wrote. Package hub
+// downloads models.
+//
 //	folder, err := weights.OpenFolder("sdxl-base")
 //	...
 //	unet, err := folder.Component("unet", weights.Variant{Precision: kernels.F16})
