@@ -55,7 +55,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "prompts", "in place of -prompt, a text `file` with a prompt on each line, all in one batch; -negative is for all of them", &g.prompts)
 	name(fs, "negatives", "with -prompts, a text `file` with a negative prompt for each of them", &g.negatives)
 	name(fs, "embeddings", "a safetensors `file` of prompt embeddings in place of -prompt: tensors, F32, prompt_embeds [n, tokens, width], pooled_prompt_embeds [n, width] and optionally negative_prompt_embeds and negative_pooled_prompt_embeds", &g.embeddings)
-	fs.Func("prompt-style", "how prompts are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel, but for adapters, which -lora names: <lora:NAME:1> and withLora do nothing", func(s string) error {
+	fs.Func("prompt-style", "how prompts are read, a `name`: plain, the default, is diffusers' (no syntax, cut at 77 tokens); long is plain text of any length; a1111, comfy and compel have the syntax of A1111, ComfyUI and compel; adapters that a prompt names are those of -lora-dir", func(s string) error {
 		r.PromptStyle = prompt.Style(s)
 		return oneOf(prompt.Styles(), r.PromptStyle)
 	})
