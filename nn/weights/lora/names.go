@@ -105,9 +105,7 @@ var single = map[string]bool{"lora_te_": true, "text_encoder_": true, "lora_text
 // find resolves a module's name.
 func (n *names) find(stem string) (module, bool) {
 	s := strings.TrimPrefix(flat(stem), "base_model_model_") // PEFT's own wrapper
-	if strings.Contains(s, "_processor_to_") {
-		s = strings.Replace(s, "_processor_to_", "_to_", 1)
-	}
+	s = strings.Replace(s, "_processor_to_", "_to_", 1)
 	for _, p := range prefixes {
 		rest, ok := strings.CutPrefix(s, p.text)
 		if !ok {

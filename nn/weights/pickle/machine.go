@@ -30,7 +30,6 @@ type machine struct {
 	data    []byte // what is left of the instructions and what follows them
 	size    int    // of data at the start
 	stack   []value
-	marks   int
 	memo    map[uint32]value
 	objects int
 	load    func(id value) (value, *Error) // gives what a persistent id stands for
