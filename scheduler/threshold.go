@@ -27,9 +27,6 @@ func (p *plan) threshold(s *Step) {
 	}
 }
 
-// clips says whether x0 is more than A*x + B*m.
-func (c *Config) clips() bool { return c.Thresholding || c.clip() != 0 }
-
 // bound is s for x0 = a*x + b*m.
 func (t *Threshold) bound(a, b float64, x, m []float32) float64 {
 	magnitudes := make([]float32, len(x))

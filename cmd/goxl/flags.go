@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -212,18 +211,6 @@ func atLeast(least int, to *int) func(int) bool {
 		*to = n
 		return n >= least
 	}
-}
-
-// float is a flag of a number from least to most.
-func float(fs *flag.FlagSet, name, usage string, least, most float64, to *float64) {
-	fs.Func(name, usage, func(s string) error {
-		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(f >= least && f <= most) {
-			return fmt.Errorf("must be %v to %v", least, most)
-		}
-		*to = f
-		return nil
-	})
 }
 
 // fraction is a flag of a number above 0 and below 1, or up to 1.

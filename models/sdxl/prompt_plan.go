@@ -43,7 +43,6 @@ type planner struct {
 	m        *Model
 	q        *resolved
 	plan     *promptPlan
-	vectors  [2]map[string]int // of the textual inversions, by encoder
 	chunkers [2]*prompt.Chunker
 	warn     func(string)
 	known    map[string]int // index of a text, by place and text
