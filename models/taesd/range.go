@@ -35,24 +35,17 @@ func (s *doubled) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	if err != nil || name != s.weight && name != s.bias {
 		return dtype, shape, data, err
 	}
-	var at func(i int) float32
-	switch dtype {
-	case kernels.F32:
-		at = func(i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])) }
-	case kernels.F16:
-		at = func(i int) float32 { return kernels.FromF16(binary.LittleEndian.Uint16(data[2*i:])) }
-	case kernels.BF16:
-		at = func(i int) float32 { return kernels.FromBF16(binary.LittleEndian.Uint16(data[2*i:])) }
-	default:
+	if dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16 {
 		return 0, nil, nil, fmt.Errorf("weight %s is %v: must be fp32, fp16 or bf16", name, dtype)
 	}
 	var minus float32
 	if name == s.bias {
 		minus = 1
 	}
+	stored := kernels.Factor{DType: dtype, Data: data}
 	out := make([]byte, 0, 4*kernels.Elements(shape))
 	for i := range kernels.Elements(shape) {
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(2*at(i)-minus))
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(2*stored.At(i)-minus))
 	}
 	return kernels.F32, shape, out, nil
 }

@@ -6,9 +6,7 @@
 package embedding
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -139,18 +137,13 @@ func read(src kernels.Source, file, name string) (Vectors, error) {
 	if len(shape) != 2 || shape[0] < 1 || shape[1] < 1 {
 		return bad(fmt.Sprintf("shape %v", shape), "[vectors, width], one vector or more")
 	}
+	if dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16 {
+		return bad(fmt.Sprintf("element type %v", dtype), "F16, BF16 or F32")
+	}
+	stored := kernels.Factor{DType: dtype, Data: data}
 	v := Vectors{N: shape[0], Width: shape[1], Data: make([]float32, shape[0]*shape[1])}
 	for i := range v.Data {
-		switch dtype {
-		case kernels.F16:
-			v.Data[i] = kernels.FromF16(binary.LittleEndian.Uint16(data[2*i:]))
-		case kernels.BF16:
-			v.Data[i] = kernels.FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
-		case kernels.F32:
-			v.Data[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-		default:
-			return bad(fmt.Sprintf("element type %v", dtype), "F16, BF16 or F32")
-		}
+		v.Data[i] = stored.At(i)
 		if x := v.Data[i]; x-x != 0 {
 			return bad(fmt.Sprintf("%v at %d", x, i), "finite numbers")
 		}

@@ -1,7 +1,6 @@
 package singlefile
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -19,16 +18,9 @@ func (c *Checkpoint) numbers(name string) ([]float64, error) {
 		return nil, fmt.Errorf("tensor %s is %v: must have at most %d numbers", name, shape, most)
 	}
 	var values []float64
-	for ; len(data) >= dtype.Size(); data = data[dtype.Size():] {
-		var v float32
-		switch dtype {
-		case kernels.F16:
-			v = kernels.FromF16(binary.LittleEndian.Uint16(data))
-		case kernels.BF16:
-			v = kernels.FromBF16(binary.LittleEndian.Uint16(data))
-		default:
-			v = math.Float32frombits(binary.LittleEndian.Uint32(data))
-		}
+	stored := kernels.Factor{DType: dtype, Data: data}
+	for i := range stored.Len() {
+		v := stored.At(i)
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 			return nil, fmt.Errorf("tensor %s holds %v: must be finite", name, v)
 		}
