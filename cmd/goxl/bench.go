@@ -59,6 +59,7 @@ image has as well
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (not of kernels)")
 		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (not of kernels)")
 		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (not of kernels)")
+		fs.Float64Var(&b.guidance, "guidance", 5, "guidance `scale`; at 1 and below a step has one sample, as of few-step models (not of kernels)")
 		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image; 0 is %d)", defaultImageSteps))
 		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
@@ -75,6 +76,7 @@ type bench struct {
 	flags               *flag.FlagSet
 	model, modelVariant string
 	width, height       int
+	guidance            float64
 	steps, runs, rank   int
 	filter              string
 	json                bool
@@ -108,7 +110,7 @@ func (m machine) fraction(gflops float64) float64 {
 }
 
 // kinds lists what -variant and so on apply to; the other flags apply to everything.
-var kinds = map[string]string{"variant": models, "width": models, "height": models, "steps": "image", "runs": models, "rank": "swap", "run": "kernels"}
+var kinds = map[string]string{"variant": models, "width": models, "height": models, "guidance": models, "steps": "image", "runs": models, "rank": "swap", "run": "kernels"}
 
 // models are what is measured with a model.
 const models = "step, image or swap"
@@ -132,6 +134,8 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
 	case b.rank < 1 || b.rank > 1024:
 		return cli.Usagef("-rank %d: must be 1 to 1024", b.rank)
+	case !(b.guidance >= 0 && b.guidance <= 1000):
+		return cli.Usagef("-guidance %v: must be 0 to 1000", b.guidance)
 	case b.width < 8 || b.width > sdxl.MaxSide || b.width%8 != 0:
 		return cli.Usagef("-width %d: must be a multiple of 8 from 8 to %d", b.width, sdxl.MaxSide)
 	case b.height < 8 || b.height > sdxl.MaxSide || b.height%8 != 0:

@@ -40,7 +40,7 @@ type pool struct {
 
 // request is what step and image time.
 func (b *bench) request(steps int) sdxl.Request {
-	return sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: new(5.0), Seed: new(uint64(20250101))}
+	return sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: &b.guidance, Seed: new(uint64(20250101))}
 }
 
 // start starts the run that step and image time: text-to-image on a base, every step of image-to-image on a refiner,
