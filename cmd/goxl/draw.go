@@ -96,16 +96,6 @@ func (g *generateFlags) options(precision kernels.DType, s streams) sdxl.Options
 	return sdxl.Options{Precision: precision, Variant: g.variant, Log: logTo(s.err, level)}
 }
 
-// logTo is a logger for a terminal: without times, and without the level of informative lines.
-func logTo(w io.Writer, least slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: least, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey && a.Value.Any() == slog.LevelInfo) {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-}
-
 // notes is where informative lines go.
 func (g *generateFlags) notes(s streams) io.Writer {
 	if g.quiet {

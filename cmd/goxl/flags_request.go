@@ -55,6 +55,11 @@ func (g *generateFlags) check() error {
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
 	}
+	if r.LoRADir != "" {
+		if info, err := os.Stat(r.LoRADir); err != nil || !info.IsDir() {
+			return cli.Usagef("-lora-dir %s: must be a folder that is there", r.LoRADir)
+		}
+	}
 	if r.Scheduler != "" {
 		name, err := scheduler.Lookup(r.Scheduler)
 		if err != nil {
@@ -212,7 +217,7 @@ var flagOf = map[string]string{
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
-	"prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
+	"loras": "lora", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 
@@ -221,6 +226,9 @@ func (g *generateFlags) asUsage(err error) error {
 	var bad *sdxl.RequestError
 	if g.imageLatents != "" && errors.As(err, &bad) && bad.Field == "image" {
 		return cli.Usagef("-image-latents %s: has shape %v: must be %s", g.imageLatents, bad.Value, bad.Allowed)
+	}
+	if errors.As(err, &bad) && bad.Field == "loras" && !slices.ContainsFunc(g.request.LoRAs, func(l sdxl.LoRA) bool { return l.Path == bad.Value }) {
+		return cli.Usagef("-lora-dir %s: the adapter %v of the prompt: must be %s: %v", g.request.LoRADir, bad.Value, bad.Allowed, bad.Err)
 	}
 	return asUsage(err, g.image != "")
 }

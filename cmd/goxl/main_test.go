@@ -65,7 +65,10 @@ func empty(t *testing.T, dir string) {
 }
 
 func TestUsage(t *testing.T) {
-	dir := t.TempDir()
+	dir, loras := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(loras, "text.safetensors"), []byte("<text>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	refiner := func(more ...string) []string {
 		return append([]string{"refine", "-model", "synth:tiny-refiner", "-prompt", "p", "-image", "testdata/none.png"}, more...)
 	}
@@ -138,6 +141,9 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-vae", ""), 2, `invalid value "" for flag -vae: must be a name`},
 		{tiny(dir, "-taesd", filepath.Join(dir, "none")), 1, "TAESD: "},
 		{tiny(dir, "-vae", filepath.Join(dir, "none")), 1, "VAE: "},
+		{tiny(dir, "-lora-dir", filepath.Join(dir, "none")), 2, "-lora-dir " + filepath.Join(dir, "none") + ": must be a folder that is there"},
+		{tiny(dir, "-lora", "main.go"), 2, "-lora main.go: must be a file with an adapter: main.go: this is a text"},
+		{tiny(dir, "-lora-dir", loras, "-prompt", "<lora:text:1>"), 2, "-lora-dir " + loras + ": the adapter " + filepath.Join(loras, "text.safetensors") + " of the prompt: must be"},
 		{tiny(dir, "-refiner", ""), 2, `invalid value "" for flag -refiner: must be a name`},
 		{tiny(dir, "-strength", "0.5"), 2, "-strength 0.5: must be absent without an image"},
 		{[]string{"refine", "-model", "synth:tiny-refiner", "-prompt", "p"}, 2, "missing -image"},

@@ -80,18 +80,18 @@ func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, file
 		}
 		adapter, report, err := files[i].Match(targets)
 		if err != nil {
-			return set, &RequestError{Field: "loras", Value: loraName(l.Path), Allowed: "an adapter for this model", Err: err}
+			return set, &RequestError{Field: "loras", Value: l.Path, Allowed: "an adapter for this model", Err: err}
 		}
-		line := fmt.Sprintf("LoRA %s: %v", loraName(l.Path), report)
-		if set.notes = append(set.notes, line); len(report.Unmatched) > 0 {
-			set.warned = append(set.warned, line)
+		set.notes = append(set.notes, fmt.Sprintf("LoRA %s: %d of %d modules", loraName(l.Path), report.Matched, report.Modules))
+		if len(report.Unmatched) > 0 {
+			set.warned = append(set.warned, fmt.Sprintf("LoRA %s: %v", loraName(l.Path), report))
 		}
 		for _, w := range report.Warnings {
 			set.warned = append(set.warned, fmt.Sprintf("LoRA %s: %s", loraName(l.Path), w))
 		}
 		bundled, err := bundledEmbeddings(files[i], m.encoders())
 		if err != nil {
-			return set, &RequestError{Field: "loras", Value: loraName(l.Path), Allowed: "an adapter for this model", Err: err}
+			return set, &RequestError{Field: "loras", Value: l.Path, Allowed: "an adapter for this model", Err: err}
 		}
 		set.embeddings = append(set.embeddings, bundled...)
 		selected = append(selected, lora.Selected{Adapter: adapter, Strengths: l.Strengths})

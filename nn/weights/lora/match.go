@@ -69,6 +69,10 @@ func (f *File) Match(t Targets) (*Adapter, Report, error) {
 	if err != nil {
 		return nil, Report{}, err
 	}
+	switch kind := weights.RecogniseTensors(f); kind.Form {
+	case weights.Checkpoint, weights.BareUNet, weights.ComponentForm, weights.EmbeddingForm:
+		return nil, Report{}, &weights.FileError{File: f.Path(), What: notAdapter(kind)}
+	}
 	groups, report, err := f.group(newNames(t))
 	if err != nil {
 		return nil, report, err
@@ -116,6 +120,15 @@ func (f *File) Match(t Targets) (*Adapter, Report, error) {
 		return nil, report, &weights.FileError{File: f.Path(), What: f.nothing(report)}
 	}
 	return a, report, nil
+}
+
+// notAdapter names a file of another kind, and what takes it.
+func notAdapter(kind weights.Kind) string {
+	text := fmt.Sprintf("this is %v, not an adapter", kind)
+	if flag, _ := kind.Flag(); flag != "" {
+		text += ": give it with " + flag
+	}
+	return text
 }
 
 // nothing says why no module matched.

@@ -90,6 +90,8 @@ func TestOtherFamilies(t *testing.T) {
 		{pair("lora_unet_blocks_0_cross_attn_k", 8, 8), "Wan"},
 		{pair("lora_unet_input_blocks_99_1_proj_in", 8, 8), "nothing in it fits the model: 0 of 1 modules; not matched: lora_unet_input_blocks_99_1_proj_in"},
 		{tensors{"a": ramp(3)}, "nothing in it fits the model: 0 of 1 modules"},
+		{tensors{"decoder.conv_in.weight": ramp(2, 4, 3, 3), "encoder.conv_in.weight": ramp(2, 3, 3, 3)}, "this is a VAE component, not an adapter: give it with -vae"},
+		{tensors{"clip_l": ramp(1, 768), "clip_g": ramp(1, 1280)}, "this is an SDXL base textual inversion embedding, not an adapter: give it with -embedding"},
 		{tensors{"bundle_emb.x.clip_l": ramp(1, 768)}, "embeddings only"},
 		{tensors{}, "no adapter"},
 	} {
