@@ -58,7 +58,8 @@ func (h *Host) Manage(name string, n *nn.Network) {
 	h.managed[n] = true
 }
 
-// Forget undoes Manage. A component is forgotten before it is closed.
+// Forget undoes Manage. A component is forgotten before it is closed, and not used in between: files of adapters that are
+// on it are closed.
 func (h *Host) Forget(n *nn.Network) {
 	h.memory.remove(n)
 	h.mu.Lock()

@@ -35,12 +35,13 @@ func loraName(path string) string {
 
 // adapterSet is an ordered list of adapters, put on a model: what each component's weights become.
 type adapterSet struct {
-	key     string
-	updates map[string]*kernels.Update // by component; none for one that nothing changes
-	files   []*lora.File
-	notes   []string // for the log: how many modules of each adapter were found
-	warned  []string // for who asked
-	bytes   int64    // of host memory
+	key      string
+	networks map[string]*nn.Network     // that it was built for, by component: parts of a model may be replaced
+	updates  map[string]*kernels.Update // by component; none for one that nothing changes
+	files    []*lora.File
+	notes    []string // for the log: how many modules of each adapter were found
+	warned   []string // for who asked
+	bytes    int64    // of the files' tensors, which is what the set keeps in the host's memory
 
 	embeddings []TextualInversion // that the files bring along
 
@@ -58,15 +59,15 @@ func (m *Model) adaptable() map[string]*nn.Network {
 }
 
 // buildAdapters matches files with the model's components. It closes the files if it fails.
-func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, files []*lora.File) (set *adapterSet, err error) {
-	set = &adapterSet{owner: m.adapters, key: key, files: files, updates: map[string]*kernels.Update{}}
+func (m *Model) buildAdapters(ctx context.Context, key string, networks map[string]*nn.Network, list []LoRA, files []*lora.File) (set *adapterSet, err error) {
+	set = &adapterSet{owner: m.adapters, key: key, networks: networks, files: files, updates: map[string]*kernels.Update{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, set.close())
 		}
 	}()
 	sources := map[string]kernels.Source{}
-	for name, n := range m.adaptable() {
+	for name, n := range networks {
 		sources[name] = n.Source()
 	}
 	targets, err := lora.TargetsOf(sources)
@@ -97,15 +98,17 @@ func (m *Model) buildAdapters(ctx context.Context, key string, list []LoRA, file
 		selected = append(selected, lora.Selected{Adapter: adapter, Strengths: l.Strengths})
 	}
 	for name, src := range sources {
-		u := lora.Update(src, name, selected)
-		if u == nil {
-			continue
+		if u := lora.Update(src, name, selected); u != nil {
+			set.updates[name] = u
 		}
-		set.updates[name] = u
-		for _, products := range u.LowRank {
-			for _, p := range products {
-				set.bytes += int64(len(p.Up.Data) + len(p.Down.Data))
+	}
+	for _, f := range files {
+		for _, name := range f.Names() {
+			_, _, bytes, err := f.Stored(name)
+			if err != nil {
+				return set, err
 			}
+			set.bytes += bytes
 		}
 	}
 	return set, nil

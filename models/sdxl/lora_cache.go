@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights/lora"
 )
 
@@ -59,11 +61,12 @@ func (m *Model) adapterSet(ctx context.Context, loras []LoRA) (set *adapterSet, 
 		files, hashes = append(files, f), append(hashes, hash)
 		fmt.Fprintf(&key, "%s %v\n", hash, l.Strengths)
 	}
-	if set := m.adapters.find(key.String()); set != nil {
+	networks := m.adaptable()
+	if set := m.adapters.find(key.String(), networks); set != nil {
 		return set, hashes, nil
 	}
 	began := time.Now()
-	set, err = m.buildAdapters(ctx, key.String(), loras, files)
+	set, err = m.buildAdapters(ctx, key.String(), networks, loras, files)
 	files = nil
 	if err != nil {
 		return nil, nil, err
@@ -72,7 +75,10 @@ func (m *Model) adapterSet(ctx context.Context, loras []LoRA) (set *adapterSet, 
 		m.options.Log.Info(line)
 	}
 	m.options.Log.Debug("adapters built", "bytes", set.bytes, "took", time.Since(began))
-	return set, hashes, m.adapters.add(set)
+	if err := m.adapters.add(set); err != nil {
+		return nil, nil, errors.Join(err, set.release())
+	}
+	return set, hashes, nil
 }
 
 // open opens an adapter's file and gives its hash, which is computed again only where the file has changed.
@@ -101,12 +107,12 @@ func (a *adapters) open(path string) (*lora.File, string, error) {
 	return f, hash, nil
 }
 
-// find returns a set that is there, the last used one from now on, and nil if it is not.
-func (a *adapters) find(key string) *adapterSet {
+// find returns a set for some networks that is there, the last used one from now on, and nil if it is not.
+func (a *adapters) find(key string, networks map[string]*nn.Network) *adapterSet {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for e := a.sets.Front(); e != nil; e = e.Next() {
-		if set := e.Value.(*adapterSet); set.key == key {
+		if set := e.Value.(*adapterSet); set.key == key && maps.Equal(set.networks, networks) {
 			a.sets.MoveToFront(e)
 			set.uses++
 			return set

@@ -247,6 +247,84 @@ func TestLoRACache(t *testing.T) {
 	}
 }
 
+// normsOf writes those tensors of an adapter's file that are whole differences, not products of low rank.
+func normsOf(t *testing.T, l LoRA) LoRA {
+	t.Helper()
+	f, err := weights.Open(l.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var tensors []weights.Tensor
+	for _, name := range f.Names() {
+		if !strings.HasSuffix(name, ".w_norm") {
+			continue
+		}
+		dtype, shape, data, err := f.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors = append(tensors, weights.NewTensor(name, dtype, shape, data))
+	}
+	file := filepath.Join(t.TempDir(), "norms.safetensors")
+	if err := weights.Write(file, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	return LoRA{file, l.Strengths}
+}
+
+// TestLoRACacheOfWhole: sets of adapters that are no products of low rank have a size, too.
+func TestLoRACacheOfWhole(t *testing.T) {
+	m := newModels(t).open("tiny")
+	m.adapters = newAdapters(1)
+	for i := range uint64(3) {
+		latentsAlone(t, m, adapted(normsOf(t, adapterFile(t, m, "norms", 30+i, true))))
+	}
+	if n, bytes := m.adapters.sets.Len(), m.adapters.bytes; n != 1 || bytes <= 1 {
+		t.Errorf("%d sets of %d bytes, want the last one alone, which is beyond the budget", n, bytes)
+	}
+}
+
+// TestLoRAOfReplacedUNet: a set that was built for one UNet is not put on another that takes its place.
+func TestLoRAOfReplacedUNet(t *testing.T) {
+	m := newModels(t).open("tiny")
+	l := adapterFile(t, m, "set", 40, true)
+	first := latentsAlone(t, m, adapted(l))[0]
+	own, source := m.UNet, m.UNet.Source()
+	shapes, err := lora.TargetsOf(map[string]kernels.Source{"unet": source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := lora.Open(adapterFile(t, m, "tuning", 41, true).Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tuning, _, err := f.Match(shapes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := unet.Open(m.host.device, lora.Merge(source, "unet", []lora.Selected{{Adapter: tuning, Strengths: lora.Strength(1)}}), own.Config, m.kernelOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.host.Manage("other", other.Network)
+	m.UNet = other
+	got := latentsAlone(t, m, adapted(l))[0]
+	m.adapters = newAdapters(0)
+	want := latentsAlone(t, m, adapted(), adapted(l))[1]
+	if !slices.Equal(got.Data, want.Data) {
+		t.Error("another UNet has the weights of a set that was built for the model's own")
+	}
+	m.UNet = own
+	if again := latentsAlone(t, m, adapted(l))[0]; !slices.Equal(again.Data, first.Data) {
+		t.Error("other latents when the model has its own UNet again")
+	}
+	if err := errors.Join((managed{m.host, other.Network}).Close(), m.adapters.close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestLoRARefused: what is wrong with an adapter is the request's error, and the model goes on.
 func TestLoRARefused(t *testing.T) {
 	m := newModels(t).open("tiny")
