@@ -236,7 +236,7 @@ func (m *machine) objectStep(op byte) *Error {
 		if err := build(operands[0], operands[1]); err != nil {
 			return err
 		}
-		m.objects += length(operands[0])
+		m.objects += length(operands[0]) + length(operands[1]) // the one may grow, the other is searched
 		return m.push(operands[0])
 	}
 	function, ok := operands[0].(*global)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // buffer is the bytes of a storage, which views share.
@@ -139,7 +140,11 @@ func newTensor(s *storage, dtype string, args tuple) (*tensor, *Error) {
 	shape, ok2 := sizes(args[2], maxDim)
 	strides, ok3 := sizes(args[3], math.MaxInt64)
 	if !ok || !ok2 || !ok3 || offset < 0 || len(shape) != len(strides) || len(shape) > maxRank {
-		return nil, &Error{What: fmt.Sprintf("the pickle has a tensor of shape %v with strides %v from element %v on", shape, strides, args[1]),
+		first := kind(args[1])
+		if ok {
+			first = strconv.FormatInt(offset, 10)
+		}
+		return nil, &Error{What: fmt.Sprintf("the pickle has a tensor of shape %v with strides %v from element %s on", shortened(shape), shortened(strides), first),
 			Allowed: fmt.Sprintf("at most %d dimensions from 0 to %d, strides and a first element from 0 on", maxRank, maxDim)}
 	}
 	item := elementSizes[dtype]
@@ -175,6 +180,9 @@ func newTensor(s *storage, dtype string, args tuple) (*tensor, *Error) {
 	}
 	return t, nil
 }
+
+// shortened is the dimensions that errors show.
+func shortened(dims []int) []int { return dims[:min(len(dims), 2*maxRank)] }
 
 // sizes reads a tuple or list of whole numbers from 0 to limit.
 func sizes(v value, limit int64) ([]int, bool) {
