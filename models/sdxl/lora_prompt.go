@@ -142,7 +142,7 @@ func withoutLoRAs(r Request) Request {
 
 // bundledEmbeddings are the textual inversions that an adapter's file brings along, for the model's encoders.
 func bundledEmbeddings(f *lora.File, encoders [2]*clip.Encoder) (list []TextualInversion, err error) {
-	found, _, err := embedding.Bundled(f, f.Path())
+	found, err := embedding.Bundled(f, f.Path())
 	if err != nil {
 		return nil, err
 	}

@@ -102,12 +102,8 @@ func (t UNetTraits) family() Family {
 	return SDXLBase
 }
 
-// SDXLFamily is the family of an SDXL UNet, whatever its size, by its input channels and the tensors beside it that say
+// sdxlFamily is the family of an SDXL UNet, whatever its size, by its input channels and the tensors beside it that say
 // what it predicts.
-func SDXLFamily(src kernels.Source, t UNetTraits, refiner bool) Family {
-	return sdxlFamily(tensorsOf(src), t, refiner)
-}
-
 func sdxlFamily(f tensorIndex, t UNetTraits, refiner bool) Family {
 	family := t.family()
 	switch {

@@ -11,16 +11,12 @@ import (
 // bundlePrefix starts the names of embeddings in a LoRA: bundle_emb.NAME.clip_l, or bundle_emb.NAME.string_to_param.*.
 const bundlePrefix = "bundle_emb."
 
-// Bundled reads the embeddings inside a LoRA, as OneTrainer writes them, in the order of their names; rest are the
-// tensors that belong to none. file is what errors call the source.
-func Bundled(src kernels.Source, file string) (list []*Embedding, rest []string, err error) {
+// Bundled reads the embeddings inside a LoRA, as OneTrainer writes them, in the order of their names. file
+// is what errors call the source.
+func Bundled(src kernels.Source, file string) (list []*Embedding, err error) {
 	var names []string
 	for _, tensor := range src.Names() {
-		name, _, ok := cutBundle(tensor)
-		switch {
-		case !ok:
-			rest = append(rest, tensor)
-		case !slices.Contains(names, name):
+		if name, _, ok := cutBundle(tensor); ok && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -33,11 +29,11 @@ func Bundled(src kernels.Source, file string) (list []*Embedding, rest []string,
 		})
 		e, err := Read(inner, file+": "+bundlePrefix+name, name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		list = append(list, e)
 	}
-	return list, rest, nil
+	return list, nil
 }
 
 // cutBundle takes a bundled tensor's name apart. An embedding's name may have dots.

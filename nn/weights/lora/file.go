@@ -2,7 +2,6 @@ package lora
 
 import (
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/goxl/goxl/kernels"
@@ -46,51 +45,8 @@ func New(c Container) *File { return &File{Container: c, hash: sync.OnceValues(c
 // Hash is the SHA-256 of the file's content in hexadecimal. It reads the file once, the first time.
 func (f *File) Hash() (string, error) { return f.hash() }
 
-// bundled begins the names of embeddings that a file brings along: bundle_emb.NAME.TENSOR (OneTrainer).
+// bundled begins the names of embeddings that a file brings along, which [embedding.Bundled] reads.
 const bundled = "bundle_emb."
-
-// Embeddings returns the textual inversions bundled with the adapter by their name in a prompt, nil if there are none.
-// The tensors of each have the names that a file of its own would give them, clip_l and clip_g say.
-func (f *File) Embeddings() map[string]kernels.Source {
-	var all map[string]kernels.Source
-	for _, key := range f.Names() {
-		name, _, ok := embedding(key)
-		if !ok || all[name] != nil {
-			continue
-		}
-		if all == nil {
-			all = map[string]kernels.Source{}
-		}
-		all[name] = weights.Rename(f.Container, func(key string) string {
-			if owner, tensor, ok := embedding(key); ok && owner == name {
-				return tensor
-			}
-			return ""
-		})
-	}
-	return all
-}
-
-// embedding splits the name of a bundled embedding's tensor.
-func embedding(key string) (name, tensor string, ok bool) {
-	rest, ok := strings.CutPrefix(key, bundled)
-	if !ok {
-		return "", "", false
-	}
-	// A name may hold dots; what follows it is one of the forms of an embedding file.
-	for _, end := range []string{".clip_l", ".clip_g"} {
-		if name, ok := strings.CutSuffix(rest, end); ok && name != "" {
-			return name, end[1:], true
-		}
-	}
-	for _, mark := range []string{".string_to_param.", ".emb_params"} {
-		if i := strings.Index(rest, mark); i > 0 {
-			return rest[:i], rest[i+1:], true
-		}
-	}
-	name, tensor, ok = strings.Cut(rest, ".")
-	return name, tensor, ok && name != "" && tensor != ""
-}
 
 // Targets are the tensors of a model that may be changed: by component ("unet", "text_encoder", "text_encoder_2"), then
 // by name in diffusers' layout, their shapes.

@@ -17,9 +17,6 @@ type Adapter struct {
 	changes map[string]map[string][]Change
 }
 
-// File is the file that the adapter is of.
-func (a *Adapter) File() *File { return a.file }
-
 // Names lists the tensors of a component that the adapter changes, sorted.
 func (a *Adapter) Names(component string) []string {
 	return slices.Sorted(maps.Keys(a.changes[component]))
@@ -136,7 +133,7 @@ func (f *File) nothing(r Report) string {
 	switch {
 	case r.Modules > 0:
 		return "nothing in it fits the model: " + r.String()
-	case f.Embeddings() != nil:
+	case slices.ContainsFunc(f.Names(), func(key string) bool { return strings.HasPrefix(key, bundled) }):
 		return "it holds embeddings only"
 	}
 	kind := "it holds no adapter"

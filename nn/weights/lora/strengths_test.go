@@ -68,31 +68,6 @@ func TestParseStrengthsErrors(t *testing.T) {
 	}
 }
 
-func TestParseFile(t *testing.T) {
-	for _, c := range []struct {
-		text, path string
-		want       Strengths
-		fails      bool
-	}{
-		{"a.safetensors", "a.safetensors", Strength(1), false},
-		{"a.safetensors:0.5", "a.safetensors", Strength(.5), false},
-		{"dir:1/a.safetensors:0.5", "dir:1/a.safetensors", Strength(.5), false},
-		{`C:\loras\a.safetensors:-1`, `C:\loras\a.safetensors`, Strength(-1), false},
-		{"a.safetensors:te=0.5:unet=0.5", "a.safetensors", Strength(.5), false},
-		{"name:0.5", "name", Strength(.5), false},
-		{"name:part", "name:part", Strength(1), false},
-		{"name:", "name:", Strength(1), false},
-		{"a.safetensors:", "a.safetensors", Strength(1), false},
-		{"a.safetensors:x", "a.safetensors", Strengths{}, true},
-		{"a.SafeTensors:te=x", "a.SafeTensors", Strengths{}, true},
-	} {
-		path, s, err := ParseFile(c.text)
-		if path != c.path || s != c.want || (err != nil) != c.fails {
-			t.Errorf("%q is %q, %v, %v", c.text, path, s, err)
-		}
-	}
-}
-
 // FuzzParseStrengths wants what is read to be written and read again.
 func FuzzParseStrengths(f *testing.F) {
 	for _, s := range []string{"", "1", "0.5:2:3", "te=1:down=0.5:lbw=1,1,1,1,1,1,1,1,1,1,1,1", "in00=0:out08=-1:dyn=4"} {
