@@ -8,14 +8,16 @@ import (
 	"github.com/goxl/goxl/kernels"
 )
 
-// embed is Embeddings.Forward on the host, [B, T, HiddenSize], with vectors in the place of tokens' rows.
+// embed is Embeddings.Forward on the host, [B, T, HiddenSize], with vectors in the place of tokens' rows. Adapters may
+// have changed the tables.
 func (e *Encoder) embed(batch []Sequence) ([]float32, error) {
 	c, tokens := e.Config.HiddenSize, len(batch[0].IDs)
-	table, err := e.rows("token_embedding")
+	source := e.Updated()
+	table, err := rows(source, "token_embedding")
 	if err != nil {
 		return nil, err
 	}
-	positions, err := e.rows("position_embedding")
+	positions, err := rows(source, "position_embedding")
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +48,9 @@ func (e *Encoder) embed(batch []Sequence) ([]float32, error) {
 }
 
 // rows reads the rows of an embedding table.
-func (e *Encoder) rows(table string) (read func(dst []float32, row int), err error) {
+func rows(source kernels.Source, table string) (read func(dst []float32, row int), err error) {
 	name := prefix + "embeddings." + table + ".weight"
-	dtype, _, data, err := e.tensors.Tensor(name)
+	dtype, _, data, err := source.Tensor(name)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,6 @@ type Encoder struct {
 	Config    Config
 	Unclaimed []string // tensors of the checkpoint that the model does not have
 	model     *Model
-	tensors   kernels.Source
 }
 
 // Open binds a checkpoint, which the configuration fits, and puts it on the device. Names without the prefix
@@ -45,7 +44,7 @@ func Open(dev kernels.Device, src kernels.Source, c Config, o kernels.Options) (
 	if err != nil {
 		return nil, err
 	}
-	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m, tensors: bound}, nil
+	return &Encoder{Network: n, Config: c, Unclaimed: bound.Unclaimed, model: m}, nil
 }
 
 // The outputs of Graph.

@@ -104,3 +104,48 @@ func TestVectors(t *testing.T) {
 		}
 	}
 }
+
+// TestEmbedUpdated wants sequences that are embedded on the host to have the tables of the update in force.
+func TestEmbedUpdated(t *testing.T) {
+	e := openTiny(t)
+	ids := []int32{5, 6, 7, 8, 9}
+	var first []float32
+	for _, step := range []string{"changed", "unchanged"} {
+		var u *kernels.Update
+		if step == "changed" {
+			u = &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
+			for _, table := range []string{"token_embedding", "position_embedding"} {
+				name := "text_model.embeddings." + table + ".weight"
+				_, shape, err := e.Source().Describe(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				up, down := make([]float32, shape[0]), make([]float32, shape[1])
+				for i := range up {
+					up[i] = float32(i%7) - 3
+				}
+				for i := range down {
+					down[i] = float32(i%5) / 16
+				}
+				u.LowRank[name] = []kernels.LowRank{{Up: kernels.FloatFactor(up), Down: kernels.FloatFactor(down), Rank: 1, Scale: 1}}
+			}
+		}
+		if err := e.Update(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := e.Encode(t.Context(), [][]int32{ids}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := e.EncodeMasked(t.Context(), []clip.Sequence{{IDs: ids}}, [][]bool{make([]bool, 5)}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden.Near(t, step, got, want, 1e-6)
+		if first == nil {
+			first = want
+		} else if want[0] == first[0] {
+			t.Error("the update changes nothing")
+		}
+	}
+}
