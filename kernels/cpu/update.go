@@ -38,7 +38,9 @@ func (w *checkpoint) Update(ctx context.Context, u *kernels.Update) error {
 	w.origins = origins
 	if err = w.reserve(list, w.device.takeIdle); err == nil {
 		w.revision++
-		err = w.load(ctx, list)
+		if err = w.load(ctx, list); err == nil {
+			err = errors.Join(before.Release(), origins.Release())
+		}
 		for _, b := range list {
 			b.stale = b.stale || err != nil
 		}
@@ -47,11 +49,10 @@ func (w *checkpoint) Update(ctx context.Context, u *kernels.Update) error {
 		w.origins = before
 		return fmt.Errorf("cpu: update: %w", err)
 	}
-	err = errors.Join(before.Release(), origins.Release())
 	if held-w.made >= largeArena {
 		debug.FreeOSMemory() // as the arena does
 	}
-	return err
+	return nil
 }
 
 // takeIdle is take for who holds the engine's mutex.

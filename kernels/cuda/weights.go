@@ -156,11 +156,17 @@ func (w *weights) Update(ctx context.Context, u *kernels.Update) error {
 	if len(list) > 0 {
 		err = w.load(ctx, list)
 	}
-	if err != nil && !errors.Is(err, kernels.ErrMemory) {
+	if err == nil || errors.Is(err, kernels.ErrMemory) {
+		err = errors.Join(before.Release(), origins.Release())
+	}
+	if err != nil {
+		for _, p := range list {
+			p.stale = true
+		}
 		w.origins = before
 		return fmt.Errorf("cuda: update: %w", err)
 	}
-	return errors.Join(before.Release(), origins.Release())
+	return nil
 }
 
 // link says what goes with a weight that takes in a norm's factors.

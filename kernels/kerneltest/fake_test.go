@@ -67,6 +67,11 @@ func (w *fakeWeights) Update(ctx context.Context, u *kernels.Update) error {
 			return err
 		}
 	}
+	if u != nil && u.Source != nil {
+		if err := u.Source.Release(); err != nil {
+			return err
+		}
+	}
 	updated := ref.Updated
 	if w.d.update != nil {
 		updated = w.d.update

@@ -16,6 +16,7 @@ type tensors struct {
 	byName map[string]kernels.Tensor
 	data   map[string][]byte
 	refuse string // a tensor that has no data
+	stuck  bool   // Release fails
 }
 
 var errRefused = errors.New("refused")
@@ -70,7 +71,12 @@ func (s *tensors) Tensor(name string) (kernels.DType, []int, []byte, error) {
 func (s *tensors) Storage(string) kernels.Storage { return kernels.Kept }
 
 // Release implements kernels.Source.
-func (s *tensors) Release() error { return nil }
+func (s *tensors) Release() error {
+	if s.stuck {
+		return errRefused
+	}
+	return nil
+}
 
 func setFloat(dtype kernels.DType, data []byte, i int, f float32) {
 	switch dtype {

@@ -132,6 +132,12 @@ func Updates(t testing.TB, d kernels.Device, plan *kernels.Plan, o kernels.Optio
 	}
 	other.refuse = ""
 	computes("after an update that failed", low)
+	other.stuck = true
+	if err := w.Update(ctx, all); !errors.Is(err, errRefused) {
+		t.Errorf("an update whose source can't be released: %v, want %v", err, errRefused)
+	}
+	other.stuck = false
+	computes("after an update whose source could not be released", low)
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := w.Update(cancelled, nil); !errors.Is(err, context.Canceled) {
