@@ -26,8 +26,8 @@ type Config struct {
 	// of the models.
 	TextualInversions []sdxl.TextualInversion
 	PromptStyle       prompt.Style // of requests that give none; "" is plain
-	// Preset is that of requests for a base that give none; "" chooses by the name of a LoRA's or the model's file, as
-	// sdxl.Request does. A request that asks for none has none.
+	// Preset is that of requests for a base that give none; "" chooses by a LoRA's or the model's file, as sdxl.Request
+	// does. A request that asks for none has none.
 	Preset string
 
 	Schedulers []string     // names that a request may ask for

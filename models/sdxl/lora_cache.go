@@ -26,18 +26,10 @@ type adapters struct {
 	budget int64
 	bytes  int64
 	sets   *list.List // of *adapterSet, the last used first
-	hashes map[string]hashed
-}
-
-// hashed is the hash of a file as it was.
-type hashed struct {
-	size     int64
-	modified time.Time
-	hash     string
 }
 
 func newAdapters(budget int64) *adapters {
-	return &adapters{budget: cmp.Or(budget, defaultAdapterMemory), sets: list.New(), hashes: map[string]hashed{}}
+	return &adapters{budget: cmp.Or(budget, defaultAdapterMemory), sets: list.New()}
 }
 
 // adapterSet is the set of a request's adapters, built if it is not there yet; nil for none. It is the caller's until he
@@ -91,19 +83,10 @@ func (a *adapters) open(path string) (*lora.File, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	a.mu.Lock()
-	known := a.hashes[path]
-	a.mu.Unlock()
-	if known.hash != "" && known.size == info.Size() && known.modified.Equal(info.ModTime()) {
-		return f, known.hash, nil
-	}
-	hash, err := f.Hash()
+	hash, err := fileHashes.of(path, info, f.Hash)
 	if err != nil {
 		return nil, "", errors.Join(err, f.Close())
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.hashes[path] = hashed{info.Size(), info.ModTime(), hash}
 	return f, hash, nil
 }
 

@@ -128,13 +128,17 @@ func (s *Spec) usePreset(r Request) (filled Request, used *Preset, from string, 
 }
 
 // filePreset is the preset of the first file that has one: of the request's LoRA, the UNet in the place of the model's
-// own, the model.
+// own, the model. A LoRA whose name has none is hashed, once.
 func (s *Spec) filePreset(loras []LoRA) (name, from string) {
-	var files []string
 	for _, l := range loras {
-		files = append(files, l.Path)
+		if name, from = PresetOf(l.Path, ""); name == "" {
+			name, from = PresetOf(l.Path, hashOfFile(l.Path))
+		}
+		if name != "" {
+			return name, from
+		}
 	}
-	for _, file := range append(files, s.unetFile, s.Path) {
+	for _, file := range []string{s.unetFile, s.Path} {
 		if name, from = PresetOf(file, ""); name != "" {
 			break
 		}

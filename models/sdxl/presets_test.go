@@ -1,8 +1,12 @@
 package sdxl
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -164,6 +168,31 @@ func TestPresetOf(t *testing.T) {
 		if len(hash) != 64 || strings.Trim(hash, "0123456789abcdef") != "" || presetNamed(name) == nil {
 			t.Errorf("hash %s of %s", hash, name)
 		}
+	}
+}
+
+// TestPresetOfRenamed: a LoRA is known by its content, whatever its name, and by what it holds now.
+func TestPresetOfRenamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "speed.safetensors")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("published")
+	hash := fmt.Sprintf("%x", sha256.Sum256([]byte("published")))
+	presetHashes[hash] = "hyper4"
+	t.Cleanup(func() { delete(presetHashes, hash) })
+	s := &Spec{}
+	for range 2 {
+		if name, from := s.filePreset([]LoRA{{Path: file + ".absent"}, {Path: filepath.Dir(file)}, {Path: file}}); name != "hyper4" || !strings.Contains(from, "SHA-256") {
+			t.Errorf("%q from %q", name, from)
+		}
+	}
+	write("something else")
+	if name, _ := s.filePreset([]LoRA{{Path: file}}); name != "" {
+		t.Errorf("%q of a file that has changed", name)
 	}
 }
 

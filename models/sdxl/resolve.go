@@ -35,7 +35,7 @@ type resolved struct {
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
 // Result.Parameters will be, but for the seed of a request that gives none, the model's hash, and what only a device
 // knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
-// Only an image's Bounds are looked at.
+// Only an image's Bounds are looked at, and of LoRA whose names say nothing of a preset the SHA-256.
 func (s *Spec) Resolve(r Request) (Parameters, error) {
 	q, err := s.resolve(r)
 	if err != nil {
