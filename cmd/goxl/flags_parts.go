@@ -26,6 +26,23 @@ func (g *generateFlags) registerParts(fs *flag.FlagSet) {
 	name(fs, "vae", vaeUsage, &g.vae)
 }
 
+// asPart names the flag of a part that can't be used.
+func (g *generateFlags) asPart(err error) error {
+	var part *sdxl.PartError
+	if !errors.As(err, &part) {
+		return err
+	}
+	switch part.Part {
+	case "UNet":
+		return fmt.Errorf("-unet %s: %w", g.unet, part.Err)
+	case "VAE":
+		return fmt.Errorf("-vae %s: %w", g.vae, part.Err)
+	case "TAESD":
+		return fmt.Errorf("-taesd %s: %w", g.taesd, part.Err)
+	}
+	return err
+}
+
 // registerRescale adds -guidance-rescale, of which 0 is not the same as none.
 func (g *generateFlags) registerRescale(fs *flag.FlagSet) {
 	fs.Func("guidance-rescale", "guidance rescale `φ`, 0 to 1; without it the model's own, or 0", func(s string) error {

@@ -109,7 +109,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	}
 	spec, err := cli.ReadSpecParts(g.model, g.parts(), base, nil)
 	if err != nil {
-		return err
+		return g.asPart(err)
 	}
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
@@ -176,7 +176,7 @@ func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Devi
 		m.refiner = open(g.refiner, o)
 	}
 	if err != nil {
-		return nil, errors.Join(err, m.close())
+		return nil, errors.Join(g.asPart(err), m.close())
 	}
 	return m, nil
 }

@@ -65,7 +65,7 @@ func (p Parameters) infotext() string {
 	if p.ModelHash != "" {
 		add("Model hash", p.ModelHash)
 	}
-	add("Model", p.Model)
+	add("Model", strings.TrimSuffix(strings.TrimSuffix(p.Model, ".safetensors"), ".ckpt")) // as A1111 names a checkpoint
 	if p.VAE != "" {
 		add("VAE", p.VAE)
 	}

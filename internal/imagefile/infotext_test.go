@@ -1,6 +1,7 @@
 package imagefile
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,7 +22,7 @@ func TestInfotext(t *testing.T) {
 		"text-to-image": {
 			sdxl.Parameters{
 				Task: sdxl.TextToImage, Prompts: text("a cat, (a dog:1.2)", new("fog")), ImagesPerPrompt: 1, Seed: 1<<64 - 1, Steps: 20, Guidance: 7.5,
-				Scheduler: "dpmpp_2m_sde_karras", Width: 512, Height: 768, Model: "xl-base-1.0", ModelHash: "0123456789",
+				Scheduler: "dpmpp_2m_sde_karras", Width: 512, Height: 768, Model: "xl-base-1.0.safetensors", ModelHash: "0123456789",
 			}, "v1.2.3",
 			"a cat, (a dog:1.2)\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7.5, Seed: 18446744073709551615, Size: 512x768, " +
 				"Model hash: 0123456789, Model: xl-base-1.0, RNG: CPU, Version: goxl v1.2.3",
@@ -82,5 +83,13 @@ func TestZeroScores(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
+	}
+}
+
+// What a preset sets beyond scheduler, steps and guidance, such as the spacing, is known by its name alone.
+func TestPresetInTexts(t *testing.T) {
+	texts := Parameters{Parameters: sdxl.Parameters{Preset: "lightning4", Scheduler: "euler"}}.Texts()
+	if !slices.Contains(texts, Text{"preset", `"lightning4"`}) {
+		t.Errorf("%q", texts)
 	}
 }

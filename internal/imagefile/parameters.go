@@ -79,6 +79,7 @@ func (p Parameters) others() (texts []Text) {
 		value any
 	}{
 		{"prompt_style", p.PromptStyle != "", p.PromptStyle},
+		{"preset", p.Preset != "", p.Preset},
 		{"emphasis", p.Emphasis != "", p.Emphasis},
 		{"textual_inversions", len(p.TextualInversions) > 0, p.TextualInversions},
 		{"guidance_rescale", p.GuidanceRescale != 0, p.GuidanceRescale},

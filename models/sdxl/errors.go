@@ -28,3 +28,12 @@ type ModelError struct {
 
 func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.Path, e.Err) }
 func (e *ModelError) Unwrap() error { return e.Err }
+
+// PartError is a part of a model, taken from elsewhere (Options.UNet, Options.VAE, Options.TAESD), that can't be used.
+type PartError struct {
+	Part string // "UNet", "VAE" or "TAESD"
+	Err  error
+}
+
+func (e *PartError) Error() string { return e.Part + ": " + e.Err.Error() }
+func (e *PartError) Unwrap() error { return e.Err }

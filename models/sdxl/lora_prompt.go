@@ -37,6 +37,7 @@ func (s *Spec) resolveLoRAs(q *resolved) error {
 func (q *resolved) promptLoRAs() (list []LoRA, err error) {
 	var first []string
 	for i, p := range q.Prompts {
+		q.warnText(p.Prompt, p.Prompt2)
 		found := q.networks(p.Prompt)
 		if p.Prompt2 != "" {
 			found = append(found, q.networks(p.Prompt2)...)
@@ -57,7 +58,7 @@ func (q *resolved) promptLoRAs() (list []LoRA, err error) {
 			case !slices.Contains(loraKinds, n.Kind):
 				q.warnings = append(q.warnings, fmt.Sprintf("%s is left out of the prompt: goxl has no %s; it takes %s", tagOf(n), n.Kind, strings.Join(loraKinds, ", ")))
 			case q.request.LoRADir == "":
-				q.warnings = append(q.warnings, fmt.Sprintf("%s is left out of the prompt: no folder of adapters is given", tagOf(n)))
+				q.warnings = append(q.warnings, fmt.Sprintf("%s is left out of the prompt: no folder of adapters is given (-lora-dir)", tagOf(n)))
 			default:
 				l, err := namedLoRA(q.request.LoRADir, n)
 				if err != nil {
@@ -101,6 +102,22 @@ func orNone(tags []string) string {
 func (q *resolved) networks(text string) []prompt.Network {
 	rest, found := q.cutTags(text)
 	return append(found, prompt.Parse(q.style(), rest, 1).Networks...)
+}
+
+// warnText warns of tags of adapters that are read as text, since neither the style has them nor is there a folder.
+func (q *resolved) warnText(texts ...string) {
+	if q.request.LoRADir != "" {
+		return
+	}
+	for _, text := range texts {
+		_, tags := prompt.Networks(text)
+		taken := prompt.Parse(q.style(), text, 1).Networks
+		for _, n := range tags {
+			if slices.Contains(loraKinds, n.Kind) && len(taken) == 0 {
+				q.warnings = append(q.warnings, fmt.Sprintf("%s is read as text: no folder of adapters is given (-lora-dir)", tagOf(n)))
+			}
+		}
+	}
 }
 
 // cutTags takes the tags of adapters out of a text, if there is a folder of them. The styles that have such tags take

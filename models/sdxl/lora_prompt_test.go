@@ -61,6 +61,10 @@ func TestLoRAOfPrompt(t *testing.T) {
 	if p, err := m.Generate(t.Context(), none); err != nil || !strings.Contains(strings.Join(p.Warnings, " "), "no folder of adapters") {
 		t.Errorf("without a folder: %v", err)
 	}
+	none.PromptStyle = prompt.Plain
+	if p, err := m.Generate(t.Context(), none); err != nil || !slices.Contains(p.Warnings, "<lora:a:1> is read as text: no folder of adapters is given (-lora-dir)") {
+		t.Errorf("as text: %v, %v", p, err)
+	}
 	two := of(prompt.A1111, "")
 	two.Prompts = []Prompt{{Prompt: "x <lora:a:1>"}, {Prompt: "y"}}
 	for text, c := range map[string]struct {

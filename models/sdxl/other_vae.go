@@ -55,7 +55,7 @@ func (r specReader) otherVAE(path string) (config vae.Config, folder, file strin
 // otherVAE opens Options.VAE.
 func (l loader) otherVAE(path string) error {
 	if err := l.openOtherVAE(path); err != nil {
-		return fmt.Errorf("VAE: %w", err)
+		return &PartError{"VAE", err}
 	}
 	return nil
 }

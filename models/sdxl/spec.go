@@ -118,7 +118,7 @@ func readSpec(files *store, path string, base *Spec, log *slog.Logger) (s *Spec,
 		s.VAE, s.borrows = base.VAE, true
 	} else if !files.has("vae") && files.otherVAE != "" {
 		if s.VAE, _, _, err = r.otherVAE(files.otherVAE); err != nil {
-			return nil, fmt.Errorf("VAE: %w", err)
+			return nil, &PartError{"VAE", err}
 		}
 	} else if s.VAE, err = r.vae(files, "vae"); err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (s *store) complete(p Parts, borrows bool, log *slog.Logger) error {
 	if p.UNet != "" {
 		unet, err := openSingle(p.UNet, log)
 		if err != nil {
-			return fmt.Errorf("UNet: %w", err)
+			return &PartError{"UNet", err}
 		}
 		s.take(unet, singlefile.UNet)
 	}

@@ -67,11 +67,11 @@ func (m *Model) fitsTAESD() error {
 	c := m.TAESD.Config
 	switch {
 	case !m.TAESD.Decodes():
-		return errors.New("TAESD: the file holds an encoder alone: must hold a decoder, as taesdxl_decoder does")
+		return &PartError{"TAESD", errors.New("the file holds an encoder alone: must hold a decoder, as taesdxl_decoder does")}
 	case c.LatentChannels != m.UNet.Config.OutChannels:
-		return fmt.Errorf("TAESD: %d latent channels: must be %d, as the UNet's (16 are those of TAESD3 and TAEF1)", c.LatentChannels, m.UNet.Config.OutChannels)
+		return &PartError{"TAESD", fmt.Errorf("%d latent channels: must be %d, as the UNet's (16 are those of TAESD3 and TAEF1)", c.LatentChannels, m.UNet.Config.OutChannels)}
 	case c.ScaleFactor() != m.VAE.Config.ScaleFactor():
-		return fmt.Errorf("TAESD: %d pixels a side of a latent: must be %d, as the VAE's", c.ScaleFactor(), m.VAE.Config.ScaleFactor())
+		return &PartError{"TAESD", fmt.Errorf("%d pixels a side of a latent: must be %d, as the VAE's", c.ScaleFactor(), m.VAE.Config.ScaleFactor())}
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (l loader) taesd() error {
 		return nil
 	}
 	if err := l.openTAESD(l.options.TAESD); err != nil {
-		return fmt.Errorf("TAESD: %w", err)
+		return &PartError{"TAESD", err}
 	}
 	if c := l.VAE.Config; c.ScalingFactor != sdxlScale || c.LatentsMean != nil {
 		l.options.Log.Warn("TAESDXL was made for latents of SDXL's scale: colours may be off", "scaling_factor", c.ScalingFactor, "want", sdxlScale)

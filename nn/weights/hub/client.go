@@ -49,6 +49,9 @@ func (c *Client) log() *slog.Logger {
 
 // send sends a request without following redirects. The token goes to the endpoint's own host alone.
 func (c *Client) send(ctx context.Context, method, address string, header http.Header) (*http.Response, error) {
+	if at, err := url.Parse(c.Endpoint); err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+		return nil, fmt.Errorf("HF_ENDPOINT is %q: must be a URL that begins with http:// or https://", c.Endpoint)
+	}
 	r, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
 		return nil, err

@@ -60,8 +60,9 @@ func TestErrors(t *testing.T) {
 				l["siblings"] = append(l["siblings"].([]any), map[string]any{"rfilename": "gone.txt"})
 			}
 		}, testRepo + "/gone.txt", ErrNotFound, "no such file"},
-		"a server that is down": {func(s *server, _ *Client) { s.hub.Close() }, "", ErrServer, "can't be reached"},
-		"a server that fails":   {status(502, "", ""), "", ErrServer, "502"},
+		"a server that is down":      {func(s *server, _ *Client) { s.hub.Close() }, "", ErrServer, "can't be reached"},
+		"an endpoint that is no URL": {func(_ *server, c *Client) { c.Endpoint = "hub.example" }, "", nil, `HF_ENDPOINT is "hub.example": must be a URL`},
+		"a server that fails":        {status(502, "", ""), "", ErrServer, "502"},
 		"no hub": {func(s *server, c *Client) {
 			s.api = func(w http.ResponseWriter, r *http.Request) bool { fmt.Fprint(w, "<html>"); return true }
 		}, "", nil, "check HF_ENDPOINT"},
