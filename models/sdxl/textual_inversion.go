@@ -8,7 +8,9 @@ import (
 )
 
 // TextualInversion is an embedding that a prompt names: vectors that take the place of tokens' rows in the text
-// encoders' embedding tables. nn/weights/embedding reads files of them.
+// encoders' embedding tables. nn/weights/embedding reads files of them. The pooled vector is that of the end of the text,
+// as in A1111 and ComfyUI; diffusers gives the embeddings ids beyond the end's, and transformers' rule for the
+// published encoders, the largest id, then pools an embedding's state.
 type TextualInversion struct {
 	Name string
 	L    *Tensor // [n, hidden size] of text_encoder; nil in a refiner, which has none
