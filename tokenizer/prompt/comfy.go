@@ -18,14 +18,20 @@ const (
 func comfy(text string) []Fragment {
 	text = strings.ReplaceAll(text, `\)`, escapedClose)
 	text = strings.ReplaceAll(text, `\(`, escapedOpen)
-	out := tokenWeights(nil, text, 1)
+	out := tokenWeights(nil, text, 1, maxComfyDepth)
 	for i := range out {
 		out[i].Text = strings.ReplaceAll(strings.ReplaceAll(out[i].Text, escapedClose, ")"), escapedOpen, "(")
 	}
 	return out
 }
 
-func tokenWeights(out []Fragment, text string, current float64) []Fragment {
+// maxComfyDepth is how deep brackets count, about as deep as Python recurses; deeper ones are text.
+const maxComfyDepth = 1000
+
+func tokenWeights(out []Fragment, text string, current float64, depth int) []Fragment {
+	if depth == 0 {
+		return append(out, Fragment{text, current})
+	}
 	for _, part := range parentheses(text) {
 		if len(part) < 2 || part[0] != '(' || part[len(part)-1] != ')' {
 			out = append(out, Fragment{part, current})
@@ -37,7 +43,7 @@ func tokenWeights(out []Fragment, text string, current float64) []Fragment {
 				part, weight = part[:at], w
 			}
 		}
-		out = tokenWeights(out, part, weight)
+		out = tokenWeights(out, part, weight, depth-1)
 	}
 	return out
 }

@@ -156,8 +156,13 @@ func (c *Conjunction) append(all *[]fused, nodes []compelNode, scale float64) {
 	}
 }
 
+var compelEscapes = strings.NewReplacer(`\(`, "(", `\)`, ")", `\"`, `"`)
+
 // unescapeCompel is what a Fragment does to its text: compel makes one when it parses, one when it flattens, and one when
-// it joins.
+// it joins, for each neighbour anew: mostly there is nothing to do.
 func unescapeCompel(text string) string {
-	return strings.NewReplacer(`\(`, "(", `\)`, ")", `\"`, `"`).Replace(text)
+	if strings.IndexByte(text, '\\') < 0 {
+		return text
+	}
+	return compelEscapes.Replace(text)
 }

@@ -113,6 +113,9 @@ var (
 // quoted is quoted_fragment, or quoted_prompt where whole is set.
 func (p *compelParser) quoted(i int, whole bool) ([]compelNode, int, bool) {
 	i = p.skip(i)
+	if !strings.HasPrefix(p.text[i:], `"`) { // an expression takes time for all of the text
+		return nil, 0, false
+	}
 	found := compelQuoted.FindString(p.text[i:])
 	if found == "" {
 		return nil, 0, false
@@ -215,7 +218,8 @@ func (p *compelParser) weight(i int, numbers bool) (w float64, end int, ok bool)
 }
 
 func (p *compelParser) number(i int) (v float64, end int, ok bool) {
-	found := compelReal.FindString(p.text[i:])
+	rest := p.text[i:]
+	found := compelReal.FindString(rest[:len(rest)-len(strings.TrimLeft(rest, "+-.0123456789"))])
 	v, err := strconv.ParseFloat(found, 64)
 	return v, i + len(found), err == nil
 }

@@ -3,6 +3,7 @@ package prompt
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -147,6 +148,25 @@ func checkCompel(t *testing.T, c *Chunker, text string) {
 					t.Fatalf("%q is blended with %+v", text, w)
 				}
 			}
+		}
+	}
+}
+
+// TestLongTexts reads long prompts of patterns that take minutes where a rule looks at all that follows, or at all that
+// was before. The bound is far above what they take, for machines that do other things too.
+func TestLongTexts(t *testing.T) {
+	const size = 96 << 10
+	for style, text := range map[Style]string{
+		Comfy:  strings.Repeat("(", size/2) + strings.Repeat(")", size/2),
+		Compel: strings.Repeat("(a:1.1)", size/7),
+	} {
+		began := time.Now()
+		Parse(style, text, 50)
+		if style == Comfy {
+			comfy(text)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("%s: %d bytes take %v", style, len(text), took)
 		}
 	}
 }
