@@ -132,7 +132,7 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 	case info.IsDir():
 		i.parts(path)
 	case kind.Form != weights.UnknownForm, strings.EqualFold(filepath.Ext(path), ".safetensors"):
-		i.file(path)
+		i.file(path, kind.Form == weights.LoRA || kind.Form == weights.EmbeddingForm)
 	}
 	switch {
 	case flag != "":
@@ -152,18 +152,26 @@ func (i *inspection) parts(dir string) {
 		i.problem(err)
 	}
 	for _, f := range files {
-		i.file(f)
+		i.file(f, false)
 	}
 }
 
-// file lists one safetensors file.
-func (i *inspection) file(path string) {
+// file lists one file of tensors, and of a small one names those with NaN or Inf.
+func (i *inspection) file(path string, read bool) {
 	c, err := weights.OpenComponent(path)
 	if err != nil {
 		i.problem(err)
 		return
 	}
 	i.rows = append(i.rows, describe("-", "-", c))
+	for _, t := range c.Names() {
+		if !read {
+			break
+		}
+		if dtype, _, data, err := c.Tensor(t); err == nil && !weights.Finite(dtype, data) {
+			i.problem(fmt.Errorf("tensor %s holds NaN or Inf", t))
+		}
+	}
 	if err := c.Close(); err != nil {
 		i.problem(err)
 	}

@@ -209,6 +209,13 @@ func TestInspectOthers(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, "old")
 	write(t, filepath.Join(old, "model_index.json"), `{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}`)
+	spoiled := filepath.Join(dir, "spoiled.safetensors")
+	if err := weights.Write(spoiled, []weights.Tensor{weights.NewTensor("unet.x.lora_A.weight", kernels.F16, []int{1, 1}, []byte{0xff, 0x7f})}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if a := goxl(t, "inspect", spoiled); a.status != 1 || !strings.Contains(a.out, "tensor unet.x.lora_A.weight holds NaN or Inf") {
+		t.Errorf("a LoRA with NaN: status %d\n%s", a.status, a.out)
+	}
 	lora := filepath.Join(dir, "lora.safetensors")
 	if err := weights.Write(lora, []weights.Tensor{weights.NewTensor("unet.x.lora_A.weight", kernels.F16, []int{4, 8}, make([]byte, 64))}, nil); err != nil {
 		t.Fatal(err)
