@@ -28,15 +28,7 @@ func ReadTextualInversions(values []string) (list []sdxl.TextualInversion, err e
 			return nil, Usagef("-embedding %s: has the name %q, as %s: must have another, FILE:NAME", path, e.Name, other)
 		}
 		from[strings.ToLower(e.Name)] = path
-		list = append(list, sdxl.TextualInversion{Name: e.Name, L: vectors(e.L), G: vectors(e.G)})
+		list = append(list, sdxl.NewTextualInversion(e))
 	}
 	return list, nil
-}
-
-// vectors is a tensor of an embedding's vectors, nil if there are none.
-func vectors(v embedding.Vectors) *sdxl.Tensor {
-	if v.N == 0 {
-		return nil
-	}
-	return &sdxl.Tensor{Shape: []int{v.N, v.Width}, Data: v.Data}
 }

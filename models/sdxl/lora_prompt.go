@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/models/clip"
-	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/nn/weights/embedding"
 	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/tokenizer/prompt"
@@ -164,19 +163,15 @@ func bundledEmbeddings(f *lora.File, encoders [2]*clip.Encoder) (list []TextualI
 		return nil, err
 	}
 	for _, e := range found {
-		t := TextualInversion{Name: e.Name}
-		for k, of := range []struct {
-			vectors embedding.Vectors
-			to      **Tensor
-		}{{e.L, &t.L}, {e.G, &t.G}} {
-			encoder := encoders[k]
-			if encoder == nil || of.vectors.N == 0 {
+		t := NewTextualInversion(e)
+		for k, encoder := range encoders {
+			x := t.of(k)
+			if encoder == nil || x == nil {
 				continue
 			}
-			if w := encoder.Config.HiddenSize; of.vectors.Width != w {
-				return nil, fmt.Errorf("the embedding %q has vectors of %d numbers, the text encoder takes %d", e.Name, of.vectors.Width, w)
+			if w := encoder.Config.HiddenSize; x.Shape[1] != w {
+				return nil, fmt.Errorf("the embedding %q has vectors of %d numbers, the text encoder takes %d", e.Name, x.Shape[1], w)
 			}
-			*of.to = &nn.Tensor{Shape: []int{of.vectors.N, of.vectors.Width}, Data: of.vectors.Data}
 		}
 		list = append(list, t)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/goxl/goxl/models/clip"
+	"github.com/goxl/goxl/nn/weights/embedding"
 )
 
 // TextualInversion is an embedding that a prompt names: vectors that take the place of tokens' rows in the text
@@ -15,6 +16,19 @@ type TextualInversion struct {
 	Name string
 	L    *Tensor // [n, hidden size] of text_encoder; nil in a refiner, which has none
 	G    *Tensor // [n, hidden size] of text_encoder_2
+}
+
+// NewTextualInversion is an embedding as a file has it.
+func NewTextualInversion(e *embedding.Embedding) TextualInversion {
+	return TextualInversion{Name: e.Name, L: vectorsTensor(e.L), G: vectorsTensor(e.G)}
+}
+
+// vectorsTensor is the vectors for an encoder, nil if there are none.
+func vectorsTensor(v embedding.Vectors) *Tensor {
+	if v.N == 0 {
+		return nil
+	}
+	return &Tensor{Shape: []int{v.N, v.Width}, Data: v.Data}
 }
 
 // of is the vectors for encoder k.
