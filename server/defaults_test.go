@@ -78,7 +78,7 @@ func stepsOf(t *testing.T, name string) int {
 	return 0
 }
 
-// What no request could be run with is told before there is one.
+// What no request could be run with is refused before there is one.
 func TestBadDefaults(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Config)

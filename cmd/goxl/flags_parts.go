@@ -13,7 +13,7 @@ import (
 
 const unetUsage = "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names"
 
-// registerParts adds what a model takes from other files, or is told in place of its own.
+// registerParts adds what a model takes from other files, or is given in place of its own.
 func (g *generateFlags) registerParts(fs *flag.FlagSet) {
 	name(fs, "unet", unetUsage, &g.unet)
 	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {

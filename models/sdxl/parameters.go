@@ -47,7 +47,7 @@ type Parameters struct {
 	Scheduler      string   `json:"scheduler"`               // a name that scheduler.Config.As takes; "" if the class has none
 	SchedulerClass string   `json:"scheduler_class"`
 	Preset         string   `json:"preset,omitempty"`      // "" is none
-	PresetFrom     string   `json:"preset_from,omitempty"` // how the preset was told; "" is of one that was asked for
+	PresetFrom     string   `json:"preset_from,omitempty"` // how the preset was chosen; "" is of one that was asked for
 
 	OriginalSize         Size   `json:"original_size"`
 	TargetSize           Size   `json:"target_size"`

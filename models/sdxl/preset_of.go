@@ -54,7 +54,7 @@ var presetHashes = map[string]string{
 }
 
 // PresetOf is the name of the preset that goes with a published file of a few-step model, a LoRA, a UNet, a checkpoint
-// or a folder, and how it was told; "" if none does. sha256 is the file's in hexadecimal, "" if it is not known. A file
+// or a folder, and how it was chosen; "" if none does. sha256 is the file's in hexadecimal, "" if it is not known. A file
 // of diffusers' common names goes by its folder, a snapshot of the hub's cache by its repository. A merge of another
 // name is not told apart from its base.
 func PresetOf(path, sha256 string) (name, from string) {

@@ -226,7 +226,7 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// TestImageInputs opens models whose UNet reads more than latents; a request is told which input that is.
+// TestImageInputs opens models whose UNet reads more than latents; a request's error names that input.
 func TestImageInputs(t *testing.T) {
 	t.Parallel()
 	host := hostOf(cpuDevice(t))

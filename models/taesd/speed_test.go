@@ -9,7 +9,7 @@ import (
 	"github.com/goxl/goxl/models/vae"
 )
 
-// BenchmarkDecode decodes an image of 1024×1024 by the full model. cpu-s/op is the processor time of all threads, which
+// BenchmarkDecode decodes an image of 1024×1024 by the full model. cpu-s/op is the CPU time of all threads, which
 // a busy machine does not change much.
 func BenchmarkDecode(b *testing.B) {
 	a := opened(b, processor(b), synthetic(taesd.TAESDXL, kernels.F16), taesd.TAESDXL)

@@ -69,7 +69,7 @@ func lookUp(out, data []byte, table *[256]uint16) {
 // parallelGrain is how many elements are worth a goroutine of their own.
 const parallelGrain = 1 << 18
 
-// parallel cuts the indices from 0 to n, each of so many elements, into as many parts as there are processors, or fewer
+// parallel cuts the indices from 0 to n, each of so many elements, into as many parts as there are CPUs, or fewer
 // if they would be small, and returns when work has had every part.
 func parallel(n, elements int, work func(from, to int)) {
 	parts := max(1, min(runtime.GOMAXPROCS(0), n, n*elements/parallelGrain))

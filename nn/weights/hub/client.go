@@ -183,7 +183,7 @@ func (c *Client) follow(ctx context.Context, method, address string) (*http.Resp
 type source struct {
 	url  string
 	hash string // SHA-256 or git's SHA-1, of the ETag
-	size int64  // −1 if it is not told
+	size int64  // −1 if it is not known
 }
 
 // locate asks where a file's content is, by a HEAD request.

@@ -94,7 +94,7 @@ func (d *download) all(ctx context.Context, files []file) error {
 		m.Done++
 	}
 	m.Finished = true
-	m.tell(true)
+	m.report(true)
 	return nil
 }
 
@@ -107,7 +107,7 @@ func (d *download) file(ctx context.Context, f file) error {
 	want, size := f.blob()
 	if have := d.repo.size(d.commit, f.Path); have >= 0 && (size < 0 || have == size) {
 		d.meter.Bytes += have
-		d.meter.tell(false)
+		d.meter.report(false)
 		return nil
 	} else if have >= 0 {
 		d.log().Warn("the cache has a file of a wrong length: it is downloaded again", "file", d.repo.file(d.commit, f.Path), "bytes", have, "want", size)

@@ -37,11 +37,11 @@ const (
 func (m *meter) add(n int) {
 	m.Bytes += int64(n)
 	m.fetched += int64(n)
-	m.tell(false)
+	m.report(false)
 }
 
-// tell calls the function if it is time, or anyhow.
-func (m *meter) tell(anyhow bool) {
+// report calls the function if it is time, or anyhow.
+func (m *meter) report(anyhow bool) {
 	now := m.now()
 	if m.call == nil || !anyhow && now.Sub(m.called) < interval {
 		return

@@ -67,7 +67,7 @@ const rowBytes = 256 << 10
 // rowGroup is how many rows addRows takes at once.
 const rowGroup = 4
 
-// parallel calls f for spans of n rows of so many columns, from as many goroutines as there are processors, and waits
+// parallel calls f for spans of n rows of so many columns, from as many goroutines as there are CPUs, and waits
 // for them. Small work is done at once.
 func parallel(n, cols int, f func(first, end int)) {
 	step := max(rowBytes/4/max(cols, 1), 1)
@@ -96,7 +96,7 @@ func parallel(n, cols int, f func(first, end int)) {
 	wait.Wait()
 }
 
-// addProduct is dst += scale·up·down over all processors.
+// addProduct is dst += scale·up·down over all CPUs.
 func addProduct(dst, up, down []float32, rank int, scale float32) {
 	if rank == 0 {
 		return
