@@ -201,7 +201,12 @@ func TestCutOff(t *testing.T) {
 			gate(r.base)
 			r.ready(t)
 			answers := []<-chan string{r.post(t.Context(), "/generate", `{"prompt":"a"}`), r.post(t.Context(), "/generate", `{"prompt":"a"}`)}
-			r.until(t, "queued", func() bool { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.waiting) == 1 })
+			// The first alone may wait too, for the worker to come to the queue.
+			r.until(t, "queued", func() bool {
+				r.queue.mu.Lock()
+				defer r.queue.mu.Unlock()
+				return r.base.inside.Load() == 1 && len(r.queue.waiting) == 1
+			})
 			r.end()
 			want := "queued work did not end in 50ms"
 			if name == "stop" {
