@@ -158,7 +158,7 @@ func (p *program) Footprint() kernels.Footprint {
 	defer p.device.engine.Unlock()
 	list, bytes := pending(p.uses)
 	if f.Missing = bytes; len(list) > 0 {
-		f.Arena = max(f.Arena, slotCount*slotFor(list)) // where weights are packed
+		f.Arena = max(f.Arena, p.weights.room(list)) // where weights are packed
 	}
 	return f
 }

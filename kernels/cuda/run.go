@@ -143,7 +143,7 @@ func (p *program) prepare(ctx context.Context) error {
 func (p *program) takeMemory(ctx context.Context) (uint64, error) {
 	d, need := p.device, p.need
 	if list, _ := pending(p.uses); len(list) > 0 {
-		need = max(need, slotCount*slotFor(list)) // where weights are packed
+		need = max(need, p.weights.room(list)) // where weights are packed
 	}
 	if err := d.arena.reserve(&d.memory, need, d.engine.Arena(), d.stream.Synchronize); err != nil {
 		return 0, err

@@ -169,6 +169,13 @@ func (w *weights) Update(ctx context.Context, u *kernels.Update) error {
 	return nil
 }
 
+// room is the memory on the card that a load of some of the weights works in.
+func (w *weights) room(list []*packed) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return ringFor(w.origins, list).bytes()
+}
+
 // link says what goes with a weight that takes in a norm's factors.
 func (w *weights) link(p *packed, f *folding) {
 	w.mu.Lock()
