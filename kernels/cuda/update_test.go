@@ -160,6 +160,35 @@ func TestUpdateInPlace(t *testing.T) {
 	must(errors.Join(p.Close(), w.Close()))
 }
 
+// TestFootprintOfFactors: what a program needs includes the slots that an update's factors make larger, and a run takes
+// no memory for them beyond it.
+func TestFootprintOfFactors(t *testing.T) {
+	d, _ := fakeDevice(t, Options{}, 1<<30)
+	made, w := compileChain(t, d)
+	p := made.(*program)
+	const rank = 10_000
+	u := &kernels.Update{LowRank: map[string][]kernels.LowRank{"v": {{
+		Rank: rank, Scale: 1, Up: kernels.FloatFactor(make([]float32, 40*rank)), Down: kernels.FloatFactor(make([]float32, 40*rank)),
+	}}}}
+	before := p.Footprint()
+	if err := w.Update(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	f := p.Footprint()
+	if least := int64(minSlots * 2 * 40 * rank * 4); before.Arena > least/10 || f.Arena < least {
+		t.Errorf("an arena of %d bytes, %d before the update, want %d at least", f.Arena, before.Arena, least)
+	}
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := d.Memory(); err != nil || m.Peak != m.Used || m.Arena != f.Arena {
+		t.Errorf("%+v, %v: want a peak of what is used, and an arena of %d", m, err, f.Arena)
+	}
+	if err := errors.Join(p.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUpdateFails lets every kind of call of an update fail: the update before is in force, what may hold anything else
 // is loaded again before it is used, and nothing is lost. Where there is no memory to pack in, the update waits for a
 // run.
