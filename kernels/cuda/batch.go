@@ -6,9 +6,9 @@ import "github.com/goxl/goxl/kernels/engine"
 // Of slotCount slots, slotsFilling are being filled, by a goroutine each, while the others are on the bus or being
 // packed: one CPU core copies at a fraction of the speed of the bus.
 const (
-	slotBytes    = 4 << 20
-	slotCount    = 16
-	slotsFilling = 8
+	slotBytes    = 4 << 20 // these three are the best of HARDWARE.md's "Adapter sets and four steps"
+	slotCount    = 24
+	slotsFilling = 16
 )
 
 // Larger slots are fewer, so that all have about ringBytes, but minSlots at least.
@@ -176,5 +176,5 @@ func (r *reader) wait() error {
 }
 
 // releaseBytes is how much of a source is read between releases: mapped pages and computed tensors do not pile up
-// beyond it.
-const releaseBytes = 1 << 30
+// beyond it. A load ends with a release that nothing runs beside, so little is left for it.
+const releaseBytes = 256 << 20
