@@ -17,8 +17,9 @@ type defaults struct {
 	guidance      float64
 	rescale       float64 // guidance_rescale
 	strength      float64
-	height, width int // 0: from the UNet's sample_size
-	largest       int // pixels that the model was trained on; 0: not known
+	height, width int        // 0: from the UNet's sample_size
+	largest       int        // pixels that the model was trained on; 0: not known
+	rgb           *latentRGB // of previews; nil: not given
 }
 
 // defaults reads goxl.json, if there is one; what it leaves out is as in diffusers.
@@ -41,6 +42,9 @@ func (r specReader) defaults() (defaults, error) {
 		Height   int     `json:"height"`
 		Width    int     `json:"width"`
 		Largest  int     `json:"trained_pixels"`
+
+		Factors [][]float64 `json:"latent_rgb_factors"`
+		Bias    []float64   `json:"latent_rgb_factors_bias"`
 	}{Steps: d.steps, Guidance: d.guidance, Strength: d.strength}
 	unknown, err := weights.ParseConfig(data, file, &content)
 	if err != nil {
@@ -62,7 +66,11 @@ func (r specReader) defaults() (defaults, error) {
 	if content.Largest < 0 {
 		return d, &weights.ConfigError{File: file, Key: "trained_pixels", Value: fmt.Sprint(content.Largest), Allowed: "positive"}
 	}
-	return defaults{content.Steps, content.Guidance, content.Rescale, content.Strength, content.Height, content.Width, content.Largest}, nil
+	rgb, err := parseLatentRGB(file, content.Factors, content.Bias)
+	if err != nil {
+		return d, err
+	}
+	return defaults{content.Steps, content.Guidance, content.Rescale, content.Strength, content.Height, content.Width, content.Largest, rgb}, nil
 }
 
 // sizeWarning warns of a size far above what the model was trained on; "" if there is nothing to warn of.

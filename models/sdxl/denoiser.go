@@ -35,6 +35,9 @@ func (m *Model) newShape(batch int, size Size) shape {
 func (m *Model) shape(q *resolved) shape {
 	s := m.newShape(q.Images, q.size)
 	s.history = q.schedule.History
+	if q.request.Preview != nil {
+		s.history++ // for x0
+	}
 	if stepsOnHost(q.schedule) {
 		s.history++ // for the prediction
 	}

@@ -47,6 +47,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error
 		if before := done; r.OnStep != nil {
 			q.OnStep = func(step int, x *Tensor) error { return r.OnStep(before+step, x) }
 		}
+		q.Preview = r.Preview.after(done)
 		if i > 0 {
 			q.ImageLatents = result.Latents
 		}

@@ -48,7 +48,8 @@ type Model struct {
 	sources  map[string]kernels.Source // where components come from
 	closers  []io.Closer               // what this model opened itself, in order
 	adapters *adapters
-	opened   *unet.Denoiser // whose weights hash is of
+	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
+	opened   *unet.Denoiser             // whose weights hash is of
 	hash     func() string
 }
 

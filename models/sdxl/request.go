@@ -99,6 +99,8 @@ type Request struct {
 	// error: by [ErrInterrupt] as Interrupt does. The latents are a copy: to change them, step a [Run] and call
 	// SetLatents.
 	OnStep func(step int, latents *Tensor) error
+	// Preview shows what the images are going to be, every few steps; nil does not.
+	Preview *Preview
 	// OnComputed is called once the device has computed the last image, which is not finished yet on the host, and is free
 	// for other requests. It is not called where that fails, or with LatentsOnly.
 	OnComputed func()

@@ -74,7 +74,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
 		}
 	}
-	for _, check := range []func(*resolved) error{s.resolvePrompts, resolveStyle, s.resolveLoRAs, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{s.resolvePrompts, resolveStyle, checkPreview, s.resolveLoRAs, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

@@ -23,9 +23,11 @@ type Run struct {
 	adapters     *adapterSet // nil for none
 	noise        *noise
 	next         int  // steps that were taken: the next one's index into schedule.Steps
-	due          bool // the last step was taken, but reading its latents failed: OnStep and Progress were not called
+	due          bool // the last step was taken, but reading its latents or its preview failed: OnStep and Progress were not called
 	interrupted  bool
 	retry        retry
+	rgb          *rgbDecoder // of previews; nil without, or where TAESD makes them
+	shown        []shown     // previews that were not handed over yet, in order
 	started      time.Time
 	warnings     []string
 	failed       error // what went wrong while the run was parked
@@ -79,6 +81,9 @@ func (m *Model) start(ctx context.Context, request Request) (run *Run, err error
 		}
 	}()
 	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
+		return nil, err
+	}
+	if err := r.preparePreviews(ctx); err != nil {
 		return nil, err
 	}
 	if err := m.admit(q, r.shape); err != nil {
@@ -152,8 +157,8 @@ func (r *Run) Step(ctx context.Context) error {
 }
 
 // step takes the next step. It returns the latents if OnStep wants them. One that was cancelled may be taken again:
-// engines look at ctx before the solver's node, which is the last. Where only reading its latents failed, that is tried
-// again.
+// engines look at ctx before the solver's node, which is the last. Where only reading its latents or its preview failed,
+// that is tried again.
 func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
 	if err := r.activate(ctx); err != nil {
 		return nil, err
@@ -168,6 +173,9 @@ func (r *Run) step(ctx context.Context) (x *Tensor, err error) {
 		if x, err = r.latents(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.preview(ctx); err != nil {
+		return nil, err
 	}
 	r.due = false
 	if progress := r.q.request.Progress; progress != nil {
@@ -236,6 +244,9 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 	x, err := r.latents(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.showPreviews(ctx, true); err != nil {
 		return nil, err
 	}
 	result := &Result{Latents: x, Parameters: r.q.Parameters, Steps: r.next, Warnings: slices.Clone(r.warnings)}
