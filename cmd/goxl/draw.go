@@ -17,14 +17,17 @@ import (
 )
 
 // paths are the names of the images: out itself, or out-0.png, out-1.png … of several.
-func (g *generateFlags) paths() []string {
-	if g.images() == 1 {
-		return []string{g.out}
+func (g *generateFlags) paths() []string { return numbered(g.out, g.images()) }
+
+// numbered are the names of so many files: name itself, or with a number behind each.
+func numbered(name string, n int) []string {
+	if n == 1 {
+		return []string{name}
 	}
-	ext := filepath.Ext(g.out)
+	ext := filepath.Ext(name)
 	var list []string
-	for i := range g.images() {
-		list = append(list, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(g.out, ext), i, ext))
+	for i := range n {
+		list = append(list, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(name, ext), i, ext))
 	}
 	return list
 }
@@ -67,17 +70,18 @@ func (g *generateFlags) checkOutputs(s streams) error {
 	if err != nil {
 		return err
 	}
+	previews, err := g.previewOutputs(s)
+	if err != nil {
+		return err
+	}
+	list = append(list, previews...)
 	for i, o := range list {
 		for _, other := range list[:i] {
 			if o.same(other) {
 				return cli.Usagef("-%s %s: must differ from -%s", o.flag, o.name, other.flag)
 			}
 		}
-		extension := ".png"
-		if o.flag == "save-latents" {
-			extension = ".safetensors"
-		}
-		if err := o.checkExtension(extension); err != nil {
+		if err := o.checkExtension(map[string]string{"o": ".png", "save-latents": ".safetensors", "preview": ".jpg"}[o.flag]); err != nil {
 			return err
 		}
 		if err := o.check(s); err != nil {
@@ -109,12 +113,17 @@ func (g *generateFlags) compute(s streams, work func(sdxl.Request) (*sdxl.Result
 	if g.preset != "" {
 		fmt.Fprintln(g.notes(s), g.preset)
 	}
+	outputs, err := g.previewOutputs(s)
+	if err != nil {
+		return nil, err
+	}
+	r := g.request
+	r.Preview = g.previews(s.err, outputs)
 	if g.quiet {
-		return work(g.request)
+		return work(r)
 	}
 	p := newProgress(s.err, isTerminal(s.err), g.steps)
 	defer p.stop()
-	r := g.request
 	r.Progress = p.step
 	return work(r)
 }

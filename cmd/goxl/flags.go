@@ -27,11 +27,13 @@ type generateFlags struct {
 	model, base, refiner, unet, vae, taesd, variant string
 	missing                                         string // a model for what a single file lacks
 	prediction                                      string // in place of what the model's files say
-	out, saveLatents                                string
+	out, saveLatents, preview                       string
 	image, imageLatents                             string // files
 	latents, embeddings                             string // files
 
 	inversions []string // -embedding
+
+	previewEvery int // steps
 
 	request   sdxl.Request // what the flags say; files are not read yet
 	prompt    *string      // nil is not given
@@ -105,6 +107,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&g.variant, "variant", "", variantUsage)
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	name(fs, "save-latents", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.saveLatents)
+	fs.Func("preview", previewUsage, g.setPreview)
 	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
 	fs.BoolVar(&g.quiet, "quiet", false, "print no progress and no notes; warnings, errors and a random seed are still printed")
 	g.device.Register(fs)

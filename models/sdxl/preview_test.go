@@ -170,6 +170,12 @@ func TestPreviewIsX0(t *testing.T) {
 // samePreview compares a preview with the matrix's pixels of latents, within the rounding of float32 in x0.
 func samePreview(t *testing.T, what string, img *image.NRGBA, rgb *latentRGB, x *Tensor, i int) {
 	t.Helper()
+	nearPreview(t, what, img, rgb, x, i, 0.51)
+}
+
+// nearPreview compares within a tolerance of 255 levels.
+func nearPreview(t *testing.T, what string, img *image.NRGBA, rgb *latentRGB, x *Tensor, i int, tolerance float64) {
+	t.Helper()
 	c, plane := x.Shape[1], x.Shape[2]*x.Shape[3]
 	for at := range plane {
 		for k := range 3 {
@@ -178,7 +184,7 @@ func samePreview(t *testing.T, what string, img *image.NRGBA, rgb *latentRGB, x 
 				v += float64(rgb.factors[channel][k]) * float64(x.Data[(i*c+channel)*plane+at])
 			}
 			want := 255 * min(max((v+1)/2, 0), 1)
-			if got := float64(img.Pix[4*at+k]); math.Abs(got-want) > 0.51 {
+			if got := float64(img.Pix[4*at+k]); math.Abs(got-want) > tolerance {
 				t.Fatalf("%s: pixel %d of image %d has %v for %v", what, at, i, got, want)
 			}
 		}

@@ -14,6 +14,9 @@ from common import load, put, write_json
 
 VERSION = "0.42.1"
 SCHEDULER = ["diffusers", "EulerDiscreteScheduler"]
+# By latent_rgb.py, for the previews; to be made again for another VAE.
+LATENT_RGB = {"latent_rgb_factors": [[0.0033, 0.148, -0.9209], [-0.5799, -0.182, -1.0861], [0.4937, 0.0665, 0.471], [-0.067, -0.272, -0.5196]],
+              "latent_rgb_factors_bias": [0.2524, 0.2159, 0.1595]}
 
 
 def size(folder):
@@ -58,7 +61,7 @@ def main():
         "_class_name": "StableDiffusionXLPipeline", "_diffusers_version": VERSION, "feature_extractor": [None, None], "force_zeros_for_empty_prompt": True,
         "image_encoder": [None, None], "scheduler": SCHEDULER, "text_encoder": clip("CLIPTextModel"), "text_encoder_2": clip("CLIPTextModelWithProjection"),
         "tokenizer": clip("CLIPTokenizer"), "tokenizer_2": clip("CLIPTokenizer"), "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]})
-    write_json(os.path.join(base, "goxl.json"), {"num_inference_steps": diffuse.STEPS, "guidance_scale": diffuse.GUIDANCE, "height": 256, "width": 256, "trained_pixels": 256 * 256})
+    write_json(os.path.join(base, "goxl.json"), {"num_inference_steps": diffuse.STEPS, "guidance_scale": diffuse.GUIDANCE, "height": 256, "width": 256, "trained_pixels": 256 * 256, **LATENT_RGB})
     if state := load(a.work, "refiner"):
         unet = models.refiner_unet()
         put(unet, state["ema"])
@@ -69,7 +72,7 @@ def main():
             "image_encoder": [None, None], "requires_aesthetics_score": True, "scheduler": SCHEDULER, "text_encoder": [None, None],
             "text_encoder_2": clip("CLIPTextModelWithProjection"), "tokenizer": [None, None], "tokenizer_2": clip("CLIPTokenizer"),
             "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]})
-        write_json(os.path.join(refiner, "goxl.json"), {"num_inference_steps": 20, "guidance_scale": 1.0, "strength": 0.15, "height": 256, "width": 256, "trained_pixels": 256 * 256})
+        write_json(os.path.join(refiner, "goxl.json"), {"num_inference_steps": 20, "guidance_scale": 1.0, "strength": 0.15, "height": 256, "width": 256, "trained_pixels": 256 * 256, **LATENT_RGB})
         if a.whole:
             for folder in ("tokenizer_2", "text_encoder_2", "vae"):
                 shutil.copytree(os.path.join(base, folder), os.path.join(refiner, folder))
