@@ -10,8 +10,8 @@ import (
 	"github.com/goxl/goxl/kernels/cuda"
 )
 
-// TestCardPreviews: on a card, latents are bit for bit those without previews, which come after every step, in order, the
-// last one of the latents themselves.
+// TestCardPreviews: on a card, latents are bit for bit those without previews. Those come after every step, in order,
+// the last one of the latents themselves.
 func TestCardPreviews(t *testing.T) {
 	dev := card(t, cuda.Options{})
 	m := openDemoFolder(t, dev, kernels.F16)

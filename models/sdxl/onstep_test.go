@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"runtime"
 	"slices"
 	"strings"
@@ -176,6 +177,7 @@ func TestCallbacksPanic(t *testing.T) {
 	callbacks := map[string]func(*Request){
 		"OnStep":   func(r *Request) { r.OnStep = func(int, *Tensor) error { panic("mine") } },
 		"Progress": func(r *Request) { r.Progress = func(Progress) { panic("mine") } },
+		"Preview":  func(r *Request) { r.Preview = &Preview{Func: func(int, []*image.NRGBA) { panic("mine") }} },
 		"a tap": func(r *Request) {
 			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Read: func(string, *Tensor) { panic("mine") }}}
 		},

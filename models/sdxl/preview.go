@@ -10,20 +10,22 @@ import (
 	"github.com/goxl/goxl/scheduler"
 )
 
-// Preview shows images while they are made: of x0 (pred_original_sample), the latents without noise that the UNet
-// predicts at a step. They change nothing of the result.
+// Preview shows images while they are made: those of x0 (pred_original_sample), the latents without noise that the UNet
+// predicts at a step. The result is bit for bit what it is without.
 //
-// By default a linear map of the latents' channels makes them, on the device, one pixel a latent: latent_rgb_factors of
-// the model's goxl.json, or those of SDXL's VAE. A model with a TAESD decodes them by that, at the image's size, which
-// waits for the step and takes as long as the final image does.
+// A linear map of the latents' channels makes them on the device, one pixel a latent: that of the model's goxl.json
+// (latent_rgb_factors and latent_rgb_factors_bias), or ComfyUI's for SDXL. Where the model has a TAESD, it decodes x0 at
+// the image's size; then a preview waits for its step, and takes as long as decoding the final image.
 type Preview struct {
-	// Every is the number of steps, counted as Progress.Step, from one preview to the next, the first one included; 0
-	// is 1.
+	// Every is the number of steps from one preview to the next, counted as Progress.Step: 5 is after steps 5, 10 and so
+	// on; 0 is 1.
 	Every int
-	// Func is called with the step and an image for each of Parameters.Images, which it may keep, by the goroutine that
-	// takes the steps: on a device with a queue up to two steps later, and not at all where the run ends before by an
-	// error. It must not call a model of the host. A step whose values are not finite in fp16 may have a useless preview,
-	// or none by TAESD; those that are computed again have no second one.
+	// Func is called with the step and with an image for each of Parameters.Images, which it may keep. The goroutine that
+	// takes the steps calls it, on a device with a queue up to two steps later; the last ones come before the final images
+	// are decoded. It must not call a model of the host.
+	//
+	// A step that overflows in fp16 may have a useless preview, or none by TAESD. Steps that are computed again have no
+	// second one.
 	Func func(step int, images []*image.NRGBA)
 
 	before int // steps of the experts before, in an ensemble

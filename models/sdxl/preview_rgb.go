@@ -85,8 +85,8 @@ func (d *rgbDecoder) program(s shape, turn int) (*nn.Program, error) {
 	})
 }
 
-// prepare compiles both programs of a shape, so that there is memory for them. That may close those of another shape, so
-// it waits until nothing is read any more.
+// prepare compiles both programs of a shape, so that there is memory for them. That may close those of another shape: it
+// waits until nothing is read any more.
 func (d *rgbDecoder) prepare(ctx context.Context, s shape) error {
 	for turn := range d.readings {
 		if err := d.readings[turn].wait(ctx); err != nil {

@@ -114,8 +114,8 @@ func TestPreviewsOfTurns(t *testing.T) {
 	}
 }
 
-// TestPreviewIsX0: the pixels are those of x0 by the matrix, as the UNet predicts it at each step. Where a schedule ends
-// without noise, the last one is the latents that the run ends with.
+// TestPreviewIsX0: the pixels are those of x0 by the matrix, as the UNet predicts it at each step. Where a schedule
+// ends without noise, the last one is the latents that the run ends with.
 func TestPreviewIsX0(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
@@ -300,5 +300,28 @@ func TestPreviewErrors(t *testing.T) {
 	s.VAE.LatentsMean = []float64{0, 0, 0, 0}
 	if rgb, err := s.latentRGB(); err != nil || rgb != playgroundRGB {
 		t.Error(rgb, err)
+	}
+}
+
+// TestPreviewsTakeNoMemory: runs with previews take no more of the device's memory than the first one did.
+func TestPreviewsTakeNoMemory(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	r, _, _ := previewing(scheduled("euler", 1, 48), 1)
+	used := func() int64 {
+		if _, err := m.Generate(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		memory, err := m.host.device.Memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return memory.Used
+	}
+	first := used()
+	for range 5 {
+		if n := used(); n != first {
+			t.Fatalf("%d bytes in use, %d after the first run", n, first)
+		}
 	}
 }
