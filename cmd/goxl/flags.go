@@ -64,7 +64,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 		r.Emphasis = sdxl.Emphasis(s)
 		return oneOf(sdxl.Emphases(), r.Emphasis)
 	})
-	fs.Func("embedding", "a textual inversion: `FILE[:NAME]`; prompts have NAME where it stands, with -prompt-style comfy embedding:NAME; without NAME it is the file's without extension; may be repeated", func(s string) error {
+	fs.Func("embedding", "a textual inversion: `FILE[:NAME]`; prompts have NAME where it stands, with -prompt-style comfy embedding:NAME; without NAME it is the file's without extension; may be repeated, two files of one NAME being those of the two text encoders", func(s string) error {
 		g.inversions = append(g.inversions, s)
 		return nil
 	})

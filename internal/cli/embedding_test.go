@@ -24,6 +24,16 @@ func inversionFile(t *testing.T, name string) string {
 	return path
 }
 
+// halfFile writes a vector for one text encoder, as diffusers' training scripts do for each.
+func halfFile(t *testing.T, name string, width int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := weights.Write(path, []weights.Tensor{weights.NewTensor("<cat>", kernels.F32, []int{1, width}, make([]byte, 4*width))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestReadTextualInversions(t *testing.T) {
 	path, colon := inversionFile(t, "my.cat.safetensors"), inversionFile(t, "a:b.safetensors")
 	list, err := ReadTextualInversions([]string{path, path + ":other", colon})
@@ -44,6 +54,22 @@ func TestReadTextualInversions(t *testing.T) {
 		var usage *UsageError
 		if _, err := ReadTextualInversions([]string{path, second}); !errors.As(err, &usage) || !strings.Contains(err.Error(), path) {
 			t.Errorf("two files of one name, %s: %v", second, err)
+		}
+	}
+	l, g := halfFile(t, "cat-l.safetensors", 768), halfFile(t, "cat-g.safetensors", 1280)
+	for _, values := range [][]string{{l + ":cat", g + ":cat"}, {g + ":cat", path, l + ":Cat"}} {
+		list, err := ReadTextualInversions(values)
+		if err != nil || len(list) != len(values)-1 || list[0].Name != "cat" || list[0].L == nil || list[0].G == nil {
+			t.Fatalf("the files of two encoders: %+v, %v", list, err)
+		}
+		if list[0].L.Shape[1] != 768 || list[0].G.Shape[1] != 1280 {
+			t.Errorf("the files of two encoders: %v and %v", list[0].L.Shape, list[0].G.Shape)
+		}
+	}
+	for _, values := range [][]string{{l + ":cat", l + ":cat"}, {l + ":cat", path + ":cat"}, {l + ":cat", g + ":cat", g + ":cat"}} {
+		var usage *UsageError
+		if _, err := ReadTextualInversions(values); !errors.As(err, &usage) || !strings.Contains(err.Error(), "clip_l alone") {
+			t.Errorf("%q: %v", values, err)
 		}
 	}
 	if _, err := ReadTextualInversions([]string{path + "x:name"}); !errors.Is(err, os.ErrNotExist) {

@@ -150,6 +150,7 @@ func (r *Run) adapt(ctx context.Context) error {
 		if err := r.m.Spec().checkTextualInversions(r.q); err != nil {
 			return errors.Join(err, set.release())
 		}
+		r.warnings = append(r.warnings, r.m.Spec().uneven(set.embeddings)...)
 	}
 	if err := r.m.adapt(ctx, set, r.m.adaptable()); err != nil {
 		return errors.Join(err, set.release())

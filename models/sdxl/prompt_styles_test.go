@@ -110,6 +110,7 @@ func TestPromptErrors(t *testing.T) {
 		{"prompt", "finite", func(r *Request) { r.PromptStyle, r.Prompt = prompt.Comfy, "(a:1e39)" }},
 		{"guidance_rescale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.GuidanceRescale = prompt.A1111, "a AND b", new(0.5) }},
 		{"textual_inversions", "names", func(r *Request) { r.TextualInversions = []TextualInversion{good, good} }},
+		{"textual_inversions", "another file of the same name", func(r *Request) { r.TextualInversions = []TextualInversion{{Name: "x", L: good.L}} }},
 		{"textual_inversions", "clip_l", func(r *Request) { r.TextualInversions = []TextualInversion{{Name: "x", G: good.G}} }},
 		{"textual_inversions", "numbers", func(r *Request) {
 			r.TextualInversions = []TextualInversion{{Name: "x", L: good.L, G: nn.NewTensor(2, g+1)}}
@@ -127,5 +128,27 @@ func TestPromptErrors(t *testing.T) {
 		if !errors.As(err, &bad) || bad.Field != c.field || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s, %s: %v", c.field, c.says, err)
 		}
+	}
+}
+
+// TestUnevenInversion: each encoder reads its own number of vectors, as when diffusers loads a file for each, and the
+// numbers are in a warning.
+func TestUnevenInversion(t *testing.T) {
+	m := newModels(t).open("tiny")
+	e := TextualInversion{Name: "thing", L: nn.NewTensor(3, m.TextEncoder.Config.HiddenSize), G: nn.NewTensor(1, m.TextEncoder2.Config.HiddenSize)}
+	r := with(func(r *Request) {
+		r.Prompt, r.TextualInversions, r.LatentsOnly = "a thing", []TextualInversion{e}, true
+	})
+	result, err := m.Generate(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "3 vectors for text_encoder (clip_l) and 1 for text_encoder_2 (clip_g)") {
+		t.Errorf("warnings %q", result.Warnings)
+	}
+	e.G = nn.NewTensor(3, m.TextEncoder2.Config.HiddenSize)
+	r.TextualInversions = []TextualInversion{e}
+	if result, err = m.Generate(t.Context(), r); err != nil || len(result.Warnings) > 0 {
+		t.Errorf("%v, warnings %q", err, result.Warnings)
 	}
 }

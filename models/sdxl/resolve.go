@@ -79,6 +79,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 			return nil, err
 		}
 	}
+	q.warnings = append(q.warnings, s.uneven(r.TextualInversions)...)
 	if len(r.Seeds) > 0 {
 		q.Seed = r.Seeds[0]
 	}

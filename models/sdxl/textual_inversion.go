@@ -57,7 +57,11 @@ func (s *Spec) checkTextualInversions(q *resolved) error {
 			encoder := [2]string{"text_encoder (clip_l)", "text_encoder_2 (clip_g)"}[k]
 			x := t.of(k)
 			if x == nil {
-				return bad(field, fmt.Sprintf("%q without vectors for %s", t.Name, encoder), "with some for every text encoder of the model")
+				allowed := "with some for every text encoder of the model"
+				if t.of(1-k) != nil { // half of a pair of files, or Stable Diffusion 1.5's, whose vectors are as wide as clip_l's
+					allowed += "; another file of the same name may have the missing ones, but one of Stable Diffusion 1.5 has none"
+				}
+				return bad(field, fmt.Sprintf("%q without vectors for %s", t.Name, encoder), "%s", allowed)
 			}
 			if err := x.Check(field, 0, c.HiddenSize); err != nil || x.Shape[0] > maxVectors {
 				return &RequestError{Field: field, Value: fmt.Sprintf("%q with %v for %s", t.Name, shapeOf(x), encoder), Allowed: fmt.Sprintf("1 to %d vectors of %d numbers", maxVectors, c.HiddenSize), Err: err}
@@ -69,6 +73,16 @@ func (s *Spec) checkTextualInversions(q *resolved) error {
 	}
 	q.TextualInversions = names
 	return nil
+}
+
+// uneven warns of embeddings with other numbers of vectors for the two encoders. All have passed checkTextualInversions.
+func (s *Spec) uneven(list []TextualInversion) (warnings []string) {
+	for _, t := range list {
+		if s.TextEncoder != nil && t.L.Shape[0] != t.G.Shape[0] {
+			warnings = append(warnings, fmt.Sprintf("the embedding %q has %d vectors for text_encoder (clip_l) and %d for text_encoder_2 (clip_g): each encoder reads its own, as in diffusers and ComfyUI; A1111 goes by clip_g's number", t.Name, t.L.Shape[0], t.G.Shape[0]))
+		}
+	}
+	return warnings
 }
 
 // vectorsOf counts the vectors for encoder k, by name.

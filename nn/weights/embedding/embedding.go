@@ -1,8 +1,8 @@
 // Package embedding reads textual inversions: files of vectors that stand in a prompt for what they were trained on.
 //
-// SDXL's have vectors for both text encoders, under the names clip_l and clip_g, or as diffusers' load_textual_inversion
-// takes them, a tensor for each encoder. A file of another model is named. A LoRA may bring embeddings of its own; see
-// [Bundled].
+// SDXL's have vectors for both text encoders, under the names clip_l and clip_g. Two files with a tensor of one encoder
+// each, as diffusers' load_textual_inversion takes them, make one embedding; see [Embedding.Join]. A file of another
+// model is named. A LoRA may bring embeddings of its own; see [Bundled].
 package embedding
 
 import (
@@ -33,8 +33,9 @@ const (
 	WidthG = 1280
 )
 
-// others are the models whose embeddings have one tensor of a width.
-var others = map[int]string{768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 4096: "a model with a T5 text encoder, such as Flux or SD3"}
+// others are the models whose embeddings have one tensor of a width. One of WidthL is Stable Diffusion 1.5's or half of
+// SDXL's, which only what else there is of its name can tell.
+var others = map[int]string{1024: "Stable Diffusion 2", 4096: "a model with a T5 text encoder, such as Flux or SD3"}
 
 // DefaultName is the name that prompts give an embedding without one: the file's without its extension.
 func DefaultName(path string) string {
@@ -59,7 +60,7 @@ func Read(src kernels.Source, file, name string) (*Embedding, error) {
 	}
 	e := &Embedding{Name: name}
 	bad := func(what, allowed string) error { return &weights.FileError{File: file, What: what, Allowed: allowed} }
-	const allowed = "the embedding of an SDXL model, with the tensors clip_l [n, 768] and clip_g [n, 1280]"
+	const allowed = "the embedding of an SDXL model, with the tensors clip_l [n, 768] and clip_g [n, 1280], or one tensor of one of these widths"
 	var single []string
 	for _, tensor := range src.Names() {
 		var to *Vectors
@@ -96,6 +97,9 @@ func Read(src kernels.Source, file, name string) (*Embedding, error) {
 		return nil, err
 	}
 	switch other := others[v.Width]; {
+	case v.Width == WidthL:
+		e.L = v
+		return e, nil
 	case v.Width == WidthG:
 		e.G = v
 		return e, nil
@@ -103,6 +107,20 @@ func Read(src kernels.Source, file, name string) (*Embedding, error) {
 		return nil, bad(fmt.Sprintf("an embedding of %s, of %d vectors of %d numbers", other, v.N, v.Width), allowed)
 	}
 	return nil, bad(fmt.Sprintf("one tensor, %q, of %d vectors of %d numbers", single[at], v.N, v.Width), allowed)
+}
+
+// Join takes over the vectors that another file has for the text encoder that this one lacks. It reports whether each of
+// the two has vectors for an encoder of its own; otherwise it changes nothing.
+func (e *Embedding) Join(other *Embedding) bool {
+	switch {
+	case e.L.N > 0 && e.G.N == 0 && other.L.N == 0 && other.G.N > 0:
+		e.G = other.G
+	case e.L.N == 0 && e.G.N > 0 && other.L.N > 0 && other.G.N == 0:
+		e.L = other.L
+	default:
+		return false
+	}
+	return true
 }
 
 // isParameter reports whether a tensor is the one that A1111 keeps vectors in.

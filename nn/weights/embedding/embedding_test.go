@@ -55,13 +55,39 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestJoin: the two files that diffusers' load_textual_inversion takes are one embedding, in any order.
+func TestJoin(t *testing.T) {
+	open := func(tensors ...weights.Tensor) *Embedding {
+		e, err := Open(write(t, "half.safetensors", tensors...), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	first, second := tensor("<cat>", kernels.F32, 2, 768), tensor("<cat>", kernels.F32, 3, 1280)
+	for _, pair := range [][2]weights.Tensor{{first, second}, {second, first}} {
+		e := open(pair[0])
+		if !e.Join(open(pair[1])) || e.L.N != 2 || e.L.Width != 768 || e.G.N != 3 || e.G.Width != 1280 || e.L.Data[768] != 68 || e.G.Data[1280] != 80 {
+			t.Errorf("%d×%d and %d×%d", e.L.N, e.L.Width, e.G.N, e.G.Width)
+		}
+		if e.Join(open(pair[0])) {
+			t.Error("a whole embedding takes another half")
+		}
+	}
+	if e := open(first); e.Join(open(first)) || e.G.N != 0 {
+		t.Error("two halves of one encoder are joined")
+	}
+	if e := open(first); e.Join(open(tensor("clip_l", kernels.F32, 1, 768), tensor("clip_g", kernels.F32, 1, 1280))) || e.L.N != 2 {
+		t.Error("half an embedding is joined with a whole one")
+	}
+}
+
 func TestOtherFiles(t *testing.T) {
 	nan := weights.NewTensor("clip_l", kernels.F32, []int{1, 1}, binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(math.NaN()))))
 	for what, c := range map[string]struct {
 		says    string
 		tensors []weights.Tensor
 	}{
-		"SD 1.5":      {"Stable Diffusion 1.5", []weights.Tensor{tensor("emb_params", kernels.F32, 3, 768)}},
 		"a pickle's":  {"Stable Diffusion 2", []weights.Tensor{tensor("string_to_param.*", kernels.F32, 3, 1024), tensor("string_to_token.*", kernels.F32, 1)}},
 		"T5":          {"T5", []weights.Tensor{tensor("t5", kernels.F32, 1, 4096)}},
 		"a LoRA":      {"LoRA", []weights.Tensor{tensor("lora_unet_x.lora_up.weight", kernels.F32, 4, 4)}},
