@@ -35,7 +35,7 @@ var damaged = []struct {
 	{"empty", "too short", nil},
 	{"seven bytes", "too short", make([]byte, 7)},
 	{"zero header", "not valid JSON", make([]byte, 8)},
-	{"header too long", "header of 33554433 bytes; allowed: at most", binary.LittleEndian.AppendUint64(nil, maxHeader+1)},
+	{"header too long", "header of 100000001 bytes; allowed: at most", binary.LittleEndian.AppendUint64(nil, maxHeader+1)},
 	{"header length overflows", "header of 18446744073709551615", bytes.Repeat([]byte{255}, 16)},
 	{"truncated header", "truncated", raw(oneTensor, 4)[:20]},
 	{"truncated data", "damaged or incomplete", raw(oneTensor, 3)},

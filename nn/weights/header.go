@@ -16,9 +16,9 @@ import (
 )
 
 // Limits of a header. SDXL's largest, a single-file checkpoint, has 2,515 tensors and 300 KB; with the limits a hostile
-// file is refused before it takes memory and time.
+// file is refused before it takes more memory than some three times its header, and time.
 const (
-	maxHeader  = 32 << 20
+	maxHeader  = 100_000_000 // MAX_HEADER_SIZE of the safetensors crate
 	maxTensors = 100_000
 	maxName    = 1024
 	maxRank    = 8
