@@ -163,6 +163,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if !info.Mode().IsRegular() { // a pipe would wait for its writer
+		return nil, fmt.Errorf("%s: not a regular file", name)
+	}
 	if info.Size() > maxFileSize {
 		return nil, fmt.Errorf("%s: has %d bytes, allowed are %d", name, info.Size(), int64(maxFileSize))
 	}

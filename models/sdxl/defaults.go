@@ -26,10 +26,10 @@ type defaults struct {
 func (r specReader) defaults() (defaults, error) {
 	files := r.files
 	d := defaults{steps: 50, guidance: 5, strength: 0.3} // diffusers'
-	data, err := fs.ReadFile(files.of(defaultsFile).fsys, defaultsFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := fs.Stat(files.of(defaultsFile).fsys, defaultsFile); errors.Is(err, fs.ErrNotExist) {
 		return d, nil
 	}
+	data, err := files.read(defaultsFile)
 	if err != nil {
 		return d, err
 	}

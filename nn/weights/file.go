@@ -58,20 +58,23 @@ func (e *entry) bytes(file []byte) []byte {
 // runs no code; the data is read when it is used. What the file is called does not matter. Errors about the content are
 // a [*FileError].
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path) // before it is opened: a pipe would wait for its writer
 	if _, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
 		return nil, &FileError{File: path, What: "a link to a file that is not there, the download is incomplete", Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() // a mapping outlives its descriptor
-	info, err := f.Stat()
+	if !info.Mode().IsRegular() {
+		return nil, &FileError{File: path, What: notRegular(info.Mode()), Allowed: "a safetensors file or a pickle of torch.save"}
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &FileError{File: path, What: "not a regular file", Allowed: "a safetensors file or a pickle of torch.save"}
+	defer f.Close() // a mapping outlives its descriptor
+	if info, err = f.Stat(); err != nil {
+		return nil, err
 	}
 	if info.Size() == 0 { // an empty file cannot be mapped
 		return nil, &FileError{File: path, What: "0 bytes are too short for a safetensors file"}
@@ -90,6 +93,19 @@ func Open(path string) (*File, error) {
 	}
 	file.release, file.unmap, file.mapped = releaseFile, unmapFile, mapping
 	return file, nil
+}
+
+// notRegular names what is no regular file.
+func notRegular(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "this is a folder, not a regular file"
+	case mode&fs.ModeNamedPipe != 0:
+		return "this is a named pipe, not a regular file"
+	case mode&fs.ModeSocket != 0:
+		return "this is a socket, not a regular file"
+	}
+	return "this is a device, not a regular file"
 }
 
 // Parse is [Open] of a file that is in memory, an embedded one say; name stands for it in errors. The data is aliased,

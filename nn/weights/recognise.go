@@ -33,7 +33,7 @@ func Recognise(path string) (Kind, error) {
 		}
 		return recogniseFolder(dir)
 	case !info.Mode().IsRegular():
-		return Kind{Detail: "not a regular file"}, nil
+		return Kind{Detail: notRegular(info.Mode())}, nil
 	}
 	return recogniseFile(path)
 }
