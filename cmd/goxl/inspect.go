@@ -114,7 +114,7 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 		}
 		return i.stored(cached)
 	}
-	facts := [][2]string{{"kind", kind.String()}}
+	facts := append([][2]string{{"kind", kind.String()}}, i.shards(path)...)
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 		return append(facts, i.single(path, takes)...), nil
 	case info.IsDir():
 		i.parts(path)
-	case kind.Form != weights.UnknownForm, strings.EqualFold(filepath.Ext(path), ".safetensors"):
+	case kind.Form != weights.UnknownForm, strings.EqualFold(filepath.Ext(path), ".safetensors"), len(facts) > 1:
 		i.file(path, kind.Form == weights.LoRA || kind.Form == weights.EmbeddingForm)
 	}
 	switch {
@@ -143,6 +143,25 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 		i.problem(errors.New("goxl takes model folders in diffusers' layout, SDXL checkpoints in one file and what goes with them, and this is none"))
 	}
 	return facts, nil
+}
+
+// shards are the files that an index names; none of what is no index.
+func (i *inspection) shards(path string) (facts [][2]string) {
+	if !weights.IsShardIndex(path) {
+		return nil
+	}
+	c, err := weights.OpenComponent(path)
+	if err != nil {
+		i.problem(err)
+		return nil
+	}
+	for _, f := range c.Files() {
+		facts = append(facts, [2]string{"shard", fmt.Sprintf("%s, %s", filepath.Base(f.Path()), plural(len(f.Names()), "tensor"))})
+	}
+	if err := c.Close(); err != nil {
+		i.problem(err)
+	}
+	return facts
 }
 
 // parts lists the safetensors files of a folder that is no model.

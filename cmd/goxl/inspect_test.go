@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -259,6 +260,25 @@ func TestInspectOthers(t *testing.T) {
 			if !strings.Contains(a.out, w) {
 				t.Errorf("inspect %s does not say %q:\n%s", path, w, a.out)
 			}
+		}
+	}
+}
+
+// TestInspectShards: the index of a component's shards is what they are together, with the shards.
+func TestInspectShards(t *testing.T) {
+	dir := t.TempDir()
+	for i, name := range []string{"decoder.conv_in.weight", "decoder.conv_out.weight"} {
+		file := filepath.Join(dir, fmt.Sprintf("vae-%05d-of-00002.safetensors", i+1))
+		if err := weights.Write(file, []weights.Tensor{weights.NewTensor(name, kernels.F16, []int{2}, make([]byte, 4))}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := filepath.Join(dir, "vae.safetensors.index.json")
+	write(t, index, `{"weight_map": {"decoder.conv_in.weight": "vae-00001-of-00002.safetensors", "decoder.conv_out.weight": "vae-00002-of-00002.safetensors"}}`)
+	a := must(t, "inspect", index)
+	for _, w := range []string{"a VAE component (2 shards by their index)", "shard         vae-00001-of-00002.safetensors, 1 tensor\n", "vae-00002-of-00002", "flag          -vae", "vae.safetensors.index.json (2 shards)"} {
+		if !strings.Contains(a.out, w) {
+			t.Errorf("inspect of an index does not say %q:\n%s", w, a.out)
 		}
 	}
 }

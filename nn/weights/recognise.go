@@ -57,6 +57,10 @@ func recogniseFile(path string) (Kind, error) {
 	case ext == ".safetensors", isPickle(head):
 	case bytes.HasPrefix(head, []byte("GGUF")):
 		return Kind{Detail: "a GGUF file"}, nil
+	case filepath.Base(path) == indexFile:
+		return Kind{Detail: "the index of a model folder: give the folder"}, nil
+	case IsShardIndex(path):
+		return recogniseShards(path)
 	case ext == ".onnx":
 		return Kind{Detail: "an ONNX file"}, nil
 	case !startsObject(head):
@@ -68,6 +72,27 @@ func recogniseFile(path string) (Kind, error) {
 	}
 	defer file.Close()
 	return RecogniseTensors(file), nil
+}
+
+// IsShardIndex reports whether a file has the name of an index of shards, such as model.safetensors.index.json or
+// model.safetensors.index.fp16.json.
+func IsShardIndex(path string) bool {
+	return strings.HasSuffix(path, ".json") && strings.Contains(filepath.Base(path), ".index.")
+}
+
+// recogniseShards detects what the shards of an index are together.
+func recogniseShards(index string) (Kind, error) {
+	shards, err := openShards(index)
+	if err != nil {
+		return Kind{}, err
+	}
+	defer shards.Close()
+	k := RecogniseTensors(shards)
+	if k.Detail != "" {
+		k.Detail += ", "
+	}
+	k.Detail += fmt.Sprintf("%d shards by their index", len(shards.files))
+	return k, nil
 }
 
 func recogniseFolder(dir string) (Kind, error) {

@@ -147,3 +147,39 @@ func TestShardsThatShareATensor(t *testing.T) {
 		t.Errorf("data %v, error %v", data, err)
 	}
 }
+
+// TestRecogniseShards: an index is what its shards are together, and one that lacks a shard is damaged.
+func TestRecogniseShards(t *testing.T) {
+	tensors := []Tensor{
+		NewTensor("decoder.conv_in.weight", kernels.F16, []int{1}, []byte{1, 1}), NewTensor("decoder.conv_out.weight", kernels.F16, []int{1}, []byte{2, 1}),
+		NewTensor("encoder.conv_in.weight", kernels.F16, []int{1}, []byte{3, 1}),
+	}
+	for _, variant := range []string{"", "fp16"} {
+		dir := t.TempDir()
+		writeShards(t, dir, unetStem, variant, false, tensors, 3)
+		index := filepath.Join(dir, unetStem+".safetensors.index.json")
+		if variant != "" {
+			index = filepath.Join(dir, unetStem+".safetensors.index.fp16.json")
+		}
+		k, err := Recognise(index)
+		if flag, _ := k.Flag(); err != nil || k.Form != ComponentForm || k.Family != VAE || flag != "-vae" || k.Detail != "3 shards by their index" {
+			t.Errorf("%s: %v, %v", index, k, err)
+		}
+		weightMap, err := readIndex(index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := weightMap["encoder.conv_in.weight"]
+		if err := os.Remove(filepath.Join(dir, gone)); err != nil {
+			t.Fatal(err)
+		}
+		var bad *FileError
+		if k, err := Recognise(index); !errors.As(err, &bad) || !strings.Contains(err.Error(), gone) {
+			t.Errorf("without a shard: %v, %v", k, err)
+		}
+	}
+	file := filepath.Join(layout(t, map[string]string{indexFile: baseIndex}), indexFile)
+	if k, err := Recognise(file); err != nil || !strings.Contains(k.Detail, "give the folder") {
+		t.Errorf("%v, %v", k, err)
+	}
+}
