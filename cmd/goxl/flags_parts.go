@@ -37,6 +37,8 @@ func (g *generateFlags) asPart(err error) error {
 		return fmt.Errorf("-unet %s: %w", g.unet, part.Err)
 	case "VAE":
 		return fmt.Errorf("-vae %s: %w", g.vae, part.Err)
+	case "base":
+		return fmt.Errorf("-base %s: %w", g.missing, part.Err)
 	case "TAESD":
 		return fmt.Errorf("-taesd %s: %w", g.taesd, part.Err)
 	}

@@ -1,7 +1,9 @@
 package sdxl
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -149,7 +151,9 @@ func TestPartsFromElsewhere(t *testing.T) {
 		{whole, Options{UNet: vaeAlone}, []string{"UNet: ", "this is a VAE component"}},
 		{dir, Options{UNet: withMetadata}, []string{"is no multiple of 64", "goxl:unet/config.json"}},
 		{"synth:tiny", Options{UNet: dir}, []string{"UNet: "}},
-		{noVAE, Options{Missing: dir + "/none"}, []string{"the model for what"}},
+		{noVAE, Options{Missing: dir + "/none"}, []string{"base: "}},
+		{whole, Options{Missing: dir + "/none"}, []string{"base: ", "none"}}, {"synth:tiny", Options{Missing: "synth:none"}, []string{"base: ", `no synthetic model "none"`}},
+		{bare, Options{Missing: dir + "/none"}, []string{"base: "}},
 	} {
 		_, readErr := ReadSpecParts(c.path, c.o.parts(), nil, nil)
 		c.o.Host = host
@@ -165,6 +169,22 @@ func TestPartsFromElsewhere(t *testing.T) {
 					t.Errorf("%s: %s, %+v: %v, want %q", what, filepath.Base(c.path), c.o.parts(), err, w)
 				}
 			}
+		}
+	}
+}
+
+// TestBaseThatLendsNothing: a base that nothing is taken from is in a warning, and opens all the same.
+func TestBaseThatLendsNothing(t *testing.T) {
+	t.Parallel()
+	whole := single(t, "tiny", kernels.F16)
+	noVAE := changed(t, whole, "no-vae", without(vaePrefix))
+	for path, want := range map[string]bool{whole: true, "synth:tiny": true, noVAE: false} {
+		var log bytes.Buffer
+		if _, err := ReadSpecParts(path, Parts{Missing: whole}, nil, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "nothing is taken from the base"); got != want || got && !strings.Contains(log.String(), "WARN") {
+			t.Errorf("%s: the log has %q", filepath.Base(path), log.String())
 		}
 	}
 }

@@ -58,7 +58,7 @@ func openStoreParts(files *store, p Parts, borrows bool, log *slog.Logger) (_ *s
 	if c := files.single; c != nil && c.Kind.Form == weights.BareUNet && p.Missing != "" && p.UNet == "" {
 		model, err := openStore(p.Missing, log)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("the model for what %s lacks: %w", files.path, err), files.Close())
+			return nil, errors.Join(&PartError{"base", err}, files.Close())
 		}
 		p.Missing = ""
 		model.take(files, singlefile.UNet)
@@ -95,28 +95,8 @@ func (s *store) complete(p Parts, borrows bool, log *slog.Logger) error {
 		}
 		s.take(unet, singlefile.UNet)
 	}
-	if missing := s.lacking(); len(missing) > 0 && p.Missing != "" {
-		from, err := openStore(p.Missing, log)
-		if err != nil {
-			return fmt.Errorf("the model for what %s lacks: %w", s.path, err)
-		}
-		used := false
-		for _, component := range missing {
-			if !from.has(component) {
-				continue
-			}
-			used = true
-			s.take(from, component)
-			if tokens := map[string]string{singlefile.TextEncoder: "tokenizer", singlefile.TextEncoder2: "tokenizer_2"}[component]; tokens != "" {
-				s.take(from, tokens)
-			}
-			log.Info("using another model's component", "component", component, "model", p.Missing, "reason", "the file has none")
-		}
-		if !used {
-			if err := from.Close(); err != nil {
-				return err
-			}
-		}
+	if err := s.completeFrom(p.Missing, log); err != nil {
+		return err
 	}
 	s.otherVAE, s.prediction = p.VAE, p.Prediction
 	if s.single == nil {
@@ -133,6 +113,41 @@ func (s *store) complete(p Parts, borrows bool, log *slog.Logger) error {
 		how = "give one with -vae, or a model that has one with -base"
 	}
 	return fmt.Errorf("the file has no %s: %s", strings.Join(missing, ", "), how)
+}
+
+// completeFrom takes what is missing from another model, if one is given: it must be there even if nothing is taken.
+func (s *store) completeFrom(model string, log *slog.Logger) error {
+	if model == "" {
+		return nil
+	}
+	missing := s.lacking()
+	quiet := log
+	if len(missing) == 0 {
+		quiet = slog.New(slog.DiscardHandler) // what would be said of it does not matter
+	}
+	from, err := openStore(model, quiet)
+	if err != nil {
+		return &PartError{"base", err}
+	}
+	used := false
+	for _, component := range missing {
+		if !from.has(component) {
+			continue
+		}
+		used = true
+		s.take(from, component)
+		if tokens := map[string]string{singlefile.TextEncoder: "tokenizer", singlefile.TextEncoder2: "tokenizer_2"}[component]; tokens != "" {
+			s.take(from, tokens)
+		}
+		log.Info("using another model's component", "component", component, "model", model, "reason", "the file has none")
+	}
+	if used {
+		return nil
+	}
+	if len(missing) == 0 {
+		log.Warn("nothing is taken from the base: the model lacks no component", "base", model)
+	}
+	return from.Close()
 }
 
 // lacking lists the components with weights that the model needs and has not.
