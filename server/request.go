@@ -114,6 +114,9 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 // resolve fills in what the job's request does not give, and reports what is above the limits. The warning is what the
 // client is told of a value that was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
+	if j.Model != engine.Refiner {
+		j.Request = s.config.Specs.Base.ChoosePreset(j.Request)
+	}
 	if j.Parameters, err = s.config.Specs.Resolve(*j); err != nil {
 		return "", f.ofImage(j, err)
 	}

@@ -111,6 +111,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	if err != nil {
 		return g.asPart(err)
 	}
+	g.request = spec.ChoosePreset(g.request)
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
 		g.steps, g.preset = p.Steps, p.PresetNote()

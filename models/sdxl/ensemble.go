@@ -110,6 +110,9 @@ func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
 		}
 		ends, specs = append(ends, x.DenoisingEnd), append(specs, x.Model.Spec())
 	}
+	if len(specs) > 0 {
+		r = specs[0].ChoosePreset(r)
+	}
 	return e, e.prepare(r, ends, specs, func(i int, q Request) (*resolved, error) { return experts[i].Model.resolve(q) })
 }
 

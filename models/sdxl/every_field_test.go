@@ -67,6 +67,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"Seeds":                  {set: func(r *Request) { r.Seeds = []uint64{8} }},
 		"Scheduler":              {set: func(r *Request) { r.Scheduler = "heun" }},
 		"Preset":                 {set: func(r *Request) { r.Preset = "lcm" }},
+		"PresetFrom":             {set: func(r *Request) { r.PresetFrom = "a name" }, base: func(r *Request) { r.Preset = "lcm" }},
 		"Timesteps":              {set: func(r *Request) { r.Timesteps = []float64{900, 400, 100} }},
 		"Sigmas":                 {set: func(r *Request) { r.Sigmas = []float64{10, 1, 0} }},
 		"ClipSkip":               {set: func(r *Request) { r.ClipSkip = 1 }},
@@ -129,7 +130,7 @@ func TestEveryFieldShows(t *testing.T) {
 		if same := reflect.DeepEqual(before.Parameters, after.Parameters); same != c.result {
 			t.Errorf("%s: equal parameters %v, want %v", f.Name, same, c.result)
 		}
-		if f.Name != "Watermark" && slices.Equal(before.Latents.Data, after.Latents.Data) {
+		if f.Name != "Watermark" && f.Name != "PresetFrom" && slices.Equal(before.Latents.Data, after.Latents.Data) {
 			t.Errorf("%s changes no latents", f.Name)
 		}
 	}

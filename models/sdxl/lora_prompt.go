@@ -36,11 +36,7 @@ func (s *Spec) resolveLoRAs(q *resolved) error {
 func (q *resolved) promptLoRAs() (list []LoRA, err error) {
 	var first []string
 	for i, p := range q.Prompts {
-		q.warnText(p.Prompt, p.Prompt2)
-		found := q.networks(p.Prompt)
-		if p.Prompt2 != "" {
-			found = append(found, q.networks(p.Prompt2)...)
-		}
+		found := append(q.networks(p.Prompt), q.networks(p.Prompt2)...)
 		var tags []string
 		for _, n := range found {
 			tags = append(tags, tagOf(n))
@@ -98,34 +94,32 @@ func orNone(tags []string) string {
 }
 
 // networks lists what a text names in its style and, where there is a folder of adapters, as A1111 does in every style.
+// Without a folder, tags in a style that has none are text, with a warning.
 func (q *resolved) networks(text string) []prompt.Network {
-	rest, found := q.cutTags(text)
-	return append(found, prompt.Parse(q.style(), rest, 1).Networks...)
-}
-
-// warnText warns of tags of adapters that are read as text, since neither the style has them nor is there a folder.
-func (q *resolved) warnText(texts ...string) {
-	if q.request.LoRADir != "" {
-		return
+	style := q.style()
+	if style.HasTags() {
+		return prompt.NetworksOf(style, text)
 	}
-	for _, text := range texts {
-		_, tags := prompt.Networks(text)
-		taken := prompt.Parse(q.style(), text, 1).Networks
-		for _, n := range tags {
-			if slices.Contains(loraKinds, n.Kind) && len(taken) == 0 {
-				q.warnings = append(q.warnings, fmt.Sprintf("%s is read as text: no folder of adapters is given (-lora-dir)", tagOf(n)))
-			}
+	rest, tags := prompt.Networks(text)
+	if q.request.LoRADir != "" {
+		return append(tags, prompt.NetworksOf(style, rest)...)
+	}
+	for _, n := range tags {
+		if slices.Contains(loraKinds, n.Kind) {
+			q.warnings = append(q.warnings, fmt.Sprintf("%s is read as text: no folder of adapters is given (-lora-dir)", tagOf(n)))
 		}
 	}
+	return prompt.NetworksOf(style, text)
 }
 
 // cutTags takes the tags of adapters out of a text, if there is a folder of them. The styles that have such tags take
 // them out themselves.
-func (q *resolved) cutTags(text string) (rest string, tags []prompt.Network) {
-	if q.request.LoRADir == "" {
-		return text, nil
+func (q *resolved) cutTags(text string) string {
+	if q.request.LoRADir == "" || q.style().HasTags() {
+		return text
 	}
-	return prompt.Networks(text)
+	rest, _ := prompt.Networks(text)
+	return rest
 }
 
 // withoutLoRAs is a request for a base's refiner, whose prompts name the base's adapters.

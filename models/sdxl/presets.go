@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,20 +97,22 @@ func presetNamed(name string) *Preset {
 	return nil
 }
 
-// usePreset fills a request's absent values in from the preset that it asks for or that goes with a file, if there is
-// one. from is "" of one that was asked for. A refiner has none of its own.
-func (s *Spec) usePreset(r Request) (filled Request, used *Preset, from string, err error) {
-	name := r.Preset
+// usePreset fills a request's absent values in from the preset that it asks for or that goes with a file's name, if there
+// is one. A refiner has none of its own.
+func (s *Spec) usePreset(q *resolved) error {
+	r := &q.request
+	name, from := r.Preset, r.PresetFrom
 	if name == "" && !s.refiner() {
-		name, from = s.filePreset(r.LoRAs)
+		name, from = s.filePreset(q.loras, func(string) string { return "" })
 	}
 	if name == "" || name == NoPreset {
-		return r, nil, "", nil
+		return nil
 	}
 	p := presetNamed(name)
 	if p == nil {
-		return r, nil, "", bad("preset", fmt.Sprintf("%q", name), "one of %s", strings.Join(PresetNames(), ", "))
+		return bad("preset", fmt.Sprintf("%q", name), "one of %s", strings.Join(PresetNames(), ", "))
 	}
+	q.preset, q.Preset, q.PresetFrom = p, p.Name, from
 	if r.Scheduler == "" {
 		r.Scheduler = p.Scheduler
 	}
@@ -124,15 +127,30 @@ func (s *Spec) usePreset(r Request) (filled Request, used *Preset, from string, 
 	if r.Eta == nil {
 		r.Eta = new(p.Eta)
 	}
-	return r, p, from, nil
+	return nil
 }
 
-// filePreset is the preset of the first file that has one: of the request's LoRA, the UNet in the place of the model's
-// own, the model. A LoRA whose name has none is hashed, once.
-func (s *Spec) filePreset(loras []LoRA) (name, from string) {
+// ChoosePreset is the request with the preset that goes with a file of it, if it asks for none: a LoRA's, one that a prompt
+// names too, whose SHA-256 is a published file's whatever it is called. It reads each such file once. Resolve, which reads
+// none, goes by names alone; Generate, Start and Ensemble choose so themselves.
+func (s *Spec) ChoosePreset(r Request) Request {
+	if r.Preset != "" || s.refiner() {
+		return r
+	}
+	q := &resolved{request: r, Parameters: Parameters{ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1)}}
+	if s.resolveLoRAsOf(q) != nil {
+		return r // Resolve says what is wrong
+	}
+	r.Preset, r.PresetFrom = s.filePreset(q.loras, hashOfFile)
+	return r
+}
+
+// filePreset is the preset of the first file that has one: of the LoRA, the UNet in the place of the model's own, the
+// model. hash is the SHA-256 of a LoRA whose name has none.
+func (s *Spec) filePreset(loras []LoRA, hash func(path string) string) (name, from string) {
 	for _, l := range loras {
 		if name, from = PresetOf(l.Path, ""); name == "" {
-			name, from = PresetOf(l.Path, hashOfFile(l.Path))
+			name, from = PresetOf(l.Path, hash(l.Path))
 		}
 		if name != "" {
 			return name, from

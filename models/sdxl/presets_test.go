@@ -14,6 +14,7 @@ import (
 
 	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
 // TestPresetsMatchDiffusers runs each preset, and what a request gives beside one, as its model card says.
@@ -184,15 +185,52 @@ func TestPresetOfRenamed(t *testing.T) {
 	hash := fmt.Sprintf("%x", sha256.Sum256([]byte("published")))
 	presetHashes[hash] = "hyper4"
 	t.Cleanup(func() { delete(presetHashes, hash) })
-	s := &Spec{}
+	s, refiner := specsOf(t)
+	r := Request{LoRAs: []LoRA{{Path: file + ".absent"}, {Path: filepath.Dir(file)}, {Path: file}}}
+	tagged := Request{Prompt: "a <lora:speed:0.5>", LoRADir: filepath.Dir(file)}
 	for range 2 {
-		if name, from := s.filePreset([]LoRA{{Path: file + ".absent"}, {Path: filepath.Dir(file)}, {Path: file}}); name != "hyper4" || !strings.Contains(from, "SHA-256") {
-			t.Errorf("%q from %q", name, from)
+		for _, r := range []Request{r, tagged} {
+			if r := s.ChoosePreset(r); r.Preset != "hyper4" || !strings.Contains(r.PresetFrom, "SHA-256") {
+				t.Errorf("%q from %q", r.Preset, r.PresetFrom)
+			}
+			if p, err := s.Resolve(r); err != nil || p.Preset != "" {
+				t.Errorf("Resolve, which reads no file: preset %q, %v", p.Preset, err)
+			}
+			if p, err := s.Resolve(s.ChoosePreset(r)); err != nil || p.Preset != "hyper4" || p.PresetFrom != "the file's SHA-256" || p.Steps != 4 {
+				t.Errorf("%v, %v", p, err)
+			}
+			if r.Preset = NoPreset; s.ChoosePreset(r).Preset != NoPreset {
+				t.Error("a preset in the place of none")
+			}
 		}
 	}
+	if r := refiner.ChoosePreset(r); r.Preset != "" {
+		t.Errorf("a refiner has preset %s", r.Preset)
+	}
 	write("something else")
-	if name, _ := s.filePreset([]LoRA{{Path: file}}); name != "" {
-		t.Errorf("%q of a file that has changed", name)
+	if r := s.ChoosePreset(r); r.Preset != "" {
+		t.Errorf("%q of a file that has changed", r.Preset)
+	}
+}
+
+// TestPresetOfTag: the file that a prompt names chooses a preset by its name, as one that is listed does.
+func TestPresetOfTag(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"style", "lcm-lora-sdxl"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".safetensors"), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := specsOf(t)
+	for _, style := range prompt.Styles() {
+		r := Request{Prompt: "a <lora:style:1> <lora:lcm-lora-sdxl:1>", LoRADir: dir, PromptStyle: style}
+		if p, err := s.Resolve(r); err != nil || p.Preset != "lcm-lora" || p.PresetFrom != "the name lcm-lora-sdxl.safetensors" || p.Scheduler != "lcm" || p.Steps != 4 {
+			t.Errorf("%s: %v, %v", style, p, err)
+		}
+		r.Steps, r.Preset = 7, "tcd"
+		if p, err := s.Resolve(r); err != nil || p.Preset != "tcd" || p.Steps != 7 {
+			t.Errorf("%s, another preset: %v, %v", style, p, err)
+		}
 	}
 }
 

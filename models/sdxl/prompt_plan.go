@@ -140,7 +140,7 @@ type parsed struct {
 func (p *planner) parse(i int, t texts, steps int, parse func(prompt.Style, string, int) prompt.Prompt) parsed {
 	of := parsed{place: fmt.Sprintf("%d %s", i, t.field[0]), texts: t}
 	for k := range of.prompts {
-		of.text[k], _ = p.q.cutTags(t.text[k])
+		of.text[k] = p.q.cutTags(t.text[k])
 		of.prompts[k] = parse(p.plan.style, of.text[k], steps)
 	}
 	return of

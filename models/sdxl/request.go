@@ -58,6 +58,7 @@ type Request struct {
 	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if generated alone
 	Scheduler        string    // a name that scheduler.Lookup takes, A1111's and ComfyUI's too; "" is the model's own
 	Preset           string    // a name of PresetNames, for few-step models; "" is that of a LoRA's or the model's file, if there is one; see PresetOf
+	PresetFrom       string    // how Preset was chosen, for Parameters; "" by who asks. Spec.ChoosePreset sets it
 	Timesteps        []float64 // custom, in place of Steps
 	Sigmas           []float64 // custom, in place of Steps
 	ClipSkip         int       // layers of the text encoders to skip for the positive prompt; 0 is none

@@ -35,7 +35,8 @@ type resolved struct {
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
 // Result.Parameters will be, but for the seed of a request that gives none, the model's hash, and what only a device
 // knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
-// Only an image's Bounds are looked at, and of LoRA whose names say nothing of a preset the SHA-256.
+// Only an image's Bounds are looked at, and of files the names: a preset that goes with a file's content is that of
+// ChoosePreset's request.
 func (s *Spec) Resolve(r Request) (Parameters, error) {
 	q, err := s.resolve(r)
 	if err != nil {
@@ -45,44 +46,26 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 }
 
 func (s *Spec) resolve(r Request) (*resolved, error) {
-	r, preset, from, err := s.usePreset(r)
-	if err != nil {
-		return nil, err
-	}
-	q := &resolved{request: r, preset: preset, Parameters: Parameters{
-		Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Steps: cmp.Or(r.Steps, s.defaults.steps),
-		Timesteps: slices.Clone(r.Timesteps), Sigmas: slices.Clone(r.Sigmas),
-		Guidance: or(r.Guidance, s.defaults.guidance), GuidancePerStep: slices.Clone(r.GuidancePerStep), GuidanceRescale: or(r.GuidanceRescale, s.defaults.rescale), Eta: or(r.Eta, 0), ClipSkip: r.ClipSkip,
-		Interrupt: r.Interrupt, Seed: or(r.Seed, 0), Seeds: slices.Clone(r.Seeds), NoiseGiven: r.Latents != nil, Crop: [2]int{r.CropTop, r.CropLeft},
-		NegativeOriginalSize: r.NegativeOriginalSize, NegativeTargetSize: r.NegativeTargetSize, NegativeCrop: [2]int{r.NegativeCropTop, r.NegativeCropLeft},
-		DenoisingEnd: r.DenoisingEnd, Watermark: r.Watermark, Model: filepath.Base(s.Path),
-	}}
-	if preset != nil {
-		q.Preset, q.PresetFrom = preset.Name, from
-	}
+	q := &resolved{request: r, Parameters: Parameters{Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Model: filepath.Base(s.Path)}}
 	if err := s.imageInputs(); err != nil {
 		return nil, err
 	}
 	if s.refiner() && q.Task == TextToImage {
 		return nil, &ModelError{s.Path, errRefinerAsBase}
 	}
-	if s.aestheticScore {
-		q.AestheticScore, q.NegativeAestheticScore = new(or(r.AestheticScore, 6)), new(or(r.NegativeAestheticScore, 2.5))
+	if err := s.resolveLoRAsOf(q); err != nil {
+		return nil, err
 	}
-	if q.Task == ImageToImage {
-		if q.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {
-			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
-		}
+	if err := s.usePreset(q); err != nil {
+		return nil, err
 	}
-	for _, check := range []func(*resolved) error{s.resolvePrompts, resolveStyle, checkPreview, s.resolveLoRAs, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+	s.fill(q)
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}
 	}
 	q.warnings = append(q.warnings, s.uneven(r.TextualInversions)...)
-	if len(r.Seeds) > 0 {
-		q.Seed = r.Seeds[0]
-	}
 	if w := s.sizeWarning(q.size); w != "" {
 		q.warnings = append(q.warnings, w)
 	}
@@ -93,6 +76,39 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		q.warnings = append(q.warnings, s.noStepWarning(q))
 	}
 	return q, nil
+}
+
+// resolveLoRAsOf resolves what the adapters are told by, and these.
+func (s *Spec) resolveLoRAsOf(q *resolved) error {
+	for _, check := range []func(*resolved) error{s.resolvePrompts, resolveStyle, s.resolveLoRAs} {
+		if err := check(q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill fills in what the request and its preset say, and the model's defaults.
+func (s *Spec) fill(q *resolved) {
+	r := &q.request
+	q.Steps, q.Timesteps, q.Sigmas = cmp.Or(r.Steps, s.defaults.steps), slices.Clone(r.Timesteps), slices.Clone(r.Sigmas)
+	q.Guidance, q.GuidancePerStep = or(r.Guidance, s.defaults.guidance), slices.Clone(r.GuidancePerStep)
+	q.GuidanceRescale, q.Eta, q.ClipSkip, q.Interrupt = or(r.GuidanceRescale, s.defaults.rescale), or(r.Eta, 0), r.ClipSkip, r.Interrupt
+	q.Seed, q.Seeds, q.NoiseGiven = or(r.Seed, 0), slices.Clone(r.Seeds), r.Latents != nil
+	q.Crop, q.NegativeCrop = [2]int{r.CropTop, r.CropLeft}, [2]int{r.NegativeCropTop, r.NegativeCropLeft}
+	q.NegativeOriginalSize, q.NegativeTargetSize = r.NegativeOriginalSize, r.NegativeTargetSize
+	q.DenoisingEnd, q.Watermark = r.DenoisingEnd, r.Watermark
+	if len(r.Seeds) > 0 {
+		q.Seed = r.Seeds[0]
+	}
+	if s.aestheticScore {
+		q.AestheticScore, q.NegativeAestheticScore = new(or(r.AestheticScore, 6)), new(or(r.NegativeAestheticScore, 2.5))
+	}
+	if q.Task == ImageToImage {
+		if q.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {
+			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
+		}
+	}
 }
 
 // secondAlone reports whether a prompt has a negative one for the second text encoder alone.

@@ -61,7 +61,7 @@ func (m *Model) start(ctx context.Context, request Request) (run *Run, err error
 	if request.Seed == nil && len(request.Seeds) == 0 {
 		request.Seed = new(RandomSeed())
 	}
-	q, err := m.resolve(request)
+	q, err := m.resolve(m.Spec().ChoosePreset(request))
 	if err != nil {
 		return nil, err
 	}

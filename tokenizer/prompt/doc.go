@@ -34,6 +34,20 @@ func Styles() []Style { return []Style{Plain, Long, A1111, Comfy, Compel} }
 // Valid reports whether s is one of Styles.
 func (s Style) Valid() bool { return slices.Contains(Styles(), s) }
 
+// HasTags reports whether <lora:NAME:0.8> is syntax of the style; in the others it is text.
+func (s Style) HasTags() bool { return s == Long || s == A1111 }
+
+// NetworksOf lists what a text of the style names, as [Parse] does, without reading the rest of it.
+func NetworksOf(s Style, text string) (found []Network) {
+	switch {
+	case s.HasTags():
+		_, found = Networks(text)
+	case s == Compel:
+		found = ParseCompel(text).Networks
+	}
+	return found
+}
+
 // Prompt is what a text asks for.
 type Prompt struct {
 	Parts    []Part    // sub-prompts, in order; at least one, and one alone in every style but A1111
@@ -74,11 +88,10 @@ type Network struct {
 func Parse(s Style, text string, steps int) Prompt {
 	if s != A1111 {
 		var p Prompt
-		switch s {
-		case Long:
+		if s == Long {
 			text, p.Networks = Networks(text)
-		case Compel:
-			p.Networks = ParseCompel(text).Networks // whose chunks leave them out
+		} else {
+			p.Networks = NetworksOf(s, text) // Compel's chunks leave them out
 		}
 		p.Parts = always(text)
 		return p
