@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,34 +33,29 @@ func newAdapters(budget int64) *adapters {
 }
 
 // adapterSet is the set of a request's adapters, built if it is not there yet; nil for none. It is the caller's until he
-// releases it. hashes are those of the files.
+// releases it. hashes are those of the files, which are opened only where there is something to build.
 func (m *Model) adapterSet(ctx context.Context, loras []LoRA) (set *adapterSet, hashes []string, err error) {
 	if len(loras) == 0 {
 		return nil, nil, nil
 	}
-	var files []*lora.File
-	defer func() { // those that no set has
-		for _, f := range files {
-			err = errors.Join(err, f.Close())
-		}
-	}()
 	var key strings.Builder
 	for _, l := range loras {
-		f, hash, err := m.adapters.open(l.Path)
-		if err != nil {
-			return nil, nil, &RequestError{Field: "loras", Value: l.Path, Allowed: "a file with an adapter", Err: err}
-		}
-		files, hashes = append(files, f), append(hashes, hash)
+		hash := hashOfFile(l.Path)
+		hashes = append(hashes, hash)
 		fmt.Fprintf(&key, "%s %v\n", hash, l.Strengths)
 	}
 	networks := m.adaptable()
-	if set := m.adapters.find(key.String(), networks); set != nil {
-		return set, hashes, nil
+	if !slices.Contains(hashes, "") {
+		if set := m.adapters.find(key.String(), networks); set != nil {
+			return set, hashes, nil
+		}
+	}
+	files, err := openAdapters(loras, hashes)
+	if err != nil {
+		return nil, nil, err
 	}
 	began := time.Now()
-	set, err = m.buildAdapters(ctx, key.String(), networks, loras, files)
-	files = nil
-	if err != nil {
+	if set, err = m.buildAdapters(ctx, key.String(), networks, loras, files); err != nil {
 		return nil, nil, err
 	}
 	for _, line := range set.notes {
@@ -73,21 +68,25 @@ func (m *Model) adapterSet(ctx context.Context, loras []LoRA) (set *adapterSet, 
 	return set, hashes, nil
 }
 
-// open opens an adapter's file and gives its hash, which is computed again only where the file has changed.
-func (a *adapters) open(path string) (*lora.File, string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, "", err
+// openAdapters opens the files of adapters, which must still be those that were hashed.
+func openAdapters(loras []LoRA, hashes []string) (files []*lora.File, err error) {
+	for i, l := range loras {
+		f, err := lora.Open(l.Path)
+		if err == nil {
+			files = append(files, f)
+			if hashes[i] == "" || hashOfFile(l.Path) != hashes[i] {
+				err = errors.New("the file changes while it is read")
+			}
+		}
+		if err != nil {
+			err = &RequestError{Field: "loras", Value: l.Path, Allowed: "a file with an adapter", Err: err}
+			for _, f := range files {
+				err = errors.Join(err, f.Close())
+			}
+			return nil, err
+		}
 	}
-	f, err := lora.Open(path)
-	if err != nil {
-		return nil, "", err
-	}
-	hash, err := fileHashes.of(path, info, f.Hash)
-	if err != nil {
-		return nil, "", errors.Join(err, f.Close())
-	}
-	return f, hash, nil
+	return files, nil
 }
 
 // find returns a set for some networks that is there, the last used one from now on, and nil if it is not.

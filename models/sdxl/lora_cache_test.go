@@ -1,12 +1,14 @@
 package sdxl
 
 import (
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goxl/goxl/nn/weights"
 )
@@ -87,6 +89,36 @@ func TestLoRACache(t *testing.T) {
 	}
 	if got := mappedFiles(t, "cached.safetensors"); got != before {
 		t.Errorf("%d files are mapped, want %d", got, before)
+	}
+}
+
+// TestLoRAOfCacheIsNotOpened: a set that is there is found by the size and the time of its files, which are opened where
+// these differ.
+func TestLoRAOfCacheIsNotOpened(t *testing.T) {
+	m := newModels(t).open("tiny")
+	l := adapterFile(t, m, "replaced", 60, false)
+	want := latentsAlone(t, m, adapted(l))[0]
+	info, err := os.Stat(l.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, make([]byte, info.Size()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	replace := func(modified time.Time) {
+		t.Helper()
+		if err := errors.Join(os.Chtimes(other, modified, modified), os.Remove(l.Path), os.Link(other, l.Path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(info.ModTime())
+	if got := latentsAlone(t, m, adapted(), adapted(l))[1]; !slices.Equal(got.Data, want.Data) {
+		t.Error("a set of the cache is not what it was")
+	}
+	replace(info.ModTime().Add(time.Second))
+	if _, err := m.Generate(t.Context(), adapted(l)); err == nil || !strings.Contains(err.Error(), "a file with an adapter") {
+		t.Errorf("a file that has changed: %v", err)
 	}
 }
 
