@@ -114,6 +114,9 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	g.request = spec.ChoosePreset(g.request)
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
+		if err == nil {
+			err = spec.CheckLoRAs(g.request)
+		}
 		g.steps, g.preset = p.Steps, p.PresetNote()
 		return g.asUsage(err)
 	}
@@ -124,6 +127,9 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	r := g.request
 	r.DenoisingEnd = 0
 	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
+	if err == nil {
+		err = spec.CheckLoRAs(r)
+	}
 	g.steps, g.preset = p.Steps, p.PresetNote()
 	return g.asUsage(err)
 }

@@ -88,3 +88,18 @@ func TestTensorFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestAdaptersFirst: what is wrong with an adapter is found before the model's weights are opened.
+func TestAdaptersFirst(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "words.safetensors")
+	if err := weights.Write(file, []weights.Tensor{weights.NewTensor("clip_g", kernels.F32, []int{1, 1280}, make([]byte, 4*1280))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-lora", file}, {"-lora-dir", dir, "-prompt", "p <lora:words:1>"}, {"-lora", file, "-refiner", "synth:tiny-refiner"}} {
+		a := goxl(t, tiny(dir, args...)...)
+		if a.status != 2 || !strings.Contains(a.err, "give it with -embedding") || strings.Contains(a.err, "opened in") {
+			t.Errorf("%q: status %d, said %q", args, a.status, a.err)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func (m *Model) buildAdapters(ctx context.Context, key string, networks map[stri
 		for _, w := range report.Warnings {
 			set.warned = append(set.warned, fmt.Sprintf("LoRA %s: %s", loraName(l.Path), w))
 		}
-		bundled, err := bundledEmbeddings(files[i], m.encoders())
+		bundled, err := m.Spec().bundledEmbeddings(files[i])
 		if err != nil {
 			return set, &RequestError{Field: "loras", Value: l.Path, Allowed: "an adapter for this model", Err: err}
 		}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goxl/goxl/models/clip"
-	"github.com/goxl/goxl/nn/weights/embedding"
 	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/tokenizer/prompt"
 )
@@ -148,26 +146,4 @@ func withoutLoRAs(r Request) Request {
 		r.Prompts[i] = cut(p)
 	}
 	return r
-}
-
-// bundledEmbeddings are the textual inversions that an adapter's file brings along, for the model's encoders.
-func bundledEmbeddings(f *lora.File, encoders [2]*clip.Encoder) (list []TextualInversion, err error) {
-	found, err := embedding.Bundled(f, f.Path())
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range found {
-		t := NewTextualInversion(e)
-		for k, encoder := range encoders {
-			x := t.of(k)
-			if encoder == nil || x == nil {
-				continue
-			}
-			if w := encoder.Config.HiddenSize; x.Shape[1] != w {
-				return nil, fmt.Errorf("the embedding %q has vectors of %d numbers, the text encoder takes %d", e.Name, x.Shape[1], w)
-			}
-		}
-		list = append(list, t)
-	}
-	return list, nil
 }
