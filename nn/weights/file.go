@@ -58,22 +58,19 @@ func (e *entry) bytes(file []byte) []byte {
 // runs no code; the data is read when it is used. What the file is called does not matter. Errors about the content are
 // a [*FileError].
 func Open(path string) (*File, error) {
-	info, err := os.Stat(path) // before it is opened: a pipe would wait for its writer
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // to open a pipe would wait for its writer
+		return nil, &FileError{File: path, What: notRegular(info.Mode()), Allowed: "a safetensors file or a pickle of torch.save"}
+	}
+	f, err := os.Open(path)
 	if _, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
 		return nil, &FileError{File: path, What: "a link to a file that is not there, the download is incomplete", Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &FileError{File: path, What: notRegular(info.Mode()), Allowed: "a safetensors file or a pickle of torch.save"}
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
 	defer f.Close() // a mapping outlives its descriptor
-	if info, err = f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
 	}
 	if info.Size() == 0 { // an empty file cannot be mapped
