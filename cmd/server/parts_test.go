@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -74,12 +75,14 @@ func TestPartsReachModel(t *testing.T) {
 		flags   []string
 		same    bool // as the model with nothing in its place
 		rescale float64
+		says    sdxl.Parameters
 	}{
-		{[]string{"-model", "synth:tiny"}, true, 0},
-		{[]string{"-model", noVAE, "-base", "synth:tiny"}, true, 0},
-		{[]string{"-model", noVAE, "-vae", other}, false, 0},
-		{[]string{"-model", "synth:tiny", "-unet", other}, false, 0},
-		{[]string{"-model", "synth:tiny", "-prediction", "v_zsnr"}, false, 0.7},
+		{[]string{"-model", "synth:tiny"}, true, 0, sdxl.Parameters{}},
+		{[]string{"-model", "synth:tiny", "-base", "synth:tiny"}, true, 0, sdxl.Parameters{}},
+		{[]string{"-model", noVAE, "-base", "synth:tiny"}, true, 0, sdxl.Parameters{Base: "synth:tiny"}},
+		{[]string{"-model", noVAE, "-vae", other}, false, 0, sdxl.Parameters{VAE: filepath.Base(other)}},
+		{[]string{"-model", "synth:tiny", "-unet", other}, false, 0, sdxl.Parameters{UNet: filepath.Base(other)}},
+		{[]string{"-model", "synth:tiny", "-prediction", "v_zsnr"}, false, 0.7, sdxl.Parameters{Prediction: "v_zsnr"}},
 	} {
 		m := parseModels(t, append(c.flags, "-device", "cpu"))
 		specs, err := m.specs()
@@ -103,6 +106,10 @@ func TestPartsReachModel(t *testing.T) {
 			}
 			if got := result.Parameters; got.GuidanceRescale != c.rescale || j.Parameters.GuidanceRescale != c.rescale || got.Model != j.Parameters.Model {
 				t.Errorf("%q: guidance rescale %v of %s, resolved to %v of %s, want %v", c.flags, got.GuidanceRescale, got.Model, j.Parameters.GuidanceRescale, j.Parameters.Model, c.rescale)
+			}
+			p := result.Parameters
+			if got := (sdxl.Parameters{UNet: p.UNet, VAE: p.VAE, TAESD: p.TAESD, Base: p.Base, Prediction: p.Prediction}); !reflect.DeepEqual(got, c.says) {
+				t.Errorf("%q: the parameters say %v", c.flags, got)
 			}
 			return result.Images[0].Pix
 		}

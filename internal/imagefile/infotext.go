@@ -66,8 +66,14 @@ func (p Parameters) infotext() string {
 		add("Model hash", p.ModelHash)
 	}
 	add("Model", strings.TrimSuffix(strings.TrimSuffix(p.Model, ".safetensors"), ".ckpt")) // as A1111 names a checkpoint
+	if p.UNet != "" {
+		add("UNet", p.UNet) // A1111 knows no such thing; its model is the checkpoint
+	}
 	if p.VAE != "" {
 		add("VAE", p.VAE)
+	}
+	if p.TAESD != "" {
+		add("VAE Decoder", "TAESD")
 	}
 	if p.Task == sdxl.ImageToImage && p.Strength > 0 {
 		add("Denoising strength", number(p.Strength))

@@ -34,6 +34,13 @@ func TestInfotext(t *testing.T) {
 			}, "v",
 			"p\nSteps: 5, Sampler: Euler, CFG scale: 1, Seed: 1, Size: 8x16, Model: m, VAE: v.safetensors, Denoising strength: 0.3, Clip skip: 3, RNG: CPU, Version: goxl v",
 		},
+		"parts": {
+			sdxl.Parameters{
+				Steps: 4, Scheduler: "euler", Width: 8, Height: 8, Model: "m.safetensors", ModelHash: "0123456789", UNet: "u.safetensors", VAE: "v.safetensors",
+				TAESD: "taesdxl_decoder.safetensors", Base: "b", Prediction: "v_prediction",
+			}, "v",
+			"Steps: 4, Sampler: Euler, CFG scale: 0, Seed: 0, Size: 8x8, Model hash: 0123456789, Model: m, UNet: u.safetensors, VAE: v.safetensors, VAE Decoder: TAESD, RNG: CPU, Version: goxl v",
+		},
 		"ensemble": {
 			sdxl.Parameters{
 				Prompts: text(" two\nlines ", nil), ImagesPerPrompt: 1, Steps: 5, Guidance: 1e21, Scheduler: "euler_a", Width: 8, Height: 8, Model: "synth:tiny",
@@ -91,5 +98,20 @@ func TestPresetInTexts(t *testing.T) {
 	texts := Parameters{Parameters: sdxl.Parameters{Preset: "lightning4", Scheduler: "euler"}}.Texts()
 	if !slices.Contains(texts, Text{"preset", `"lightning4"`}) {
 		t.Errorf("%q", texts)
+	}
+}
+
+// What a model has from elsewhere is said, each under its flag's name.
+func TestPartsInTexts(t *testing.T) {
+	texts := Parameters{Parameters: sdxl.Parameters{UNet: "u", VAE: "v", TAESD: "t", Base: "b", Prediction: "v_zsnr"}}.Texts()
+	for _, want := range []Text{{"unet", "u"}, {"vae", "v"}, {"taesd", "t"}, {"base", "b"}, {"prediction", "v_zsnr"}} {
+		if !slices.Contains(texts, want) {
+			t.Errorf("no %q in %q", want, texts)
+		}
+	}
+	for _, text := range (Parameters{}).Texts() {
+		if slices.Contains([]string{"unet", "vae", "taesd", "base", "prediction"}, text.Key) {
+			t.Errorf("%q of a model with nothing from elsewhere", text)
+		}
 	}
 }

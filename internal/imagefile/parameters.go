@@ -57,7 +57,7 @@ func (p Parameters) Texts() []Text {
 	if p.ModelHash != "" {
 		add("model_hash", p.ModelHash)
 	}
-	for _, t := range []Text{{"vae", p.VAE}, {"device", p.Device}, {"precision", p.Precision}} {
+	for _, t := range []Text{{"unet", p.UNet}, {"vae", p.VAE}, {"taesd", p.TAESD}, {"base", p.Base}, {"prediction", p.Prediction}, {"device", p.Device}, {"precision", p.Precision}} {
 		if t.Value != "" {
 			add(t.Key, t.Value)
 		}

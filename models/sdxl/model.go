@@ -47,6 +47,7 @@ type Model struct {
 	spec     *Spec                     // as it was read; Spec describes the parts as they are
 	sources  map[string]kernels.Source // where components come from
 	closers  []io.Closer               // what this model opened itself, in order
+	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
 	opened   *unet.Denoiser             // whose weights hash is of
@@ -95,25 +96,26 @@ func (m *Model) resolve(r Request) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.Device, q.Precision, q.VAE = m.host.device.Info().Name, m.precision().String(), m.otherVAE()
+	q.Device, q.Precision = m.host.device.Info().Name, m.precision().String()
+	m.parts(&q.Parameters)
 	return q, nil
 }
 
-// otherVAE is the name of what decodes in place of the model's own VAE: Options.TAESD or Options.VAE, which a refiner
-// has from its base too; "" is the model's own.
-func (m *Model) otherVAE() string {
-	options := []Options{m.options}
-	if m.options.Base != nil {
-		options = append(options, m.options.Base.options)
+// parts says what the model has from elsewhere. A refiner has its base's VAE and TAESD.
+func (m *Model) parts(p *Parameters) {
+	own, base := m.options, Options{}
+	if b := m.options.Base; b != nil {
+		base = b.options
 	}
-	for _, path := range []func(Options) string{func(o Options) string { return o.TAESD }, func(o Options) string { return o.VAE }} {
-		for _, o := range options {
-			if p := path(o); p != "" {
-				return filepath.Base(p)
-			}
+	for _, part := range []struct {
+		to   *string
+		path string
+	}{{&p.UNet, own.UNet}, {&p.VAE, cmp.Or(own.VAE, base.VAE)}, {&p.TAESD, cmp.Or(own.TAESD, base.TAESD)}, {&p.Base, m.lender}} {
+		if part.path != "" {
+			*part.to = filepath.Base(part.path)
 		}
 	}
-	return ""
+	p.Prediction = own.Prediction
 }
 
 // precision is that of the UNet.

@@ -90,7 +90,7 @@ func (m *Model) load(ctx context.Context, path string, open func(*slog.Logger) (
 	if files, err = openStoreParts(files, m.options.parts(), m.options.Base != nil, m.options.Log); err != nil {
 		return err
 	}
-	m.closers = append(m.closers, files)
+	m.closers, m.lender = append(m.closers, files), files.lender
 	var base *Spec
 	if m.options.Base != nil {
 		base = m.options.Base.Spec()

@@ -65,10 +65,17 @@ type Parameters struct {
 
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
-	VAE       string           `json:"vae,omitempty"`        // file or folder name of another one (Options.TAESD, Options.VAE), in an ensemble the first expert's; "" in what a Spec resolves
 	LoRAs     []LoRAParameters `json:"loras,omitempty"`
 	Device    string           `json:"device,omitempty"`
 	Precision string           `json:"precision,omitempty"`
+
+	// What the model has from elsewhere, in an ensemble the first expert: names of files, folders or models. "" is nothing,
+	// and all of what a Spec resolves.
+	UNet       string `json:"unet,omitempty"`       // Options.UNet, which ModelHash is of then
+	VAE        string `json:"vae,omitempty"`        // Options.VAE
+	TAESD      string `json:"taesd,omitempty"`      // Options.TAESD
+	Base       string `json:"base,omitempty"`       // Options.Missing, if something was taken from it
+	Prediction string `json:"prediction,omitempty"` // Options.Prediction
 
 	// Experts are all models of an ensemble with the fractions of the steps at which they end, the last at 1.
 	Experts []ExpertParameters `json:"experts,omitempty"`

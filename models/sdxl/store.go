@@ -48,6 +48,7 @@ type store struct {
 	single     *singlefile.Checkpoint      // of a single file
 	otherVAE   string                      // Options.VAE
 	prediction string                      // Options.Prediction
+	lender     string                      // Options.Missing, if something was taken from it
 	others     map[string]*store           // where components come from that are not this one's own; see complete
 }
 

@@ -60,7 +60,7 @@ func openStoreParts(files *store, p Parts, borrows bool, log *slog.Logger) (_ *s
 		if err != nil {
 			return nil, errors.Join(&PartError{"base", err}, files.Close())
 		}
-		p.Missing = ""
+		model.lender, p.Missing = p.Missing, ""
 		model.take(files, singlefile.UNet)
 		files = model
 	}
@@ -142,6 +142,7 @@ func (s *store) completeFrom(model string, log *slog.Logger) error {
 		log.Info("using another model's component", "component", component, "model", model, "reason", "the file has none")
 	}
 	if used {
+		s.lender = model
 		return nil
 	}
 	if len(missing) == 0 {

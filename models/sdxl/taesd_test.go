@@ -90,8 +90,8 @@ func TestTAESD(t *testing.T) {
 		if !slices.Equal(got.Latents.Data, want.Latents.Data) {
 			t.Errorf("%s: other latents than without TAESD", path)
 		}
-		if got.Parameters.VAE != filepath.Base(path) {
-			t.Errorf("%s: the parameters say VAE %q", path, got.Parameters.VAE)
+		if got.Parameters.TAESD != filepath.Base(path) || got.Parameters.VAE != "" {
+			t.Errorf("%s: the parameters say TAESD %q, VAE %q", path, got.Parameters.TAESD, got.Parameters.VAE)
 		}
 		if first == nil {
 			first = got
@@ -112,8 +112,8 @@ func TestTAESD(t *testing.T) {
 		if refiner.TAESD != p.TAESD {
 			t.Error("the refiner has no TAESD")
 		}
-		if q, err := refiner.Resolve(Request{Prompt: "a lighthouse", Image: gradient(48, 40)}); err != nil || q.VAE != filepath.Base(path) {
-			t.Errorf("the refiner: %v, VAE %q", err, q.VAE)
+		if q, err := refiner.Resolve(Request{Prompt: "a lighthouse", Image: gradient(48, 40)}); err != nil || q.TAESD != filepath.Base(path) {
+			t.Errorf("the refiner: %v, TAESD %q", err, q.TAESD)
 		}
 		redrawn, err := refiner.Generate(t.Context(), Request{Prompt: "a lighthouse", Image: gradient(48, 40), Seed: new(uint64(1)), Steps: 4})
 		if err != nil || redrawn.Images[0].Rect.Dx() != 48 {
