@@ -3,6 +3,7 @@ package sdxl
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,18 +23,24 @@ type Expert struct {
 }
 
 // Ensemble makes images with several models, each of which goes on where the one before it ends: a base and a refiner
-// mostly, or two bases and a refiner. All get the same request, but for LoRAs, which a base's refiner does not get. Where few steps leave none to one of them, it passes
-// its latents on, the first its noise, as in diffusers; Warnings says so. The request's own DenoisingEnd is where the
-// last one stops. GuidancePerStep and Interrupt count the steps of all. A refiner's prompt embeddings have another width
-// than a base's, so that with embeddings of one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart
-// with ImageLatents. Experts whose latents have another shape or scaling than the first one's are a *ModelError.
-func Ensemble(ctx context.Context, r Request, experts ...Expert) (*Result, error) {
+// mostly, or two bases and a refiner. All get the same request, but for LoRAs, which a base's refiner does not get; a
+// text encoder that it shares with the base (Options.Base) keeps the base's, as diffusers' pipelines that share one do.
+// Where few steps leave none to one of them, it passes its latents on, the first its noise, as in diffusers; Warnings
+// says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep and Interrupt count the steps of
+// all. A refiner's prompt embeddings have another width than a base's, so that with embeddings of one's own each expert
+// is run by hand: by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have another shape or
+// scaling than the first one's are a *ModelError.
+func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result, err error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if closing := e.adapters.release(); closing != nil {
+			err = errors.Join(err, closing)
+		}
+	}()
 	started, done := time.Now(), 0
-	var result *Result
 	var warnings []string
 	for i := range experts {
 		q := e.requests[i]
@@ -95,6 +102,7 @@ type ensemble struct {
 	before     []int // steps before each expert's first; one that an expert leaves half done is the next one's too
 	steps      int   // UNet evaluations of all experts
 	parameters Parameters
+	adapters   *adapterSet // of the first expert, nil for none
 }
 
 func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
@@ -206,12 +214,18 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 		return nil, false, err
 	}
 	defer slot.release()
-	run, err := m.start(ctx, q)
+	var shared *adapterSet
+	if m.spec.refiner() && !e.experts[0].Model.spec.refiner() {
+		shared = e.adapters
+	}
+	run, err := m.start(ctx, q, shared)
 	if err != nil {
 		return nil, false, err
 	}
 	defer run.Close()
 	if i == 0 {
+		e.adapters = run.adapters
+		e.adapters.retain()
 		for k := 1; k < len(e.experts); k++ {
 			if err := e.admit(ctx, m.host, k); err != nil {
 				return nil, false, err

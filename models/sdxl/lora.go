@@ -134,8 +134,8 @@ func (m *Model) adapt(ctx context.Context, set *adapterSet, components map[strin
 	return nil
 }
 
-// adapt builds the set of adapters of the run's request, and puts it on the model.
-func (r *Run) adapt(ctx context.Context) error {
+// adapt builds the set of adapters of the run's request, and puts it on the model, but for what has the shared set.
+func (r *Run) adapt(ctx context.Context, shared *adapterSet) error {
 	set, hashes, err := r.m.adapterSet(ctx, r.q.loras)
 	if err != nil {
 		return err
@@ -152,8 +152,14 @@ func (r *Run) adapt(ctx context.Context) error {
 		}
 		r.warnings = append(r.warnings, r.m.Spec().uneven(set.embeddings)...)
 	}
-	if err := r.m.adapt(ctx, set, r.m.adaptable()); err != nil {
-		return errors.Join(err, set.release())
+	for name, n := range r.m.adaptable() {
+		of := set
+		if shared != nil && shared.networks[name] == n {
+			of = shared
+		}
+		if err := r.m.adapt(ctx, of, map[string]*nn.Network{name: n}); err != nil {
+			return errors.Join(err, set.release())
+		}
 	}
 	return nil
 }

@@ -150,3 +150,76 @@ func TestLoRAOfEnsemble(t *testing.T) {
 		t.Errorf("%+v, %q", p, named.Warnings)
 	}
 }
+
+// ofSecondEncoder writes those tensors of an adapter's file that are of text_encoder_2.
+func ofSecondEncoder(t *testing.T, l LoRA) LoRA {
+	t.Helper()
+	f, err := weights.Open(l.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tensors, err := weights.Tensors(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tensors = slices.DeleteFunc(tensors, func(x weights.Tensor) bool { return !strings.HasPrefix(x.Name, "lora_te2_") })
+	file := filepath.Join(t.TempDir(), "encoder.safetensors")
+	if err := weights.Write(file, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	return LoRA{file, l.Strengths}
+}
+
+// TestLoRAOfSharedEncoder: a text encoder that a refiner shares with its base keeps the base's adapters, and is not
+// swapped from request to request.
+func TestLoRAOfSharedEncoder(t *testing.T) {
+	base := newModels(t).open("tiny")
+	refiner, err := refinerOf(t, base, "synth:tiny-refiner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refiner.Close()
+	shared := refiner.TextEncoder2.Network
+	if shared != base.TextEncoder2.Network {
+		t.Fatal("the refiner has an encoder of its own")
+	}
+	l := ofSecondEncoder(t, adapterFile(t, base, "of-base", 24, false))
+	r := with(func(r *Request) { r.Prompt, r.LoRAs, r.Steps = "a", []LoRA{l}, 6 })
+	updates := map[*kernels.Update]bool{}
+	var result *Result
+	for range 3 {
+		if result, err = Ensemble(t.Context(), r, Expert{base, 0.5}, Expert{refiner, 0}); err != nil {
+			t.Fatal(err)
+		}
+		updates[base.host.adapted[shared].update] = true
+	}
+	if len(updates) != 1 || updates[nil] {
+		t.Errorf("the shared encoder was swapped: %d updates", len(updates))
+	}
+
+	// By hand: the adapter is of the encoder alone, so that the refiner may have it too.
+	first := r
+	first.DenoisingEnd, first.LatentsOnly = 0.5, true
+	draft, err := base.Generate(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := r
+	second.DenoisingStart, second.ImageLatents = 0.5, draft.Latents
+	want, err := refiner.Generate(t.Context(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(result.Latents.Data, want.Latents.Data) {
+		t.Error("the ensemble's latents are not those of a refiner with the base's encoder")
+	}
+	second.LoRAs = nil
+	alone, err := refiner.Generate(t.Context(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Equal(alone.Latents.Data, want.Latents.Data) || base.host.adapted[shared].update != nil {
+		t.Error("a request without adapters has the base's")
+	}
+}

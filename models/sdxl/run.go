@@ -54,10 +54,12 @@ func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
 		return nil, err
 	}
 	defer slot.release()
-	return m.start(ctx, r)
+	return m.start(ctx, r, nil)
 }
 
-func (m *Model) start(ctx context.Context, request Request) (run *Run, err error) {
+// start is Start for who has the right to compute. shared are the adapters of a base, which stay on a component that the
+// model shares with it; nil for none.
+func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
 	if request.Seed == nil && len(request.Seeds) == 0 {
 		request.Seed = new(RandomSeed())
 	}
@@ -72,7 +74,7 @@ func (m *Model) start(ctx context.Context, request Request) (run *Run, err error
 	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
 	r.noise = newNoise(q, r.elements())
 	warn := func(s string) { r.warnings = append(r.warnings, s) }
-	if err := r.adapt(ctx); err != nil {
+	if err := r.adapt(ctx, shared); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -290,7 +292,7 @@ func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer slot.release()
-	run, err := m.start(ctx, r)
+	run, err := m.start(ctx, r, nil)
 	if err != nil {
 		return nil, err
 	}
