@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,8 +97,12 @@ func TestAdaptersFirst(t *testing.T) {
 	if err := weights.Write(file, []weights.Tensor{weights.NewTensor("clip_g", kernels.F32, []int{1, 1280}, make([]byte, 4*1280))}, nil); err != nil {
 		t.Fatal(err)
 	}
+	generate := []string{"generate", "-device", "cpu", "-model", "synth:tiny", "-steps", "2", "-prompt", "p", "-o", filepath.Join(dir, "out.png")}
+	if a := must(t, generate...); !strings.Contains(a.err, "opened in") {
+		t.Fatalf("said %q", a.err)
+	}
 	for _, args := range [][]string{{"-lora", file}, {"-lora-dir", dir, "-prompt", "p <lora:words:1>"}, {"-lora", file, "-refiner", "synth:tiny-refiner"}} {
-		a := goxl(t, tiny(dir, args...)...)
+		a := goxl(t, append(slices.Clone(generate), args...)...)
 		if a.status != 2 || !strings.Contains(a.err, "give it with -embedding") || strings.Contains(a.err, "opened in") {
 			t.Errorf("%q: status %d, said %q", args, a.status, a.err)
 		}
