@@ -35,6 +35,23 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestNetworksOf: what a text names is what Parse takes out of it, once.
+func TestNetworksOf(t *testing.T) {
+	for _, text := range []string{"", "a <lora:x:0.5> b", "<lo<lora:x:1>ra:y:1>", `("a", "b").and() withLora(z, 0.7)`, "withLora(z) <lyco:q>", "[a:<lora:x>:0.5]"} {
+		for _, s := range Styles() {
+			if diff := cmp.Diff(Parse(s, text, 4).Networks, NetworksOf(s, text)); diff != "" {
+				t.Errorf("%s, %q: Parse finds, NetworksOf finds\n%s", s, text, diff)
+			}
+			if got := len(NetworksOf(s, "<lora:x:1>")) == 1; got != s.HasTags() {
+				t.Errorf("%s takes a tag: %v", s, got)
+			}
+		}
+	}
+	if got := Parse(A1111, "<lo<lora:x:1>ra:y:1>", 4); got.Parts[0].At(0) != "<lora:y:1>" || len(got.Networks) != 1 {
+		t.Errorf("%v: what is left is text, as in A1111", got)
+	}
+}
+
 func chunker(t testing.TB, vectors map[string]int) *Chunker {
 	t.Helper()
 	tok, err := tokenizer.CLIP("!")

@@ -2,7 +2,6 @@ package lora
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
@@ -19,16 +18,11 @@ type Container interface {
 	Stored(name string) (dtype string, shape []int, bytes int64, err error)
 	// Raw is a tensor's data as it is stored.
 	Raw(name string) ([]byte, error)
-	// SHA256 is the hash of the content in hexadecimal.
-	SHA256() (string, error)
 	Close() error
 }
 
 // File is an adapter file. It is safe for concurrent use.
-type File struct {
-	Container
-	hash func() (string, error)
-}
+type File struct{ Container }
 
 // Open reads the header of an adapter file in safetensors format.
 func Open(path string) (*File, error) {
@@ -40,10 +34,7 @@ func Open(path string) (*File, error) {
 }
 
 // New takes an open file over, which it closes in Close.
-func New(c Container) *File { return &File{Container: c, hash: sync.OnceValues(c.SHA256)} }
-
-// Hash is the SHA-256 of the file's content in hexadecimal. It reads the file once, the first time.
-func (f *File) Hash() (string, error) { return f.hash() }
+func New(c Container) *File { return &File{c} }
 
 // bundled begins the names of embeddings that a file brings along, which [embedding.Bundled] reads.
 const bundled = "bundle_emb."

@@ -1,8 +1,6 @@
 package lora
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -22,22 +20,6 @@ func TestBundled(t *testing.T) {
 	}
 	if _, _, err := open(t, embeddings, nil).Match(targets(t, "tiny")); err == nil || !strings.Contains(err.Error(), "it holds embeddings only") {
 		t.Errorf("embeddings alone: %v", err)
-	}
-}
-
-func TestHash(t *testing.T) {
-	f := open(t, pair(kohyaQ, 32, 32), nil)
-	data, err := os.ReadFile(f.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(data)
-	if got, err := f.Hash(); err != nil || got != hex.EncodeToString(sum[:]) {
-		t.Errorf("hash %s, %v", got, err)
-	}
-	f.Close()
-	if again, err := f.Hash(); err != nil || again != hex.EncodeToString(sum[:]) {
-		t.Errorf("it reads the file again: %s, %v", again, err)
 	}
 }
 
