@@ -87,7 +87,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+
 		"\nmost with a schedule type behind it and _ between, one of\n"+wrap(scheduler.Schedules(), 88)+
 		"\nor A1111's or ComfyUI's own name, \"DPM++ 2M Karras\" or \"dpmpp_2m_sde_gpu beta\"; k_ begins A1111's samplers, comfy_ ComfyUI's; without it the model's own, which must be one of these kinds")
-	fs.StringVar(&r.Preset, "preset", "", "scheduler, steps and guidance of a few-step model by `name`; other flags win over it; without it, the file of -lora, -unet or -model chooses by its name, a LoRA by its SHA-256 too; none turns that off; one of\n"+wrap(sdxl.PresetNames(), 88))
+	fs.StringVar(&r.Preset, "preset", "", "scheduler, steps and guidance of a few-step model by `name`; other flags win over it; without it, the file of -lora, of a LoRA that the prompt names, of -unet or -model chooses by its name, a LoRA by its SHA-256 too; none turns that off; one of\n"+wrap(sdxl.PresetNames(), 88))
 	number(fs, "interrupt", "stop after this `number` of steps and decode what is there", "must be a whole number from 1 on", atLeast(1, &r.Interrupt))
 	sizeFlag(fs, "original-size", "micro-conditioning: the original size, `WIDTHxHEIGHT`; without it the image's", &r.OriginalSize)
 	sizeFlag(fs, "target-size", "micro-conditioning: the target size, `WIDTHxHEIGHT`; without it the image's", &r.TargetSize)

@@ -34,7 +34,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
 		name(fs, "refiner", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner", &g.refiner)
-		name(fs, "base", "the model whose text encoders and VAE are used where -model is a file that lacks them: a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:base or synth:tiny", &g.missing)
+		name(fs, "base", "the model whose text encoders and VAE are used where -model is a file that lacks them; it must be there, and a warning says where nothing is taken from it: a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:base or synth:tiny", &g.missing)
 		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
 		name(fs, "image", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(sdxl.DefaultDenoisingEnd, 'g', -1, 64))

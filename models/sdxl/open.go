@@ -29,7 +29,7 @@ type Options struct {
 	// checkpoint in one file, whose UNet it is. Marks in it of what it predicts change the scheduler too.
 	UNet string
 	// Missing is a model, as Open takes it, whose text encoders, tokenizers and VAE are used where the model is a single
-	// file that lacks them.
+	// file that lacks them. It must be there even if nothing is taken from it, which is warned of.
 	Missing string
 	// Prediction says what the UNet predicts, one of Predictions, where its files don't: v_zsnr is v with zero terminal SNR
 	// as ComfyUI has it, trailing timesteps and guidance rescale 0.7. "" is what they say.
