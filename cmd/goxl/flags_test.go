@@ -300,7 +300,7 @@ func TestTAESD(t *testing.T) {
 		if err != nil || bytes.Equal(with, without) {
 			t.Errorf("%q: %v, or the same image", more, err)
 		}
-		if got := texts(t, filepath.Join(dir, "out.png")); got["vae"] != "taesdxl.safetensors" || !strings.Contains(got["parameters"], "VAE: taesdxl.safetensors, ") {
+		if got := texts(t, filepath.Join(dir, "out.png")); got["taesd"] != "taesdxl.safetensors" || got["vae"] != "" || !strings.Contains(got["parameters"], "VAE Decoder: TAESD, ") {
 			t.Errorf("%q: the texts are %q", more, got)
 		}
 	}
