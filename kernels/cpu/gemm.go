@@ -48,7 +48,9 @@ type gemmKernels struct {
 }
 
 // tileArgs are the operands of a tile: C (+)= Σ over taps of A·B. The rows of A are wherever rows points, so that a
-// convolution reads its image in place and a row of padding is a row of zeros.
+// convolution reads its image in place and a row of padding is a row of zeros. Where out is not nil, the tile finishes
+// its sums and writes them there, and C stays as it is: out = act(sums [+ bias] [+ residual]), with ReLU or nothing as
+// the activation.
 type tileArgs struct {
 	c          *float32 // mr rows of nr, ldc elements apart
 	ldc        int
@@ -56,7 +58,14 @@ type tileArgs struct {
 	taps       int
 	k          int
 	b          *float32 // packed panel: for each tap and k a row of nr elements
-	accumulate int      // 0: C is overwritten, 1: added to
+	accumulate int      // 0: the sums begin with zero, 1: with C
+	ahead      int      // bytes from each row of A to what is fetched meanwhile for a later tile
+
+	out      *float32 // mr rows of nr, ldo elements apart, or nil
+	ldo      int
+	bias     *float32 // nr elements, or nil
+	residual *float32 // as out, which it may be, or nil
+	relu     int      // 1: ReLU
 }
 
 // weights is a matrix of weights in the file's width: rows of ld elements.

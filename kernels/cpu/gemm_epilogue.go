@@ -2,35 +2,71 @@ package cpu
 
 import "github.com/goxl/goxl/kernels"
 
-// epilogue finishes the sums of a part, which are in the cache, and writes them out. gate is where in a row the gates
-// of GEGLU are.
-func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, biasOf []float32) {
-	bias, broadcastBias, residual := p.input(p.operands.Bias), p.input(p.operands.BroadcastBias), p.input(p.operands.Residual)
-	gateBias := bias
-	if bias != nil && p.act == kernels.GEGLU {
-		gateBias = bias[p.cols+col:][:cols]
+// direct returns how many of the columns from col the tiles of a whole row group finish themselves, and what bias they
+// add: all whole tiles, unless the rows have several biases or the activation is none that tiles know.
+func (p *product) direct(biasOf []float32, row, col, cols int) (width int, bias []float32) {
+	g := p.v.gemm
+	switch {
+	case p.act != kernels.Identity && p.act != kernels.ReLU,
+		p.act == kernels.ReLU && p.operands.Residual != kernels.Absent && !p.actLast,
+		p.operands.BroadcastBias != kernels.Absent && row%p.window.positions+g.mr > p.window.positions:
+		return 0, nil
 	}
+	return cols / g.nr * g.nr, p.bias(biasOf, row, col, cols)
+}
+
+// target makes a tile finish its sums itself: those of mr rows from row and of nr columns from col+j. bias, if
+// it is not nil, begins with col's.
+func (p *product) target(a *tileArgs, bias []float32, row, col, j int) {
+	g := p.v.gemm
+	from := row*p.cols + col + j
+	end := from + (g.mr-1)*p.cols + g.nr
+	a.out, a.ldo, a.bias, a.residual, a.relu = &p.out[0].f32[from:end][0], p.cols, nil, nil, 0
 	if bias != nil {
-		bias = bias[col:][:cols]
+		a.bias = &bias[j : j+g.nr][0]
 	}
-	image := -1
-	var rest []float32
+	if residual := p.input(p.operands.Residual); residual != nil {
+		a.residual = &residual[from:end][0]
+	}
+	if p.act == kernels.ReLU {
+		a.relu = 1
+	}
+}
+
+// epilogue finishes the sums of rows, which are in the cache, and writes them out. gate is where in a row the gates of
+// GEGLU are. It overwrites the first cols elements of biasOf where there is a broadcast bias.
+func (p *product) epilogue(c []float32, ldc, gate, row, col, rows, cols int, biasOf []float32) {
+	residual := p.input(p.operands.Residual)
+	var bias, gateBias, rest []float32
+	if p.act == kernels.GEGLU {
+		gateBias = p.bias(nil, row, p.cols+col, cols)
+	}
 	for r := range rows {
-		if m := row + r; broadcastBias != nil && m/p.window.positions != image {
-			image = m / p.window.positions
-			p.v.gemm.finish(biasOf[:cols], broadcastBias[image*p.cols+col:][:cols], bias, nil)
-		}
-		both := bias
-		if broadcastBias != nil {
-			both = biasOf[:cols]
+		if r == 0 || (row+r)%p.window.positions == 0 {
+			bias = p.bias(biasOf, row+r, col, cols)
 		}
 		at := (row+r)*p.cols + col
 		if residual != nil {
 			rest = residual[at:][:cols]
 		}
 		sums := c[r*ldc : (r+1)*ldc]
-		p.finishRow(p.out[0].f32[at:at+cols], sums[:cols], sums[gate:], both, gateBias, rest)
+		p.finishRow(p.out[0].f32[at:at+cols], sums[:cols], sums[gate:], bias, gateBias, rest)
 	}
+}
+
+// bias returns what is added to cols columns of a row, nil if nothing is: the bias, or its sum with the broadcast bias of
+// the row's image, which it writes to sum.
+func (p *product) bias(sum []float32, row, col, cols int) []float32 {
+	bias, broadcast := p.input(p.operands.Bias), p.input(p.operands.BroadcastBias)
+	if bias != nil {
+		bias = bias[col:][:cols]
+	}
+	if broadcast == nil {
+		return bias
+	}
+	sum = sum[:cols]
+	p.v.gemm.finish(sum, broadcast[row/p.window.positions*p.cols+col:][:cols], bias, nil)
+	return sum
 }
 
 // finishRow computes one row of the output from its sums, which it may overwrite.

@@ -66,9 +66,31 @@ func tilePortable(a *tileArgs) {
 				s[0] += c[0]
 				s[1] += c[1]
 			}
+			if a.out != nil {
+				c = a.finished(&s, r, half)
+			}
 			*c = s
 		}
 	}
+}
+
+// finished finishes two sums of row r and returns where they go.
+func (a *tileArgs) finished(s *[2]float32, r, half int) *[2]float32 {
+	at := func(p *float32, row int) *[2]float32 {
+		return (*[2]float32)(unsafe.Add(unsafe.Pointer(p), 4*(row*a.ldo+half)))
+	}
+	for i := range s {
+		if a.bias != nil {
+			s[i] += at(a.bias, 0)[i]
+		}
+		if a.residual != nil {
+			s[i] += at(a.residual, r)[i]
+		}
+		if a.relu != 0 && s[i] < 0 {
+			s[i] = 0
+		}
+	}
+	return at(a.out, r)
 }
 
 func packPortable[T float32 | f16 | bf16](dst *float32, src unsafe.Pointer, ld int, offsets *int32, k int) {

@@ -1,10 +1,6 @@
 package cpu
 
-import (
-	"unsafe"
-
-	"github.com/goxl/goxl/kernels"
-)
+import "github.com/goxl/goxl/kernels"
 
 // Block sizes. A worker computes a part of the output, at most partRows×partCols, over the whole depth, so that parts
 // never wait for each other. The depth is cut into blocks; for each, the worker packs its columns of the weights into a
@@ -57,9 +53,10 @@ type product struct {
 
 // productWorker is what a worker needs besides scratch: pointers, which must lie where the garbage collector sees them.
 type productWorker struct {
-	args tileArgs
-	rows []*float32
-	_    [64]byte // workers write theirs all the time: a cache line apart
+	args   tileArgs
+	rows   []*float32
+	packed int      // the column part whose weights the panel holds, plus one; 0: none
+	_      [64]byte // workers write theirs all the time: a cache line apart
 }
 
 // split is how the output is cut: rows groups of mr and column groups of nr, each shared out evenly.
@@ -71,7 +68,7 @@ type split struct {
 
 func (p *product) init() {
 	g := p.v.gemm
-	p.window.positions = p.window.outH * p.window.outW
+	p.window.init()
 	p.taps = p.window.kh * p.window.kw
 	_, panels := p.limits()
 	depth := min(panelFloats/(panels*p.halves()*g.nr), maxDepth)
@@ -130,8 +127,11 @@ func (p *product) sizes() (panel, sums, bias, table int) {
 	for _, b := range p.blocks {
 		depth = max(depth, len(b.offsets))
 	}
-	cols := panels * p.halves() * g.nr
-	return roundUp(depth*cols, 16), roundUp(groups*g.mr*cols, 16), roundUp(cols, 16), roundUp(groups*g.mr*p.taps, 16)
+	cols, rows := panels*p.halves()*g.nr, g.mr
+	if len(p.blocks) > 1 { // sums of all rows wait for the next block
+		rows *= groups
+	}
+	return roundUp(depth*cols, 16), roundUp(rows*cols, 16), roundUp(cols, 16), roundUp(groups*g.mr*p.taps, 16)
 }
 
 func (p *product) scratch() (shared, perWorker int) {
@@ -171,6 +171,10 @@ func (p *product) run(workers *workers, in, out []view, s scratch) error {
 	p.in, p.out, p.memory = in, out, s.worker
 	depth := (p.channels[0] + p.channels[1]) * p.taps
 	p.weights = in[p.operands.Weight].weights(depth)
+	p.reach()
+	for w := range p.workers {
+		p.workers[w].packed = 0
+	}
 	workers.run(p.split.rowParts*p.split.colParts, p)
 	return nil
 }
@@ -188,8 +192,10 @@ func releaseWorkers(all []productWorker) {
 	}
 }
 
-// reach checks that the sources have so many pixels: what the table says is then addressed without bounds checks.
-func (p *product) reach(pixels int) {
+// reach checks that the sources are as large as their shapes say: what the table of a part says is then addressed without
+// bounds checks.
+func (p *product) reach() {
+	pixels := p.rows / p.window.positions * p.window.h * p.window.w
 	_ = p.in[p.operands.X].f32[:pixels*p.channels[0]]
 	if p.operands.X2 != kernels.Absent {
 		_ = p.in[p.operands.X2].f32[:pixels*p.channels[1]]
@@ -198,63 +204,3 @@ func (p *product) reach(pixels int) {
 
 // input returns the elements of an operand, nil if it is absent.
 func (p *product) input(at int) []float32 { return kernels.Operand(p.in, at).f32 }
-
-// do computes part i. Parts of the same columns follow each other, so that their weights are read from memory once.
-func (p *product) do(w, i int) {
-	g, s := p.v.gemm, p.split
-	rowPart, colPart := i%s.rowParts, i/s.rowParts
-	group, panel := rowPart*s.groups/s.rowParts, colPart*s.panels/s.colParts
-	groups, panels := (rowPart+1)*s.groups/s.rowParts-group, (colPart+1)*s.panels/s.colParts-panel
-	row, col := group*g.mr, panel*g.nr
-	rows, cols := min(groups*g.mr, p.rows-row), min(panels*g.nr, p.cols-col)
-
-	panelSize, sumSize, biasSize, tableSize := p.sizes()
-	mem := p.memory[w]
-	b, mem := mem[:panelSize], mem[panelSize:]
-	c, mem := mem[:sumSize], mem[sumSize:]
-	bias, mem := mem[:biasSize], mem[biasSize:]
-	table := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(mem[:tableSize]))), tableSize)
-
-	p.reach(p.window.locate(table, g.mr, row, rows))
-	ldc := panels * p.halves() * g.nr
-	state := &p.workers[w]
-	for n := range p.blocks {
-		block := &p.blocks[n]
-		k := len(block.offsets)
-		for h := range p.halves() {
-			for j := range panels {
-				first := j * g.nr
-				g.pack(b[(h*panels+j)*k*g.nr:], &p.weights, h*p.cols+col+first, min(g.nr, cols-first), block.column, block.offsets)
-			}
-		}
-		state.args = tileArgs{ldc: ldc, rows: &state.rows[0], taps: p.taps, k: block.channels, accumulate: min(n, 1)}
-		for r := 0; r < groups*g.mr; r += g.mr {
-			p.point(state.rows, table[r*p.taps:], block)
-			sums := c[r*ldc : (r+g.mr)*ldc]
-			for j := 0; j < ldc; j += g.nr {
-				state.args.c = &sums[j]
-				state.args.b = unsafe.SliceData(b[j*k : j*k+k*g.nr])
-				g.tile(&state.args)
-			}
-		}
-	}
-	p.epilogue(c, ldc, panels*g.nr, row, col, rows, cols, bias)
-}
-
-// point fills the row pointers of one row group from its part of the table.
-func (p *product) point(rows []*float32, table []int32, b *block) {
-	x := p.in[p.operands.X].f32
-	if b.source == 1 {
-		x = p.in[p.operands.X2].f32
-	}
-	channels := p.channels[b.source]
-	base := unsafe.Pointer(&x[b.channel])
-	table = table[:len(rows)]
-	for i := range rows {
-		if pixel := int(table[i]); pixel >= 0 {
-			rows[i] = (*float32)(unsafe.Add(base, 4*pixel*channels))
-		} else {
-			rows[i] = &zeroRow[0]
-		}
-	}
-}

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // tile multiplies mr rows by a packed panel two registers wide, all sums in registers. For each k it loads one row of the panel
 // and broadcasts one element of each row of A.
 func (g *isa) tile() {
@@ -11,25 +13,28 @@ func (g *isa) tile() {
 		g.op("VMOVUPS %d(R14), %s", (2*u+1)*g.bytes(), g.r(b1))
 		for i, p := range pointers {
 			t := g.r(temp + i%g.temps)
-			g.op("VBROADCASTSS %d(%s)(R15*1), %s", 4*u, p, t)
+			g.op("VBROADCASTSS %d(%s), %s", 4*u, p, t)
 			g.op("VFMADD231PS %s, %s, %s", t, g.r(b0), acc(i, 0))
 			g.op("VFMADD231PS %s, %s, %s", t, g.r(b1), acc(i, 1))
 		}
 	}
-	g.text("tile", "a *tileArgs", 32, 8)
+	g.text("tile", "a *tileArgs", 48, 8)
 	g.op("MOVQ a+0(FP), R15")
+	g.op("MOVQ tileArgs_residual(R15), AX")
+	g.op("MOVQ tileArgs_ldo(R15), BX")
+	g.op("SHLQ $2, BX")
+	g.op("TESTQ AX, AX")
+	g.op("JEQ output")
+	g.prefetch()
+	g.label("output")
+	g.op("MOVQ tileArgs_out(R15), AX")
+	g.op("TESTQ AX, AX")
+	g.op("JNE prefetch")
 	g.op("MOVQ tileArgs_c(R15), AX")
 	g.op("MOVQ tileArgs_ldc(R15), BX")
 	g.op("SHLQ $2, BX")
-	for i := range g.mr {
-		g.op("PREFETCHT0 (AX)")
-		if g.lanes == 16 {
-			g.op("PREFETCHT0 64(AX)")
-		}
-		if i < g.mr-1 {
-			g.op("ADDQ BX, AX")
-		}
-	}
+	g.label("prefetch")
+	g.prefetch()
 	for i := range 2 * g.mr {
 		g.op("VXORPS %s, %s, %s", g.r(i), g.r(i), g.r(i))
 	}
@@ -39,10 +44,13 @@ func (g *isa) tile() {
 	g.op("MOVQ tileArgs_taps(R15), AX")
 	g.op("MOVQ AX, taps-16(SP)")
 	g.op("MOVQ tileArgs_k(R15), AX")
-	g.op("SHLQ $2, AX")
-	g.op("MOVQ AX, end-24(SP)")
-	g.op("ANDQ $~15, AX")
-	g.op("MOVQ AX, end4-32(SP)")
+	g.op("MOVQ AX, BX")
+	g.op("SHRQ $2, AX")
+	g.op("MOVQ AX, fours-24(SP)")
+	g.op("ANDQ $3, BX")
+	g.op("MOVQ BX, rest-32(SP)")
+	g.op("MOVQ tileArgs_ahead(R15), AX")
+	g.op("MOVQ AX, ahead-48(SP)")
 	g.label("tap")
 	g.op("MOVQ rows-8(SP), R15")
 	for i, p := range pointers {
@@ -50,50 +58,107 @@ func (g *isa) tile() {
 	}
 	g.op("ADDQ $%d, R15", 8*g.mr)
 	g.op("MOVQ R15, rows-8(SP)")
-	g.op("XORQ R15, R15")
-	g.op("CMPQ R15, end4-32(SP)")
-	g.op("JGE last")
+	g.op("MOVQ fours-24(SP), R15")
+	g.op("MOVQ R15, left-40(SP)")
+	g.op("TESTQ R15, R15")
+	g.op("JEQ last")
+	g.op("MOVQ ahead-48(SP), R15")
 	g.op("PCALIGN $32")
 	g.label("by4")
 	for u := range 4 {
 		step(u)
+		for i := u; i < g.mr; i += 4 {
+			g.op("PREFETCHT0 (%s)(R15*1)", pointers[i])
+		}
+	}
+	for _, p := range pointers {
+		g.op("ADDQ $16, %s", p)
 	}
 	g.op("ADDQ $%d, R14", 8*g.bytes())
-	g.op("ADDQ $16, R15")
-	g.op("CMPQ R15, end4-32(SP)")
-	g.op("JLT by4")
+	g.op("DECQ left-40(SP)")
+	g.op("JNZ by4")
 	g.label("last")
-	g.op("CMPQ R15, end-24(SP)")
-	g.op("JGE next")
+	g.op("MOVQ rest-32(SP), R15")
+	g.label("by1")
+	g.op("DECQ R15")
+	g.op("JLT next")
 	step(0)
+	for _, p := range pointers {
+		g.op("ADDQ $4, %s", p)
+	}
 	g.op("ADDQ $%d, R14", 2*g.bytes())
-	g.op("ADDQ $4, R15")
-	g.op("JMP last")
+	g.op("JMP by1")
 	g.label("next")
 	g.op("DECQ taps-16(SP)")
 	g.op("JNZ tap")
+	g.finish(acc, g.r(b0), g.r(b1))
+}
+
+// prefetch fetches the mr rows of a tile that are BX bytes apart, from AX.
+func (g *isa) prefetch() {
+	for i := range g.mr {
+		g.op("PREFETCHT0 (AX)")
+		if g.lanes == 16 {
+			g.op("PREFETCHT0 64(AX)")
+		}
+		if i < g.mr-1 {
+			g.op("ADDQ BX, AX")
+		}
+	}
+}
+
+// finish adds C to the sums and writes them there, or adds bias and residual, applies ReLU and writes to the output. It
+// needs two registers besides the sums.
+func (g *isa) finish(acc func(row, half int) string, t0, t1 string) {
+	// rows states op for every sum, with its address, from the register base, rows ld bytes apart.
+	rows := func(base, ld string, op func(mem, acc string)) {
+		for i := range g.mr {
+			op("("+base+")", acc(i, 0))
+			op(fmt.Sprintf("%d(%s)", g.bytes(), base), acc(i, 1))
+			if i < g.mr-1 {
+				g.op("ADDQ %s, %s", ld, base)
+			}
+		}
+	}
+	add := func(mem, acc string) { g.op("VADDPS %s, %s, %s", mem, acc, acc) }
 	g.op("MOVQ a+0(FP), R15")
 	g.op("MOVQ tileArgs_c(R15), AX")
 	g.op("MOVQ tileArgs_ldc(R15), BX")
 	g.op("SHLQ $2, BX")
 	g.op("CMPQ tileArgs_accumulate(R15), $0")
-	g.op("JEQ store")
+	g.op("JEQ summed")
 	g.op("MOVQ AX, CX")
+	rows("CX", "BX", add)
+	g.label("summed")
+	g.op("MOVQ tileArgs_out(R15), DX")
+	g.op("TESTQ DX, DX")
+	g.op("JEQ store")
+	g.op("MOVQ DX, AX")
+	g.op("MOVQ tileArgs_ldo(R15), BX")
+	g.op("SHLQ $2, BX")
+	g.op("MOVQ tileArgs_bias(R15), CX")
+	g.op("TESTQ CX, CX")
+	g.op("JEQ biased")
+	g.op("VMOVUPS (CX), %s", t0)
+	g.op("VMOVUPS %d(CX), %s", g.bytes(), t1)
 	for i := range g.mr {
-		g.op("VADDPS (CX), %s, %s", acc(i, 0), acc(i, 0))
-		g.op("VADDPS %d(CX), %s, %s", g.bytes(), acc(i, 1), acc(i, 1))
-		if i < g.mr-1 {
-			g.op("ADDQ BX, CX")
-		}
+		add(t0, acc(i, 0))
+		add(t1, acc(i, 1))
+	}
+	g.label("biased")
+	g.op("MOVQ tileArgs_residual(R15), CX")
+	g.op("TESTQ CX, CX")
+	g.op("JEQ joined")
+	rows("CX", "BX", add)
+	g.label("joined")
+	g.op("CMPQ tileArgs_relu(R15), $0")
+	g.op("JEQ store")
+	g.op("VXORPS %s, %s, %s", t0, t0, t0)
+	for i := range 2 * g.mr { // the order of operands keeps NaN
+		g.op("VMAXPS %s, %s, %s", acc(i/2, i%2), t0, acc(i/2, i%2))
 	}
 	g.label("store")
-	for i := range g.mr {
-		g.op("VMOVUPS %s, (AX)", acc(i, 0))
-		g.op("VMOVUPS %s, %d(AX)", acc(i, 1), g.bytes())
-		if i < g.mr-1 {
-			g.op("ADDQ BX, AX")
-		}
-	}
+	rows("AX", "BX", func(mem, acc string) { g.op("VMOVUPS %s, %s", acc, mem) })
 	g.ret()
 }
 
