@@ -11,14 +11,14 @@ import (
 // gemmKernels are the inner loops of matrix products for one instruction set. Their arguments are raw: the callers in
 // this package slice every operand to the length used before they take its address.
 type gemmKernels struct {
-	mr, nr int // rows and columns of a tile
+	tiling
+	// narrow is for products of a few columns, if the set has it.
+	narrow tiling
+
 	// packRows is how many rows of weights the pack functions transpose at once, and what their k is a multiple of.
 	packRows int
 	// dotK is what the dot functions' k is a multiple of.
 	dotK int
-
-	// tile computes mr×nr of a product.
-	tile func(a *tileArgs)
 
 	// packF32, packF16 and packBF16 widen and transpose packRows rows of weights: element j of row r, which starts at
 	// src + r·ld bytes, goes to dst[offsets[j]+r] for j < k.
@@ -47,6 +47,16 @@ type gemmKernels struct {
 	fmaFLOPs int
 }
 
+// tiling is a way to cut a product into tiles.
+type tiling struct {
+	mr, nr int // rows and columns of a tile
+	// lanes is how many k lie side by side in a panel, of which a tile's k is a multiple: a panel has for each tap and
+	// lanes of k a vector of lanes elements for each of the nr columns.
+	lanes int
+	// tile computes mr×nr of a product.
+	tile func(a *tileArgs)
+}
+
 // tileArgs are the operands of a tile: C (+)= Σ over taps of A·B. The rows of A are wherever rows points, so that a
 // convolution reads its image in place and a row of padding is a row of zeros. Where out is not nil, the tile finishes
 // its sums and writes them there, and C stays as it is: out = act(sums [+ bias] [+ residual]), with ReLU or nothing as
@@ -57,7 +67,7 @@ type tileArgs struct {
 	rows       **float32 // for each tap mr pointers to k elements
 	taps       int
 	k          int
-	b          *float32 // packed panel: for each tap and k a row of nr elements
+	b          *float32 // packed panel: nr·k·taps elements
 	accumulate int      // 0: the sums begin with zero, 1: with C
 	ahead      int      // bytes from each row of A to what is fetched meanwhile for a later tile
 
@@ -136,6 +146,20 @@ func (g *gemmKernels) pack(dst []float32, w *weights, row, n, col int, offsets [
 			for j, o := range offsets[vector:] {
 				dst[int(o)+i] = w.at(first + vector + j)
 			}
+		}
+	}
+}
+
+// packVectors is pack for tiles of several lanes, with zeros in the columns of missing rows.
+func (t *tiling) packVectors(dst []float32, w *weights, row, n, col int, offsets []int32) {
+	for r := range t.nr {
+		first := (row+r)*w.ld + col
+		for j, o := range offsets {
+			var x float32
+			if r < n {
+				x = w.at(first + j)
+			}
+			dst[int(o)+r*t.lanes] = x
 		}
 	}
 }

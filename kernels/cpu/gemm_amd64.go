@@ -8,8 +8,9 @@ import "unsafe"
 // sums, two for weights, six for broadcasts: 24 multiply-adds for 14 loads, and twelve row pointers are what the
 // general registers hold.
 var gemmAVX512 = &gemmKernels{
-	mr: 12, nr: 32, packRows: 16, dotK: 32,
-	tile:    tileAVX512,
+	tiling:   tiling{mr: 12, nr: 32, lanes: 1, tile: tileAVX512},
+	narrow:   tiling{mr: 6, nr: 4, lanes: 16, tile: narrowAVX512},
+	packRows: 16, dotK: 32,
 	packF32: packF32AVX512, packF16: packF16AVX512, packBF16: packBF16AVX512,
 	dotF32: dotF32AVX512, dotF16: dotF16AVX512, dotBF16: dotBF16AVX512,
 	gather:   gatherAVX512,
@@ -21,8 +22,9 @@ var gemmAVX512 = &gemmKernels{
 
 // gemmAVX2 needs AVX2, FMA and F16C. A tile of 6×16 has 12 of the 16 registers for sums.
 var gemmAVX2 = &gemmKernels{
-	mr: 6, nr: 16, packRows: 8, dotK: 16,
-	tile:    tileAVX2,
+	tiling:   tiling{mr: 6, nr: 16, lanes: 1, tile: tileAVX2},
+	narrow:   tiling{mr: 3, nr: 4, lanes: 8, tile: narrowAVX2},
+	packRows: 8, dotK: 16,
 	packF32: packF32AVX2, packF16: packF16AVX2, packBF16: packBF16AVX2,
 	dotF32: dotF32AVX2, dotF16: dotF16AVX2, dotBF16: dotBF16AVX2,
 	gather:   gatherAVX2,
@@ -36,6 +38,9 @@ var gemmAVX2 = &gemmKernels{
 
 //go:noescape
 func tileAVX512(a *tileArgs)
+
+//go:noescape
+func narrowAVX512(a *tileArgs)
 
 //go:noescape
 func packF32AVX512(dst *float32, src unsafe.Pointer, ld int, offsets *int32, k int)
@@ -69,6 +74,9 @@ func fmaPeakAVX512(iterations int)
 
 //go:noescape
 func tileAVX2(a *tileArgs)
+
+//go:noescape
+func narrowAVX2(a *tileArgs)
 
 //go:noescape
 func packF32AVX2(dst *float32, src unsafe.Pointer, ld int, offsets *int32, k int)

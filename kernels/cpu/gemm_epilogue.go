@@ -5,25 +5,25 @@ import "github.com/goxl/goxl/kernels"
 // direct returns how many of the columns from col the tiles of a whole row group finish themselves, and what bias they
 // add: all whole tiles, unless the rows have several biases or the activation is none that tiles know.
 func (p *product) direct(biasOf []float32, row, col, cols int) (width int, bias []float32) {
-	g := p.v.gemm
+	t := &p.tiles
 	switch {
 	case p.act != kernels.Identity && p.act != kernels.ReLU,
 		p.act == kernels.ReLU && p.operands.Residual != kernels.Absent && !p.actLast,
-		p.operands.BroadcastBias != kernels.Absent && row%p.window.positions+g.mr > p.window.positions:
+		p.operands.BroadcastBias != kernels.Absent && row%p.window.positions+t.mr > p.window.positions:
 		return 0, nil
 	}
-	return cols / g.nr * g.nr, p.bias(biasOf, row, col, cols)
+	return cols / t.nr * t.nr, p.bias(biasOf, row, col, cols)
 }
 
 // target makes a tile finish its sums itself: those of mr rows from row and of nr columns from col+j. bias, if
 // it is not nil, begins with col's.
 func (p *product) target(a *tileArgs, bias []float32, row, col, j int) {
-	g := p.v.gemm
+	t := &p.tiles
 	from := row*p.cols + col + j
-	end := from + (g.mr-1)*p.cols + g.nr
+	end := from + (t.mr-1)*p.cols + t.nr
 	a.out, a.ldo, a.bias, a.residual, a.relu = &p.out[0].f32[from:end][0], p.cols, nil, nil, 0
 	if bias != nil {
-		a.bias = &bias[j : j+g.nr][0]
+		a.bias = &bias[j : j+t.nr][0]
 	}
 	if residual := p.input(p.operands.Residual); residual != nil {
 		a.residual = &residual[from:end][0]

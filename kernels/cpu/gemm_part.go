@@ -4,12 +4,12 @@ import "unsafe"
 
 // do computes part i. Parts of the same columns follow each other, so that their weights are read from memory once.
 func (p *product) do(w, i int) {
-	g, s := p.v.gemm, p.split
+	t, s := &p.tiles, p.split
 	rowPart, colPart := i%s.rowParts, i/s.rowParts
 	group, panel := rowPart*s.groups/s.rowParts, colPart*s.panels/s.colParts
 	groups, panels := (rowPart+1)*s.groups/s.rowParts-group, (colPart+1)*s.panels/s.colParts-panel
-	row, col := group*g.mr, panel*g.nr
-	rows, cols := min(groups*g.mr, p.rows-row), min(panels*g.nr, p.cols-col)
+	row, col := group*t.mr, panel*t.nr
+	rows, cols := min(groups*t.mr, p.rows-row), min(panels*t.nr, p.cols-col)
 
 	panelSize, sumSize, biasSize, tableSize := p.sizes()
 	mem := p.memory[w]
@@ -18,8 +18,8 @@ func (p *product) do(w, i int) {
 	biasOf, mem := mem[:biasSize], mem[biasSize:]
 	table := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(mem[:tableSize]))), tableSize)
 
-	p.window.locate(table, g.mr, row, rows)
-	ldc := panels * p.halves() * g.nr
+	p.window.locate(table, t.mr, row, rows)
+	ldc := panels * p.halves() * t.nr
 	state := &p.workers[w]
 	for n := range p.blocks {
 		block, last := &p.blocks[n], n == len(p.blocks)-1
@@ -29,31 +29,31 @@ func (p *product) do(w, i int) {
 			state.packed = colPart + 1
 		}
 		state.args = tileArgs{ldc: ldc, rows: &state.rows[0], taps: p.taps, k: block.channels, accumulate: min(n, 1)}
-		for r := 0; r < groups*g.mr; r += g.mr {
+		for r := 0; r < groups*t.mr; r += t.mr {
 			p.point(state.rows, table[r*p.taps:], block)
-			sums := c[:g.mr*ldc]
+			sums := c[:t.mr*ldc]
 			if len(p.blocks) > 1 {
-				sums = c[r*ldc : (r+g.mr)*ldc]
+				sums = c[r*ldc : (r+t.mr)*ldc]
 			}
 			direct, bias := 0, []float32(nil) // of columns that the tiles finish
-			if last && rows-r >= g.mr {
+			if last && rows-r >= t.mr {
 				direct, bias = p.direct(biasOf, row+r, col, cols)
 			}
-			for j := 0; j < ldc; j += g.nr {
+			for j := 0; j < ldc; j += t.nr {
 				state.args.c = &sums[j]
-				state.args.b = unsafe.SliceData(b[j*k : j*k+k*g.nr])
+				state.args.b = unsafe.SliceData(b[j*k : j*k+k*t.nr])
 				state.args.out = nil
 				if j < direct {
 					p.target(&state.args, bias, row+r, col, j)
 				}
 				state.args.ahead = 0
-				if j == ldc-g.nr {
+				if j == ldc-t.nr {
 					state.args.ahead = p.ahead(block)
 				}
-				g.tile(&state.args)
+				t.tile(&state.args)
 			}
 			if last && direct < cols {
-				p.epilogue(sums[direct:], ldc, panels*g.nr, row+r, col+direct, min(g.mr, rows-r), cols-direct, biasOf)
+				p.epilogue(sums[direct:], ldc, panels*t.nr, row+r, col+direct, min(t.mr, rows-r), cols-direct, biasOf)
 			}
 		}
 	}
@@ -61,11 +61,15 @@ func (p *product) do(w, i int) {
 
 // pack fills the panels of a part's columns with their weights.
 func (p *product) pack(b []float32, block *block, panels, col, cols int) {
-	g, k := p.v.gemm, len(block.offsets)
+	g, t, k := p.v.gemm, &p.tiles, len(block.offsets)
+	pack := g.pack
+	if t.lanes > 1 {
+		pack = t.packVectors
+	}
 	for h := range p.halves() {
 		for j := range panels {
-			first := j * g.nr
-			g.pack(b[(h*panels+j)*k*g.nr:], &p.weights, h*p.cols+col+first, min(g.nr, cols-first), block.column, block.offsets)
+			first := j * t.nr
+			pack(b[(h*panels+j)*k*t.nr:], &p.weights, h*p.cols+col+first, min(t.nr, cols-first), block.column, block.offsets)
 		}
 	}
 }
@@ -89,8 +93,12 @@ func (p *product) point(rows []*float32, table []int32, b *block) {
 }
 
 // ahead is how far, in bytes, the rows of the next row group are from those of a group, where they lie in one line of the
-// image.
+// image. It is 0, so that nothing is fetched, where the rows of a group already share sets of the level-1 cache, which
+// repeats every 4 KB.
 func (p *product) ahead(b *block) int {
-	w := &p.window
-	return 4 * p.v.gemm.mr * w.stride * w.w / w.upW * p.channels[b.source]
+	w, pitch := &p.window, 4*p.channels[b.source]
+	if pitch%4096 == 0 {
+		return 0
+	}
+	return p.tiles.mr * w.stride * w.w / w.upW * pitch
 }

@@ -12,8 +12,8 @@ import (
 // weights and three elements of A the fifteen registers that Go has for float32 on amd64 suffice, and no sum is
 // spilled; 2×4 at once is half as fast.
 var gemmPortable = &gemmKernels{
-	mr: 3, nr: 4, packRows: 4, dotK: 1,
-	tile:    tilePortable,
+	tiling:   tiling{mr: 3, nr: 4, lanes: 1, tile: tilePortable},
+	packRows: 4, dotK: 1,
 	packF32: packPortable[float32], packF16: packPortable[f16], packBF16: packPortable[bf16],
 	dotF32: dotPortable[float32], dotF16: dotPortable[f16], dotBF16: dotPortable[bf16],
 	gather:   gatherPortable,

@@ -32,6 +32,7 @@ type block struct {
 // residual), where row m of A is the window at position m.
 type product struct {
 	v        *variant
+	tiles    tiling
 	window   window
 	rows     int    // of A
 	cols     int    // of the output; the weights have twice as many rows for GEGLU
@@ -67,11 +68,17 @@ type split struct {
 }
 
 func (p *product) init() {
-	g := p.v.gemm
 	p.window.init()
 	p.taps = p.window.kh * p.window.kw
+	p.tiles = p.v.gemm.tiling
+	if n := p.v.gemm.narrow; p.fits(n) {
+		p.tiles = n
+	}
 	_, panels := p.limits()
-	depth := min(panelFloats/(panels*p.halves()*g.nr), maxDepth)
+	depth := min(panelFloats/(panels*p.halves()*p.tiles.nr), maxDepth)
+	if p.tiles.lanes > 1 {
+		depth = maxDepth * p.taps // a few columns of any depth are a small panel
+	}
 	column := 0
 	for s, channels := range p.channels {
 		if channels == 0 {
@@ -85,24 +92,32 @@ func (p *product) init() {
 		}
 		for c := 0; c < channels; c += size {
 			n := min(size, channels-c)
-			p.blocks = append(p.blocks, block{s, c, n, column, p.offsets(n, g.nr)})
+			p.blocks = append(p.blocks, block{s, c, n, column, p.offsets(n)})
 			column += n * p.taps
 		}
 	}
 }
 
+// fits reports whether narrow tiles, if the variant has them, compute the product in less time: they take whole vectors
+// of channels, and up to two of them take less than one wide tile.
+func (p *product) fits(narrow tiling) bool {
+	return narrow.tile != nil && p.cols <= 2*narrow.nr && p.halves() == 1 &&
+		p.channels[0]%narrow.lanes == 0 && p.channels[1]%narrow.lanes == 0
+}
+
 // offsets returns the table for a block of n channels, the one of an earlier block if that is the same.
-func (p *product) offsets(n, nr int) []int32 {
+func (p *product) offsets(n int) []int32 {
 	for _, b := range p.blocks {
 		if b.channels == n {
 			return b.offsets
 		}
 	}
-	t := make([]int32, n*p.taps)
-	for i := range t {
-		t[i] = int32((i%p.taps*n + i/p.taps) * nr)
+	all, lanes := make([]int32, n*p.taps), p.tiles.lanes
+	for i := range all {
+		tap, channel := i%p.taps, i/p.taps
+		all[i] = int32((tap*n+channel/lanes*lanes)*p.tiles.nr + channel%lanes)
 	}
-	return t
+	return all
 }
 
 // halves is 2 where each output column is computed from two columns of sums.
@@ -115,23 +130,23 @@ func (p *product) halves() int {
 
 // limits are the row groups and output panels of the largest part.
 func (p *product) limits() (groups, panels int) {
-	g := p.v.gemm
-	return min(divUp(p.rows, g.mr), partRows/g.mr), min(divUp(p.cols, g.nr), max(partCols/g.nr/p.halves(), 1))
+	t := &p.tiles
+	return min(divUp(p.rows, t.mr), partRows/t.mr), min(divUp(p.cols, t.nr), max(partCols/t.nr/p.halves(), 1))
 }
 
 // sizes are the lengths of a worker's scratch for parts of so many row groups and panels, each a multiple of 16.
 func (p *product) sizes() (panel, sums, bias, table int) {
-	g := p.v.gemm
+	t := &p.tiles
 	groups, panels := p.limits()
 	depth := 0
 	for _, b := range p.blocks {
 		depth = max(depth, len(b.offsets))
 	}
-	cols, rows := panels*p.halves()*g.nr, g.mr
+	cols, rows := panels*p.halves()*t.nr, t.mr
 	if len(p.blocks) > 1 { // sums of all rows wait for the next block
 		rows *= groups
 	}
-	return roundUp(depth*cols, 16), roundUp(rows*cols, 16), roundUp(cols, 16), roundUp(groups*g.mr*p.taps, 16)
+	return roundUp(depth*cols, 16), roundUp(rows*cols, 16), roundUp(cols, 16), roundUp(groups*t.mr*p.taps, 16)
 }
 
 func (p *product) scratch() (shared, perWorker int) {
@@ -144,14 +159,14 @@ func (p *product) prepare(workers int) {
 	if p.split.workers == workers {
 		return
 	}
-	g := p.v.gemm
-	s := split{workers: workers, groups: divUp(p.rows, g.mr), panels: divUp(p.cols, g.nr)}
+	t := &p.tiles
+	s := split{workers: workers, groups: divUp(p.rows, t.mr), panels: divUp(p.cols, t.nr)}
 	groups, panels := p.limits()
 	best := -1
 	for rowParts := divUp(s.groups, groups); rowParts <= min(divUp(s.groups, groups)+workers, s.groups); rowParts++ {
 		for colParts := divUp(s.panels, panels); colParts <= min(divUp(s.panels, panels)+workers, s.panels); colParts++ {
 			rounds := divUp(rowParts*colParts, workers)
-			rows, cols := divUp(s.groups, rowParts)*g.mr, divUp(s.panels, colParts)*g.nr
+			rows, cols := divUp(s.groups, rowParts)*t.mr, divUp(s.panels, colParts)*t.nr
 			// Multiplying, packing weights and finding rows, in units of one multiplication a lane.
 			cost := rounds * (rows*cols + 8*cols + 4*rows)
 			if best < 0 || cost < best {
@@ -162,7 +177,7 @@ func (p *product) prepare(workers int) {
 	p.split = s
 	p.workers = make([]productWorker, workers)
 	for w := range p.workers {
-		p.workers[w].rows = make([]*float32, p.taps*g.mr)
+		p.workers[w].rows = make([]*float32, p.taps*t.mr)
 	}
 }
 

@@ -91,7 +91,11 @@ func (g *isa) tile() {
 	g.label("next")
 	g.op("DECQ taps-16(SP)")
 	g.op("JNZ tap")
-	g.finish(acc, g.r(b0), g.r(b1))
+	sums := make([][]string, g.mr)
+	for i := range sums {
+		sums[i] = []string{acc(i, 0), acc(i, 1)}
+	}
+	g.finish(sums, g.bytes(), []string{g.r(b0), g.r(b1)})
 }
 
 // prefetch fetches the mr rows of a tile that are BX bytes apart, from AX.
@@ -107,20 +111,26 @@ func (g *isa) prefetch() {
 	}
 }
 
-// finish adds C to the sums and writes them there, or adds bias and residual, applies ReLU and writes to the output. It
-// needs two registers besides the sums.
-func (g *isa) finish(acc func(row, half int) string, t0, t1 string) {
-	// rows states op for every sum, with its address, from the register base, rows ld bytes apart.
-	rows := func(base, ld string, op func(mem, acc string)) {
-		for i := range g.mr {
-			op("("+base+")", acc(i, 0))
-			op(fmt.Sprintf("%d(%s)", g.bytes(), base), acc(i, 1))
-			if i < g.mr-1 {
-				g.op("ADDQ %s, %s", ld, base)
+// finish adds C to the sums and writes them there, or adds bias and residual, applies ReLU and writes to the output. The
+// sums are rows of registers of so many bytes; it needs as many others as a row has.
+func (g *isa) finish(sums [][]string, bytes int, temps []string) {
+	each := func(op func(i, half int, acc string)) {
+		for i := range sums {
+			for half, acc := range sums[i] {
+				op(i, half, acc)
 			}
 		}
 	}
-	add := func(mem, acc string) { g.op("VADDPS %s, %s, %s", mem, acc, acc) }
+	// rows states op for every sum, with its address, from the register base, rows ld bytes apart.
+	rows := func(base, ld string, op func(mem, acc string)) {
+		each(func(i, half int, acc string) {
+			if i > 0 && half == 0 {
+				g.op("ADDQ %s, %s", ld, base)
+			}
+			op(fmt.Sprintf("%d(%s)", half*bytes, base), acc)
+		})
+	}
+	add := func(operand, acc string) { g.op("VADDPS %s, %s, %s", operand, acc, acc) }
 	g.op("MOVQ a+0(FP), R15")
 	g.op("MOVQ tileArgs_c(R15), AX")
 	g.op("MOVQ tileArgs_ldc(R15), BX")
@@ -139,12 +149,10 @@ func (g *isa) finish(acc func(row, half int) string, t0, t1 string) {
 	g.op("MOVQ tileArgs_bias(R15), CX")
 	g.op("TESTQ CX, CX")
 	g.op("JEQ biased")
-	g.op("VMOVUPS (CX), %s", t0)
-	g.op("VMOVUPS %d(CX), %s", g.bytes(), t1)
-	for i := range g.mr {
-		add(t0, acc(i, 0))
-		add(t1, acc(i, 1))
+	for half, t := range temps {
+		g.op("VMOVUPS %d(CX), %s", half*bytes, t)
 	}
+	each(func(_, half int, acc string) { add(temps[half], acc) })
 	g.label("biased")
 	g.op("MOVQ tileArgs_residual(R15), CX")
 	g.op("TESTQ CX, CX")
@@ -153,10 +161,8 @@ func (g *isa) finish(acc func(row, half int) string, t0, t1 string) {
 	g.label("joined")
 	g.op("CMPQ tileArgs_relu(R15), $0")
 	g.op("JEQ store")
-	g.op("VXORPS %s, %s, %s", t0, t0, t0)
-	for i := range 2 * g.mr { // the order of operands keeps NaN
-		g.op("VMAXPS %s, %s, %s", acc(i/2, i%2), t0, acc(i/2, i%2))
-	}
+	g.op("VXORPS %s, %s, %s", temps[0], temps[0], temps[0])
+	each(func(_, _ int, acc string) { g.op("VMAXPS %s, %s, %s", acc, temps[0], acc) }) // in this order it keeps NaN
 	g.label("store")
 	rows("AX", "BX", func(mem, acc string) { g.op("VMOVUPS %s, %s", acc, mem) })
 	g.ret()
