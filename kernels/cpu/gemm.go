@@ -69,7 +69,7 @@ type tileArgs struct {
 	k          int
 	b          *float32 // packed panel: nr·k·taps elements
 	accumulate int      // 0: the sums begin with zero, 1: with C
-	ahead      int      // bytes from each row of A to what is fetched meanwhile for a later tile
+	ahead      int      // bytes from each row of A to what is fetched meanwhile for a later tile, or 0
 
 	out      *float32 // mr rows of nr, ldo elements apart, or nil
 	ldo      int

@@ -8,12 +8,12 @@ func (g *isa) tile() {
 	pointers := []string{"AX", "BX", "CX", "DX", "SI", "DI", "R8", "R9", "R10", "R11", "R12", "R13"}[:g.mr]
 	acc := func(row, half int) string { return g.r(2*row + half) }
 	b0, b1, temp := 2*g.mr, 2*g.mr+1, 2*g.mr+2
-	step := func(u int) {
+	step := func(u int, index string) {
 		g.op("VMOVUPS %d(R14), %s", 2*u*g.bytes(), g.r(b0))
 		g.op("VMOVUPS %d(R14), %s", (2*u+1)*g.bytes(), g.r(b1))
 		for i, p := range pointers {
 			t := g.r(temp + i%g.temps)
-			g.op("VBROADCASTSS %d(%s), %s", 4*u, p, t)
+			g.op("VBROADCASTSS %d(%s)%s, %s", 4*u, p, index, t)
 			g.op("VFMADD231PS %s, %s, %s", t, g.r(b0), acc(i, 0))
 			g.op("VFMADD231PS %s, %s, %s", t, g.r(b1), acc(i, 1))
 		}
@@ -44,13 +44,12 @@ func (g *isa) tile() {
 	g.op("MOVQ tileArgs_taps(R15), AX")
 	g.op("MOVQ AX, taps-16(SP)")
 	g.op("MOVQ tileArgs_k(R15), AX")
-	g.op("MOVQ AX, BX")
-	g.op("SHRQ $2, AX")
-	g.op("MOVQ AX, fours-24(SP)")
-	g.op("ANDQ $3, BX")
-	g.op("MOVQ BX, rest-32(SP)")
+	g.op("SHLQ $2, AX")
+	g.op("MOVQ AX, end-24(SP)")
+	g.op("ANDQ $~15, AX")
+	g.op("MOVQ AX, end4-32(SP)")
 	g.op("MOVQ tileArgs_ahead(R15), AX")
-	g.op("MOVQ AX, ahead-48(SP)")
+	g.op("MOVQ AX, ahead-40(SP)")
 	g.label("tap")
 	g.op("MOVQ rows-8(SP), R15")
 	for i, p := range pointers {
@@ -58,15 +57,37 @@ func (g *isa) tile() {
 	}
 	g.op("ADDQ $%d, R15", 8*g.mr)
 	g.op("MOVQ R15, rows-8(SP)")
-	g.op("MOVQ fours-24(SP), R15")
-	g.op("MOVQ R15, left-40(SP)")
-	g.op("TESTQ R15, R15")
-	g.op("JEQ last")
-	g.op("MOVQ ahead-48(SP), R15")
+	g.op("XORQ R15, R15")
+	g.op("CMPQ R15, end4-32(SP)")
+	g.op("JGE last")
+	g.op("CMPQ R15, ahead-40(SP)")
+	g.op("JNE fetch")
 	g.op("PCALIGN $32")
 	g.label("by4")
 	for u := range 4 {
-		step(u)
+		step(u, "(R15*1)")
+	}
+	g.op("ADDQ $%d, R14", 8*g.bytes())
+	g.op("ADDQ $16, R15")
+	g.op("CMPQ R15, end4-32(SP)")
+	g.op("JLT by4")
+	g.label("last")
+	g.op("CMPQ R15, end-24(SP)")
+	g.op("JGE next")
+	step(0, "(R15*1)")
+	g.op("ADDQ $%d, R14", 2*g.bytes())
+	g.op("ADDQ $4, R15")
+	g.op("JMP last")
+	// As by4, but R15 is how far ahead rows are fetched, for which the pointers advance.
+	g.label("fetch")
+	g.op("MOVQ end4-32(SP), R15")
+	g.op("ADDQ %s, R15", pointers[0])
+	g.op("MOVQ R15, stop-48(SP)")
+	g.op("MOVQ ahead-40(SP), R15")
+	g.op("PCALIGN $32")
+	g.label("fetching")
+	for u := range 4 {
+		step(u, "")
 		for i := u; i < g.mr; i += 4 {
 			g.op("PREFETCHT0 (%s)(R15*1)", pointers[i])
 		}
@@ -75,19 +96,13 @@ func (g *isa) tile() {
 		g.op("ADDQ $16, %s", p)
 	}
 	g.op("ADDQ $%d, R14", 8*g.bytes())
-	g.op("DECQ left-40(SP)")
-	g.op("JNZ by4")
-	g.label("last")
-	g.op("MOVQ rest-32(SP), R15")
-	g.label("by1")
-	g.op("DECQ R15")
-	g.op("JLT next")
-	step(0)
+	g.op("CMPQ %s, stop-48(SP)", pointers[0])
+	g.op("JNE fetching")
+	g.op("MOVQ end4-32(SP), R15")
 	for _, p := range pointers {
-		g.op("ADDQ $4, %s", p)
+		g.op("SUBQ R15, %s", p)
 	}
-	g.op("ADDQ $%d, R14", 2*g.bytes())
-	g.op("JMP by1")
+	g.op("JMP last")
 	g.label("next")
 	g.op("DECQ taps-16(SP)")
 	g.op("JNZ tap")
