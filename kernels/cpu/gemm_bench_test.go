@@ -98,6 +98,8 @@ func BenchmarkConv2d(b *testing.B) {
 		{"in64x64x4", 2, 64, 64, 4, 320},
 		{"out64x64x320", 2, 64, 64, 320, 4},
 		{"vae256x256x128", 1, 256, 256, 128, 128},
+		{"vaeout256x256x128", 1, 256, 256, 128, 3},
+		{"taesd256x256x64", 1, 256, 256, 64, 64},
 		{"vae128x128x512", 1, 128, 128, 512, 512},
 	} {
 		benchmark(b, c.name, kernels.Conv2d{Stride: 1, Pad: same}, kernels.F16, []int{c.b, c.h, c.w, c.c}, []int{c.o, c.c, 3, 3})

@@ -8,7 +8,9 @@ import "github.com/goxl/goxl/kernels"
 // row of the part passes over it. Within a row group of a tile, the group's slice of A (12 rows × 1.3 KB) stays in the
 // level-1 cache while the panel streams past it, at 10 bytes a cycle. partRows is large because packing costs about a
 // quarter cycle an element, which partRows/32 cycles of multiplying must outweigh, and no larger because the part's
-// sums (650 KB) pass through the cache once for each block of the depth. Narrow outputs take deeper blocks.
+// sums (650 KB) pass through the cache once for each block of the depth. Narrow outputs take deeper blocks. Where one
+// block is the whole depth, a worker packs the weights once for all its parts of the same columns, and keeps sums of one
+// row group alone.
 const (
 	partRows    = 528
 	partCols    = 320
@@ -25,7 +27,7 @@ type block struct {
 	channel  int     // the first one, within the source
 	channels int     // at most maxDepth
 	column   int     // of the weights
-	offsets  []int32 // where in a panel each column of the weights goes: a panel is ordered by tap, then channel; the file the other way round
+	offsets  []int32 // where in a panel each column of the weights goes: a panel is ordered by tap, then channel (tiling.lanes); the file the other way round
 }
 
 // product is a Linear or Conv2d: y = act(A·Wᵀ + bias + rowBias) + residual, or if actLast act(A·Wᵀ + bias + rowBias +

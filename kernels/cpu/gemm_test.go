@@ -174,6 +174,8 @@ func activate(a kernels.Activation, x float64) float64 {
 		return x * 0.5 * math.Erfc(-x/math.Sqrt2)
 	case kernels.QuickGELU:
 		return x / (1 + math.Exp(-1.702*x))
+	case kernels.ReLU:
+		return max(x, 0)
 	}
 	return x
 }

@@ -19,6 +19,7 @@ func TestAnyWorkers(t *testing.T) {
 		{"linear", kernels.Linear{Act: kernels.GEGLU}, [][]int{{100, 400}, {600, 400}}},
 		{"skinny", kernels.Linear{Bias: true}, [][]int{{3, 400}, {611, 400}, {611}}},
 		{"conv", kernels.Conv2d{Stride: 1, Pad: same}, [][]int{{1, 24, 24, 40}, {100, 40, 3, 3}}},
+		{"narrow", kernels.Conv2d{Stride: 1, Pad: same, Bias: true}, [][]int{{2, 24, 23, 48}, {4, 48, 3, 3}, {4}}},
 		{"attention", kernels.Attention{Heads: 1}, [][]int{{1, 1200, 24}, {1, 600, 24}, {1, 600, 24}}},
 	}
 	for _, v := range variants() {
