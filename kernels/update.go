@@ -13,7 +13,7 @@ import (
 // force: devices read it again when weights come back.
 type Update struct {
 	// Source has the tensors of Whole, each of the type and the shape that it has in the weights' own source. It stays
-	// open for as long as the update is in force.
+	// open for as long as the update is in force. To one that is [Computed], a device on the host lends its arithmetic.
 	Source Source
 	Whole  []string
 	// LowRank has products that are added to tensors of the weights' own source, by name. A tensor is not in Whole as

@@ -41,7 +41,9 @@ type Device struct {
 	engine  *engine.Device
 	arena   arena // guarded by the engine's mutex, as the workers are
 	memory  budget
-	idle    *time.Timer // runs out when no program has run for idleTime
+
+	arithmetic *arithmetic
+	idle       *time.Timer // runs out when no program has run for idleTime
 }
 
 var _ kernels.Device = (*Device)(nil)
@@ -78,7 +80,8 @@ func New(o Options) (*Device, error) {
 			Variant:    v.name,
 			Variants:   variantNames(),
 		}),
-		memory: newBudget(o.Memory),
+		memory:     newBudget(o.Memory),
+		arithmetic: newArithmetic(v.gemm),
 	}
 	d.idle = time.AfterFunc(idleTime, d.rest)
 	return d, nil

@@ -60,8 +60,8 @@ func (m *merger) merge(dst, src view, products []kernels.LowRank) error {
 		wide := &m.wide[i]
 		wide[0], wide[1] = grown16(wide[0], p.Up.Len()), grown16(wide[1], p.Down.Len())
 		up, down := wide[0][:p.Up.Len()], wide[1][:p.Down.Len()]
-		g.floats(up, p.Up)
-		g.floats(down, p.Down)
+		g.widenBytes(up, p.Up.DType, p.Up.Data)
+		g.widenBytes(down, p.Down.DType, p.Down.Data)
 		g.scaled(up, up, p.Scale)
 		for from := 0; from < p.Rank; from += maxDepth {
 			k := min(maxDepth, p.Rank-from)
@@ -127,51 +127,30 @@ func (m *merger) do(worker, part int) {
 	}
 }
 
-// floats widens a factor, which may lie anywhere.
-func (g *gemmKernels) floats(dst []float32, f kernels.Factor) {
-	n := len(dst)
-	if n == 0 {
-		return
-	}
-	data := f.Data[:n*f.DType.Size()]
-	first := unsafe.Pointer(&data[0])
-	whole := n / (g.nr / 2) * (g.nr / 2)
-	switch f.DType {
-	case kernels.F32:
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*n), data)
-		return
-	case kernels.F16:
-		if whole > 0 {
-			g.widenF16(&dst[0], (*uint16)(first), whole)
-		}
-	case kernels.BF16:
-		if whole > 0 {
-			g.widenBF16(&dst[0], (*uint16)(first), whole)
-		}
-	}
-	for i := whole; i < n; i++ {
-		dst[i] = f.At(i)
+// gather copies columns of every factor's Down to panels.
+func (m *merger) gather(panel []float32, col, cols int) {
+	for _, f := range m.factors {
+		panel = m.device.variant.gemm.gatherPanels(panel, f.down, f.k, m.columns, col, cols)
 	}
 }
 
-// gather copies columns of every factor's Down to panels of nr, the last one filled up with zeros.
-func (m *merger) gather(panel []float32, col, cols int) {
-	g := m.device.variant.gemm
-	for _, f := range m.factors {
-		for j := 0; j < cols; j += g.nr {
-			to := panel[:f.k*g.nr]
-			panel = panel[f.k*g.nr:]
-			if cols-j >= g.nr {
-				from := f.down[col+j : (f.k-1)*m.columns+col+j+g.nr]
-				g.gather(&to[0], &from[0], 4*m.columns, f.k)
-				continue
-			}
-			clear(to)
-			for r := range f.k {
-				copy(to[r*g.nr:], f.down[r*m.columns+col+j:][:cols-j])
-			}
+// gatherPanels copies columns of k rows of src, which are so many numbers apart, to panels of nr columns, the last one
+// filled up with zeros. It returns what is behind them.
+func (g *gemmKernels) gatherPanels(panel, src []float32, k, pitch, col, cols int) []float32 {
+	for j := 0; j < cols; j += g.nr {
+		to := panel[:k*g.nr]
+		panel = panel[k*g.nr:]
+		if cols-j >= g.nr {
+			from := src[col+j : (k-1)*pitch+col+j+g.nr]
+			g.gather(&to[0], &from[0], 4*pitch, k)
+			continue
+		}
+		clear(to)
+		for r := range k {
+			copy(to[r*g.nr:], src[r*pitch+col+j:][:cols-j])
 		}
 	}
+	return panel
 }
 
 // widen reads elements of the tensor as it was, from number at on.

@@ -24,7 +24,7 @@ func (w *checkpoint) Update(ctx context.Context, u *kernels.Update) error {
 	if w.closed {
 		return errors.New("cpu: the weights are closed")
 	}
-	origins, err := w.origins.With(u)
+	origins, err := w.origins.With(w.device.lend(u))
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
@@ -53,6 +53,20 @@ func (w *checkpoint) Update(ctx context.Context, u *kernels.Update) error {
 		debug.FreeOSMemory() // as the arena does
 	}
 	return nil
+}
+
+// lend is an update whose source computes by the device's arithmetic, if it computes.
+func (d *Device) lend(u *kernels.Update) *kernels.Update {
+	if u == nil {
+		return nil
+	}
+	source, ok := u.Source.(kernels.Computed)
+	if !ok {
+		return u
+	}
+	lent := *u
+	lent.Source = source.With(d.arithmetic)
+	return &lent
 }
 
 // takeIdle is take for who holds the engine's mutex.
