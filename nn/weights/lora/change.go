@@ -12,14 +12,29 @@ type Change interface {
 	// Apply puts W + s·(W' − W) in place of w, a tensor of that shape in row order. An error is a shape other than that
 	// which the change was matched with.
 	Apply(w []float32, shape []int, s float32) error
+
+	target() tensor
+	// group is how many rows, from a multiple of them on, the change makes of each other: 1 where every row of W' comes
+	// of its row of W alone.
+	group() int
+	// ready reads what the change needs; what it returns is safe for concurrent use.
+	ready(a kernels.Arithmetic) change
 }
+
+// change puts W + s·(W' − W) in place of rows of W from row first on, whole groups of them.
+type change func(w []float32, first int, s float32)
 
 // delta is a change that is a sum: W' = W + Δ, where Δ may depend on W.
 type delta interface {
-	// add is dst += f·Δ(w). dst may be w only where dependent reports false.
-	add(dst, w []float32, f float32)
+	group() int // as a [Change]'s
 	dependent() bool
+	// adder reads the factors; what it returns is safe for concurrent use.
+	adder(a kernels.Arithmetic) adder
 }
+
+// adder is dst += f·Δ(w) for rows of both from row first on, whole groups of them. dst may be w only where dependent
+// reports false.
+type adder func(dst, w []float32, first int, f float32)
 
 // tensor is the shape of a target as the kinds see it: a matrix of outputs by inputs and kernel.
 type tensor struct {
@@ -48,11 +63,30 @@ func newTensor(shape []int) tensor {
 
 func (t tensor) len() int { return t.rows * t.cols }
 
-// checkShape compares what Apply was given with what was matched.
-func (t tensor) checkShape(w []float32, shape []int) error {
-	if !slices.Equal(shape, t.shape) || len(w) != kernels.Elements(shape) {
-		return fmt.Errorf("%d numbers of shape %v; allowed: the shape %v that the adapter was matched with", len(w), shape, t.shape)
+func (t tensor) target() tensor { return t }
+
+// group implements [Change] and [delta] for those that take each row by itself.
+func (t tensor) group() int { return 1 }
+
+// checkShape compares the shape that a change is applied to with what was matched.
+func (t tensor) checkShape(shape []int) error {
+	if !slices.Equal(shape, t.shape) {
+		return fmt.Errorf("the shape is %v; allowed: %v, which the adapter was matched with", shape, t.shape)
 	}
+	return nil
+}
+
+// apply is Apply of any change.
+func apply(c Change, w []float32, shape []int, s float32) error {
+	t := c.target()
+	if err := t.checkShape(shape); err != nil {
+		return err
+	}
+	if len(w) != t.len() {
+		return fmt.Errorf("%d numbers of shape %v", len(w), shape)
+	}
+	change := c.ready(plain{})
+	parallel(t.rows, t.cols, c.group(), func(first, end int) { change(w[first*t.cols:end*t.cols], first, s) })
 	return nil
 }
 
@@ -63,16 +97,21 @@ type applied struct {
 }
 
 // Apply implements [Change].
-func (c applied) Apply(w []float32, shape []int, s float32) error {
-	if err := c.checkShape(w, shape); err != nil {
-		return err
+func (c applied) Apply(w []float32, shape []int, s float32) error { return apply(c, w, shape, s) }
+
+func (c applied) group() int { return c.delta.group() }
+
+func (c applied) ready(a kernels.Arithmetic) change {
+	add := c.delta.adder(a)
+	if !c.delta.dependent() {
+		return func(w []float32, first int, s float32) { add(w, w, first, s) }
 	}
-	base := w
-	if c.delta.dependent() {
-		base = slices.Clone(w)
+	return func(w []float32, first int, s float32) {
+		base := borrow(len(w))
+		defer giveBack(base)
+		copy(*base, w)
+		add(w, *base, first, s)
 	}
-	c.delta.add(w, base, s)
-	return nil
 }
 
 // LowRank is the change W' = W + Scale·Up·Down of LoRA, LoCon and DyLoRA. W is taken as a matrix of Up.Rows outputs by
@@ -81,25 +120,32 @@ func (c applied) Apply(w []float32, shape []int, s float32) error {
 type LowRank struct {
 	Up, Down Matrix // Up has as many columns as Down rows: the rank
 	Scale    float32
-	tensor   tensor
+	tensor
 }
 
 // Rank is the rank of the product.
 func (c *LowRank) Rank() int { return c.Down.Rows }
 
 // Apply implements [Change].
-func (c *LowRank) Apply(w []float32, shape []int, s float32) error {
-	if err := c.tensor.checkShape(w, shape); err != nil {
-		return err
-	}
-	c.add(w, nil, s)
-	return nil
-}
+func (c *LowRank) Apply(w []float32, shape []int, s float32) error { return apply(c, w, shape, s) }
 
 func (c *LowRank) dependent() bool { return false }
 
-func (c *LowRank) add(dst, _ []float32, f float32) {
-	addProduct(dst, widen(c.Up), widen(c.Down), c.Rank(), f*c.Scale)
+func (c *LowRank) ready(a kernels.Arithmetic) change {
+	add := c.adder(a)
+	return func(w []float32, first int, s float32) { add(w, w, first, s) }
+}
+
+func (c *LowRank) adder(a kernels.Arithmetic) adder {
+	up, down, rank := c.Up.widen(a), c.Down.widen(a), c.Rank()
+	return func(dst, _ []float32, first int, f float32) {
+		a.AddProduct(dst, rowsOf(up, first, dst, c.cols, rank), down, rank, f*c.Scale)
+	}
+}
+
+// rowsOf are those rows of a factor, of so many columns, that belong to dst, rows of a weight from row first on.
+func rowsOf(up []float32, first int, dst []float32, cols, rank int) []float32 {
+	return up[first*rank : (first+len(dst)/cols)*rank]
 }
 
 // Cut returns the change with its first ranks alone, as DyLoRA is trained for; the scale stays, as in A1111. From the
@@ -117,11 +163,4 @@ func (c *LowRank) Cut(rank int) *LowRank {
 		cut.Up.Data = append(cut.Up.Data, c.Up.Data[i*c.Up.Cols*size:][:rank*size]...)
 	}
 	return &cut
-}
-
-// widen returns a factor in float32.
-func widen(m Matrix) []float32 {
-	out := make([]float32, m.Rows*m.Cols)
-	widenTo(out, m.DType, m.Data)
-	return out
 }

@@ -79,9 +79,11 @@ type Matrix struct {
 }
 
 // Floats returns the matrix in float32.
-func (m Matrix) Floats() []float32 {
+func (m Matrix) Floats() []float32 { return m.widen(plain{}) }
+
+func (m Matrix) widen(a kernels.Arithmetic) []float32 {
 	out := make([]float32, m.Rows*m.Cols)
-	widenTo(out, m.DType, m.Data)
+	a.Widen(out, m.DType, m.Data)
 	return out
 }
 

@@ -1,20 +1,37 @@
 package lora
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/goxl/goxl/kernels"
+)
 
 // difference is Δ = f·x for a tensor x of the weight's size.
 type difference struct {
+	tensor
 	x     Matrix
 	scale float32
 }
 
 func (d *difference) dependent() bool { return false }
 
-func (d *difference) add(dst, _ []float32, f float32) {
-	f *= d.scale
-	for i, x := range widen(d.x) {
-		dst[i] += f * x
+func (d *difference) adder(a kernels.Arithmetic) adder {
+	return func(dst, _ []float32, first int, f float32) {
+		f *= d.scale
+		wide := d.x.span(a, first*d.cols, len(dst))
+		defer giveBack(wide)
+		for i, x := range (*wide)[:len(dst)] {
+			dst[i] += f * x
+		}
 	}
+}
+
+// span widens n numbers of a tensor from one on. The caller gives them back.
+func (m Matrix) span(a kernels.Arithmetic, first, n int) *[]float32 {
+	wide, size := borrow(n), m.DType.Size()
+	a.Widen(*wide, m.DType, m.Data[first*size:(first+n)*size])
+	return wide
 }
 
 // difference builds a change by a whole tensor, of a weight or of a bias.
@@ -26,21 +43,28 @@ func (g *group) difference(p part, t tensor, what string, scale float32) (delta,
 	if err := g.fit(t, what, p, x.Rows*x.Cols); err != nil {
 		return nil, err
 	}
-	return &difference{x, scale}, nil
+	return &difference{t, x, scale}, nil
 }
 
 // replaced is Δ = x − W: W' is a tensor x of the file.
-type replaced struct{ x Matrix }
+type replaced struct {
+	tensor
+	x Matrix
+}
 
 func (r *replaced) dependent() bool { return true }
 
-func (r *replaced) add(dst, w []float32, f float32) {
-	if f == 1 { // W' to the bit
-		widenTo(dst, r.x.DType, r.x.Data)
-		return
-	}
-	for i, x := range widen(r.x) {
-		dst[i] += f * (x - w[i])
+func (r *replaced) adder(a kernels.Arithmetic) adder {
+	return func(dst, w []float32, first int, f float32) {
+		x := r.x.span(a, first*r.cols, len(dst))
+		defer giveBack(x)
+		if f == 1 { // W' to the bit
+			copy(dst, *x)
+			return
+		}
+		for i, x := range *x {
+			dst[i] += f * (x - w[i])
+		}
 	}
 }
 
@@ -52,22 +76,32 @@ func (g *group) replaced() (delta, error) {
 	if err := g.fit(g.weight, "weight", setWeight, x.Rows*x.Cols); err != nil {
 		return nil, err
 	}
-	return &replaced{x}, nil
+	return &replaced{g.weight, x}, nil
 }
 
 // sparse is Δ = f·x for a tensor x of which a few elements are not 0: what the extraction of a LoRA leaves over.
 type sparse struct {
-	at    []int // in the weight
-	x     []float32
-	scale float32
+	tensor
+	elements []element // in the order of their places
+	scale    float32
+}
+
+// element is a number at a place in a weight.
+type element struct {
+	at int
+	x  float32
 }
 
 func (s *sparse) dependent() bool { return false }
 
-func (s *sparse) add(dst, _ []float32, f float32) {
-	f *= s.scale
-	for i, at := range s.at {
-		dst[at] += f * s.x[i]
+func (s *sparse) adder(kernels.Arithmetic) adder {
+	return func(dst, _ []float32, first int, f float32) {
+		f *= s.scale
+		start := first * s.cols
+		next, _ := slices.BinarySearchFunc(s.elements, start, func(e element, at int) int { return e.at - at })
+		for ; next < len(s.elements) && s.elements[next].at < start+len(dst); next++ {
+			dst[s.elements[next].at-start] += f * s.elements[next].x
+		}
 	}
 }
 
@@ -99,13 +133,14 @@ func (g *group) sparse(scale float32) (delta, error) {
 	if err := g.fit(g.weight, "weight", sparseSize, size[0]*size[1]); err != nil {
 		return nil, err
 	}
-	s := &sparse{x: values, at: make([]int, len(values)), scale: scale}
+	s := &sparse{tensor: g.weight, elements: make([]element, len(values)), scale: scale}
 	for i := range values {
 		r, c := indices[i], indices[len(values)+i]
 		if r < 0 || r >= size[0] || c < 0 || c >= size[1] {
 			return nil, g.errorf(sparseIndices, fmt.Sprintf("within the size %v", size), "element %d is at row %d, column %d", i, r, c)
 		}
-		s.at[i] = r*size[1] + c
+		s.elements[i] = element{r*size[1] + c, values[i]}
 	}
+	slices.SortStableFunc(s.elements, func(a, b element) int { return a.at - b.at })
 	return s, nil
 }

@@ -1,6 +1,10 @@
 package lora
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/kernels"
+)
 
 func dims(shape []int) string { return fmt.Sprint(shape) }
 
@@ -13,27 +17,37 @@ type glora struct {
 
 func (g *glora) dependent() bool { return true }
 
-func (g *glora) add(dst, w []float32, f float32) {
-	f *= g.scale
-	addProduct(dst, widen(g.b1), widen(g.b2), g.b2.Rows, f)
-	a1, a2, rank := widen(g.a1), widen(g.a2), g.a2.Rows
-	if g.kernel == 1 {
-		addProduct(dst, product(w, a1, g.inputs), a2, rank, f)
-		return
-	}
-	// Along the inputs of each kernel position: W as (outputs·kernel, inputs) and back.
-	parallel(g.rows, g.cols, func(first, end int) {
-		for r := first; r < end; r++ {
-			turned := transposed(w[r*g.cols:][:g.cols], g.inputs)
-			inner := make([]float32, g.kernel*rank)
-			addRows(inner, turned, a1, g.inputs, 1)
-			out := make([]float32, g.cols)
-			addRows(out, inner, a2, rank, f)
-			for i, x := range transposed(out, g.kernel) {
-				dst[r*g.cols+i] += x
+func (g *glora) adder(a kernels.Arithmetic) adder {
+	a1, a2, b1, b2, rank := g.a1.widen(a), g.a2.widen(a), g.b1.widen(a), g.b2.widen(a), g.a2.Rows
+	return func(dst, w []float32, first int, f float32) {
+		f *= g.scale
+		a.AddProduct(dst, rowsOf(b1, first, dst, g.cols, rank), b2, rank, f)
+		inner := borrow(len(dst) / g.inputs * rank)
+		defer giveBack(inner)
+		clear(*inner)
+		if g.kernel == 1 {
+			a.AddProduct(*inner, w, a1, g.inputs, 1)
+			a.AddProduct(dst, *inner, a2, rank, f)
+			return
+		}
+		// Along the inputs of each kernel position: W as (outputs·kernel, inputs) and back.
+		turned := borrow(len(dst))
+		defer giveBack(turned)
+		for at := 0; at < len(dst); at += g.cols {
+			transpose((*turned)[at:at+g.cols], w[at:at+g.cols], g.inputs)
+		}
+		a.AddProduct(*inner, *turned, a1, g.inputs, 1)
+		clear(*turned)
+		a.AddProduct(*turned, *inner, a2, rank, f)
+		back := borrow(g.cols)
+		defer giveBack(back)
+		for at := 0; at < len(dst); at += g.cols {
+			transpose(*back, (*turned)[at:at+g.cols], g.kernel)
+			for i, x := range *back {
+				dst[at+i] += x
 			}
 		}
-	})
+	}
 }
 
 // glora builds both forms of GLoRA. The older one has its names turned round: Δ = f·(W·a2·a1 + b2·b1).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/nn/weights"
 )
 
@@ -49,9 +50,14 @@ func tiny(t *testing.T, component string) kernels.Source {
 	return weights.Synthetic(component, shapes(t, "tiny", component), kernels.F32)
 }
 
-// TestGoldens merges every kind in every spelling, and compares with what the kind's own library merged: at strength 1,
-// and at others with W + s·(W' − W).
+// TestGoldens merges every kind in every spelling, by Go's arithmetic and by that of the CPU's best variant, and
+// compares with what the kind's own library merged: at strength 1, and at others with W + s·(W' − W).
 func TestGoldens(t *testing.T) {
+	device, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
 	g := golden.Open(t, filepath.Join(root, "testdata/goldens/lora.safetensors"))
 	model := targets(t, "tiny")
 	for _, path := range files(t) {
@@ -77,6 +83,7 @@ func TestGoldens(t *testing.T) {
 				}
 				for _, s := range []float32{1, 0.6, -0.4, 0} {
 					m := Merge(src, component, []Selected{{a, Strength(s)}})
+					fast := m.(kernels.Computed).With(device.Arithmetic())
 					for tensor, w := range tensors {
 						base := floats(t, src, tensor)
 						got := floats(t, m, tensor)
@@ -93,6 +100,7 @@ func TestGoldens(t *testing.T) {
 							}
 						}
 						golden.Near(t, component+" "+tensor, got, scaled, 1e-6)
+						golden.Near(t, component+" "+tensor+" by the CPU's kernels", floats(t, fast, tensor), scaled, 1e-6)
 						if d, err := golden.Distance(base, w); err != nil || d < 1e-3 {
 							t.Errorf("%s: the golden is %.3g from the base, %v", tensor, d, err)
 						}

@@ -1,6 +1,10 @@
 package lora
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/kernels"
+)
 
 func misfitRows(key string, rows int, shape []int) string {
 	return fmt.Sprintf("%s has %d outputs, but the model's weight has the shape %v", key, rows, shape)
@@ -15,23 +19,26 @@ type hadamard struct {
 
 func (h *hadamard) dependent() bool { return false }
 
-func (h *hadamard) add(dst, _ []float32, f float32) {
+func (h *hadamard) adder(a kernels.Arithmetic) adder {
 	var up, down [2][]float32
 	for i := range up {
-		up[i], down[i] = widen(h.up[i]), widen(h.down[i])
+		up[i], down[i] = h.up[i].widen(a), h.down[i].widen(a)
 	}
-	f *= h.scale
-	parallel(h.rows, h.cols, func(first, end int) {
-		var out [2][]float32
+	return func(dst, _ []float32, first int, f float32) {
+		f *= h.scale
+		var out [2]*[]float32
 		for i := range out {
+			out[i] = borrow(len(dst))
+			defer giveBack(out[i])
+			clear(*out[i])
 			rank := h.down[i].Rows
-			out[i] = make([]float32, (end-first)*h.cols)
-			addRows(out[i], up[i][first*rank:end*rank], down[i], rank, 1)
+			a.AddProduct(*out[i], rowsOf(up[i], first, dst, h.cols, rank), down[i], rank, 1)
 		}
-		for i, y := range out[1] {
-			dst[first*h.cols+i] += f * out[0][i] * y
+		x, y := (*out[0])[:len(dst)], (*out[1])[:len(dst)]
+		for i := range dst {
+			dst[i] += f * x[i] * y[i]
 		}
-	})
+	}
 }
 
 // hadamard builds LoHa, whose factors are a (outputs, rank) and b (rank, inputs); with Tucker cores a is (rank, outputs).

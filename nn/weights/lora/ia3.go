@@ -1,5 +1,7 @@
 package lora
 
+import "github.com/goxl/goxl/kernels"
+
 // scaled is IA3: Δ = W ∘ x along the inputs or the outputs of W.
 type scaled struct {
 	tensor
@@ -9,14 +11,23 @@ type scaled struct {
 
 func (s *scaled) dependent() bool { return true }
 
-func (s *scaled) add(dst, w []float32, f float32) {
-	for r := range s.rows {
-		for c := range s.cols {
-			i, at := r*s.cols+c, r
-			if s.onInput {
-				at = c / s.kernel
+func (s *scaled) adder(kernels.Arithmetic) adder {
+	return func(dst, w []float32, first int, f float32) {
+		for at := 0; at < len(dst); at += s.cols {
+			to, from := dst[at:at+s.cols], w[at:at+s.cols]
+			if !s.onInput {
+				by := s.x[first+at/s.cols]
+				for i, v := range from {
+					to[i] += f * v * by
+				}
+				continue
 			}
-			dst[i] += f * w[i] * s.x[at]
+			for j, by := range s.x {
+				part := to[j*s.kernel:][:s.kernel]
+				for i, v := range from[j*s.kernel:][:s.kernel] {
+					part[i] += f * v * by
+				}
+			}
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package lora
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/kernels"
+)
 
 // kron is LoKr: Δ = f·kron(w1, w2), where w1 is a matrix and w2 has the kernel.
 type kron struct {
@@ -13,20 +17,21 @@ type kron struct {
 
 func (k *kron) dependent() bool { return false }
 
-func (k *kron) add(dst, _ []float32, f float32) {
-	f *= k.scale
-	parallel(k.rows, k.cols, func(first, end int) {
-		for r := first; r < end; r++ {
-			row, second := dst[r*k.cols:][:k.cols], k.w2[r%k.out2*k.in2k:][:k.in2k]
+func (k *kron) adder(kernels.Arithmetic) adder {
+	return func(dst, _ []float32, first int, f float32) {
+		f *= k.scale
+		for at := 0; at < len(dst); at += k.cols {
+			r := first + at/k.cols
+			second := k.w2[r%k.out2*k.in2k:][:k.in2k]
 			for i, x := range k.w1[r/k.out2*k.in1:][:k.in1] {
 				x *= f
-				part := row[i*k.in2k:][:len(second)]
+				part := dst[at+i*k.in2k:][:len(second)]
 				for j, y := range second {
 					part[j] += x * y
 				}
 			}
 		}
-	})
+	}
 }
 
 // kron builds LoKr. Each factor is whole or a product; the second may have a Tucker core.

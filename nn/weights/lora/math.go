@@ -3,7 +3,20 @@ package lora
 import (
 	"runtime"
 	"sync"
+
+	"github.com/goxl/goxl/kernels"
 )
+
+// plain implements [kernels.Arithmetic] in Go.
+type plain struct{}
+
+func (plain) AddProduct(dst, up, down []float32, rank int, scale float32) {
+	addRows(dst, up, down, rank, scale)
+}
+
+func (plain) Widen(dst []float32, dtype kernels.DType, src []byte) { widenTo(dst, dtype, src) }
+
+func (plain) Round(dst []byte, dtype kernels.DType, src []float32) { roundTo(dst, dtype, src) }
 
 // addRows is dst += scale·up·down for matrices in row order: up is of rank columns, down of rank rows. A row does not
 // depend on how many there are. It works on four rows and four ranks at a time, so that what is loaded is used four
@@ -61,17 +74,21 @@ func addRanks(y, u, down []float32, k int, scale float32) {
 	}
 }
 
-// rowBytes is how much of a weight, in float32, one goroutine works on at a time: it stays in the level-2 cache.
-const rowBytes = 256 << 10
+// spanBytes is how much of a weight, in float32, one goroutine works on at a time: with what the kinds need beside it,
+// it stays in the level-2 cache.
+const spanBytes = 256 << 10
 
-// rowGroup is how many rows addRows takes at once.
-const rowGroup = 4
+// rowGroup is a multiple of the rows that addRows, and the tiles of most CPUs, take at once.
+const rowGroup = 12
 
-// parallel calls f for spans of n rows of so many columns, from as many goroutines as there are CPUs, and waits
-// for them. Small work is done at once.
-func parallel(n, cols int, f func(first, end int)) {
-	step := max(rowBytes/4/max(cols, 1), 1)
-	step = (step + rowGroup - 1) / rowGroup * rowGroup
+// parallel calls f for spans of n rows of so many columns, whole groups of rows each, from as many goroutines as there
+// are CPUs, and waits for them. Small work is done at once. How the rows are cut does not depend on the CPUs.
+func parallel(n, cols, group int, f func(first, end int)) {
+	if group == 1 {
+		group = rowGroup
+	}
+	step := max(spanBytes/4/max(cols, 1), 1)
+	step = (step + group - 1) / group * group
 	spans := (n + step - 1) / step
 	workers := min(runtime.GOMAXPROCS(0), spans)
 	if workers <= 1 {
@@ -96,32 +113,53 @@ func parallel(n, cols int, f func(first, end int)) {
 	wait.Wait()
 }
 
-// addProduct is dst += scale·up·down over all CPUs.
-func addProduct(dst, up, down []float32, rank int, scale float32) {
-	if rank == 0 {
-		return
+// buffers hold spans of weights in float32.
+var buffers = sync.Pool{New: func() any { return new([]float32) }}
+
+// borrow returns n numbers of any value, which are given back.
+func borrow(n int) *[]float32 {
+	b := buffers.Get().(*[]float32)
+	if cap(*b) < n {
+		*b = make([]float32, n)
 	}
-	parallel(len(up)/rank, len(down)/rank, func(first, end int) {
-		cols := len(down) / rank
-		addRows(dst[first*cols:end*cols], up[first*rank:end*rank], down, rank, scale)
-	})
+	*b = (*b)[:n]
+	return b
+}
+
+func giveBack(b *[]float32) { buffers.Put(b) }
+
+// lcm is the least common multiple.
+func lcm(a, b int) int {
+	x, y := a, b
+	for y != 0 {
+		x, y = y, x%y
+	}
+	return a / x * b
 }
 
 // product is a·b, of matrices with so many inner columns.
 func product(x, y []float32, inner int) []float32 {
-	out := make([]float32, len(x)/inner*(len(y)/inner))
-	addProduct(out, x, y, inner, 1)
+	rows, cols := len(x)/inner, len(y)/inner
+	out := make([]float32, rows*cols)
+	parallel(rows, cols, 1, func(first, end int) {
+		addRows(out[first*cols:end*cols], x[first*inner:end*inner], y, inner, 1)
+	})
 	return out
 }
 
 // transposed is the transpose of a matrix with so many rows.
 func transposed(x []float32, rows int) []float32 {
-	cols := len(x) / rows
 	out := make([]float32, len(x))
+	transpose(out, x, rows)
+	return out
+}
+
+// transpose puts the transpose of a matrix with so many rows into dst.
+func transpose(dst, x []float32, rows int) {
+	cols := len(x) / rows
 	for i := range rows {
-		for j := range cols {
-			out[j*rows+i] = x[i*cols+j]
+		for j, v := range x[i*cols:][:cols] {
+			dst[j*rows+i] = v
 		}
 	}
-	return out
 }

@@ -2,8 +2,7 @@ package lora
 
 import (
 	"fmt"
-	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn/weights"
@@ -43,17 +42,23 @@ func Steps(component string, set []Selected) map[string][]Step {
 	return steps
 }
 
-// merged is a source under adapters.
+// merged is a source under adapters. It implements [kernels.Computed].
 type merged struct {
 	kernels.Source
-	component string
-	steps     map[string][]Step
+	component  string
+	steps      map[string][]Step
+	arithmetic kernels.Arithmetic
 }
 
 // Merge lays adapters over a component's weights: a tensor that they change is made when it is asked for, in float32
 // from all changes in their order and rounded once to its own type; every other is src's own, which stays the caller's.
 func Merge(src kernels.Source, component string, set []Selected) kernels.Source {
-	return &merged{src, component, Steps(component, set)}
+	return &merged{src, component, Steps(component, set), plain{}}
+}
+
+// With implements [kernels.Computed].
+func (m *merged) With(a kernels.Arithmetic) kernels.Source {
+	return &merged{m.Source, m.component, m.steps, a}
 }
 
 // Storage implements [kernels.Source].
@@ -78,76 +83,32 @@ func (m *merged) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	return dtype, shape, out, nil
 }
 
-// change returns a changed copy of a tensor.
+// change returns a changed copy of a tensor. Each span of rows is widened, changed and rounded while it is in the cache.
 func (m *merged) change(dtype kernels.DType, shape []int, data []byte, steps []Step) ([]byte, error) {
-	out := make([]byte, len(data))
-	t := newTensor(shape)
-	if low := lowRanks(steps); low != nil {
-		if err := checkLowRanks(steps, shape); err != nil {
-			return nil, err
+	group, changes := 1, make([]change, len(steps))
+	for i, s := range steps {
+		if err := s.Change.target().checkShape(shape); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.File, err)
 		}
-		m.products(dtype, t, out, data, low)
-	} else if err := m.whole(dtype, t, out, data, steps); err != nil {
-		return nil, err
+		group, changes[i] = lcm(group, s.Change.group()), s.Change.ready(m.arithmetic)
 	}
-	if !weights.Finite(dtype, out) && weights.Finite(dtype, data) {
+	t, size, out := newTensor(shape), dtype.Size(), make([]byte, len(data))
+	var overflow atomic.Bool
+	parallel(t.rows, t.cols, group, func(first, end int) {
+		w := borrow((end - first) * t.cols)
+		defer giveBack(w)
+		from, to := data[first*t.cols*size:end*t.cols*size], out[first*t.cols*size:end*t.cols*size]
+		m.arithmetic.Widen(*w, dtype, from)
+		for i, s := range steps {
+			changes[i](*w, first, s.Strength)
+		}
+		m.arithmetic.Round(to, dtype, *w)
+		if !weights.Finite(dtype, to) && weights.Finite(dtype, from) {
+			overflow.Store(true)
+		}
+	})
+	if overflow.Load() {
 		return nil, fmt.Errorf("with %s it holds numbers that %v has not; try a lower strength", steps[len(steps)-1].File, dtype)
 	}
 	return out, nil
-}
-
-// checkLowRanks compares a tensor's shape with what the steps were matched with.
-func checkLowRanks(steps []Step, shape []int) error {
-	for _, s := range steps {
-		if c, ok := s.Change.(*LowRank); ok && !slices.Equal(c.tensor.shape, shape) {
-			return fmt.Errorf("%s: the shape is %v; allowed: %v, which the adapter was matched with", s.File, shape, c.tensor.shape)
-		}
-	}
-	return nil
-}
-
-// buffers hold spans of weights in float32.
-var buffers = sync.Pool{New: func() any { return new([]float32) }}
-
-// products adds products of low rank. Rows do not depend on each other, so that each span of them is widened, changed
-// and rounded while it is in the cache.
-func (m *merged) products(dtype kernels.DType, t tensor, out, data []byte, low []kernels.LowRank) {
-	size := dtype.Size()
-	wide := make([][2][]float32, len(low)) // both factors of each
-	for i, p := range low {
-		for k, f := range []kernels.Factor{p.Up, p.Down} {
-			wide[i][k] = make([]float32, f.Len())
-			widenTo(wide[i][k], f.DType, f.Data)
-		}
-	}
-	parallel(t.rows, t.cols, func(first, end int) {
-		buffer := buffers.Get().(*[]float32)
-		defer buffers.Put(buffer)
-		if cap(*buffer) < (end-first)*t.cols {
-			*buffer = make([]float32, (end-first)*t.cols)
-		}
-		w := (*buffer)[:(end-first)*t.cols]
-		span := data[first*t.cols*size : end*t.cols*size]
-		widenTo(w, dtype, span)
-		for i, c := range low {
-			addRows(w, wide[i][0][first*c.Rank:end*c.Rank], wide[i][1], c.Rank, c.Scale)
-		}
-		roundTo(out[first*t.cols*size:end*t.cols*size], dtype, w)
-	})
-}
-
-// whole applies changes of any kind.
-func (m *merged) whole(dtype kernels.DType, t tensor, out, data []byte, steps []Step) error {
-	w := make([]float32, t.len())
-	widenTo(w, dtype, data)
-	for _, s := range steps {
-		if err := s.Change.Apply(w, t.shape, s.Strength); err != nil {
-			return fmt.Errorf("%s: %w", s.File, err)
-		}
-	}
-	size := dtype.Size()
-	parallel(t.rows, t.cols, func(first, end int) {
-		roundTo(out[first*t.cols*size:end*t.cols*size], dtype, w[first*t.cols:end*t.cols])
-	})
-	return nil
 }

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/nn/weights"
 )
 
@@ -141,4 +143,57 @@ func TestConversions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSpans changes a weight that is cut into spans of rows, and wants what the change makes of all rows at once.
+func TestSpans(t *testing.T) {
+	device, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	shape := []int{256, 160, 3, 3}
+	base := tensors{"m.weight": noise(shape...)}
+	compare := func(t *testing.T, c Change) {
+		if spans := len(base["m.weight"].x) * 4 / spanBytes; spans < 4 || c.group() > shape[0]/4 && c.group() != shape[0] {
+			t.Fatalf("%d spans of groups of %d rows", spans, c.group())
+		}
+		want := slices.Clone(base["m.weight"].x)
+		c.ready(plain{})(want, 0, 0.7)
+		m := &merged{source(kernels.F32, base), unet, map[string][]Step{"m.weight": {{c, 0.7, "a file"}}}, plain{}}
+		golden.Near(t, "in spans", floats(t, m, "m.weight"), want, 1e-8)
+		golden.Near(t, "by the CPU's kernels", floats(t, m.With(device.Arithmetic()), "m.weight"), want, 1e-6)
+		applied := slices.Clone(base["m.weight"].x)
+		if err := c.Apply(applied, shape, 0.7); err != nil {
+			t.Fatal(err)
+		}
+		golden.Near(t, "Apply", applied, want, 1e-8)
+		if d, err := golden.Distance(base["m.weight"].x, want); err != nil || d < 1e-3 {
+			t.Errorf("the change is %.3g, %v", d, err)
+		}
+	}
+	for _, kind := range fullKinds {
+		t.Run(kind.name, func(t *testing.T) {
+			file := tensors{}
+			for p, v := range kind.make(shape[0], shape[1], shape[2:]) {
+				file["unet.m."+p] = v
+			}
+			a, _, err := open(t, file, nil).Match(Targets{unet: {"m.weight": shape}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, a.Changes(unet, "m.weight")[0])
+		})
+	}
+	target := newTensor(shape)
+	t.Run("a new weight", func(t *testing.T) {
+		compare(t, applied{target, &replaced{target, matrixOf(ramp(shape...).x, shape[0])}})
+	})
+	t.Run("sparse", func(t *testing.T) {
+		s := &sparse{tensor: target, scale: 1}
+		for at := 5; at < target.len(); at += 701 {
+			s.elements = append(s.elements, element{at, float32(at % 7)})
+		}
+		compare(t, applied{target, s})
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"github.com/goxl/goxl/kernels"
 )
 
 // rotation is OFT and BOFT: blocks of rows of W are multiplied by orthogonal matrices, in one stage or in several
@@ -11,53 +13,62 @@ import (
 type rotation struct {
 	tensor
 	block     int         // rows of a block
-	stages    [][]float32 // of each, blocks of block·block numbers in row order
+	stages    [][]float32 // of each, the matrices less the identity: blocks of block·block numbers in row order
 	butterfly bool
 	rescale   []float32 // of each row; nil is 1
 }
 
 func (o *rotation) dependent() bool { return true }
 
-func (o *rotation) add(dst, w []float32, f float32) {
-	x := w
-	for i, stage := range o.stages {
-		x = o.rotate(x, stage, i)
-	}
-	parallel(o.rows, o.cols, func(first, end int) {
-		for r := first; r < end; r++ {
+// group are the rows that the last stage brings together.
+func (o *rotation) group() int { return o.block << (len(o.stages) - 1) }
+
+func (o *rotation) adder(a kernels.Arithmetic) adder {
+	return func(dst, w []float32, first int, f float32) {
+		if !o.butterfly && o.rescale == nil {
+			o.addBlocks(a, dst, w, o.stages[0], first, f)
+			return
+		}
+		x, from := borrow(len(w)), borrow(len(w))
+		defer giveBack(x)
+		defer giveBack(from)
+		copy(*x, w)
+		for i, stage := range o.stages {
+			// Rows that are rotated together lie together.
+			o.permute(*from, *x, func(r int) (to, from int) { return r, o.place(r, i) })
+			copy(*x, *from)
+			o.addBlocks(a, *x, *from, stage, first, 1)
+			copy(*from, *x)
+			o.permute(*x, *from, func(r int) (to, from int) { return o.place(r, i), r })
+		}
+		for at := 0; at < len(dst); at += o.cols {
 			by := float32(1)
 			if o.rescale != nil {
-				by = o.rescale[r]
+				by = o.rescale[first+at/o.cols]
 			}
-			for i := r * o.cols; i < (r+1)*o.cols; i++ {
-				dst[i] += f * (by*x[i] - w[i])
+			for i := at; i < at+o.cols; i++ {
+				dst[i] += f * (by*(*x)[i] - w[i])
 			}
+		}
+	}
+}
+
+// addBlocks adds the products of a stage's blocks with their rows of x, from row first of the weight on.
+func (o *rotation) addBlocks(a kernels.Arithmetic, dst, x, stage []float32, first int, f float32) {
+	size, rows := o.block*o.block, o.block*o.cols
+	parallel(len(dst)/rows, rows, 1, func(from, end int) {
+		for b := from; b < end; b++ {
+			a.AddProduct(dst[b*rows:], stage[(first/o.block+b)*size:][:size], x[b*rows:(b+1)*rows], o.block, f)
 		}
 	})
 }
 
-// rotate returns the rows of x after a stage.
-func (o *rotation) rotate(x, stage []float32, i int) []float32 {
-	out := make([]float32, len(x))
-	parallel(o.rows/o.block, o.cols*o.block, func(first, end int) {
-		sum := make([]float64, o.cols)
-		for b := first; b < end; b++ {
-			m := stage[b*o.block*o.block:][:o.block*o.block]
-			for r := range o.block {
-				clear(sum)
-				for c, v := range m[r*o.block:][:o.block] {
-					for j, y := range x[o.place(b*o.block+c, i)*o.cols:][:o.cols] {
-						sum[j] += float64(v) * float64(y)
-					}
-				}
-				to := out[o.place(b*o.block+r, i)*o.cols:][:o.cols]
-				for j, y := range sum {
-					to[j] = float32(y)
-				}
-			}
-		}
-	})
-	return out
+// permute copies rows: places gives, of each number of a row, which row of dst is which of src.
+func (o *rotation) permute(dst, src []float32, places func(r int) (to, from int)) {
+	for r := range len(dst) / o.cols {
+		to, from := places(r)
+		copy(dst[to*o.cols:][:o.cols], src[from*o.cols:])
+	}
 }
 
 // place is the row of the weight that is row r of the blocks of a stage. A butterfly's stage i pairs rows that are
@@ -117,6 +128,9 @@ func (g *group) rotation() (delta, error) {
 		for b := range blocks {
 			copy(x[b*o.block*o.block:], transposed(x[b*o.block*o.block:][:o.block*o.block], o.block))
 		}
+	}
+	for i := 0; i < len(x); i += o.block {
+		x[i+i/o.block%o.block]--
 	}
 	for i := range stages {
 		size := len(x) / stages

@@ -16,7 +16,7 @@ func Update(src kernels.Source, component string, set []Selected) *kernels.Updat
 	if len(steps) == 0 {
 		return nil
 	}
-	u := &kernels.Update{Source: &merged{src, component, steps}, LowRank: map[string][]kernels.LowRank{}}
+	u := &kernels.Update{Source: &merged{src, component, steps, plain{}}, LowRank: map[string][]kernels.LowRank{}}
 	for _, name := range slices.Sorted(maps.Keys(steps)) {
 		if products := lowRanks(steps[name]); products != nil {
 			u.LowRank[name] = products
