@@ -34,7 +34,11 @@ def adapters(pipe, generator, unet, text=(), text_alpha=2):
                 if "magnitude" in k:
                     p.data.mul_(1 + 0.2 * torch.randn(p.shape, generator=generator))
             old = {k: p.data.clone() for k, p in layer.base_layer.named_parameters()}
+            x, want = forward(layer)
             layer.merge()
+            error = ((layer.base_layer(x) - want).norm() / want.norm()).item()
+            if not error < 1e-5:
+                raise RuntimeError(f"{name}: PEFT's forward is not its weight: {error}")
             tensor = name if component == "unet" else "text_model." + name.removeprefix("text_model.")
             merged[component, tensor + ".weight"] = layer.base_layer.weight.data.clone()
             if getattr(layer, "lora_bias", {}).get("style"):
@@ -43,6 +47,14 @@ def adapters(pipe, generator, unet, text=(), text_alpha=2):
             for k, p in layer.base_layer.named_parameters():
                 p.data.copy_(old[k])
     return merged
+
+
+@torch.no_grad()
+def forward(layer):
+    """An input of a layer, and what the layer with its adapter makes of it before anything is merged."""
+    size = (2, layer.in_features) if isinstance(layer.base_layer, torch.nn.Linear) else (1, layer.in_features, 6, 6)
+    x = torch.randn(size, generator=torch.Generator("cpu").manual_seed(1))
+    return x, layer.eval()(x)
 
 
 def saved(pipe, text=()):
