@@ -81,12 +81,8 @@ func (p Parameters) infotext() string {
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
-	if len(p.LoRAs) > 0 {
-		var hashes []string
-		for _, l := range p.LoRAs {
-			hashes = append(hashes, l.Name+": "+l.Hash[:min(12, len(l.Hash))])
-		}
-		add("Lora hashes", strings.Join(hashes, ", "))
+	if hashes := p.loraHashes(); hashes != "" {
+		add("Lora hashes", hashes)
 	}
 	if p.Emphasis == sdxl.EmphasisNoNorm {
 		add("Emphasis", "No norm")
@@ -105,6 +101,27 @@ func (p Parameters) infotext() string {
 	}
 	// As Python's strip, which also takes the separators of ASCII for white space.
 	return strings.TrimFunc(text+"\n"+strings.Join(line, ", "), func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
+}
+
+// loraHashes lists the adapters as A1111 does (extensions-builtin/Lora/extra_networks_lora.py): each name once, without
+// the characters that divide the list; the last hash of a name counts.
+func (p Parameters) loraHashes() string {
+	var names []string
+	hashes := map[string]string{}
+	for _, l := range p.LoRAs {
+		name := strings.NewReplacer(":", "", ",", "").Replace(l.Name)
+		if l.Name == "" || l.ShortHash == "" {
+			continue
+		}
+		if hashes[name] == "" {
+			names = append(names, name)
+		}
+		hashes[name] = l.ShortHash
+	}
+	for i, name := range names {
+		names[i] = name + ": " + hashes[name]
+	}
+	return strings.Join(names, ", ")
 }
 
 // quoted is A1111's quote: a value that could be taken for more than one is written as JSON.

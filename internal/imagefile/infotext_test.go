@@ -41,6 +41,17 @@ func TestInfotext(t *testing.T) {
 			}, "v",
 			"Steps: 4, Sampler: Euler, CFG scale: 0, Seed: 0, Size: 8x8, Model hash: 0123456789, Model: m, UNet: u.safetensors, VAE: v.safetensors, VAE Decoder: TAESD, RNG: CPU, Version: goxl v",
 		},
+		"adapters": {
+			sdxl.Parameters{Steps: 1, Scheduler: "euler", Width: 8, Height: 8, Model: "m", LoRAs: []sdxl.LoRAParameters{
+				{Name: "a, b: c", Hash: "00", ShortHash: "0123456789ab", Strength: "1"}, {Name: "none", Hash: "11", Strength: "1"},
+				{Name: "d", ShortHash: "aaaaaaaaaaaa"}, {Name: "a b c", ShortHash: "ba9876543210"},
+			}}, "v",
+			"Steps: 1, Sampler: Euler, CFG scale: 0, Seed: 0, Size: 8x8, Model: m, Lora hashes: \"a b c: ba9876543210, d: aaaaaaaaaaaa\", RNG: CPU, Version: goxl v",
+		},
+		"adapter without a hash": {
+			sdxl.Parameters{Steps: 1, Scheduler: "euler", Width: 8, Height: 8, Model: "m", LoRAs: []sdxl.LoRAParameters{{Name: "a", Hash: "00", Strength: "1"}}}, "v",
+			"Steps: 1, Sampler: Euler, CFG scale: 0, Seed: 0, Size: 8x8, Model: m, RNG: CPU, Version: goxl v",
+		},
 		"ensemble": {
 			sdxl.Parameters{
 				Prompts: text(" two\nlines ", nil), ImagesPerPrompt: 1, Steps: 5, Guidance: 1e21, Scheduler: "euler_a", Width: 8, Height: 8, Model: "synth:tiny",

@@ -22,9 +22,11 @@ type LoRA struct {
 
 // LoRAParameters says which adapter a run had.
 type LoRAParameters struct {
-	Name     string `json:"name"`           // the file's, without its extension
-	Hash     string `json:"hash,omitempty"` // SHA-256 of the file; "" in what a Spec resolves
-	Strength string `json:"strength"`       // as lora.ParseStrengths reads it
+	Name string `json:"name"`           // the file's, without its extension
+	Hash string `json:"hash,omitempty"` // SHA-256 of the file; "" in what a Spec resolves
+	// ShortHash is the hash by which A1111 and model sites know the adapter, twelve digits; "" in what a Spec resolves.
+	ShortHash string `json:"short_hash,omitempty"`
+	Strength  string `json:"strength"` // as lora.ParseStrengths reads it
 }
 
 // loraName is what an adapter is called: its file's name without the extension.
@@ -142,7 +144,7 @@ func (r *Run) adapt(ctx context.Context, shared *adapterSet) error {
 	}
 	r.adapters = set
 	for i, hash := range hashes {
-		r.q.LoRAs[i].Hash = hash
+		r.q.LoRAs[i].Hash, r.q.LoRAs[i].ShortHash = hash, shortHashOfFile(r.q.loras[i].Path)
 	}
 	if set != nil {
 		r.warnings = append(r.warnings, set.warned...)

@@ -75,7 +75,8 @@ func TestLoRAMerges(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := result.Parameters.LoRAs
-	if len(p) != 2 || p[0].Name != "one" || p[0].Strength != "1" || p[1].Strength != "-0.5" || len(p[0].Hash) != 64 || p[0].Hash == p[1].Hash {
+	if len(p) != 2 || p[0].Name != "one" || p[0].Strength != "1" || p[1].Strength != "-0.5" || len(p[0].Hash) != 64 || p[0].Hash == p[1].Hash ||
+		len(p[0].ShortHash) != 12 || p[0].ShortHash == p[1].ShortHash || p[0].ShortHash == p[0].Hash[:12] {
 		t.Errorf("parameters %+v", p)
 	}
 	plain := latentsAlone(t, m, adapted())[0]
