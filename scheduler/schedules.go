@@ -13,24 +13,24 @@ import (
 // them where the function takes bounds.
 var scheduleTypes = map[string]func(l *levels, low, high float64, n int) []float64{
 	"uniform": func(l *levels, _, _ float64, n int) []float64 {
-		return appendZero(l.at(linspace(l.top(), l.bottom(), n)))
+		return appendZero(l.at(linspace32(l.top(), l.bottom(), n)))
 	},
 	"normal": func(l *levels, low, high float64, n int) []float64 {
-		return appendZero(l.at(linspace(l.timestep(high), l.timestep(low), n)))
+		return appendZero(l.at(linspace32(l.timestep(high), l.timestep(low), n)))
 	},
 	"sgm_uniform": func(l *levels, low, high float64, n int) []float64 {
-		return appendZero(l.at(linspace(l.timestep(high), l.timestep(low), n+1)[:n]))
+		return appendZero(l.at(linspace32(l.timestep(high), l.timestep(low), n+1)[:n]))
 	},
 	"karras": func(_ *levels, low, high float64, n int) []float64 { return appendZero(karrasSigmas(low, high, n)) },
 	"exponential": func(_ *levels, low, high float64, n int) []float64 {
-		return appendZero(exponentialSigmas(linspace(math.Log(high), math.Log(low), n)))
+		return appendZero(exponentials(linspace32(math.Log(high), math.Log(low), n)))
 	},
 	"polyexponential": func(_ *levels, low, high float64, n int) []float64 { // with rho 1, A1111's default
-		ramp := linspace(1, 0, n)
+		ramp := linspace32(1, 0, n)
 		for i, r := range ramp {
-			ramp[i] = r*(math.Log(high)-math.Log(low)) + math.Log(low)
+			ramp[i] = affine32(r, math.Log(high)-math.Log(low), math.Log(low))
 		}
-		return appendZero(exponentialSigmas(ramp))
+		return appendZero(exponentials(ramp))
 	},
 	"kl_optimal": func(_ *levels, low, high float64, n int) []float64 { // which ends at low, not at zero
 		return tangents(low, high, n+1)
@@ -178,34 +178,6 @@ func (l *levels) at(timesteps []float64) []float64 {
 
 func appendZero(list []float64) []float64 { return append(list, 0) }
 
-// karrasSigmas are n sigmas from high down to low, evenly spaced in their seventh roots (arXiv 2206.00364).
-func karrasSigmas(low, high float64, n int) []float64 {
-	const rho = 7
-	a, b := math.Pow(high, 1.0/rho), math.Pow(low, 1.0/rho)
-	list := linspace(0, 1, n)
-	for i, r := range list {
-		list[i] = math.Pow(a+r*(b-a), rho)
-	}
-	return list
-}
-
-func exponentialSigmas(logs []float64) []float64 {
-	for i, l := range logs {
-		logs[i] = math.Exp(l)
-	}
-	return logs
-}
-
-// tangents are n sigmas from high down to low, evenly spaced in their arc tangents.
-func tangents(low, high float64, n int) []float64 {
-	list := make([]float64, n)
-	for i := range list {
-		w := float64(i) / float64(n-1)
-		list[i] = math.Tan(w*math.Atan(low) + (1-w)*math.Atan(high))
-	}
-	return list
-}
-
 // interpolateLog spreads a list over n values, linearly in the logarithm.
 func interpolateLog(list []float64, n int) []float64 {
 	if n == len(list) {
@@ -250,7 +222,7 @@ func linearQuadraticSigmas(l *levels, _, _ float64, n int) []float64 {
 			quadratic := difference / (half * rest * rest)
 			done = quadratic*x*x + (threshold/half-2*difference/(rest*rest))*x + quadratic*half*half
 		}
-		list = append(list, (1-done)*highest)
+		list = append(list, float64(float32(1-done)*float32(highest)))
 	}
 	return appendZero(list)
 }
