@@ -2,7 +2,10 @@ package scheduler
 
 import (
 	"math"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 )
 
 // Brownian is a Brownian path of n independent values over an interval of noise levels, a pure function of its seed:
@@ -15,6 +18,18 @@ type Brownian struct {
 	n          int
 	seed       uint64
 	top        []float32 // the increment over the whole interval
+
+	mu     sync.Mutex
+	halves map[brownianNode]*brownianHalf // of the nodes that the last call halved: the next one begins where it ended
+}
+
+// brownianNode is a node's place in the tree, of which its seed is made.
+type brownianNode struct{ key, depth uint64 }
+
+// brownianHalf is the increment over the first half of a node, of which its unit noise is made.
+type brownianHalf struct {
+	values []float32
+	noise  bool // values are still the noise
 }
 
 const (
@@ -51,17 +66,68 @@ func (b *Brownian) Noise(dst []float32, from, to float64) {
 // increment fills dst with the path's change from low to high.
 func (b *Brownian) increment(dst []float32, low, high float64) {
 	clear(dst)
-	if ta, tb := b.clamp(low), b.clamp(high); ta != tb {
-		b.add(dst, b.start, b.end, ta, tb, 0, 0, b.top)
+	ta, tb := b.clamp(low), b.clamp(high)
+	if ta == tb {
+		return
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := b.halves
+	b.halves = map[brownianNode]*brownianHalf{}
+	var drawn []brownianNode
+	b.visit(b.start, b.end, ta, tb, brownianNode{}, func(node brownianNode) {
+		if b.halves[node] = last[node]; last[node] == nil {
+			b.halves[node] = &brownianHalf{values: make([]float32, b.n), noise: true}
+			drawn = append(drawn, node)
+		}
+	})
+	b.draw(drawn)
+	b.add(dst, b.start, b.end, ta, tb, brownianNode{}, b.top)
+}
+
+// visit calls f for the nodes that add halves.
+func (b *Brownian) visit(start, end, ta, tb float64, node brownianNode, f func(brownianNode)) {
+	if ta == start && tb == end {
+		return
+	}
+	f(node)
+	middle := roundTime(0.5 * (end + start))
+	if ta < middle {
+		b.visit(start, middle, ta, min(tb, middle), node.first(), f)
+	}
+	if tb > middle {
+		b.visit(middle, end, max(ta, middle), tb, node.second(), f)
+	}
+}
+
+func (n brownianNode) first() brownianNode  { return brownianNode{2 * n.key, n.depth + 1} }
+func (n brownianNode) second() brownianNode { return brownianNode{2*n.key + 1, n.depth + 1} }
+
+// draw fills in the noise of nodes on every processor: a step has some twenty of them.
+func (b *Brownian) draw(nodes []brownianNode) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(nodes)) {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(nodes) {
+					return
+				}
+				seed := seedSequence(b.seed, []uint64{nodes[i].key, nodes[i].depth}, brownianPool, 1)[0]
+				NewGenerator(uint64(seed)).Randn(b.halves[nodes[i]].values)
+			}
+		})
+	}
+	workers.Wait()
 }
 
 // clamp is a time as the tree keeps it.
 func (b *Brownian) clamp(t float64) float64 { return roundTime(min(max(t, b.start), b.end)) }
 
-// add adds the increment from ta to tb, which lie in a node [start, end] whose own increment is w. key and depth are
-// the node's place in the tree, of which its seed is made. A node is halved until ta and tb are ends of nodes.
-func (b *Brownian) add(dst []float32, start, end, ta, tb float64, key, depth uint64, w []float32) {
+// add adds the increment from ta to tb, which lie in a node [start, end] whose own increment is w. A node is halved until
+// ta and tb are ends of nodes.
+func (b *Brownian) add(dst []float32, start, end, ta, tb float64, node brownianNode, w []float32) {
 	if ta == start && tb == end {
 		for i, v := range w {
 			dst[i] += v
@@ -69,23 +135,25 @@ func (b *Brownian) add(dst []float32, start, end, ta, tb float64, key, depth uin
 		return
 	}
 	middle := roundTime(0.5 * (end + start))
-	reciprocal := 1 / (end - start)
-	before, after := middle-start, end-middle
-	noise := make([]float32, b.n)
-	NewGenerator(uint64(seedSequence(b.seed, []uint64{key, depth}, brownianPool, 1)[0])).Randn(noise)
-	deviation := float32(math.Sqrt(before * after * reciprocal))
-	child := make([]float32, b.n)
-	for i, v := range w {
-		child[i] = float32(float32(float32(before)*v)*float32(reciprocal)) + float32(deviation*noise[i])
+	half := b.halves[node]
+	if half.noise {
+		reciprocal := 1 / (end - start)
+		before, after := middle-start, end-middle
+		deviation := float32(math.Sqrt(before * after * reciprocal))
+		for i, v := range w {
+			half.values[i] = float32(float32(float32(before)*v)*float32(reciprocal)) + float32(deviation*half.values[i])
+		}
+		half.noise = false
 	}
 	if ta < middle {
-		b.add(dst, start, middle, ta, min(tb, middle), 2*key, depth+1, child)
+		b.add(dst, start, middle, ta, min(tb, middle), node.first(), half.values)
 	}
 	if tb > middle {
+		rest := make([]float32, b.n)
 		for i, v := range w {
-			child[i] = v - child[i]
+			rest[i] = v - half.values[i]
 		}
-		b.add(dst, middle, end, max(ta, middle), tb, 2*key+1, depth+1, child)
+		b.add(dst, middle, end, max(ta, middle), tb, node.second(), rest)
 	}
 }
 
