@@ -116,7 +116,7 @@ func TestUsage(t *testing.T) {
 		{tiny(dir, "-seed", "18446744073709551616"), 2, "-seed: must be 0 to 18446744073709551615"},
 		{tiny(dir, "-seed", "1.5"), 2, "-seed: must be 0 to 18446744073709551615"},
 		{tiny(dir, "-scheduler", "magic"), 2, `-scheduler "magic": must be one of ddim, ddpm, deis,`},
-		{tiny(dir, "-preset", "magic"), 2, `-preset "magic": must be one of dmd2-1, dmd2-4,`},
+		{tiny(dir, "-preset", "magic"), 2, `-preset "magic": must be one of bigasp2.5, dmd2-1, dmd2-4,`},
 		{tiny(dir, "-device", "abacus"), 2, "must be auto, cpu, cuda or cuda:N"},
 		{tiny(dir, "-device", "cuda:all"), 2, "must be auto, cpu, cuda or cuda:N"},
 		{tiny(dir, "-device", "cuda:999"), 1, "cuda: "},

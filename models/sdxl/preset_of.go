@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// presetFiles are the names of few-step models' published files and folders, in lower case, and the preset of each; $1
-// stands for what its first group matched.
+// presetFiles are the names of published files and folders, in lower case, and the preset of each; $1 stands for what its
+// first group matched.
 var presetFiles = []struct {
 	name   *regexp.Regexp
 	preset string
@@ -26,6 +26,7 @@ var presetFiles = []struct {
 	{regexp.MustCompile(`pcm_sdxl_smallcfg_(2|4|8|16)step`), "pcm$1"},
 	{regexp.MustCompile(`pcm_sdxl_normalcfg_(4|8|16)step`), "pcm-cfg$1"},
 	{regexp.MustCompile(`pcm_sdxl_lcmlike_lora`), "pcm-lcm"},
+	{regexp.MustCompile(`bigasp[-_]?v?2[-_.]?5`), "bigasp2.5"},
 }
 
 // presetHashes are the SHA-256 of published LoRA, which people rename.

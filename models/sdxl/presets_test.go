@@ -108,6 +108,9 @@ func TestRequestWinsOverPreset(t *testing.T) {
 	if p = resolve(&named, Request{Preset: "hyper1"}); p.PresetNote() != "preset hyper1: lcm, 1 step, timesteps 800, guidance 0" {
 		t.Errorf("%q", p.PresetNote())
 	}
+	if p = resolve(base, Request{Preset: "bigasp2.5"}); p.PresetNote() != "preset bigasp2.5: flow_euler_beta, shift 1, 28 steps, guidance 5" {
+		t.Errorf("%q", p.PresetNote())
+	}
 	other := *refiner
 	other.Path = named.Path
 	if p = resolve(&other, Request{Image: Blank{Size{64, 64}}}); p.Preset != "" {
@@ -149,6 +152,8 @@ func TestPresetOf(t *testing.T) {
 		"TCD-SDXL-LoRA/pytorch_lora_weights.safetensors":                                                 "tcd", "pcm_sdxl_smallcfg_2step_converted.safetensors": "pcm2",
 		"pcm_sdxl_smallcfg_16step_converted.safetensors": "pcm16", "pcm_sdxl_normalcfg_8step_converted_fp16.safetensors": "pcm-cfg8",
 		"pcm_sdxl_lcmlike_lora_converted.safetensors": "pcm-lcm",
+		"bigASP_v2.5.safetensors":                     "bigasp2.5", "/m/bigasp_v25.safetensors": "bigasp2.5", "bigaspV2_v20.safetensors": "",
+		"/c/models--fancyfeast--bigaspv2-5/snapshots/71153311d3dbb46851df1931d3ca6e939de83304": "bigasp2.5",
 		"": "", "/": "", "synth:tiny": "", "pytorch_lora_weights.safetensors": "", "sd_xl_base_1.0.safetensors": "", "snapshots/x": "",
 		"dreamshaperXL_lightningDPMSDE.safetensors": "", "Hyper-SD15-4steps-lora.safetensors": "", "lcm-lora-sdv1-5/pytorch_lora_weights.safetensors": "",
 		"my-turbo-merge.safetensors": "", "sdxl_lightning_3step.safetensors": "",

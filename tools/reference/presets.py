@@ -15,9 +15,11 @@ import torch
 import common
 from cases import text
 from pipelines import pipe_for
+from samplers import Flow
 
 TRAILING = {"timestep_spacing": "trailing"}
 DDIM, EULER, LCM, TCD = "DDIMScheduler", "EulerDiscreteScheduler", "LCMScheduler", "TCDScheduler"
+FLOW = "FlowMatchEulerDiscreteScheduler"
 NUMBERS = {
     "turbo": ("EulerAncestralDiscreteScheduler", TRAILING, dict(num_inference_steps=1, guidance_scale=0.0)),
     "lightning1": (EULER, {**TRAILING, "prediction_type": "sample"}, dict(num_inference_steps=1, guidance_scale=0)),
@@ -44,13 +46,15 @@ NUMBERS = {
     "pcm-cfg8": (TCD, TRAILING, dict(num_inference_steps=8, guidance_scale=7.5)),
     "pcm-cfg16": (TCD, TRAILING, dict(num_inference_steps=16, guidance_scale=7.5)),
     "pcm-lcm": (LCM, {}, dict(num_inference_steps=4, guidance_scale=0.0)),
+    "bigasp2.5": (FLOW, {"use_beta_sigmas": True, "shift": 1.0}, dict(num_inference_steps=28, guidance_scale=5.0)),
 }
 
 
 def run(case, dtype, **over):
     pipe = pipe_for(case, dtype)
     name, keys, call = NUMBERS[case["preset"]]
-    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config, **keys)
+    scheduler = Flow if name == FLOW else getattr(diffusers, name)
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **keys)
     return pipe(case["prompt"], width=case["width"], height=case["height"], output_type="latent",
                 generator=torch.Generator("cpu").manual_seed(case["seed"]), **{**call, **over}).images
 
