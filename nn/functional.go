@@ -45,7 +45,12 @@ func (b *Builder) Guidance(m, scale, rescale *Value) *Value {
 
 // Solve advances the state x, and its history, by one step of a sampling schedule; see kernels.Solver.
 func (b *Builder) Solve(x, m, noise, coefficients *Value, history []*Value) {
-	in := append([]*Value{x, m, noise, coefficients}, history...)
+	b.SolveFrom(x, m, noise, coefficients, history, history)
+}
+
+// SolveFrom is Solve with history tensors read from other values than the states that they are written to.
+func (b *Builder) SolveFrom(x, m, noise, coefficients *Value, from, history []*Value) {
+	in := append([]*Value{x, m, noise, coefficients}, from...)
 	out := b.apply(kernels.Solver{History: len(history)}, in...)
 	for i, state := range append([]*Value{x}, history...) {
 		b.Assign(state, out[i])

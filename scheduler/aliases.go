@@ -26,6 +26,8 @@ var kNames = map[string]named{
 	"k_restart":           kName(KRestart, "karras"),
 	"k_lcm":               kName(KLCM, "automatic", "lcm_denoiser", "true"),
 	"k_ddim":              kName(A1111DDIM, "automatic"),
+	"k_ddim_cfgpp":        kName(A1111DDIMCFGPP, "automatic"),
+	"k_plms":              kName(A1111PLMS, "automatic"),
 	"k_unipc":             kName(A1111UniPC, "automatic", "solver_type", `"bh1"`, "solver_order", "3", "lower_order_final", "true"),
 
 	"comfy_euler":              comfyName(KEuler),
@@ -42,6 +44,17 @@ var kNames = map[string]named{
 	"comfy_dpmpp_2m_sde_heun":  comfyName(KDPMPP2MSDE, "solver_type", `"heun"`),
 	"comfy_dpmpp_3m_sde":       comfyName(KDPMPP3MSDE),
 	"comfy_lcm":                comfyName(KLCM, "lcm_denoiser", "false"),
+
+	"comfy_euler_cfg_pp":                   comfyName(KEulerCFGPP, "eta_ancestral", "0"),
+	"comfy_euler_ancestral_cfg_pp":         comfyName(KEulerCFGPP),
+	"comfy_dpmpp_2s_ancestral_cfg_pp":      comfyName(KDPMPP2SACFGPP),
+	"comfy_dpmpp_2m_cfg_pp":                comfyName(KDPMPP2MCFGPP),
+	"comfy_res_multistep":                  comfyName(KResMultistep, "eta_ancestral", "0"),
+	"comfy_res_multistep_cfg_pp":           comfyName(KResMultistepCFGPP, "eta_ancestral", "0"),
+	"comfy_res_multistep_ancestral":        comfyName(KResMultistep),
+	"comfy_res_multistep_ancestral_cfg_pp": comfyName(KResMultistepCFGPP),
+	"comfy_gradient_estimation":            comfyName(KGradientEstimation),
+	"comfy_gradient_estimation_cfg_pp":     comfyName(KGradientEstimationCFGPP),
 }
 
 // kName is a name of A1111's; pairs are further keys and values.
@@ -49,6 +62,7 @@ func kName(class, schedule string, pairs ...string) named {
 	keys := map[string]string{
 		"schedule_type": `"` + schedule + `"`, "enable_quantization": "false", "sgm_noise_multiplier": "false",
 		"eta_ancestral": "1", "s_noise": "1", "discard_next_to_last_sigma": "false", "float64_sigmas": "false",
+		"path_of_run": "false",
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		keys[pairs[i]] = pairs[i+1]
@@ -58,7 +72,7 @@ func kName(class, schedule string, pairs ...string) named {
 
 // comfyName is a name of ComfyUI's.
 func comfyName(class string, pairs ...string) named {
-	return kName(class, "simple", append([]string{"enable_quantization", "true", "sgm_noise_multiplier", "true", "float64_sigmas", "true"}, pairs...)...)
+	return kName(class, "simple", append([]string{"enable_quantization", "true", "sgm_noise_multiplier", "true", "float64_sigmas", "true", "path_of_run", "true"}, pairs...)...)
 }
 
 // comfySchedule is the schedule type without the mark of those that ComfyUI computes otherwise than A1111.
@@ -97,7 +111,7 @@ func Sampler(name string) string {
 // takesSchedule reports whether a class has a choice of sigmas.
 func takesSchedule(className string) bool {
 	_, ok := classes[className].defaults["schedule_type"]
-	return ok && className != A1111DDIM && className != A1111UniPC
+	return ok && !strings.HasPrefix(className, "a1111_")
 }
 
 // Labels of A1111 and names of ComfyUI that are not a name with another prefix, as normalise leaves them.
@@ -107,7 +121,7 @@ var (
 		"dpm2": "k_dpm_2", "dpm2_a": "k_dpm_2_a", "dpm_fast": "k_dpm_fast", "dpm++_2s_a": "k_dpmpp_2s_a",
 		"dpm++_sde": "k_dpmpp_sde", "dpm++_2m": "k_dpmpp_2m", "dpm++_2m_sde": "k_dpmpp_2m_sde",
 		"dpm++_2m_sde_heun": "k_dpmpp_2m_sde_heun", "dpm++_3m_sde": "k_dpmpp_3m_sde", "restart": "k_restart", "lcm": "k_lcm",
-		"ddim": "k_ddim", "unipc": "k_unipc",
+		"ddim": "k_ddim", "ddim_cfg++": "k_ddim_cfgpp", "ddim_cfgpp": "k_ddim_cfgpp", "plms": "k_plms", "unipc": "k_unipc",
 	}
 	a1111Schedules = map[string]string{"sgmuniform": "sgm_uniform", "ddim": "ddim_uniform", "automatic": ""}
 	comfySamplers  = map[string]string{"ddim": "comfy_euler"}

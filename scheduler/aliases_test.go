@@ -22,6 +22,7 @@ func TestLookup(t *testing.T) {
 		"dpmpp_3m_sde_gpu_exponential": "comfy_dpmpp_3m_sde_exponential",
 		"a1111:Euler":                  "k_euler", "A1111:euler a simple": "k_euler_a_simple", "a1111:DDIM Karras": "k_ddim", "a1111:UniPC": "k_unipc",
 		"a1111:LCM": "k_lcm", "comfyui:euler": "comfy_euler", "ComfyUI:ddim ddim_uniform": "comfy_euler_ddim_uniform",
+		"PLMS": "k_plms", "DDIM CFG++": "k_ddim_cfgpp", "ddim_cfgpp": "k_ddim_cfgpp", "dpmpp_2m_cfg_pp beta": "comfy_dpmpp_2m_cfg_pp_beta",
 		"comfyui:lcm sgm_uniform": "comfy_lcm_sgm_uniform", "comfy_heun_linear_quadratic": "comfy_heun_linear_quadratic",
 	} {
 		got, err := Lookup(name)
@@ -62,7 +63,7 @@ func TestPairs(t *testing.T) {
 	}
 	for _, sampler := range []string{
 		"DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3M SDE", "Euler a", "Euler", "LMS", "Heun",
-		"DPM2", "DPM2 a", "DPM fast", "Restart", "LCM", "DDIM", "UniPC",
+		"DPM2", "DPM2 a", "DPM fast", "Restart", "LCM", "DDIM", "DDIM CFG++", "PLMS", "UniPC",
 	} {
 		for _, schedule := range []string{
 			"Automatic", "Uniform", "Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal", "Align Your Steps", "Simple",
@@ -78,7 +79,9 @@ func TestPairs(t *testing.T) {
 	for _, sampler := range []string{
 		"euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral", "dpmpp_sde",
 		"dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu",
-		"dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "lcm", "ddim",
+		"dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "lcm", "ddim", "euler_cfg_pp", "euler_ancestral_cfg_pp",
+		"dpmpp_2s_ancestral_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
+		"res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp",
 	} {
 		for _, schedule := range []string{
 			"sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic", "kl_optimal", "",

@@ -11,3 +11,13 @@ func CallsPerStep(name string) int {
 	}
 	return 1
 }
+
+// NeedsUnconditional reports whether a sampler needs the model's output without the prompt at any scale of guidance, as
+// CFG++ does. name is as in CallsPerStep.
+func NeedsUnconditional(name string) bool {
+	if base, _, ok := splitName(name); ok {
+		name = names[base].class
+	}
+	c, ok := classes[name]
+	return ok && c.unconditional
+}

@@ -47,6 +47,8 @@ type class struct {
 	solve        func(*plan) []Step  // the steps of [first, end)
 	history      func(c *Config) int // tensors carried between steps
 	initNoise    func(*plan) float64 // InitNoiseSigma; nil for 1
+	// unconditional: the last history tensor is the model's unconditional output, not the solver's.
+	unconditional bool
 }
 
 // defaultsWith adds own to the part of the constructor that every class has.

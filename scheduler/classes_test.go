@@ -68,7 +68,10 @@ func TestMissingThirdOrder(t *testing.T) {
 
 // paths says whether Levels are those of a Brownian path, its own first. A path's values change with the last bits of the
 // levels that it is asked for, which are the host's in the reference; so it is asked for at the reference's.
-func (c *scheduleCase) paths() bool { return strings.HasPrefix(c.As, "dpmpp_sde") && len(c.Levels) > 0 }
+func (c *scheduleCase) paths() bool {
+	name := strings.TrimPrefix(strings.TrimPrefix(c.As, "k_"), "comfy_")
+	return len(c.Levels) > 0 && c.With["eta_ancestral"] != 0.0 && (name != c.As || strings.HasPrefix(name, "dpmpp_sde"))
+}
 
 func sameLevels(a, b [2]float64) bool {
 	return math.Abs(a[0]-b[0]) <= 5e-7*b[0] && math.Abs(a[1]-b[1]) <= 5e-7*b[1]

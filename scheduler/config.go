@@ -56,6 +56,7 @@ type Config struct {
 	FinalDenoise           bool    `json:"final_denoise"`
 	LCMDenoiser            bool    `json:"lcm_denoiser"`
 	ModelSigmaRange        bool    `json:"model_sigma_range"`
+	PathOfRun              bool    `json:"path_of_run"`
 
 	ClipSample               bool    `json:"clip_sample"`
 	ClipSampleRange          float64 `json:"clip_sample_range"`

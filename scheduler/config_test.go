@@ -244,6 +244,9 @@ func TestPerfectModelIsRecovered(t *testing.T) {
 			h[i] = make([]float32, 1)
 		}
 		for i := range s.Steps {
+			if s.Unconditional {
+				h[len(h)-1][0] = noise
+			}
 			if err := s.Steps[i].Apply(x, []float32{noise}, nil, h); err != nil {
 				t.Fatal(err)
 			}

@@ -4,10 +4,15 @@ import "math"
 
 // vpStep is what the steps of DDIM, LCM and TCD, which work with VP latents, have in common: factors by timestep.
 func (p *plan) vpStep(i int) (step Step, alpha, sigma float64) {
-	bar := p.train.alpha(int(p.timesteps[i]))
+	return p.vpStepAt(int(p.timesteps[i]))
+}
+
+// vpStepAt is an evaluation at a whole timestep.
+func (p *plan) vpStepAt(timestep int) (step Step, alpha, sigma float64) {
+	bar := p.train.alpha(timestep)
 	alpha, sigma = math.Sqrt(bar), math.Sqrt(1-bar)
 	a, b := vpX0(p.c.PredictionType, alpha, sigma)
-	return Step{Timestep: p.timesteps[i], InputScale: 1, A: a, B: b, Alpha: alpha, Sigma: sigma}, alpha, sigma
+	return Step{Timestep: float64(timestep), InputScale: 1, A: a, B: b, Alpha: alpha, Sigma: sigma}, alpha, sigma
 }
 
 // solveDDIM takes the next noise level num_train_timesteps/steps below the current one, whatever the spacing.

@@ -12,7 +12,8 @@
 // Noise is unit normal. Where step.Noise is set the reference draws it, even if its coefficient is zero; the caller
 // must draw it too, or later draws differ. Where step.HasPath it is the noise of a Brownian path instead
 // (Brownian, over Schedule.PathRange), which leaves the generator alone. One with step.Threshold is not affine: the
-// clamp goes by a quantile over the image, and Step.Apply takes it on the host.
+// clamp goes by a quantile over the image, and Step.Apply takes it on the host. With Schedule.Unconditional (CFG++) the
+// caller sets hK to the model's output without the prompt before each step.
 //
 // Text-to-image starts from x = noise * InitNoiseSigma. Image-to-image starts from scale*latents + sigma*noise
 // with (scale, sigma) from AddNoise(0). An ensemble of experts (the base with DenoisingEnd, then the refiner
@@ -64,17 +65,21 @@
 //	image-to-image     int(n·strength) steps    the same here: A1111's one   the same here
 //	                                            more is not taken over
 //
-// Every name but those of DDIM, LCM, TCD and A1111's DDIM and UniPC takes one of Schedules after it: k_dpmpp_2m_karras,
+// Every name but those of DDIM, LCM, TCD and A1111's DDIM, DDIM CFG++, PLMS and UniPC takes one of Schedules after it: k_dpmpp_2m_karras,
 // comfy_euler_beta, euler_sgm_uniform. Where diffusers has the sigmas itself (karras, exponential, beta) its name means
 // diffusers'; what else follows it spans the training range. Lookup finds the name for a label of A1111 ("DPM++ 2M Karras",
 // "Euler a") or ComfyUI ("dpmpp_2m_sde_gpu karras").
 //
 // Noise between steps is the seed's generator's, on from the first noise, as A1111's with its random number generator on
-// the CPU. ComfyUI seeds another generator for it, and both programs draw that of the SDE samplers from a Brownian tree;
-// here it is of the same distribution but other numbers.
+// the CPU. ComfyUI seeds another generator for that of its ancestral samplers and of LCM; here it is of the same
+// distribution but other numbers. The SDE samplers (dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde) draw it from a Brownian path of
+// the run's seed as both programs do: A1111 with a path for each image over the sigmas of the whole schedule, ComfyUI with
+// one for the batch over those that are run. The _gpu forms are the same here; ComfyUI draws theirs on the card.
 //
-// Left out: samplers that need the prediction without the prompt apart (CFG++), and DPM adaptive, whose steps depend on
-// the latents.
+// Samplers of CFG++ take two predictions apart, the guided one and the unconditional one: Schedule.Unconditional. A1111's
+// DDIM CFG++ divides the scale of guidance by 12.5, so that 1 to 12.5 is CFG++'s range; ComfyUI's take the scale as it is.
+//
+// Left out: DPM adaptive, whose number of steps depends on the latents.
 //
 // Three things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7; the
 // normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts; and the last bit of its

@@ -52,7 +52,7 @@ func sameNumber(a, b string) bool {
 
 func TestNames(t *testing.T) {
 	list := Names()
-	if len(list) != 91 || list[0] != "ddim" || list[len(list)-1] != "k_unipc" {
+	if len(list) != 103 || list[0] != "ddim" || list[len(list)-1] != "k_unipc" {
 		t.Errorf("%d names: %s", len(list), strings.Join(list, " "))
 	}
 	for _, absent := range []string{"euler_a_karras", "ddim_beta", "lcm_karras", "tcd_exponential", "pndm_karras", "edm_euler_beta"} {

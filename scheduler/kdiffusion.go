@@ -27,6 +27,16 @@ const (
 	KLCM            = "sample_lcm"
 	A1111DDIM       = "a1111_ddim"
 	A1111UniPC      = "a1111_unipc"
+
+	KEulerCFGPP              = "sample_euler_ancestral_cfg_pp"
+	KDPMPP2SACFGPP           = "sample_dpmpp_2s_ancestral_cfg_pp"
+	KDPMPP2MCFGPP            = "sample_dpmpp_2m_cfg_pp"
+	KResMultistep            = "sample_res_multistep"
+	KResMultistepCFGPP       = "sample_res_multistep_cfg_pp"
+	KGradientEstimation      = "sample_gradient_estimation"
+	KGradientEstimationCFGPP = "sample_gradient_estimation_cfg_pp"
+	A1111DDIMCFGPP           = "a1111_ddim_cfgpp"
+	A1111PLMS                = "a1111_plms"
 )
 
 // kDefaults are the keys of A1111's options that these classes read, with A1111's defaults. schedule_type is one of
@@ -39,12 +49,15 @@ const (
 //   - eta_ancestral (0 to 1) is the fraction of noise that ancestral and SDE samplers add, s_noise a factor of it.
 //   - final_denoise ends LMS by the prediction itself, as ComfyUI does.
 //   - lcm_denoiser has A1111's LCM take consistency functions at the 50 timesteps of the distillation.
+//   - path_of_run has the Brownian path of an SDE sampler span the sigmas that are run, and begin each step at its sigma, as
+//     ComfyUI does; A1111's path spans the whole schedule, and DPM++ SDE begins at the exponential of sigma's logarithm.
 //   - model_sigma_range has DPM fast span the model's sigmas whatever the schedule, as A1111's text-to-image does.
 func kDefaults(own map[string]any) map[string]any {
 	all := defaultsWith(map[string]any{
 		"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "rescale_betas_zero_snr": false,
 		"schedule_type": "automatic", "discard_next_to_last_sigma": false, "enable_quantization": false,
-		"sgm_noise_multiplier": false, "float64_sigmas": false, "eta_ancestral": 1.0, "s_noise": 1.0,
+		"sgm_noise_multiplier": false, "float64_sigmas": false, "path_of_run": false,
+		"eta_ancestral": 1.0, "s_noise": 1.0,
 	})
 	maps.Copy(all, own)
 	return all
@@ -73,15 +86,32 @@ var kClasses = map[string]*class{
 	KDPM2Ancestral:  kClass(2, 1, solveKDPM2Ancestral, nil),
 	KDPMFast:        kClass(1, 2, solveKDPMFast, map[string]any{"model_sigma_range": true}),
 	KDPMPP2SA:       kClass(2, 1, solveKDPMPP2SA, nil),
-	KDPMPPSDE:       kClass(2, 2, solveKDPMPPSDE, nil),
+	KDPMPPSDE:       kClass(2, 1, solveKDPMPPSDE, nil),
 	KDPMPP2M:        kClass(1, 1, solveKDPMPP2M, nil),
 	KDPMPP2MSDE:     kClass(1, 1, solveKDPMPP2MSDE, map[string]any{"solver_type": "midpoint"}),
 	KDPMPP3MSDE:     kClass(1, 2, solveKDPMPP3MSDE, nil),
 	KRestart:        kClass(2, 2, solveKRestart, nil),
 	KLCM:            kClass(1, 0, solveKLCM, map[string]any{"lcm_denoiser": true}),
+
+	KEulerCFGPP:              cfgppClass(1, 0, solveKEulerCFGPP, nil),
+	KDPMPP2SACFGPP:           cfgppClass(2, 1, solveKDPMPP2SACFGPP, nil),
+	KDPMPP2MCFGPP:            cfgppClass(1, 1, solveKDPMPP2MCFGPP, nil),
+	KResMultistep:            kClass(1, 1, resMultistep(false), nil),
+	KResMultistepCFGPP:       cfgppClass(1, 1, resMultistep(true), nil),
+	KGradientEstimation:      kClass(1, 1, gradientEstimation(false), nil),
+	KGradientEstimationCFGPP: cfgppClass(1, 1, gradientEstimation(true), nil),
+
 	A1111DDIM: {
 		defaults: kDefaults(nil), predictions: anyPrediction, order: 1,
 		setTimesteps: setTimestepsA1111DDIM, solve: solveA1111DDIM, history: noHistory,
+	},
+	A1111DDIMCFGPP: {
+		defaults: kDefaults(nil), predictions: anyPrediction, order: 1, unconditional: true,
+		setTimesteps: setTimestepsA1111DDIM, solve: solveA1111DDIM, history: func(*Config) int { return 1 },
+	},
+	A1111PLMS: {
+		defaults: kDefaults(nil), predictions: anyPrediction, order: 1,
+		setTimesteps: setTimestepsA1111DDIM, solve: solveA1111PLMS, history: func(*Config) int { return plmsHistory },
 	},
 	A1111UniPC: {
 		defaults:    kDefaults(map[string]any{"solver_order": 3, "solver_type": "bh1", "lower_order_final": true}),
@@ -198,6 +228,21 @@ func (k *kSolver) evaluate(sigma float64, x row, history ...row) {
 // derivative is (x - x0)/sigma, k-diffusion's to_d.
 func (k *kSolver) derivative(sigma float64) row {
 	return k.b.veDerivative(k.p.c.PredictionType, sigma, 0)
+}
+
+// pathBetween has the last evaluation take its noise, if it adds some, from the Brownian path between two sigmas.
+func (k *kSolver) pathBetween(from, to float64) {
+	if step := &k.steps[len(k.steps)-1]; step.Noise {
+		step.Path = [2]float64{from, to}
+		sigmas := k.p.sigmas
+		if k.p.c.PathOfRun {
+			sigmas = k.sigmas
+		}
+		if sigmas[len(sigmas)-1] == 0 {
+			sigmas = sigmas[:len(sigmas)-1]
+		}
+		k.p.pathRange = [2]float64{sigmas[len(sigmas)-1], sigmas[0]}
+	}
 }
 
 // noise is the term of unit noise with a deviation.

@@ -54,8 +54,7 @@ func solveKDPMPP2M(k *kSolver) {
 }
 
 // solveKDPMPP2MSDE is sample_dpmpp_2m_sde with the midpoint or the Heun form; the history holds the prediction of the
-// step before. k-diffusion's noise is of a Brownian tree, whose increments over the steps are independent; here it is
-// drawn from the seed's generator.
+// step before. Noise is that of a Brownian path over sigma.
 func solveKDPMPP2MSDE(k *kSolver) {
 	k.intervals(func(i int, from, to float64) {
 		if to == 0 {
@@ -74,6 +73,7 @@ func solveKDPMPP2MSDE(k *kSolver) {
 			terms = append(terms, term{factor / r, k.b.x0}, term{-factor / r, k.b.h[0]})
 		}
 		k.evaluate(from, combine(terms...), k.b.x0)
+		k.pathBetween(from, to)
 	})
 }
 
@@ -110,6 +110,7 @@ func solveKDPMPP3MSDE(k *kSolver) {
 			terms = append(terms, term{phi2, newest})
 		}
 		k.evaluate(from, combine(terms...), k.b.x0, k.b.h[0])
+		k.pathBetween(from, to)
 	})
 }
 

@@ -61,9 +61,9 @@ func solveKDPMPP2SA(k *kSolver) {
 	})
 }
 
-// solveKDPMPPSDE is sample_dpmpp_sde with r = 1/2; the history holds x at the start of the step and the noise of its
-// first half. k-diffusion's noise is of a Brownian tree over sigma: that of the whole step contains that of its first
-// half. Here both halves are drawn from the seed's generator, and weighted so that the sum has the same distribution.
+// solveKDPMPPSDE is sample_dpmpp_sde with r = 1/2; the history holds x at the start of the step. Noise is that of a
+// Brownian path over sigma: the whole step's contains that of its first half. The path is asked for at the levels to
+// which logarithms in float32 lead.
 func solveKDPMPPSDE(k *kSolver) {
 	k.intervals(func(_ int, from, to float64) {
 		if to == 0 {
@@ -72,11 +72,16 @@ func solveKDPMPPSDE(k *kSolver) {
 		}
 		middle := math.Sqrt(from * to)
 		down, up := k.ancestral(from, middle)
-		k.evaluate(from, combine(term{down / from, k.b.x}, term{1 - down/from, k.b.x0}, k.noise(up)), k.b.x, k.b.noise)
+		start, end := minusLog(from), minusLog(to)
+		high, low := expMinus(start), expMinus(end)
+		if k.p.c.PathOfRun {
+			high, low = from, to
+		}
+		k.evaluate(from, combine(term{down / from, k.b.x}, term{1 - down/from, k.b.x0}, k.noise(up)), k.b.x)
+		k.pathBetween(high, expMinus(halfway(start, end)))
 		down, up = k.ancestral(from, to)
-		first, second := math.Sqrt((from-middle)/(from-to)), math.Sqrt((middle-to)/(from-to))
-		k.evaluate(middle, combine(term{down / from, k.b.h[0]}, term{1 - down/from, k.b.x0},
-			term{k.noise(up * first).factor, k.b.h[1]}, k.noise(up*second)))
+		k.evaluate(middle, combine(term{down / from, k.b.h[0]}, term{1 - down/from, k.b.x0}, k.noise(up)))
+		k.pathBetween(high, low)
 	})
 }
 

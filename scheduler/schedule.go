@@ -41,6 +41,12 @@ type Schedule struct {
 	// anything, Step.Variance says.
 	LearnedVariance bool
 
+	// Unconditional: before each step the last history tensor is set to the model's output without the prompt (after which
+	// m, with guidance, is still the other); what a step leaves in it is of no use. CFG++ needs it at any scale of guidance.
+	Unconditional bool
+	// GuidanceFactor multiplies the scale of guidance: 1/12.5 in A1111's DDIM CFG++, otherwise 1.
+	GuidanceFactor float64
+
 	start [2]float64 // AddNoise(0), also where Steps is empty
 }
 
@@ -97,8 +103,12 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 		return nil, err
 	}
 	s := &Schedule{
-		History: known.history(&c), InitNoiseSigma: 1, Order: max(known.order, known.calls), First: p.first * max(known.calls, 1), PathRange: p.pathRange,
+		History: known.history(&c), InitNoiseSigma: 1, Order: max(known.order, known.calls), First: p.first * max(known.calls, 1),
 		PathSeed: c.NoiseSamplerSeed, LearnedVariance: c.learnedVariance(),
+		Unconditional: known.unconditional, GuidanceFactor: 1,
+	}
+	if c.Class == A1111DDIMCFGPP {
+		s.GuidanceFactor = 1 / 12.5
 	}
 	if known.initNoise != nil {
 		s.InitNoiseSigma = known.initNoise(p)
@@ -106,6 +116,7 @@ func (c Config) Schedule(o Options) (*Schedule, error) {
 	if s.Steps, s.start, err = p.solved(known.solve); err != nil {
 		return nil, fmt.Errorf("scheduler: %s: %w", c.Class, err)
 	}
+	s.PathRange = p.pathRange
 	for i := range s.Steps {
 		if err := s.Steps[i].check(); err != nil {
 			return nil, fmt.Errorf("scheduler: %s: step %d at timestep %v: %w", c.Class, i, s.Steps[i].Timestep, err)

@@ -282,16 +282,23 @@ func (c *scheduleCase) run(s *Schedule) ([]float32, *Generator, error) {
 	var path *Brownian
 	var levels [][2]float64
 	if c.paths() {
-		if s.PathSeed == nil || !sameLevels(s.PathRange, c.Levels[0]) {
+		if !sameLevels(s.PathRange, c.Levels[0]) {
 			return nil, nil, fmt.Errorf("a path over %v, want %v", s.PathRange, c.Levels[0])
 		}
-		path, levels = NewBrownian(n, c.Levels[0][0], c.Levels[0][1], uint64(*s.PathSeed)), c.Levels[1:]
+		var seed uint64 // the generator's above
+		if s.PathSeed != nil {
+			seed = uint64(*s.PathSeed)
+		}
+		path, levels = NewBrownian(n, c.Levels[0][0], c.Levels[0][1], seed), c.Levels[1:]
 	}
 	for i := range s.Steps {
 		step := &s.Steps[i]
 		for k := range x {
 			in := float32(float64(x[k]) * step.InputScale)
 			m[k] = float32(0.3*in) + float32(0.001*float32(step.Timestep)) - 0.2
+			if s.Unconditional {
+				h[len(h)-1][k] = float32(0.2*in) + float32(0.0005*float32(step.Timestep)) + 0.1
+			}
 		}
 		switch {
 		case step.HasPath():

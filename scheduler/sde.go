@@ -68,7 +68,7 @@ func solveSDE(p *plan) []Step {
 		// The reference takes the levels through logarithms in float32, which gives their last digits; the path is
 		// asked for at these levels.
 		start, end := minusLog(from), minusLog(to)
-		middle := start + float32(float32(end-start)*0.5)
+		middle := halfway(start, end)
 		if second {
 			level := expMinus(middle)
 			step.InputScale = 1 / math.Sqrt(level*level+1)
@@ -94,3 +94,6 @@ func solveSDE(p *plan) []Step {
 func minusLog(sigma float64) float32 { return -float32(math.Log(sigma)) }
 
 func expMinus(t float32) float64 { return float64(float32(math.Exp(-float64(t)))) }
+
+// halfway is the middle of two logarithms in float32.
+func halfway(start, end float32) float32 { return start + float32(float32(end-start)*0.5) }

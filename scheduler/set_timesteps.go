@@ -22,7 +22,7 @@ type plan struct {
 	end       int
 
 	dpm2      dpm2Sigmas
-	pathRange [2]float64 // of the Brownian path, in DPM-Solver SDE
+	pathRange [2]float64 // of the Brownian path, in SDE samplers
 	failed    error      // why there are no steps
 }
 

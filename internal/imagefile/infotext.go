@@ -14,14 +14,20 @@ import (
 // infotextKey is the text chunk in which A1111 and what follows it look for infotext.
 const infotextKey = "parameters"
 
-// samplers are A1111's names of samplers by scheduler's; for those that A1111 lacks, SD.Next's, and Invoke's DPM++ 2S.
+// samplers are A1111's names of samplers by scheduler's; for those that A1111 lacks, SD.Next's, Invoke's DPM++ 2S, and
+// ComfyUI's in A1111's spelling.
 var samplers = map[string]string{
 	"euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "lms": "LMS", "ddim": "DDIM", "dpmpp_2m": "DPM++ 2M", "dpmpp_2m_sde": "DPM++ 2M SDE", "unipc": "UniPC",
 	"lcm": "LCM", "tcd": "TCD", "dpm_2": "DPM2", "dpm_2_a": "DPM2 a", "dpm_fast": "DPM fast", "dpmpp_2s_a": "DPM++ 2S a",
 	"dpmpp_sde": "DPM++ SDE", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun", "dpmpp_3m_sde": "DPM++ 3M SDE", "restart": "Restart",
 	"ddpm": "DDPM", "pndm": "PNDM", "deis": "DEIS", "sa_solver": "SA Solver", "kdpm2": "DPM2", "kdpm2_a": "DPM2 a", "dpmpp_2s": "DPM++ 2S",
 	"edm_euler": "Euler EDM", "edm_dpmpp_2m": "DPM++ 2M EDM", "flow_euler": "Euler FlowMatch",
-	"euler_ancestral": "Euler a", "dpm_2_ancestral": "DPM2 a", "dpmpp_2s_ancestral": "DPM++ 2S a",
+	"ddim_cfgpp": "DDIM CFG++", "plms": "PLMS", "euler_cfg_pp": "Euler CFG++", "euler_ancestral_cfg_pp": "Euler a CFG++",
+	"dpmpp_2m_cfg_pp": "DPM++ 2M CFG++", "dpmpp_2s_ancestral_cfg_pp": "DPM++ 2S a CFG++", "res_multistep": "Res Multistep",
+	"res_multistep_cfg_pp": "Res Multistep CFG++", "res_multistep_ancestral": "Res Multistep a",
+	"res_multistep_ancestral_cfg_pp": "Res Multistep a CFG++", "gradient_estimation": "Gradient Estimation",
+	"gradient_estimation_cfg_pp": "Gradient Estimation CFG++",
+	"euler_ancestral":            "Euler a", "dpm_2_ancestral": "DPM2 a", "dpmpp_2s_ancestral": "DPM++ 2S a",
 }
 
 // schedules are A1111's names of schedules by the endings of scheduler's names; the last three are ComfyUI's and Forge's.

@@ -33,7 +33,7 @@ func (r *Run) advance(ctx context.Context) error {
 		generators = r.noise.clone()
 		noise = generators.step(&step, r.latentShape())
 	}
-	if err := r.apply(ctx, step, noise, guidance); err != nil {
+	if err := r.apply(ctx, step, noise, guidance*r.q.schedule.GuidanceFactor); err != nil {
 		return err
 	}
 	r.noise = generators

@@ -27,7 +27,7 @@ func (c Cost) Seconds(p Parameters) float64 {
 	pixels, images := float64(p.Width)*float64(p.Height), float64(p.Images)
 	once, step := images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass)))
 	guided := func(scale float64) bool { return scale > 1 }
-	if !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
+	if !scheduler.NeedsUnconditional(cmp.Or(p.Scheduler, p.SchedulerClass)) && !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
 		step /= 2
 	}
 	if p.Task == ImageToImage {

@@ -2,7 +2,6 @@ package sdxl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -20,6 +19,7 @@ type shape struct {
 	guided, rescaled     bool // classifier-free guidance; and its rescale
 	parts                int  // of the positive side that AND joins, with weights; 0 is one of weight 1
 	history              int  // tensors that the solver keeps
+	unconditional        int  // which of them is the unconditional prediction, counted from 1; 0 is none
 }
 
 // newShape is that of a step without guidance and without history.
@@ -35,6 +35,9 @@ func (m *Model) newShape(batch int, size Size) shape {
 func (m *Model) shape(q *resolved) shape {
 	s := m.newShape(q.Images, q.size)
 	s.history = q.schedule.History
+	if q.schedule.Unconditional {
+		s.unconditional = q.schedule.History
+	}
 	if q.request.Preview != nil {
 		s.history++ // for x0
 	}
@@ -52,9 +55,10 @@ func (m *Model) shape(q *resolved) shape {
 	return s
 }
 
-// at is the shape of a step with its scale of guidance: up to 1 there is none, unless parts are to be joined.
+// at is the shape of a step with its scale of guidance: up to 1 there is none, unless parts are to be joined or the
+// solver needs the unconditional prediction.
 func (s shape) at(guidance float64) shape {
-	s.guided = s.guided && (guidance > 1 || s.parts > 0)
+	s.guided = s.guided && (guidance > 1 || s.parts > 0 || s.unconditional > 0)
 	s.rescaled = s.rescaled && s.guided
 	return s
 }
@@ -69,6 +73,9 @@ func (s shape) unetBatch() int {
 
 // elements is the length of the latents.
 func (s shape) elements(channels int) int { return s.batch * s.height * s.width * channels }
+
+// readsNegative reports whether a step needs the negative side's prediction apart.
+func (s shape) readsNegative() bool { return s.parts > 1 || s.unconditional > 0 }
 
 // named is the name of an input that each part of the positive side has.
 func named(name string, part int) string {
@@ -99,8 +106,9 @@ func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts 
 }
 
 // guide builds classifier-free guidance of what both sides predict: u + Σ g·w·(c − u) over the parts. Each part was
-// predicted together with the negative side, whose prediction the parts after the first take away again.
-func guide(b *nn.Builder, s shape, parts []*nn.Value) *nn.Value {
+// predicted together with the negative side, whose prediction the parts after the first take away again: the guidance
+// with the scale none, of 0.
+func guide(b *nn.Builder, s shape, parts []*nn.Value, none *nn.Value) *nn.Value {
 	if !s.guided {
 		return parts[0]
 	}
@@ -112,7 +120,7 @@ func guide(b *nn.Builder, s shape, parts []*nn.Value) *nn.Value {
 	if len(parts) == 1 {
 		return sum
 	}
-	none, minus := b.Input("no guidance", kernels.Step, kernels.F32, 1), b.Input("minus one", kernels.Step, kernels.F32, 1)
+	minus := b.Input("minus one", kernels.Step, kernels.F32, 1)
 	for part := 1; part < len(parts); part++ {
 		guided := b.Guidance(parts[part], b.Input(named("guidance", part), kernels.Step, kernels.F32, 1), nil)
 		negative := b.ScaleRepeat(b.Guidance(parts[part], none, nil), minus, 1)
@@ -137,13 +145,22 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 		for i := range history {
 			history[i] = b.Input(historyName(i), kernels.State, kernels.F32, image...)
 		}
-		b.Solve(x, guide(b, s, predictNoise(b, u, s, x)), noise, coefficients, history)
+		parts := predictNoise(b, u, s, x)
+		var none *nn.Value
+		if s.readsNegative() {
+			none = b.Input("no guidance", kernels.Step, kernels.F32, 1)
+		}
+		from := slices.Clone(history)
+		if s.unconditional > 0 {
+			from[s.unconditional-1] = b.Guidance(parts[0], none, nil)
+		}
+		b.SolveFrom(x, guide(b, s, parts, none), noise, coefficients, from, history)
 	}
 }
 
 // prediction builds what the UNet predicts, both sides of guidance apart; its key is that of the compiled program.
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
-	s.history, s.rescaled, s.parts = 0, false, 0
+	s.history, s.unconditional, s.rescaled, s.parts = 0, 0, false, 0
 	return fmt.Sprintf("unet prediction of model %d %+v", u.Number(u.Model), s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
 		b.Output("prediction", predictNoise(b, u, s, x)[0])
@@ -228,8 +245,13 @@ func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, 
 
 // setGuidance writes the scale of each part, which weights multiply where there are some.
 func (s shape) setGuidance(p *nn.Program, guidance float64, weights []float64) error {
+	if s.readsNegative() {
+		if err := p.SetFloats("no guidance", 0); err != nil {
+			return err
+		}
+	}
 	if s.parts > 1 {
-		if err := errors.Join(p.SetFloats("no guidance", 0), p.SetFloats("minus one", -1)); err != nil {
+		if err := p.SetFloats("minus one", -1); err != nil {
 			return err
 		}
 	}

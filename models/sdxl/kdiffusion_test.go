@@ -8,11 +8,17 @@ import (
 	"github.com/goxl/goxl/internal/golden"
 )
 
+// kdiffusionCase is a run, or one of a batch with a seed for each image.
+type kdiffusionCase struct {
+	goldenCase
+	Seeds []uint64
+}
+
 // kdiffusionCases are the runs of tools/reference/kdiffusion_tiny.py.
-func kdiffusionCases(t *testing.T) (*golden.File, []goldenCase) {
+func kdiffusionCases(t *testing.T) (*golden.File, []kdiffusionCase) {
 	t.Helper()
 	g := golden.Open(t, testdata+"/goldens/kdiffusion.safetensors")
-	var cases []goldenCase
+	var cases []kdiffusionCase
 	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +33,9 @@ func TestKDiffusion(t *testing.T) {
 	for _, c := range cases {
 		r := c.request(t, g)
 		r.LatentsOnly, r.Guidance = true, new(5.0)
+		if len(c.Seeds) > 0 {
+			r.Seed, r.Seeds, r.ImagesPerPrompt = nil, c.Seeds, len(c.Seeds)
+		}
 		result, err := m.Generate(t.Context(), r)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)

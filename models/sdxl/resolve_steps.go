@@ -46,6 +46,9 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	if err == nil && q.schedule.LearnedVariance {
 		return &RequestError{Field: "scheduler", Value: config.Class, Allowed: "one without a learned variance_type: the UNet predicts no variance"}
 	}
+	if err == nil && q.schedule.Unconditional && s.UNet.TimeCondProjDim > 0 {
+		return bad("scheduler", fmt.Sprintf("%q", q.Scheduler), "one without CFG++: the UNet embeds the scale of guidance and predicts nothing without the prompt")
+	}
 	switch {
 	case err == nil && len(q.Timesteps) > 0:
 		q.Steps = len(q.Timesteps)
@@ -87,9 +90,9 @@ func (q *resolved) steps() int { return (len(q.schedule.Steps) + q.order() - 1) 
 // order is how many evaluations a step has.
 func (q *resolved) order() int { return max(1, q.schedule.Order) }
 
-// guided reports whether a step has guidance.
+// guided reports whether a step has guidance, or needs the unconditional prediction all the same.
 func (q *resolved) guided() bool {
-	return slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 })
+	return q.schedule.Unconditional || slices.ContainsFunc(q.guidance, func(g float64) bool { return g > 1 })
 }
 
 // checkGuidance gives every step its scale.

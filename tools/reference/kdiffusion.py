@@ -5,14 +5,17 @@ Run from the repository root: A1111=DIR COMFYUI=DIR python tools/reference/kdiff
 The files are named in upstream_samplers.py. A case names goxl's scheduler and the options; it records the timestep and
 the sigma of every evaluation of the model, the factor of the first noise and four of the sixteen final latents. Latents,
 model and case format are those of scheduler.py. Noise between steps is drawn from the generator of seed 0, which has drawn
-the first noise: A1111's with its random number generator on the CPU. SDE samplers get unit noise of that generator in
-place of a Brownian tree's; where a step asks twice, the second noise is the weighted sum of both halves.
+the first noise: A1111's with its random number generator on the CPU. SDE samplers get their Brownian tree's of seed 0;
+"levels" are those that it is asked for, its range first, whose last bits are the host's: torch's square root, logarithm
+and exponential.
 """
 
+import functools
 import gzip
 import json
 import math
 import os
+import types
 from importlib.metadata import version
 
 import numpy as np
@@ -20,14 +23,17 @@ import torch
 
 import kdiffusion_model as synthetic
 import upstream_samplers
-from kdiffusion_model import PATTERN, SEED, Noise, Synthetic, finish, recorded
+from kdiffusion_model import (PATTERN, SEED, ComfyModel, Noise, Path, Synthetic, TimestepsModel, finish, recorded,
+                              set_post_cfg_function)
 
 sampling, external, schedulers, extra, comfy = upstream_samplers.load()
 import comfy.k_diffusion.sampling as comfy_sampling  # noqa: E402
 import comfy.model_sampling as model_sampling  # noqa: E402
 from comfy_extras import nodes_align_your_steps, nodes_custom_sampler  # noqa: E402
+from modules import sd_samplers_timesteps_impl as timesteps_impl  # noqa: E402
 from modules.models.diffusion.uni_pc import uni_pc  # noqa: E402
 
+BROWNIAN = comfy_sampling.BrownianTreeNoiseSampler
 STEPS = [1, 2, 3, 5, 10, 20, 30, 36, 40]
 SAMPLERS = {label: (function, options) for label, function, options in upstream_samplers.a1111_samplers()}
 K_NAMES = {
@@ -42,6 +48,9 @@ K_SCHEDULES = {"uniform": "uniform", "karras": "karras", "exponential": "exponen
                "beta": "beta"}
 COMFY_NAMES = ["euler", "euler_ancestral", "lms", "heun", "dpm_2", "dpm_2_ancestral", "dpm_fast", "dpmpp_2s_ancestral",
                "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde", "lcm"]
+CFGPP_NAMES = ["euler_cfg_pp", "euler_ancestral_cfg_pp", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep",
+               "res_multistep_cfg_pp", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation",
+               "gradient_estimation_cfg_pp"]
 COMFY_SCHEDULES = ["simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
                    "kl_optimal", "align_your_steps", "turbo"]
 
@@ -92,7 +101,7 @@ def a1111(name, schedule, n, keys=None, **options):
     else:
         arguments["sigmas"] = rest
     if config.get("brownian_noise"):
-        arguments["noise_sampler"] = noise.tree(x, function == "sample_dpmpp_sde")
+        arguments["noise_sampler"] = Path(sampling.BrownianTreeNoiseSampler, x, sigmas[sigmas > 0].min(), sigmas.max(), synthetic.SEEDS)
     if function in ("sample_euler_ancestral", "sample_dpm_2_ancestral", "sample_dpmpp_2s_ancestral", "sample_dpm_fast",
                     "sample_dpmpp_sde", "sample_dpmpp_2m_sde", "sample_dpmpp_3m_sde"):
         arguments["eta"] = keys.get("eta_ancestral", 1.0)
@@ -151,6 +160,24 @@ def a1111_ddim(n, eta=0.0):
     return finish(case, model, x, noise, 1)
 
 
+def a1111_own(name, function, n, **options):
+    """ddim_cfgpp and plms of modules/sd_samplers_timesteps_impl.py; their guidance is the model's here."""
+    case = {"base": "sdxl", "as": name, "with": {}, "options": {"steps": n, **options}}
+    model, noise = Synthetic(upstream_samplers.alphas_cumprod()), Noise()
+    x = PATTERN.clone()
+    sampling.torch = upstream_samplers.HijackedTorch(noise.randn)
+    x = function(TimestepsModel(model), x, a1111_timesteps(n), disable=True, **options)
+    return finish(case, model, x, noise, 1)
+
+
+def a1111_ddim_cfgpp(n, **options):
+    return a1111_own("k_ddim_cfgpp", timesteps_impl.ddim_cfgpp, n, **options)
+
+
+def a1111_plms(n):
+    return a1111_own("k_plms", timesteps_impl.plms, n)
+
+
 def a1111_unipc(n):
     """unipc of modules/sd_samplers_timesteps_impl.py, with the defaults of A1111's options."""
     case = {"base": "sdxl", "as": "k_unipc", "with": {}, "options": {"steps": n}}
@@ -163,21 +190,6 @@ def a1111_unipc(n):
     x = solver.sample(PATTERN.clone(), steps=len(a1111_timesteps(n)), t_start=None, skip_type="time_uniform",
                       method="multistep", order=3, lower_order_final=True)
     return finish(case, model, x, noise, 1)
-
-
-class ComfyModel(torch.nn.Module):
-    """What a KSAMPLER calls, as far as samplers look at it."""
-
-    def __init__(self, model, ms):
-        super().__init__()
-        self.calling = recorded(model, lambda x, sigma: ms.calculate_denoised(
-            sigma, model.apply_model(ms.calculate_input(sigma, x), ms.timestep(sigma.float())), x))  # the nearest in float32
-        patcher = type("Patcher", (), {"get_model_object": lambda self, name: ms})()
-        inner = type("Inner", (), {"model_sampling": ms})()
-        self.inner_model = type("Wrap", (), {"inner_model": inner, "model_patcher": patcher})()
-
-    def forward(self, x, sigma, **extra_args):
-        return self.calling(x, sigma)
 
 
 def comfyui(sampler, schedule, n, keys=None, **options):
@@ -204,10 +216,10 @@ def comfyui(sampler, schedule, n, keys=None, **options):
     x, rest = begin(case, sigmas, n, noise, init)
     arguments = {}
     function = comfy.ksampler(sampler).sampler_function
-    if sampler.startswith("dpmpp") and "sde" in sampler:
-        arguments["noise_sampler"] = noise.tree(x, sampler == "dpmpp_sde")
+    comfy_sampling.comfy.model_patcher = types.SimpleNamespace(set_model_options_post_cfg_function=set_post_cfg_function)
+    comfy_sampling.BrownianTreeNoiseSampler = functools.partial(Path, BROWNIAN)
     comfy_sampling.default_noise_sampler = lambda x, seed=None: lambda sigma, sigma_next: noise.randn(x)
-    x = function(ComfyModel(model, ms), x, rest, extra_args={}, callback=None, disable=True, **arguments)
+    x = function(ComfyModel(model, ms), x, rest, extra_args={"seed": synthetic.SEED}, callback=None, disable=True, **arguments)
     return finish(case, model, x, noise, init)
 
 
@@ -218,6 +230,7 @@ def attempt(run, *arguments, **options):
     within a step, for which float32 subtracts squares, are float64's.
     """
     try:
+        Path.levels = []
         case = run(*arguments, **options)
         if run in (a1111, comfyui):
             try:
@@ -227,6 +240,8 @@ def attempt(run, *arguments, **options):
                 synthetic.WIDE = None
                 torch.set_default_dtype(torch.float32)
             case["evaluations"] = wide["evaluations"]
+            if Path.levels[1:]:
+                case["levels"] = Path.levels
             scale = max(abs(v) for v in wide["final"])
             if not max(abs(a - b) for a, b in zip(case["final"], wide["final"])) <= 5e-6 * scale:
                 case["wide"] = wide["final"]
@@ -265,6 +280,16 @@ def build():
             for strength in (0.3, 0.55):
                 cases += attempt(comfyui, sampler, "karras", n, strength=strength)
             cases += attempt(comfyui, sampler, "normal", n, {"prediction_type": "v_prediction"})
+    for sampler in CFGPP_NAMES:
+        for schedule in ("simple", "karras", "beta", "linear_quadratic"):
+            for n in (1, 2, 3, 10, 25):
+                cases += attempt(comfyui, sampler, schedule, n)
+        cases += attempt(comfyui, sampler, "karras", 10, strength=0.55)
+        cases += attempt(comfyui, sampler, "normal", 12, {"prediction_type": "v_prediction"})
+    for n in (2, 3, 4, 5, 10, 20, 30, 50):
+        cases += attempt(a1111_ddim_cfgpp, n)
+        cases += attempt(a1111_ddim_cfgpp, n, eta=0.7)
+        cases += attempt(a1111_plms, n)
     for n in (1, 2, 4, 8, 20, 50):
         cases += attempt(a1111_lcm, n)
     for n in (2, 5, 10, 20, 30, 50, 60):
@@ -279,7 +304,7 @@ def build():
 if __name__ == "__main__":
     packages = ("k-diffusion", "torch", "numpy", "scipy")
     golden = {"script": "tools/reference/kdiffusion.py", "seed": SEED, "versions": {p: version(p) for p in packages},
-              "a1111": "lllyasviel/stable-diffusion-webui-forge dfdcbab", "comfyui": "0.18.1, eb0686b", "cases": build()}
+              "a1111": "lllyasviel/stable-diffusion-webui-forge dfdcbab", "comfyui": "0.8.0, 3cd7b32f", "cases": build()}
     path = os.path.join(os.path.dirname(__file__), "..", "..", "scheduler", "testdata", "kdiffusion.json.gz")
     with open(path, "wb") as file:
         file.write(gzip.compress(json.dumps(golden, separators=(",", ":")).encode(), mtime=0))

@@ -2,10 +2,11 @@
 
 k-diffusion comes from PyPI. The files of the two programs are read from checkouts named by the environment:
 
-    A1111    modules/sd_schedulers.py, sd_samplers_extra.py, sd_samplers_kdiffusion.py and models/diffusion/uni_pc of
+    A1111    modules/sd_schedulers.py, sd_samplers_extra.py, sd_samplers_kdiffusion.py, sd_samplers_timesteps_impl.py,
+             torch_utils.py and models/diffusion/uni_pc of
              lllyasviel/stable-diffusion-webui-forge dfdcbab (A1111 1.10's files, with Forge's schedules beside them)
     COMFYUI  comfy/samplers.py, model_sampling.py, k_diffusion and comfy_extras/nodes_custom_sampler.py,
-             nodes_align_your_steps.py of ComfyUI 0.18.1, eb0686b
+             nodes_align_your_steps.py of ComfyUI 0.8.0, 3cd7b32f (0.18.1, eb0686b gives the same numbers)
 
 Everything else that they import is replaced by stubs.
 """
