@@ -1,6 +1,8 @@
 package sdxl
 
 import (
+	"image"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +51,28 @@ func TestCFGPPAtLowGuidance(t *testing.T) {
 	one := generate(Request{Prompt: "a", Scheduler: "comfy_dpmpp_2m_cfg_pp", Guidance: new(2.0), PromptStyle: prompt.A1111})
 	two := generate(Request{Prompt: "a :0.5 AND a :0.5", Scheduler: "comfy_dpmpp_2m_cfg_pp", Guidance: new(2.0), PromptStyle: prompt.A1111})
 	differ("AND", one, two, false)
+}
+
+// Previews keep x0 in one more history tensor, behind the unconditional prediction, and change nothing.
+func TestCFGPPWithPreview(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	for _, name := range []string{"comfy_euler_cfg_pp", "comfy_dpmpp_2s_ancestral_cfg_pp", "k_dpmpp_sde"} {
+		r := Request{Prompt: "a", Width: 48, Height: 48, Steps: 4, Seed: new(uint64(1)), Scheduler: name, LatentsOnly: true}
+		plain, err := m.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := 0
+		r.Preview = &Preview{Func: func(int, []*image.NRGBA) { shown++ }}
+		preview, err := m.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown == 0 || !slices.Equal(plain.Latents.Data, preview.Latents.Data) {
+			t.Errorf("%s: %d previews; the latents are the same: %v", name, shown, slices.Equal(plain.Latents.Data, preview.Latents.Data))
+		}
+	}
 }
 
 // A UNet that embeds the scale of guidance has no unconditional prediction.
