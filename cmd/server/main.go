@@ -71,7 +71,7 @@ func run(args []string, stderr io.Writer) int {
 		o.style = prompt.Style(s)
 		return oneOf(prompt.Styles(), o.style)
 	})
-	fs.Func("preset", "`name` of what a few-step model is run with, scheduler, steps and guidance, for requests to the base that have no preset of their own; without it by the name of a file of loras, -unet or -model, or by the SHA-256 of a LoRA; none turns that off; one of "+strings.Join(sdxl.PresetNames(), ", "), func(s string) error {
+	fs.Func("preset", "`name` of what a few-step or flow-matching model is run with, scheduler, steps and guidance, for requests to the base that have no preset of their own; without it by the name of a file of loras, -unet or -model, or by the SHA-256 of a LoRA; none turns that off; one of "+strings.Join(sdxl.PresetNames(), ", "), func(s string) error {
 		o.preset = s
 		return oneOf(sdxl.PresetNames(), s)
 	})
