@@ -113,6 +113,7 @@ var table = map[string]rule{
 		"internal/standin": standins,
 	}},
 
+	"job": {outside: map[string]string{"go.etcd.io/bbolt": "the journal: ordered keys, one writer, each transaction synced"}},
 	"server": {
 		own: map[string]string{
 			"kernels":            "distinguishes too little memory from other errors",
@@ -212,6 +213,7 @@ var only = map[string][]string{
 	modulePath + "/server":              {"cmd/server", "server", "server/process"},
 	modulePath + "/server/process":      {"cmd/server"},
 	"github.com/google/uuid":            {"server"},
+	"go.etcd.io/bbolt":                  {"job"},
 	modulePath + "/internal/golden":     {"internal/tinyunet"},
 	modulePath + "/internal/require":    {},
 	modulePath + "/internal/tinyunet":   {},
