@@ -68,12 +68,11 @@ func (j *Journal) list(tx *bolt.Tx, f Filter) (page Page) {
 		before = 1<<64 - 1
 	}
 	c := tx.Bucket(bucket).Cursor()
-	k, v := c.Seek(append(bytes.Clone(prefix), number(before)...)) // the first one that is not before it
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	previous := c.Prev
+	if k, _ := c.Seek(append(bytes.Clone(prefix), number(before)...)); k == nil { // the first one that is not before
+		previous = c.Last
 	}
+	k, v := previous()
 	for scanned := 0; k != nil && bytes.HasPrefix(k, prefix); k, v = c.Prev() {
 		if len(page.Jobs) == f.Limit || scanned == maxScanned {
 			page.Next = numberOf(k[len(prefix):]) + 1
