@@ -29,7 +29,7 @@ func (t *txn) eraseDamaged(id string) (known Job, err error) {
 	}{
 		{orderBucket, func(_, v []byte) bool { return len(v) > 4 && bytes.Equal(v[4:], mine) }},
 		{openBucket, func(_, v []byte) bool { return bytes.Equal(v, mine) }},
-		{endedBucket, func(_, v []byte) bool { return len(v) > 8 && bytes.Equal(v[8:], mine) }},
+		{endedBucket, func(_, v []byte) bool { return len(v) > 12 && bytes.Equal(v[12:], mine) }},
 		{keysBucket, func(_, v []byte) bool { return bytes.Equal(v, mine) }},
 		{ownersBucket, func(k, v []byte) bool {
 			if !bytes.Equal(v, mine) || len(k) < 9 {
@@ -62,4 +62,18 @@ func (t *txn) eraseDamaged(id string) (known Job, err error) {
 		}
 	}
 	return known, err
+}
+
+// reindex puts an entry of the ended jobs right that is not as it was written, as far as the order knows what it was.
+func (j *Journal) reindex(t *txn, key []byte) error {
+	err := t.delete(endedBucket, key)
+	if len(key) != 16 {
+		return err
+	}
+	_, id, _ := splitOrder(t.Bucket(orderBucket).Get(key[8:]))
+	if job, lerr := j.load(t.Tx, id); lerr == nil && job.State.Ended() {
+		key, value := endedEntry(&job)
+		err = errors.Join(err, t.put(endedBucket, key, value))
+	}
+	return err
 }

@@ -49,7 +49,13 @@ func (j *Journal) Remove(ids ...string) error {
 func (j *Journal) Expire(before time.Time, keepBytes int64, limit int) (removed []Job, err error) {
 	err = j.update(func(t *txn) error {
 		removed = nil
-		for _, id := range t.oldest(before, keepBytes, limit) {
+		ids, damaged := t.oldest(before, keepBytes, limit)
+		for _, key := range damaged {
+			if err := j.reindex(t, key); err != nil {
+				return err
+			}
+		}
+		for _, id := range ids {
 			job, err := j.load(t.Tx, id)
 			if err == nil {
 				err = t.erase(&job)
@@ -73,26 +79,32 @@ func (j *Journal) Expire(before time.Time, keepBytes int64, limit int) (removed 
 	return removed, nil
 }
 
-// oldest lists the jobs that Expire removes.
-func (t *txn) oldest(before time.Time, keepBytes int64, limit int) (ids []string) {
+// oldest lists the jobs that Expire removes, and the keys of entries that are not as they were written.
+func (t *txn) oldest(before time.Time, keepBytes int64, limit int) (ids []string, damaged [][]byte) {
 	c := t.Bucket(endedBucket).Cursor()
-	excess := int64(0)
-	if keepBytes > 0 {
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			excess += int64(numberOf(v))
+	excess := -keepBytes
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if _, bytes, _, ok := splitEnded(k, v); ok {
+			excess += bytes
+		} else {
+			damaged = append(damaged, append([]byte(nil), k...))
 		}
-		excess -= keepBytes
+	}
+	if keepBytes == 0 {
+		excess = 0
 	}
 	for k, v := c.First(); k != nil && (limit == 0 || len(ids) < limit); k, v = c.Next() {
-		if int64(numberOf(k)) >= before.UnixNano() && excess <= 0 {
+		ended, bytes, id, ok := splitEnded(k, v)
+		if !ok {
+			continue
+		}
+		if ended >= before.UnixNano() && excess <= 0 {
 			break
 		}
-		if len(v) > 8 {
-			excess -= int64(numberOf(v))
-			ids = append(ids, string(v[8:]))
-		}
+		excess -= bytes
+		ids = append(ids, id)
 	}
-	return ids
+	return ids, damaged
 }
 
 // prune forgets the jobs that expired long ago.

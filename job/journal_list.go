@@ -82,7 +82,7 @@ func (j *Journal) list(tx *bolt.Tx, f Filter) (page Page) {
 		id, seq := idOf(v), numberOf(k[len(prefix):])
 		job, err := j.load(tx, id)
 		switch {
-		case err != nil, job.Seq != seq:
+		case err != nil, job.Seq != seq, len(prefix) > 0 && job.Owner != *f.Owner:
 			page.Damaged = append(page.Damaged, id)
 		case f.selects(&job):
 			page.Jobs = append(page.Jobs, job)

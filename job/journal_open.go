@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -65,8 +66,6 @@ func (j *Journal) opening(err error) error {
 		return err
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("job: the journal %s is in use by another process", j.path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return &DamagedError{Path: j.path, Err: err}
 	}
 	return fmt.Errorf("job: opening the journal %s: %w", j.path, err)
 }
@@ -75,8 +74,12 @@ func (j *Journal) opening(err error) error {
 func (j *Journal) verify() error {
 	return j.guarded(func() error {
 		db, err := bolt.Open(j.path, journalMode, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
-		if err != nil {
+		var system syscall.Errno
+		switch {
+		case errors.Is(err, berrors.ErrTimeout), errors.As(err, &system):
 			return err
+		case err != nil: // the first pages can't be read, or are not there
+			return &DamagedError{Path: j.path, Err: err}
 		}
 		stale, err := verifyPages(j.path)
 		if err != nil {

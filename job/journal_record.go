@@ -21,7 +21,7 @@ var (
 	orderBucket   = []byte("order")   // seq → CRC-32C of the JSON, id; its sequence is the last seq
 	ownersBucket  = []byte("owners")  // owner 0x00 seq → id
 	openBucket    = []byte("open")    // seq → id, of jobs that have not ended; its sequence is their number
-	endedBucket   = []byte("ended")   // time of the end, seq → bytes of the outputs, id
+	endedBucket   = []byte("ended")   // time of the end, seq → CRC-32C of key and rest, bytes of the outputs, id
 	keysBucket    = []byte("keys")    // owner 0x00 key → id
 	blobsBucket   = []byte("blobs")   // blob 0x00 id → "o" for an output, "i" for an input
 	expiredBucket = []byte("expired") // id → when it expired
@@ -120,7 +120,8 @@ func (t *txn) store(before, job *Job) error {
 		err = errors.Join(err, t.unindex(before))
 	}
 	if job.State.Ended() {
-		err = errors.Join(err, t.put(endedBucket, endedKey(job), append(number(uint64(job.outputBytes())), id...)))
+		key, value := endedEntry(job)
+		err = errors.Join(err, t.put(endedBucket, key, value))
 	} else {
 		err = errors.Join(err, t.put(openBucket, seq, id), t.countOpen(1))
 	}
@@ -136,7 +137,8 @@ func (t *txn) store(before, job *Job) error {
 // unindex removes what an Update can change of a job's entries.
 func (t *txn) unindex(job *Job) (err error) {
 	if job.State.Ended() {
-		err = t.delete(endedBucket, endedKey(job))
+		key, _ := endedEntry(job)
+		err = t.delete(endedBucket, key)
 	} else {
 		err = errors.Join(t.delete(openBucket, number(job.Seq)), t.countOpen(-1))
 	}
@@ -168,11 +170,25 @@ func (t *txn) countOpen(change int) error {
 	return b.SetSequence(b.Sequence() + uint64(change))
 }
 
-func endedKey(j *Job) []byte { return append(number(uint64(j.Ended.UnixNano())), number(j.Seq)...) }
-
-func (j *Job) outputBytes() (n int64) {
+// endedEntry is where a job that has ended stands among the others. It has a checksum, since Expire removes what it says.
+func endedEntry(j *Job) (key, value []byte) {
+	key = append(number(uint64(j.Ended.UnixNano())), number(j.Seq)...)
+	bytes := int64(0)
 	for _, b := range j.Outputs {
-		n += b.Bytes
+		bytes += b.Bytes
 	}
-	return n
+	rest := append(number(uint64(bytes)), j.ID...)
+	return key, append(endedSum(key, rest), rest...)
+}
+
+func endedSum(key, rest []byte) []byte {
+	return binary.BigEndian.AppendUint32(nil, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, rest))
+}
+
+// splitEnded takes an entry of the ended jobs apart.
+func splitEnded(key, value []byte) (ended, outputs int64, id string, ok bool) {
+	if len(key) != 16 || len(value) < 13 || !bytes.Equal(value[:4], endedSum(key, value[4:])) {
+		return 0, 0, "", false
+	}
+	return int64(numberOf(key)), int64(numberOf(value[4:])), string(value[12:]), true
 }

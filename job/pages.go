@@ -15,16 +15,15 @@ import (
 // before their keys and values; and the list of the pages that are free.
 // See https://github.com/etcd-io/bbolt/tree/v1.4.3/internal/common
 const (
-	pageHeader    = 16
-	metaBytes     = 64 // from the magic to the checksum
-	metaMagic     = 0xED0CDAED
-	branchFlag    = 0x01
-	leafFlag      = 0x02
-	freelistFlag  = 0x10
-	bucketFlag    = 0x01 // of an element of a leaf
-	branchElement = 16   // pos u32, key u32, page u64
-	leafElement   = 16   // flags u32, pos u32, key u32, value u32
-	bucketHeader  = 16   // root u64, sequence u64
+	pageHeader   = 16
+	metaBytes    = 64 // from the magic to the checksum
+	metaMagic    = 0xED0CDAED
+	branchFlag   = 0x01
+	leafFlag     = 0x02
+	freelistFlag = 0x10
+	bucketFlag   = 0x01 // of an element of a leaf
+	leafElement  = 16   // as an element of a branch (pos u32, key u32, page u64): flags u32, pos u32, key u32, value u32
+	bucketHeader = 16   // root u64, sequence u64
 )
 
 var native = binary.NativeEndian
@@ -40,7 +39,8 @@ type meta struct {
 type pages struct {
 	file io.ReaderAt
 	meta
-	used []bool // pages that were reached
+	used  []bool   // pages that were reached
+	spare [][]byte // buffers of one page
 }
 
 // verifyPages finds damage in what bbolt takes for granted: that every page below the last is reached exactly once, as
@@ -66,7 +66,7 @@ func verifyPages(path string) (stale, err error) {
 	}
 	p.used = make([]bool, p.high)
 	p.used[0], p.used[1] = true, true
-	if _, err := p.tree(p.root, nil, nil); err != nil {
+	if err := p.tree(p.root, nil, nil); err != nil {
 		return nil, err
 	}
 	if err := p.free(); err != nil {
@@ -128,13 +128,17 @@ func (p *pages) read(id uint64) (page []byte, err error) {
 	if id < 2 || id >= p.high {
 		return nil, fmt.Errorf("a page is %d of %d", id, p.high)
 	}
-	header := make([]byte, pageHeader)
+	if n := len(p.spare); n > 0 {
+		page, p.spare = p.spare[n-1], p.spare[:n-1]
+	} else {
+		page = make([]byte, p.pageSize)
+	}
 	at := int64(id) * int64(p.pageSize)
-	if _, err := p.file.ReadAt(header, at); err != nil {
+	if _, err := p.file.ReadAt(page, at); err != nil {
 		return nil, err
 	}
-	more := uint64(native.Uint32(header[12:]))
-	if got := native.Uint64(header); got != id || more >= p.high-id {
+	more := uint64(native.Uint32(page[12:]))
+	if got := native.Uint64(page); got != id || more >= p.high-id {
 		return nil, fmt.Errorf("page %d says that it is page %d, and %d more", id, got, more)
 	}
 	for i := id; i <= id+more; i++ {
@@ -143,33 +147,39 @@ func (p *pages) read(id uint64) (page []byte, err error) {
 		}
 		p.used[i] = true
 	}
-	page = make([]byte, (more+1)*uint64(p.pageSize))
-	_, err = p.file.ReadAt(page, at)
+	if more > 0 {
+		page = make([]byte, (more+1)*uint64(p.pageSize))
+		_, err = p.file.ReadAt(page, at)
+	}
 	return page, err
 }
 
 // tree checks a page of a tree and those below it, whose keys are from low to below high; nil is no bound.
-func (p *pages) tree(id uint64, low, high []byte) (n int, err error) {
+func (p *pages) tree(id uint64, low, high []byte) error {
 	page, err := p.read(id)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return p.elements(id, page, low, high)
+	err = p.elements(id, page, low, high)
+	if len(page) == int(p.pageSize) {
+		p.spare = append(p.spare, page)
+	}
+	return err
 }
 
 // elements checks the elements of a page, and what they lead to.
-func (p *pages) elements(id uint64, page, low, high []byte) (n int, err error) {
+func (p *pages) elements(id uint64, page, low, high []byte) error {
 	flags, count := native.Uint16(page[8:]), int(native.Uint16(page[10:]))
 	if flags != branchFlag && flags != leafFlag {
-		return 0, fmt.Errorf("page %d has the flags %#x", id, flags)
+		return fmt.Errorf("page %d has the flags %#x", id, flags)
 	}
 	list, err := split(page, flags, count)
 	if err != nil {
-		return 0, fmt.Errorf("page %d: %w", id, err)
+		return fmt.Errorf("page %d: %w", id, err)
 	}
 	for i, e := range list {
 		if i > 0 && bytes.Compare(list[i-1].key, e.key) >= 0 || low != nil && bytes.Compare(e.key, low) < 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
-			return 0, fmt.Errorf("page %d: key %d is not in order", id, i)
+			return fmt.Errorf("page %d: key %d is not in order", id, i)
 		}
 		switch {
 		case flags == branchFlag:
@@ -177,34 +187,32 @@ func (p *pages) elements(id uint64, page, low, high []byte) (n int, err error) {
 			if i+1 < len(list) {
 				next = list[i+1].key
 			}
-			_, err = p.tree(e.page, e.key, next)
+			err = p.tree(e.page, e.key, next)
 		case e.flags == bucketFlag:
 			err = p.bucket(id, e.value)
 		case e.flags != 0:
 			err = fmt.Errorf("page %d: key %d has the flags %#x", id, i, e.flags)
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return count, nil
+	return nil
 }
 
 // bucket checks the tree of a bucket, or the page that its value has where it is small.
-func (p *pages) bucket(id uint64, value []byte) (err error) {
+func (p *pages) bucket(id uint64, value []byte) error {
 	if len(value) < bucketHeader {
 		return fmt.Errorf("page %d: a bucket has %d bytes", id, len(value))
 	}
 	if root := native.Uint64(value); root != 0 {
-		_, err = p.tree(root, nil, nil)
-		return err
+		return p.tree(root, nil, nil)
 	}
 	inline := value[bucketHeader:]
 	if len(inline) < pageHeader {
 		return fmt.Errorf("page %d: a bucket has %d bytes", id, len(value))
 	}
-	_, err = p.elements(id, inline, nil, nil)
-	return err
+	return p.elements(id, inline, nil, nil)
 }
 
 // element is one of a branch or leaf.
@@ -220,6 +228,7 @@ func split(page []byte, flags uint16, count int) (list []element, err error) {
 	if at > len(page) {
 		return nil, fmt.Errorf("it has %d elements", count)
 	}
+	list = make([]element, 0, count)
 	for i := range count {
 		start := pageHeader + i*leafElement
 		b := page[start:]

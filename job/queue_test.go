@@ -3,57 +3,9 @@ package job
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 )
-
-// clock is a time that moves only when a test moves it.
-type clock struct{ now time.Time }
-
-func (c *clock) Now() time.Time { return c.now }
-
-func openJournal(t testing.TB, o JournalOptions) *Journal {
-	t.Helper()
-	j, err := OpenJournal(filepath.Join(t.TempDir(), "jobs.db"), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return j
-}
-
-func newQueue(t testing.TB, o QueueOptions) *Queue {
-	t.Helper()
-	q, err := NewQueue(openJournal(t, JournalOptions{Now: o.Now}), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(q.Close)
-	return q
-}
-
-func submit(t testing.TB, q *Queue, j Job) Job {
-	t.Helper()
-	kept, existed, err := q.Submit(j)
-	if err != nil || existed {
-		t.Fatalf("%s: existed %v, %v", j.ID, existed, err)
-	}
-	return kept
-}
-
-func take(t testing.TB, q *Queue, by Taker) *Lease {
-	t.Helper()
-	l, err := q.Take(t.Context(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
 
 // A job goes from Submit to Done, and its record and watchers say so.
 func TestJobIsDone(t *testing.T) {
