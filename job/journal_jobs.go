@@ -2,9 +2,11 @@ package job
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -23,8 +25,8 @@ func (j *Job) check() error {
 			return fmt.Errorf("job: %s is empty", f.name)
 		case len(f.value) > longest:
 			return fmt.Errorf("job: %s has %d bytes; allowed: at most %d", f.name, len(f.value), longest)
-		case strings.ContainsRune(f.value, 0):
-			return fmt.Errorf("job: %s is %q; allowed: no 0x00", f.name, f.value)
+		case strings.ContainsRune(f.value, 0), !utf8.ValidString(f.value):
+			return fmt.Errorf("job: %s is %q; allowed: UTF-8 without 0x00", f.name, f.value)
 		}
 	}
 	if j.Priority < MinPriority || j.Priority > MaxPriority {
@@ -32,6 +34,11 @@ func (j *Job) check() error {
 	}
 	if !j.State.valid() {
 		return fmt.Errorf("job: State is %q; allowed: %s, %s, %s, %s, %s, %s", j.State, Queued, Running, Interrupted, Done, Failed, Cancelled)
+	}
+	for name, text := range map[string]json.RawMessage{"Request": j.Request, "Parameters": j.Parameters} {
+		if text != nil && !json.Valid(text) {
+			return fmt.Errorf("job: %s has %d bytes that are no JSON", name, len(text))
+		}
 	}
 	for _, list := range [][]Blob{j.Inputs, j.Outputs} {
 		for i, b := range list {

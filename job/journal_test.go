@@ -121,7 +121,8 @@ func TestRefusals(t *testing.T) {
 		`State is "late"`:          {ID: "b", State: "late"},
 		`ID is "a", which is in`:   {ID: "a"},
 		"blob 0 has the id":        {ID: "b", Inputs: []Blob{{}}},
-		"the record of job b":      {ID: "b", Request: []byte("{")},
+		"Request has 1 bytes that": {ID: "b", Request: []byte("{")},
+		`Owner is "\xff"`:          {ID: "b", Owner: "\xff"},
 	} {
 		if _, _, err := j.Accept(job); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v: want %q", job, err, want)
@@ -133,7 +134,7 @@ func TestRefusals(t *testing.T) {
 		"changes what names it":       func(job *Job) error { job.Owner = "bob"; return nil },
 		"Priority is -101":            func(job *Job) error { job.Priority = -101; return nil },
 		`State is "late"`:             func(job *Job) error { job.State = "late"; return nil },
-		"the record of job a: json: ": func(job *Job) error { job.Parameters = []byte("x"); return nil },
+		"Parameters has 1 bytes that": func(job *Job) error { job.Parameters = []byte("x"); return nil },
 	} {
 		if _, err := j.Update("a", change); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want %q", err, want)

@@ -66,9 +66,9 @@ func (l *Lease) release() {
 	}
 }
 
-// finish ends the lease in memory.
+// finish ends the lease in memory. How long a job had its device that has no result says nothing of others.
 func (l *Lease) finish(over error) {
-	l.release()
+	l.released = true
 	l.over = over
 	l.entry.lease = nil
 	delete(l.queue.leases, l)
@@ -107,6 +107,7 @@ func (l *Lease) Done(outputs []Blob, parameters json.RawMessage, warnings []stri
 		return nil
 	})
 	if err == nil {
+		l.release()
 		q.ended(l.entry, ErrLeaseEnded)
 	}
 	return err

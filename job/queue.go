@@ -84,6 +84,8 @@ func NewQueue(journal *Journal, o QueueOptions) (*Queue, error) {
 		e := q.newActive(j)
 		e.accepted = true
 		q.enqueue(e)
+	}
+	for _, e := range q.active {
 		q.publish(e, q.stateEvent(e))
 	}
 	return q, nil

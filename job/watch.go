@@ -129,7 +129,9 @@ func (e *active) closeWatchers() {
 
 // stateEvent is the event of a job's state as it is.
 func (q *Queue) stateEvent(e *active) Event {
-	q.place()
+	if e.lease == nil && !e.job.State.Ended() {
+		q.place()
+	}
 	e.told = e.live.Position
 	return Event{Kind: KindState, State: e.job.State, Position: e.live.Position, Error: e.job.Error}
 }
