@@ -9,6 +9,7 @@ import (
 type owner struct {
 	name string
 	jobs []*active // by priority, those that had an attempt first, then by Seq
+	next int       // of place: the first of jobs that has no position yet
 }
 
 // sortsBefore orders the jobs of one owner.
@@ -68,17 +69,19 @@ func (q *Queue) place() {
 		return
 	}
 	q.placed = true
-	next := map[*owner]int{} // the job of an owner that has no position yet
 	ring := slices.Clone(q.turns)
+	for _, o := range ring {
+		o.next = 0
+	}
 	for position := 0; position < q.waiting; {
 		priority := MinPriority
 		for _, o := range ring {
-			if i := next[o]; i < len(o.jobs) {
-				priority = max(priority, o.jobs[i].job.Priority)
+			if o.next < len(o.jobs) {
+				priority = max(priority, o.jobs[o.next].job.Priority)
 			}
 		}
 		var round, done []*owner // those with jobs of the priority, and those that have had them all
-		has := func(o *owner) bool { return next[o] < len(o.jobs) && o.jobs[next[o]].job.Priority == priority }
+		has := func(o *owner) bool { return o.next < len(o.jobs) && o.jobs[o.next].job.Priority == priority }
 		for _, o := range ring {
 			if has(o) {
 				round = append(round, o)
@@ -89,8 +92,8 @@ func (q *Queue) place() {
 			left := round[:0]
 			for _, o := range round {
 				position++
-				o.jobs[next[o]].live.Position = position
-				if next[o]++; has(o) {
+				o.jobs[o.next].live.Position = position
+				if o.next++; has(o) {
 					left = append(left, o)
 				} else {
 					done = append(done, o)
