@@ -143,3 +143,23 @@ func TestNobodyStarves(t *testing.T) {
 		}
 	}
 }
+
+// A job whose device failed is its owner's next one, although others came before it.
+func TestRetryGoesFirst(t *testing.T) {
+	q := newQueue(t, QueueOptions{Capacity: 100})
+	submit(t, q, Job{ID: "cold", Model: "cold"})
+	submit(t, q, Job{ID: "warm", Model: "warm"})
+	submit(t, q, Job{ID: "urgent", Priority: 1})
+	take(t, q, Taker{}).Cancelled()
+	l := take(t, q, Taker{Prefers: func(j *Job) bool { return j.Model == "warm" }})
+	l.Retry(&Error{Kind: "device_failed", Message: "no"})
+	submit(t, q, Job{ID: "urgent too", Priority: 1})
+	for _, want := range []string{"urgent too", "warm", "cold"} {
+		if _, live, err := q.Job(want); err != nil || live.Position != 1 {
+			t.Errorf("%s: %+v, %v", want, live, err)
+		}
+		if l := take(t, q, Taker{}); l.Job().ID != want {
+			t.Fatalf("%s, want %s", l.Job().ID, want)
+		}
+	}
+}

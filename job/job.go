@@ -81,6 +81,8 @@ type Blob struct {
 type Error struct {
 	Kind    string `json:"kind"` // a word for programs, as "device_failed"
 	Message string `json:"message"`
+	// Detail is what more the Kind says, for programs; who computes defines it.
+	Detail json.RawMessage `json:"detail,omitzero"`
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -35,7 +35,11 @@ func (j *Job) check() error {
 	if !j.State.valid() {
 		return fmt.Errorf("job: State is %q; allowed: %s, %s, %s, %s, %s, %s", j.State, Queued, Running, Interrupted, Done, Failed, Cancelled)
 	}
-	for name, text := range map[string]json.RawMessage{"Request": j.Request, "Parameters": j.Parameters} {
+	texts := map[string]json.RawMessage{"Request": j.Request, "Parameters": j.Parameters}
+	if j.Error != nil {
+		texts["Error.Detail"] = j.Error.Detail
+	}
+	for name, text := range texts {
 		if text != nil && !json.Valid(text) {
 			return fmt.Errorf("job: %s has %d bytes that are no JSON", name, len(text))
 		}
