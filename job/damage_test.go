@@ -8,13 +8,11 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	bolt "go.etcd.io/bbolt"
 )
 
 // written makes a journal with a history, so that its file has pages that are free and buckets of every size, and
@@ -223,70 +221,4 @@ func damage(t *testing.T, once func(*rand.Rand) string) {
 		outcomes[once(random)]++
 	}
 	t.Log(outcomes)
-}
-
-// An older record of a job, whose own checksum holds, is found to be one.
-func TestStaleRecord(t *testing.T) {
-	j := openJournal(t, JournalOptions{})
-	if _, _, err := j.Accept(Job{ID: "a"}); err != nil {
-		t.Fatal(err)
-	}
-	var old []byte
-	if err := j.view(func(tx *bolt.Tx) error {
-		old = bytes.Clone(tx.Bucket(jobsBucket).Get([]byte("a")))
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := j.Update("a", func(job *Job) error { job.State = Done; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if err := j.update(func(t *txn) error { return t.put(jobsBucket, []byte("a"), old) }); err != nil {
-		t.Fatal(err)
-	}
-	var damaged *DamagedError
-	if job, err := j.Get("a"); !errors.As(err, &damaged) || damaged.ID != "a" || !strings.Contains(err.Error(), "an older one") {
-		t.Errorf("%+v, %v", job, err)
-	}
-	page, err := j.List(Filter{})
-	if err != nil || len(page.Jobs) != 0 || !slices.Equal(page.Damaged, []string{"a"}) {
-		t.Errorf("%+v, %v", page, err)
-	}
-	removed, err := j.Expire(time.Now().Add(time.Hour), 0, 0)
-	if err != nil || len(removed) != 1 || removed[0].ID != "a" || removed[0].Error == nil {
-		t.Errorf("%+v, %v", removed, err)
-	}
-	if _, err := j.Get("a"); !errors.Is(err, ErrExpired) {
-		t.Errorf("%v", err)
-	}
-}
-
-// Retention removes nothing because of a damaged entry, and puts the entry right.
-func TestDamagedRetention(t *testing.T) {
-	j := openJournal(t, JournalOptions{})
-	for _, id := range []string{"a", "b"} {
-		if _, _, err := j.Accept(Job{ID: id}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := j.Update(id, func(job *Job) error { job.State, job.Outputs = Done, []Blob{{ID: id, Bytes: 1}}; return nil }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := j.update(func(t *txn) error { // 2⁶² bytes
-		c := t.Bucket(endedBucket).Cursor()
-		k, v := c.First()
-		v = bytes.Clone(v)
-		v[4] ^= 1 << 6
-		return t.put(endedBucket, bytes.Clone(k), v)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if removed, err := j.Expire(time.Time{}, 1000, 0); err != nil || len(removed) != 0 {
-			t.Errorf("%+v, %v", removed, err)
-		}
-	}
-	if removed, err := j.Expire(time.Now().Add(time.Hour), 0, 0); err != nil || !slices.Equal(ids(removed), []string{"a", "b"}) {
-		t.Errorf("%+v, %v", removed, err)
-	}
 }

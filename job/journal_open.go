@@ -1,12 +1,14 @@
 package job
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 )
 
 const (
-	schemaVersion = 1
+	schemaVersion = "1"
 	journalMode   = 0o600           // prompts are nobody else's
 	lockTimeout   = 2 * time.Second // for a process that is about to end
 )
@@ -108,9 +110,12 @@ func (j *Journal) prepare() error {
 		if t.Bucket(metaBucket) == nil {
 			return t.createBuckets()
 		}
-		version := string(t.Bucket(metaBucket).Get(schemaKey))
-		if version != strconv.Itoa(schemaVersion) {
-			return fmt.Errorf("its schema is %q; allowed: %d, which this program writes", version, schemaVersion)
+		version, err := schemaOf(t.Bucket(metaBucket).Get(schemaKey))
+		switch {
+		case err != nil:
+			return &DamagedError{Path: j.path, Err: err}
+		case version != schemaVersion:
+			return fmt.Errorf("its schema is %s; allowed: %s, which this program writes", version, schemaVersion)
 		}
 		for _, name := range buckets {
 			if t.Bucket(name) == nil {
@@ -133,7 +138,19 @@ func (t *txn) createBuckets() error {
 			return err
 		}
 	}
-	return t.put(metaBucket, schemaKey, []byte(strconv.Itoa(schemaVersion)))
+	return t.put(metaBucket, schemaKey, schemaValue(schemaVersion))
+}
+
+// schemaValue is the record of a version, with its checksum.
+func schemaValue(version string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, crc32.Checksum([]byte(version), castagnoli)), version...)
+}
+
+func schemaOf(value []byte) (version string, err error) {
+	if len(value) < 4 || !bytes.Equal(value, schemaValue(string(value[4:]))) {
+		return "", fmt.Errorf("its schema is %q", value)
+	}
+	return string(value[4:]), nil
 }
 
 // openIsSound reports whether the open jobs are as many as were counted, and each is whole.

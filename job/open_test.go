@@ -18,7 +18,7 @@ func TestOpenErrors(t *testing.T) {
 	newer := filepath.Join(folder, "newer.db")
 	j, err := OpenJournal(newer, JournalOptions{})
 	if err == nil {
-		err = errors.Join(j.update(func(t *txn) error { return t.put(metaBucket, schemaKey, []byte("2")) }), j.Close())
+		err = errors.Join(j.update(func(t *txn) error { return t.put(metaBucket, schemaKey, schemaValue("2")) }), j.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestOpenErrors(t *testing.T) {
 		damaged    bool
 	}{
 		{held.path, "in use by another process", false},
-		{newer, `its schema is "2"; allowed: 1`, false},
+		{newer, `its schema is 2; allowed: 1`, false},
 		{text, "move it away", true},
 		{folder, "allowed: a regular file", false},
 		{filepath.Join(folder, "none", "jobs.db"), "no such file or directory", false},
