@@ -198,3 +198,34 @@ func TestFirstPages(t *testing.T) {
 		}
 	}
 }
+
+// A file that shrinks, or a disk that fails, while the journal is open is an error of those who read it.
+func TestFileShrinks(t *testing.T) {
+	file, jobs, _ := written(t)
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, err := OpenJournal(path, JournalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, int64(2*os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+	var damaged *DamagedError
+	for id := range jobs {
+		if job, err := j.Get(id); !errors.As(err, &damaged) {
+			t.Errorf("%s: %+v, %v", id, job, err)
+		}
+	}
+	if _, err := j.List(Filter{}); !errors.As(err, &damaged) {
+		t.Errorf("listing: %v", err)
+	}
+	if _, _, err := j.Accept(Job{ID: "new"}); !errors.As(err, &damaged) {
+		t.Errorf("accepting: %v", err)
+	}
+	if err := j.Close(); !errors.As(err, &damaged) {
+		t.Errorf("closing: %v", err)
+	}
+}
