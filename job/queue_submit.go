@@ -53,7 +53,8 @@ func (q *Queue) Submit(j Job) (accepted Job, existed bool, err error) {
 
 // reserve keeps a taker for a job that is about to be accepted, or a place to wait. giveUp ends that.
 func (q *Queue) reserve(j *Job) (giveUp func(), err error) {
-	if t := q.idle(j); t != nil {
+	if i := slices.IndexFunc(q.takers, func(t *taker) bool { return !t.reserved && t.can(j) }); i >= 0 {
+		t := q.takers[i] // dispatch decides who has it in the end
 		t.reserved = true
 		return func() { t.reserved = false }, nil
 	}
@@ -76,20 +77,4 @@ func (q *Queue) reserve(j *Job) (giveUp func(), err error) {
 			delete(q.accepting, j.Owner)
 		}
 	}, nil
-}
-
-// idle finds a taker that waits for a job like this one: the one that prefers it, else the one that waits for longest.
-func (q *Queue) idle(j *Job) (found *taker) {
-	for _, t := range q.takers {
-		if t.reserved || !t.can(j) {
-			continue
-		}
-		if t.prefers(j) {
-			return t
-		}
-		if found == nil {
-			found = t
-		}
-	}
-	return found
 }
