@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -165,6 +167,21 @@ func BenchmarkAccept(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkAcceptAtOnce is the jobs of 64 clients at once, which share what is synced.
+func BenchmarkAcceptAtOnce(b *testing.B) {
+	j := openJournal(b, JournalOptions{})
+	var n atomic.Int64
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, _, err := j.Accept(Job{ID: fmt.Sprint(n.Add(1))}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
 
 // BenchmarkList is a page from the middle of 100,000 jobs.
