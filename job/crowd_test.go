@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Whatever clients, watchers and takers do at the same time: each job that was accepted ends once, its watcher learns how,
-// and nothing is left behind.
+// Whatever clients, watchers and takers do at the same time: each job that was accepted ends once, its watcher learns
+// how, and nothing is left behind.
 func TestCrowd(t *testing.T) {
 	q := newQueue(t, QueueOptions{Capacity: 2, PerOwner: 2, MaxAttempts: 2})
 	q.journal.db.NoSync = true // nothing is killed here

@@ -42,10 +42,10 @@ func (j *Journal) Remove(ids ...string) error {
 	})
 }
 
-// Expire removes the jobs that ended before a time, and then the oldest ones until the outputs of the others have at most
-// keepBytes bytes (0 is no limit), but at most limit jobs (0 is no limit). It returns what it removed: of a job whose
-// record is damaged no more than its ID, Error and what is known of its owner and outputs. For Get they are expired
-// then, for 30 days. Their blobs are the caller's to remove, those for which JobOfBlob finds no job.
+// Expire removes the jobs that ended before a time, and then the oldest ones until the outputs of the others have at
+// most keepBytes bytes (0 is no limit), but at most limit jobs (0 is no limit). It returns what it removed: of a job
+// whose record is damaged no more than its ID, Error and what is known of its owner and outputs. For Get they are
+// expired then, for 30 days. Their blobs are the caller's to remove, those for which JobOfBlob finds no job.
 func (j *Journal) Expire(before time.Time, keepBytes int64, limit int) (removed []Job, err error) {
 	err = j.update(func(t *txn) error {
 		removed = nil

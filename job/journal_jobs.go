@@ -54,9 +54,9 @@ func (j *Job) check() error {
 	return nil
 }
 
-// Accept records a new job, Queued, with the next Seq and the time of now where Created is zero. Where a job of the same
-// owner came with the same Key before, that one is returned, and existed is true; ErrKeyReused says that its KeyHash is
-// another. An ID that is or was in the journal is an error.
+// Accept records a new job, Queued, with the next Seq and the time of now where Created is zero. Where a job of the
+// same owner came with the same Key before, that one is returned, and existed is true; ErrKeyReused says that its
+// KeyHash is another. An ID that is or was in the journal is an error.
 func (j *Journal) Accept(job Job) (kept Job, existed bool, err error) {
 	if job.State == "" {
 		job.State = Queued

@@ -24,10 +24,10 @@ const (
 
 var schemaKey = []byte("schema")
 
-// OpenJournal opens the journal in the file of path, which is made if it is missing; its folder must be there. A journal
-// that another process has is an error that says so. Of a damaged file it is a DamagedError, where that can't be read
-// without doubt; a damaged record of a job that has not ended becomes that of a Failed job, and one of an ended job
-// stays, for Get and List to report.
+// OpenJournal opens the journal in the file of path, which is made if it is missing; its folder must be there. A
+// journal that another process has is an error that says so. Of a damaged file it is a DamagedError, where that can't
+// be read without doubt; a damaged record of a job that has not ended becomes that of a Failed job, and one of an ended
+// job stays, for Get and List to report.
 func OpenJournal(path string, o JournalOptions) (*Journal, error) {
 	j := &Journal{path: path, now: o.Now, log: o.Log}
 	if j.now == nil {

@@ -170,7 +170,8 @@ func (t *txn) countOpen(change int) error {
 	return b.SetSequence(b.Sequence() + uint64(change))
 }
 
-// endedEntry is where a job that has ended stands among the others. It has a checksum, since Expire removes what it says.
+// endedEntry is where a job that has ended stands among the others. It has a checksum, since Expire removes what it
+// says.
 func endedEntry(j *Job) (key, value []byte) {
 	key = append(number(uint64(j.Ended.UnixNano())), number(j.Seq)...)
 	bytes := int64(0)

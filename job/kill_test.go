@@ -76,8 +76,8 @@ func acceptUntilKilled(path string, out io.Writer) error {
 	return <-failed
 }
 
-// No job that was answered is lost, and none that is done is open again, when a process is killed at any moment; what it
-// was doing is taken up by the next one.
+// No job that was answered is lost, and none that is done is open again, when a process is killed at any moment; what
+// it was doing is taken up by the next one.
 func TestKill(t *testing.T) {
 	seed := time.Now().UnixNano()
 	random := rand.New(rand.NewSource(seed))

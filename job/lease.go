@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Lease is a job that a taker has. Exactly one of Done, Fail, Retry and Cancelled ends it, unless Queue.Cancel did; what
-// comes later does nothing. Its methods may be called at the same time.
+// Lease is a job that a taker has. Exactly one of Done, Fail, Retry and Cancelled ends it, unless Queue.Cancel did;
+// what comes later does nothing. Its methods may be called at the same time.
 type Lease struct {
 	queue    *Queue
 	entry    *active
@@ -75,7 +75,8 @@ func (l *Lease) finish(over error) {
 	l.cancel(over)
 }
 
-// hold returns with queue.mu locked and nobody else changing the job's state, or with the reason why the lease has ended.
+// hold returns with queue.mu locked and nobody else changing the job's state, or with the reason why the lease has
+// ended.
 func (l *Lease) hold() error {
 	q := l.queue
 	q.mu.Lock()
@@ -89,9 +90,9 @@ func (l *Lease) hold() error {
 	return nil
 }
 
-// Done ends the lease with a result. parameters take the place of the job's unless they are nil, warnings come after its
-// own. An error says that the result could not be recorded: the lease goes on then, and Fail should end it; or it is
-// ErrCancelled or ErrLeaseEnded, and nobody wants the result.
+// Done ends the lease with a result. parameters take the place of the job's unless they are nil, warnings come after
+// its own. An error says that the result could not be recorded: the lease goes on then, and Fail should end it; or it
+// is ErrCancelled or ErrLeaseEnded, and nobody wants the result.
 func (l *Lease) Done(outputs []Blob, parameters json.RawMessage, warnings []string) error {
 	if err := l.hold(); err != nil {
 		return err

@@ -73,8 +73,8 @@ func TestListsAreThoseOfAScan(t *testing.T) {
 	}
 }
 
-// Retention removes the oldest jobs that have ended, first by age, then by the bytes of their outputs, and remembers for
-// a while that they were there.
+// Retention removes the oldest jobs that have ended, first by age, then by the bytes of their outputs, and remembers
+// for a while that they were there.
 func TestExpire(t *testing.T) {
 	c := newClock()
 	j := openJournal(t, JournalOptions{Now: c.Now})

@@ -10,10 +10,10 @@ import (
 	"os"
 )
 
-// The parts of bbolt's file, in the byte order of the machine: pages with a header of 16 bytes (id u64, flags u16, count
-// u16, overflow u32); two first ones with the file's meta data; branches and leaves of trees, whose elements come
-// before their keys and values; and the list of the pages that are free.
-// See https://github.com/etcd-io/bbolt/tree/v1.4.3/internal/common
+// The parts of bbolt's file, in the byte order of the machine: pages with a header of 16 bytes (id u64, flags u16,
+// count u16, overflow u32); two first ones with the file's meta data; branches and leaves of trees, whose elements come
+// before their keys and values; and the list of the pages that are free. See
+// https://github.com/etcd-io/bbolt/tree/v1.4.3/internal/common
 const (
 	pageHeader   = 16
 	metaBytes    = 64 // from the magic to the checksum

@@ -2,10 +2,10 @@ package job
 
 import "fmt"
 
-// Cancel ends a job: one that waits at once, one that is computed by ending its lease's context with ErrCancelled. It is
-// Cancelled when Cancel returns. One that has ended before is returned as it is. by is who wants it, for the record; ""
-// is nobody in particular. Errors are those of Journal.Get; where the record can't be written, the job is cancelled all
-// the same, and comes back when the journal is opened again.
+// Cancel ends a job: one that waits at once, one that is computed by ending its lease's context with ErrCancelled. It
+// is Cancelled when Cancel returns. One that has ended before is returned as it is. by is who wants it, for the record;
+// "" is nobody in particular. Errors are those of Journal.Get; where the record can't be written, the job is cancelled
+// all the same, and comes back when the journal is opened again.
 func (q *Queue) Cancel(id string, by string) (Job, error) {
 	q.mu.Lock()
 	e := q.find(id)
@@ -25,8 +25,8 @@ func (q *Queue) Cancel(id string, by string) (Job, error) {
 	return e.job, err
 }
 
-// end ends a job whose entry find gave, Failed or Cancelled. Where its record can't be written, the job has ended all the
-// same, and stays in memory to say so. over is what its lease says from then on.
+// end ends a job whose entry find gave, Failed or Cancelled. Where its record can't be written, the job has ended all
+// the same, and stays in memory to say so. over is what its lease says from then on.
 func (q *Queue) end(e *active, state State, why *Error, over error) error {
 	if e.lease != nil && state == Cancelled {
 		e.lease.cancel(over) // before the record is written: the device need not wait for the disk

@@ -13,8 +13,8 @@ type Taker struct {
 	Name string // for the log
 
 	// Can reports whether the taker can compute a job, and Prefers whether it does so without loading anything; nil is
-	// always and never. They are called while the queue is locked: they must be quick, not use the queue, and leave the job
-	// as it is.
+	// always and never. They are called while the queue is locked: they must be quick, not use the queue, and leave the
+	// job as it is.
 	Can     func(*Job) bool
 	Prefers func(*Job) bool
 }
@@ -29,10 +29,10 @@ type taker struct {
 func (t *taker) can(j *Job) bool     { return t.Can == nil || t.Can(j) }
 func (t *taker) prefers(j *Job) bool { return t.Prefers != nil && t.Prefers(j) }
 
-// Take waits for a job that the taker can compute, and gives it to the taker until the lease is ended. Owners have turns:
-// of the jobs with the highest priority, the one whose owner has waited for longest since his last turn. One that the
-// taker prefers goes before it, but at most three times. Take returns the cause of ctx's end, or ErrClosed. It may
-// return a lease although ctx has ended, if both came at the same moment.
+// Take waits for a job that the taker can compute, and gives it to the taker until the lease is ended. Owners have
+// turns: of the jobs with the highest priority, the one whose owner has waited for longest since his last turn. One
+// that the taker prefers goes before it, but at most three times. Take returns the cause of ctx's end, or ErrClosed. It
+// may return a lease although ctx has ended, if both came at the same moment.
 func (q *Queue) Take(ctx context.Context, t Taker) (*Lease, error) {
 	q.mu.Lock()
 	switch {
@@ -131,8 +131,8 @@ func (q *Queue) choose(t *taker) (next, passed *active) {
 // ready reports whether a job that waits may be taken now.
 func (q *Queue) ready(e *active) bool { return e.writing == nil && (!q.draining || e.job.Attached) }
 
-// give makes a lease of a job for a taker. The record of it is written beside the computation; it says no more than that
-// the attempt counts.
+// give makes a lease of a job for a taker. The record of it is written beside the computation; it says no more than
+// that the attempt counts.
 func (q *Queue) give(e *active, t *taker) {
 	q.takers = slices.DeleteFunc(q.takers, func(other *taker) bool { return other == t })
 	q.dequeue(e, true)

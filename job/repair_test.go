@@ -106,7 +106,8 @@ func TestStrangeRecord(t *testing.T) {
 	}
 }
 
-// A job that the list of open ones has lost is taken up all the same, and one that another's entry leads to is not lost.
+// A job that the list of open ones has lost is taken up all the same, and one that another's entry leads to is not
+// lost.
 func TestOpenIsMadeAnew(t *testing.T) {
 	for name, harm := range map[string]func(t *txn) error{
 		"an entry is gone":            func(t *txn) error { return t.delete(openBucket, number(2)) },

@@ -44,9 +44,9 @@ func (w *watcher) signal() {
 }
 
 // Watch tells of a job: first the events after the one of the Seq that are still known, all of them for 0, then each as
-// it comes. Of a job that has ended there is one event, made of its record. The channel is closed after the event of its
-// end, when ctx ends, and when the queue is closed. A watcher that is slow loses steps, previews and percents, but no
-// state. Errors are those of Journal.Get.
+// it comes. Of a job that has ended there is one event, made of its record. The channel is closed after the event of
+// its end, when ctx ends, and when the queue is closed. A watcher that is slow loses steps, previews and percents, but
+// no state. Errors are those of Journal.Get.
 func (q *Queue) Watch(ctx context.Context, id string, after uint64) (<-chan Event, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -56,8 +56,8 @@ func (f *faultyFile) Truncate(n int64) error {
 func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.Sync()) }
 func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
 
-// What keeps an image from being written is told before it is computed if it can be known then, by Probe too, and leaves
-// nothing behind. When it has passed, images are written again.
+// What keeps an image from being written is told before it is computed if it can be known then, by Probe too, and
+// leaves nothing behind. When it has passed, images are written again.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		op     string

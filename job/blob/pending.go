@@ -165,8 +165,8 @@ func (p *Pending) Discard() {
 	}
 }
 
-// Sweep makes the folder if it is missing, removes temporary files of processes that were killed and tells how many. One
-// of a process that still runs beside this one costs that nothing: its Commit writes another.
+// Sweep makes the folder if it is missing, removes temporary files of processes that were killed and tells how many.
+// One of a process that still runs beside this one costs that nothing: its Commit writes another.
 func (s *Store) Sweep() (n int, err error) {
 	root, err := s.dir(true)
 	if err != nil {

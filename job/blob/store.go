@@ -108,8 +108,8 @@ func (s *Store) Close() error {
 	return root.Close()
 }
 
-// Find tells where an image is, and its type: ErrNotFound where there is none, s is no id, or what has the name is not a
-// regular file.
+// Find tells where an image is, and its type: ErrNotFound where there is none, s is no id, or what has the name is not
+// a regular file.
 func (s *Store) Find(id string) (path string, t Type, err error) {
 	_, name, t, err := s.find(id)
 	if err != nil {
