@@ -53,7 +53,7 @@ func Start(command *exec.Cmd, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := p.ask(context.Background(), patience{step: loadTime + c.StallTimeout}, call{Do: hello, Beat: p.beat}, nil)
+	a, err := p.ask(context.Background(), patience{step: loadTime + c.StallTimeout}, call{Do: hello, Beat: p.beat}, callbacks{})
 	if err != nil {
 		_ = p.end() // err is the reason
 		return nil, err
@@ -77,15 +77,15 @@ func (e *Engine) DeviceName() string { return e.device.Name }
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 
-// Generate does a job. Its request must have no callbacks but OnComputed, and no taps and embeddings.
+// Generate does a job. Its request must have no callbacks but Progress and OnComputed, and no taps and embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
-	computed := j.Request.OnComputed
-	j.Request.OnComputed = nil
+	on := callbacks{step: j.Request.Progress, computed: j.Request.OnComputed}
+	j.Request.Progress, j.Request.OnComputed = nil, nil
 	packed, raw, err := pack(j)
 	if err != nil {
 		return nil, err
 	}
-	a, err := e.ask(ctx, e.patience(j), call{Do: generate, Job: packed}, computed, raw...)
+	a, err := e.ask(ctx, e.patience(j), call{Do: generate, Job: packed}, on, raw...)
 	if err != nil {
 		return nil, err
 	}

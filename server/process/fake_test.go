@@ -83,6 +83,10 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 			time.Sleep(200 * time.Millisecond)
 			r.Progress(sdxl.Progress{Step: i + 1, Steps: r.Steps})
 		}
+	case "steps":
+		for i := range r.Steps {
+			r.Progress(sdxl.Progress{Step: i + 1, Steps: r.Steps, Elapsed: time.Duration(i), Left: time.Hour})
+		}
 	case "pause":
 		time.Sleep(900 * time.Millisecond)
 	case "stuck":

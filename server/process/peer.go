@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"sync"
 	"time"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // peer is the side that asks.
@@ -33,8 +35,13 @@ type pending struct {
 	answer chan answer // holds one
 	limit  patience
 	quiet  time.Duration // since its last step
-	// computed is called once the device has done its part; nil once it was.
-	computed func()
+	on     callbacks
+}
+
+// callbacks are a request's, each nil if it has none. They are called one after the other, before the call's answer.
+type callbacks struct {
+	step     func(sdxl.Progress)
+	computed func() // nil once it was called
 }
 
 // start runs the program and begins to read what it says.
@@ -92,10 +99,10 @@ func (p *peer) read(answers io.ReadCloser) {
 
 // take notes what an answer says and gives it to who waits for it.
 func (p *peer) take(a answer) {
-	var computedOf func()
+	var callback func()
 	defer func() {
-		if computedOf != nil { // with p.mu unlocked: it may ask whether the program is lost
-			computedOf()
+		if callback != nil { // with p.mu unlocked: it may ask whether the program is lost
+			callback()
 		}
 	}()
 	p.mu.Lock()
@@ -112,8 +119,11 @@ func (p *peer) take(a answer) {
 	case c == nil: // no call of that id waits
 	case a.News == stepped:
 		c.quiet, c.limit.first = 0, 0
+		if step := c.on.step; step != nil && a.Step != nil {
+			callback = func() { step(*a.Step) }
+		}
 	case a.News == computed:
-		c.quiet, computedOf, c.computed = 0, c.computed, nil
+		c.quiet, callback, c.on.computed = 0, c.on.computed, nil
 	default:
 		c.answer <- a
 		delete(p.pending, a.ID)
@@ -135,9 +145,9 @@ func (p *peer) wait(to <-chan answer) (answer, error) {
 	}
 }
 
-// ask makes a call, whose raw data follow it; computed, if it is not nil, is called before the answer. When ctx ends, it is cancelled; a program that goes on all the same is
+// ask makes a call, whose raw data follow it. When ctx ends, it is cancelled; a program that goes on all the same is
 // killed, as one that makes no step within the limit.
-func (p *peer) ask(ctx context.Context, limit patience, c call, computed func(), raw ...[]byte) (answer, error) {
+func (p *peer) ask(ctx context.Context, limit patience, c call, on callbacks, raw ...[]byte) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
@@ -145,7 +155,7 @@ func (p *peer) ask(ctx context.Context, limit patience, c call, computed func(),
 	p.mu.Lock()
 	p.last++
 	c.ID = p.last
-	p.pending[c.ID] = &pending{answer: to, limit: limit, computed: computed}
+	p.pending[c.ID] = &pending{answer: to, limit: limit, on: on}
 	p.mu.Unlock()
 	sent, over := make(chan struct{}), make(chan struct{})
 	defer close(over)

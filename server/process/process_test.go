@@ -246,3 +246,31 @@ func TestServerGone(t *testing.T) {
 		_ = out.Close()
 	}
 }
+
+// Steps come with their numbers, in order, and before the result.
+func TestSteps(t *testing.T) {
+	e, stderr := launch(t, "")
+	defer stop(t, e, stderr)
+	j := ask("steps")
+	j.Request.Steps = 20
+	var got []sdxl.Progress
+	over := false
+	j.Request.Progress = func(at sdxl.Progress) {
+		if over {
+			t.Error("a step came after the result")
+		}
+		got = append(got, at)
+	}
+	if _, err := e.Generate(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	over = true
+	if len(got) != 20 {
+		t.Fatalf("%d steps came, want 20", len(got))
+	}
+	for i, at := range got {
+		if want := (sdxl.Progress{Step: i + 1, Steps: 20, Elapsed: time.Duration(i), Left: time.Hour}); at != want {
+			t.Errorf("step %d: %+v, want %+v", i+1, at, want)
+		}
+	}
+}

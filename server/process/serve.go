@@ -144,7 +144,7 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 	case c.Do != generate || c.Job == nil:
 		err = fmt.Errorf("process: call %q: must be %q, with a job", c.Do, generate)
 	default:
-		j.Request.Progress = func(sdxl.Progress) { _ = p.link.write(answer{ID: c.ID, News: stepped}) }
+		j.Request.Progress = func(at sdxl.Progress) { _ = p.link.write(answer{ID: c.ID, News: stepped, Step: &at}) }
 		j.Request.OnComputed = func() { _ = p.link.write(answer{ID: c.ID, News: computed}) }
 		result, err = e.Generate(ctx, j)
 	}

@@ -68,7 +68,7 @@ func TestStoppedWhileOpening(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		_, err := p.ask(t.Context(), patience{step: time.Minute}, call{Do: hello, Beat: p.beat}, nil)
+		_, err := p.ask(t.Context(), patience{step: time.Minute}, call{Do: hello, Beat: p.beat}, callbacks{})
 		failed <- err
 	}()
 	for lives := false; !lives; time.Sleep(time.Millisecond) {

@@ -58,8 +58,8 @@ type inversion struct {
 func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 	r := j.Request
 	switch {
-	case r.Progress != nil || r.OnStep != nil || !reflect.ValueOf(r.Taps).IsZero():
-		return nil, nil, errors.New("process: Progress, OnStep and Taps of a request can't be called from another process: must be nil")
+	case r.OnStep != nil || !reflect.ValueOf(r.Taps).IsZero():
+		return nil, nil, errors.New("process: OnStep and Taps of a request can't be called from another process: must be nil")
 	case r.Embeddings != nil:
 		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
 	}
@@ -116,7 +116,7 @@ type news string
 
 const (
 	done     news = "done"     // the call has ended
-	stepped  news = "stepped"  // the call's computation took a step
+	stepped  news = "stepped"  // the call's computation took a step, which Step tells
 	computed news = "computed" // the device has done its part of the call
 	alive    news = "alive"    // the program is alive; of no call
 )
@@ -125,10 +125,11 @@ const (
 type answer struct {
 	ID     uint64
 	News   news
-	Opened *opened `json:",omitempty"` // to hello
-	Result *result `json:",omitempty"`
-	Failed *failed `json:",omitempty"`
-	Lost   string  `json:",omitempty"` // why the engine can compute no more; "" while it can
+	Opened *opened        `json:",omitempty"` // to hello
+	Step   *sdxl.Progress `json:",omitempty"`
+	Result *result        `json:",omitempty"`
+	Failed *failed        `json:",omitempty"`
+	Lost   string         `json:",omitempty"` // why the engine can compute no more; "" while it can
 }
 
 // opened is what an engine tells of itself.

@@ -67,7 +67,6 @@ func TestJobs(t *testing.T) {
 		}
 	}
 	for name, j := range map[string]engine.Job{
-		"Progress":   {Request: sdxl.Request{Progress: func(sdxl.Progress) {}}},
 		"Taps":       {Request: sdxl.Request{Taps: sdxl.Taps{VAE: []nn.Tap{{}}}}},
 		"OnStep":     {Request: sdxl.Request{OnStep: func(int, *sdxl.Tensor) error { return nil }}},
 		"Embeddings": {Request: sdxl.Request{Embeddings: &sdxl.Embeddings{}}},
