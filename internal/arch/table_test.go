@@ -115,6 +115,11 @@ var table = map[string]rule{
 
 	"job":      {outside: map[string]string{"go.etcd.io/bbolt": "the journal: ordered keys, one writer, each transaction synced"}},
 	"job/blob": {outside: map[string]string{"github.com/google/uuid": "ids of images"}},
+	"worker": {own: map[string]string{
+		"models/sdxl":     "requests, and the errors of them",
+		"nn/weights/lora": "strengths of adapters in a stored request",
+		"server/engine":   "what computes a job",
+	}},
 	"server": {
 		own: map[string]string{
 			"kernels":            "distinguishes too little memory from other errors",
@@ -211,7 +216,7 @@ var only = map[string][]string{
 	modulePath + "/kernels/cpu":         {"cmd/goxl", "cmd/server", "internal/cli"},
 	modulePath + "/kernels/cuda":        {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
 	modulePath + "/models/demo":         {"internal/cli"},
-	modulePath + "/server":              {"cmd/server", "server", "server/process"},
+	modulePath + "/server":              {"cmd/server", "server", "server/process", "worker"},
 	modulePath + "/server/process":      {"cmd/server"},
 	"github.com/google/uuid":            {"job/blob", "server"},
 	"go.etcd.io/bbolt":                  {"job"},
