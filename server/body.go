@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,25 +14,29 @@ import (
 	"unicode/utf8"
 )
 
-const maxBody = 64 << 10 // bytes; answers says so too
+// Bytes of a body.
+const (
+	maxBody    = 64 << 10 // answers says so too
+	maxJobBody = 90 << 20 // of those that may have an image in base64
+)
 
 // readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time,
 // and the request's context ends when the client hangs up and not before.
-func (s *Server) readBody(x *exchange) ([]byte, error) {
+func (s *Server) readBody(x *exchange, most int64) ([]byte, error) {
 	if x.conn == nil { // the handler alone is in use
 		deadline := time.Now().Add(s.config.BodyTimeout)
 		if err := http.NewResponseController(x).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return nil, err // a recorder in place of a connection has no time to limit
 		}
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxBody))
+	data, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
 		x.bodyRead = true
 		return data, nil
 	case errors.As(err, &tooLarge):
-		return nil, &failure{kind: bodyTooLarge, err: err}
+		return nil, &failure{kind: bodyTooLarge, detail: fmt.Sprintf("Request body is too large: must be at most %d bytes", most), err: err}
 	case errors.Is(err, os.ErrDeadlineExceeded) && s.draining.Load():
 		return nil, &failure{kind: stopping, err: err}
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -44,7 +49,7 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 
 // readFields reads a body that must be a JSON object.
 func (s *Server) readFields(x *exchange) (*fields, error) {
-	data, err := s.readBody(x)
+	data, err := s.readBody(x, maxBody)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
-	"github.com/goxl/goxl/server/engine"
 )
 
 // gate holds every computation until it is opened or the computation's context ends.
@@ -28,6 +26,24 @@ func gate(e *fakeEngine) (open func()) {
 		}
 	}
 	return func() { close(opened) }
+}
+
+// occupy lets the device compute until the function that it returns is called, in a server of one device.
+func (b *bench) occupy(t *testing.T) (end func()) {
+	t.Helper()
+	run := b.base.run
+	open := gate(b.base)
+	answer := b.start(t.Context(), "/generate", plain)
+	for deadline := time.Now().Add(time.Minute); b.base.inside.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the device computes nothing")
+		}
+	}
+	return func() {
+		open()
+		<-answer
+		b.base.run = run
+	}
 }
 
 // start sends a request in a goroutine of its own.
@@ -146,37 +162,6 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// A worker that is assigned to a request which gives up at that moment goes to the next.
-func TestSlotOfCancelledRequest(t *testing.T) {
-	for range 200 {
-		q := queue{capacity: 1, workers: 1}
-		q.add(0)
-		worker, err := q.acquire(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if worker, err := q.acquire(ctx); err == nil {
-				q.release(worker)
-			}
-		}()
-		for waiting := 0; waiting == 0; runtime.Gosched() {
-			q.mu.Lock()
-			waiting = len(q.waiting)
-			q.mu.Unlock()
-		}
-		cancel()
-		q.release(worker)
-		<-ended
-		if len(q.free) != 1 || len(q.waiting) > 0 {
-			t.Fatal("the worker was lost")
-		}
-	}
-}
-
 // A client that hangs up, waiting or inside, makes room for the next, and no image is kept for it.
 func TestClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -214,8 +199,9 @@ func TestClientGone(t *testing.T) {
 func TestClientGoneAtTheEnd(t *testing.T) {
 	b := loadedBench(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	b.base.run = func(context.Context, sdxl.Request) error {
+	b.base.run = func(computation context.Context, _ sdxl.Request) error {
 		cancel()
+		<-computation.Done()
 		return nil
 	}
 	b.doContext(ctx, "POST", "/generate", `{"prompt":"a"}`)
@@ -253,9 +239,8 @@ func TestReadiness(t *testing.T) {
 	if !b.base.closed.Load() || !b.refiner.closed.Load() {
 		t.Error("an engine was not closed")
 	}
-	late := &fakeEngine{t: t}
-	b.config.Load = func(int) (engine.Engine, error) { return pair{late, &fakeEngine{t: t}}, nil }
-	if err := b.Load(); err != nil || !late.closed.Load() {
-		t.Errorf("a model that came after Close: %v, closed: %v", err, late.closed.Load())
+	b.base, b.refiner = &fakeEngine{t: t}, &fakeEngine{t: t} // of the next Load
+	if err := b.Load(); err != nil || !b.base.closed.Load() {
+		t.Errorf("a model that came after Close: %v, closed: %v", err, b.base.closed.Load())
 	}
 }

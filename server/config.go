@@ -7,12 +7,14 @@ import (
 	"os"
 	"time"
 
+	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/tokenizer/prompt"
+	"github.com/goxl/goxl/worker"
 )
 
-// Config says what a server does. Specs.Base, Load and Images are required.
+// Config says what a server does. Specs.Base, Load, Images and Journal are required.
 type Config struct {
 	// Specs are the configurations of the models that Load opens. Without a refiner, what needs one is answered 501.
 	Specs engine.Specs
@@ -33,6 +35,7 @@ type Config struct {
 	Schedulers []string     // names that a request may ask for
 	LoRADir    string       // folder of the adapters that requests may name; "" has none
 	Images     string       // folder of the images, made if missing
+	Journal    string       // file of the jobs, made if missing; one server has it at a time
 	Queue      int          // requests that may wait while every device computes; 0 lets none wait
 	Watermark  bool         // diffusers' invisible watermark
 	Version    string       // for the PNG text
@@ -64,6 +67,8 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: Load is nil: must open the model")
 	case c.Images == "":
 		return nil, errors.New("server: Images is empty: must be a folder")
+	case c.Journal == "":
+		return nil, errors.New("server: Journal is empty: must be a file")
 	case c.Queue < 0:
 		return nil, fmt.Errorf("server: Queue is %d: must be 0 or more", c.Queue)
 	case c.BodyTimeout < 0, c.Drain < 0:
@@ -118,5 +123,25 @@ func New(c Config) (*Server, error) {
 	if swept > 0 {
 		c.Log.Info("temporary files of a server that was killed were removed", slog.Int("files", swept))
 	}
+	if err := s.openJobs(); err != nil {
+		return nil, errors.Join(err, s.store.close())
+	}
 	return s, nil
+}
+
+// openJobs takes up the journal, with the jobs of an earlier process that have not ended.
+func (s *Server) openJobs() (err error) {
+	c := s.config
+	if s.journal, err = job.OpenJournal(c.Journal, job.JournalOptions{}); err != nil {
+		return fmt.Errorf("server: the journal of jobs: %w", err)
+	}
+	if s.queue, err = job.NewQueue(s.journal, job.QueueOptions{Capacity: c.Queue, Log: c.Log}); err != nil {
+		return errors.Join(fmt.Errorf("server: the journal of jobs: %w", err), s.journal.Close())
+	}
+	s.pool = worker.NewPool(worker.Config{
+		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded,
+		Blobs: blobs{s.store}, Shared: s.shared(), Resolve: s.resolveAgain,
+		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
+	})
+	return nil
 }

@@ -95,7 +95,7 @@ func TestBadDefaults(t *testing.T) {
 		{func(c *Config) { c.Preset = "fast" }, `server: Preset: the base: preset is "fast"`},
 	} {
 		config := Config{
-			Specs: engine.Specs{Base: fakeBase(t), Refiner: fakeRefiner(t)}, Images: filepath.Join(t.TempDir(), "images"),
+			Specs: engine.Specs{Base: fakeBase(t), Refiner: fakeRefiner(t)}, Images: filepath.Join(t.TempDir(), "images"), Journal: "unused",
 			Load: func(int) (engine.Engine, error) { return nil, errors.New("unused") },
 		}
 		c.change(&config)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
 )
 
 // slowDisk writes images once it may.
@@ -52,8 +53,8 @@ func TestEncodesBesideTheDevice(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		// As many as have room are on their way to the disk; the next waits with the device until one of them is there.
-		if n := b.base.calls.Load(); n != encodersPerDevice || b.base.inside.Load() != 0 {
-			t.Errorf("%d images were computed, want %d", n, encodersPerDevice)
+		if n := b.base.calls.Load(); n != worker.ImagesPerDevice || b.base.inside.Load() != 0 {
+			t.Errorf("%d images were computed, want %d", n, worker.ImagesPerDevice)
 		}
 		for _, a := range answers {
 			if len(a) > 0 {
@@ -67,8 +68,8 @@ func TestEncodesBesideTheDevice(t *testing.T) {
 		if took := time.Since(began); took != 12*time.Second {
 			t.Errorf("all took %v, want 12s", took)
 		}
-		if b.base.most.Load() != 1 || len(b.encoders) != 0 {
-			t.Errorf("%d computed at once, %d encoders are held", b.base.most.Load(), len(b.encoders))
+		if b.base.most.Load() != 1 {
+			t.Errorf("%d computed at once", b.base.most.Load())
 		}
 		log := b.log.String()
 		for _, want := range []string{"compute=1s encode=9s", "wait=1s compute=1s encode=8s", "wait=2s compute=1s encode=7s"} { // of the first three
@@ -101,27 +102,31 @@ func TestFreeOnceComputed(t *testing.T) {
 		if took := time.Since(began); took != 5900*time.Millisecond || b.base.most.Load() != 2 {
 			t.Errorf("all took %v with %d at once, want 5.9s with 2", took, b.base.most.Load())
 		}
-		if len(b.queue.free) != 1 || len(b.encoders) != 0 {
-			t.Errorf("%d devices are free, want 1; %d encoders are held", len(b.queue.free), len(b.encoders))
+		if n := b.queue.Stats().Idle; n != 1 {
+			t.Errorf("%d devices are free, want 1", n)
 		}
 	})
 }
 
-// A device that is lost on the host's part of an image is opened again, and the request answered 500.
+// A device that is lost on the host's part of an image is opened again, and the image computed anew.
 func TestLostOnceComputed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := loadedBench(t, nil)
-		b.base.run = func(_ context.Context, r sdxl.Request) error {
-			r.OnComputed()
-			lost := errors.New("the card fell off")
-			b.base.lost.Store(&lost)
-			return lost
+		f, change := newFleet(t, func(_, load int, e *fakeEngine) func(context.Context, sdxl.Request) error {
+			return func(_ context.Context, r sdxl.Request) error {
+				r.OnComputed()
+				if load > 0 {
+					return nil
+				}
+				e.lost.Store(&errFault)
+				return errFault
+			}
+		})
+		b := loadedBench(t, change)
+		for range worker.ImagesPerDevice + 1 { // none would be left
+			id(t, <-b.start(t.Context(), "/generate", plain))
 		}
-		if w := <-b.start(t.Context(), "/generate", plain); w.Code != 500 || len(b.encoders) != 0 {
-			t.Errorf("%d %s; %d encoders are held", w.Code, w.Body, len(b.encoders))
-		}
-		if n := b.imageCount(t); n != 0 {
-			t.Errorf("%d files", n)
+		if n := b.imageCount(t); n != worker.ImagesPerDevice+1 || len(f.loads(0)) != 2 {
+			t.Errorf("%d files, %d loads", n, len(f.loads(0)))
 		}
 	})
 }
@@ -130,12 +135,12 @@ func TestLostOnceComputed(t *testing.T) {
 func TestAnswersHoldNoEncoder(t *testing.T) {
 	inMemory(t, nil, func(t *testing.T, r *running, l *pipes) {
 		long := fmt.Sprintf(`{"prompt":"%s","seed":1}`, strings.Repeat("x", 10000)) // more than net/http buffers
-		for range encodersPerDevice + 1 {
+		for range worker.ImagesPerDevice + 1 {
 			send(t, l.dial(t), post("/generate", long))
 		}
 		synctest.Wait()
-		if n := r.imageCount(t); n != encodersPerDevice+1 || len(r.encoders) != 0 {
-			t.Errorf("%d images on disk, want %d; %d encoders are held", n, encodersPerDevice+1, len(r.encoders))
+		if n := r.imageCount(t); n != worker.ImagesPerDevice+1 {
+			t.Errorf("%d images on disk, want %d", n, worker.ImagesPerDevice+1)
 		}
 		began, client := time.Now(), l.dial(t)
 		send(t, client, post("/generate", plain))
@@ -151,7 +156,7 @@ func TestGoneBeforeEncoding(t *testing.T) {
 		b := loadedBench(t, nil)
 		goOn := hold(b)
 		var answers []<-chan *httptest.ResponseRecorder
-		for range encodersPerDevice {
+		for range worker.ImagesPerDevice {
 			answers = append(answers, b.start(t.Context(), "/generate", plain))
 			synctest.Wait()
 		}
@@ -162,15 +167,16 @@ func TestGoneBeforeEncoding(t *testing.T) {
 		if w := <-gone; w.Code != 499 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if len(b.queue.free) != 1 {
+		synctest.Wait()
+		if b.queue.Stats().Idle != 1 {
 			t.Error("the device is not free")
 		}
 		goOn()
 		for _, a := range answers {
 			id(t, <-a)
 		}
-		if n := b.imageCount(t); n != encodersPerDevice {
-			t.Errorf("%d images on disk, want %d", n, encodersPerDevice)
+		if n := b.imageCount(t); n != worker.ImagesPerDevice {
+			t.Errorf("%d images on disk, want %d", n, worker.ImagesPerDevice)
 		}
 	})
 }
@@ -189,7 +195,7 @@ func TestLostWhileEncoding(t *testing.T) {
 		synctest.Wait()
 		goOn()
 		id(t, <-first)
-		if engines := f.loads(0); len(engines) != 2 || !engines[0].closed.Load() {
+		if engines := f.loads(0); len(engines) != 4 || !engines[0].closed.Load() { // the second request had three attempts
 			t.Errorf("%d loads", len(engines))
 		}
 	})
@@ -224,13 +230,14 @@ func TestEncoderFailures(t *testing.T) {
 	b := loadedBench(t, nil)
 	for _, at := range []string{"write", "sync"} {
 		b.store.create = faults{at: errors.New("broken")}.create
-		for range encodersPerDevice + 1 {
+		for range worker.ImagesPerDevice + 1 {
 			if w := b.do("POST", "/generate", plain); w.Code != 503 {
 				t.Errorf("%s: %d %s", at, w.Code, w.Body)
 			}
 		}
 	}
-	if len(b.encoders) != 0 {
-		t.Errorf("%d encoders are held", len(b.encoders))
+	b.store.create = createFile
+	for range worker.ImagesPerDevice + 1 { // none would be left
+		id(t, b.do("POST", "/generate", plain))
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -140,6 +141,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 		Specs:      engine.Specs{Base: fakeBase(t), Refiner: fakeRefiner(t)},
 		Load:       func(int) (engine.Engine, error) { return pair{b.base, b.refiner}, nil },
 		Schedulers: []string{"euler", "ddim", "heun"},
+		Journal:    filepath.Join(t.TempDir(), "jobs.db"),
 		Images:     b.images, Queue: 64, Watermark: true, Version: "test", AllowedHosts: []string{"x", "example.com"}, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	if change != nil {
@@ -167,6 +169,9 @@ func loadedBench(t *testing.T, change func(*Config)) *bench {
 	b := newBench(t, change)
 	if err := b.Load(); err != nil {
 		t.Fatal(err)
+	}
+	for b.queue.Stats().Idle < max(1, len(b.config.Devices)) { // which wait for work in goroutines of their own
+		time.Sleep(time.Microsecond)
 	}
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {

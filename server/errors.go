@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,38 +10,40 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
 )
 
-// kind is a kind of error, as far as a client can tell them apart.
-type kind int
+// kind is a kind of error, as far as a client can tell them apart. Those that a job ends with have package worker's words.
+type kind string
 
 const (
-	internal kind = iota
-	invalid
-	notFound
-	noImage
-	wrongMethod
-	bodyTooLarge
-	bodyTooSlow
-	badBody
-	foreignHost
-	noRefiner
-	queueFull
-	crowded
-	sentAhead
-	badRange
-	badCondition
-	tooLarge
-	storeFull
-	storeBroken
-	tookTooLong
-	deviceFailed
-	deviceLost
-	loading
-	stopping
-	clientGone
+	internal     kind = worker.KindInternal
+	invalid      kind = worker.KindInvalid
+	notFound     kind = "not_found"
+	noImage      kind = worker.KindNoImage
+	wrongMethod  kind = "method_not_allowed"
+	bodyTooLarge kind = "body_too_large"
+	bodyTooSlow  kind = "body_too_slow"
+	badBody      kind = "bad_body"
+	foreignHost  kind = "foreign_host"
+	noRefiner    kind = "no_refiner"
+	queueFull    kind = "queue_full"
+	crowded      kind = "too_many_connections"
+	sentAhead    kind = "sent_ahead"
+	badRange     kind = "bad_range"
+	badCondition kind = "bad_condition"
+	tooLarge     kind = worker.KindTooLarge
+	storeFull    kind = worker.KindStoreFull
+	storeBroken  kind = worker.KindStoreBroken
+	tookTooLong  kind = worker.KindTookTooLong
+	deviceFailed kind = worker.KindDeviceFailed
+	deviceLost   kind = "device_lost"
+	loading      kind = "loading"
+	stopping     kind = worker.KindStopping
+	clientGone   kind = "client_gone"
+	cancelled    kind = "cancelled"
 )
 
 // answers says what a client is told for each kind of error.
@@ -51,7 +54,7 @@ var answers = map[kind]struct {
 	hangUp bool          // the rest of the request was not read
 	level  slog.Level    // of the log's record: an error is what somebody has to look after
 }{
-	internal:     {status: http.StatusInternalServerError, detail: "Internal Server Error", level: slog.LevelError},
+	internal:     {status: http.StatusInternalServerError, detail: worker.InternalWords, level: slog.LevelError},
 	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},
 	notFound:     {status: http.StatusNotFound, detail: "Not Found"},
 	noImage:      {status: http.StatusNotFound, detail: "Image not found"},
@@ -68,14 +71,15 @@ var answers = map[kind]struct {
 		detail: fmt.Sprintf("Too much was sent before the answer: must be at most %d bytes after a request", maxAhead-readSize)},
 	badRange:     {status: http.StatusRequestedRangeNotSatisfiable, detail: "Range Not Satisfiable"},
 	badCondition: {status: http.StatusPreconditionFailed, detail: "Precondition Failed"},
-	tooLarge:     {status: http.StatusInsufficientStorage, detail: "The device has too little memory for this image: ask for a smaller one", level: slog.LevelWarn},
+	tooLarge:     {status: http.StatusInsufficientStorage, detail: worker.TooLargeWords, level: slog.LevelWarn},
 	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
 	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},
-	tookTooLong:  {status: http.StatusGatewayTimeout, detail: "The image took longer than a request may", level: slog.LevelWarn},
-	deviceFailed: {status: http.StatusInternalServerError, detail: "The device failed while it computed this image; it is being opened again", level: slog.LevelError},
+	tookTooLong:  {status: http.StatusGatewayTimeout, detail: worker.TookTooLongWords, level: slog.LevelWarn},
+	deviceFailed: {status: http.StatusInternalServerError, detail: worker.DeviceFailedWords, level: slog.LevelError},
 	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
-	stopping:     {status: http.StatusServiceUnavailable, detail: "The server is stopping", retry: 10 * time.Second, hangUp: true},
+	stopping:     {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},
+	cancelled:    {status: http.StatusConflict, detail: "The job was cancelled"},
 	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }
 
@@ -132,8 +136,6 @@ func classify(err error) *failure {
 		return f
 	case errors.As(err, &request): // without err, whose words have the value, which may be a prompt
 		return &failure{kind: invalid, problems: []problem{requestProblem(request)}}
-	case errors.Is(err, kernels.ErrMemory):
-		return &failure{kind: tooLarge, detail: tooLargeDetail(err), err: err}
 	case errors.Is(err, errStopped):
 		return &failure{kind: stopping, err: err}
 	case errors.Is(err, context.Canceled):
@@ -142,11 +144,22 @@ func classify(err error) *failure {
 	return &failure{kind: internal, err: err}
 }
 
-// tooLargeDetail says how much memory was needed and how much is allowed; "" if the device does not tell.
-func tooLargeDetail(err error) string {
-	var sizes *kernels.MemoryError
-	if !errors.As(err, &sizes) {
-		return ""
+// jobFailure is what the client that waits for a job is told of its error.
+func jobFailure(e *job.Error) *failure {
+	if _, known := answers[kind(e.Kind)]; !known {
+		return &failure{kind: internal, err: e}
 	}
-	return fmt.Sprintf("%s: %s needed, %s allowed", answers[tooLarge].detail, kernels.FormatBytes(sizes.Needed), kernels.FormatBytes(sizes.Allowed))
+	f := &failure{kind: kind(e.Kind), detail: e.Message}
+	if f.kind != invalid || json.Unmarshal(e.Detail, &f.problems) == nil { // of this package, by resolveAgain
+		return f
+	}
+	var p worker.Problem
+	if json.Unmarshal(e.Detail, &p) == nil {
+		request := &sdxl.RequestError{Field: p.Field, Value: p.Value, Allowed: p.Allowed}
+		if p.Reason != "" {
+			request.Err = errors.New(p.Reason)
+		}
+		f.problems = []problem{requestProblem(request)}
+	}
+	return f
 }

@@ -34,7 +34,7 @@ type exchange struct {
 	log      *slog.Logger
 	status   int    // 0 until answered
 	id       string // of the image, if there is one
-	spent    durations
+	job      string // id of the job, if there is one
 	warned   int    // warnings that the client was given
 	preset   string // what a few-step model was run with, and why
 	level    slog.Level
@@ -160,7 +160,9 @@ func (x *exchange) record() {
 	if x.id != "" {
 		attrs = append(attrs, slog.String("id", x.id))
 	}
-	attrs = append(attrs, x.spent.attrs()...)
+	if x.job != "" {
+		attrs = append(attrs, slog.String("job", x.job))
+	}
 	if x.preset != "" {
 		attrs = append(attrs, slog.String("preset", x.preset))
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -41,6 +42,8 @@ func requestProblem(e *sdxl.RequestError) problem {
 type fields struct {
 	values   map[string]json.RawMessage
 	whole    json.RawMessage
+	from     string // what the fields are of, as "query"; "" is the body
+	source   string // the field that names an image
 	problems []problem
 }
 
@@ -57,7 +60,7 @@ func (f *fields) report(name, kind, msg string, ctx map[string]any) {
 	if !ok {
 		input = f.whole
 	}
-	f.problems = append(f.problems, problem{Type: kind, Loc: []any{"body", name}, Msg: msg, Input: input, Ctx: ctx})
+	f.problems = append(f.problems, problem{Type: kind, Loc: []any{cmp.Or(f.from, "body"), name}, Msg: msg, Input: input, Ctx: ctx})
 }
 
 // given returns an optional field's JSON, nil for null and for none.

@@ -3,8 +3,6 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
@@ -68,20 +66,4 @@ func parseLoRA(raw json.RawMessage, folder string) (l sdxl.LoRA, err error) {
 	}
 	l.Strengths, err = lora.ParseStrengths(strength)
 	return l, err
-}
-
-// ofFolder lets an error about an adapter name its file within the folder of them: where that lies is nobody's business.
-func ofFolder(err error, folder string) error {
-	var bad *sdxl.RequestError
-	if !errors.As(err, &bad) || bad.Field != "loras" {
-		return err
-	}
-	within := func(text string) string {
-		return strings.ReplaceAll(text, strings.TrimSuffix(filepath.Join(folder, "x"), "x"), "")
-	}
-	hidden := &sdxl.RequestError{Field: bad.Field, Value: within(fmt.Sprint(bad.Value)), Allowed: bad.Allowed}
-	if bad.Err != nil {
-		hidden.Err = errors.New(within(bad.Err.Error()))
-	}
-	return hidden
 }

@@ -197,10 +197,9 @@ func TestInnerFailures(t *testing.T) {
 
 // What the model can't do is the client's error, before it waits in the queue if its configurations tell.
 func TestRequestErrors(t *testing.T) {
-	b := loadedBench(t, nil)
+	b := loadedBench(t, func(c *Config) { c.Queue = 0 })
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
-	b.queue.capacity = 0
-	b.queue.free = nil
+	defer b.occupy(t)()
 	skipped := regexp.MustCompile(`^\{"detail":\[\{"type":"value_error","loc":\["body","clip_skip"\],"msg":"Value error, must be 0 to \d+","input":50\}\]\}$`)
 	for body, path := range map[string]string{
 		`{"prompt":"a","clip_skip":50}`:                                   "/generate",
@@ -277,10 +276,9 @@ func TestWatermark(t *testing.T) {
 
 // Every kind has an answer with words.
 func TestAnswers(t *testing.T) {
-	for k := internal; k <= clientGone; k++ {
-		a, ok := answers[k]
-		if !ok || a.status < 400 || a.detail == "" || (a.retry > 0) != (a.status == http.StatusServiceUnavailable) {
-			t.Errorf("kind %d: %+v", k, a)
+	for k, a := range answers {
+		if k == "" || a.status < 400 || a.detail == "" || (a.retry > 0) != (a.status == http.StatusServiceUnavailable) {
+			t.Errorf("kind %s: %+v", k, a)
 		}
 	}
 }
@@ -296,15 +294,17 @@ func TestNewRefuses(t *testing.T) {
 		"Specs.Base is nil":                      {Load: load, Images: "x"},
 		"Load is nil":                            {Specs: specs, Images: "x"},
 		"Images is empty":                        {Specs: specs, Load: load},
-		"Queue is -1":                            {Specs: specs, Load: load, Images: t.TempDir(), Queue: -1},
-		"Drain -1s":                              {Specs: specs, Load: load, Images: t.TempDir(), Drain: -1e9},
-		"folder of images":                       {Specs: specs, Load: load, Images: file},
-		"AllowedHosts has \"a:80\"":              {Specs: specs, Load: load, Images: t.TempDir(), AllowedHosts: []string{"a:80"}},
-		"MaxPixels is -1: must be 0 to 67108864": {Specs: specs, Load: load, Images: t.TempDir(), MaxPixels: -1},
-		"MaxSteps is 1001: must be 0 to 1000":    {Specs: specs, Load: load, Images: t.TempDir(), MaxSteps: 1001},
-		"MaxBatch is 65: must be 0 to 64":        {Specs: specs, Load: load, Images: t.TempDir(), MaxBatch: 65},
-		"RequestTimeout is -1s":                  {Specs: specs, Load: load, Images: t.TempDir(), RequestTimeout: -1e9},
-		"BodyTimeout is -1s and":                 {Specs: specs, Load: load, Images: t.TempDir(), BodyTimeout: -1e9},
+		"Queue is -1":                            {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", Queue: -1},
+		"Drain -1s":                              {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", Drain: -1e9},
+		"Journal is empty":                       {Specs: specs, Load: load, Images: t.TempDir()},
+		"the journal of jobs":                    {Specs: specs, Load: load, Images: t.TempDir(), Journal: t.TempDir()},
+		"folder of images":                       {Specs: specs, Load: load, Images: file, Journal: "x"},
+		"AllowedHosts has \"a:80\"":              {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", AllowedHosts: []string{"a:80"}},
+		"MaxPixels is -1: must be 0 to 67108864": {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", MaxPixels: -1},
+		"MaxSteps is 1001: must be 0 to 1000":    {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", MaxSteps: 1001},
+		"MaxBatch is 65: must be 0 to 64":        {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", MaxBatch: 65},
+		"RequestTimeout is -1s":                  {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", RequestTimeout: -1e9},
+		"BodyTimeout is -1s and":                 {Specs: specs, Load: load, Images: t.TempDir(), Journal: "x", BodyTimeout: -1e9},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

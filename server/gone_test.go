@@ -33,7 +33,7 @@ func TestClientGoneAfterMore(t *testing.T) {
 					}
 					second.Close()
 					synctest.Wait()
-					if n := len(r.queue.waiting); n != 0 {
+					if n := r.queue.Stats().Waiting; n != 0 {
 						t.Errorf("%d still wait", n)
 					}
 					first.Close()

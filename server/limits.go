@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -10,9 +9,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/worker"
 )
 
 // MostSteps is the most that Config.MaxSteps can be: diffusers' schedulers are trained on as many timesteps.
@@ -24,26 +25,26 @@ const (
 	mostSteps  = 200
 )
 
-// costs are those of the engines that were loaded, by worker.
+// costs are those of the engines that were loaded, by device.
 type costs struct {
 	mu       sync.Mutex
-	byWorker map[int]engine.Costs
+	byDevice map[int]engine.Costs
 }
 
-// set notes the costs of a worker's engine.
-func (c *costs) set(worker int, of engine.Costs) {
+// set notes the costs of a device's engine.
+func (c *costs) set(device int, of engine.Costs) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byWorker == nil {
-		c.byWorker = map[int]engine.Costs{}
+	if c.byDevice == nil {
+		c.byDevice = map[int]engine.Costs{}
 	}
-	c.byWorker[worker] = of
+	c.byDevice[device] = of
 }
 
 func (c *costs) all() []engine.Costs {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Collect(maps.Values(c.byWorker))
+	return slices.Collect(maps.Values(c.byDevice))
 }
 
 // maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can compute in
@@ -127,7 +128,7 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	}
 	switch {
 	case p.Steps <= most:
-	case f.given(name) == nil:
+	case j.Request.Steps == 0:
 		warning = fmt.Sprintf("%s: %d, the most that this server does at %d×%d, in place of the model's own %d", name, most, p.Width, p.Height, p.Steps)
 		j.Request.Steps = most
 	default:
@@ -136,30 +137,41 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	return warning
 }
 
-// tooLarge reports a size, by the longer side, or the id of the image that has it.
+// tooLarge reports a size, by the longer side, or the field of the image that has it.
 func (f *fields) tooLarge(p sdxl.Parameters, msg string, ctx map[string]any) {
 	name, value := "width", json.RawMessage(fmt.Sprint(p.Width))
 	if p.Height > p.Width {
 		name, value = "height", json.RawMessage(fmt.Sprint(p.Height))
 	}
-	if id, ok := f.values["id"]; ok && p.Task == sdxl.ImageToImage {
-		name, value = "id", id
+	if image, ok := f.values[f.source]; ok && p.Task == sdxl.ImageToImage {
+		name, value = f.source, image
 	}
 	f.problems = append(f.problems, problem{Type: "value_error", Loc: []any{"body", name}, Msg: "Value error, " + msg, Input: value, Ctx: ctx})
 }
 
-// limitTime ends a computation that takes too long.
-func (s *Server) limitTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := s.config.RequestTimeout
-	if limit == 0 {
-		return ctx, func() {}
-	}
-	return context.WithTimeoutCause(ctx, limit, &failure{kind: tookTooLong,
-		detail: fmt.Sprintf("%s: at most %v (-request-timeout); ask for fewer steps or a smaller image", answers[tookTooLong].detail, limit)})
+// timeoutWords are what the client of a computation that takes too long is told.
+func timeoutWords(limit time.Duration) string {
+	return fmt.Sprintf("%s: at most %v (-request-timeout); ask for fewer steps or a smaller image", worker.TookTooLongWords, limit)
 }
 
-// logLimits says what a request may ask of an engine that was just loaded.
-func (s *Server) logLimits(w *worker, c engine.Costs) {
+// loaded notes the costs of an engine that was just loaded, and logs what a request may ask of it.
+func (s *Server) loaded(device int, name string, c engine.Costs, took time.Duration) {
+	s.costs.set(device, c)
+	log := s.config.Log
+	if name != "" {
+		log = log.With(slog.String("device", name))
+	}
+	for _, spec := range []*sdxl.Spec{s.config.Specs.Base, s.config.Specs.Refiner} {
+		if spec != nil {
+			info := spec.Info()
+			log.Info("model loaded", slog.String("model", info.Path), slog.Int64("parameters", info.Parameters), slog.Duration("duration", took))
+		}
+	}
+	s.logLimits(log, c)
+}
+
+// logLimits says what a request may ask of an engine.
+func (s *Server) logLimits(log *slog.Logger, c engine.Costs) {
 	info := s.config.Specs.Base.Info()
 	costs := []engine.Costs{c}
 	own := square(0, info.Guidance)
@@ -182,14 +194,14 @@ func (s *Server) logLimits(w *worker, c engine.Costs) {
 		}
 		steps = strings.Join(each, ", ")
 	}
-	s.config.Log.Info("limits of a request", w.attrs(slog.Int("max_pixels", pixels), slog.String("max_steps", steps), slog.Int("max_batch", s.config.MaxBatch),
-		slog.Duration("request_timeout", s.config.RequestTimeout))...)
+	log.Info("limits of a request", slog.Int("max_pixels", pixels), slog.String("max_steps", steps), slog.Int("max_batch", s.config.MaxBatch),
+		slog.Duration("request_timeout", s.config.RequestTimeout))
 	most := s.maxSteps(sized(info.Width, info.Height), costs)
 	switch {
 	case info.Width*info.Height > pixels || most == 0:
-		s.config.Log.Warn("the model's own size is beyond the limits: requests must name a smaller width and height", w.attrs(slog.Int("width", info.Width), slog.Int("height", info.Height))...)
+		log.Warn("the model's own size is beyond the limits: requests must name a smaller width and height", slog.Int("width", info.Width), slog.Int("height", info.Height))
 	case info.Steps > most:
-		s.config.Log.Warn("the model's own steps are beyond the limits: requests that name none get fewer", w.attrs(slog.Int("own_steps", info.Steps), slog.Int("steps", most))...)
+		log.Warn("the model's own steps are beyond the limits: requests that name none get fewer", slog.Int("own_steps", info.Steps), slog.Int("steps", most))
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
@@ -88,12 +90,14 @@ func TestLogHasNoPrompt(t *testing.T) {
 			t.Errorf("%s: log:\n%s", name, log)
 		}
 	}
-	b := loadedBench(t, nil)
-	b.config.Log = slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := &lockedBuffer{}
+	b := loadedBench(t, func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	warns(b)
 	id(t, b.do("POST", "/generate", `{"prompt":"`+secret+`"}`))
-	if !strings.Contains(b.log.String(), `level=DEBUG msg=image`) || !strings.Contains(b.log.String(), secret) {
-		t.Errorf("log of level debug:\n%s", b.log)
+	if !strings.Contains(log.String(), `level=DEBUG msg="job parameters"`) || !strings.Contains(log.String(), secret) {
+		t.Errorf("log of level debug:\n%s", log)
 	}
 }
 
@@ -127,7 +131,6 @@ func TestLogLevels(t *testing.T) {
 		}{
 			"computed":       {func(*bench) {}, 200, "INFO"},
 			"refused":        {fails(&sdxl.RequestError{Field: "x"}), 422, "INFO"},
-			"queue full":     {func(b *bench) { b.queue.capacity = 0; b.queue.free = nil }, 503, "WARN"},
 			"too large":      {fails(kernels.ErrMemory), 507, "WARN"},
 			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},
 			"failed":         {fails(errors.New("x")), 500, "ERROR"},
@@ -143,7 +146,7 @@ func TestLogLevels(t *testing.T) {
 	})
 	for k, a := range answers {
 		if (a.status == http.StatusInternalServerError) != (a.level == slog.LevelError) && k != storeFull && k != storeBroken {
-			t.Errorf("kind %d: %+v", k, a)
+			t.Errorf("kind %s: %+v", k, a)
 		}
 	}
 }
@@ -163,12 +166,25 @@ func TestManyProblems(t *testing.T) {
 // A source that has another size when its turn comes, as one that is to be turned upright, does not hide what the client
 // is told.
 func TestWarningOfTurnedSource(t *testing.T) {
-	b := loadedBench(t, nil)
-	w := work{
-		fields: &fields{}, warning: "fewer steps", source: id(t, b.do("POST", "/generate", plain)),
-		job: engine.Job{Model: engine.Refiner, Request: sdxl.Request{Image: sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 32}}}},
+	b := newBench(t, func(c *Config) { c.RequestTimeout = 100 * time.Second })
+	b.base.cost, b.refiner.cost = sdxl.Cost{}, perPixel(200)
+	if err := b.Load(); err != nil {
+		t.Fatal(err)
 	}
-	if err := b.loadSource(&w); err != nil || w.warning != "fewer steps" || w.job.Parameters.Width != 64 {
-		t.Errorf("%v, warning %q, %v", err, w.warning, w.job.Parameters)
+	defer b.Close()
+	turned := id(t, b.do("POST", "/generate", `{"prompt":"a","width":32,"height":64}`))
+	source := id(t, b.do("POST", "/generate", plain))
+	end := b.occupy(t)
+	answer := b.start(t.Context(), "/refine", `{"id":"`+source+`","prompt":"a","strength":1}`)
+	for b.queue.Stats().Waiting == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := os.Rename(b.store.path(turned), b.store.path(source)); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w := <-answer
+	if !strings.Contains(w.Body.String(), `"warnings":["num_inference_steps: 9, `) || !strings.Contains(w.Body.String(), `"width":32,"height":64`) {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -26,10 +26,8 @@ func TestSourceReplaced(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			second := b.start(t.Context(), "/refine", `{"id":"`+made+`","prompt":"a"}`)
-			for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
-				b.queue.mu.Lock()
-				waiting = len(b.queue.waiting)
-				b.queue.mu.Unlock()
+			for b.queue.Stats().Waiting == 0 {
+				time.Sleep(time.Millisecond)
 			}
 			path := b.images + "/" + made + ".png"
 			if err := os.Remove(path); err != nil {

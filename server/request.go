@@ -38,8 +38,15 @@ func (s *Server) generateJob(f *fields) (engine.Job, error) {
 
 // refineJob reads the body of POST /refine. The job lacks its image yet, whose id is returned.
 func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
+	f.source = "id"
 	id = f.text("id")
-	j = engine.Job{Model: engine.Refiner}
+	j = s.imageToImage(f)
+	return id, j, s.modelIsThere(j, f)
+}
+
+// imageToImage reads the fields of image-to-image but the image, on the refiner unless the field refiner is false.
+func (s *Server) imageToImage(f *fields) engine.Job {
+	j := engine.Job{Model: engine.Refiner}
 	r := &j.Request
 	s.common(f, r)
 	r.Strength = f.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0)
@@ -49,7 +56,7 @@ func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
 		j.Model = engine.Base
 	}
 	s.config.fillIn(&j)
-	return id, j, s.modelIsThere(j, f)
+	return j
 }
 
 // modelIsThere is the error of the fields, or else that of a job for a refiner where there is none.
@@ -133,11 +140,11 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	return warning, errors.Join(err, f.err())
 }
 
-// ofImage lets an error about the size of a job's image name the id of that, in place of a size that no field has.
+// ofImage lets an error about the size of a job's image name the field of that, in place of a size that no field has.
 func (f *fields) ofImage(j *engine.Job, err error) error {
 	var e *sdxl.RequestError
 	if j.Request.Image != nil && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
-		return &sdxl.RequestError{Field: "id", Value: f.given("id"), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
+		return &sdxl.RequestError{Field: f.source, Value: f.given(f.source), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
 	}
 	return err
 }

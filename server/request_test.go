@@ -96,7 +96,7 @@ func TestGoodInput(t *testing.T) {
 }
 
 func withoutParameters(j engine.Job) engine.Job {
-	j.Parameters, j.Request.OnComputed = sdxl.Parameters{}, nil
+	j.Parameters, j.Request.OnComputed, j.Request.Progress = sdxl.Parameters{}, nil, nil
 	return j
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -17,20 +16,12 @@ const (
 	maxHeader     = 32 << 10         // bytes
 	drainAnswer   = 2 * time.Second  // for pace bytes of an answer while the server drains
 	idleCheck     = 5 * time.Second  // between looks at the devices that compute nothing
-	stopGrace     = 15 * time.Second // for a computation to notice that it was stopped
+	stopGrace     = 15 * time.Second // for a request to notice that its computation was stopped
 )
 
 // Load opens the model on every device. Until one has it, the server answers 503 to what needs it. Run calls it; only who uses the
 // handler alone does.
-func (s *Server) Load() error {
-	errs := make([]error, len(s.workers))
-	var all sync.WaitGroup
-	for i, w := range s.workers {
-		all.Go(func() { errs[i] = s.load(w) })
-	}
-	all.Wait()
-	return errors.Join(errs...)
-}
+func (s *Server) Load() error { return s.pool.Load() }
 
 // Run listens at once, loads the model, and serves until ctx is done. Then it takes no more work, finishes what is
 // queued within Config.Drain, and closes the models. It fails if the model can't be loaded, or if work was cut off, by
@@ -67,6 +58,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.Stop()
 	}
 	s.draining.Store(true)
+	s.queue.Drain()
 	conns.drain(drainAnswer)
 	limit, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.config.Drain,
 		fmt.Errorf("queued work did not end in %v", s.config.Drain))
@@ -75,7 +67,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer cut(nil)
 	defer context.AfterFunc(s.stopped, func() { cut(errStopped) })()
 
-	inTime := h.Shutdown(limit) == nil
+	inTime := h.Shutdown(limit) == nil && s.pool.Wait(limit) == nil
 	if err == nil {
 		switch {
 		case s.stopped.Err() != nil: // by Stop, which may empty the queue before it cuts the limit
@@ -113,7 +105,7 @@ func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err er
 	for {
 		select {
 		case <-idle.C: // a device that fails while nobody asks is not left so until somebody does
-			s.recoverIdle()
+			s.pool.Check()
 		case err := <-loaded:
 			if err != nil {
 				return err, false
@@ -130,29 +122,19 @@ func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err er
 	}
 }
 
-// Stop ends every computation now; their clients, and those in the queue, are answered 503. Run returns soon after.
-func (s *Server) Stop() { s.stop(errStopped) }
+// Stop ends every computation now; clients that wait for one, or in the queue, are answered 503. Other jobs are computed
+// by the next server. Run returns soon after.
+func (s *Server) Stop() {
+	s.stop(errStopped)
+	s.queue.Close()
+}
 
-// Close frees the models and lets the folder of images go. No request may be under way. Run calls it; only who uses the
-// handler alone does.
+// Close frees the models and lets the journal and the folder of images go. No request may be under way. Run calls it;
+// only who uses the handler alone does.
 func (s *Server) Close() error {
 	s.Stop()
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	errs := []error{s.store.close()}
-	for _, w := range s.workers {
-		errs = append(errs, w.closeEngine())
-	}
-	recovered := make(chan struct{})
-	go func() {
-		defer close(recovered)
-		s.recovering.Wait()
-	}()
-	select {
-	case <-recovered:
-	case <-time.After(stopGrace): // a model that is still being loaded is closed when it is there, or ends with the process
-		errs = append(errs, fmt.Errorf("a lost device was not opened again in %v", stopGrace))
-	}
-	return errors.Join(errs...)
+	s.closing.Do(func() {
+		s.closed = errors.Join(s.pool.Close(), s.journal.Close(), s.store.close())
+	})
+	return s.closed
 }

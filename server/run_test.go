@@ -170,7 +170,7 @@ func TestDrain(t *testing.T) {
 	for range 3 {
 		answers = append(answers, r.post(t.Context(), "/generate", `{"prompt":"a"}`))
 	}
-	r.until(t, "queued", func() bool { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.waiting) == 2 })
+	r.until(t, "queued", func() bool { return r.queue.Stats().Waiting == 2 })
 	r.end()
 	r.until(t, "draining", func() bool { return r.draining.Load() })
 	if w := r.do("GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "stopping") {
@@ -202,11 +202,7 @@ func TestCutOff(t *testing.T) {
 			r.ready(t)
 			answers := []<-chan string{r.post(t.Context(), "/generate", `{"prompt":"a"}`), r.post(t.Context(), "/generate", `{"prompt":"a"}`)}
 			// The first alone may wait too, for the worker to come to the queue.
-			r.until(t, "queued", func() bool {
-				r.queue.mu.Lock()
-				defer r.queue.mu.Unlock()
-				return r.base.inside.Load() == 1 && len(r.queue.waiting) == 1
-			})
+			r.until(t, "queued", func() bool { return r.base.inside.Load() == 1 && r.queue.Stats().Waiting == 1 })
 			r.end()
 			want := "queued work did not end in 50ms"
 			if name == "stop" {
@@ -247,7 +243,7 @@ func TestHangUp(t *testing.T) {
 	if err := <-stopped; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	r.until(t, "free", func() bool { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.free) == 1 })
+	r.until(t, "free", func() bool { return r.queue.Stats().Idle == 1 })
 	r.end()
 	if err := r.wait(t); err != nil {
 		t.Error(err)

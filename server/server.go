@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
 )
 
 // Server is an [http.Handler].
@@ -17,10 +20,11 @@ type Server struct {
 	config Config
 	routes *http.ServeMux
 	store  *store
-	queue  queue
 	costs  costs
 
-	encoders encoders
+	journal *job.Journal
+	queue   *job.Queue
+	pool    *worker.Pool
 
 	newID   func() (string, error) // a fresh id for an image
 	newSeed func() uint64
@@ -33,30 +37,18 @@ type Server struct {
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
 
-	workers    []*worker
-	recovering sync.WaitGroup // of workers that were lost
-
-	mu     sync.Mutex
-	closed bool
+	closing sync.Once
+	closed  error // what Close gave
 }
 
 func newServer(c Config) *Server {
 	s := &Server{
-		config:   c,
-		routes:   http.NewServeMux(),
-		store:    newStore(c.Images),
-		queue:    queue{capacity: c.Queue, workers: max(1, len(c.Devices))},
-		encoders: newEncoders(max(1, len(c.Devices))),
+		config: c,
+		routes: http.NewServeMux(),
+		store:  newStore(c.Images),
 
 		newID:   newID,
 		newSeed: sdxl.RandomSeed,
-	}
-	for i := range s.queue.workers {
-		w := &worker{index: i}
-		if len(c.Devices) > 0 {
-			w.name = c.Devices[i]
-		}
-		s.workers = append(s.workers, w)
 	}
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	for _, r := range []struct {
@@ -127,7 +119,23 @@ func (s *Server) readyz(x *exchange) error {
 		return &failure{kind: storeBroken, detail: classify(err).words(), err: err}
 	}
 	return x.reply(http.StatusOK, struct {
-		Status  string            `json:"status"`
-		Devices map[string]string `json:"devices,omitempty"`
-	}{"ready", s.health()})
+		Status  string                  `json:"status"`
+		Devices map[string]worker.State `json:"devices,omitempty"`
+	}{"ready", s.pool.Health()})
+}
+
+// ready returns the reason why no work is taken, nil if it is.
+func (s *Server) ready() error {
+	if s.draining.Load() || s.stopped.Err() != nil {
+		return &failure{kind: stopping}
+	}
+	s.pool.Check()
+	states := s.pool.States()
+	switch {
+	case slices.Contains(states, worker.Ready):
+		return nil
+	case slices.Contains(states, worker.Lost):
+		return &failure{kind: deviceLost}
+	}
+	return &failure{kind: loading}
 }

@@ -131,7 +131,7 @@ func TestFolderIsMadeAgain(t *testing.T) {
 func TestStartsWithWritableFolder(t *testing.T) {
 	load := func(int) (engine.Engine, error) { return nil, errors.New("unused") }
 	if runtime.GOOS == "linux" {
-		if _, err := New(Config{Specs: engine.Specs{Base: fakeBase(t)}, Load: load, Images: "/proc/self"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images /proc/self: ") {
+		if _, err := New(Config{Specs: engine.Specs{Base: fakeBase(t)}, Load: load, Images: "/proc/self", Journal: "unused"}); err == nil || !strings.HasPrefix(err.Error(), "server: folder of images /proc/self: ") {
 			t.Errorf("/proc/self: %v", err)
 		}
 	}
@@ -242,10 +242,8 @@ func TestSourceVanishes(t *testing.T) {
 		runtime.Gosched()
 	}
 	second := b.start(t.Context(), "/refine", `{"id":"`+made+`","prompt":"a"}`)
-	for waiting := 0; waiting == 0; runtime.Gosched() {
-		b.queue.mu.Lock()
-		waiting = len(b.queue.waiting)
-		b.queue.mu.Unlock()
+	for b.queue.Stats().Waiting == 0 {
+		runtime.Gosched()
 	}
 	if err := os.Remove(b.store.path(made)); err != nil {
 		t.Fatal(err)

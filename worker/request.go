@@ -1,5 +1,3 @@
-// Package worker computes the jobs of a queue: on each device one after the other, with what follows a computation beside
-// the next one.
 package worker
 
 import (

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,6 +40,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 type options struct {
 	models
 	address, images string
+	journal         string // "" is in images
 	loras           string
 	inversions      []string // -embedding
 	style           prompt.Style
@@ -62,6 +65,7 @@ func run(args []string, stderr io.Writer) int {
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing; images stay there until somebody removes them")
+	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
 	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of the files of LoRA and its relatives, in it or in folders below it, that requests may name in loras; files may come and go while the server runs")
 	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which the prompts of every request may name by NAME, with prompt_style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
 		o.inversions = append(o.inversions, s)
@@ -139,7 +143,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
-		Images:     o.images, AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,
 	}

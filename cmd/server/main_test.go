@@ -189,8 +189,8 @@ func TestFlow(t *testing.T) {
 		t.Fatalf("SIGTERM did not end it:\n%s", stderr)
 	}
 	entries, err := os.ReadDir(images)
-	if err != nil || len(entries) != 4 {
-		t.Errorf("%v, %v: want four images", entries, err)
+	if err != nil || len(entries) != 5 {
+		t.Errorf("%v, %v: want four images and the journal", entries, err)
 	}
 	if log := stderr.String(); strings.Count(log, "msg=request method=POST") != 4 || !strings.Contains(log, "name=terminated") {
 		t.Errorf("log:\n%s", log)
@@ -236,7 +236,7 @@ func TestSecondSignal(t *testing.T) {
 	if got := <-answers; got != `503 {"detail":"The server is stopping"}` {
 		t.Errorf("the other was answered %s", got)
 	}
-	if entries, err := os.ReadDir(images); err != nil || len(entries) > 0 {
-		t.Errorf("%v, %v: want no image", entries, err)
+	if entries, err := os.ReadDir(images); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v: want the journal and no image", entries, err)
 	}
 }

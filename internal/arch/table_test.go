@@ -116,14 +116,18 @@ var table = map[string]rule{
 	"job":      {outside: map[string]string{"go.etcd.io/bbolt": "the journal: ordered keys, one writer, each transaction synced"}},
 	"job/blob": {outside: map[string]string{"github.com/google/uuid": "ids of images"}},
 	"worker": {own: map[string]string{
-		"models/sdxl":     "requests, and the errors of them",
-		"nn/weights/lora": "strengths of adapters in a stored request",
-		"server/engine":   "what computes a job",
+		"internal/imagefile": "PNG files with the parameters of a run",
+		"job":                "what it computes",
+		"kernels":            "distinguishes too little memory from other errors",
+		"models/sdxl":        "requests, and the errors of them",
+		"nn/weights/lora":    "strengths of adapters in a stored request",
+		"server/engine":      "what computes a job",
 	}},
 	"server": {
 		own: map[string]string{
-			"kernels":            "distinguishes too little memory from other errors",
+			"job":                "how work travels",
 			"models/sdxl":        "requests and the parameters that they resolve to",
+			"worker":             "what computes",
 			"nn/weights/lora":    "names and strengths of adapters",
 			"server/engine":      "what it serves",
 			"internal/imagefile": "PNG files with the parameters of a run",

@@ -1,4 +1,4 @@
-package server
+package worker
 
 import (
 	"context"
@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// encodersPerDevice is how many images of a device may be computed or on their way to the disk. Two keep the device busy,
+// ImagesPerDevice is how many images of a device may be computed or on their way to the disk. Two keep the device busy,
 // since an image is encoded faster than it is computed; the third is for a disk that is slow for once.
-const encodersPerDevice = 3
+const ImagesPerDevice = 3
 
-// encoders bound the images that are being computed and not on disk yet, which have their pixels in memory. Each holds
+// encoders bound the jobs that are being computed and not on disk yet, which have their pixels in memory. Each holds
 // one.
 type encoders chan struct{}
 
-func newEncoders(devices int) encoders { return make(encoders, encodersPerDevice*devices) }
+func newEncoders(devices int) encoders { return make(encoders, ImagesPerDevice*devices) }
 
 // acquire waits until there is room for another image, or fails with ctx's cause when ctx ends first.
 func (e encoders) acquire(ctx context.Context) error {
@@ -28,15 +28,15 @@ func (e encoders) acquire(ctx context.Context) error {
 
 func (e encoders) release() { <-e }
 
-// durations are how long the parts of a request for an image took; 0 is not reached.
+// durations are how long the parts of a job took; 0 is not reached.
 type durations struct {
-	wait    time.Duration // for a worker
-	compute time.Duration // on the device, with a refiner's loading, reading the image, and opening the file
-	encode  time.Duration // from there until the image is on disk
+	wait    time.Duration // for a device
+	compute time.Duration // on the device, with a refiner's loading, reading the image, and opening the files
+	encode  time.Duration // from there until the images are on disk
 }
 
 // attrs are the durations of what was reached.
-func (d durations) attrs() (list []slog.Attr) {
+func (d durations) attrs() (list []any) {
 	for _, part := range []struct {
 		name string
 		took time.Duration

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/worker"
+)
+
+// newJob is a job that computes a task, whose parameters are resolved.
+func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
+	if j.ID, err = newID(); err != nil {
+		return j, err
+	}
+	p := t.Job.Parameters
+	j.Model, j.Task = p.Model, string(p.Task)
+	for _, l := range p.LoRAs {
+		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
+	}
+	if j.Parameters, err = json.Marshal(p); err != nil {
+		return j, err
+	}
+	if t.Source != "" {
+		size := t.Job.Request.Image.Bounds().Size()
+		j.Inputs = []job.Blob{{Role: "image", ID: t.Source, Width: size.X, Height: size.Y}}
+	}
+	if warning != "" {
+		j.Warnings = []string{warning}
+	}
+	j.Request, err = t.Encode(s.shared())
+	return j, err
+}
+
+// shared is what every request has of the server's own.
+func (s *Server) shared() worker.Shared {
+	return worker.Shared{LoRADir: s.config.LoRADir, TextualInversions: s.config.TextualInversions}
+}
+
+// submit gives a job to the queue.
+func (s *Server) submit(j job.Job) (kept job.Job, existed bool, err error) {
+	kept, existed, err = s.queue.Submit(j)
+	var full *job.FullError
+	switch {
+	case errors.As(err, &full):
+		return kept, false, &failure{kind: queueFull, retry: full.Retry}
+	case errors.Is(err, job.ErrClosed):
+		return kept, false, &failure{kind: stopping, err: err}
+	case errors.Is(err, job.ErrKeyReused):
+		return kept, false, err
+	case err != nil:
+		return kept, false, writeFailure(err)
+	}
+	return kept, existed, nil
+}
+
+// await waits for the end of a job whose client waits on a connection. When the client hangs up, the server stops, or
+// the job waits and no device is left, the job is cancelled.
+func (s *Server) await(ctx context.Context, id string) (job.Job, error) {
+	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer unwatch()
+	events, err := s.queue.Watch(watched, id, 0)
+	if err != nil {
+		return job.Job{}, err
+	}
+	state := job.Queued
+	var why error
+	for why == nil {
+		var noDevice <-chan struct{}
+		if state != job.Running {
+			noDevice = s.pool.Down()
+		}
+		select {
+		case <-ctx.Done():
+			why = context.Cause(ctx)
+		case <-s.stopped.Done():
+			why = context.Cause(s.stopped)
+		case <-noDevice:
+			why = &failure{kind: deviceLost}
+		case e, more := <-events:
+			if !more {
+				return s.outcome(ctx, id)
+			}
+			if e.Kind == job.KindState {
+				state = e.State
+			}
+		}
+	}
+	if _, err := s.queue.Cancel(id, "client"); err != nil {
+		return job.Job{}, errors.Join(why, err)
+	}
+	return job.Job{}, why
+}
+
+// outcome is a job that has ended, or the error that it ended with. Once ctx has ended, whatever came of it, nobody
+// would learn the id.
+func (s *Server) outcome(ctx context.Context, id string) (job.Job, error) {
+	j, _, err := s.queue.Job(id)
+	switch {
+	case ctx.Err() != nil:
+		return j, context.Cause(ctx)
+	case s.stopped.Err() != nil && j.State != job.Done:
+		return j, context.Cause(s.stopped)
+	case err != nil:
+		return j, err
+	case j.State == job.Done:
+		return j, nil
+	case j.Error != nil:
+		return j, jobFailure(j.Error)
+	}
+	return j, &failure{kind: cancelled}
+}
+
+// resolveAgain resolves a task whose image has another size than when it was submitted.
+func (s *Server) resolveAgain(t *worker.Task) (warning string, err error) {
+	id, err := json.Marshal(t.Source)
+	if err != nil {
+		return "", err
+	}
+	f := &fields{values: map[string]json.RawMessage{"id": id}, whole: id, source: "id"}
+	warning, err = s.resolve(f, &t.Job)
+	var failed *failure
+	if errors.As(err, &failed) && failed.kind == invalid {
+		detail, merr := json.Marshal(failed.problems)
+		if merr != nil {
+			return "", merr
+		}
+		return "", &worker.Error{Kind: worker.KindInvalid, Message: failed.Error(), Detail: detail}
+	}
+	return warning, err
+}

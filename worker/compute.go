@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// computed are the images of a job between the device and the disk: an encoder is held for them, and their files wait.
+type computed struct {
+	task     Task
+	warnings []string
+	result   *sdxl.Result
+	files    []Pending
+}
+
+func (c *computed) discard() {
+	for _, f := range c.files {
+		f.Discard()
+	}
+}
+
+// compute makes one attempt at a job, and ends its lease. It calls release once the device is free.
+func (p *Pool) compute(d *device, l *job.Lease, release func()) {
+	j := l.Job()
+	var took durations
+	var kept []job.Blob
+	c := &computed{}
+	began := time.Now()
+	if j.Attempts <= 1 {
+		took.wait = began.Sub(j.Created)
+	}
+	ctx := l.Context() // ends by the job's client, or with the queue
+	err := guarded(func() error { return p.attempt(ctx, d, l, c, release) })
+	computedAt := time.Now()
+	took.compute = computedAt.Sub(began)
+	// An image that finds no encoder free holds up the device.
+	release()
+	if err == nil {
+		err = guarded(func() (err error) {
+			kept, err = p.keep(ctx, c)
+			return err
+		})
+		took.encode = time.Since(computedAt)
+	}
+	p.conclude(d, l, took, kept, c, err)
+}
+
+// guarded turns a panic into an error, which the log has with its place.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, strings.TrimSpace(string(debug.Stack())))
+		}
+	}()
+	return do()
+}
+
+// attempt computes a job. After success, c has files to commit, and an encoder is held; both are for keep.
+func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed, release func()) (err error) {
+	j := l.Job()
+	if err := p.tooLarge(j.ID); err != nil {
+		return err
+	}
+	if err := p.encoders.acquire(ctx); err != nil {
+		return err
+	}
+	kept := false
+	defer func() {
+		if !kept { // after a panic of the engine too
+			c.discard()
+			p.encoders.release()
+		}
+	}()
+	if limit := p.config.Timeout; limit > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, limit, tookTooLong(p.config.TimeoutWords))
+		defer stop()
+	}
+	if c.task, err = Decode(j.Request, p.config.Shared); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(j.Parameters, &c.task.Job.Parameters); err != nil {
+		return fmt.Errorf("worker: a job's parameters: %w", err)
+	}
+	if err := p.loadSource(c); err != nil {
+		return err
+	}
+	for _, id := range c.task.Outputs {
+		f, err := p.config.Blobs.Begin(id, c.task.mediaType(), c.bytes(len(j.Request)))
+		if err != nil {
+			return err
+		}
+		c.files = append(c.files, f)
+	}
+	r := &c.task.Job.Request
+	r.OnComputed = release
+	r.Progress = func(at sdxl.Progress) {
+		l.Event(job.Event{Kind: job.KindStep, Step: at.Step, Steps: at.Steps, Left: at.Left})
+	}
+	c.result, err = d.generate(ctx, c.task)
+	r.Image = nil // its pixels are not needed beside the next image's
+	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
+		return err
+	}
+	if n, want := len(c.result.Images), len(c.task.Outputs); n != want {
+		return fmt.Errorf("the engine gave %d images: must be %d", n, want)
+	}
+	kept = true
+	return nil
+}
+
+// loadSource decodes the image that the job begins with, of which it has the size until then.
+func (p *Pool) loadSource(c *computed) (err error) {
+	if c.task.Source == "" {
+		return nil
+	}
+	r := &c.task.Job.Request
+	size := r.Image.Bounds().Size()
+	if r.Image, err = p.config.Blobs.Load(c.task.Source); err != nil {
+		return err
+	}
+	if r.Image.Bounds().Size() == size {
+		return nil
+	}
+	// Another file took its place, or its orientation exchanges width and height.
+	warning, err := p.config.Resolve(&c.task)
+	if warning != "" {
+		c.warnings = append(c.warnings, warning)
+	}
+	return err
+}
+
+// generate computes a task on the device's engine.
+func (d *device) generate(ctx context.Context, t Task) (*sdxl.Result, error) {
+	d.calls.Add(1)
+	defer d.calls.Done()
+	d.mu.RLock()
+	e := d.engine
+	d.mu.RUnlock()
+	if e == nil {
+		return nil, context.Canceled // the pool is closed
+	}
+	result, err := e.Generate(ctx, t.Job)
+	if err != nil && ctx.Err() == nil && e.Lost() != nil {
+		return nil, &Error{Kind: KindDeviceFailed, Message: DeviceFailedWords, Err: err}
+	}
+	return result, err
+}
+
+// bytes is about the most that an image can take: three bytes a pixel, and the texts of a request of so many bytes.
+func (c *computed) bytes(request int) int64 {
+	p := c.task.Job.Parameters
+	return 3*int64(p.Width)*int64(p.Height) + 2*int64(request) + 128<<10
+}
+
+// keep brings the images to the disk. Then the job holds neither an encoder nor pixels and latents.
+func (p *Pool) keep(ctx context.Context, c *computed) (kept []job.Blob, err error) {
+	defer p.encoders.release()
+	defer c.discard()
+	for i, f := range c.files {
+		data, err := c.encode(i, p.config.Version)
+		if err != nil {
+			return nil, err
+		}
+		if err := ended(ctx, nil); err != nil {
+			return nil, err
+		}
+		if err := f.Commit(data); err != nil {
+			return nil, err
+		}
+		kept = append(kept, c.blob(i, len(data)))
+	}
+	c.result.Images, c.result.Latents = nil, nil
+	c.warnings = distinct(append(c.warnings, c.result.Warnings...))
+	return kept, nil
+}
+
+// done records the result.
+func (p *Pool) done(l *job.Lease, kept []job.Blob, c *computed) error {
+	var parameters bytes.Buffer
+	e := json.NewEncoder(&parameters)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(c.result.Parameters); err != nil {
+		return err
+	}
+	return l.Done(kept, bytes.TrimSpace(parameters.Bytes()), c.warnings)
+}
+
+// distinct leaves out what was said before: each text encoder says that it cut the prompt.
+func distinct(warnings []string) (list []string) {
+	for _, w := range warnings {
+		if !slices.Contains(list, w) {
+			list = append(list, w)
+		}
+	}
+	return list
+}

@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"image/jpeg"
+
+	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/job"
+)
+
+// Media types of images.
+const (
+	PNG  = "image/png"
+	JPEG = "image/jpeg"
+)
+
+// DefaultQuality is that of a JPEG whose request gives none.
+const DefaultQuality = 90
+
+// mediaType is the type of the task's images.
+func (t *Task) mediaType() string {
+	if t.Format == "" {
+		return PNG
+	}
+	return t.Format
+}
+
+// encode makes the file of image i of the batch. A PNG has the parameters in its texts.
+func (c *computed) encode(i int, version string) ([]byte, error) {
+	img := c.result.Images[i]
+	switch c.task.mediaType() {
+	case PNG:
+		p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
+		return imagefile.Encode(img, p.Texts())
+	case JPEG:
+		quality := c.task.Quality
+		if quality == 0 {
+			quality = DefaultQuality
+		}
+		var b bytes.Buffer
+		err := jpeg.Encode(&b, img, &jpeg.Options{Quality: quality})
+		return b.Bytes(), err
+	}
+	return nil, fmt.Errorf("worker: images of type %q: must be %s or %s", c.task.Format, PNG, JPEG)
+}
+
+// blob is the record of image i, which takes so many bytes.
+func (c *computed) blob(i, bytes int) job.Blob {
+	size := c.result.Images[i].Bounds().Size()
+	seed := c.result.Parameters.Seed
+	if seeds := c.result.Parameters.Seeds; i < len(seeds) {
+		seed = seeds[i]
+	}
+	return job.Blob{
+		Role: "image", ID: c.task.Outputs[i], Type: c.task.mediaType(), Width: size.X, Height: size.Y, Bytes: int64(bytes),
+		Seed: &seed,
+	}
+}

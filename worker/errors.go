@@ -1,0 +1,153 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// Kinds of errors that jobs end with.
+const (
+	KindInternal     = "internal_error"
+	KindInvalid      = "invalid"         // of the request; job.Error.Detail has a Problem
+	KindNoImage      = "image_not_found" // the one that image-to-image begins with
+	KindTooLarge     = "too_large"       // for the memory of every device
+	KindStoreFull    = "store_full"
+	KindStoreBroken  = "store_broken"
+	KindTookTooLong  = "took_too_long"
+	KindDeviceFailed = "device_failed"
+	KindStopping     = "stopping"
+)
+
+// Words of errors for clients.
+const (
+	TooLargeWords     = "The device has too little memory for this image: ask for a smaller one"
+	TookTooLongWords  = "The image took longer than a request may"
+	DeviceFailedWords = "The device failed while it computed this image; it is being opened again"
+	StoppingWords     = "The server is stopping"
+	InternalWords     = "Internal Server Error"
+)
+
+// Error is an error of a known kind, with words for the client.
+type Error struct {
+	Kind    string
+	Message string
+	Detail  json.RawMessage // see job.Error
+	Err     error           // what the log has; nil is Message
+}
+
+// forJob is the error as a job has it.
+func (e *Error) forJob() *job.Error {
+	return &job.Error{Kind: e.Kind, Message: e.Message, Detail: e.Detail}
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Err.Error()
+	}
+	return e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Problem is the detail of an error of KindInvalid: what an [sdxl.RequestError] says.
+type Problem struct {
+	Field   string          `json:"field"`
+	Value   json.RawMessage `json:"value"`
+	Allowed string          `json:"allowed"`
+	Reason  string          `json:"reason,omitzero"`
+}
+
+// classify finds the kind of any error of a computation; one of no known kind is the server's own.
+func classify(err error) *Error {
+	var known *Error
+	var request *sdxl.RequestError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &request):
+		return invalid(request)
+	case errors.Is(err, kernels.ErrMemory):
+		return &Error{Kind: KindTooLarge, Message: tooLargeWords(err), Err: err}
+	case errors.Is(err, job.ErrClosed):
+		return &Error{Kind: KindStopping, Message: StoppingWords, Err: err}
+	}
+	return &Error{Kind: KindInternal, Message: InternalWords, Err: err}
+}
+
+// invalid is the error of a request, for the log without the value, which may be a prompt.
+func invalid(e *sdxl.RequestError) *Error {
+	p := Problem{Field: e.Field, Allowed: e.Allowed}
+	var err error
+	if p.Value, err = json.Marshal(e.Value); err != nil { // NaN, or a type that JSON has no form for
+		p.Value, _ = json.Marshal(fmt.Sprint(e.Value)) // a string has a form
+	}
+	words := e.Field + " must be " + e.Allowed
+	if e.Err != nil {
+		p.Reason = e.Err.Error()
+		words += ": " + p.Reason
+	}
+	detail, err := json.Marshal(p)
+	if err != nil { // of texts and JSON, which have a form
+		return &Error{Kind: KindInternal, Message: InternalWords, Err: err}
+	}
+	return &Error{Kind: KindInvalid, Message: words, Detail: detail}
+}
+
+// tooLargeWords say how much memory was needed and how much is allowed, if the device tells.
+func tooLargeWords(err error) string {
+	var sizes *kernels.MemoryError
+	if !errors.As(err, &sizes) {
+		return TooLargeWords
+	}
+	return fmt.Sprintf("%s: %s needed, %s allowed", TooLargeWords, kernels.FormatBytes(sizes.Needed), kernels.FormatBytes(sizes.Allowed))
+}
+
+// tookTooLong is the cause of the end of a computation that has had its time.
+func tookTooLong(words string) *Error {
+	return &Error{Kind: KindTookTooLong, Message: words}
+}
+
+// level is that of the log's record of a job that fails: an error is what somebody has to look after.
+func (e *Error) level() slog.Level {
+	switch e.Kind {
+	case KindInternal, KindStoreFull, KindStoreBroken:
+		return slog.LevelError
+	case KindTooLarge, KindTookTooLong, KindDeviceFailed:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// withinFolder lets an error about an adapter name its file within the folder of them: where that lies is nobody's
+// business.
+func withinFolder(err error, folder string) error {
+	var bad *sdxl.RequestError
+	if folder == "" || !errors.As(err, &bad) || bad.Field != "loras" {
+		return err
+	}
+	within := func(text string) string {
+		return strings.ReplaceAll(text, strings.TrimSuffix(filepath.Join(folder, "x"), "x"), "")
+	}
+	hidden := &sdxl.RequestError{Field: bad.Field, Value: within(fmt.Sprint(bad.Value)), Allowed: bad.Allowed}
+	if bad.Err != nil {
+		hidden.Err = errors.New(within(bad.Err.Error()))
+	}
+	return hidden
+}
+
+// ended is the error of what was done within ctx. Once that has ended, whatever came of it, nobody wants it.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

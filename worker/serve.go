@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/job"
+)
+
+// serve computes jobs on a device until the pool ends.
+func (p *Pool) serve(d *device) {
+	for p.stopped.Err() == nil {
+		if cause := d.failure(); cause != nil {
+			p.recover(d, cause)
+			continue
+		}
+		ctx, cancel := context.WithCancel(p.stopped)
+		d.mu.Lock()
+		d.waits = cancel
+		d.mu.Unlock()
+		lease, err := p.config.Queue.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }})
+		woken := ctx.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			p.run(d, lease)
+		case errors.Is(err, job.ErrClosed):
+			return
+		case !woken:
+			p.config.Log.Error("no job can be taken", d.attrs(slog.String("error", err.Error()))...)
+			select {
+			case <-time.After(firstPause):
+			case <-p.stopped.Done():
+			}
+		}
+	}
+}
+
+// can tells whether a device takes a job. One that is too large for it is left to the others, while there are any.
+func (p *Pool) can(d *device, j *job.Job) bool {
+	if d.failure() != nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.failures[j.ID]
+	return f == nil || !f.tooLarge[d.index] || p.refused(f)
+}
+
+// refused tells whether a job is too large for every device that is not down. The caller holds mu.
+func (p *Pool) refused(f *failedTries) bool {
+	for _, d := range p.devices {
+		if !f.tooLarge[d.index] && !p.down[d.index] {
+			return false
+		}
+	}
+	return true
+}
+
+// run computes a job and returns once the device is free. The rest goes on beside that.
+func (p *Pool) run(d *device, l *job.Lease) {
+	free := make(chan struct{})
+	release := sync.OnceFunc(func() {
+		l.Released()
+		close(free)
+	})
+	p.begin()
+	p.loops.Go(func() {
+		defer p.finish()
+		defer release()
+		p.compute(d, l, release)
+	})
+	<-free
+}
+
+// conclude ends a lease by what became of its attempt, and logs it.
+func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob, c *computed, err error) {
+	j := l.Job()
+	attrs := append(d.attrs(slog.String("id", j.ID), slog.Int("attempt", j.Attempts)), took.attrs()...)
+	if err == nil {
+		if note := c.result.Parameters.PresetNote(); note != "" {
+			attrs = append(attrs, slog.String("preset", note))
+		}
+		p.config.Log.Info("job computed", append(attrs, slog.Int("warnings", len(c.warnings)))...) // before its client learns of it
+		p.config.Log.Debug("job parameters", slog.String("id", j.ID), slog.Any("warnings", c.warnings), slog.Any("parameters", c.result.Parameters))
+		if err = p.done(l, kept, c); err == nil {
+			p.forget(j.ID)
+			return
+		}
+	}
+	if errors.Is(err, job.ErrCancelled) || errors.Is(err, job.ErrLeaseEnded) { // the queue has recorded it
+		p.forget(j.ID)
+		p.config.Log.Info("job cancelled", attrs...)
+		return
+	}
+	e := classify(err)
+	attrs = append(attrs, slog.String("kind", e.Kind), slog.String("error", e.Error()))
+	switch again := p.again(d, j, e); {
+	case e.Kind == KindStopping: // the queue is closed, which counts no attempt then
+		p.config.Log.Info("job interrupted", attrs...)
+		l.Retry(e.forJob())
+	case again:
+		p.config.Log.Warn("job goes to another attempt", attrs...)
+		l.Retry(e.forJob())
+	default:
+		p.forget(j.ID)
+		p.config.Log.Log(context.Background(), e.level(), "job failed", attrs...)
+		l.Fail(e.forJob(), e.Err)
+	}
+}
+
+// again tells whether a job that failed on a device is to be computed by another attempt.
+func (p *Pool) again(d *device, j job.Job, e *Error) bool {
+	if e.Kind != KindDeviceFailed && e.Kind != KindTooLarge {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.failures[j.ID]
+	if f == nil {
+		f = &failedTries{tooLarge: map[int]bool{}}
+		p.failures[j.ID] = f
+	}
+	f.last = e
+	if e.Kind == KindDeviceFailed {
+		return true // the queue counts
+	}
+	f.tooLarge[d.index] = true
+	return !p.refused(f)
+}
+
+// tooLarge is the error of a job that no device has the memory for, nil if one may have.
+func (p *Pool) tooLarge(id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.failures[id]; f != nil && f.last.Kind == KindTooLarge && p.refused(f) {
+		return f.last
+	}
+	return nil
+}
+
+// forget drops what is remembered of a job that has ended.
+func (p *Pool) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failures, id)
+}
