@@ -113,18 +113,18 @@ func New(c Config) (*Server, error) {
 	}
 	s := newServer(c)
 	s.hosts = hosts
-	swept, err := s.store.sweep()
+	swept, err := s.store.Sweep()
 	if err == nil {
 		err = s.store.probe()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("server: folder of images %s: %w", c.Images, err), s.store.close())
+		return nil, errors.Join(fmt.Errorf("server: folder of images %s: %w", c.Images, err), s.store.Close())
 	}
 	if swept > 0 {
 		c.Log.Info("temporary files of a server that was killed were removed", slog.Int("files", swept))
 	}
 	if err := s.openJobs(); err != nil {
-		return nil, errors.Join(err, s.store.close())
+		return nil, errors.Join(err, s.store.Close())
 	}
 	return s, nil
 }
@@ -140,7 +140,7 @@ func (s *Server) openJobs() (err error) {
 	}
 	s.pool = worker.NewPool(worker.Config{
 		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded,
-		Blobs: blobs{s.store}, Shared: s.shared(), Resolve: s.resolveAgain,
+		Blobs: s.store, Shared: s.shared(), Resolve: s.resolveAgain,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})
 	return nil

@@ -9,7 +9,7 @@ import (
 
 func (s *Server) download(x *exchange) error {
 	id := x.r.PathValue("id")
-	f, err := s.store.open(id)
+	f, format, err := s.store.Open(id)
 	if err != nil {
 		return err
 	}
@@ -23,8 +23,8 @@ func (s *Server) download(x *exchange) error {
 		return err
 	}
 	h := x.Header()
-	h.Set("Content-Type", "image/png")
-	h.Set("Content-Disposition", `attachment; filename="`+id+`.png"`)
+	h.Set("Content-Type", string(format))
+	h.Set("Content-Disposition", `attachment; filename="`+id+format.Ending()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Etag", etag(info))
 	http.ServeContent(&contentWriter{exchange: x}, inBytes(x.r), "", info.ModTime(), f)

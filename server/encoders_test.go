@@ -3,37 +3,37 @@ package server
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/worker"
 )
 
-// slowDisk writes images once it may.
-type slowDisk struct {
-	file
+// slowFile is an image that is written once it may be.
+type slowFile struct {
+	worker.Pending
 	ready <-chan struct{}
 }
 
-func (s slowDisk) Sync() error {
+func (s slowFile) Commit(data []byte) error {
 	<-s.ready
-	return s.file.Sync()
+	return s.Pending.Commit(data)
 }
 
 // hold keeps images from being on disk until the function that it returns is called.
 func hold(b *bench) (goOn func()) {
 	ready := make(chan struct{})
-	b.store.create = func(root *os.Root, name string) (file, error) {
-		f, err := createFile(root, name)
-		return slowDisk{f, ready}, err
+	begin := b.store.begin
+	b.store.begin = func(id string, t blob.Type, bytes int64) (worker.Pending, error) {
+		f, err := begin(id, t, bytes)
+		return slowFile{f, ready}, err
 	}
 	return sync.OnceFunc(func() { close(ready) })
 }
@@ -228,15 +228,15 @@ func TestDrainWaitsForEncoders(t *testing.T) {
 // An image that can't be written frees its room.
 func TestEncoderFailures(t *testing.T) {
 	b := loadedBench(t, nil)
-	for _, at := range []string{"write", "sync"} {
-		b.store.create = faults{at: errors.New("broken")}.create
+	for _, late := range []bool{false, true} {
+		mend := b.breakStore(&blob.Error{Kind: blob.ErrBroken, Reason: "broken"}, late)
 		for range worker.ImagesPerDevice + 1 {
 			if w := b.do("POST", "/generate", plain); w.Code != 503 {
-				t.Errorf("%s: %d %s", at, w.Code, w.Body)
+				t.Errorf("late %v: %d %s", late, w.Code, w.Body)
 			}
 		}
+		mend()
 	}
-	b.store.create = createFile
 	for range worker.ImagesPerDevice + 1 { // none would be left
 		id(t, b.do("POST", "/generate", plain))
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 )
@@ -155,7 +156,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Cleanup(func() {
 		entries, _ := os.ReadDir(b.images)
 		for _, e := range entries {
-			if id, isPNG := strings.CutSuffix(e.Name(), ".png"); !isPNG || !isID(id) {
+			if id, isPNG := strings.CutSuffix(e.Name(), ".png"); !isPNG || !blob.IsID(id) {
 				t.Errorf("%s was left among the images", e.Name())
 			}
 		}
@@ -204,11 +205,14 @@ func (b *bench) doContext(ctx context.Context, method, path, body string) *httpt
 func id(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	var answer struct{ ID string }
-	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || !isID(answer.ID) {
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || !blob.IsID(answer.ID) {
 		t.Fatalf("answer %d %s, want 200 and an id", w.Code, w.Body)
 	}
 	return answer.ID
 }
+
+// path is where the PNG of an id lies.
+func (b *bench) path(id string) string { return filepath.Join(b.images, id+".png") }
 
 func (b *bench) imageCount(t *testing.T) int {
 	t.Helper()

@@ -19,31 +19,32 @@ import (
 type kind string
 
 const (
-	internal     kind = worker.KindInternal
-	invalid      kind = worker.KindInvalid
-	notFound     kind = "not_found"
-	noImage      kind = worker.KindNoImage
-	wrongMethod  kind = "method_not_allowed"
-	bodyTooLarge kind = "body_too_large"
-	bodyTooSlow  kind = "body_too_slow"
-	badBody      kind = "bad_body"
-	foreignHost  kind = "foreign_host"
-	noRefiner    kind = "no_refiner"
-	queueFull    kind = "queue_full"
-	crowded      kind = "too_many_connections"
-	sentAhead    kind = "sent_ahead"
-	badRange     kind = "bad_range"
-	badCondition kind = "bad_condition"
-	tooLarge     kind = worker.KindTooLarge
-	storeFull    kind = worker.KindStoreFull
-	storeBroken  kind = worker.KindStoreBroken
-	tookTooLong  kind = worker.KindTookTooLong
-	deviceFailed kind = worker.KindDeviceFailed
-	deviceLost   kind = "device_lost"
-	loading      kind = "loading"
-	stopping     kind = worker.KindStopping
-	clientGone   kind = "client_gone"
-	cancelled    kind = "cancelled"
+	internal      kind = worker.KindInternal
+	invalid       kind = worker.KindInvalid
+	notFound      kind = "not_found"
+	noImage       kind = worker.KindNoImage
+	wrongMethod   kind = "method_not_allowed"
+	bodyTooLarge  kind = "body_too_large"
+	bodyTooSlow   kind = "body_too_slow"
+	badBody       kind = "bad_body"
+	foreignHost   kind = "foreign_host"
+	noRefiner     kind = "no_refiner"
+	queueFull     kind = "queue_full"
+	crowded       kind = "too_many_connections"
+	sentAhead     kind = "sent_ahead"
+	badRange      kind = "bad_range"
+	badCondition  kind = "bad_condition"
+	tooLarge      kind = worker.KindTooLarge
+	storeFull     kind = worker.KindStoreFull
+	storeBroken   kind = worker.KindStoreBroken
+	journalBroken kind = "journal_broken"
+	tookTooLong   kind = worker.KindTookTooLong
+	deviceFailed  kind = worker.KindDeviceFailed
+	deviceLost    kind = "device_lost"
+	loading       kind = "loading"
+	stopping      kind = worker.KindStopping
+	clientGone    kind = "client_gone"
+	cancelled     kind = "cancelled"
 )
 
 // answers says what a client is told for each kind of error.
@@ -57,7 +58,7 @@ var answers = map[kind]struct {
 	internal:     {status: http.StatusInternalServerError, detail: worker.InternalWords, level: slog.LevelError},
 	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},
 	notFound:     {status: http.StatusNotFound, detail: "Not Found"},
-	noImage:      {status: http.StatusNotFound, detail: "Image not found"},
+	noImage:      {status: http.StatusNotFound, detail: worker.NoImageWords},
 	wrongMethod:  {status: http.StatusMethodNotAllowed, detail: "Method Not Allowed"},
 	bodyTooLarge: {status: http.StatusRequestEntityTooLarge, detail: "Request body is too large: must be at most 65536 bytes", hangUp: true},
 	bodyTooSlow:  {status: http.StatusRequestTimeout, detail: "Request body did not arrive in time", hangUp: true},
@@ -69,18 +70,19 @@ var answers = map[kind]struct {
 	crowded:   {status: http.StatusServiceUnavailable, detail: "The server has too many connections", retry: time.Second, hangUp: true, level: slog.LevelWarn},
 	sentAhead: {status: http.StatusBadRequest, hangUp: true,
 		detail: fmt.Sprintf("Too much was sent before the answer: must be at most %d bytes after a request", maxAhead-readSize)},
-	badRange:     {status: http.StatusRequestedRangeNotSatisfiable, detail: "Range Not Satisfiable"},
-	badCondition: {status: http.StatusPreconditionFailed, detail: "Precondition Failed"},
-	tooLarge:     {status: http.StatusInsufficientStorage, detail: worker.TooLargeWords, level: slog.LevelWarn},
-	storeFull:    {status: http.StatusInsufficientStorage, detail: "The folder of images is full", level: slog.LevelError},
-	storeBroken:  {status: http.StatusServiceUnavailable, detail: "The folder of images can't be used", retry: 5 * time.Second, level: slog.LevelError},
-	tookTooLong:  {status: http.StatusGatewayTimeout, detail: worker.TookTooLongWords, level: slog.LevelWarn},
-	deviceFailed: {status: http.StatusInternalServerError, detail: worker.DeviceFailedWords, level: slog.LevelError},
-	deviceLost:   {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
-	loading:      {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
-	stopping:     {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},
-	cancelled:    {status: http.StatusConflict, detail: "The job was cancelled"},
-	clientGone:   {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
+	badRange:      {status: http.StatusRequestedRangeNotSatisfiable, detail: "Range Not Satisfiable"},
+	badCondition:  {status: http.StatusPreconditionFailed, detail: "Precondition Failed"},
+	tooLarge:      {status: http.StatusInsufficientStorage, detail: worker.TooLargeWords, level: slog.LevelWarn},
+	storeFull:     {status: http.StatusInsufficientStorage, detail: worker.StoreFullWords, level: slog.LevelError},
+	storeBroken:   {status: http.StatusServiceUnavailable, detail: worker.StoreBrokenWords, retry: 5 * time.Second, level: slog.LevelError},
+	journalBroken: {status: http.StatusServiceUnavailable, detail: "The journal of jobs can't be written", retry: 5 * time.Second, level: slog.LevelError},
+	tookTooLong:   {status: http.StatusGatewayTimeout, detail: worker.TookTooLongWords, level: slog.LevelWarn},
+	deviceFailed:  {status: http.StatusInternalServerError, detail: worker.DeviceFailedWords, level: slog.LevelError},
+	deviceLost:    {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
+	loading:       {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
+	stopping:      {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},
+	cancelled:     {status: http.StatusConflict, detail: "The job was cancelled"},
+	clientGone:    {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }
 
 // failure is an error of a known kind. The client reads its kind's words, or detail, or the problems; the log reads
@@ -134,6 +136,8 @@ func classify(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case storeFailure(err) != nil:
+		return storeFailure(err)
 	case errors.As(err, &request): // without err, whose words have the value, which may be a prompt
 		return &failure{kind: invalid, problems: []problem{requestProblem(request)}}
 	case errors.Is(err, errStopped):

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 )
@@ -98,7 +99,7 @@ func TestDownload(t *testing.T) {
 	if w := later.do("HEAD", "/download/"+made, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Length") == "" {
 		t.Errorf("HEAD: %d %v", w.Code, w.Header())
 	}
-	if _, err := later.store.find(made); err != nil {
+	if _, _, err := later.store.Find(made); err != nil {
 		t.Error(err)
 	}
 }
@@ -116,7 +117,7 @@ func TestRandomSeed(t *testing.T) {
 		case 2:
 			path, body = "/refine", `{"id":"`+source+`","prompt":"a","seed":"-1"}`
 		}
-		data, err := os.ReadFile(b.store.path(id(t, b.do("POST", path, body))))
+		data, err := os.ReadFile(b.path(id(t, b.do("POST", path, body))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,11 +138,11 @@ func TestRandomSeed(t *testing.T) {
 func TestInnerFailures(t *testing.T) {
 	const secret = "secret reason"
 	corrupt := func(t *testing.T, b *bench, data []byte) string {
-		fresh, err := newID()
+		fresh, err := blob.NewID()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(b.store.path(fresh), data, 0o600); err != nil {
+		if err := os.WriteFile(b.path(fresh), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return `{"id":"` + fresh + `","prompt":"a"}`
@@ -165,7 +166,7 @@ func TestInnerFailures(t *testing.T) {
 		},
 		"empty file": func(t *testing.T, b *bench) (string, string) { return "/refine", corrupt(t, b, nil) },
 		"cut file": func(t *testing.T, b *bench) (string, string) {
-			whole, err := os.ReadFile(b.store.path(id(t, b.do("POST", "/generate", `{"prompt":"a"}`))))
+			whole, err := os.ReadFile(b.path(id(t, b.do("POST", "/generate", `{"prompt":"a"}`))))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +189,7 @@ func TestInnerFailures(t *testing.T) {
 				t.Errorf("log:\n%s", log)
 			}
 
-			b.base.give, b.newID = nil, newID
+			b.base.give, b.newID = nil, blob.NewID
 			made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))
 			id(t, b.do("POST", "/refine", `{"id":"`+made+`","prompt":"a"}`))
 		})
@@ -227,7 +228,7 @@ func TestRequestErrors(t *testing.T) {
 // An image that is too large for any model is no source, and is not decoded.
 func TestHugeSource(t *testing.T) {
 	b := loadedBench(t, nil)
-	fresh, err := newID()
+	fresh, err := blob.NewID()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestHugeSource(t *testing.T) {
 	if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, sdxl.MaxSide+8, 64))); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(b.store.path(fresh), data.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(b.path(fresh), data.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"detail":[{"type":"value_error","loc":["body","id"],"msg":"Value error, must be an image whose width is a multiple of 8 from 8 to 8192","input":"` + fresh + `"}]}`

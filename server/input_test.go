@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -180,7 +181,7 @@ func TestRoutes(t *testing.T) {
 	if err := os.WriteFile(b.images+"/../secret.png", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := newID()
+	fresh, err := blob.NewID()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,26 +222,6 @@ func TestRoutes(t *testing.T) {
 		name, value, _ := strings.Cut(c.header, ": ")
 		if w.Code != c.code || w.Body.String() != c.want || w.Header().Get(name) != value {
 			t.Errorf("%s %s: %d %s %v, want %d %s %s", c.method, c.path, w.Code, w.Body, w.Header(), c.code, c.want, c.header)
-		}
-	}
-}
-
-func TestIDs(t *testing.T) {
-	for s, want := range map[string]bool{
-		"7d444840-9dc0-41d1-b245-5ffdce74fad2":          true,
-		"7D444840-9DC0-41D1-B245-5FFDCE74FAD2":          false,
-		"7d4448409dc041d1b2455ffdce74fad2":              false,
-		"{7d444840-9dc0-41d1-b245-5ffdce74fad2}":        false,
-		"urn:uuid:7d444840-9dc0-41d1-b245-5ffdce74fad2": false,
-		"7d444840-9dc0-11d1-b245-5ffdce74fad2":          false, // version 1
-		"7d444840-9dc0-41d1-0245-5ffdce74fad2":          false, // another variant
-		"00000000-0000-0000-0000-000000000000":          false,
-		"7d444840-9dc0-41d1-b245-5ffdce74fad2\n":        false,
-		"":                                              false,
-		"..":                                            false,
-	} {
-		if got := isID(s); got != want {
-			t.Errorf("%q: %v", s, got)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -134,7 +135,7 @@ func TestLogLevels(t *testing.T) {
 			"too large":      {fails(kernels.ErrMemory), 507, "WARN"},
 			"stopping":       {func(b *bench) { b.draining.Store(true) }, 503, "INFO"},
 			"failed":         {fails(errors.New("x")), 500, "ERROR"},
-			"folder is full": {func(b *bench) { b.store.create = faults{"open": errors.New("x")}.create }, 503, "ERROR"},
+			"folder is full": {func(b *bench) { b.breakStore(&blob.Error{Kind: blob.ErrFull, Reason: "x"}, false) }, 507, "ERROR"},
 		} {
 			b := loadedBench(t, nil)
 			c.prepare(b)
@@ -145,7 +146,7 @@ func TestLogLevels(t *testing.T) {
 		}
 	})
 	for k, a := range answers {
-		if (a.status == http.StatusInternalServerError) != (a.level == slog.LevelError) && k != storeFull && k != storeBroken {
+		if (a.status == http.StatusInternalServerError) != (a.level == slog.LevelError) && k != storeFull && k != storeBroken && k != journalBroken {
 			t.Errorf("kind %s: %+v", k, a)
 		}
 	}
@@ -179,7 +180,7 @@ func TestWarningOfTurnedSource(t *testing.T) {
 	for b.queue.Stats().Waiting == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if err := os.Rename(b.store.path(turned), b.store.path(source)); err != nil {
+	if err := os.Rename(b.path(turned), b.path(source)); err != nil {
 		t.Fatal(err)
 	}
 	end()

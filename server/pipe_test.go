@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -117,7 +118,7 @@ func post(path, body string) string {
 // look at.
 func (b *bench) big(t *testing.T, n int) string {
 	t.Helper()
-	fresh, err := newID()
+	fresh, err := blob.NewID()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,7 +153,7 @@ func TestSourceIsReplaced(t *testing.T) {
 		if err := png.Encode(&huge, image.NewGray(image.Rect(0, 0, 136, 128))); err != nil {
 			t.Fatal(err)
 		}
-		wide, err := os.ReadFile(b.store.path(ids[1]))
+		wide, err := os.ReadFile(b.path(ids[1]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestSourceIsReplaced(t *testing.T) {
 			synctest.Wait()
 			second := b.start(t.Context(), "/refine", `{"id":"`+ids[0]+`","prompt":"a"}`)
 			synctest.Wait()
-			if err := os.WriteFile(b.store.path(ids[0]), c.file, 0o600); err != nil {
+			if err := os.WriteFile(b.path(ids[0]), c.file, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			calls := b.refiner.calls.Load()

@@ -134,7 +134,7 @@ func (s *Server) Stop() {
 func (s *Server) Close() error {
 	s.Stop()
 	s.closing.Do(func() {
-		s.closed = errors.Join(s.pool.Close(), s.journal.Close(), s.store.close())
+		s.closed = errors.Join(s.pool.Close(), s.journal.Close(), s.store.Close())
 	})
 	return s.closed
 }

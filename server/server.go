@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/worker"
 )
@@ -19,7 +20,7 @@ import (
 type Server struct {
 	config Config
 	routes *http.ServeMux
-	store  *store
+	store  *images
 	costs  costs
 
 	journal *job.Journal
@@ -45,9 +46,9 @@ func newServer(c Config) *Server {
 	s := &Server{
 		config: c,
 		routes: http.NewServeMux(),
-		store:  newStore(c.Images),
+		store:  newImages(c.Images),
 
-		newID:   newID,
+		newID:   blob.NewID,
 		newSeed: sdxl.RandomSeed,
 	}
 	s.stopped, s.stop = context.WithCancelCause(context.Background())

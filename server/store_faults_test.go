@@ -2,123 +2,89 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
 )
 
-// faults makes files fail, by the name of the operation; "open" is making one.
-type faults map[string]error
-
-func (f faults) create(root *os.Root, name string) (file, error) {
-	if err := f["open"]; err != nil {
-		return nil, &fs.PathError{Op: "openat", Path: name, Err: err}
+// breakStore makes the folder fail, at the beginning of an image or, with late, at its end. The function that it returns
+// mends it.
+func (b *bench) breakStore(err error, late bool) (mend func()) {
+	begin, probe := b.store.begin, b.store.probe
+	b.store.begin = func(id string, t blob.Type, bytes int64) (worker.Pending, error) {
+		if !late {
+			return nil, err
+		}
+		p, berr := begin(id, t, bytes)
+		return failingFile{p, err}, berr
 	}
-	made, err := createFile(root, name)
-	return &faultyFile{file: made, faults: f, name: name}, err
-}
-
-type faultyFile struct {
-	file
-	faults  faults
-	name    string
-	written int
-}
-
-func (f *faultyFile) fail(op string) error {
-	if err := f.faults[op]; err != nil {
-		return &fs.PathError{Op: op, Path: f.name, Err: err}
+	if !late {
+		b.store.probe = func() error { return err }
 	}
-	return nil
+	return func() { b.store.begin, b.store.probe = begin, probe }
 }
 
-func (f *faultyFile) Write(b []byte) (int, error) {
-	op := "write"
-	if f.written == 0 {
-		op = "reserve"
-	}
-	if err := f.fail(op); err != nil {
-		n, werr := f.file.Write(b[:len(b)/2])
-		return n, errors.Join(err, werr)
-	}
-	return f.file.Write(b)
+// failingFile can't be committed.
+type failingFile struct {
+	worker.Pending
+	err error
 }
 
-func (f *faultyFile) Seek(offset int64, whence int) (int64, error) {
-	f.written++
-	return f.file.Seek(offset, whence)
+func (f failingFile) Commit([]byte) error {
+	f.Discard()
+	return f.err
 }
-
-func (f *faultyFile) Truncate(n int64) error {
-	return errors.Join(f.fail("truncate"), f.file.Truncate(n))
-}
-func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.Sync()) }
-func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
 
 // What keeps an image from being written is answered before it is computed if it can be known then, /readyz tells it,
 // and it leaves nothing behind. When it has passed, images are computed again.
 func TestStoreFaults(t *testing.T) {
-	const full, broken = "The folder of images is full", "The folder of images can't be used"
 	for _, c := range []struct {
-		op     string
-		err    error
+		err    blob.Error
 		status int
-		detail string
-		before bool // nothing is computed, and /readyz knows
+		words  string
 	}{
-		{"open", syscall.ENOSPC, 507, full, true}, // no inodes
-		{"open", syscall.EDQUOT, 507, full, true},
-		{"open", syscall.EMFILE, 503, broken, true},
-		{"open", syscall.ENFILE, 503, broken, true},
-		{"open", syscall.EROFS, 503, broken, true},
-		{"open", syscall.EACCES, 503, broken, true},
-		{"reserve", syscall.ENOSPC, 507, full, true},
-		{"reserve", syscall.EDQUOT, 507, full, true},
-		{"reserve", syscall.EFBIG, 507, full, true},
-		{"reserve", syscall.EIO, 503, broken, true},
-		{"write", syscall.ENOSPC, 507, full, false},
-		{"write", syscall.EIO, 503, broken, false},
-		{"truncate", syscall.EIO, 503, broken, false},
-		{"sync", syscall.EIO, 503, broken, false},
-		{"close", syscall.EDQUOT, 507, full, false},
+		{blob.Error{Kind: blob.ErrFull, Err: syscall.ENOSPC}, 507, "The folder of images is full"},
+		{blob.Error{Kind: blob.ErrBroken, Err: syscall.EIO}, 503, "The folder of images can't be used"},
 	} {
-		t.Run(c.op+" "+c.err.Error(), func(t *testing.T) {
-			b := loadedBench(t, nil)
-			made := id(t, b.do("POST", "/generate", plain))
-			b.base.calls.Store(0)
-			b.store.create = faults{c.op: c.err}.create
-			want := fmt.Sprintf(`{"detail":"%s: %v"}`, c.detail, c.err)
-			for path, body := range map[string]string{"/generate": plain, "/refine": `{"id":"` + made + `","prompt":"a"}`} {
-				w := b.do("POST", path, body)
-				if w.Code != c.status || w.Body.String() != want || (w.Header().Get("Retry-After") != "") != (c.status == 503) {
-					t.Errorf("%s: %d %s %v, want %d %s", path, w.Code, w.Body, w.Header(), c.status, want)
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.err.Err, late), func(t *testing.T) {
+				b := loadedBench(t, nil)
+				made := id(t, b.do("POST", "/generate", plain))
+				b.base.calls.Store(0)
+				c.err.Reason = c.err.Err.Error()
+				mend := b.breakStore(&c.err, late)
+				want := fmt.Sprintf(`{"detail":"%s: %s"}`, c.words, c.err.Reason)
+				for path, body := range map[string]string{"/generate": plain, "/refine": `{"id":"` + made + `","prompt":"a"}`} {
+					w := b.do("POST", path, body)
+					if w.Code != c.status || w.Body.String() != want || (w.Header().Get("Retry-After") != "") != (c.status == 503) {
+						t.Errorf("%s: %d %s %v, want %d %s", path, w.Code, w.Body, w.Header(), c.status, want)
+					}
 				}
-			}
-			if computed := b.base.calls.Load() + b.refiner.calls.Load(); (computed == 0) != c.before {
-				t.Errorf("%d images were computed", computed)
-			}
-			if w := b.do("GET", "/readyz", ""); c.before && (w.Code != 503 || w.Body.String() != want) {
-				t.Errorf("/readyz: %d %s, want 503 %s", w.Code, w.Body, want)
-			}
-			if n := b.imageCount(t); n != 1 {
-				t.Errorf("%d files: want the one of before", n)
-			}
-			if log := b.log.String(); strings.Count(log, "level=ERROR msg=request") < 2 || !strings.Contains(log, c.err.Error()) {
-				t.Errorf("log:\n%s", log)
-			}
-			b.store.create = createFile
-			id(t, b.do("POST", "/generate", plain))
-			if w := b.do("GET", "/readyz", ""); w.Code != http.StatusOK {
-				t.Errorf("/readyz: %d %s", w.Code, w.Body)
-			}
-		})
+				if computed := b.base.calls.Load() + b.refiner.calls.Load(); (computed > 0) != late {
+					t.Errorf("%d images were computed", computed)
+				}
+				if w := b.do("GET", "/readyz", ""); !late && (w.Code != 503 || w.Body.String() != want) {
+					t.Errorf("/readyz: %d %s, want 503 %s", w.Code, w.Body, want)
+				}
+				if n := b.imageCount(t); n != 1 {
+					t.Errorf("%d files: want the one of before", n)
+				}
+				if log := b.log.String(); strings.Count(log, "level=ERROR msg=request") < 2 || !strings.Contains(log, c.err.Reason) {
+					t.Errorf("log:\n%s", log)
+				}
+				mend()
+				id(t, b.do("POST", "/generate", plain))
+				if w := b.do("GET", "/readyz", ""); w.Code != http.StatusOK {
+					t.Errorf("/readyz: %d %s", w.Code, w.Body)
+				}
+			})
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 )
@@ -24,7 +25,7 @@ func TestImageIsWrittenAside(t *testing.T) {
 	var before fs.FileInfo
 	b.base.run = func(_ context.Context, r sdxl.Request) error {
 		entries, err := os.ReadDir(b.images)
-		if err != nil || len(entries) != 1 || !leftover.MatchString(entries[0].Name()) {
+		if err != nil || len(entries) != 1 || !strings.Contains(entries[0].Name(), ".png.tmp-") {
 			t.Errorf("%v, %v: want one temporary file", entries, err)
 			return err
 		}
@@ -32,7 +33,7 @@ func TestImageIsWrittenAside(t *testing.T) {
 		return err
 	}
 	made := id(t, b.do("POST", "/generate", plain))
-	after, err := os.Lstat(b.store.path(made))
+	after, err := os.Lstat(b.path(made))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,36 +44,6 @@ func TestImageIsWrittenAside(t *testing.T) {
 	if err != nil || after.Mode() != 0o640 || folder.Mode() != 0o750|fs.ModeDir {
 		t.Errorf("file %v, folder %v, %v: want 0640 and 0750", after.Mode(), folder.Mode(), err)
 	}
-}
-
-// An image is synced before it has its name.
-func TestImageIsSynced(t *testing.T) {
-	b := loadedBench(t, nil)
-	synced := false
-	f := faults{}
-	b.store.create = func(root *os.Root, name string) (file, error) {
-		made, err := f.create(root, name)
-		return &watchedFile{made, func() {
-			synced = true
-			if entries, err := os.ReadDir(b.images); err != nil || len(entries) != 1 || entries[0].Name() != name {
-				t.Errorf("%v, %v: want %s alone", entries, err, name)
-			}
-		}}, err
-	}
-	id(t, b.do("POST", "/generate", plain))
-	if !synced {
-		t.Error("it was never synced")
-	}
-}
-
-type watchedFile struct {
-	file
-	sync func()
-}
-
-func (f *watchedFile) Sync() error {
-	f.sync()
-	return f.file.Sync()
 }
 
 // A folder that was removed, or replaced, while the server is idle or computes costs no image.
@@ -149,47 +120,18 @@ func TestStartsWithWritableFolder(t *testing.T) {
 // What a killed server left is removed at the start, and nothing else is.
 func TestSweep(t *testing.T) {
 	b := loadedBench(t, nil)
-	// The server is killed while it computes: nothing that it would do afterwards is done.
-	killed, err := b.store.begin("11111111-1111-4111-8111-111111111111", 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	left := []string{killed.temporary, ".22222222-2222-4222-8222-222222222222.png.tmp-ABCDEFGHI7", ".probe.tmp-ABCDEFGHI7"}
-	kept := []string{"11111111-1111-4111-8111-111111111111.png", ".hidden", ".notes.png.tmp-ABCDEFGHI7", ".probe.tmp-short", "x.tmp-ABCDEFGHI7"}
-	for _, name := range append(left[1:], kept...) {
+	made := id(t, b.do("POST", "/generate", plain))
+	for _, name := range []string{".22222222-2222-4222-8222-222222222222.png.tmp-ABCDEFGHI7", ".probe.tmp-ABCDEFGHI7"} {
 		if err := os.WriteFile(filepath.Join(b.images, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	folder := ".33333333-3333-4333-8333-333333333333.png.tmp-ABCDEFGHI7"
-	if err := os.Mkdir(filepath.Join(b.images, folder), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	later := newBench(t, func(c *Config) { c.Images = b.images })
-	for _, name := range left {
-		if _, err := os.Lstat(filepath.Join(b.images, name)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s was not swept: %v", name, err)
-		}
+	if log := later.log.String(); b.imageCount(t) != 1 || !strings.Contains(log, "files=2") {
+		t.Errorf("%d files, log:\n%s", b.imageCount(t), log)
 	}
-	for _, name := range append(kept, folder) {
-		if _, err := os.Lstat(filepath.Join(b.images, name)); err != nil {
-			t.Errorf("%s was swept: %v", name, err)
-		}
-		if name != kept[0] {
-			if err := os.Remove(filepath.Join(b.images, name)); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	if log := later.log.String(); !strings.Contains(log, "files=3") {
-		t.Errorf("log:\n%s", log)
-	}
-	// The server was not killed after all: its image is written all the same.
-	if err := killed.commit([]byte("png")); err != nil {
-		t.Error(err)
-	}
-	if data, err := os.ReadFile(b.store.path("11111111-1111-4111-8111-111111111111")); err != nil || string(data) != "png" {
-		t.Errorf("%q, %v", data, err)
+	if w := later.do("GET", "/download/"+made, ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
@@ -198,7 +140,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 	b := loadedBench(t, nil)
 	made := id(t, b.do("POST", "/generate", plain))
 	outside := filepath.Join(t.TempDir(), "outside.png")
-	data, err := os.ReadFile(b.store.path(made))
+	data, err := os.ReadFile(b.path(made))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,15 +150,15 @@ func TestOnlyRegularFiles(t *testing.T) {
 	for what, place := range map[string]func(path string) error{
 		"folder":                  func(path string) error { return os.Mkdir(path, 0o700) },
 		"pipe":                    func(path string) error { return syscall.Mkfifo(path, 0o600) },
-		"link to another image":   func(path string) error { return os.Symlink(fileName(made), path) },
+		"link to another image":   func(path string) error { return os.Symlink(made+".png", path) },
 		"link out of the folder":  func(path string) error { return os.Symlink(outside, path) },
 		"link that leads nowhere": func(path string) error { return os.Symlink("nowhere", path) },
 	} {
-		fresh, err := newID()
+		fresh, err := blob.NewID()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := place(b.store.path(fresh)); err != nil {
+		if err := place(b.path(fresh)); err != nil {
 			t.Fatal(err)
 		}
 		for _, w := range []struct{ method, path, body string }{
@@ -226,7 +168,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 				t.Errorf("a %s: %s %s: %d %s", what, w.method, w.path, got.Code, got.Body)
 			}
 		}
-		if err := os.Remove(b.store.path(fresh)); err != nil {
+		if err := os.Remove(b.path(fresh)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -245,7 +187,7 @@ func TestSourceVanishes(t *testing.T) {
 	for b.queue.Stats().Waiting == 0 {
 		runtime.Gosched()
 	}
-	if err := os.Remove(b.store.path(made)); err != nil {
+	if err := os.Remove(b.path(made)); err != nil {
 		t.Fatal(err)
 	}
 	open()

@@ -6,12 +6,13 @@ import (
 	"errors"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/worker"
 )
 
 // newJob is a job that computes a task, whose parameters are resolved.
 func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
-	if j.ID, err = newID(); err != nil {
+	if j.ID, err = blob.NewID(); err != nil {
 		return j, err
 	}
 	p := t.Job.Parameters
@@ -50,7 +51,7 @@ func (s *Server) submit(j job.Job) (kept job.Job, existed bool, err error) {
 	case errors.Is(err, job.ErrKeyReused):
 		return kept, false, err
 	case err != nil:
-		return kept, false, writeFailure(err)
+		return kept, false, &failure{kind: journalBroken, err: err}
 	}
 	return kept, existed, nil
 }

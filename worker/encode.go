@@ -2,47 +2,34 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"image/jpeg"
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/job"
-)
-
-// Media types of images.
-const (
-	PNG  = "image/png"
-	JPEG = "image/jpeg"
+	"github.com/goxl/goxl/job/blob"
 )
 
 // DefaultQuality is that of a JPEG whose request gives none.
 const DefaultQuality = 90
 
 // mediaType is the type of the task's images.
-func (t *Task) mediaType() string {
-	if t.Format == "" {
-		return PNG
-	}
-	return t.Format
-}
+func (t *Task) mediaType() blob.Type { return cmp.Or(t.Format, blob.PNG) }
 
 // encode makes the file of image i of the batch. A PNG has the parameters in its texts.
 func (c *computed) encode(i int, version string) ([]byte, error) {
 	img := c.result.Images[i]
 	switch c.task.mediaType() {
-	case PNG:
+	case blob.PNG:
 		p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
 		return imagefile.Encode(img, p.Texts())
-	case JPEG:
-		quality := c.task.Quality
-		if quality == 0 {
-			quality = DefaultQuality
-		}
+	case blob.JPEG:
 		var b bytes.Buffer
-		err := jpeg.Encode(&b, img, &jpeg.Options{Quality: quality})
+		err := jpeg.Encode(&b, img, &jpeg.Options{Quality: cmp.Or(c.task.Quality, DefaultQuality)})
 		return b.Bytes(), err
 	}
-	return nil, fmt.Errorf("worker: images of type %q: must be %s or %s", c.task.Format, PNG, JPEG)
+	return nil, fmt.Errorf("worker: images of type %q: must be %s or %s", c.task.Format, blob.PNG, blob.JPEG)
 }
 
 // blob is the record of image i, which takes so many bytes.
@@ -53,7 +40,7 @@ func (c *computed) blob(i, bytes int) job.Blob {
 		seed = seeds[i]
 	}
 	return job.Blob{
-		Role: "image", ID: c.task.Outputs[i], Type: c.task.mediaType(), Width: size.X, Height: size.Y, Bytes: int64(bytes),
+		Role: "image", ID: c.task.Outputs[i], Type: string(c.task.mediaType()), Width: size.X, Height: size.Y, Bytes: int64(bytes),
 		Seed: &seed,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -34,6 +35,9 @@ const (
 	DeviceFailedWords = "The device failed while it computed this image; it is being opened again"
 	StoppingWords     = "The server is stopping"
 	InternalWords     = "Internal Server Error"
+	NoImageWords      = "Image not found"
+	StoreFullWords    = "The folder of images is full"
+	StoreBrokenWords  = "The folder of images can't be used"
 )
 
 // Error is an error of a known kind, with words for the client.
@@ -70,9 +74,12 @@ type Problem struct {
 func classify(err error) *Error {
 	var known *Error
 	var request *sdxl.RequestError
+	var stored *blob.Error
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &stored):
+		return OfStore(stored)
 	case errors.As(err, &request):
 		return invalid(request)
 	case errors.Is(err, kernels.ErrMemory):
@@ -81,6 +88,18 @@ func classify(err error) *Error {
 		return &Error{Kind: KindStopping, Message: StoppingWords, Err: err}
 	}
 	return &Error{Kind: KindInternal, Message: InternalWords, Err: err}
+}
+
+// OfStore is an error of the folder of images.
+func OfStore(err *blob.Error) *Error {
+	e := &Error{Kind: KindStoreBroken, Message: StoreBrokenWords + ": " + err.Reason, Err: err}
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		e.Kind, e.Message = KindNoImage, NoImageWords
+	case errors.Is(err, blob.ErrFull):
+		e.Kind, e.Message = KindStoreFull, StoreFullWords+": "+err.Reason
+	}
+	return e
 }
 
 // invalid is the error of a request, for the log without the value, which may be a prompt.

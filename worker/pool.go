@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -38,7 +39,7 @@ type Config struct {
 // Blobs are where images lie.
 type Blobs interface {
 	// Begin makes room for an image of at most about so many bytes, before it is computed.
-	Begin(id, mediaType string, bytes int64) (Pending, error)
+	Begin(id string, t blob.Type, bytes int64) (Pending, error)
 	// Load decodes an image.
 	Load(id string) (image.Image, error)
 }

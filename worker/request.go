@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/server/engine"
@@ -21,9 +22,9 @@ type Task struct {
 	Job    engine.Job
 	Source string // id of the image that image-to-image begins with, "" for none
 
-	Outputs []string // ids of the images, one for each of the batch
-	Format  string   // media type of the images; "" is PNG
-	Quality int      // of JPEG, 1 to 100; 0 is DefaultQuality
+	Outputs []string  // ids of the images, one for each of the batch
+	Format  blob.Type // of the images; "" is PNG
+	Quality int       // of JPEG, 1 to 100; 0 is DefaultQuality
 	// PreviewEvery is the number of steps between previews, 0 for none.
 	PreviewEvery int
 }
@@ -44,7 +45,7 @@ type stored struct {
 	Source       string          `json:"source,omitzero"`
 	SourceSize   sdxl.Size       `json:"source_size,omitzero"`
 	Outputs      []string        `json:"outputs"`
-	Format       string          `json:"format,omitzero"`
+	Format       blob.Type       `json:"format,omitzero"`
 	Quality      int             `json:"quality,omitzero"`
 	PreviewEvery int             `json:"preview_every,omitzero"`
 }

@@ -118,6 +118,7 @@ var table = map[string]rule{
 	"worker": {own: map[string]string{
 		"internal/imagefile": "PNG files with the parameters of a run",
 		"job":                "what it computes",
+		"job/blob":           "types and errors of images that are kept",
 		"kernels":            "distinguishes too little memory from other errors",
 		"models/sdxl":        "requests, and the errors of them",
 		"nn/weights/lora":    "strengths of adapters in a stored request",
@@ -126,6 +127,7 @@ var table = map[string]rule{
 	"server": {
 		own: map[string]string{
 			"job":                "how work travels",
+			"job/blob":           "the folder of images",
 			"models/sdxl":        "requests and the parameters that they resolve to",
 			"worker":             "what computes",
 			"nn/weights/lora":    "names and strengths of adapters",
@@ -134,7 +136,6 @@ var table = map[string]rule{
 			"scheduler":          "A1111's and ComfyUI's names of samplers",
 			"tokenizer/prompt":   "names of prompt styles",
 		},
-		outside: map[string]string{"github.com/google/uuid": "ids of images"},
 	},
 	"server/engine": {own: map[string]string{"models/sdxl": "what computes a job"}},
 	"server/process": {own: map[string]string{
