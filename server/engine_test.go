@@ -156,7 +156,8 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Cleanup(func() {
 		entries, _ := os.ReadDir(b.images)
 		for _, e := range entries {
-			if id, isPNG := strings.CutSuffix(e.Name(), ".png"); !isPNG || !blob.IsID(id) {
+			id, ending, _ := strings.Cut(e.Name(), ".")
+			if ending != "png" && ending != "jpg" || !blob.IsID(id) {
 				t.Errorf("%s was left among the images", e.Name())
 			}
 		}

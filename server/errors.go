@@ -44,7 +44,13 @@ const (
 	loading       kind = "loading"
 	stopping      kind = worker.KindStopping
 	clientGone    kind = "client_gone"
-	cancelled     kind = "cancelled"
+	noJob         kind = "job_not_found"
+	expiredJob    kind = "job_expired"
+	jobNotEnded   kind = "job_not_ended"
+	keyReused     kind = "idempotency_key_reused"
+	badMedia      kind = "unsupported_media_type"
+	foreignOrigin kind = "foreign_origin"
+	cancelled     kind = job.KindCancelled
 )
 
 // answers says what a client is told for each kind of error.
@@ -81,6 +87,13 @@ var answers = map[kind]struct {
 	deviceLost:    {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:       {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
 	stopping:      {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},
+	noJob:         {status: http.StatusNotFound, detail: "Job not found"},
+	expiredJob:    {status: http.StatusGone, detail: "The job has expired"},
+	jobNotEnded:   {status: http.StatusConflict, detail: "The job has not ended: cancel it first"},
+	keyReused:     {status: http.StatusUnprocessableEntity, detail: "The Idempotency-Key was used before with another body"},
+	badMedia: {status: http.StatusUnsupportedMediaType, hangUp: true,
+		detail: "Unsupported Media Type: must be image/png, image/jpeg, image/webp, or multipart/form-data with a field image"},
+	foreignOrigin: {status: http.StatusForbidden, detail: "The request comes from another origin", hangUp: true},
 	cancelled:     {status: http.StatusConflict, detail: "The job was cancelled"},
 	clientGone:    {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }

@@ -58,6 +58,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.Stop()
 	}
 	s.draining.Store(true)
+	s.leave()
 	s.queue.Drain()
 	conns.drain(drainAnswer)
 	limit, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.config.Drain,
@@ -125,6 +126,7 @@ func (s *Server) watch(ctx context.Context, served, loaded <-chan error) (err er
 // Stop ends every computation now; clients that wait for one, or in the queue, are answered 503. Other jobs are computed
 // by the next server. Run returns soon after.
 func (s *Server) Stop() {
+	s.leave()
 	s.stop(errStopped)
 	s.queue.Close()
 }

@@ -34,9 +34,13 @@ type Server struct {
 	loopback atomic.Bool     // it listens on a loopback address
 
 	draining atomic.Bool
+	leaving  context.Context // ends when the server begins to drain
+	leave    context.CancelFunc
 	active   atomic.Int64    // requests that wait for an image
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
+
+	decoding chan struct{} // holds one for each upload that is decoded
 
 	closing sync.Once
 	closed  error // what Close gave
@@ -50,7 +54,11 @@ func newServer(c Config) *Server {
 
 		newID:   blob.NewID,
 		newSeed: sdxl.RandomSeed,
+
+		decoding: make(chan struct{}, mostDecoded),
 	}
+	allowed := map[string][]string{} // methods by path
+	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	for _, r := range []struct {
 		method, path string
@@ -59,15 +67,27 @@ func newServer(c Config) *Server {
 		{"POST", "/generate", s.generate},
 		{"POST", "/refine", s.refine},
 		{"GET", "/download/{id}", s.download},
+		{"POST", "/v1/jobs", s.createJob},
+		{"GET", "/v1/jobs", s.listJobs},
+		{"POST", "/v1/jobs/cancel", s.cancelJobs},
+		{"GET", "/v1/jobs/{id}", s.getJob},
+		{"DELETE", "/v1/jobs/{id}", s.deleteJob},
+		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
+		{"POST", "/v1/images", s.uploadImage},
+		{"GET", "/v1/queue", s.queueState},
 		{"GET", "/healthz", s.healthz},
 		{"GET", "/readyz", s.readyz},
 	} {
-		allow := r.method
-		if r.method == http.MethodGet {
-			allow = "GET, HEAD" // the mux gives HEAD to the handler of GET
-		}
 		s.routes.Handle(r.method+" "+r.path, r.handle)
-		s.routes.Handle(r.path, handler(func(x *exchange) error {
+		allowed[r.path] = append(allowed[r.path], r.method)
+		if r.method == http.MethodGet {
+			allowed[r.path] = append(allowed[r.path], http.MethodHead) // the mux gives HEAD to the handler of GET
+		}
+	}
+	delete(allowed, "/v1/jobs/cancel") // which by another method is a job's id
+	for path, methods := range allowed {
+		allow := strings.Join(methods, ", ")
+		s.routes.Handle(path, handler(func(x *exchange) error {
 			x.Header().Set("Allow", allow)
 			return &failure{kind: wrongMethod}
 		}))

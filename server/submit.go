@@ -49,7 +49,7 @@ func (s *Server) submit(j job.Job) (kept job.Job, existed bool, err error) {
 	case errors.Is(err, job.ErrClosed):
 		return kept, false, &failure{kind: stopping, err: err}
 	case errors.Is(err, job.ErrKeyReused):
-		return kept, false, err
+		return kept, false, &failure{kind: keyReused, err: err}
 	case err != nil:
 		return kept, false, &failure{kind: journalBroken, err: err}
 	}

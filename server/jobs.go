@@ -1,0 +1,236 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
+)
+
+// createJob answers POST /v1/jobs: the job is in the journal when it is answered.
+func (s *Server) createJob(x *exchange) error {
+	if s.draining.Load() || s.stopped.Err() != nil {
+		return &failure{kind: stopping}
+	}
+	key, err := idempotencyKey(x.r)
+	if err != nil {
+		return err
+	}
+	f, hash, err := s.readLargeFields(x)
+	if err != nil {
+		return err
+	}
+	t, err := s.jobTask(x.r.Context(), f)
+	if err != nil {
+		return err
+	}
+	warning, err := s.resolve(f, &t.task.Job)
+	if err != nil {
+		return err
+	}
+	for range t.task.Job.Parameters.Images {
+		id, err := s.newID()
+		if err != nil {
+			return err
+		}
+		t.task.Outputs = append(t.task.Outputs, id)
+	}
+	uploaded, err := s.keep(t.upload)
+	if err != nil {
+		return err
+	}
+	j, err := s.newJob(t.task, warning)
+	if err == nil {
+		j.API, j.Priority, j.Key = "/v1/jobs", t.priority, key
+		if key != "" {
+			j.KeyHash = hash
+		}
+		var existed bool
+		if j, existed, err = s.submit(j); err == nil && !existed {
+			x.job = j.ID
+			x.Header().Set("Location", "/v1/jobs/"+j.ID)
+			return s.replyJob(x, http.StatusAccepted, j.ID)
+		}
+	}
+	if uploaded { // for a job that there is not
+		err = errors.Join(err, s.store.Remove(t.task.Source))
+	}
+	if err != nil {
+		return err
+	}
+	x.job = j.ID
+	x.Header().Set("Location", "/v1/jobs/"+j.ID)
+	x.Header().Set("Idempotent-Replayed", "true")
+	return s.replyJob(x, http.StatusOK, j.ID)
+}
+
+// longestKey is how many bytes an Idempotency-Key may have.
+const longestKey = 255
+
+// idempotencyKey is the header's value, "" if there is none.
+func idempotencyKey(r *http.Request) (string, error) {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return "", nil
+	}
+	if key := keys[0]; len(keys) == 1 && key != "" && len(key) <= longestKey {
+		return key, nil
+	}
+	input, err := json.Marshal(beginning(keys[0]))
+	if err != nil {
+		return "", err
+	}
+	return "", &failure{kind: invalid, problems: []problem{{
+		Type: "value_error", Loc: []any{"header", "idempotency-key"}, Input: input,
+		Msg: fmt.Sprintf("Value error, must be one text of 1 to %d bytes", longestKey),
+	}}}
+}
+
+// readLargeFields reads a body that may have an image in it, and gives its SHA-256 in hexadecimal.
+func (s *Server) readLargeFields(x *exchange) (f *fields, hash string, err error) {
+	data, err := s.readBody(x, maxJobBody)
+	if err != nil {
+		return nil, "", err
+	}
+	sum := sha256.Sum256(data)
+	f, p := parseFields(data, x.r.Header.Get("Content-Type"))
+	if p != nil {
+		return nil, "", &failure{kind: invalid, problems: []problem{*p}}
+	}
+	return f, hex.EncodeToString(sum[:]), nil
+}
+
+// replyJob answers with a job as it is now.
+func (s *Server) replyJob(x *exchange, status int, id string) error {
+	j, live, err := s.job(id)
+	if err != nil {
+		return err
+	}
+	x.job = id
+	return x.reply(status, view(j, live))
+}
+
+// job finds a job, or the failure that a client is told.
+func (s *Server) job(id string) (job.Job, job.Live, error) {
+	if !blob.IsID(id) {
+		return job.Job{}, job.Live{}, &failure{kind: noJob}
+	}
+	j, live, err := s.queue.Job(id)
+	return j, live, jobError(err)
+}
+
+// jobError is what a client is told of an error of the queue or the journal.
+func jobError(err error) error {
+	switch {
+	case errors.Is(err, job.ErrUnknown):
+		return &failure{kind: noJob, err: err}
+	case errors.Is(err, job.ErrExpired):
+		return &failure{kind: expiredJob, err: err}
+	case errors.Is(err, job.ErrNotEnded):
+		return &failure{kind: jobNotEnded, err: err}
+	}
+	return err
+}
+
+func (s *Server) getJob(x *exchange) error { return s.replyJob(x, http.StatusOK, x.r.PathValue("id")) }
+
+// deleteJob cancels a job, or with purge=true removes one that has ended, with its images.
+func (s *Server) deleteJob(x *exchange) error {
+	id := x.r.PathValue("id")
+	f := queryFields(x.r)
+	purge := f.boolean("purge", false)
+	if err := f.err(); err != nil {
+		return err
+	}
+	j, _, err := s.job(id)
+	if err != nil {
+		return err
+	}
+	x.job = id
+	if !purge {
+		if _, err := s.queue.Cancel(id, "client"); err != nil {
+			return jobError(err)
+		}
+		return s.replyJob(x, http.StatusOK, id)
+	}
+	if !j.State.Ended() {
+		return &failure{kind: jobNotEnded}
+	}
+	if err := s.removeImages(j); err != nil { // first: a record without images can be removed again
+		return err
+	}
+	if err := jobError(s.journal.Remove(id)); err != nil {
+		return err
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// removeImages removes what a job made.
+func (s *Server) removeImages(j job.Job) error {
+	var ids []string
+	for _, b := range j.Outputs {
+		ids = append(ids, b.ID)
+	}
+	return s.store.Remove(ids...)
+}
+
+// cancelJobs answers POST /v1/jobs/cancel.
+func (s *Server) cancelJobs(x *exchange) error {
+	f, err := s.readFields(x)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for i, raw := range f.items("ids", mostCancelled) {
+		f.item("ids", i, raw, "string_type", "string", func(one *fields) { ids = append(ids, one.text("ids")) })
+	}
+	all := f.boolean("all", false)
+	if f.given("ids") == nil && !all {
+		f.report("ids", "missing", "Field required", nil)
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	if all {
+		open, err := s.journal.Open()
+		if err != nil {
+			return err
+		}
+		for _, j := range open {
+			ids = append(ids, j.ID)
+		}
+	}
+	answer := struct {
+		Cancelled []string `json:"cancelled"`
+		Ended     []string `json:"ended"`
+		Unknown   []string `json:"unknown"`
+	}{[]string{}, []string{}, []string{}}
+	for _, id := range ids {
+		before, _, err := s.job(id)
+		if err == nil && !before.State.Ended() {
+			_, err = s.queue.Cancel(id, "client")
+			err = jobError(err)
+		}
+		var f *failure
+		switch {
+		case errors.As(err, &f) && (f.kind == noJob || f.kind == expiredJob):
+			answer.Unknown = append(answer.Unknown, id)
+		case err != nil:
+			return err
+		case before.State.Ended():
+			answer.Ended = append(answer.Ended, id)
+		default:
+			answer.Cancelled = append(answer.Cancelled, id)
+		}
+	}
+	return x.reply(http.StatusOK, answer)
+}
+
+// mostCancelled is how many jobs one request may cancel by their ids: as many as its body has room for.
+const mostCancelled = maxBody / 39

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goxl/goxl/job"
+)
+
+// Jobs of one answer of GET /v1/jobs.
+const (
+	jobsPerPage = 50
+	mostJobs    = 200
+)
+
+// listJobs answers GET /v1/jobs: the newest first, as many as limit says, those before a cursor.
+func (s *Server) listJobs(x *exchange) error {
+	f := queryFields(x.r)
+	filter := job.Filter{
+		Limit:  int(f.integer("limit", limits{1, mostJobs, 0}, jobsPerPage)),
+		Before: f.integer("before", limits{1, math.MaxInt64, 0}, 0),
+	}
+	if text := f.optionalText("model"); text != nil {
+		filter.Model = *text
+	}
+	if text := f.optionalText("state"); text != nil {
+		for name := range strings.SplitSeq(*text, ",") {
+			state := job.State(name)
+			if !slices.Contains(states, state) {
+				f.report("state", "literal_error", "Input should be "+quotedStates(), map[string]any{"expected": quotedStates()})
+				break
+			}
+			filter.States = append(filter.States, state)
+		}
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	page, err := s.journal.List(filter)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Jobs []jobView `json:"jobs"`
+		Next string    `json:"next,omitzero"` // the cursor of the page after this one; "" if there is none
+	}{Jobs: []jobView{}}
+	for _, j := range page.Jobs {
+		var live job.Live
+		if !j.State.Ended() {
+			if now, l, err := s.queue.Job(j.ID); err == nil {
+				j, live = now, l
+			}
+		}
+		answer.Jobs = append(answer.Jobs, view(j, live))
+	}
+	if page.Next > 0 {
+		answer.Next = strconv.FormatUint(page.Next, 10)
+	}
+	return x.reply(http.StatusOK, answer)
+}
+
+var states = []job.State{job.Queued, job.Running, job.Interrupted, job.Done, job.Failed, job.Cancelled}
+
+// quotedStates are the states in the words of a literal_error.
+func quotedStates() string {
+	var list []string
+	for _, s := range states {
+		list = append(list, "'"+string(s)+"'")
+	}
+	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1]
+}
+
+// queryFields are the parameters of a request's query, each a string.
+func queryFields(r *http.Request) *fields {
+	f := &fields{values: map[string]json.RawMessage{}, whole: json.RawMessage("{}"), from: "query"}
+	for name, values := range r.URL.Query() {
+		text, err := json.Marshal(values[len(values)-1])
+		if err == nil { // a string has a form
+			f.values[name] = text
+		}
+	}
+	return f
+}

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/goxl/goxl/job"
+)
+
+// jobView is a job as clients of /v1/jobs see it. What is not known is left out.
+type jobView struct {
+	ID          string          `json:"id"`
+	State       job.State       `json:"state"`
+	Task        string          `json:"task,omitzero"`
+	Model       string          `json:"model,omitzero"`
+	Priority    int             `json:"priority"`
+	Created     time.Time       `json:"created,omitzero"`
+	Started     time.Time       `json:"started,omitzero"` // of the last attempt
+	Ended       time.Time       `json:"ended,omitzero"`
+	Position    int             `json:"position,omitzero"` // in the queue; 1 is next
+	Step        int             `json:"step,omitzero"`     // that is done
+	Steps       int             `json:"steps,omitzero"`
+	Progress    float64         `json:"progress,omitzero"`     // 0 to 1
+	SecondsLeft float64         `json:"seconds_left,omitzero"` // an estimate
+	Loading     float64         `json:"loading,omitzero"`      // percent of the model
+	Attempts    int             `json:"attempts,omitzero"`
+	Warnings    []string        `json:"warnings,omitempty"`
+	Parameters  json.RawMessage `json:"parameters,omitempty"`
+	Images      []imageView     `json:"images,omitempty"` // of a job that is done
+	Error       *errorView      `json:"error,omitempty"`
+}
+
+// imageView is an image that a job made, or that was uploaded.
+type imageView struct {
+	ID     string  `json:"id"`
+	URL    string  `json:"url"` // a path on this server
+	Width  int     `json:"width"`
+	Height int     `json:"height"`
+	Seed   *uint64 `json:"seed,omitempty"`
+	Type   string  `json:"type"`
+}
+
+type errorView struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+}
+
+// view is a job as its client sees it.
+func view(j job.Job, live job.Live) jobView {
+	v := jobView{
+		ID: j.ID, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
+		Created: j.Created, Started: j.Started, Ended: j.Ended,
+		Position: live.Position, Step: live.Step, Steps: live.Steps, SecondsLeft: seconds(live.Left), Loading: live.Loading,
+		Attempts: j.Attempts, Warnings: j.Warnings, Parameters: j.Parameters,
+	}
+	switch {
+	case j.State == job.Done:
+		v.Progress = 1
+		for _, b := range j.Outputs {
+			v.Images = append(v.Images, viewImage(b))
+		}
+	case live.Steps > 0:
+		v.Progress = float64(live.Step) / float64(live.Steps)
+	}
+	if j.Error != nil {
+		v.Error = &errorView{j.Error.Kind, j.Error.Message}
+	}
+	return v
+}
+
+func viewImage(b job.Blob) imageView {
+	return imageView{ID: b.ID, URL: "/download/" + b.ID, Width: b.Width, Height: b.Height, Seed: b.Seed, Type: b.Type}
+}
+
+// seconds are rounded to milliseconds.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }

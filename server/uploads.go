@@ -1,0 +1,143 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+
+	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
+)
+
+const (
+	maxUpload  = 64 << 20 // bytes of an image
+	maxFraming = 64 << 10 // bytes of a multipart body around it
+)
+
+// mostDecoded is how many uploads are decoded at once: each takes some hundred MiB of memory, if it is as large as may be.
+const mostDecoded = 2
+
+// imageTypes are the types of images by package imagefile's names.
+var imageTypes = map[string]blob.Type{"PNG": blob.PNG, "JPEG": blob.JPEG, "WebP": blob.WebP}
+
+// uploadImage answers POST /v1/images: the image is the body, or a field of a multipart body, and is kept as it came.
+func (s *Server) uploadImage(x *exchange) error {
+	if s.draining.Load() || s.stopped.Err() != nil {
+		return &failure{kind: stopping}
+	}
+	data, err := s.readUpload(x)
+	if err != nil {
+		return err
+	}
+	from := source{upload: data}
+	if from.id, err = s.newID(); err != nil {
+		return err
+	}
+	from.format, from.size, err = s.checkImage(x.r.Context(), data)
+	var known *failure
+	switch {
+	case err == nil:
+	case errors.As(err, &known) || x.r.Context().Err() != nil:
+		return err
+	default:
+		return &failure{kind: invalid, problems: []problem{{
+			Type: "value_error", Loc: []any{"body", "image"}, Msg: "Value error, must be an image: " + err.Error(), Input: []byte("null"),
+		}}}
+	}
+	if _, err := s.keep(from); err != nil {
+		return err
+	}
+	x.id = from.id
+	return x.reply(http.StatusCreated, imageView{
+		ID: from.id, URL: "/download/" + from.id, Width: from.size.Width, Height: from.size.Height, Type: string(from.format),
+	})
+}
+
+// readUpload reads the image of a request.
+func (s *Server) readUpload(x *exchange) ([]byte, error) {
+	kind, parameters, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, &failure{kind: badMedia, err: err}
+	}
+	switch kind {
+	case string(blob.PNG), string(blob.JPEG), string(blob.WebP):
+		return s.readBody(x, maxUpload)
+	case "multipart/form-data":
+		// A web page can post this behind its user's back, as it can post none of the above.
+		if err := http.NewCrossOriginProtection().Check(x.r); err != nil {
+			return nil, &failure{kind: foreignOrigin, err: err}
+		}
+	default:
+		return nil, &failure{kind: badMedia}
+	}
+	body, err := s.readBody(x, maxUpload+maxFraming)
+	if err != nil {
+		return nil, err
+	}
+	parts := multipart.NewReader(bytes.NewReader(body), parameters["boundary"])
+	for {
+		part, err := parts.NextPart()
+		switch {
+		case err == io.EOF:
+			return nil, &failure{kind: invalid, problems: []problem{{Type: "missing", Loc: []any{"body", "image"}, Msg: "Field required", Input: []byte("null")}}}
+		case err != nil:
+			return nil, &failure{kind: badBody, err: err}
+		case part.FormName() == "image":
+			data, err := io.ReadAll(part)
+			if err != nil {
+				return nil, &failure{kind: badBody, err: err}
+			}
+			return data, nil
+		}
+	}
+}
+
+// checkImage decodes an image to see that it can be, and tells what it is. Its errors are about the image, or the cause
+// of ctx's end.
+func (s *Server) checkImage(ctx context.Context, data []byte) (t blob.Type, size sdxl.Size, err error) {
+	select {
+	case s.decoding <- struct{}{}:
+		defer func() { <-s.decoding }()
+	case <-ctx.Done():
+		return "", size, context.Cause(ctx)
+	}
+	name, err := imagefile.Format(data)
+	if err != nil {
+		return "", size, err
+	}
+	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
+	if err != nil {
+		return "", size, err
+	}
+	b := img.Bounds().Size()
+	return imageTypes[name], sdxl.Size{Height: b.Y, Width: b.X}, nil
+}
+
+// keep writes an image that came with a request to the disk, if one did.
+func (s *Server) keep(from source) (kept bool, err error) {
+	if from.upload == nil {
+		return false, nil
+	}
+	f, err := s.store.Begin(from.id, from.format, int64(len(from.upload)))
+	if err != nil {
+		return false, err
+	}
+	return true, f.Commit(from.upload)
+}
+
+// queueState answers GET /v1/queue.
+func (s *Server) queueState(x *exchange) error {
+	stats := s.queue.Stats()
+	return x.reply(http.StatusOK, struct {
+		Waiting   int                     `json:"waiting"`
+		Computing int                     `json:"computing"`
+		Seconds   float64                 `json:"seconds_until_free,omitzero"` // an estimate; none where a device is free
+		Devices   map[string]worker.State `json:"devices"`
+	}{stats.Waiting, stats.Computing, seconds(stats.Free), s.pool.Health()})
+}
