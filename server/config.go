@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
@@ -32,14 +33,18 @@ type Config struct {
 	// does. A request that asks for none has none.
 	Preset string
 
-	Schedulers []string     // names that a request may ask for
-	LoRADir    string       // folder of the adapters that requests may name; "" has none
-	Images     string       // folder of the images, made if missing
-	Journal    string       // file of the jobs, made if missing; one server has it at a time
-	Queue      int          // requests that may wait while every device computes; 0 lets none wait
-	Watermark  bool         // diffusers' invisible watermark
-	Version    string       // for the PNG text
-	Log        *slog.Logger // nil discards
+	Schedulers []string // names that a request may ask for
+	LoRADir    string   // folder of the adapters that requests may name; "" has none
+	Images     string   // folder of the images, made if missing
+	Journal    string   // file of the jobs, made if missing; one server has it at a time
+	// Keep is how long jobs that have ended, and images, are kept; 0 is for ever. KeepBytes is how many bytes the images of
+	// jobs may take, beyond which the oldest jobs go with theirs; 0 is no limit.
+	Keep      time.Duration
+	KeepBytes int64
+	Queue     int          // requests that may wait while every device computes; 0 lets none wait
+	Watermark bool         // diffusers' invisible watermark
+	Version   string       // for the PNG text
+	Log       *slog.Logger // nil discards
 	// AllowedHosts are host names and addresses that requests may name beside loopback ones, where Run listens on a
 	// loopback address.
 	AllowedHosts []string
@@ -71,6 +76,8 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: Journal is empty: must be a file")
 	case c.Queue < 0:
 		return nil, fmt.Errorf("server: Queue is %d: must be 0 or more", c.Queue)
+	case c.Keep < 0, c.KeepBytes < 0:
+		return nil, fmt.Errorf("server: Keep is %v and KeepBytes %d: must be 0 or more", c.Keep, c.KeepBytes)
 	case c.BodyTimeout < 0, c.Drain < 0:
 		return nil, fmt.Errorf("server: BodyTimeout is %v and Drain %v: must be 0 or more", c.BodyTimeout, c.Drain)
 	case c.SendTimeout < 0, c.Connections < 0:
@@ -132,6 +139,12 @@ func New(c Config) (*Server, error) {
 // openJobs takes up the journal, with the jobs of an earlier process that have not ended.
 func (s *Server) openJobs() (err error) {
 	c := s.config
+	_, err = os.Stat(c.Journal)
+	if c.Keep > 0 && errors.Is(err, fs.ErrNotExist) {
+		if err := s.adoptImages(); err != nil {
+			return fmt.Errorf("server: folder of images %s: %w", c.Images, err)
+		}
+	}
 	if s.journal, err = job.OpenJournal(c.Journal, job.JournalOptions{}); err != nil {
 		return fmt.Errorf("server: the journal of jobs: %w", err)
 	}

@@ -52,6 +52,13 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		served <- h.Serve(conns)
 	}()
 	go func() { loaded <- s.Load() }()
+	retaining, endRetention := context.WithCancel(ctx)
+	defer endRetention()
+	retained := make(chan struct{})
+	go func() {
+		defer close(retained)
+		s.retain(retaining)
+	}()
 
 	err, stillLoading := s.watch(ctx, served, loaded)
 	if err != nil {
@@ -87,6 +94,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		}
 	}
 	<-ended
+	endRetention()
+	<-retained
 	if stillLoading {
 		select {
 		case lerr := <-loaded:

@@ -41,6 +41,8 @@ type options struct {
 	models
 	address, images string
 	journal         string // "" is in images
+	keep            time.Duration
+	keepBytes       int64
 	loras           string
 	inversions      []string // -embedding
 	style           prompt.Style
@@ -64,8 +66,10 @@ func run(args []string, stderr io.Writer) int {
 	var o options
 	o.models.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
-	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing; images stay there until somebody removes them")
+	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing")
 	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
+	fs.DurationVar(&o.keep, "keep", 7*24*time.Hour, "`time` that jobs and images are kept after they have ended or come; 0 is for ever")
+	fs.Int64Var(&o.keepBytes, "keep-bytes", 0, "most `bytes` that the images of jobs may take, beyond which the oldest jobs go with their images; 0 is no limit")
 	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of the files of LoRA and its relatives, in it or in folders below it, that requests may name in loras; files may come and go while the server runs")
 	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which the prompts of every request may name by NAME, with prompt_style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
 		o.inversions = append(o.inversions, s)
@@ -106,6 +110,10 @@ func serve(o options, stderr io.Writer) (err error) {
 		return cli.Usagef("-model is empty: must be demo, a DIR, a checkpoint in one file, ORG/NAME of the hub, synth:base or synth:tiny")
 	case o.queue < 0:
 		return cli.Usagef("-queue %d: must be 0 or more", o.queue)
+	case o.keep < 0:
+		return cli.Usagef("-keep %v: must be 0 or more", o.keep)
+	case o.keepBytes < 0:
+		return cli.Usagef("-keep-bytes %d: must be 0 or more", o.keepBytes)
 	case o.drain <= 0:
 		return cli.Usagef("-drain %v: must be more than 0", o.drain)
 	case o.pixels < 0 || o.pixels > sdxl.MaxSide*sdxl.MaxSide:
@@ -143,7 +151,8 @@ func serve(o options, stderr io.Writer) (err error) {
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
-		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
+		AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,
 	}

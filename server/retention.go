@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/goxl/goxl/job"
+)
+
+const (
+	retentionCheck = time.Minute // between looks for what has been kept for long enough
+	orphanCheck    = time.Hour   // between looks through the whole folder
+	mostExpired    = 500         // jobs at once, so that others can write to the journal in between
+)
+
+// retain removes what Config.Keep and KeepBytes keep no longer, until ctx ends.
+func (s *Server) retain(ctx context.Context) {
+	if s.config.Keep == 0 && s.config.KeepBytes == 0 {
+		return
+	}
+	check := time.NewTicker(retentionCheck)
+	defer check.Stop()
+	var searched time.Time
+	for {
+		err := s.expire(ctx)
+		if s.config.Keep > 0 && time.Since(searched) >= orphanCheck {
+			searched = time.Now()
+			err = errors.Join(err, s.removeOrphans(ctx))
+		}
+		if err != nil {
+			s.config.Log.Error("old jobs and images can't be removed", slog.String("error", err.Error()))
+		}
+		select {
+		case <-check.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// expire removes jobs, the oldest first, with their images. Those that another job has too stay.
+func (s *Server) expire(ctx context.Context) error {
+	var before time.Time // with none, the images' bytes alone say what goes
+	if s.config.Keep > 0 {
+		before = time.Now().Add(-s.config.Keep)
+	}
+	for ctx.Err() == nil {
+		removed, err := s.journal.Expire(before, s.config.KeepBytes, mostExpired)
+		if err != nil {
+			return err
+		}
+		var ids []string
+		for _, j := range removed {
+			for _, list := range [][]job.Blob{j.Outputs, j.Inputs} {
+				for _, b := range list {
+					ids = append(ids, b.ID)
+				}
+			}
+		}
+		if err := s.removeUnused(ids); err != nil {
+			return err
+		}
+		if len(removed) > 0 {
+			s.config.Log.Info("jobs expired", slog.Int("jobs", len(removed)))
+		}
+		if len(removed) < mostExpired {
+			return nil
+		}
+	}
+	return nil
+}
+
+// removeOrphans removes images that no job has: uploads that were not used, and what a crash left.
+func (s *Server) removeOrphans(ctx context.Context) error {
+	ids, err := s.store.Older(time.Now().Add(-s.config.Keep))
+	for len(ids) > 0 && err == nil && ctx.Err() == nil {
+		n := min(len(ids), mostExpired)
+		err = s.removeUnused(ids[:n])
+		ids = ids[n:]
+	}
+	return err
+}
+
+// removeUnused removes those images that no job has.
+func (s *Server) removeUnused(ids []string) error {
+	var unused []string
+	for _, id := range ids {
+		switch _, used, err := s.journal.JobOfBlob(id); {
+		case err != nil:
+			return err
+		case !used:
+			unused = append(unused, id)
+		}
+	}
+	if len(unused) == 0 {
+		return nil
+	}
+	return s.store.Remove(unused...)
+}
+
+// adoptImages lets the images that are in the folder when its journal is made count as of now: they are kept as long as
+// others.
+func (s *Server) adoptImages() error {
+	now := time.Now()
+	ids, err := s.store.Older(now)
+	for _, id := range ids {
+		path, _, ferr := s.store.Find(id)
+		if ferr == nil {
+			ferr = os.Chtimes(path, now, now)
+		}
+		err = errors.Join(err, ferr)
+	}
+	return err
+}
