@@ -2,6 +2,25 @@
 // is on disk, GET /download/{id} returns it, POST /refine makes a new one from it by image-to-image. GET /healthz says
 // that the process lives, GET /readyz that it would take work.
 //
+// Work travels as jobs, through a journal on the disk and a queue (package job) to the devices (package worker). The two
+// routes above wait for theirs, and cancel it when their client hangs up. Others come and go:
+//
+//   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has the
+//     fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image, the
+//     id of an image, or an image in base64, alone or in a data URL; n, images of the batch; model; priority, -100 to
+//     100; preview_every, steps between previews; output_format, png or jpeg; output_quality, 1 to 100. With a header
+//     Idempotency-Key that came before, the answer is 200 with the job of that time, or 422 if the body was another.
+//   - GET /v1/jobs/{id} is the job: its state (queued, running, interrupted, done, failed, cancelled), position, steps,
+//     time left, parameters, images, error. GET /v1/jobs lists them, the newest first: state, model, limit, before.
+//   - GET /v1/jobs/{id}/events streams them as server-sent events: state, loading, step, preview, warning, and at the
+//     end done, failed or cancelled with the whole job. Last-Event-ID, or after, goes on where a client was.
+//   - DELETE /v1/jobs/{id} cancels in any state, with purge=true it removes a job that has ended, and its images. POST
+//     /v1/jobs/cancel cancels many: ids, or all.
+//   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says how
+//     many jobs wait and are computed.
+//
+// Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
+//
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
 //   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style, plain,
@@ -13,7 +32,8 @@
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
 //   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength":
-//     0.8}; prompts name them too, as in <lora:NAME:0.8>. They change the weights for this request only, and the model stays loaded; one that can't be used is answered 422
+//     0.8}; prompts name them too, as in <lora:NAME:0.8>. They change the weights for this request only, and the model
+//     stays loaded; one that can't be used is answered 422
 //   - of /generate: width, height; refiner, true for an ensemble in which the refiner goes on at denoising_end (0.8);
 //     without it, denoising_end is where the base ends
 //   - of /refine: id, of the image; strength, or denoising_start; denoising_end; refiner, false for image-to-image on
@@ -26,10 +46,12 @@
 // Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored, numbers
 // may be strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
 //
-// Each device computes one image at a time; the other requests wait in a queue of fixed length, in order, for whichever
-// device is free. A device is free as soon as an image is computed: the PNG is encoded, synced and answered beside the
-// next one, for two images of a device at most. The log has the durations of wait, compute and encode apart. A client
-// that hangs up frees its slot. Nothing outlives the process but the images, which carry their parameters in PNG text.
+// Each device computes one job at a time; the others wait in a queue of fixed length, by priority and in order, for
+// whichever device is free. A device is free as soon as an image is computed: the PNG is encoded, synced and answered
+// beside the next one, for two images of a device at most. The log has the durations of wait, compute and encode apart.
+// A client that hangs up frees its slot. When the server ends, jobs that are computed have Config.Drain to be done, and
+// requests that wait for their image too; jobs that wait are computed by the next server with the same journal, and so
+// are those that were cut off or whose process was killed, in at most three attempts.
 //
 // Clients that stand still cost nobody else anything. A header has 10 s to arrive and a connection 2 minutes between
 // requests; a body and an answer have a time for each 16 KiB ([Config].BodyTimeout, SendTimeout). A client that leaves
@@ -49,7 +71,8 @@
 // On a loopback address, requests by another host's name are 403. The log has no text that a client wrote in a body,
 // unless it is of level debug.
 //
-// A device that fails costs the request that it computed, which is answered 500. Its engine is closed and another one is
-// opened; the requests that wait are served by it then, or by the other devices. Meanwhile /readyz tells of it, and is
-// 503 if no device is left.
+// A device that fails costs the job that it computed an attempt: the job goes before the others, to whichever device is
+// free, and fails after three. The engine is closed and another one is opened; the jobs that wait are served by it then,
+// or by the other devices. Meanwhile /readyz tells of it, and is 503 if no device is left. A job that is too large for
+// the memory of one device goes to the others.
 package server

@@ -63,17 +63,17 @@ type Pool struct {
 
 	mu       sync.Mutex
 	closed   bool
-	down     map[int]bool            // devices that failed and could not be loaded again yet
-	allDown  chan struct{}           // closed while all are down
-	running  int                     // jobs that are being computed or kept
-	idle     chan struct{}           // closed while none is
-	failures map[string]*failedTries // by job
+	down     map[int]bool        // devices that failed and could not be loaded again yet
+	allDown  chan struct{}       // closed while all are down
+	running  int                 // jobs that are being computed or kept
+	idle     chan struct{}       // closed while none is
+	refusals map[string]*refusal // by job
 }
 
-// failedTries are what the pool remembers of a job that goes from device to device.
-type failedTries struct {
-	tooLarge map[int]bool // devices that have too little memory for it
-	last     *Error
+// refusal is what the pool remembers of a job that goes from device to device, since it is too large.
+type refusal struct {
+	by   map[int]bool // devices that have too little memory for it
+	last *Error
 }
 
 // NewPool returns a pool that has no models yet.
@@ -86,7 +86,7 @@ func NewPool(c Config) *Pool {
 	}
 	n := max(1, len(c.Devices))
 	p := &Pool{
-		config: c, encoders: newEncoders(n), down: map[int]bool{}, failures: map[string]*failedTries{},
+		config: c, encoders: newEncoders(n), down: map[int]bool{}, refusals: map[string]*refusal{},
 		allDown: make(chan struct{}), idle: make(chan struct{}),
 	}
 	close(p.idle)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,14 +48,14 @@ func (p *Pool) can(d *device, j *job.Job) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f := p.failures[j.ID]
-	return f == nil || !f.tooLarge[d.index] || p.refused(f)
+	f := p.refusals[j.ID]
+	return f == nil || !f.by[d.index] || p.refused(f)
 }
 
 // refused tells whether a job is too large for every device that is not down. The caller holds mu.
-func (p *Pool) refused(f *failedTries) bool {
+func (p *Pool) refused(f *refusal) bool {
 	for _, d := range p.devices {
-		if !f.tooLarge[d.index] && !p.down[d.index] {
+		if !f.by[d.index] && !p.down[d.index] {
 			return false
 		}
 	}
@@ -105,6 +107,7 @@ func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob
 	case again:
 		p.config.Log.Warn("job goes to another attempt", attrs...)
 		l.Retry(e.forJob())
+		p.forgetEnded()
 	default:
 		p.forget(j.ID)
 		p.config.Log.Log(context.Background(), e.level(), "job failed", attrs...)
@@ -112,23 +115,23 @@ func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob
 	}
 }
 
-// again tells whether a job that failed on a device is to be computed by another attempt.
+// again tells whether a job that failed on a device is to be computed by another attempt. The queue counts those.
 func (p *Pool) again(d *device, j job.Job, e *Error) bool {
-	if e.Kind != KindDeviceFailed && e.Kind != KindTooLarge {
+	switch e.Kind {
+	case KindDeviceFailed:
+		return true
+	case KindTooLarge:
+	default:
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f := p.failures[j.ID]
+	f := p.refusals[j.ID]
 	if f == nil {
-		f = &failedTries{tooLarge: map[int]bool{}}
-		p.failures[j.ID] = f
+		f = &refusal{by: map[int]bool{}}
+		p.refusals[j.ID] = f
 	}
-	f.last = e
-	if e.Kind == KindDeviceFailed {
-		return true // the queue counts
-	}
-	f.tooLarge[d.index] = true
+	f.by[d.index], f.last = true, e
 	return !p.refused(f)
 }
 
@@ -136,7 +139,7 @@ func (p *Pool) again(d *device, j job.Job, e *Error) bool {
 func (p *Pool) tooLarge(id string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f := p.failures[id]; f != nil && f.last.Kind == KindTooLarge && p.refused(f) {
+	if f := p.refusals[id]; f != nil && p.refused(f) {
 		return f.last
 	}
 	return nil
@@ -146,5 +149,17 @@ func (p *Pool) tooLarge(id string) error {
 func (p *Pool) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.failures, id)
+	delete(p.refusals, id)
+}
+
+// forgetEnded forgets the jobs that ended while they waited for another attempt, or were not given one.
+func (p *Pool) forgetEnded() {
+	p.mu.Lock()
+	ids := slices.Collect(maps.Keys(p.refusals))
+	p.mu.Unlock()
+	for _, id := range ids {
+		if j, _, err := p.config.Queue.Job(id); err != nil || j.State.Ended() {
+			p.forget(id)
+		}
+	}
 }

@@ -27,6 +27,9 @@ import (
 
 // TestMain lets this program be the one that a server starts for a card.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == asServer {
+		os.Exit(run(os.Args[2:], os.Stderr))
+	}
 	if len(os.Args) > 1 && os.Args[1] == workerCommand {
 		if os.Getenv(watchEngine) != "" {
 			os.Exit(runWatched(os.Args[2:]))
@@ -35,6 +38,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// asServer is the first argument of a test's process that is the command.
+const asServer = "serve"
 
 // apart is a server whose engine, on the CPU, is in a process of its own, as those of cards are.
 type apart struct {

@@ -1,6 +1,6 @@
 // Command server answers HTTP requests with images of Stable Diffusion XL.
 //
-//	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-queue 64]
+//	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-journal FILE] [-keep 168h] [-queue 64]
 //	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]] [-prompt-style a1111]
 //
 // See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own, one for each card,
@@ -87,13 +87,13 @@ func run(args []string, stderr io.Writer) int {
 		o.hosts, err = server.ParseHosts(list)
 		return err
 	})
-	fs.IntVar(&o.queue, "queue", 64, "`requests` that may wait while every device computes; the next is answered 503")
+	fs.IntVar(&o.queue, "queue", 64, "`jobs` that may wait while every device computes, those of requests that wait for their image among them; the next is answered 503")
 	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
 	fs.IntVar(&o.steps, "max-steps", 0, "most `steps` that a request may ask for; 0 is as many as take no longer than -request-timeout at the request's size, 200 at most, by a measurement at the start, which the log tells")
-	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one request may have the model compute together; the routes that there are ask for one")
-	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a request may compute, from when it has its device; one that takes longer is cancelled and answered 504; 0 is no limit")
-	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the request answered 500")
-	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once")
+	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one job may have the model compute together, its n; /generate and /refine ask for one")
+	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a job may compute, from when it has its device; one that takes longer fails, its client is answered 504; 0 is no limit")
+	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the image computed anew, by another card if one is free")
+	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once; jobs that wait, and those that are cut off, are computed by the next server with the same -journal")
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into images; -watermark=false leaves it out")
 
 	err := cli.Parse(fs, args)
