@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"image"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -105,6 +106,9 @@ func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed
 	r.OnComputed = release
 	r.Progress = func(at sdxl.Progress) {
 		l.Event(job.Event{Kind: job.KindStep, Step: at.Step, Steps: at.Steps, Left: at.Left})
+	}
+	if every := c.task.PreviewEvery; every > 0 {
+		r.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) { p.preview(l, step, images) }}
 	}
 	c.result, err = d.generate(ctx, c.task)
 	r.Image = nil // its pixels are not needed beside the next image's

@@ -69,7 +69,11 @@ func TestEveryFieldComesBack(t *testing.T) {
 			r.LoRAs = []sdxl.LoRA{{Path: filepath.Join(s.LoRADir, "b", "c.safetensors"), Strengths: strengths}, {Path: filepath.Join(s.LoRADir, "a.pt"), Strengths: lora.Strength(1)}}
 		case "LoRADir", "TextualInversions": // of the server
 		default:
-			fill(value, &n)
+			if field.Name == "Preview" {
+				r.Preview = &sdxl.Preview{}
+			} else {
+				fill(value, &n)
+			}
 			if slices.Contains(local, field.Name) {
 				if value.Kind() == reflect.Func {
 					value.Set(reflect.MakeFunc(value.Type(), nil))

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"image/jpeg"
 	"image/png"
 	"io"
 	"net/http"
@@ -139,6 +140,44 @@ func TestJobsSurviveKill(t *testing.T) {
 	}
 	if err := second.Wait(); err != nil {
 		t.Errorf("the end: %v", err)
+	}
+}
+
+// A stream of events has every step, previews that are JPEG, and the job at its end.
+func TestJobEvents(t *testing.T) {
+	_, address := spawn(t, "-images", t.TempDir(), "-device", "cpu")
+	id := ask(t, "POST", address+"/v1/jobs", `{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":6,"preview_every":2}`, 202).ID
+	counts := map[string]int{}
+	name := ""
+	for line := range strings.SplitSeq(get(t, address+"/v1/jobs/"+id+"/events"), "\n") {
+		if value, ok := strings.CutPrefix(line, "event: "); ok {
+			name = value
+			counts[name]++
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok || name != "preview" && name != "done" {
+			continue
+		}
+		var e struct {
+			Step   int
+			Data   []byte
+			Images []struct{ URL string }
+		}
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		if name == "done" {
+			if len(e.Images) != 1 || get(t, address+e.Images[0].URL) == "" {
+				t.Errorf("at the end: %s", data)
+			}
+			continue
+		}
+		if img, err := jpeg.Decode(bytes.NewReader(e.Data)); err != nil || e.Step%2 != 0 || img.Bounds().Dx() != 16 {
+			t.Errorf("preview of step %d: %v, %v", e.Step, img.Bounds(), err)
+		}
+	}
+	if counts["step"] != 6 || counts["preview"] != 3 || counts["done"] != 1 {
+		t.Errorf("events: %v", counts)
 	}
 }
 

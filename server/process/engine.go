@@ -77,9 +77,12 @@ func (e *Engine) DeviceName() string { return e.device.Name }
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 
-// Generate does a job. Its request must have no callbacks but Progress and OnComputed, and no taps and embeddings.
+// Generate does a job. Its request must have no callbacks but Progress, Preview and OnComputed, and no taps and embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
 	on := callbacks{step: j.Request.Progress, computed: j.Request.OnComputed}
+	if j.Request.Preview != nil {
+		on.preview = j.Request.Preview.Func
+	}
 	j.Request.Progress, j.Request.OnComputed = nil, nil
 	packed, raw, err := pack(j)
 	if err != nil {

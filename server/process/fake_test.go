@@ -86,6 +86,9 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 	case "steps":
 		for i := range r.Steps {
 			r.Progress(sdxl.Progress{Step: i + 1, Steps: r.Steps, Elapsed: time.Duration(i), Left: time.Hour})
+			if r.Preview != nil && (i+1)%r.Preview.Every == 0 {
+				r.Preview.Func(i+1, []*image.NRGBA{image.NewNRGBA(image.Rect(0, 0, i, 3)), image.NewNRGBA(image.Rect(0, 0, 2, i+1))})
+			}
 		}
 	case "pause":
 		time.Sleep(900 * time.Millisecond)
@@ -120,8 +123,8 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 	if r.Prompt == "computed" {
 		r.OnComputed()
 	}
-	r.Progress, r.OnComputed = nil, nil
-	j.Request.OnComputed = nil
+	r.Progress, r.OnComputed, r.Preview = nil, nil, nil
+	j.Request.OnComputed, j.Request.Preview = nil, nil
 	result := &sdxl.Result{Steps: 50, Warnings: []string{describe(j)}, Parameters: j.Parameters, Latents: r.Latents}
 	if r.Image != nil {
 		b := r.Image.Bounds()
@@ -143,7 +146,7 @@ func describe(j engine.Job) string {
 	for i := range v.NumField() {
 		field, name := v.Field(i), v.Type().Field(i).Name
 		switch {
-		case name == "Image" || name == "Progress" || name == "OnComputed" || name == "Taps":
+		case name == "Image" || name == "Progress" || name == "OnComputed" || name == "Preview" || name == "Taps":
 			continue
 		case name == "Prompts":
 			prompts, _ := json.Marshal(r.Prompts)

@@ -176,6 +176,34 @@ func (p pixels) image(l *link) (image.Image, error) {
 	return &image.Paletted{Pix: raw, Stride: p.Stride, Rect: p.Rect, Palette: palette}, nil
 }
 
+// detachAll takes the pixels of several images apart.
+func detachAll(images []*image.NRGBA) (list []pixels, raw [][]byte, err error) {
+	for _, img := range images {
+		p, pix, err := detach(img)
+		if err != nil {
+			return nil, nil, err
+		}
+		list, raw = append(list, p), append(raw, pix)
+	}
+	return list, raw, nil
+}
+
+// attachAll reads the pixels of several images.
+func attachAll(list []pixels, l *link) (images []*image.NRGBA, err error) {
+	for _, p := range list {
+		img, err := p.image(l)
+		if err != nil {
+			return nil, err
+		}
+		n, ok := img.(*image.NRGBA)
+		if !ok {
+			return nil, fmt.Errorf("process: a result has a %T: must be a *image.NRGBA", img)
+		}
+		images = append(images, n)
+	}
+	return images, nil
+}
+
 // values are the raw bytes of numbers, in this machine's order, which the other side has too.
 func values(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"os/exec"
 	"sync"
@@ -41,6 +42,7 @@ type pending struct {
 // callbacks are a request's, each nil if it has none. They are called one after the other, before the call's answer.
 type callbacks struct {
 	step     func(sdxl.Progress)
+	preview  func(step int, images []*image.NRGBA)
 	computed func() // nil once it was called
 }
 
@@ -71,6 +73,8 @@ func (p *peer) read(answers io.ReadCloser) {
 		var a answer
 		if broken = p.link.read(&a); broken == nil && a.Result != nil {
 			broken = a.Result.unpack(p.link)
+		} else if broken == nil && a.Preview != nil {
+			broken = a.Preview.unpack(p.link)
 		}
 		if broken == nil {
 			p.take(a)
@@ -121,6 +125,10 @@ func (p *peer) take(a answer) {
 		c.quiet, c.limit.first = 0, 0
 		if step := c.on.step; step != nil && a.Step != nil {
 			callback = func() { step(*a.Step) }
+		}
+	case a.News == previewed:
+		if c.quiet = 0; c.on.preview != nil && a.Preview != nil {
+			callback = func() { c.on.preview(a.Preview.Step, a.Preview.images) }
 		}
 	case a.News == computed:
 		c.quiet, callback, c.on.computed = 0, c.on.computed, nil

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"image"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -247,7 +249,7 @@ func TestServerGone(t *testing.T) {
 	}
 }
 
-// Steps come with their numbers, in order, and before the result.
+// Steps come with their numbers, in order, and before the result; previews come between them.
 func TestSteps(t *testing.T) {
 	e, stderr := launch(t, "")
 	defer stop(t, e, stderr)
@@ -261,10 +263,20 @@ func TestSteps(t *testing.T) {
 		}
 		got = append(got, at)
 	}
+	var previews []int
+	j.Request.Preview = &sdxl.Preview{Every: 7, Func: func(step int, images []*image.NRGBA) {
+		if len(got) != step || len(images) != 2 || images[0].Rect != image.Rect(0, 0, step-1, 3) || images[1].Rect != image.Rect(0, 0, 2, step) {
+			t.Errorf("after %d steps, a preview of step %d: %v", len(got), step, images)
+		}
+		previews = append(previews, step)
+	}}
 	if _, err := e.Generate(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
 	over = true
+	if !slices.Equal(previews, []int{7, 14}) {
+		t.Errorf("previews of steps %v", previews)
+	}
 	if len(got) != 20 {
 		t.Fatalf("%d steps came, want 20", len(got))
 	}

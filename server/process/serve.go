@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"sync"
 	"time"
@@ -145,6 +146,13 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 		err = fmt.Errorf("process: call %q: must be %q, with a job", c.Do, generate)
 	default:
 		j.Request.Progress = func(at sdxl.Progress) { _ = p.link.write(answer{ID: c.ID, News: stepped, Step: &at}) }
+		if every := c.Job.Request.PreviewEvery; every > 0 {
+			j.Request.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) {
+				if packed, raw, err := packPreview(step, images); err == nil { // of *image.NRGBA, which can be packed
+					_ = p.link.write(answer{ID: c.ID, News: previewed, Preview: packed}, raw...)
+				}
+			}}
+		}
 		j.Request.OnComputed = func() { _ = p.link.write(answer{ID: c.ID, News: computed}) }
 		result, err = e.Generate(ctx, j)
 	}

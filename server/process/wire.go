@@ -41,9 +41,10 @@ type job struct {
 // request is an sdxl.Request without its callbacks, and with what is raw apart: fields here hide those of the same name.
 type request struct {
 	sdxl.Request
-	Image, Progress, OnStep, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
+	Image, Progress, OnStep, Preview, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
 
 	Pixels                *pixels     `json:",omitempty"` // of Image
+	PreviewEvery          int         `json:",omitempty"` // of Preview, 0 for none
 	Latents, ImageLatents *tensor     `json:",omitempty"`
 	TextualInversions     []inversion `json:",omitempty"`
 }
@@ -65,6 +66,9 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 	}
 	packed = &job{Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
 	packed.Request.Request = r
+	if r.Preview != nil {
+		packed.Request.PreviewEvery = max(1, r.Preview.Every)
+	}
 	raw = make([][]byte, 3)
 	if r.Image != nil {
 		packed.Request.Pixels = &pixels{}
@@ -115,27 +119,50 @@ func (j *job) unpack(l *link) (whole engine.Job, err error) {
 type news string
 
 const (
-	done     news = "done"     // the call has ended
-	stepped  news = "stepped"  // the call's computation took a step, which Step tells
-	computed news = "computed" // the device has done its part of the call
-	alive    news = "alive"    // the program is alive; of no call
+	done      news = "done"      // the call has ended
+	stepped   news = "stepped"   // the call's computation took a step, which Step tells
+	previewed news = "previewed" // the call has previews
+	computed  news = "computed"  // the device has done its part of the call
+	alive     news = "alive"     // the program is alive; of no call
 )
 
 // answer comes from the program.
 type answer struct {
-	ID     uint64
-	News   news
-	Opened *opened        `json:",omitempty"` // to hello
-	Step   *sdxl.Progress `json:",omitempty"`
-	Result *result        `json:",omitempty"`
-	Failed *failed        `json:",omitempty"`
-	Lost   string         `json:",omitempty"` // why the engine can compute no more; "" while it can
+	ID      uint64
+	News    news
+	Opened  *opened        `json:",omitempty"` // to hello
+	Step    *sdxl.Progress `json:",omitempty"`
+	Preview *preview       `json:",omitempty"`
+	Result  *result        `json:",omitempty"`
+	Failed  *failed        `json:",omitempty"`
+	Lost    string         `json:",omitempty"` // why the engine can compute no more; "" while it can
 }
 
 // opened is what an engine tells of itself.
 type opened struct {
 	Costs  engine.Costs
 	Device kernels.Info
+}
+
+// preview is what sdxl.Preview.Func is called with; the pixels follow the header.
+type preview struct {
+	Step   int
+	Pixels []pixels
+
+	images []*image.NRGBA // once they were read
+}
+
+// packPreview takes images apart.
+func packPreview(step int, images []*image.NRGBA) (packed *preview, raw [][]byte, err error) {
+	packed = &preview{Step: step}
+	packed.Pixels, raw, err = detachAll(images)
+	return packed, raw, err
+}
+
+// unpack reads the raw data.
+func (p *preview) unpack(l *link) (err error) {
+	p.images, err = attachAll(p.Pixels, l)
+	return err
 }
 
 // result is an sdxl.Result with what is raw apart: fields here hide those of the same name.
@@ -152,12 +179,8 @@ func packResult(r *sdxl.Result) (packed *result, raw [][]byte, err error) {
 		return nil, nil, nil
 	}
 	packed = &result{Result: *r}
-	for _, img := range r.Images {
-		p, pix, err := detach(img)
-		if err != nil {
-			return nil, nil, err
-		}
-		packed.Pixels, raw = append(packed.Pixels, p), append(raw, pix)
+	if packed.Pixels, raw, err = detachAll(r.Images); err != nil {
+		return nil, nil, err
 	}
 	var data []byte
 	packed.Latents, data = detachTensor(r.Latents)
@@ -166,16 +189,8 @@ func packResult(r *sdxl.Result) (packed *result, raw [][]byte, err error) {
 
 // unpack reads the raw data and puts the result together.
 func (r *result) unpack(l *link) (err error) {
-	for _, p := range r.Pixels {
-		img, err := p.image(l)
-		if err != nil {
-			return err
-		}
-		n, ok := img.(*image.NRGBA)
-		if !ok {
-			return fmt.Errorf("process: a result has a %T: must be a *image.NRGBA", img)
-		}
-		r.Result.Images = append(r.Result.Images, n)
+	if r.Result.Images, err = attachAll(r.Pixels, l); err != nil {
+		return err
 	}
 	r.Result.Latents, err = r.Latents.read(l)
 	return err
