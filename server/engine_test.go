@@ -25,7 +25,7 @@ import (
 
 // fakeEngine is a model that computes images of one colour. It checks that it is used as an Engine's comment promises.
 type fakeEngine struct {
-	t  *testing.T
+	t  testing.TB
 	on string // the device
 
 	take func(engine.Job)                                     // called with each job, nil does nothing
@@ -135,7 +135,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // newBench makes a server that is not loaded yet, without temporary files left at the end of the test.
-func newBench(t *testing.T, change func(*Config)) *bench {
+func newBench(t testing.TB, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{base: &fakeEngine{t: t}, refiner: &fakeEngine{t: t}, images: filepath.Join(t.TempDir(), "images"), log: &lockedBuffer{}}
 	c := Config{
@@ -166,7 +166,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 }
 
 // loadedBench is a server that is ready, closed at the end of the test.
-func loadedBench(t *testing.T, change func(*Config)) *bench {
+func loadedBench(t testing.TB, change func(*Config)) *bench {
 	t.Helper()
 	b := newBench(t, change)
 	if err := b.Load(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -135,15 +134,9 @@ func tookTooLong(words string) *Error {
 	return &Error{Kind: KindTookTooLong, Message: words}
 }
 
-// level is that of the log's record of a job that fails: an error is what somebody has to look after.
-func (e *Error) level() slog.Level {
-	switch e.Kind {
-	case KindInternal, KindStoreFull, KindStoreBroken:
-		return slog.LevelError
-	case KindTooLarge, KindTookTooLong, KindDeviceFailed:
-		return slog.LevelWarn
-	}
-	return slog.LevelInfo
+// ours tells whether an error is one that somebody has to look after.
+func (e *Error) ours() bool {
+	return e.Kind == KindInternal || e.Kind == KindStoreFull || e.Kind == KindStoreBroken
 }
 
 // withinFolder lets an error about an adapter name its file within the folder of them: where that lies is nobody's

@@ -18,7 +18,7 @@ func (p *Pool) preview(l *job.Lease, step int, images []*image.NRGBA) {
 	for i, img := range images {
 		var b bytes.Buffer
 		if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: previewQuality}); err != nil {
-			p.config.Log.Warn("a preview can't be encoded", slog.String("id", l.Job().ID), slog.String("error", err.Error()))
+			p.config.Log.Warn("a preview can't be encoded", slog.String("job", l.Job().ID), slog.String("error", err.Error()))
 			return
 		}
 		l.Event(job.Event{Kind: job.KindPreview, Step: step, Preview: b.Bytes(), PreviewType: string(blob.JPEG), Image: i})

@@ -81,13 +81,13 @@ func (p *Pool) run(d *device, l *job.Lease) {
 // conclude ends a lease by what became of its attempt, and logs it.
 func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob, c *computed, err error) {
 	j := l.Job()
-	attrs := append(d.attrs(slog.String("id", j.ID), slog.Int("attempt", j.Attempts)), took.attrs()...)
+	attrs := append(d.attrs(slog.String("job", j.ID), slog.Int("attempt", j.Attempts)), took.attrs()...)
 	if err == nil {
 		if note := c.result.Parameters.PresetNote(); note != "" {
 			attrs = append(attrs, slog.String("preset", note))
 		}
 		p.config.Log.Info("job computed", append(attrs, slog.Int("warnings", len(c.warnings)))...) // before its client learns of it
-		p.config.Log.Debug("job parameters", slog.String("id", j.ID), slog.Any("warnings", c.warnings), slog.Any("parameters", c.result.Parameters))
+		p.config.Log.Debug("job parameters", slog.String("job", j.ID), slog.Any("warnings", c.warnings), slog.Any("parameters", c.result.Parameters))
 		if err = p.done(l, kept, c); err == nil {
 			p.forget(j.ID)
 			return
@@ -99,18 +99,17 @@ func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob
 		return
 	}
 	e := classify(err)
-	attrs = append(attrs, slog.String("kind", e.Kind), slog.String("error", e.Error()))
-	switch again := p.again(d, j, e); {
+	if e.ours() { // what else happens to jobs is in the queue's log
+		p.config.Log.Error("job failed by a fault of the server", append(attrs, slog.String("error", e.Error()))...)
+	}
+	switch {
 	case e.Kind == KindStopping: // the queue is closed, which counts no attempt then
-		p.config.Log.Info("job interrupted", attrs...)
 		l.Retry(e.forJob())
-	case again:
-		p.config.Log.Warn("job goes to another attempt", attrs...)
+	case p.again(d, j, e):
 		l.Retry(e.forJob())
 		p.forgetEnded()
 	default:
 		p.forget(j.ID)
-		p.config.Log.Log(context.Background(), e.level(), "job failed", attrs...)
 		l.Fail(e.forJob(), e.Err)
 	}
 }
