@@ -18,11 +18,34 @@ import (
 const (
 	maxBody    = 64 << 10 // answers says so too
 	maxJobBody = 90 << 20 // of those that may have an image in base64
+	smallBody  = 1 << 20  // of those that are read at any time
 )
+
+// mostLarge is how many larger bodies are in memory at once, until their requests are answered.
+const mostLarge = 8
+
+// admitLarge lets a request whose body may be large have it read, unless too many do.
+func (s *Server) admitLarge(x *exchange) error {
+	if 0 <= x.r.ContentLength && x.r.ContentLength <= smallBody {
+		return nil
+	}
+	select {
+	case s.large <- struct{}{}:
+		x.done = func() { <-s.large }
+		return nil
+	default:
+		return &failure{kind: largeBodies}
+	}
+}
 
 // readBody reads the whole body, within limits of size and time. Once it has ended, net/http lifts the limit of time,
 // and the request's context ends when the client hangs up and not before.
 func (s *Server) readBody(x *exchange, most int64) ([]byte, error) {
+	if most > maxBody {
+		if err := s.admitLarge(x); err != nil {
+			return nil, err
+		}
+	}
 	if x.conn == nil { // the handler alone is in use
 		deadline := time.Now().Add(s.config.BodyTimeout)
 		if err := http.NewResponseController(x).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {

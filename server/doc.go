@@ -59,7 +59,9 @@
 // limited ([Config].Connections): where there would be more, the one that waits longest for its client to send a
 // request is closed for the new one, and never one for which an image is computed or sent. When these are seven eighths
 // of all, requests for more of them are answered 503. A request with two lengths, Content-Length and Transfer-Encoding,
-// is answered by the second, and its connection closed.
+// is answered by the second, and its connection closed. A body has 64 KiB at most; one with an image has 64 MiB, or 90 in
+// base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A client that takes
+// nothing of its events is dropped; a connection with events may be closed for a new one, and its client connects again.
 //
 // What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
 // computes for too long 504.

@@ -30,6 +30,7 @@ const (
 	foreignHost   kind = "foreign_host"
 	noRefiner     kind = "no_refiner"
 	queueFull     kind = "queue_full"
+	largeBodies   kind = "too_many_large_bodies"
 	crowded       kind = "too_many_connections"
 	sentAhead     kind = "sent_ahead"
 	badRange      kind = "bad_range"
@@ -71,9 +72,10 @@ var answers = map[kind]struct {
 	badBody:      {status: http.StatusBadRequest, detail: "There was an error parsing the body", hangUp: true},
 	foreignHost: {status: http.StatusForbidden, hangUp: true,
 		detail: "The Host header is none of this server's: it listens on a loopback address and answers to localhost, loopback addresses and -allowed-hosts"},
-	noRefiner: {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
-	queueFull: {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
-	crowded:   {status: http.StatusServiceUnavailable, detail: "The server has too many connections", retry: time.Second, hangUp: true, level: slog.LevelWarn},
+	noRefiner:   {status: http.StatusNotImplemented, detail: "No refiner: the server was started without -refiner"},
+	queueFull:   {status: http.StatusServiceUnavailable, detail: "The queue is full", retry: time.Second, level: slog.LevelWarn},
+	largeBodies: {status: http.StatusServiceUnavailable, detail: "The server reads as many large bodies as it may", retry: time.Second, hangUp: true, level: slog.LevelWarn},
+	crowded:     {status: http.StatusServiceUnavailable, detail: "The server has too many connections", retry: time.Second, hangUp: true, level: slog.LevelWarn},
 	sentAhead: {status: http.StatusBadRequest, hangUp: true,
 		detail: fmt.Sprintf("Too much was sent before the answer: must be at most %d bytes after a request", maxAhead-readSize)},
 	badRange:      {status: http.StatusRequestedRangeNotSatisfiable, detail: "Range Not Satisfiable"},

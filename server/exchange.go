@@ -31,6 +31,7 @@ type exchange struct {
 	conn     *conn // nil where the handler alone is in use
 	bodyRead bool  // to its end; also where there is none
 	began    time.Time
+	done     func() // is called once it is answered, nil for nothing
 	log      *slog.Logger
 	status   int    // 0 until answered
 	id       string // of the image, if there is one

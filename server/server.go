@@ -41,6 +41,7 @@ type Server struct {
 	stop     context.CancelCauseFunc
 
 	decoding chan struct{} // holds one for each upload that is decoded
+	large    chan struct{} // holds one for each large body that is in memory
 
 	closing sync.Once
 	closed  error // what Close gave
@@ -56,6 +57,7 @@ func newServer(c Config) *Server {
 		newSeed: sdxl.RandomSeed,
 
 		decoding: make(chan struct{}, mostDecoded),
+		large:    make(chan struct{}, mostLarge),
 	}
 	allowed := map[string][]string{} // methods by path
 	s.leaving, s.leave = context.WithCancel(context.Background())
@@ -99,6 +101,11 @@ func newServer(c Config) *Server {
 // ServeHTTP answers one request and logs one record of it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := s.exchange(w, r)
+	defer func() {
+		if x.done != nil {
+			x.done()
+		}
+	}()
 	defer x.settle()
 	defer x.record()
 	defer func() {

@@ -1,15 +1,18 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"image"
 	"image/jpeg"
 	"image/png"
 	"mime/multipart"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // upload posts an image.
@@ -99,4 +102,35 @@ func TestUploadTooLarge(t *testing.T) {
 	if w := b.upload("image/png", make([]byte, maxUpload+1)); w.Code != 413 || w.Body.String() != `{"detail":"Request body is too large: must be at most 67108864 bytes"}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+// Large bodies are in memory one beside the other up to a number, and what is small passes by.
+func TestLargeBodies(t *testing.T) {
+	inMemory(t, nil, func(t *testing.T, r *running, l *pipes) {
+		var held []net.Conn
+		for range mostLarge {
+			c := l.dial(t)
+			send(t, c, "POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 2000000\r\n\r\nabc")
+			held = append(held, c)
+		}
+		synctest.Wait()
+		for _, length := range []string{"Content-Length: 2000000", "Transfer-Encoding: chunked"} {
+			c := l.dial(t)
+			send(t, c, "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+length+"\r\n\r\n")
+			if resp, body := answer(t, bufio.NewReader(c)); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" {
+				t.Errorf("%s: %d %s", length, resp.StatusCode, body)
+			}
+		}
+		r.finished(t, r.postJob(t, plain).ID)
+		held[0].Close()
+		synctest.Wait()
+		c := l.dial(t)
+		send(t, c, "POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 2000000\r\n\r\n")
+		go func() { // the pipe has no room for it
+			_, _ = c.Write(make([]byte, 2000000))
+		}()
+		if resp, body := answer(t, bufio.NewReader(c)); resp.StatusCode != 422 {
+			t.Errorf("%d %s", resp.StatusCode, body)
+		}
+	})
 }

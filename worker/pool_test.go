@@ -8,6 +8,7 @@ import (
 	"image"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,8 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 		}
 		return nil, err
 	}
-	return &sdxl.Result{Images: []*image.NRGBA{image.NewNRGBA(image.Rect(0, 0, 8, 8))}, Parameters: j.Parameters}, nil
+	images := slices.Repeat([]*image.NRGBA{image.NewNRGBA(image.Rect(0, 0, 8, 8))}, j.Request.ImagesPerPrompt)
+	return &sdxl.Result{Images: images, Parameters: j.Parameters}, nil
 }
 
 var errFault = errors.New("a kernel faulted")
@@ -117,14 +119,21 @@ func (f files) Begin(id string, t blob.Type, bytes int64) (Pending, error) {
 
 func (files) Load(string) (image.Image, error) { return nil, errors.New("no image") }
 
-// submit gives the queue a job with a prompt.
-func (r *rig) submit(t *testing.T, prompt string) string {
+// submit gives the queue a job for an image, or several, with a prompt.
+func (r *rig) submit(t *testing.T, prompt string, images ...int) string {
 	t.Helper()
-	id, err := blob.NewID()
-	if err != nil {
-		t.Fatal(err)
+	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt, ImagesPerPrompt: 1}}}
+	if len(images) > 0 {
+		task.Job.Request.ImagesPerPrompt = images[0]
 	}
-	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt}}, Outputs: []string{id}}
+	var id string
+	for range task.Job.Request.ImagesPerPrompt {
+		var err error
+		if id, err = blob.NewID(); err != nil {
+			t.Fatal(err)
+		}
+		task.Outputs = append(task.Outputs, id)
+	}
 	request, err := task.Encode(Shared{})
 	if err != nil {
 		t.Fatal(err)
@@ -260,3 +269,29 @@ func TestBadJobs(t *testing.T) {
 		t.Errorf("%+v, %v", j, j.Error)
 	}
 }
+
+// Where one image of a batch can't be kept, the job fails and no temporary file stays.
+func TestBatchIsNotKept(t *testing.T) {
+	r := newRig(t, 1, func(int, context.Context, sdxl.Request) error { return nil })
+	store := r.config.Blobs.(files).Store
+	r.config.Blobs = brokenFiles{files{store}}
+	j := r.end(t, r.submit(t, "a", 3))
+	if j.State != job.Failed || j.Error.Kind != KindStoreFull || j.Error.Message != "The folder of images is full: no room" {
+		t.Errorf("%+v, %v", j, j.Error)
+	}
+	if n, err := store.Sweep(); n != 0 || err != nil {
+		t.Errorf("%d temporary files, %v", n, err)
+	}
+}
+
+// brokenFiles can be begun and not committed.
+type brokenFiles struct{ files }
+
+func (b brokenFiles) Begin(id string, t blob.Type, bytes int64) (Pending, error) {
+	p, err := b.files.Begin(id, t, bytes)
+	return brokenFile{p}, err
+}
+
+type brokenFile struct{ Pending }
+
+func (brokenFile) Commit([]byte) error { return &blob.Error{Kind: blob.ErrFull, Reason: "no room"} }
