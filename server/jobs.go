@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -47,6 +48,9 @@ func (s *Server) createJob(x *exchange) error {
 	j, err := s.newJob(t.task, warning)
 	if err == nil {
 		j.API, j.Priority, j.Key = "/v1/jobs", t.priority, key
+		if t.task.Quality > 0 && cmp.Or(t.task.Format, blob.PNG) == blob.PNG {
+			j.Warnings = append(j.Warnings, "output_quality: PNG has none")
+		}
 		if key != "" {
 			j.KeyHash = hash
 		}

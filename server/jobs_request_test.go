@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -56,6 +57,10 @@ func TestJobRequests(t *testing.T) {
 		for _, img := range v.Images {
 			w := b.do("GET", img.URL, "")
 			if strings.Contains(body, "jpeg") {
+				texts, err := imagefile.Texts(w.Body.Bytes())
+				if err != nil || len(texts) != 1 || !strings.HasPrefix(texts[0].Value, "a\n") {
+					t.Errorf("%s: %v, %v", body, texts, err)
+				}
 				if _, err := jpeg.Decode(w.Body); err != nil || w.Header().Get("Content-Type") != "image/jpeg" || !strings.HasSuffix(w.Header().Get("Content-Disposition"), `.jpg"`) {
 					t.Errorf("%s: %v %v", body, err, w.Header())
 				}
@@ -66,6 +71,11 @@ func TestJobRequests(t *testing.T) {
 		if img := got.Request.Image; strings.Contains(body, encoded) && (img == nil || img.Bounds().Dy() != 96 && want.task == sdxl.ImageToImage) {
 			t.Errorf("%.70s: the engine got %v", body, img)
 		}
+	}
+	if v := b.postJob(t, `{"prompt":"a","output_quality":50}`); len(v.Warnings) != 1 || v.Warnings[0] != "output_quality: PNG has none" {
+		t.Errorf("%v", v.Warnings)
+	} else {
+		b.finished(t, v.ID)
 	}
 	before, calls := b.imageCount(t), b.base.calls.Load()
 	for body, says := range map[string]string{

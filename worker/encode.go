@@ -1,10 +1,8 @@
 package worker
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"image/jpeg"
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/job"
@@ -17,17 +15,15 @@ const DefaultQuality = 90
 // mediaType is the type of the task's images.
 func (t *Task) mediaType() blob.Type { return cmp.Or(t.Format, blob.PNG) }
 
-// encode makes the file of image i of the batch. A PNG has the parameters in its texts.
+// encode makes the file of image i of the batch. A PNG has the parameters in its texts, a JPEG in EXIF.
 func (c *computed) encode(i int, version string) ([]byte, error) {
 	img := c.result.Images[i]
+	p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
 	switch c.task.mediaType() {
 	case blob.PNG:
-		p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
 		return imagefile.Encode(img, p.Texts())
 	case blob.JPEG:
-		var b bytes.Buffer
-		err := jpeg.Encode(&b, img, &jpeg.Options{Quality: cmp.Or(c.task.Quality, DefaultQuality)})
-		return b.Bytes(), err
+		return imagefile.EncodeJPEG(img, cmp.Or(c.task.Quality, DefaultQuality), p.Texts())
 	}
 	return nil, fmt.Errorf("worker: images of type %q: must be %s or %s", c.task.Format, blob.PNG, blob.JPEG)
 }
