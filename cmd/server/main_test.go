@@ -62,7 +62,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-stall-timeout", "0s"}, 2, "-stall-timeout 0s: must be more than 0"},
 		{[]string{"-model", "synth:tiny", "-prediction", "x0"}, 2, `invalid value "x0" for flag -prediction: must be one of epsilon, v_prediction, v_zsnr`},
 		{[]string{"-model", "synth:tiny", "-prompt-style", "fancy"}, 2, `invalid value "fancy" for flag -prompt-style: must be one of plain, long, a1111, comfy, compel`},
-		{[]string{"-model", "synth:tiny", "-preset", "fast"}, 2, `invalid value "fast" for flag -preset: must be one of dmd2-1`},
+		{[]string{"-model", "synth:tiny", "-preset", "fast"}, 2, `invalid value "fast" for flag -preset: must be one of bigasp2.5, dmd2-1`},
 		{[]string{"-model", "synth:tiny", "-unet", missing}, 1, "UNet: "},
 		{[]string{"-model", "synth:tiny", "-vae", missing, "-images", t.TempDir()}, 1, missing},
 		{[]string{"-model", "synth:tiny", "-embedding", missing + ":cat"}, 1, "-embedding: "},
