@@ -26,11 +26,12 @@ var (
 	blobsBucket   = []byte("blobs")   // blob 0x00 id → "o" for an output, "i" for an input
 	expiredBucket = []byte("expired") // id → when it expired
 	tombsBucket   = []byte("tombs")   // when it expired, id → nothing
+	uploadsBucket = []byte("uploads") // blob that came without a job → owner
 )
 
 var buckets = [][]byte{
 	metaBucket, jobsBucket, orderBucket, ownersBucket, openBucket, endedBucket, keysBucket, blobsBucket, expiredBucket,
-	tombsBucket,
+	tombsBucket, uploadsBucket,
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
