@@ -137,6 +137,10 @@ var table = map[string]rule{
 			"tokenizer/prompt":   "names of prompt styles",
 		},
 	},
+	"server/auth": {
+		own:     map[string]string{"job": "bounds of the priority of a user's jobs"},
+		outside: map[string]string{"golang.org/x/time/rate": "how often an address may come with a wrong token"},
+	},
 	"server/engine": {own: map[string]string{"models/sdxl": "what computes a job"}},
 	"server/process": {own: map[string]string{
 		"kernels":       "describes the device of the other process",
@@ -196,6 +200,7 @@ var table = map[string]rule{
 		"nn/weights/embedding": "files of textual inversions, for both commands",
 	}},
 	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
+	"internal/reload":  {},
 	"internal/require": {},
 	"internal/tinyunet": {own: map[string]string{
 		"internal/golden": "diffusers' output",
