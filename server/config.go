@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/goxl/goxl/job"
@@ -48,6 +50,21 @@ type Config struct {
 	// AllowedHosts are host names and addresses that requests may name beside loopback ones, where Run listens on a
 	// loopback address.
 	AllowedHosts []string
+
+	// Tokens is the file of who may use the server, as package auth has it; "" lets everyone who can reach it. It is read
+	// again when it changes. Sessions of browsers are signed by the key in the file session.key beside Journal, made if
+	// missing.
+	Tokens string
+	// CORS are origins whose web pages may use the server, as "https://example.com"; "*" is every one, and needs Tokens.
+	CORS []string
+	// BasePath is what the paths of all routes begin with, as "/x"; "" is nothing.
+	BasePath string
+	// TrustedProxies are networks of the proxies whose headers about clients count: X-Forwarded-For, -Proto, -Host and
+	// -Prefix, and Forwarded.
+	TrustedProxies []netip.Prefix
+	// TLSCert and TLSKey are files of a certificate with its chain, and of its key, in PEM; "" is plain HTTP. They are read
+	// again when they change.
+	TLSCert, TLSKey string
 
 	// What one request may ask for. Pixels and steps that are left open are limited to what takes RequestTimeout on the
 	// slowest device, by the engines' Costs, and to 2048×2048 and 200 at most.
@@ -118,8 +135,14 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: AllowedHosts has %w", err)
 	}
+	if _, err := ParseBasePath(c.BasePath); err != nil || strings.HasSuffix(c.BasePath, "/") {
+		return nil, fmt.Errorf("server: BasePath is %q: must be empty, or a path as /x", c.BasePath)
+	}
 	s := newServer(c)
 	s.hosts = hosts
+	if err := s.openTLS(); err != nil {
+		return nil, err
+	}
 	swept, err := s.store.Sweep()
 	if err == nil {
 		err = s.store.probe()
@@ -129,6 +152,9 @@ func New(c Config) (*Server, error) {
 	}
 	if swept > 0 {
 		c.Log.Info("temporary files of a server that was killed were removed", slog.Int("files", swept))
+	}
+	if err := s.openGuard(); err != nil {
+		return nil, errors.Join(err, s.store.Close())
 	}
 	if err := s.openJobs(); err != nil {
 		return nil, errors.Join(err, s.store.Close())

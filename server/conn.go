@@ -32,6 +32,8 @@ const (
 // served, and one that stands still, or takes a byte now and then, is not.
 type conn struct {
 	net.Conn
+	raw    net.Conn // what Conn speaks TLS on, or Conn itself
+	secure bool     // Conn speaks TLS
 	owner  *listener
 	leave  context.CancelCauseFunc // ends the contexts of this connection's requests; set before anything is read
 	begins time.Time               // of the wait for the request that is to come, or to be complete; owner.mu guards it
@@ -41,6 +43,7 @@ type conn struct {
 	ahead   bytes.Buffer // was read, but not by net/http
 	err     error        // why nothing more is read
 	closed  bool
+	mute    bool // nothing more is written, not even that the connection ends, as TLS does
 	framing framing
 
 	timer *time.Timer // of the limit of time for reading, nil for none
@@ -73,7 +76,10 @@ func (c *conn) context(parent context.Context) context.Context {
 func (c *conn) readAhead() {
 	chunk := make([]byte, readSize)
 	for more := true; more; {
-		n, err := c.Conn.Read(chunk)
+		n, err := c.Conn.Read(chunk) // of TLS, the first one shakes hands
+		if c.handshakeFailed(err) {
+			err = io.EOF
+		}
 		more = c.took(chunk[:n], err)
 	}
 }
@@ -196,6 +202,11 @@ func (c *conn) Write(p []byte) (n int, err error) {
 		m, err = c.Conn.Write(p[n:min(n+pace, len(p))])
 		n += m
 	}
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.mute = true
+	}
 	return n, err
 }
 
@@ -269,13 +280,25 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// drop is as Close, but writes nothing to the client, which might not read it.
+func (c *conn) drop() {
+	c.mu.Lock()
+	c.mute = true
+	c.mu.Unlock()
+	_ = c.Close()
+}
+
 // Close ends reading and writing.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	mute := c.mute
 	c.limit(time.Time{})
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	c.owner.remove(c)
+	if mute && c.secure {
+		_ = c.raw.Close() // before Conn.Close, which could write then; its error tells of both
+	}
 	return c.Conn.Close()
 }

@@ -9,6 +9,9 @@ import (
 
 func (s *Server) download(x *exchange) error {
 	id := x.r.PathValue("id")
+	if err := s.checkImageOwner(x, id); err != nil {
+		return err
+	}
 	f, format, err := s.store.Open(id)
 	if err != nil {
 		return err

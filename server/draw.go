@@ -33,6 +33,9 @@ func (s *Server) refine(x *exchange) error {
 	if t.Source, t.Job, err = s.refineJob(f); err != nil {
 		return err
 	}
+	if err := s.checkImageOwner(x, t.Source); err != nil {
+		return err
+	}
 	size, err := s.store.size(t.Source)
 	if err != nil {
 		return err
@@ -71,7 +74,7 @@ func (s *Server) answerImage(x *exchange, t worker.Task, warning string) error {
 		return err
 	}
 	j.API, j.Attached = x.r.URL.Path, true
-	if j, _, err = s.submit(j); err != nil {
+	if j, _, err = s.submit(x, j); err != nil {
 		return err
 	}
 	x.job = j.ID

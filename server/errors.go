@@ -52,6 +52,12 @@ const (
 	badMedia      kind = "unsupported_media_type"
 	foreignOrigin kind = "foreign_origin"
 	cancelled     kind = job.KindCancelled
+
+	noToken         kind = "no_token"
+	wrongToken      kind = "wrong_token"
+	tooManyFailures kind = "too_many_failures"
+	forbidden       kind = "forbidden"
+	quotaExceeded   kind = "quota_exceeded"
 )
 
 // answers says what a client is told for each kind of error.
@@ -97,6 +103,12 @@ var answers = map[kind]struct {
 		detail: "Unsupported Media Type: must be image/png, image/jpeg, image/webp, or multipart/form-data with a field image"},
 	foreignOrigin: {status: http.StatusForbidden, detail: "The request comes from another origin", hangUp: true},
 	cancelled:     {status: http.StatusConflict, detail: "The job was cancelled"},
+	noToken:       {status: http.StatusUnauthorized, detail: "Not authenticated"}, // FastAPI's words
+	wrongToken:    {status: http.StatusUnauthorized, detail: "Invalid token", level: slog.LevelWarn},
+	tooManyFailures: {status: http.StatusTooManyRequests, detail: "Too many requests with a wrong token", retry: time.Second,
+		level: slog.LevelWarn},
+	forbidden:     {status: http.StatusForbidden, detail: "Only users with the role admin may do this"},
+	quotaExceeded: {status: http.StatusTooManyRequests, detail: "A quota is used up", retry: time.Second},
 	clientGone:    {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
 }
 

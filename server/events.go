@@ -22,7 +22,7 @@ const (
 // nothing for Config.SendTimeout is dropped; it goes on where it was by Last-Event-ID.
 func (s *Server) jobEvents(x *exchange) error {
 	id := x.r.PathValue("id")
-	if _, _, err := s.job(id); err != nil {
+	if _, _, err := s.job(x, id); err != nil {
 		return err
 	}
 	after, err := lastEvent(x.r)
@@ -112,7 +112,7 @@ func (s *Server) sendEvent(w *eventWriter, e job.Event) {
 			if err != nil { // it was removed meanwhile
 				j = job.Job{ID: e.Job, State: e.State, Error: e.Error}
 			}
-			data = view(j, live)
+			data = view(j, live, w.x.from.prefix)
 			break
 		}
 		state := struct {

@@ -28,6 +28,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type exchange struct {
 	http.ResponseWriter
 	r        *http.Request
+	from     arrival
+	visitor        // once the request is let in
 	conn     *conn // nil where the handler alone is in use
 	bodyRead bool  // to its end; also where there is none
 	began    time.Time
@@ -44,6 +46,7 @@ type exchange struct {
 
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{ResponseWriter: w, r: r, conn: connOf(r.Context()), began: time.Now(), log: s.config.Log}
+	x.from = s.arrival(r, x.conn)
 	x.bodyRead = r.Body == nil || r.Body == http.NoBody
 	if x.conn != nil && !x.bodyRead {
 		x.conn.beginBody()
@@ -155,8 +158,11 @@ func (x *exchange) record() {
 		path = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(path[:longestPath], ""), len(path))
 	}
 	attrs := []slog.Attr{
-		slog.String("method", x.r.Method), slog.String("path", path), slog.String("client", x.r.RemoteAddr),
+		slog.String("method", x.r.Method), slog.String("path", path), slog.String("client", x.from.name),
 		slog.Int("status", x.status), slog.Duration("duration", time.Since(x.began)),
+	}
+	if x.user != nil {
+		attrs = append(attrs, slog.String("user", x.user.Name))
 	}
 	if x.id != "" {
 		attrs = append(attrs, slog.String("id", x.id))

@@ -278,7 +278,7 @@ func TestWatermark(t *testing.T) {
 // Every kind has an answer with words.
 func TestAnswers(t *testing.T) {
 	for k, a := range answers {
-		if k == "" || a.status < 400 || a.detail == "" || (a.retry > 0) != (a.status == http.StatusServiceUnavailable) {
+		if k == "" || a.status < 400 || a.detail == "" || (a.retry > 0) != (a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests) {
 			t.Errorf("kind %s: %+v", k, a)
 		}
 	}

@@ -26,7 +26,7 @@ func (s *Server) createJob(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.jobTask(x.r.Context(), f)
+	t, err := s.jobTask(x, f)
 	if err != nil {
 		return err
 	}
@@ -55,9 +55,9 @@ func (s *Server) createJob(x *exchange) error {
 			j.KeyHash = hash
 		}
 		var existed bool
-		if j, existed, err = s.submit(j); err == nil && !existed {
+		if j, existed, err = s.submit(x, j); err == nil && !existed {
 			x.job = j.ID
-			x.Header().Set("Location", "/v1/jobs/"+j.ID)
+			x.Header().Set("Location", x.from.prefix+"/v1/jobs/"+j.ID)
 			return s.replyJob(x, http.StatusAccepted, j.ID)
 		}
 	}
@@ -68,7 +68,7 @@ func (s *Server) createJob(x *exchange) error {
 		return err
 	}
 	x.job = j.ID
-	x.Header().Set("Location", "/v1/jobs/"+j.ID)
+	x.Header().Set("Location", x.from.prefix+"/v1/jobs/"+j.ID)
 	x.Header().Set("Idempotent-Replayed", "true")
 	return s.replyJob(x, http.StatusOK, j.ID)
 }
@@ -111,21 +111,36 @@ func (s *Server) readLargeFields(x *exchange) (f *fields, hash string, err error
 
 // replyJob answers with a job as it is now.
 func (s *Server) replyJob(x *exchange, status int, id string) error {
-	j, live, err := s.job(id)
+	j, live, err := s.job(x, id)
 	if err != nil {
 		return err
 	}
 	x.job = id
-	return x.reply(status, view(j, live))
+	return x.reply(status, view(j, live, x.from.prefix))
 }
 
-// job finds a job, or the failure that a client is told.
-func (s *Server) job(id string) (job.Job, job.Live, error) {
+// job finds a job that is there for who asks, or the failure that a client is told.
+func (s *Server) job(x *exchange, id string) (job.Job, job.Live, error) {
 	if !blob.IsID(id) {
 		return job.Job{}, job.Live{}, &failure{kind: noJob}
 	}
 	j, live, err := s.queue.Job(id)
+	if err == nil && !x.sees(j.Owner) {
+		return job.Job{}, job.Live{}, &failure{kind: noJob}
+	}
 	return j, live, jobError(err)
+}
+
+// checkImageOwner is the failure of an image that is not there for who asks.
+func (s *Server) checkImageOwner(x *exchange, id string) error {
+	if x.all {
+		return nil
+	}
+	owner, known, err := s.journal.OwnerOfBlob(id)
+	if err == nil && (!known || !x.sees(owner)) {
+		err = &failure{kind: noImage}
+	}
+	return err
 }
 
 // jobError is what a client is told of an error of the queue or the journal.
@@ -151,7 +166,7 @@ func (s *Server) deleteJob(x *exchange) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	j, _, err := s.job(id)
+	j, _, err := s.job(x, id)
 	if err != nil {
 		return err
 	}
@@ -207,7 +222,9 @@ func (s *Server) cancelJobs(x *exchange) error {
 			return err
 		}
 		for _, j := range open {
-			ids = append(ids, j.ID)
+			if x.sees(j.Owner) {
+				ids = append(ids, j.ID)
+			}
 		}
 	}
 	answer := struct {
@@ -216,7 +233,7 @@ func (s *Server) cancelJobs(x *exchange) error {
 		Unknown   []string `json:"unknown"`
 	}{[]string{}, []string{}, []string{}}
 	for _, id := range ids {
-		before, _, err := s.job(id)
+		before, _, err := s.job(x, id)
 		if err == nil && !before.State.Ended() {
 			_, err = s.queue.Cancel(id, "client")
 			err = jobError(err)

@@ -40,6 +40,9 @@ func (s *Server) listJobs(x *exchange) error {
 	if err := f.err(); err != nil {
 		return err
 	}
+	if !x.all {
+		filter.Owner = new(x.owner())
+	}
 	page, err := s.journal.List(filter)
 	if err != nil {
 		return err
@@ -55,7 +58,7 @@ func (s *Server) listJobs(x *exchange) error {
 				j, live = now, l
 			}
 		}
-		answer.Jobs = append(answer.Jobs, view(j, live))
+		answer.Jobs = append(answer.Jobs, view(j, live, x.from.prefix))
 	}
 	if page.Next > 0 {
 		answer.Next = strconv.FormatUint(page.Next, 10)

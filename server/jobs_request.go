@@ -33,7 +33,7 @@ var formats = map[string]blob.Type{"png": blob.PNG, "jpeg": blob.JPEG}
 
 // jobTask reads the body of POST /v1/jobs: every field of /generate and /refine, by the task that it names, or that its
 // other fields do.
-func (s *Server) jobTask(ctx context.Context, f *fields) (r jobRequest, err error) {
+func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	f.rename("id", "image")
 	f.rename("num_images_per_prompt", "n")
 	task := f.choice("task", tasks)
@@ -65,7 +65,7 @@ func (s *Server) jobTask(ctx context.Context, f *fields) (r jobRequest, err erro
 	if f.given("refiner") == nil { // as /refine has it, where there is one
 		f.values["refiner"] = json.RawMessage(strconv.FormatBool(s.config.Specs.Refiner != nil))
 	}
-	from, err := s.readSource(ctx, f)
+	from, err := s.readSource(x, f)
 	if err != nil {
 		return r, err
 	}
@@ -113,14 +113,18 @@ type source struct {
 }
 
 // readSource reads the field image: the id of an image, or an image in base64, alone or in a data URL.
-func (s *Server) readSource(ctx context.Context, f *fields) (from source, err error) {
+func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
 	f.source = "image"
+	ctx := x.r.Context()
 	before := len(f.problems)
 	text := f.text("image")
 	if len(f.problems) > before {
 		return from, nil
 	}
 	if blob.IsID(text) {
+		if err := s.checkImageOwner(x, text); err != nil {
+			return from, err
+		}
 		from.id = text
 		from.size, err = s.store.size(text)
 		return from, err

@@ -11,6 +11,7 @@ import (
 // jobView is a job as clients of /v1/jobs see it. What is not known is left out.
 type jobView struct {
 	ID          string          `json:"id"`
+	Owner       string          `json:"owner,omitzero"` // the user whose it is
 	State       job.State       `json:"state"`
 	Task        string          `json:"task,omitzero"`
 	Model       string          `json:"model,omitzero"`
@@ -46,10 +47,10 @@ type errorView struct {
 	Message string `json:"message"`
 }
 
-// view is a job as its client sees it.
-func view(j job.Job, live job.Live) jobView {
+// view is a job as its client sees it, whose paths on this server begin with prefix.
+func view(j job.Job, live job.Live, prefix string) jobView {
 	v := jobView{
-		ID: j.ID, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
+		ID: j.ID, Owner: j.Owner, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
 		Created: j.Created, Started: j.Started, Ended: j.Ended,
 		Position: live.Position, Step: live.Step, Steps: live.Steps, SecondsLeft: seconds(live.Left), Loading: live.Loading,
 		Attempts: j.Attempts, Warnings: j.Warnings, Parameters: j.Parameters,
@@ -58,7 +59,7 @@ func view(j job.Job, live job.Live) jobView {
 	case j.State == job.Done:
 		v.Progress = 1
 		for _, b := range j.Outputs {
-			v.Images = append(v.Images, viewImage(b))
+			v.Images = append(v.Images, viewImage(b, prefix))
 		}
 	case live.Steps > 0:
 		v.Progress = float64(live.Step) / float64(live.Steps)
@@ -69,8 +70,8 @@ func view(j job.Job, live job.Live) jobView {
 	return v
 }
 
-func viewImage(b job.Blob) imageView {
-	return imageView{ID: b.ID, URL: "/download/" + b.ID, Width: b.Width, Height: b.Height, Seed: b.Seed, Type: b.Type}
+func viewImage(b job.Blob, prefix string) imageView {
+	return imageView{ID: b.ID, URL: prefix + "/download/" + b.ID, Width: b.Width, Height: b.Height, Seed: b.Seed, Type: b.Type}
 }
 
 // seconds are rounded to milliseconds.

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -19,6 +21,8 @@ type listener struct {
 	max        int           // connections
 	bodyTime   time.Duration // for pace bytes of a body
 	answerTime time.Duration // for pace bytes of an answer
+	tls        *tls.Config   // nil is plain HTTP
+	log        *slog.Logger
 
 	mu      sync.Mutex
 	open    map[*conn]bool // each with whether it works
@@ -28,7 +32,9 @@ type listener struct {
 
 func (s *Server) listener(l net.Listener) *listener {
 	c := s.config
-	return &listener{Listener: l, max: c.Connections, bodyTime: c.BodyTimeout, answerTime: c.SendTimeout, open: map[*conn]bool{}}
+	return &listener{
+		Listener: l, max: c.Connections, bodyTime: c.BodyTimeout, answerTime: c.SendTimeout, tls: s.tls, log: c.Log, open: map[*conn]bool{},
+	}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -44,7 +50,10 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) add(accepted net.Conn) *conn {
-	c := &conn{Conn: accepted, owner: l, begins: time.Now(), framing: newFraming()}
+	c := &conn{Conn: accepted, raw: accepted, owner: l, begins: time.Now(), framing: newFraming()}
+	if l.tls != nil {
+		c.Conn, c.secure = tls.Server(accepted, l.tls), true
+	}
 	c.changed.L = &c.mu
 	for l.count() >= l.max && l.closeIdlest() {
 	}
@@ -74,7 +83,7 @@ func (l *listener) closeIdlest() bool {
 	if idlest == nil {
 		return false
 	}
-	_ = idlest.Close() // as good as closed by its client
+	idlest.drop() // as good as closed by its client
 	return true
 }
 

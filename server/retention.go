@@ -98,7 +98,7 @@ func (s *Server) removeUnused(ids []string) error {
 	if len(unused) == 0 {
 		return nil
 	}
-	return s.store.Remove(unused...)
+	return errors.Join(s.store.Remove(unused...), s.journal.ForgetUploads(unused...))
 }
 
 // adoptImages lets the images that are in the folder when its journal is made count as of now: they are kept as long as

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -29,6 +30,9 @@ type Server struct {
 
 	newID   func() (string, error) // a fresh id for an image
 	newSeed func() uint64
+
+	guard
+	tls *tls.Config // nil is plain HTTP
 
 	hosts    map[string]bool // Config.AllowedHosts
 	loopback atomic.Bool     // it listens on a loopback address
@@ -77,6 +81,9 @@ func newServer(c Config) *Server {
 		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
 		{"POST", "/v1/images", s.uploadImage},
 		{"GET", "/v1/queue", s.queueState},
+		{"GET", "/v1/session", s.getSession},
+		{"POST", "/v1/session", s.beginSession},
+		{"DELETE", "/v1/session", s.endSession},
 		{"GET", "/healthz", s.healthz},
 		{"GET", "/readyz", s.readyz},
 	} {
@@ -121,10 +128,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 		return
 	}
+	r, answered := s.below(x, r)
+	if answered || s.cors.allow(x, r) {
+		return
+	}
 	// What the mux would answer by itself is no JSON: other spellings of a path, which it redirects, and what it can't
 	// route at all.
-	if route, _ := s.routes.Handler(r); r.RequestURI == "*" || !isHandler(route) {
+	route, pattern := s.routes.Handler(r)
+	if r.RequestURI == "*" || !isHandler(route) {
 		x.fail(&failure{kind: notFound})
+		return
+	}
+	if err := s.authenticate(x, r, pattern); err != nil {
+		x.fail(err)
 		return
 	}
 	s.routes.ServeHTTP(x, r)

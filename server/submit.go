@@ -39,9 +39,15 @@ func (s *Server) shared() worker.Shared {
 	return worker.Shared{LoRADir: s.config.LoRADir, TextualInversions: s.config.TextualInversions}
 }
 
-// submit gives a job to the queue.
-func (s *Server) submit(j job.Job) (kept job.Job, existed bool, err error) {
+// submit gives a job to the queue, as that of who sent a request.
+func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err error) {
+	j.Owner = x.owner()
+	settle, err := s.admit(x, &j)
+	if err != nil {
+		return job.Job{}, false, err
+	}
 	kept, existed, err = s.queue.Submit(j)
+	settle(err == nil && !existed)
 	var full *job.FullError
 	switch {
 	case errors.As(err, &full):

@@ -53,9 +53,14 @@ func (s *Server) uploadImage(x *exchange) error {
 	if _, err := s.keep(from); err != nil {
 		return err
 	}
+	if owner := x.owner(); owner != "" {
+		if err := s.journal.SetUploader(from.id, owner); err != nil {
+			return errors.Join(&failure{kind: journalBroken, err: err}, s.store.Remove(from.id))
+		}
+	}
 	x.id = from.id
 	return x.reply(http.StatusCreated, imageView{
-		ID: from.id, URL: "/download/" + from.id, Width: from.size.Width, Height: from.size.Height, Type: string(from.format),
+		ID: from.id, URL: x.from.prefix + "/download/" + from.id, Width: from.size.Width, Height: from.size.Height, Type: string(from.format),
 	})
 }
 
@@ -69,10 +74,6 @@ func (s *Server) readUpload(x *exchange) ([]byte, error) {
 	case string(blob.PNG), string(blob.JPEG), string(blob.WebP):
 		return s.readBody(x, maxUpload)
 	case "multipart/form-data":
-		// A web page can post this behind its user's back, as it can post none of the above.
-		if err := http.NewCrossOriginProtection().Check(x.r); err != nil {
-			return nil, &failure{kind: foreignOrigin, err: err}
-		}
 	default:
 		return nil, &failure{kind: badMedia}
 	}

@@ -128,6 +128,8 @@ var table = map[string]rule{
 		own: map[string]string{
 			"job":                "how work travels",
 			"job/blob":           "the folder of images",
+			"internal/reload":    "reads files of tokens and certificates again",
+			"server/auth":        "who may use it",
 			"models/sdxl":        "requests and the parameters that they resolve to",
 			"worker":             "what computes",
 			"nn/weights/lora":    "names and strengths of adapters",
