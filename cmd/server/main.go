@@ -1,6 +1,8 @@
 // Command server answers HTTP requests with images of Stable Diffusion XL.
 //
 //	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-journal FILE] [-keep 168h] [-queue 64]
+//	server -addr :8000 -tokens FILE [-tls-cert FILE -tls-key FILE] [-cors ORIGIN] [-base-path /x] [-trusted-proxies NETWORK]
+//	server token NAME [-role admin] [-images-per-day N] [-jobs N] [-priority N]
 //	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]] [-prompt-style a1111]
 //
 // See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own, one for each card,
@@ -39,6 +41,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 // options are the flags.
 type options struct {
 	models
+	access
 	address, images string
 	journal         string // "" is in images
 	keep            time.Duration
@@ -47,7 +50,6 @@ type options struct {
 	inversions      []string // -embedding
 	style           prompt.Style
 	preset          string
-	hosts           []string
 	queue           int
 	drain           time.Duration
 	watermark       bool
@@ -61,10 +63,14 @@ func run(args []string, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == workerCommand {
 		return runEngine(args[1:], stderr)
 	}
+	if len(args) > 0 && args[0] == tokenCommand {
+		return runToken(args[1:], os.Stdout, stderr)
+	}
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var o options
 	o.models.register(fs)
+	o.access.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing")
 	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
@@ -82,10 +88,6 @@ func run(args []string, stderr io.Writer) int {
 	fs.Func("preset", "`name` of what a few-step or flow-matching model is run with, scheduler, steps and guidance, for requests to the base that have no preset of their own; without it by the name of a file of loras, -unet or -model, or by the SHA-256 of a LoRA; none turns that off; one of "+strings.Join(sdxl.PresetNames(), ", "), func(s string) error {
 		o.preset = s
 		return oneOf(sdxl.PresetNames(), s)
-	})
-	fs.Func("allowed-hosts", "further host `names` and addresses, with commas between them, that requests may have in their Host header while -addr is a loopback address; others than this machine's are answered 403", func(list string) (err error) {
-		o.hosts, err = server.ParseHosts(list)
-		return err
 	})
 	fs.IntVar(&o.queue, "queue", 64, "`jobs` that may wait while every device computes, those of requests that wait for their image among them; the next is answered 503")
 	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
@@ -127,6 +129,9 @@ func serve(o options, stderr io.Writer) (err error) {
 	case o.stall <= 0:
 		return cli.Usagef("-stall-timeout %v: must be more than 0", o.stall)
 	}
+	if err := o.check(o.address); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err = o.fetch(ctx, log)
@@ -152,10 +157,11 @@ func serve(o options, stderr io.Writer) (err error) {
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
 		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
-		AllowedHosts: o.hosts, Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log,
 	}
+	o.fill(&c)
 	fallback := cpu{models: o.models, log: log}
 	defer func() { err = errors.Join(err, fallback.Close()) }()
 	if len(devices) > 0 {
@@ -187,7 +193,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	for _, d := range devices {
 		log.Info("device", slog.String("name", d.Name), slog.String("detail", d.Detail), slog.String("kernels", d.Variant), slog.Int64("memory_mib", d.Memory>>20))
 	}
-	log.Info("listening", slog.String("address", "http://"+l.Addr().String()), slog.String("model", o.model),
+	log.Info("listening", slog.String("address", o.url(l.Addr())), slog.String("model", o.model),
 		slog.String("devices", strings.Join(c.Devices, ",")), slog.String("version", c.Version))
 
 	if o.model == cli.Demo {

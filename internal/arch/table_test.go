@@ -154,6 +154,8 @@ var table = map[string]rule{
 		"models/sdxl":    "opens the models",
 		"scheduler":      "names of schedulers that a request may have",
 		"server":         "what it runs",
+		"server/auth":    "makes tokens",
+		"job":            "bounds of priorities",
 		"server/engine":  "computes on a device of this process",
 		"server/process": "keeps cards in processes of their own",
 		"kernels":        "describes devices",

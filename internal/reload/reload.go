@@ -2,7 +2,6 @@
 package reload
 
 import (
-	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -68,7 +67,7 @@ func (f *Files[T]) look() (infos []os.FileInfo, err error) {
 	for _, path := range f.paths {
 		info, serr := os.Stat(path)
 		if serr != nil && err == nil {
-			err = fmt.Errorf("looking for changes: %w", serr)
+			err = serr
 		}
 		infos = append(infos, info)
 	}

@@ -166,7 +166,7 @@ func parseUser(words []string) (*User, error) {
 			return nil, fmt.Errorf("%s is given twice", key)
 		}
 		given[key] = true
-		if err := u.setLimit(key, value); err != nil {
+		if err := u.SetLimit(key, value); err != nil {
 			return nil, err
 		}
 	}
@@ -181,7 +181,8 @@ func ParseRole(s string) (Role, error) {
 	return "", fmt.Errorf("the role is %.80q: must be use or admin", s)
 }
 
-func (u *User) setLimit(key, value string) error {
+// SetLimit sets one of the limits of a line: images-per-day, jobs or priority.
+func (u *User) SetLimit(key, value string) error {
 	into, least, most := &u.ImagesPerDay, 1, MostQuota
 	switch key {
 	case "images-per-day":
