@@ -70,6 +70,21 @@
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at
 // once. /readyz asks the same. A folder that was removed is made again.
 //
+// With Config.Tokens, requests need a token, as Authorization: Bearer TOKEN, or by Basic with the user's name and the token
+// as the password; /healthz and /readyz need none. Others are 401, and an address that comes with wrong tokens too often
+// is 429. POST /v1/session with a token gives a browser a cookie for a week, for what it sends without a header; GET
+// says who asks, with what is left of the user's limits, and DELETE ends the session. Jobs belong to the user who
+// submits them, and images to who uploads them, or to their job: those of others are 404, but for the role admin. Beyond
+// a user's images of a day, or jobs at once, jobs are 429 with Retry-After and RateLimit-Limit, -Remaining and -Reset;
+// above its highest priority they are 422. Images of a day are counted in the journal, when a job is accepted; one that
+// fails or is cancelled gives them back.
+//
+// Web pages of other origins can read no answers, but for Config.CORS, and change nothing: a request with a cookie, or
+// Basic, or without a token where none is needed, is 403 if its Sec-Fetch-Site or Origin is another's. Config.BasePath
+// moves all routes below a path. What X-Forwarded-For, -Proto, -Host and -Prefix say, or Forwarded, counts from
+// Config.TrustedProxies alone. With Config.TLSCert connections are HTTPS, of HTTP/1.1: HTTP/2 is off, since connections
+// are paced and counted one request at a time.
+//
 // On a loopback address, requests by another host's name are 403. The log has no text that a client wrote in a body,
 // unless it is of level debug.
 //
