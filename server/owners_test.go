@@ -120,3 +120,21 @@ func pngOf(t *testing.T, width, height int) []byte {
 	}
 	return b.Bytes()
 }
+
+// Whose an upload was is forgotten with it.
+func TestUploaderIsForgotten(t *testing.T) {
+	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use})
+	b := loadedBench(t, func(c *Config) { c.Tokens = m.path })
+	var v imageView
+	if err := json.Unmarshal(b.upload("image/png", pngOf(t, 64, 64), m.bearer("anna")...).Body.Bytes(), &v); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		if owner, known, err := b.journal.OwnerOfBlob(v.ID); err != nil || known != want || known && owner != "anna" {
+			t.Errorf("%q, %v, %v; want %v", owner, known, err, want)
+		}
+		if err := b.removeUnused([]string{v.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

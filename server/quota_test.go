@@ -67,7 +67,6 @@ func TestImagesPerDay(t *testing.T) {
 			t.Errorf("an image that is waited for: %d %v", w.Code, w.Header())
 		}
 		keyed := decodeJob(t, post(`{"prompt":"a"}`, "Idempotency-Key", "k"), 202)
-		left("2")
 		if w := b.ask("DELETE", "/v1/jobs/"+keyed.ID+"?purge=true", "", anna...); w.Code != 204 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
@@ -150,6 +149,17 @@ func TestJobsAtOnce(t *testing.T) {
 		m.write(t, users...)
 		time.Sleep(time.Second)
 		limited(t, b.ask("POST", "/v1/jobs", `{"prompt":"a"}`, m.bearer("bert")...), 3, "3 have not ended")
+		for _, most := range []int{0, 4} {
+			users[1].Jobs = most
+			m.write(t, users...)
+			time.Sleep(time.Second)
+			w := b.ask("POST", "/v1/jobs", `{"prompt":"a"}`, m.bearer("bert")...)
+			if most > 0 {
+				limited(t, w, most, "4 have not ended")
+			} else if w.Code != 202 {
+				t.Errorf("without limits again: %d", w.Code)
+			}
+		}
 		b.ask("POST", "/v1/jobs/cancel", `{"all":true}`, m.bearer("bert")...)
 		ask("POST", "/v1/jobs/cancel", `{"all":true}`)
 	})
