@@ -22,6 +22,11 @@ type QueueOptions struct {
 	Events      int              // that are kept of a job until it ends, for watchers that come back; 256 if 0
 	Now         func() time.Time // time.Now if nil
 	Log         *slog.Logger     // is told of records that can't be written; discarded if nil
+
+	// Observe is told of every event of every job, for metrics and traces, and first of the jobs that NewQueue takes up or
+	// ends; nil is nobody. It is called while the queue is locked: it must be quick, not use the queue, and leave the job
+	// as it is.
+	Observe func(*Job, Event)
 }
 
 // Queue decides which job is computed next, and tells what becomes of jobs. It holds those that have not ended; their
@@ -125,6 +130,10 @@ func (q *Queue) takeUp() (waiting []Job, err error) {
 	for _, j := range changed {
 		if !j.State.Ended() {
 			waiting = append(waiting, j)
+			continue
+		}
+		if observe := q.options.Observe; observe != nil { // nobody watches a job before there is a queue
+			observe(&j, Event{Job: j.ID, Time: j.Ended, Kind: KindState, State: j.State, Error: j.Error})
 		}
 	}
 	return waiting, nil

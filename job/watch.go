@@ -140,6 +140,9 @@ func (q *Queue) stateEvent(e *active) Event {
 func (q *Queue) publish(e *active, event Event) {
 	e.seq++
 	event.Job, event.Seq, event.Time = e.job.ID, e.seq, q.options.Now()
+	if observe := q.options.Observe; observe != nil {
+		observe(&e.job, event)
+	}
 	e.history.add(event)
 	for w := range e.watchers {
 		w.waiting.add(event)
