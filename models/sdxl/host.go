@@ -49,6 +49,9 @@ func NewHost(device kernels.Device, log *slog.Logger) (*Host, error) {
 // Device is the host's.
 func (h *Host) Device() kernels.Device { return h.device }
 
+// Evictions counts the components that left the device's memory to make room for another one.
+func (h *Host) Evictions() uint64 { return h.memory.evictions.Load() }
+
 // Manage puts a component's memory under the host's planner, under the name that its log and errors use. Models do so
 // with their own parts; a part that takes one's place needs it unless it belongs to another model of this host.
 func (h *Host) Manage(name string, n *nn.Network) {

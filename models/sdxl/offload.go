@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
@@ -27,6 +28,8 @@ type offloader struct {
 	components []component
 	ready      *nn.Program // the last that there was room for; nothing has changed since
 	said       map[string]bool
+
+	evictions atomic.Uint64 // components that left the device for another
 }
 
 // memoryReporter is what the planner needs of a kernels.Device.
@@ -122,6 +125,7 @@ func (r *offloader) Full(n *nn.Network) error {
 		if err := p.network.SetResident(context.Background(), false); err != nil {
 			return err
 		}
+		r.evictions.Add(1)
 	}
 	return nil
 }
@@ -177,6 +181,7 @@ func (r *offloader) makeRoom(ctx context.Context, n network, need kernels.Footpr
 		if err := p.network.SetResident(ctx, false); err != nil {
 			return fmt.Errorf("%s is evicted: %w", p.name, err)
 		}
+		r.evictions.Add(1)
 	}
 	return nil
 }

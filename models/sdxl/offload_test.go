@@ -108,7 +108,9 @@ func TestOffload(t *testing.T) {
 	} {
 		r, l, log := onCard(c.limit)
 		var left []string
+		evictions := uint64(0)
 		for image := range 2 {
+			evictions = r.evictions.Load()
 			for _, n := range l.held {
 				n.left = 0
 			}
@@ -124,10 +126,14 @@ func TestOffload(t *testing.T) {
 				}
 			}
 		}
+		times := 0
 		for _, n := range l.held {
-			if n.left > 0 {
+			if times += n.left; n.left > 0 {
 				left = append(left, n.name)
 			}
+		}
+		if got := r.evictions.Load() - evictions; got != uint64(times) {
+			t.Errorf("%d GiB: %d evictions are counted, want %d", c.limit/gibi, got, times)
 		}
 		if got := strings.Join(left, " "); got != c.want {
 			t.Errorf("%d GiB: %q leave, want %q", c.limit/gibi, got, c.want)

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -40,6 +41,18 @@ type Engine interface {
 	// another one is opened.
 	Lost() error
 	Close() error
+}
+
+// Usage is what an engine has taken of its device.
+type Usage struct {
+	Memory    kernels.Memory
+	Evictions uint64 // components of models that left the device's memory for others, since the engine was opened
+}
+
+// Reporter is an Engine that tells its Usage. It may be called at any time before Close; known is false where nothing
+// can be told yet.
+type Reporter interface {
+	Usage() (u Usage, known bool)
 }
 
 // Specs are the configurations of an engine's models.

@@ -58,6 +58,13 @@ func (l *Local) Costs() Costs { return l.costs }
 // DeviceName is the device's.
 func (l *Local) DeviceName() string { return l.base.Host().Device().Info().Name }
 
+// Usage is the host's.
+func (l *Local) Usage() (Usage, bool) {
+	h := l.base.Host()
+	m, err := h.Device().Memory()
+	return Usage{m, h.Evictions()}, err == nil
+}
+
 // Lost is the device's.
 func (l *Local) Lost() error { return l.base.Host().Device().Lost() }
 

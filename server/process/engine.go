@@ -74,6 +74,16 @@ func (e *Engine) Device() kernels.Info { return e.device }
 // DeviceName is the name of the program's device.
 func (e *Engine) DeviceName() string { return e.device.Name }
 
+// Usage is what the program last told.
+func (e *Engine) Usage() (engine.Usage, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.usage == nil {
+		return engine.Usage{}, false
+	}
+	return *e.usage, true
+}
+
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 

@@ -51,6 +51,8 @@ var device = kernels.Info{Name: "cuda:3", Precisions: []kernels.DType{kernels.F1
 type fake struct {
 	step string // seconds of each step; "" is a step that takes an hour
 	lost atomic.Bool
+
+	asked atomic.Int64
 }
 
 func (f *fake) Costs() engine.Costs {
@@ -59,6 +61,11 @@ func (f *fake) Costs() engine.Costs {
 		step, _ = strconv.ParseFloat(f.step, 64)
 	}
 	return engine.Costs{Base: sdxl.Cost{Step: sdxl.Polynomial{step}}, Refiner: sdxl.Cost{Step: sdxl.Polynomial{step, 2, 1. / 3}}}
+}
+
+// Usage counts how often it was asked.
+func (f *fake) Usage() (engine.Usage, bool) {
+	return engine.Usage{Memory: kernels.Memory{Limit: 1 << 40, Used: 1 << 30}, Evictions: uint64(f.asked.Add(1))}, true
 }
 
 func (f *fake) DeviceName() string { return device.Name }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // peer is the side that asks.
@@ -27,6 +28,7 @@ type peer struct {
 	lives   bool          // the program gave a sign of life once
 	ending  bool          // it was asked to end, or closed its answers: grace limits that
 	quiet   time.Duration // since the last sign of life, or the start
+	usage   *engine.Usage // nil until the program told it
 	lost    error
 	ended   chan struct{} // closed when the program has ended, after lost was set
 }
@@ -116,6 +118,9 @@ func (p *peer) take(a answer) {
 		p.lost = errors.New(a.Lost)
 	}
 	if a.News == alive {
+		if a.Usage != nil {
+			p.usage = a.Usage
+		}
 		return
 	}
 	c := p.pending[a.ID]

@@ -51,6 +51,24 @@ func ask(prompt string) engine.Job {
 	return engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt}, Parameters: sdxl.Parameters{Images: 1}}
 }
 
+// What the program's engine has taken of its device comes with the signs of life, always anew.
+func TestUsage(t *testing.T) {
+	e, stderr := launchWith(t, "", Config{SilenceTimeout: beats * 100 * time.Millisecond})
+	defer stop(t, e, stderr)
+	for e.Lost() == nil {
+		u, known := e.Usage()
+		if !known || u.Evictions < 2 {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if want := (kernels.Memory{Limit: 1 << 40, Used: 1 << 30}); u.Memory != want {
+			t.Errorf("%+v, want %+v", u.Memory, want)
+		}
+		return
+	}
+	t.Error(e.Lost())
+}
+
 // Calls run beside each other, and a context ends its own alone.
 func TestCancel(t *testing.T) {
 	e, stderr := launch(t, "")

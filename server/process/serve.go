@@ -7,6 +7,7 @@ import (
 	"image"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goxl/goxl/kernels"
@@ -22,7 +23,8 @@ type program struct {
 	link *link
 
 	running sync.WaitGroup
-	mu      sync.Mutex // guards what follows
+	usage   atomic.Pointer[engine.Usage] // nil until known
+	mu      sync.Mutex                   // guards what follows
 	cancels map[uint64]context.CancelFunc
 	engine  engine.Engine // nil until it is open
 }
@@ -67,6 +69,9 @@ func serve(in io.Reader, out io.Writer, open Open) (err error) {
 	p.mu.Lock()
 	p.engine = e
 	p.mu.Unlock()
+	if r, reports := e.(engine.Reporter); reports {
+		p.running.Go(func() { p.report(ctx, r, first.Beat) })
+	}
 	_ = p.link.write(answer{ID: first.ID, News: done, Opened: &opened{e.Costs(), device}})
 	err = <-read
 	p.running.Wait()
@@ -78,7 +83,27 @@ func (p *program) live(ctx context.Context, beat time.Duration) {
 	t := time.NewTicker(beat)
 	defer t.Stop()
 	for {
-		_ = p.link.write(answer{News: alive})
+		_ = p.link.write(answer{News: alive, Usage: p.usage.Load()})
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reportBeats is how many beats lie between two looks at what the engine has taken.
+const reportBeats = 5
+
+// report keeps up to date what live tells of the engine's device. It is apart from that: a device that hangs, or whose
+// programs are being compiled, may not answer for a while, and the program lives all the same.
+func (p *program) report(ctx context.Context, r engine.Reporter, beat time.Duration) {
+	t := time.NewTicker(reportBeats * beat)
+	defer t.Stop()
+	for {
+		if u, known := r.Usage(); known {
+			p.usage.Store(&u)
+		}
 		select {
 		case <-t.C:
 		case <-ctx.Done():

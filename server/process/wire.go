@@ -136,6 +136,7 @@ type answer struct {
 	Result  *result        `json:",omitempty"`
 	Failed  *failed        `json:",omitempty"`
 	Lost    string         `json:",omitempty"` // why the engine can compute no more; "" while it can
+	Usage   *engine.Usage  `json:",omitempty"` // with a sign of life, once it is known
 }
 
 // opened is what an engine tells of itself.
