@@ -51,6 +51,9 @@ func (p *Pool) compute(d *device, l *job.Lease, release func()) {
 			return err
 		})
 		took.encode = time.Since(computedAt)
+		if err == nil && p.config.Kept != nil {
+			p.config.Kept(Attempt{j.ID, d.deviceName(), len(kept), computedAt, computedAt.Add(took.encode)})
+		}
 	}
 	p.conclude(d, l, took, kept, c, err)
 }

@@ -77,6 +77,21 @@ func (d *device) attrs(more ...any) []any {
 	return append([]any{slog.String("device", name)}, more...)
 }
 
+// usage asks the device's engine what it has taken, if it tells.
+func (d *device) usage() (engine.Usage, bool) {
+	d.mu.RLock()
+	r, reports := d.engine.(engine.Reporter)
+	if reports {
+		d.calls.Add(1) // while mu is held: close takes the engine away before it waits
+	}
+	d.mu.RUnlock()
+	if !reports {
+		return engine.Usage{}, false
+	}
+	defer d.calls.Done()
+	return r.Usage()
+}
+
 // wake ends the device's wait for a job, so that it looks at its engine.
 func (d *device) wake() {
 	d.mu.RLock()
@@ -135,6 +150,9 @@ func (p *Pool) load(d *device) error {
 // recover closes what a failed device held and loads it again, until that succeeds or the pool ends.
 func (p *Pool) recover(d *device, cause error) {
 	p.config.Log.Error("device lost", d.attrs(slog.String("error", cause.Error()))...)
+	if p.config.Lost != nil {
+		p.config.Lost(d.deviceName())
+	}
 	d.mu.Lock()
 	d.lost = true
 	d.mu.Unlock()

@@ -28,6 +28,13 @@ func (e encoders) acquire(ctx context.Context) error {
 
 func (e encoders) release() { <-e }
 
+// Attempt is one at a job that gave images.
+type Attempt struct {
+	Job, Device    string // the job's id, the device's name
+	Images         int
+	Computed, Kept time.Time // when the device had computed them, and when they were on the disk
+}
+
 // durations are how long the parts of a job took; 0 is not reached.
 type durations struct {
 	wait    time.Duration // for a device

@@ -24,6 +24,11 @@ type Config struct {
 	// call the pool.
 	Loaded func(device int, name string, costs engine.Costs, took time.Duration)
 
+	// Kept is called after each attempt that brought its images to the disk, before their job is done, and Lost when the
+	// engine of a device has failed or died; nil are not.
+	Kept func(Attempt)
+	Lost func(device string)
+
 	Blobs  Blobs
 	Shared Shared
 	// Resolve resolves a task anew, whose image has another size than when it was submitted. The warning is for the
@@ -139,6 +144,17 @@ func (p *Pool) Health() map[string]State {
 		}
 	}
 	return states
+}
+
+// Usage is what the engines tell that they have taken of their devices, by the devices' names.
+func (p *Pool) Usage() map[string]engine.Usage {
+	all := map[string]engine.Usage{}
+	for _, d := range p.devices {
+		if u, known := d.usage(); known {
+			all[d.deviceName()] = u
+		}
+	}
+	return all
 }
 
 // Check has those devices opened again that were lost while they computed nothing, as when the system killed an engine's
