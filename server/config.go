@@ -46,6 +46,7 @@ type Config struct {
 	Queue     int          // requests that may wait while every device computes; 0 lets none wait
 	Watermark bool         // diffusers' invisible watermark
 	Version   string       // for the PNG text
+	Metrics   bool         // GET /metrics answers in Prometheus' form; see also Server.ServeMetrics
 	Log       *slog.Logger // nil discards
 	// AllowedHosts are host names and addresses that requests may name beside loopback ones, where Run listens on a
 	// loopback address.
@@ -174,11 +175,12 @@ func (s *Server) openJobs() (err error) {
 	if s.journal, err = job.OpenJournal(c.Journal, job.JournalOptions{}); err != nil {
 		return fmt.Errorf("server: the journal of jobs: %w", err)
 	}
-	if s.queue, err = job.NewQueue(s.journal, job.QueueOptions{Capacity: c.Queue, Log: c.Log}); err != nil {
+	if s.queue, err = job.NewQueue(s.journal, job.QueueOptions{Capacity: c.Queue, Log: c.Log, Observe: s.metrics.observe}); err != nil {
 		return errors.Join(fmt.Errorf("server: the journal of jobs: %w", err), s.journal.Close())
 	}
+	s.metrics.openedJobs()
 	s.pool = worker.NewPool(worker.Config{
-		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded,
+		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Kept: s.metrics.kept, Lost: s.lost,
 		Blobs: s.store, Shared: s.shared(), Resolve: s.resolveAgain,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})

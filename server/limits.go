@@ -157,6 +157,7 @@ func timeoutWords(limit time.Duration) string {
 // loaded notes the costs of an engine that was just loaded, and logs what a request may ask of it.
 func (s *Server) loaded(device int, name string, c engine.Costs, took time.Duration) {
 	s.costs.set(device, c)
+	s.metrics.loads.WithLabelValues(name).Observe(took.Seconds())
 	log := s.config.Log
 	if name != "" {
 		log = log.With(slog.String("device", name))
@@ -169,6 +170,9 @@ func (s *Server) loaded(device int, name string, c engine.Costs, took time.Durat
 	}
 	s.logLimits(log, c)
 }
+
+// lost counts an engine that failed.
+func (s *Server) lost(device string) { s.metrics.engineFails.WithLabelValues(device).Inc() }
 
 // logLimits says what a request may ask of an engine.
 func (s *Server) logLimits(log *slog.Logger, c engine.Costs) {

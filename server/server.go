@@ -24,6 +24,8 @@ type Server struct {
 	store  *images
 	costs  costs
 
+	metrics *metrics
+
 	journal *job.Journal
 	queue   *job.Queue
 	pool    *worker.Pool
@@ -57,6 +59,8 @@ func newServer(c Config) *Server {
 		routes: http.NewServeMux(),
 		store:  newImages(c.Images),
 
+		metrics: newMetrics(c.Version),
+
 		newID:   blob.NewID,
 		newSeed: sdxl.RandomSeed,
 
@@ -64,6 +68,7 @@ func newServer(c Config) *Server {
 		large:    make(chan struct{}, mostLarge),
 	}
 	allowed := map[string][]string{} // methods by path
+	add(s.metrics, stateMetrics{s})
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	for _, r := range []struct {
@@ -86,6 +91,7 @@ func newServer(c Config) *Server {
 		{"DELETE", "/v1/session", s.endSession},
 		{"GET", "/healthz", s.healthz},
 		{"GET", "/readyz", s.readyz},
+		{"GET", "/metrics", s.metricsPage},
 	} {
 		s.routes.Handle(r.method+" "+r.path, r.handle)
 		allowed[r.path] = append(allowed[r.path], r.method)
@@ -113,8 +119,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.done()
 		}
 	}()
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
 	defer x.settle()
 	defer x.record()
+	defer x.count(s.metrics)
 	defer func() {
 		switch p := recover(); p {
 		case nil:

@@ -138,12 +138,13 @@ var table = map[string]rule{
 			"scheduler":          "A1111's and ComfyUI's names of samplers",
 			"tokenizer/prompt":   "names of prompt styles",
 		},
+		outside: map[string]string{"github.com/prometheus/client_golang": "metrics, in the form that Prometheus reads"},
 	},
 	"server/auth": {
 		own:     map[string]string{"job": "bounds of the priority of a user's jobs"},
 		outside: map[string]string{"golang.org/x/time/rate": "how often an address may come with a wrong token"},
 	},
-	"server/engine": {own: map[string]string{"models/sdxl": "what computes a job"}},
+	"server/engine": {own: map[string]string{"kernels": "memory of a device", "models/sdxl": "what computes a job"}},
 	"server/process": {own: map[string]string{
 		"kernels":       "describes the device of the other process",
 		"models/sdxl":   "what goes between the processes",
@@ -234,6 +235,7 @@ var only = map[string][]string{
 	modulePath + "/server/process":      {"cmd/server"},
 	"github.com/google/uuid":            {"job/blob", "server"},
 	"go.etcd.io/bbolt":                  {"job"},
+	"github.com/prometheus":             {"server"},
 	modulePath + "/internal/golden":     {"internal/tinyunet"},
 	modulePath + "/internal/require":    {},
 	modulePath + "/internal/tinyunet":   {},
