@@ -51,6 +51,7 @@ type options struct {
 	style           prompt.Style
 	preset          string
 	queue           int
+	metrics         *string
 	drain           time.Duration
 	watermark       bool
 
@@ -96,6 +97,7 @@ func run(args []string, stderr io.Writer) int {
 	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a job may compute, from when it has its device; one that takes longer fails, its client is answered 504; 0 is no limit")
 	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the image computed anew, by another card if one is free")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once; jobs that wait, and those that are cut off, are computed by the next server with the same -journal")
+	o.metrics = metricsFlag(fs)
 	fs.BoolVar(&o.watermark, "watermark", true, "put diffusers' invisible watermark into images; -watermark=false leaves it out")
 
 	err := cli.Parse(fs, args)
@@ -159,7 +161,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
 		Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
-		Version: cli.Version(), Log: log,
+		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn,
 	}
 	o.fill(&c)
 	fallback := cpu{models: o.models, log: log}
@@ -186,9 +188,14 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	endMetrics, err := serveMetrics(s, *o.metrics, log)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer endMetrics()
 	l, err := net.Listen("tcp", o.address)
 	if err != nil {
-		return err
+		return errors.Join(err, s.Close())
 	}
 	for _, d := range devices {
 		log.Info("device", slog.String("name", d.Name), slog.String("detail", d.Detail), slog.String("kernels", d.Variant), slog.Int64("memory_mib", d.Memory>>20))

@@ -78,6 +78,8 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-tokens", file}, 1, "server: Tokens: " + file + ": it names nobody"},
 		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-tls-cert", missing, "-tls-key", missing}, 1, "server: TLSCert " + missing},
 		{[]string{"token"}, 2, "server token: NAME comes first"},
+		{[]string{"-metrics", "yes"}, 2, `invalid value "yes" for flag -metrics: must be on, off or host:port`},
+		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-metrics", "256.0.0.1:1"}, 1, "-metrics: "},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {
