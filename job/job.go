@@ -39,6 +39,7 @@ type Job struct {
 	Attached bool   `json:"attached,omitzero"` // its client waits on a connection: a restart cancels it
 	Key      string `json:"key,omitzero"`      // Idempotency-Key of its owner
 	KeyHash  string `json:"key_hash,omitzero"` // SHA-256 of the body that came with Key
+	Trace    string `json:"trace,omitzero"`    // W3C traceparent of what made it; "" if that is not traced
 
 	Model      string          `json:"model,omitzero"`
 	Task       string          `json:"task,omitzero"`

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -43,11 +45,13 @@ type Config struct {
 	// jobs may take, beyond which the oldest jobs go with theirs; 0 is no limit.
 	Keep      time.Duration
 	KeepBytes int64
-	Queue     int          // requests that may wait while every device computes; 0 lets none wait
-	Watermark bool         // diffusers' invisible watermark
-	Version   string       // for the PNG text
-	Metrics   bool         // GET /metrics answers in Prometheus' form; see also Server.ServeMetrics
-	Log       *slog.Logger // nil discards
+	Queue     int    // requests that may wait while every device computes; 0 lets none wait
+	Watermark bool   // diffusers' invisible watermark
+	Version   string // for the PNG text
+	// Tracer makes spans of requests and jobs; nil makes none. It must not block: the queue waits for it.
+	Tracer  trace.TracerProvider
+	Metrics bool         // GET /metrics answers in Prometheus' form; see also Server.ServeMetrics
+	Log     *slog.Logger // nil discards
 	// AllowedHosts are host names and addresses that requests may name beside loopback ones, where Run listens on a
 	// loopback address.
 	AllowedHosts []string
@@ -175,14 +179,26 @@ func (s *Server) openJobs() (err error) {
 	if s.journal, err = job.OpenJournal(c.Journal, job.JournalOptions{}); err != nil {
 		return fmt.Errorf("server: the journal of jobs: %w", err)
 	}
-	if s.queue, err = job.NewQueue(s.journal, job.QueueOptions{Capacity: c.Queue, Log: c.Log, Observe: s.metrics.observe}); err != nil {
+	if s.queue, err = job.NewQueue(s.journal, job.QueueOptions{Capacity: c.Queue, Log: c.Log, Observe: s.observe}); err != nil {
 		return errors.Join(fmt.Errorf("server: the journal of jobs: %w", err), s.journal.Close())
 	}
 	s.metrics.openedJobs()
 	s.pool = worker.NewPool(worker.Config{
-		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Kept: s.metrics.kept, Lost: s.lost,
+		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Kept: s.kept, Lost: s.lost,
 		Blobs: s.store, Shared: s.shared(), Resolve: s.resolveAgain,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})
 	return nil
+}
+
+// observe is told of every event of every job.
+func (s *Server) observe(j *job.Job, e job.Event) {
+	s.metrics.observe(j, e)
+	s.traces.observe(j, e)
+}
+
+// kept is told of every attempt that gave images.
+func (s *Server) kept(a worker.Attempt) {
+	s.metrics.kept(a)
+	s.traces.kept(a)
 }

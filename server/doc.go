@@ -22,6 +22,10 @@
 //
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //
+// With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
+// has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
+// images. A job's record names its span's parent, so that another process goes on below the same one.
+//
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
 //   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style, plain,

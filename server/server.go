@@ -25,6 +25,7 @@ type Server struct {
 	costs  costs
 
 	metrics *metrics
+	traces  *traces
 
 	journal *job.Journal
 	queue   *job.Queue
@@ -60,6 +61,7 @@ func newServer(c Config) *Server {
 		store:  newImages(c.Images),
 
 		metrics: newMetrics(c.Version),
+		traces:  newTraces(c.Tracer, c.Version),
 
 		newID:   blob.NewID,
 		newSeed: sdxl.RandomSeed,
@@ -113,7 +115,9 @@ func newServer(c Config) *Server {
 
 // ServeHTTP answers one request and logs one record of it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = s.traces.begin(r)
 	x := s.exchange(w, r)
+	defer s.traces.end(x)
 	defer func() {
 		if x.done != nil {
 			x.done()

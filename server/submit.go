@@ -41,7 +41,7 @@ func (s *Server) shared() worker.Shared {
 
 // submit gives a job to the queue, as that of who sent a request.
 func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err error) {
-	j.Owner = x.owner()
+	j.Owner, j.Trace = x.owner(), traceOf(x.r.Context())
 	settle, err := s.admit(x, &j)
 	if err != nil {
 		return job.Job{}, false, err

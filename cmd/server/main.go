@@ -153,6 +153,11 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	tracer, endTraces, err := openTraces(log, cli.Version())
+	if err != nil {
+		return err
+	}
+	defer endTraces()
 	c := server.Config{
 		Specs:             specs,
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
@@ -161,7 +166,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
 		Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
-		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn,
+		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn, Tracer: tracer,
 	}
 	o.fill(&c)
 	fallback := cpu{models: o.models, log: log}
