@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test conformance lint race generated ci parity-full bench kernels emulate test-gpu-build test-gpu sanitize benchmarks fuzz goldens clean
+.PHONY: help test conformance lint race generated ci parity-full bench kernels emulate test-gpu-build test-gpu sanitize benchmarks deploy fuzz goldens clean
 
 staticcheck = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 fuzztime   ?= 10s
@@ -58,6 +58,9 @@ sanitize: ## the CUDA kernels on a card under compute-sanitizer; needs the CUDA 
 benchmarks: ## goxl beside PyTorch and diffusers on a card, as tables and build/benchmarks.json
 	go build -o build/goxl ./cmd/goxl
 	python3 tools/benchmarks/run.py --goxl build/goxl --json build/benchmarks.json
+
+deploy: ## check the files of folder deploy by what reads them; needs the Go module proxy
+	deploy/check.sh
 
 fuzz: ## each fuzz target for a moment: make fuzz fuzztime=1m
 	go test -run '^$$' -fuzz '^FuzzParseFields$$' -fuzztime $(fuzztime) ./server
