@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -138,7 +139,7 @@ func (f *failure) Error() string {
 			all = append(all, fmt.Sprintf("and %d more", len(f.problems)-i))
 			break
 		}
-		all = append(all, fmt.Sprintf("%v: %s", p.Loc, p.Msg))
+		all = append(all, fmt.Sprintf("%v: %s", p.Loc, cmp.Or(p.logged, p.Msg)))
 	}
 	return strings.Join(all, "; ")
 }
@@ -181,7 +182,13 @@ func jobFailure(e *job.Error) *failure {
 		return &failure{kind: internal, err: e}
 	}
 	f := &failure{kind: kind(e.Kind), detail: e.Message}
-	if f.kind != invalid || json.Unmarshal(e.Detail, &f.problems) == nil { // of this package, by resolveAgain
+	if f.kind != invalid {
+		return f
+	}
+	if json.Unmarshal(e.Detail, &f.problems) == nil { // of this package, by resolveAgain
+		for i := range f.problems {
+			f.problems[i].logged = "as the log says of the job"
+		}
 		return f
 	}
 	var p worker.Problem

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/worker"
 )
 
 // problem is one entry of a 422 answer, in the form that FastAPI and pydantic 2 give it. Ctx names every limit of the field, not only
@@ -23,9 +24,11 @@ type problem struct {
 	Msg   string          `json:"msg"`
 	Input json.RawMessage `json:"input"`
 	Ctx   map[string]any  `json:"ctx,omitempty"`
+
+	logged string // what the log has in the place of Msg, where that quotes the client; "" is Msg
 }
 
-// requestProblem is what a model can't do, with its reason if there is one, which has nothing of a client's texts.
+// requestProblem is what a model can't do, with its reason if there is one.
 func requestProblem(e *sdxl.RequestError) problem {
 	msg := "Value error, must be " + e.Allowed
 	if e.Err != nil {
@@ -35,7 +38,7 @@ func requestProblem(e *sdxl.RequestError) problem {
 	if err != nil { // NaN, or a type that JSON has no form for
 		input = json.RawMessage(strconv.Quote(fmt.Sprint(e.Value)))
 	}
-	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: msg, Input: input}
+	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: msg, Input: input, logged: "Value error, " + worker.Loggable(e)}
 }
 
 // fields reads the members of a JSON object as pydantic's lax mode does, and collects what is wrong with them.

@@ -20,6 +20,7 @@ func (f *fields) loras(name, folder string) (list []sdxl.LoRA) {
 			l, err := parseLoRA(raw, folder)
 			if err != nil {
 				one.report(name, "value_error", "Value error, "+err.Error(), nil)
+				one.problems[0].logged = "Value error, no adapter, or no strength of one" // err quotes the client
 				return
 			}
 			list = append(list, l)

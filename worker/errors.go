@@ -117,7 +117,15 @@ func invalid(e *sdxl.RequestError) *Error {
 	if err != nil { // of texts and JSON, which have a form
 		return &Error{Kind: KindInternal, Message: InternalWords, Err: err}
 	}
-	return &Error{Kind: KindInvalid, Message: words, Detail: detail}
+	return &Error{Kind: KindInvalid, Message: words, Detail: detail, Err: errors.New(e.Field + " " + Loggable(e))}
+}
+
+// Loggable is what the log may have of a request's error: not the value, nor the reason where that may quote a prompt.
+func Loggable(e *sdxl.RequestError) string {
+	if e.Err == nil || strings.Contains(e.Field, "prompt") {
+		return "must be " + e.Allowed
+	}
+	return "must be " + e.Allowed + ": " + e.Err.Error()
 }
 
 // tooLargeWords say how much memory was needed and how much is allowed, if the device tells.
