@@ -158,6 +158,7 @@ func timeoutWords(limit time.Duration) string {
 func (s *Server) loaded(device int, name string, c engine.Costs, took time.Duration) {
 	s.costs.set(device, c)
 	s.metrics.loads.WithLabelValues(name).Observe(took.Seconds())
+	s.metrics.engineFails.WithLabelValues(name) // so that there is a 0
 	log := s.config.Log
 	if name != "" {
 		log = log.With(slog.String("device", name))

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/worker"
 )
 
 // Buckets of histograms, in seconds. A step takes milliseconds on a card and seconds on a CPU; a job waits for none or
@@ -81,7 +82,10 @@ func newMetrics(version string) *metrics {
 	m.took = histogram("goxl_http_request_duration_seconds", "Time until HTTP requests were answered, by the pattern of their route.", httpBuckets, "route", "method")
 	m.inFlight = add(m, prometheus.NewGauge(prometheus.GaugeOpts{Name: "goxl_http_requests_in_flight", Help: "HTTP requests that are being answered."}))
 	for _, s := range []job.State{job.Queued, job.Running, job.Interrupted} {
-		m.jobs.WithLabelValues(string(s)) // so that there is a 0
+		m.jobs.WithLabelValues(string(s)) // so that there is a 0: Prometheus sees no increase to the first value
+	}
+	for _, reason := range []string{worker.KindDeviceFailed, worker.KindTooLarge, job.KindProcessDied} {
+		m.retries.WithLabelValues(reason)
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "goxl_build_info", Help: "1, with the program's version and Go's."}, []string{"version", "goversion"})
 	add(m, build).WithLabelValues(version, runtime.Version()).Set(1)

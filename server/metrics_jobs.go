@@ -31,6 +31,9 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 	if p == nil {
 		p = &progress{model: j.Model, since: j.Created}
 		m.known[j.ID] = p
+		for _, s := range []job.State{job.Done, job.Failed, job.Cancelled} {
+			m.ended.WithLabelValues(string(s), j.Model, j.API)
+		}
 		if m.takenUp {
 			m.submitted.WithLabelValues(j.Model, j.API).Inc()
 		}

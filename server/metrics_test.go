@@ -123,10 +123,12 @@ func TestMetricsOfJobs(t *testing.T) {
 			goxl_jobs_submitted_total{api="/generate",model="fake-base"} 2
 			goxl_jobs_submitted_total{api="/v1/jobs",model="fake-base"} 2
 			# TYPE goxl_jobs_total counter
+			goxl_jobs_total{api="/generate",model="fake-base",state="cancelled"} 0
 			goxl_jobs_total{api="/generate",model="fake-base",state="done"} 1
 			goxl_jobs_total{api="/generate",model="fake-base",state="failed"} 1
 			goxl_jobs_total{api="/v1/jobs",model="fake-base",state="cancelled"} 1
 			goxl_jobs_total{api="/v1/jobs",model="fake-base",state="done"} 1
+			goxl_jobs_total{api="/v1/jobs",model="fake-base",state="failed"} 0
 			# TYPE goxl_queue_length gauge
 			goxl_queue_length 0
 			# TYPE goxl_step_seconds histogram
@@ -182,6 +184,8 @@ func TestMetricsOfDevices(t *testing.T) {
 			goxl_engine_load_seconds_count{device="cuda:0"} 2
 			# TYPE goxl_job_retries_total counter
 			goxl_job_retries_total{reason="device_failed"} 1
+			goxl_job_retries_total{reason="process_died"} 0
+			goxl_job_retries_total{reason="too_large"} 0
 			# TYPE goxl_job_wait_seconds histogram
 			goxl_job_wait_seconds_sum 2
 			goxl_job_wait_seconds_count 2
@@ -300,13 +304,16 @@ func TestMetricsAfterRestart(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Journal = path })
 	defer b.Close()
 	b.expose(t, `# TYPE goxl_job_retries_total counter
+		goxl_job_retries_total{reason="device_failed"} 0
 		goxl_job_retries_total{reason="process_died"} 1
+		goxl_job_retries_total{reason="too_large"} 0
 		# TYPE goxl_jobs gauge
 		goxl_jobs{state="interrupted"} 1
 		goxl_jobs{state="queued"} 1
 		goxl_jobs{state="running"} 0
 		# TYPE goxl_jobs_total counter
 		goxl_jobs_total{api="/v1/jobs",model="m",state="cancelled"} 1
+		goxl_jobs_total{api="/v1/jobs",model="m",state="done"} 0
 		goxl_jobs_total{api="/v1/jobs",model="m",state="failed"} 1
 		# TYPE goxl_queue_length gauge
 		goxl_queue_length 2`)
