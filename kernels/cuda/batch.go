@@ -53,10 +53,12 @@ type reader struct {
 	origins *engine.Origins
 	list    []*packed // left
 	ring    ring
-	made    int // batches
+	held    map[string]keptTensor // not read
+	keep    map[string]keptTensor // to be kept once they are read
+	made    int                   // batches
 
 	row      int    // of list[0], next
-	data     []byte // of list[0], nil before its first row
+	data     []byte // of list[0], nil before its first row and if it is kept
 	factors  int64  // of list[0], where they lie in the ring
 	brought  int    // the batch that they came with
 	read     int64  // bytes since the last release
@@ -78,13 +80,15 @@ type part struct {
 	data []byte
 }
 
-// piece is some rows of a weight and their offset in the ring.
+// piece is some rows of a weight, and their offset in the ring unless they are held.
 type piece struct {
 	weight       *packed
 	first, count int
 	at           int64
-	products     int   // that are added before it is packed
-	factors      int64 // offset in the ring of what layFactors returns for them
+	products     int        // that are added before it is packed
+	factors      int64      // offset in the ring of what layFactors returns for them
+	held         keptTensor // all rows, as they are kept on the card; zero if they come with the batch
+	keep         ptr        // where the rows are to be kept, 0 if nowhere
 }
 
 // add appends parts that have n bytes together, and returns their offset in the slot.
@@ -108,7 +112,7 @@ func (b *batch) fill(slot []byte) {
 func (r *reader) done() bool { return len(r.list) == 0 }
 
 // next returns a batch of at least one row. It brings the factors of a weight whose rows begin with it, or were begun
-// too long ago for it to reach those that came then.
+// too long ago for it to reach those that came then. All rows of a weight that is kept are one piece.
 func (r *reader) next() (*batch, error) {
 	b := &batch{slot: r.made % r.ring.count, filled: make(chan struct{})}
 	start := r.ring.at(b.slot)
@@ -120,34 +124,59 @@ func (r *reader) next() (*batch, error) {
 		if r.row == 0 || r.made-r.brought > r.ring.reach() {
 			factors, bytes = layFactors(products)
 		}
-		count := min(w.rows()-r.row, int((r.ring.slot-b.bytes-bytes)/w.sourceBytes(1)))
+		room, held := r.ring.slot-b.bytes-bytes, r.kept(w)
+		count := min(w.rows()-r.row, int(room/w.sourceBytes(1)))
+		if held.at != 0 && room >= 0 {
+			count = w.rows()
+		}
 		if count <= 0 {
 			break
-		}
-		if r.data == nil {
-			if err := r.release(); err != nil {
-				return nil, err
-			}
-			var err error
-			if r.data, err = r.origins.Read(w.tensor()); err != nil {
-				return nil, err
-			}
 		}
 		if len(factors) > 0 {
 			r.factors, r.brought = start+b.add(bytes, factors...), r.made
 		}
-		from, n := w.sourceBytes(r.row), w.sourceBytes(count)
-		b.pieces = append(b.pieces, piece{
-			weight: w, first: r.row, count: count, at: start + b.add(n, part{data: r.data[from : from+n]}),
-			products: len(products), factors: r.factors,
-		})
-		r.read += n
+		p := piece{weight: w, first: r.row, count: count, products: len(products), factors: r.factors, held: held}
+		if held.at == 0 {
+			data, err := r.rows(w, r.row, count)
+			if err != nil {
+				return nil, err
+			}
+			p.at = start + b.add(int64(len(data)), part{data: data})
+			if keep := r.keep[w.name]; keep.at != 0 {
+				p.keep = keep.at + ptr(w.sourceBytes(r.row))
+			}
+		}
+		b.pieces = append(b.pieces, p)
 		if r.row += count; r.row == w.rows() {
 			r.list, r.row, r.data = r.list[1:], 0, nil
 		}
 	}
 	r.made++
 	return b, nil
+}
+
+// kept returns what is kept of a weight, unless an update has something in its place.
+func (r *reader) kept(w *packed) keptTensor {
+	if !r.origins.Own(w.name) {
+		return keptTensor{}
+	}
+	return r.held[w.name]
+}
+
+// rows reads rows of list[0].
+func (r *reader) rows(w *packed, first, count int) ([]byte, error) {
+	if r.data == nil {
+		if err := r.release(); err != nil {
+			return nil, err
+		}
+		var err error
+		if r.data, err = r.origins.Read(w.tensor()); err != nil {
+			return nil, err
+		}
+	}
+	from, n := w.sourceBytes(first), w.sourceBytes(count)
+	r.read += n
+	return r.data[from : from+n], nil
 }
 
 // release lets the source release what was read so far; data that was returned stays valid. To give back a gigabyte of

@@ -44,6 +44,7 @@ type Device struct {
 	unfused   bool
 	libraries map[kernels.DType]*library
 	memory    allocator
+	kept      kept
 	stream    *driver.Stream
 	up, down  *staging
 	loader    *loader // used with the engine's mutex, which is held while work is put on the stream
@@ -85,6 +86,7 @@ func open(drv *driver.Driver, o Options) (*Device, error) {
 		libraries: map[kernels.DType]*library{},
 		memory:    allocator{context: c, limit: o.Memory},
 	}
+	d.kept.memory, d.memory.reclaim = &d.memory, d.kept.reclaim
 	if info.Variant == "sm_90a" {
 		d.tiles, d.flash = slices.Concat(hopperTiles, tmaTiles), flashTiles
 	}

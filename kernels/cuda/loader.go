@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/goxl/goxl/kernels/cuda/driver"
-	"github.com/goxl/goxl/kernels/engine"
 )
 
 // loader uploads weights. It has memory on the card only while it works.
@@ -57,10 +56,10 @@ func (l *loader) room(c *driver.Context, n int64) (err error) {
 	return err
 }
 
-// load reads, copies and packs weights that have an address, and merges products into them. The engine's mutex must be
-// held. The work is done when it returns, failed or not.
-func (d *Device) load(ctx context.Context, from *engine.Origins, list []*packed) (err error) {
-	r := reader{origins: from, list: list, ring: ringFor(from, list)}
+// load reads, copies and packs weights that have an address, and merges products into them. The engine's mutex and the
+// weights' must be held. The work is done when it returns, failed or not.
+func (d *Device) load(ctx context.Context, w *weights, list []*packed) (err error) {
+	r := reader{origins: w.origins, list: list, ring: ringFor(w.origins, list)}
 	l := d.loader
 	if err := l.room(d.context, r.ring.bytes()); err != nil {
 		return fmt.Errorf("pinned host memory for uploads: %w", err)
@@ -72,6 +71,9 @@ func (d *Device) load(ctx context.Context, from *engine.Origins, list []*packed)
 		}
 		defer func() { err = errors.Join(err, d.memory.free(raw)) }()
 	}
+	kept := d.kept.begin(w, list, d.engine.Arena()-d.arena.size)
+	defer func() { err = errors.Join(err, d.kept.end(kept, err == nil)) }()
+	r.held, r.keep = kept.held, kept.fresh.tensors
 	for i := range r.ring.count { // what runs in the arena comes first
 		if err := d.stream.Record(l.packed[i]); err != nil {
 			return err
@@ -129,14 +131,33 @@ func (d *Device) pack(b *batch, r ring, raw driver.Ptr) error {
 		return err
 	}
 	for _, p := range b.pieces {
-		if err := d.mergePiece(p, raw); err != nil {
+		rows, err := d.stage(p, raw)
+		if err != nil {
+			return fmt.Errorf("weight %s: keeping its source: %w", p.weight.name, err)
+		}
+		if err := d.mergePiece(p, rows, raw); err != nil {
 			return fmt.Errorf("weight %s: merging: %w", p.weight.name, err)
 		}
-		if err := d.packPiece(p, raw+driver.Ptr(p.at)); err != nil {
+		if err := d.packPiece(p, rows); err != nil {
 			return fmt.Errorf("weight %s: %w", p.weight.name, err)
 		}
 	}
 	return d.stream.Record(l.packed[b.slot])
+}
+
+// stage returns where the rows of a piece are merged and packed: in the ring at raw, in a copy of what is kept, or, if
+// nothing is merged, where it is kept. It copies rows that are to be kept.
+func (d *Device) stage(p piece, raw driver.Ptr) (driver.Ptr, error) {
+	at, n := raw+driver.Ptr(p.at), p.weight.sourceBytes(p.count)
+	switch {
+	case p.held.at != 0 && p.products == 0:
+		return p.held.at, nil
+	case p.held.at != 0:
+		return p.held.scratch, d.stream.CopyDevice(p.held.scratch, p.held.at, n)
+	case p.keep != 0:
+		return at, d.stream.CopyDevice(p.keep, at, n)
+	}
+	return at, nil
 }
 
 func (d *Device) packPiece(p piece, raw driver.Ptr) error {

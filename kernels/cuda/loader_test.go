@@ -14,11 +14,12 @@ import (
 	"github.com/goxl/goxl/kernels/cuda/driver"
 )
 
-// stored is a source in memory that counts releases and can refuse a tensor.
+// stored is a source in memory that counts reads and releases and can refuse a tensor.
 type stored struct {
 	zeros
 	data     map[string][]byte
 	refuse   string
+	read     int
 	released int
 }
 
@@ -26,6 +27,7 @@ func (s *stored) Tensor(name string) (kernels.DType, []int, []byte, error) {
 	if name == s.refuse {
 		return 0, nil, nil, errRefused
 	}
+	s.read++
 	t := s.zeros[name]
 	return t.DType, t.Shape, s.data[name], nil
 }

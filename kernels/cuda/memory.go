@@ -21,7 +21,11 @@ type allocator struct {
 
 	mu         sync.Mutex
 	used, peak int64
+	kept       int64 // by the cache, not in used
 	blocks     map[driver.Ptr]int64
+
+	// reclaim frees what the cache has, if not nil, and reports whether that was anything. It is called without mu.
+	reclaim func() (freed bool, err error)
 }
 
 // LimitError is an allocation beyond Options.Memory. Sizes in bytes. errors.Is finds kernels.ErrMemory in it, and
@@ -55,15 +59,40 @@ func full(err error) error {
 }
 
 // alloc returns n bytes, or 0 for none.
-func (m *allocator) alloc(n int64) (driver.Ptr, error) {
+func (m *allocator) alloc(n int64) (at driver.Ptr, err error) {
+	err = m.orReclaim(func() error {
+		at, err = m.take(n, &m.used)
+		return err
+	})
+	return at, err
+}
+
+// orReclaim does what may find no memory, and again if that is so and the cache had some.
+func (m *allocator) orReclaim(do func() error) error {
+	for {
+		err := do()
+		if m.reclaim == nil || !errors.Is(err, kernels.ErrMemory) {
+			return err
+		}
+		if freed, failed := m.reclaim(); !freed || failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
+}
+
+// keep returns n bytes for the cache, or 0 for none.
+func (m *allocator) keep(n int64) (driver.Ptr, error) { return m.take(n, &m.kept) }
+
+// take returns n bytes, which count says what are for.
+func (m *allocator) take(n int64, count *int64) (driver.Ptr, error) {
 	if n == 0 {
 		return 0, nil
 	}
 	n = align(n)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.limit > 0 && m.used+n > m.limit {
-		return 0, &LimitError{Need: n, Used: m.used, Limit: m.limit}
+	if used := m.used + m.kept; m.limit > 0 && used+n > m.limit {
+		return 0, &LimitError{Need: n, Used: used, Limit: m.limit}
 	}
 	at, err := m.context.Alloc(n)
 	if err != nil {
@@ -73,39 +102,63 @@ func (m *allocator) alloc(n int64) (driver.Ptr, error) {
 		m.blocks = map[driver.Ptr]int64{}
 	}
 	m.blocks[at] = n
-	m.used += n
+	*count += n
 	m.peak = max(m.peak, m.used)
 	return at, nil
 }
 
-// free gives a block back; 0 is none.
-func (m *allocator) free(at driver.Ptr) error {
+// free gives a block of alloc back; 0 is none.
+func (m *allocator) free(at driver.Ptr) error { return m.give(at, &m.used) }
+
+// drop gives a block of keep back.
+func (m *allocator) drop(at driver.Ptr) error { return m.give(at, &m.kept) }
+
+func (m *allocator) give(at driver.Ptr, count *int64) error {
 	if at == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.used -= m.blocks[at]
+	*count -= m.blocks[at]
 	delete(m.blocks, at)
 	return m.context.Free(at)
 }
 
-// Memory implements kernels.Device. The driver's own memory (context, kernels, graphs) is not in Used.
+// spare is how many bytes the cache may take more: an eighth of what the device may take stays free, and reserve bytes
+// at least.
+func (m *allocator) spare(reserve int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all, err := m.report()
+	if err != nil {
+		return 0
+	}
+	return all.Limit - all.Used - m.kept - max(all.Limit/8, reserve)
+}
+
+// report is Memory without the arena; mu must be held.
+func (m *allocator) report() (kernels.Memory, error) {
+	all := kernels.Memory{Limit: m.limit, Used: m.used, Peak: m.peak}
+	free, _, err := m.context.MemInfo()
+	if err != nil {
+		return all, err
+	}
+	if free = max(0, free+m.kept-driverBytes); all.Limit == 0 || all.Limit > all.Used+free {
+		all.Limit = all.Used + free
+	}
+	return all, nil
+}
+
+// Memory implements kernels.Device. The driver's own memory (context, kernels, graphs) is not in Used, and neither is the
+// cache of what updates are merged into: it counts as free.
 func (d *Device) Memory() (kernels.Memory, error) {
 	d.engine.Lock() // the arena is guarded by it
 	defer d.engine.Unlock()
-	a := &d.memory
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	m := kernels.Memory{Limit: a.limit, Used: a.used, Peak: a.peak, Arena: align(d.arena.size)}
-	free, _, err := d.context.MemInfo()
-	if err != nil {
-		return m, err
-	}
-	if free = max(0, free-driverBytes); m.Limit == 0 || m.Limit > m.Used+free {
-		m.Limit = m.Used + free
-	}
-	return m, nil
+	d.memory.mu.Lock()
+	defer d.memory.mu.Unlock()
+	m, err := d.memory.report()
+	m.Arena = align(d.arena.size)
+	return m, err
 }
 
 // driverBytes is what the driver may still take for kernels and graphs.

@@ -38,13 +38,13 @@ func layFactors(products []kernels.LowRank) (parts []part, bytes int64) {
 	return parts, bytes
 }
 
-// mergePiece adds products to the rows of a piece, in the ring at raw.
-func (d *Device) mergePiece(p piece, raw driver.Ptr) error {
+// mergePiece adds products, whose factors lie in the ring at raw, to the rows of a piece.
+func (d *Device) mergePiece(p piece, rows, raw driver.Ptr) error {
 	if p.products == 0 {
 		return nil
 	}
 	params := mergeParams{
-		Raw: raw + driver.Ptr(p.at), Factors: raw + driver.Ptr(p.factors),
+		Raw: rows, Factors: raw + driver.Ptr(p.factors),
 		Rows: int32(p.count), Columns: int32(p.weight.sourceRow()), First: int32(p.first),
 		Products: int32(p.products), From: rawType[p.weight.dtype],
 	}

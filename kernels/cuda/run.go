@@ -82,7 +82,7 @@ func (p *program) queue(ctx context.Context, hoisted bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return full(p.recorded.graph.Launch(stream))
+	return p.device.memory.orReclaim(func() error { return full(p.recorded.graph.Launch(stream)) })
 }
 
 // launch puts one node on the stream.
@@ -97,6 +97,10 @@ func (p *program) launch(i int) error {
 
 // prepare makes weights and arena ready, and records the launches if they have moved; the engine's mutex must be held.
 func (p *program) prepare(ctx context.Context) error {
+	return p.device.memory.orReclaim(func() error { return p.makeReady(ctx) })
+}
+
+func (p *program) makeReady(ctx context.Context) error {
 	d := p.device
 	if err := d.engine.Open(); err != nil {
 		return err

@@ -54,11 +54,14 @@ func merging(src *stored) *kernels.Update {
 }
 
 // checkMergedLoad compares every kind of packing, of weights that slots split, with a merge on the host: merged while
-// they are uploaded, and merged in place.
+// they are uploaded, and merged in place, from the source and from what is kept of it on the card.
 func checkMergedLoad(t *testing.T, d *Device) {
 	ctx := context.Background()
 	w, src, list := loads(t, d)
-	u := merging(src)
+	u, other := merging(src), merging(src)
+	for _, products := range other.LowRank {
+		products[0].Scale++
+	}
 	compare := func(what string, source kernels.Source) {
 		t.Helper()
 		for _, p := range list {
@@ -75,17 +78,34 @@ func checkMergedLoad(t *testing.T, d *Device) {
 			}
 		}
 	}
+	reclaim := func() error {
+		if freed, err := d.kept.reclaim(); err != nil || freed {
+			return err
+		}
+		return errors.New("nothing was kept")
+	}
+	whole := &kernels.Update{Source: oracle.Updated(src, other), Whole: other.Names()}
 	for _, step := range []struct {
 		what string
 		do   func() error
 		want kernels.Source
+		read bool // from the source
 	}{
-		{"merged while it is uploaded", func() error { return errors.Join(w.Update(ctx, u), w.SetResident(ctx, true)) }, oracle.Updated(src, u)},
-		{"as at first", func() error { return w.Update(ctx, nil) }, src},
-		{"merged in place", func() error { return w.Update(ctx, u) }, oracle.Updated(src, u)},
+		{"merged while it is uploaded", func() error { return errors.Join(w.Update(ctx, u), w.SetResident(ctx, true)) }, oracle.Updated(src, u), true},
+		{"as at first, from what is kept", func() error { return w.Update(ctx, nil) }, src, false},
+		{"merged in place, from what is kept", func() error { return w.Update(ctx, u) }, oracle.Updated(src, u), false},
+		{"another set, from what is kept", func() error { return w.Update(ctx, other) }, oracle.Updated(src, other), false},
+		{"whole tensors", func() error { return errors.Join(w.Update(ctx, u), w.Update(ctx, whole)) }, oracle.Updated(src, other), true},
+		{"as at first again", func() error { return w.Update(ctx, nil) }, src, false},
+		{"merged in place, nothing is kept", func() error { return errors.Join(reclaim(), w.Update(ctx, u)) }, oracle.Updated(src, u), true},
+		{"as at first, nothing is kept", func() error { return errors.Join(reclaim(), w.Update(ctx, nil)) }, src, true},
 	} {
+		before := src.read
 		if err := step.do(); err != nil {
 			t.Fatal(err)
+		}
+		if read := src.read > before; read != step.read {
+			t.Errorf("%s: the source is read: %v", step.what, read)
 		}
 		compare(step.what, step.want)
 	}
@@ -220,6 +240,9 @@ func TestUpdateFails(t *testing.T) {
 		"a tensor":  {func() { src.refuse = list[len(list)-2].name }, errRefused},
 		"an event":  {func() { f.Fail("cuStreamWaitEvent", 9, driver.InvalidHandle) }, driver.InvalidHandle},
 	} {
+		if _, err := d.kept.reclaim(); err != nil { // else there is memory, and less to copy
+			t.Fatal(err)
+		}
 		broken.cause()
 		before := w.origins
 		if err := w.Update(ctx, u); !errors.Is(err, broken.want) {

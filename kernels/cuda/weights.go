@@ -110,7 +110,7 @@ func (w *weights) resident(ctx context.Context, uses []*packed) error {
 // that were stale are.
 func (w *weights) load(ctx context.Context, list []*packed) error {
 	read := slices.DeleteFunc(slices.Clone(list), (*packed).computed)
-	err := w.device.load(ctx, w.origins, read)
+	err := w.device.load(ctx, w, read)
 	for _, p := range read {
 		if err == nil && p.folding != nil {
 			err = w.device.fold(p)
@@ -219,7 +219,7 @@ func (w *weights) SetResident(ctx context.Context, on bool) error {
 func (w *weights) drop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	failed := []error{w.device.stream.Synchronize()}
+	failed := []error{w.device.stream.Synchronize(), w.device.kept.forget(w)}
 	for _, block := range w.blocks {
 		failed = append(failed, w.device.memory.free(block))
 	}

@@ -62,6 +62,9 @@ func (o *Origins) Read(want kernels.Tensor) ([]byte, error) {
 	return ReadWeight(o.source, want)
 }
 
+// Own reports whether Read gives a weight as the weights' own source has it, which no update changes.
+func (o *Origins) Own(name string) bool { return !o.whole[name] }
+
 // LowRank is what is added to a weight as Read gives it.
 func (o *Origins) LowRank(name string) []kernels.LowRank {
 	if o.update == nil {
