@@ -46,8 +46,10 @@ step has as well
     step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
     op, calls, ms, fraction, gflop, gflops, peak
 swap has as well
-    rank, tensors, weights_bytes (of the tensors that change), factors_bytes, swaps_s, swap_s
-    (median), back_s (to no adapters), reload_s (loading the same components; 0 on a CPU)
+    rank, tensors, weights_bytes (of the tensors that change), factors_bytes, first_swap_s (from
+    no adapters; a card keeps what the others read, where it has room), swaps_s (all others),
+    swap_s (median of those), back_s (to no adapters), reload_s (loading the same components; 0 on
+    a CPU)
 image has as well
     steps, first_s, images_s (all after the first), image_s (median), png_bytes, total_s,
     and stages of the median image, an array of

@@ -75,12 +75,12 @@ func TestBenchImage(t *testing.T) {
 
 func TestBenchSwap(t *testing.T) {
 	args := []string{"bench", "swap", "-model", "synth:tiny", "-width", "64", "-height", "64", "-runs", "2", "-rank", "3", "-device", "cpu"}
-	if a := must(t, args...); !strings.Contains(a.out, "\na swap ") || !strings.Contains(a.out, "\nback ") || strings.Contains(a.out, "reloading") {
+	if a := must(t, args...); !strings.Contains(a.out, "\nfirst swap ") || !strings.Contains(a.out, "\na swap ") || !strings.Contains(a.out, "\nback ") || strings.Contains(a.out, "reloading") {
 		t.Errorf("the table is\n%s", a.out)
 	}
 	var f swapFigures
 	decode(t, must(t, append(args, "-json")...).out, &f)
-	if len(f.Swaps) != 2 || f.Swap <= 0 || f.Back <= 0 || f.Rank != 3 || f.Tensors < 100 || f.Weights < 1<<16 || f.Factors < 1<<12 || f.Reload != 0 {
+	if len(f.Swaps) != 2 || f.Swap <= 0 || f.FirstSwap <= 0 || f.Back <= 0 || f.Rank != 3 || f.Tensors < 100 || f.Weights < 1<<16 || f.Factors < 1<<12 || f.Reload != 0 {
 		t.Errorf("figures %+v", f)
 	}
 }
