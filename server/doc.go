@@ -8,7 +8,7 @@
 //   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has the
 //     fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image, the
 //     id of an image, or an image in base64, alone or in a data URL; n, images of the batch; model; priority, -100 to
-//     100; preview_every, steps between previews; output_format, png or jpeg; output_quality, 1 to 100. With a header
+//     100; preview_every, steps between previews; output_format, png, jpeg or webp; output_quality, 1 to 100. With a header
 //     Idempotency-Key that came before, the answer is 200 with the job of that time, or 422 if the body was another.
 //   - GET /v1/jobs/{id} is the job: its state (queued, running, interrupted, done, failed, cancelled), position, steps,
 //     time left, parameters, images, error. GET /v1/jobs lists them, the newest first: state, model, limit, before.

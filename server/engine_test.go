@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -157,7 +158,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 		entries, _ := os.ReadDir(b.images)
 		for _, e := range entries {
 			id, ending, _ := strings.Cut(e.Name(), ".")
-			if ending != "png" && ending != "jpg" || !blob.IsID(id) {
+			if !slices.Contains([]string{"png", "jpg", "webp"}, ending) || !blob.IsID(id) {
 				t.Errorf("%s was left among the images", e.Name())
 			}
 		}

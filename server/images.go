@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	_ "image/jpeg" // headers of images; WebP comes with package imagefile
-	_ "image/png"
 
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/job/blob"
@@ -52,16 +50,15 @@ func (s *images) Load(id string) (image.Image, error) {
 
 // size reads the size of an image from its header; its errors are those of Load.
 func (s *images) size(id string) (sdxl.Size, error) {
-	f, _, err := s.Open(id)
+	data, _, err := s.Read(id)
 	if err != nil {
 		return sdxl.Size{}, err
 	}
-	defer f.Close()
-	config, _, err := image.DecodeConfig(f)
+	width, height, err := imagefile.Size(data)
 	if err != nil {
 		return sdxl.Size{}, fmt.Errorf("image %s: %w", id, err)
 	}
-	return sdxl.Size{Height: config.Height, Width: config.Width}, nil
+	return sdxl.Size{Height: height, Width: width}, nil
 }
 
 // storeFailure is what a client is told of an error of the folder, nil of any other error.

@@ -84,7 +84,7 @@ func TestJobRequests(t *testing.T) {
 		`{"prompt":"a","priority":101}`:                         `"loc":["body","priority"],"msg":"Input should be less than or equal to 100"`,
 		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image' or 'ensemble'`,
 		`{"prompt":"a","model":"nope"}`:                         `"loc":["body","model"],"msg":"Input should be '`,
-		`{"prompt":"a","output_format":"gif"}`:                  `'png' or 'jpeg'`,
+		`{"prompt":"a","output_format":"gif"}`:                  `'png', 'jpeg' or 'webp'`,
 		`{"prompt":"a","output_quality":0}`:                     `"loc":["body","output_quality"]`,
 		`{"prompt":"a","preview_every":-1}`:                     `"loc":["body","preview_every"]`,
 		`{"prompt":"a","task":"image-to-image"}`:                `"type":"missing","loc":["body","image"]`,

@@ -9,23 +9,27 @@ import (
 	"github.com/goxl/goxl/job/blob"
 )
 
-// DefaultQuality is that of a JPEG whose request gives none.
+// DefaultQuality is that of a JPEG or WebP whose request gives none.
 const DefaultQuality = 90
 
 // mediaType is the type of the task's images.
 func (t *Task) mediaType() blob.Type { return cmp.Or(t.Format, blob.PNG) }
 
-// encode makes the file of image i of the batch. A PNG has the parameters in its texts, a JPEG in EXIF.
+// encode makes the file of image i of the batch, which has the parameters in it: a PNG in its texts, a JPEG and a WebP in
+// their EXIF.
 func (c *computed) encode(i int, version string) ([]byte, error) {
 	img := c.result.Images[i]
 	p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
+	quality := cmp.Or(c.task.Quality, DefaultQuality)
 	switch c.task.mediaType() {
 	case blob.PNG:
 		return imagefile.Encode(img, p.Texts())
 	case blob.JPEG:
-		return imagefile.EncodeJPEG(img, cmp.Or(c.task.Quality, DefaultQuality), p.Texts())
+		return imagefile.EncodeJPEG(img, p.Infotext(), quality)
+	case blob.WebP:
+		return imagefile.EncodeWebP(img, p.Infotext(), quality)
 	}
-	return nil, fmt.Errorf("worker: images of type %q: must be %s or %s", c.task.Format, blob.PNG, blob.JPEG)
+	return nil, fmt.Errorf("worker: images of type %q: must be %s, %s or %s", c.task.Format, blob.PNG, blob.JPEG, blob.WebP)
 }
 
 // blob is the record of image i, which takes so many bytes.

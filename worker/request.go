@@ -24,7 +24,7 @@ type Task struct {
 
 	Outputs []string  // ids of the images, one for each of the batch
 	Format  blob.Type // of the images; "" is PNG
-	Quality int       // of JPEG, 1 to 100; 0 is DefaultQuality
+	Quality int       // of JPEG and WebP, 1 to 100; 0 is DefaultQuality
 	// PreviewEvery is the number of steps between previews, 0 for none.
 	PreviewEvery int
 }

@@ -231,8 +231,11 @@ var table = map[string]rule{
 	}},
 	"internal/standin": {},
 	"internal/imagefile": {
-		own:     map[string]string{"models/sdxl": "the parameters that an image file says of itself"},
-		outside: map[string]string{"golang.org/x/image": "decodes the frames of WebP files"},
+		own: map[string]string{"models/sdxl": "the parameters that an image file says of itself"},
+		outside: map[string]string{
+			"golang.org/x/image":        "decodes the frames of WebP files",
+			"github.com/deepteams/webp": "encodes WebP files",
+		},
 	},
 }
 
@@ -250,6 +253,7 @@ var only = map[string][]string{
 	modulePath + "/server/process":        {"cmd/server"},
 	"github.com/google/uuid":              {"job/blob", "server"},
 	"go.etcd.io/bbolt":                    {"job"},
+	"github.com/deepteams/webp":           {"internal/imagefile"},
 	"github.com/prometheus/client_golang": {"server"},
 	"go.opentelemetry.io/otel/sdk":        {"cmd/server"},
 	"go.opentelemetry.io/otel/exporters":  {"cmd/server"},

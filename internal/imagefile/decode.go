@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"image/jpeg"
+	"image/png"
+	"io"
 )
 
 // Decode reads an image as diffusers' load_image does: turned as its EXIF or XMP orientation says, then as Pillow's
@@ -45,6 +48,26 @@ func Format(data []byte) (string, error) {
 	return f.name, err
 }
 
+// Size tells how large [Decode] makes an image, from its header and its orientation.
+func Size(data []byte) (width, height int, err error) {
+	f, err := recognise(data)
+	if err != nil {
+		return 0, 0, err
+	}
+	size, err := f.size(data)
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading %s header: %w", f.name, err)
+	}
+	m, err := f.metadata(data)
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading %s metadata: %w", f.name, err)
+	}
+	if o := m.orientation(); 5 <= o && o <= 8 {
+		size.X, size.Y = size.Y, size.X
+	}
+	return size.X, size.Y, nil
+}
+
 // FormatError says that data is no image of a format that is read.
 type FormatError struct {
 	Found string // the name of a format that is not read; "" is unknown
@@ -62,6 +85,7 @@ type format struct {
 	name     string
 	decode   func(data []byte, maxSide int) (*image.NRGBA, metadata, error)
 	metadata func(data []byte) (metadata, error)
+	size     func(data []byte) (image.Point, error) // before it is turned upright
 }
 
 // foreign are other formats by what their files begin with; a dot stands for any byte.
@@ -75,11 +99,11 @@ var foreign = []struct{ magic, name string }{
 func recognise(data []byte) (format, error) {
 	switch {
 	case bytes.HasPrefix(data, []byte(signature)):
-		return format{"PNG", decodePNG, pngMetadata}, nil
+		return format{"PNG", decodePNG, pngMetadata, headerSize(png.DecodeConfig)}, nil
 	case bytes.HasPrefix(data, []byte("\xff\xd8\xff")):
-		return format{"JPEG", decodeJPEG, jpegMetadata}, nil
+		return format{"JPEG", decodeJPEG, jpegMetadata, headerSize(jpeg.DecodeConfig)}, nil
 	case like(data, "RIFF....WEBP"):
-		return format{"WebP", decodeWebP, webpMetadata}, nil
+		return format{"WebP", decodeWebP, webpMetadata, webpSize}, nil
 	}
 	for _, f := range foreign {
 		if like(data, f.magic) {
@@ -87,6 +111,14 @@ func recognise(data []byte) (format, error) {
 		}
 	}
 	return format{}, &FormatError{}
+}
+
+// headerSize reads the size of an image by a decoder of its header.
+func headerSize(decode func(io.Reader) (image.Config, error)) func(data []byte) (image.Point, error) {
+	return func(data []byte) (image.Point, error) {
+		c, err := decode(bytes.NewReader(data))
+		return image.Pt(c.Width, c.Height), err
+	}
 }
 
 func like(data []byte, magic string) bool {

@@ -20,7 +20,7 @@ const (
 	tagExifIFD     = 0x8769
 	tagUserComment = 0x9286
 
-	typeByte, typeShort, typeLong = 1, 3, 4
+	typeByte, typeShort, typeLong, typeUndefined = 1, 3, 4, 7
 )
 
 // parseEXIF reads an EXIF block: a TIFF header and its first directory. What is damaged or not there stays zero.

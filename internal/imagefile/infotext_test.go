@@ -66,7 +66,7 @@ func TestInfotext(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, (Parameters{Parameters: c.parameters, Version: c.version}).infotext()); diff != "" {
+			if diff := cmp.Diff(c.want, (Parameters{Parameters: c.parameters, Version: c.version}).Infotext()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

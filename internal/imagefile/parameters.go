@@ -22,7 +22,7 @@ type Parameters struct {
 // https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#png-info).
 func (p Parameters) Texts() []Text {
 	prompt := p.Prompt(p.Image)
-	texts := []Text{{infotextKey, p.infotext()}, {"prompt", prompt.Prompt}}
+	texts := []Text{{infotextKey, p.Infotext()}, {"prompt", prompt.Prompt}}
 	add := func(key, value string) { texts = append(texts, Text{key, value}) }
 	if prompt.Prompt2 != "" {
 		add("prompt_2", prompt.Prompt2)

@@ -135,7 +135,7 @@ func TestParameters(t *testing.T) {
 		Task: sdxl.TextToImage, Prompts: []sdxl.Prompt{{Prompt: "p", NegativePrompt: new("")}}, ImagesPerPrompt: 1, Images: 1, Seed: 1<<64 - 1, Steps: 50, Guidance: 7.5,
 		Scheduler: "ddim", Width: 8, Height: 16, OriginalSize: sdxl.Size{Height: 16, Width: 8}, Model: "m", ModelHash: "abc", Device: "cpu", Precision: "fp32",
 	}}
-	want := []Text{{"parameters", p.infotext()}, {"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
+	want := []Text{{"parameters", p.Infotext()}, {"prompt", "p"}, {"negative_prompt", ""}, {"seed", "18446744073709551615"}, {"num_inference_steps", "50"},
 		{"guidance_scale", "7.5"}, {"scheduler", "ddim"}, {"size", "8x16"}, {"model", "m"}, {"model_hash", "abc"}, {"device", "cpu"}, {"precision", "fp32"}, {"version", "v"}}
 	if diff := cmp.Diff(want, p.Texts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -145,7 +145,7 @@ func TestParameters(t *testing.T) {
 		GuidancePerStep: []float64{2, 1}, ClipSkip: 1, Strength: 0.3, DenoisingEnd: 0.8, Crop: [2]int{1, 2}, TargetSize: sdxl.Size{Height: 8, Width: 9},
 		NoiseGiven: true, Experts: []sdxl.ExpertParameters{{Model: "m"}, {Model: "n"}}, SchedulerClass: "EulerDiscreteScheduler",
 	}}
-	want = []Text{{"parameters", p.infotext()}, {"prompt", "q"}, {"prompt_2", "r"}, {"seed", "4"}, {"num_inference_steps", "0"}, {"guidance_scale", "[2,1]"},
+	want = []Text{{"parameters", p.Infotext()}, {"prompt", "q"}, {"prompt_2", "r"}, {"seed", "4"}, {"num_inference_steps", "0"}, {"guidance_scale", "[2,1]"},
 		{"scheduler", "EulerDiscreteScheduler"}, {"strength", "0.3"}, {"image", "x.png"}, {"refiner", "n"}, {"denoising_end", "0.8"}, {"size", "0x0"},
 		{"clip_skip", "1"}, {"latents_given", "true"}, {"target_size", "[8,9]"}, {"crops_coords_top_left", "[1,2]"}, {"model", ""}, {"version", ""},
 		{"num_images_per_prompt", "2"}, {"image_index", "3"}}

@@ -63,6 +63,15 @@ func webpMetadata(data []byte) (metadata, error) {
 	return f.metadata, err
 }
 
+// webpSize is that of the canvas, or of the frame where it is alone.
+func webpSize(data []byte) (image.Point, error) {
+	f, err := parseWebP(data)
+	if err != nil || f.canvas != (image.Point{}) {
+		return f.canvas, err
+	}
+	return f.frameSize()
+}
+
 // parseWebP finds the chunks that count.
 func parseWebP(data []byte) (f webpFile, err error) {
 	const header = 12
