@@ -53,6 +53,8 @@ const (
 	badMedia      kind = "unsupported_media_type"
 	foreignOrigin kind = "foreign_origin"
 	cancelled     kind = job.KindCancelled
+	noModel       kind = "model_not_found"
+	unsupported   kind = "not_implemented"
 
 	noToken         kind = "no_token"
 	wrongToken      kind = "wrong_token"
@@ -104,6 +106,8 @@ var answers = map[kind]struct {
 		detail: "Unsupported Media Type: must be image/png, image/jpeg, image/webp, or multipart/form-data with a field image"},
 	foreignOrigin: {status: http.StatusForbidden, detail: "The request comes from another origin", hangUp: true},
 	cancelled:     {status: http.StatusConflict, detail: "The job was cancelled"},
+	noModel:       {status: http.StatusNotFound, detail: "The model does not exist"},
+	unsupported:   {status: http.StatusNotImplemented, detail: "Not Implemented"},
 	noToken:       {status: http.StatusUnauthorized, detail: "Not authenticated"}, // FastAPI's words
 	wrongToken:    {status: http.StatusUnauthorized, detail: "Invalid token", level: slog.LevelWarn},
 	tooManyFailures: {status: http.StatusTooManyRequests, detail: "Too many requests with a wrong token", retry: time.Second,
@@ -152,6 +156,18 @@ func (f *failure) words() string {
 		return f.detail
 	}
 	return answers[f.kind].detail
+}
+
+// errorAnswer is the status and the body of an answer, in the form that clients of a path know.
+func errorAnswer(path string, f *failure) (status int, body any) {
+	if isOpenAI(path) {
+		return openAIError(f)
+	}
+	var detail any = f.words()
+	if len(f.problems) > 0 {
+		detail = f.problems
+	}
+	return answers[f.kind].status, map[string]any{"detail": detail}
 }
 
 // errStopped is the cause of the end of a computation that the server itself ended.

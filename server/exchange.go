@@ -33,7 +33,7 @@ type exchange struct {
 	conn     *conn // nil where the handler alone is in use
 	bodyRead bool  // to its end; also where there is none
 	began    time.Time
-	done     func() // is called once it is answered, nil for nothing
+	done     func() // is called by release, nil for nothing
 	log      *slog.Logger
 	status   int    // 0 until answered
 	id       string // of the image, if there is one
@@ -55,6 +55,14 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 		x.Header().Set("Connection", "close")
 	}
 	return x
+}
+
+// release lets others have what the request held for its body. It is called once the request is answered, or before.
+func (x *exchange) release() {
+	if x.done != nil {
+		x.done()
+		x.done = nil
+	}
 }
 
 // WriteHeader notes the status. net/http would wait for the rest of a body before it sends anything: that comes after
@@ -138,11 +146,8 @@ func (x *exchange) fail(err error) {
 	if a.hangUp {
 		x.Header().Set("Connection", "close")
 	}
-	var detail any = f.words()
-	if len(f.problems) > 0 {
-		detail = f.problems
-	}
-	if rerr := x.reply(a.status, map[string]any{"detail": detail}); rerr != nil {
+	status, body := errorAnswer(x.r.URL.Path, f)
+	if rerr := x.reply(status, body); rerr != nil {
 		x.err = rerr
 	}
 }

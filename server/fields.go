@@ -47,7 +47,17 @@ type fields struct {
 	whole    json.RawMessage
 	from     string // what the fields are of, as "query"; "" is the body
 	source   string // the field that names an image
+	upload   []byte // the image itself, where it came beside the fields
+	used     map[string]bool
 	problems []problem
+}
+
+// use notes that a field was looked at.
+func (f *fields) use(name string) {
+	if f.used == nil {
+		f.used = map[string]bool{}
+	}
+	f.used[name] = true
 }
 
 // err is nil if every field that was read could be used.
@@ -68,6 +78,7 @@ func (f *fields) report(name, kind, msg string, ctx map[string]any) {
 
 // given returns an optional field's JSON, nil for null and for none.
 func (f *fields) given(name string) json.RawMessage {
+	f.use(name)
 	if raw := f.values[name]; string(raw) != "null" {
 		return raw
 	}
@@ -76,6 +87,7 @@ func (f *fields) given(name string) json.RawMessage {
 
 // text reads a required string.
 func (f *fields) text(name string) string {
+	f.use(name)
 	raw, ok := f.values[name]
 	if !ok {
 		f.report(name, "missing", "Field required", nil)

@@ -20,6 +20,7 @@ import (
 type jobRequest struct {
 	task     worker.Task // not resolved yet
 	upload   source      // its image, if that came in the body and is to be kept
+	warning  string      // of a value that was changed; "" is none
 	priority int
 }
 
@@ -118,6 +119,14 @@ type source struct {
 func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
 	f.source = "image"
 	ctx := x.r.Context()
+	if f.upload != nil {
+		from, err = s.uploaded(ctx, f.upload)
+		if err != nil && ctx.Err() == nil {
+			f.report("image", "value_error", "Value error, must be an image: "+err.Error(), nil)
+			return from, nil
+		}
+		return from, err
+	}
 	before := len(f.problems)
 	text := f.text("image")
 	if len(f.problems) > before {
@@ -152,11 +161,7 @@ func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
 	if err != nil {
 		return bad(err.Error())
 	}
-	from.upload, from.id = data, ""
-	if from.id, err = blob.NewID(); err != nil {
-		return from, err
-	}
-	from.format, from.size, err = s.checkImage(ctx, data)
+	from, err = s.uploaded(ctx, data)
 	switch {
 	case ctx.Err() != nil:
 		return from, context.Cause(ctx)
@@ -164,4 +169,14 @@ func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
 		return bad(err.Error())
 	}
 	return from, nil
+}
+
+// uploaded is an image that came with a request. The error is about the image, or the end of ctx.
+func (s *Server) uploaded(ctx context.Context, data []byte) (from source, err error) {
+	from.upload = data
+	if from.id, err = blob.NewID(); err != nil {
+		return from, err
+	}
+	from.format, from.size, err = s.checkImage(ctx, data)
+	return from, err
 }

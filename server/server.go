@@ -88,6 +88,10 @@ func newServer(c Config) *Server {
 		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
 		{"POST", "/v1/images", s.uploadImage},
 		{"GET", "/v1/queue", s.queueState},
+		{"POST", "/v1/images/generations", s.imageGenerations},
+		{"POST", "/v1/images/edits", s.imageEdits},
+		{"GET", "/v1/models", s.listModels},
+		{"GET", "/v1/models/{id}", s.getModel},
 		{"GET", "/v1/session", s.getSession},
 		{"POST", "/v1/session", s.beginSession},
 		{"DELETE", "/v1/session", s.endSession},
@@ -118,11 +122,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = s.traces.begin(r)
 	x := s.exchange(w, r)
 	defer s.traces.end(x)
-	defer func() {
-		if x.done != nil {
-			x.done()
-		}
-	}()
+	defer x.release()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
 	defer x.settle()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
@@ -65,11 +66,28 @@ func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err
 // await waits for the end of a job whose client waits on a connection. When the client hangs up, the server stops, or
 // the job waits and no device is left, the job is cancelled.
 func (s *Server) await(ctx context.Context, id string) (job.Job, error) {
+	return s.attend(ctx, id, attendant{})
+}
+
+// attendant is told of a job while its client waits. An error of its functions cancels the job.
+type attendant struct {
+	event func(job.Event) error // nil does nothing
+	idle  func() error          // called every eventIdle, so that a connection shows life; nil does nothing
+}
+
+// attend is await with somebody who is told of the job meanwhile.
+func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, error) {
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	defer unwatch()
 	events, err := s.queue.Watch(watched, id, 0)
 	if err != nil {
 		return job.Job{}, err
+	}
+	var quiet <-chan time.Time
+	if a.idle != nil {
+		ticker := time.NewTicker(eventIdle)
+		defer ticker.Stop()
+		quiet = ticker.C
 	}
 	state := job.Queued
 	var why error
@@ -85,12 +103,17 @@ func (s *Server) await(ctx context.Context, id string) (job.Job, error) {
 			why = context.Cause(s.stopped)
 		case <-noDevice:
 			why = &failure{kind: deviceLost}
+		case <-quiet:
+			why = a.idle()
 		case e, more := <-events:
 			if !more {
 				return s.outcome(ctx, id)
 			}
 			if e.Kind == job.KindState {
 				state = e.State
+			}
+			if a.event != nil {
+				why = a.event(e)
 			}
 		}
 	}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/goxl/goxl/job"
+)
+
+// submitAttached submits n jobs of one image each, which end with their client, and gives their ids. Their seeds are
+// that of the request and the next ones, so that each image is what a request for one with its seed makes. Where one
+// can't be had, none is.
+func (s *Server) submitAttached(r jobRequest, api string, n int) (ids []string, err error) {
+	uploaded, err := s.keep(r.upload)
+	if err != nil {
+		return nil, err
+	}
+	first := *r.task.Job.Request.Seed
+	for i := range n {
+		var id string
+		if id, err = s.submitOne(r, api, first+uint64(i)); err != nil {
+			break
+		}
+		ids = append(ids, id)
+	}
+	if err == nil {
+		return ids, nil
+	}
+	err = s.cancelRest(ids, err)
+	if uploaded {
+		err = errors.Join(err, s.store.Remove(r.task.Source))
+	}
+	return nil, err
+}
+
+func (s *Server) submitOne(r jobRequest, api string, seed uint64) (id string, err error) {
+	output, err := s.newID()
+	if err != nil {
+		return "", err
+	}
+	t := r.task
+	t.Outputs = []string{output}
+	t.Job.Request.Seed, t.Job.Parameters.Seed = &seed, seed
+	j, err := s.newJob(t, r.warning)
+	if err != nil {
+		return "", err
+	}
+	j.API, j.Attached, j.Priority = api, true, r.priority
+	var kept job.Job
+	kept, _, err = s.submit(j)
+	return kept.ID, err
+}
+
+// cancelRest cancels the jobs of a client that have not ended, since there is an error to answer.
+func (s *Server) cancelRest(ids []string, err error) error {
+	for _, id := range ids {
+		if _, cerr := s.queue.Cancel(id, "client"); cerr != nil {
+			err = errors.Join(err, cerr)
+		}
+	}
+	return err
+}

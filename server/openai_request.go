@@ -1,0 +1,196 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// openAIRoute is which of the two routes a request came by.
+type openAIRoute int
+
+const (
+	generation openAIRoute = iota
+	edit
+)
+
+// event is what the types of the route's events begin with.
+func (r openAIRoute) event() string {
+	if r == edit {
+		return "image_edit"
+	}
+	return "image_generation"
+}
+
+// openAIRequest is what a body asks for.
+type openAIRequest struct {
+	route    openAIRoute
+	job      jobRequest // resolved; of one image
+	n        int
+	base64   bool
+	stream   bool
+	partial  int      // previews of a stream
+	ignored  []string // fields that have no effect
+	warnings []string
+}
+
+// Limits of OpenAI's own.
+const (
+	openAIImagesMost  = 10
+	partialImagesMost = 3
+)
+
+// openAIRequest reads the fields of a request: OpenAI's own, and all of POST /v1/jobs beside them.
+func (s *Server) openAIRequest(ctx context.Context, f *fields, route openAIRoute) (q openAIRequest, err error) {
+	var given []string
+	for _, name := range slices.Sorted(maps.Keys(f.values)) {
+		if string(f.values[name]) != "null" {
+			given = append(given, name)
+		}
+	}
+	q.route = route
+	if err := s.openAIModel(f, route); err != nil {
+		return q, err
+	}
+	if f.given("mask") != nil {
+		return q, notImplemented("mask", "a mask is not supported yet: leave it out, and the whole image is edited by strength")
+	}
+	if route == edit {
+		readEdited(f)
+		if err := f.err(); err != nil { // else the image is reported missing too
+			return q, err
+		}
+	}
+	f.rename("num_images_per_prompt", "n")
+	q.n = int(f.integer("n", limits{1, openAIImagesMost, 0}, 1))
+	f.values["n"] = json.RawMessage("1") // each image is a job
+	q.base64 = f.choice("response_format", []string{"url", "b64_json"}) == "b64_json"
+	size := openAISize(f, route)
+	q.readStream(f)
+	q.readUnheeded(f)
+	q.readCompression(f)
+	delete(f.values, "preview_every") // the stream says how often
+	if q.job, err = s.jobTask(ctx, f); err != nil {
+		return q, err
+	}
+	t := &q.job.task
+	if q.job.warning, err = s.resolve(f, &t.Job); err != nil {
+		return q, err
+	}
+	delete(f.used, "preview_every")
+	p := t.Job.Parameters
+	if own := fmt.Sprintf("%dx%d", p.Width, p.Height); size != "" && size != own {
+		q.ignore("size", "size: the image keeps its own, "+own)
+	}
+	if q.partial > 0 {
+		t.PreviewEvery = max(1, stepsTaken(p)/(q.partial+1))
+	}
+	q.ignoreUnread(f, given)
+	return q, nil
+}
+
+// stepsTaken is about how many steps a run takes.
+func stepsTaken(p sdxl.Parameters) int {
+	fraction := 1.0
+	switch {
+	case p.Strength > 0:
+		fraction = p.Strength
+	case p.DenoisingStart > 0:
+		fraction -= p.DenoisingStart
+	}
+	if p.DenoisingEnd > 0 && len(p.Experts) == 0 {
+		fraction -= 1 - p.DenoisingEnd
+	}
+	n := int(fraction * float64(p.Steps))
+	if p.Interrupt > 0 {
+		n = min(n, p.Interrupt)
+	}
+	return n
+}
+
+// openAIModel makes the field model, if it is there, say what runs: a base for text, base or refiner for images.
+func (s *Server) openAIModel(f *fields, route openAIRoute) error {
+	name := f.optionalText("model")
+	if name == nil || len(f.problems) > 0 {
+		return f.err()
+	}
+	if !slices.Contains(s.modelNames(), *name) {
+		return s.unknownModel(*name)
+	}
+	kind := ""
+	for _, m := range s.models() {
+		if m.ID == *name {
+			kind = m.Kind
+		}
+	}
+	switch {
+	case route == edit && f.given("refiner") == nil:
+		f.values["refiner"] = json.RawMessage(strconv.FormatBool(kind == "refiner"))
+	case route == generation && kind == "refiner":
+		f.report("model", "value_error", "Value error, this refiner makes images from images alone: use /v1/images/edits", nil)
+	}
+	return f.err()
+}
+
+// notImplemented is the error of a field whose work the library does not do.
+func notImplemented(field, words string) error {
+	return &failure{kind: unsupported, problems: []problem{{Type: "not_implemented", Loc: []any{"body", field}, Msg: words}}}
+}
+
+// readEdited reads the image of an edit into the field image: of a JSON body, its list images.
+func readEdited(f *fields) {
+	f.values["task"] = json.RawMessage(`"image-to-image"`)
+	if f.isList("image") {
+		f.values["images"] = f.values["image"]
+	}
+	list := f.items("images", 16)
+	if list == nil {
+		return
+	}
+	if len(list) != 1 {
+		f.report("images", "too_long", fmt.Sprintf("must be one image: there are %d", len(list)), nil)
+		return
+	}
+	var from struct {
+		URL  *string `json:"image_url"`
+		File *string `json:"file_id"`
+	}
+	var text *string
+	if json.Unmarshal(list[0], &text) == nil && text != nil {
+		from.URL = text // as image: ["data:…"]
+	} else if json.Unmarshal(list[0], &from) != nil || (from.URL == nil) == (from.File == nil) {
+		f.report("images", "value_error", `Value error, must be [{"image_url": URL}] or [{"file_id": ID}]`, nil)
+		return
+	}
+	value := from.File
+	if from.URL != nil {
+		value = new(ownImage(*from.URL))
+		if strings.HasPrefix(*value, "http:") || strings.HasPrefix(*value, "https:") {
+			f.values["images"], _ = json.Marshal(beginning(*value)) // a string has a form
+			f.report("images", "value_error", "Value error, must be a data URL, or that of an image of this server: it fetches nothing from others", nil)
+			return
+		}
+	}
+	f.values["image"], _ = json.Marshal(*value) // likewise
+}
+
+// ownImage is the id in the URL of a download, or what was given.
+func ownImage(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !strings.HasSuffix(path.Dir(u.Path), "/download") {
+		return text
+	}
+	if id := path.Base(u.Path); blob.IsID(id) {
+		return id
+	}
+	return text
+}
