@@ -20,6 +20,15 @@
 //   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says how
 //     many jobs wait and are computed.
 //
+// OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations and
+// /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET /v1/models
+// or none; n, up to 10, each with the next seed; size, auto or WIDTHxHEIGHT; response_format, url (absent) or b64_json;
+// output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is image-to-image of
+// one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of an image}], with
+// strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps its size, and a mask
+// is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
+// {message, type, param, code}}, and 400 in place of 422.
+//
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"image"
 	"maps"
 	"mime/multipart"
@@ -122,6 +123,9 @@ func TestOpenAIForms(t *testing.T) {
 	file := part{"image", "a.png", string(tinyPNG(t))}
 	prompt := part{"prompt", "", "a"}
 	got := map[string]string{}
+	if w := b.postForm(t, nil, file, prompt, part{"mask", "m.png", "x"}); w.Header().Get("X-Should-Retry") != "false" {
+		t.Errorf("clients try a mask again: %v", w.Header())
+	}
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"two":      b.postForm(t, nil, file, prompt, part{"image[]", "b.png", "x"}),
 		"mask":     b.postForm(t, nil, file, prompt, part{"mask", "m.png", "x"}),
@@ -151,4 +155,26 @@ func TestOpenAIForms(t *testing.T) {
 	if n := b.imageCount(t); n != 0 {
 		t.Errorf("%d files are left", n)
 	}
+}
+
+// No form makes the reader panic, and what it reads is JSON.
+func FuzzReadForm(f *testing.F) {
+	for _, seed := range []string{
+		"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na\r\n--b--\r\n",
+		"--b\r\nContent-Disposition: form-data; name=\"loras[]\"\r\n\r\n[\r\n--b\r\nContent-Disposition: form-data; name=\"[]\"\r\n\r\n[1]\r\n--b--",
+		"--b\r\n\r\n\r\n--b--", "",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		fields, err := readForm(body, "b")
+		if err != nil {
+			return
+		}
+		for name, value := range fields.values {
+			if !json.Valid(value) {
+				t.Errorf("%q is %q", name, value)
+			}
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,25 +118,22 @@ func stepsTaken(p sdxl.Parameters) int {
 	return n
 }
 
-// openAIModel makes the field model, if it is there, say what runs: a base for text, base or refiner for images.
+// openAIModel makes the field model, if it is there, say what runs: a base for text, base or refiner for images. A name
+// that both have leaves it to the other fields.
 func (s *Server) openAIModel(f *fields, route openAIRoute) error {
 	name := f.optionalText("model")
 	if name == nil || len(f.problems) > 0 {
 		return f.err()
 	}
-	if !slices.Contains(s.modelNames(), *name) {
-		return s.unknownModel(*name)
-	}
-	kind := ""
-	for _, m := range s.models() {
-		if m.ID == *name {
-			kind = m.Kind
-		}
-	}
+	names := s.modelNames()
+	refiner := s.config.Specs.Refiner != nil && *name == filepath.Base(s.config.Specs.Refiner.Path)
 	switch {
+	case !slices.Contains(names, *name):
+		return s.unknownModel(*name)
+	case len(names) == 1:
 	case route == edit && f.given("refiner") == nil:
-		f.values["refiner"] = json.RawMessage(strconv.FormatBool(kind == "refiner"))
-	case route == generation && kind == "refiner":
+		f.values["refiner"] = json.RawMessage(strconv.FormatBool(refiner))
+	case route == generation && refiner:
 		f.report("model", "value_error", "Value error, this refiner makes images from images alone: use /v1/images/edits", nil)
 	}
 	return f.err()

@@ -220,6 +220,23 @@ func TestOpenAIModels(t *testing.T) {
 	}
 }
 
+// A name that base and refiner have leaves it to the other fields which one runs.
+func TestOpenAISameNames(t *testing.T) {
+	b := loadedBench(t, func(c *Config) { c.Specs.Refiner = spec(t, "tiny-refiner", "fake-base", "{}", nil) })
+	var got engine.Model
+	take := func(j engine.Job) { got = j.Model }
+	b.base.take, b.refiner.take = take, take
+	id := generated(t, b.do("POST", "/v1/images/generations", `{"prompt":"a","model":"fake-base"}`)).Data[0].ID
+	for fields, want := range map[string]engine.Model{"": engine.Refiner, `,"model":"fake-base"`: engine.Refiner, `,"model":"fake-base","refiner":false`: engine.Base} {
+		if generated(t, b.do("POST", "/v1/images/edits", `{"prompt":"a","image":"`+id+`"`+fields+`}`)); got != want {
+			t.Errorf("an edit with %s runs on %s, want %s", fields, got, want)
+		}
+	}
+	if w := b.do("GET", "/v1/models", ""); strings.Count(w.Body.String(), `"id"`) != 1 {
+		t.Errorf("%s", w.Body)
+	}
+}
+
 const unknownModelAnswer = `{"error":{"message":"model: the model does not exist: must be 'fake-base' or 'fake-refiner', got \"dall-e-3\"",` +
 	`"type":"invalid_request_error","param":"model","code":"model_not_found"}}`
 
