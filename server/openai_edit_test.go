@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"image"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -155,6 +157,27 @@ func TestOpenAIForms(t *testing.T) {
 	if n := b.imageCount(t); n != 0 {
 		t.Errorf("%d files are left", n)
 	}
+}
+
+// An edit holds its body no longer than until its image is on disk, and leaves none there if it can't wait.
+func TestOpenAIEditWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, func(c *Config) { c.Queue = 0 })
+		began, _ := held(b.refiner)
+		body := `{"prompt":"a","image":"` + base64.StdEncoding.EncodeToString(tinyPNG(t)) + `"` + strings.Repeat(" ", 2*smallBody) + `}`
+		ctx, hangUp := context.WithCancel(t.Context())
+		answered := b.start(ctx, "/v1/images/edits", body)
+		<-began
+		if n := len(b.large); n != 0 {
+			t.Errorf("%d large bodies are held while the image is computed", n)
+		}
+		files := b.imageCount(t)
+		if w := b.do("POST", "/v1/images/edits", body); w.Code != 503 || b.imageCount(t) != files {
+			t.Errorf("%d %s; %d files, want %d", w.Code, w.Body, b.imageCount(t), files)
+		}
+		hangUp()
+		<-answered
+	})
 }
 
 // No form makes the reader panic, and what it reads is JSON.
