@@ -315,3 +315,38 @@ func TestOpenAIErrors(t *testing.T) {
 		t.Error("the log has a text of a client's body")
 	}
 }
+
+// No body makes the reader panic, and what it takes is within the limits and says what it ignores.
+func FuzzOpenAIRequest(f *testing.F) {
+	for _, body := range []string{
+		`{"prompt":"a","size":"64x64","n":2,"output_format":"webp","output_compression":0,"quality":"hd","x":1}`,
+		`{"prompt":"a","images":[{"image_url":"data:image/png;base64,AA=="}],"stream":true,"partial_images":3}`,
+		`{"prompt":"a","images":[{"file_id":"11111111-1111-4111-8111-111111111111"}],"model":"fake-base"}`,
+		`{"prompt":"a","image":[null],"images":7,"mask":null,"size":null}`,
+	} {
+		f.Add([]byte(body), true)
+		f.Add([]byte(body), false)
+	}
+	s := newServer(Config{Schedulers: []string{"euler"}, MaxBatch: 1, Images: f.TempDir(), Specs: engine.Specs{Base: fakeBase(f)}})
+	f.Fuzz(func(t *testing.T, body []byte, isEdit bool) {
+		fields, p := parseFields(body, "application/json")
+		if p != nil {
+			return
+		}
+		given := len(fields.values)
+		route := generation
+		if isEdit {
+			route = edit
+		}
+		q, err := s.openAIRequest(t.Context(), fields, route)
+		if err != nil {
+			if f := classify(err); f.kind == internal {
+				t.Error(err)
+			}
+			return
+		}
+		if q.n < 1 || q.n > 10 || q.partial < 0 || q.partial > 3 || q.job.task.Job.Parameters.Images != 1 || len(q.ignored) > given || isEdit {
+			t.Errorf("taken: %+v", q)
+		}
+	})
+}
