@@ -6,10 +6,10 @@ import (
 	"github.com/goxl/goxl/job"
 )
 
-// submitAttached submits n jobs of one image each, which end with their client, and gives their ids. Their seeds are
+// submitAttached submits n jobs of one image each, which end with the client of a request, and gives their ids. Their seeds are
 // that of the request and the next ones, so that each image is what a request for one with its seed makes. Where one
 // can't be had, none is.
-func (s *Server) submitAttached(r jobRequest, api string, n int) (ids []string, err error) {
+func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string, err error) {
 	uploaded, err := s.keep(r.upload)
 	if err != nil {
 		return nil, err
@@ -17,7 +17,7 @@ func (s *Server) submitAttached(r jobRequest, api string, n int) (ids []string, 
 	first := *r.task.Job.Request.Seed
 	for i := range n {
 		var id string
-		if id, err = s.submitOne(r, api, first+uint64(i)); err != nil {
+		if id, err = s.submitOne(x, r, first+uint64(i)); err != nil {
 			break
 		}
 		ids = append(ids, id)
@@ -32,7 +32,7 @@ func (s *Server) submitAttached(r jobRequest, api string, n int) (ids []string, 
 	return nil, err
 }
 
-func (s *Server) submitOne(r jobRequest, api string, seed uint64) (id string, err error) {
+func (s *Server) submitOne(x *exchange, r jobRequest, seed uint64) (id string, err error) {
 	output, err := s.newID()
 	if err != nil {
 		return "", err
@@ -44,9 +44,9 @@ func (s *Server) submitOne(r jobRequest, api string, seed uint64) (id string, er
 	if err != nil {
 		return "", err
 	}
-	j.API, j.Attached, j.Priority = api, true, r.priority
+	j.API, j.Attached, j.Priority = x.r.URL.Path, true, r.priority
 	var kept job.Job
-	kept, _, err = s.submit(j)
+	kept, _, err = s.submit(x, j)
 	return kept.ID, err
 }
 

@@ -20,42 +20,39 @@ import (
 type kind string
 
 const (
-	internal      kind = worker.KindInternal
-	invalid       kind = worker.KindInvalid
-	notFound      kind = "not_found"
-	noImage       kind = worker.KindNoImage
-	wrongMethod   kind = "method_not_allowed"
-	bodyTooLarge  kind = "body_too_large"
-	bodyTooSlow   kind = "body_too_slow"
-	badBody       kind = "bad_body"
-	foreignHost   kind = "foreign_host"
-	noRefiner     kind = "no_refiner"
-	queueFull     kind = "queue_full"
-	largeBodies   kind = "too_many_large_bodies"
-	crowded       kind = "too_many_connections"
-	sentAhead     kind = "sent_ahead"
-	badRange      kind = "bad_range"
-	badCondition  kind = "bad_condition"
-	tooLarge      kind = worker.KindTooLarge
-	storeFull     kind = worker.KindStoreFull
-	storeBroken   kind = worker.KindStoreBroken
-	journalBroken kind = "journal_broken"
-	tookTooLong   kind = worker.KindTookTooLong
-	deviceFailed  kind = worker.KindDeviceFailed
-	deviceLost    kind = "device_lost"
-	loading       kind = "loading"
-	stopping      kind = worker.KindStopping
-	clientGone    kind = "client_gone"
-	noJob         kind = "job_not_found"
-	expiredJob    kind = "job_expired"
-	jobNotEnded   kind = "job_not_ended"
-	keyReused     kind = "idempotency_key_reused"
-	badMedia      kind = "unsupported_media_type"
-	foreignOrigin kind = "foreign_origin"
-	cancelled     kind = job.KindCancelled
-	noModel       kind = "model_not_found"
-	unsupported   kind = "not_implemented"
-
+	internal        kind = worker.KindInternal
+	invalid         kind = worker.KindInvalid
+	notFound        kind = "not_found"
+	noImage         kind = worker.KindNoImage
+	wrongMethod     kind = "method_not_allowed"
+	bodyTooLarge    kind = "body_too_large"
+	bodyTooSlow     kind = "body_too_slow"
+	badBody         kind = "bad_body"
+	foreignHost     kind = "foreign_host"
+	noRefiner       kind = "no_refiner"
+	queueFull       kind = "queue_full"
+	largeBodies     kind = "too_many_large_bodies"
+	crowded         kind = "too_many_connections"
+	sentAhead       kind = "sent_ahead"
+	badRange        kind = "bad_range"
+	badCondition    kind = "bad_condition"
+	tooLarge        kind = worker.KindTooLarge
+	storeFull       kind = worker.KindStoreFull
+	storeBroken     kind = worker.KindStoreBroken
+	journalBroken   kind = "journal_broken"
+	tookTooLong     kind = worker.KindTookTooLong
+	deviceFailed    kind = worker.KindDeviceFailed
+	deviceLost      kind = "device_lost"
+	loading         kind = "loading"
+	stopping        kind = worker.KindStopping
+	clientGone      kind = "client_gone"
+	noJob           kind = "job_not_found"
+	expiredJob      kind = "job_expired"
+	jobNotEnded     kind = "job_not_ended"
+	keyReused       kind = "idempotency_key_reused"
+	badMedia        kind = "unsupported_media_type"
+	foreignOrigin   kind = "foreign_origin"
+	cancelled       kind = job.KindCancelled
 	noToken         kind = "no_token"
 	wrongToken      kind = "wrong_token"
 	tooManyFailures kind = "too_many_failures"
@@ -71,6 +68,9 @@ var answers = map[kind]struct {
 	hangUp bool          // the rest of the request was not read
 	level  slog.Level    // of the log's record: an error is what somebody has to look after
 }{
+	noModel: {status: http.StatusNotFound, detail: "The model does not exist"},
+	noMask:  {status: http.StatusNotImplemented, detail: "A mask is not supported"},
+
 	internal:     {status: http.StatusInternalServerError, detail: worker.InternalWords, level: slog.LevelError},
 	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},
 	notFound:     {status: http.StatusNotFound, detail: "Not Found"},
@@ -106,8 +106,6 @@ var answers = map[kind]struct {
 		detail: "Unsupported Media Type: must be image/png, image/jpeg, image/webp, or multipart/form-data with a field image"},
 	foreignOrigin: {status: http.StatusForbidden, detail: "The request comes from another origin", hangUp: true},
 	cancelled:     {status: http.StatusConflict, detail: "The job was cancelled"},
-	noModel:       {status: http.StatusNotFound, detail: "The model does not exist"},
-	unsupported:   {status: http.StatusNotImplemented, detail: "Not Implemented"},
 	noToken:       {status: http.StatusUnauthorized, detail: "Not authenticated"}, // FastAPI's words
 	wrongToken:    {status: http.StatusUnauthorized, detail: "Invalid token", level: slog.LevelWarn},
 	tooManyFailures: {status: http.StatusTooManyRequests, detail: "Too many requests with a wrong token", retry: time.Second,
@@ -158,7 +156,7 @@ func (f *failure) words() string {
 	return answers[f.kind].detail
 }
 
-// errorAnswer is the status and the body of an answer, in the form that clients of a path know.
+// errorAnswer is what a client is told of an error, in the shape of the API that the path is of.
 func errorAnswer(path string, f *failure) (status int, body any) {
 	if isOpenAI(path) {
 		return openAIError(f)

@@ -146,9 +146,6 @@ func (x *exchange) fail(err error) {
 	if a.hangUp {
 		x.Header().Set("Connection", "close")
 	}
-	if a.status == http.StatusNotImplemented {
-		x.Header().Set("X-Should-Retry", "false") // OpenAI's clients try again after other errors of a server
-	}
 	status, body := errorAnswer(x.r.URL.Path, f)
 	if rerr := x.reply(status, body); rerr != nil {
 		x.err = rerr

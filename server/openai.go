@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -54,8 +55,18 @@ func (s *Server) imageGenerations(x *exchange) error { return s.openAI(x, genera
 
 func (s *Server) imageEdits(x *exchange) error { return s.openAI(x, edit) }
 
-// openAI answers a request for images when they are on disk, or as they come.
+// openAI answers one of the two.
 func (s *Server) openAI(x *exchange, route openAIRoute) error {
+	err := s.makeImages(x, route)
+	var f *failure
+	if errors.As(err, &f) && answers[f.kind].status == http.StatusNotImplemented {
+		x.Header().Set("X-Should-Retry", "false") // OpenAI's clients try again after other errors of a server
+	}
+	return err
+}
+
+// makeImages answers a request for images when they are on disk, or as they come.
+func (s *Server) makeImages(x *exchange, route openAIRoute) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
@@ -63,7 +74,7 @@ func (s *Server) openAI(x *exchange, route openAIRoute) error {
 	if err != nil {
 		return err
 	}
-	q, err := s.openAIRequest(x.r.Context(), f, route)
+	q, err := s.openAIRequest(x, f, route)
 	if err != nil {
 		return err
 	}
@@ -75,7 +86,7 @@ func (s *Server) openAI(x *exchange, route openAIRoute) error {
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	jobs, err := s.submitAttached(q.job, x.r.URL.Path, q.n)
+	jobs, err := s.submitAttached(x, q.job, q.n)
 	if err != nil {
 		return err
 	}
@@ -126,7 +137,7 @@ func (s *Server) openAIAnswer(x *exchange, q openAIRequest, done []job.Job) (a o
 			}
 			img.Base64 = base64.StdEncoding.EncodeToString(data)
 		} else {
-			img.URL = absolute(x.r, "/download/"+b.ID)
+			img.URL = absolute(x, "/download/"+b.ID)
 		}
 		a.Data = append(a.Data, img)
 	}
@@ -134,12 +145,12 @@ func (s *Server) openAIAnswer(x *exchange, q openAIRequest, done []job.Job) (a o
 }
 
 // absolute is a path of this server as a URL, by the name that the client has for it.
-func absolute(r *http.Request, path string) string {
+func absolute(x *exchange, path string) string {
 	scheme := "http://"
-	if r.TLS != nil {
+	if x.r.TLS != nil {
 		scheme = "https://"
 	}
-	return scheme + r.Host + path
+	return scheme + x.r.Host + path
 }
 
 // formatName is the word of output_format for a media type.

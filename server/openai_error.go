@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// Kinds of errors of OpenAI's API alone.
+const (
+	noModel kind = "model_not_found"
+	noMask  kind = "mask_not_supported"
+)
+
 // isOpenAI tells whether a path is one of OpenAI's API.
 func isOpenAI(path string) bool {
 	return strings.HasPrefix(path, "/v1/images/") || path == "/v1/models" || strings.HasPrefix(path, "/v1/models/")
@@ -33,7 +39,7 @@ func openAIError(f *failure) (status int, body openAIErrorBody) {
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Type = "rate_limit_error"
-	case status >= 500 && f.kind != unsupported && f.kind != noRefiner:
+	case status >= 500 && f.kind != noMask && f.kind != noRefiner:
 		e.Type = "server_error"
 	}
 	if f.kind != invalid {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -51,7 +50,7 @@ const (
 )
 
 // openAIRequest reads the fields of a request: OpenAI's own, and all of POST /v1/jobs beside them.
-func (s *Server) openAIRequest(ctx context.Context, f *fields, route openAIRoute) (q openAIRequest, err error) {
+func (s *Server) openAIRequest(x *exchange, f *fields, route openAIRoute) (q openAIRequest, err error) {
 	var given []string
 	for _, name := range slices.Sorted(maps.Keys(f.values)) {
 		if string(f.values[name]) != "null" {
@@ -63,7 +62,10 @@ func (s *Server) openAIRequest(ctx context.Context, f *fields, route openAIRoute
 		return q, err
 	}
 	if f.given("mask") != nil {
-		return q, notImplemented("mask", "a mask is not supported yet: leave it out, and the whole image is edited by strength")
+		return q, &failure{kind: noMask, problems: []problem{{
+			Type: "value_error", Loc: []any{"body", "mask"},
+			Msg: "a mask is not supported yet: leave it out, and the whole image is edited by strength",
+		}}}
 	}
 	if route == edit {
 		readEdited(f)
@@ -80,7 +82,7 @@ func (s *Server) openAIRequest(ctx context.Context, f *fields, route openAIRoute
 	q.readUnheeded(f)
 	q.readCompression(f)
 	delete(f.values, "preview_every") // the stream says how often
-	if q.job, err = s.jobTask(ctx, f); err != nil {
+	if q.job, err = s.jobTask(x, f); err != nil {
 		return q, err
 	}
 	t := &q.job.task
@@ -137,11 +139,6 @@ func (s *Server) openAIModel(f *fields, route openAIRoute) error {
 		f.report("model", "value_error", "Value error, this refiner makes images from images alone: use /v1/images/edits", nil)
 	}
 	return f.err()
-}
-
-// notImplemented is the error of a field whose work the library does not do.
-func notImplemented(field, words string) error {
-	return &failure{kind: unsupported, problems: []problem{{Type: "not_implemented", Loc: []any{"body", field}, Msg: words}}}
 }
 
 // readEdited reads the image of an edit into the field image: of a JSON body, its list images.

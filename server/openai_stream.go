@@ -32,7 +32,7 @@ type openAIEvent struct {
 // streamImages answers with server-sent events: previews of a job, as many as were asked for, and its image. What goes
 // wrong after the first of them is an event "error".
 func (s *Server) streamImages(x *exchange, q openAIRequest, id string) error {
-	j, _, err := s.job(id)
+	j, _, err := s.queue.Job(id)
 	if err != nil {
 		return s.cancelRest([]string{id}, err)
 	}

@@ -291,7 +291,7 @@ func TestOpenAIErrors(t *testing.T) {
 			of(`images: must be a data URL, or that of an image of this server: it fetches nothing from others, got "https://example.org/a.png"`, `"images"`, value)},
 		{"edits", `{"prompt":"a","images":[{"file_id":"11111111-1111-4111-8111-111111111111"}]}`, 404, of("Image not found", "null", `"image_not_found"`)},
 		{"edits", `{"prompt":"a","mask":{"image_url":"data:,"},"images":[]}`, 501,
-			of("mask: a mask is not supported yet: leave it out, and the whole image is edited by strength", `"mask"`, `"not_implemented"`)},
+			of("mask: a mask is not supported yet: leave it out, and the whole image is edited by strength", `"mask"`, `"mask_not_supported"`)},
 		{"variations", `{}`, 404, of("Not Found", "null", `"not_found"`)},
 	} {
 		if w := b.do("POST", "/v1/images/"+c.path, c.body); w.Code != c.status || w.Body.String() != c.want {
@@ -338,7 +338,7 @@ func FuzzOpenAIRequest(f *testing.F) {
 		if isEdit {
 			route = edit
 		}
-		q, err := s.openAIRequest(t.Context(), fields, route)
+		q, err := s.openAIRequest(&exchange{r: httptest.NewRequest("POST", "/", nil)}, fields, route)
 		if err != nil {
 			if f := classify(err); f.kind == internal {
 				t.Error(err)

@@ -108,7 +108,7 @@ def edit():
     names = [e.type for e in client.images.edit(image=("a.png", source, "image/png"), prompt="b", stream=True, partial_images=1,
                                                 extra_body={"strength": 1, "num_inference_steps": 4})]
     assert names == ["image_edit.partial_image", "image_edit.completed"], names
-    return [refused(openai.InternalServerError, "mask", "not_implemented", lambda: client.images.edit(
+    return [refused(openai.InternalServerError, "mask", "mask_not_supported", lambda: client.images.edit(
                 image=("a.png", source, "image/png"), mask=("m.png", source, "image/png"), prompt="b")),
             refused(openai.BadRequestError, "image", "invalid_value", lambda: client.images.edit(
                 image=[("a.png", source, "image/png")] * 2, prompt="b"))]
