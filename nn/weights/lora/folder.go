@@ -41,29 +41,17 @@ func (e *FolderError) Error() string {
 // whose name without its extension, alone or with the folders before it, is NAME. Names are only compared, so that none
 // leads out of the folder. An unknown or ambiguous name is a [*FolderError].
 func Find(folder, name string) (string, error) {
+	files, err := list(folder)
+	if err != nil {
+		return "", err
+	}
 	var known, found []string
-	err := fs.WalkDir(os.DirFS(folder), ".", func(file string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil && file == ".":
-			return err
-		case err != nil: // a folder that can't be read has no names
-			return nil
-		case d.IsDir() || !slices.Contains(extensions, strings.ToLower(filepath.Ext(file))):
-			return nil
-		}
+	for _, file := range files {
 		full := strings.TrimSuffix(file, filepath.Ext(file))
 		known = append(known, filepath.Base(full))
 		if name == full || name == filepath.Base(full) {
 			found = append(found, file)
 		}
-		return nil
-	})
-	if err != nil {
-		var at *fs.PathError
-		if errors.As(err, &at) {
-			err = at.Err
-		}
-		return "", fmt.Errorf("folder of adapters %s: %w", folder, err)
 	}
 	if i := slices.IndexFunc(found, func(file string) bool { return name == strings.TrimSuffix(file, filepath.Ext(file)) }); i >= 0 && len(found) > 1 {
 		exact := slices.DeleteFunc(slices.Clone(found), func(file string) bool { return strings.TrimSuffix(file, filepath.Ext(file)) != name })
@@ -76,6 +64,57 @@ func Find(folder, name string) (string, error) {
 		return "", &FolderError{Folder: folder, Name: name, Files: found, Known: slices.Compact(known)}
 	}
 	return filepath.Join(folder, filepath.FromSlash(found[0])), nil
+}
+
+// Names lists what Find takes for one adapter each of a folder: names without their folders where one file alone has
+// the name, else with them. They are sorted; what no name stands for is left out.
+func Names(folder string) ([]string, error) {
+	files, err := list(folder)
+	if err != nil {
+		return nil, err
+	}
+	short, full := map[string]int{}, map[string]int{}
+	for _, file := range files {
+		name := strings.TrimSuffix(file, filepath.Ext(file))
+		full[name]++
+		short[filepath.Base(name)]++
+	}
+	var names []string
+	for name, n := range full {
+		base := filepath.Base(name)
+		switch {
+		case n == 1 && short[base] == 1:
+			names = append(names, base)
+		case n == 1:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// list gives the files of a folder that may be adapters, with slashes.
+func list(folder string) (files []string, err error) {
+	err = fs.WalkDir(os.DirFS(folder), ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil && file == ".":
+			return err
+		case err != nil: // a folder that can't be read has no names
+			return nil
+		case d.IsDir() || !slices.Contains(extensions, strings.ToLower(filepath.Ext(file))):
+			return nil
+		}
+		files = append(files, file)
+		return nil
+	})
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("folder of adapters %s: %w", folder, err)
+	}
+	return files, nil
 }
 
 // ParsePath splits "FILE[:STRENGTH]", as a command line has it, into the file and what ParseStrengths reads. A file that

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,29 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := Find(t.TempDir(), "a"); err == nil || !strings.Contains(err.Error(), "the folder has none") {
 		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+// Each of the names is one that Find takes for one file, and no file that Find has a name for is left out.
+func TestFolderNames(t *testing.T) {
+	dir := place(t, "a.safetensors", "sub/a.safetensors", "sub/d.PT", "sub/e.txt", "p/n.pt", "q/n.safetensors", "twice.pt", "twice.ckpt", "Zoë 1.safetensors")
+	names, err := Names(dir)
+	if want := []string{"Zoë 1", "a", "d", "p/n", "q/n", "sub/a"}; err != nil || !slices.Equal(names, want) {
+		t.Fatalf("%q, %v; want %q", names, err, want)
+	}
+	found := map[string]bool{}
+	for _, name := range names {
+		file, err := Find(dir, name)
+		if err != nil {
+			t.Error(err)
+		}
+		found[file] = true
+	}
+	if len(found) != len(names) {
+		t.Errorf("the names stand for %d files: %v", len(found), found)
+	}
+	if _, err := Names(filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a folder that is not there: %v", err)
 	}
 }
 
