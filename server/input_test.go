@@ -194,7 +194,6 @@ func TestRoutes(t *testing.T) {
 		{"OPTIONS", "/refine", "", 405, `{"detail":"Method Not Allowed"}`, "Allow: POST"},
 		{"DELETE", "/download/x", "", 405, `{"detail":"Method Not Allowed"}`, "Allow: GET, HEAD"},
 		{"POST", "/healthz", "", 405, `{"detail":"Method Not Allowed"}`, "Allow: GET, HEAD"},
-		{"GET", "/", "", 404, `{"detail":"Not Found"}`, ""},
 		{"GET", "/nope", "", 404, `{"detail":"Not Found"}`, ""},
 		{"POST", "/generate/", "{}", 404, `{"detail":"Not Found"}`, ""},
 		{"GET", "/download/", "", 404, `{"detail":"Not Found"}`, ""},

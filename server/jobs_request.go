@@ -29,10 +29,10 @@ const ensemble = "ensemble"
 
 var tasks = []string{string(sdxl.TextToImage), string(sdxl.ImageToImage), ensemble}
 
-// formats are the words of output_format with their media types.
-var formats = map[string]blob.Type{"png": blob.PNG, "jpeg": blob.JPEG, "webp": blob.WebP}
+// outputFormats are the words of output_format, and formats their media types.
+var outputFormats = []string{"png", "jpeg", "webp"}
 
-var formatNames = []string{"png", "jpeg", "webp"}
+var formats = map[string]blob.Type{"png": blob.PNG, "jpeg": blob.JPEG, "webp": blob.WebP}
 
 // jobTask reads the body of POST /v1/jobs: every field of /generate and /refine, by the task that it names, or that its
 // other fields do.
@@ -57,7 +57,7 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	r.priority = f.priority("priority")
 	t := &r.task
 	t.PreviewEvery = int(f.integer("preview_every", limits{0, MostSteps, 0}, 0))
-	t.Format = formats[f.choice("output_format", formatNames)]
+	t.Format = formats[f.choice("output_format", outputFormats)]
 	t.Quality = int(f.integer("output_quality", limits{1, 100, 0}, 0))
 	if task != string(sdxl.ImageToImage) {
 		f.values["refiner"] = json.RawMessage(strconv.FormatBool(task == ensemble))

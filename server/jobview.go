@@ -6,15 +6,18 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // jobView is a job as clients of /v1/jobs see it. What is not known is left out.
 type jobView struct {
 	ID          string          `json:"id"`
 	Owner       string          `json:"owner,omitzero"` // the user whose it is
+	Seq         uint64          `json:"seq"`            // the order of acceptance
 	State       job.State       `json:"state"`
 	Task        string          `json:"task,omitzero"`
 	Model       string          `json:"model,omitzero"`
+	Refiner     bool            `json:"refiner,omitzero"` // it computes, or has a part in it
 	Priority    int             `json:"priority"`
 	Created     time.Time       `json:"created,omitzero"`
 	Started     time.Time       `json:"started,omitzero"` // of the last attempt
@@ -28,6 +31,7 @@ type jobView struct {
 	Attempts    int             `json:"attempts,omitzero"`
 	Warnings    []string        `json:"warnings,omitempty"`
 	Parameters  json.RawMessage `json:"parameters,omitempty"`
+	Inputs      []inputView     `json:"inputs,omitempty"`
 	Images      []imageView     `json:"images,omitempty"` // of a job that is done
 	Error       *errorView      `json:"error,omitempty"`
 }
@@ -42,6 +46,15 @@ type imageView struct {
 	Type   string  `json:"type"`
 }
 
+// inputView is an image that a job begins with.
+type inputView struct {
+	Role   string `json:"role"` // the field of the request
+	ID     string `json:"id"`
+	URL    string `json:"url"`
+	Width  int    `json:"width"`
+	Height int    `json:"height"`
+}
+
 type errorView struct {
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
@@ -50,10 +63,17 @@ type errorView struct {
 // view is a job as its client sees it, whose paths on this server begin with prefix.
 func view(j job.Job, live job.Live, prefix string) jobView {
 	v := jobView{
-		ID: j.ID, Owner: j.Owner, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
+		ID: j.ID, Seq: j.Seq, Owner: j.Owner, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
 		Created: j.Created, Started: j.Started, Ended: j.Ended,
 		Position: live.Position, Step: live.Step, Steps: live.Steps, SecondsLeft: seconds(live.Left), Loading: live.Loading,
 		Attempts: j.Attempts, Warnings: j.Warnings, Parameters: j.Parameters,
+	}
+	var request struct{ Model engine.Model }
+	if json.Unmarshal(j.Request, &request) == nil { // there is none of a job that was removed meanwhile
+		v.Refiner = request.Model == engine.Refiner || request.Model == engine.Ensemble
+	}
+	for _, b := range j.Inputs {
+		v.Inputs = append(v.Inputs, inputView{Role: b.Role, ID: b.ID, URL: "/download/" + b.ID, Width: b.Width, Height: b.Height})
 	}
 	switch {
 	case j.State == job.Done:

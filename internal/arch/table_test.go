@@ -134,8 +134,9 @@ var table = map[string]rule{
 			"worker":             "what computes",
 			"nn/weights/lora":    "names and strengths of adapters",
 			"server/engine":      "what it serves",
+			"server/page":        "the web page",
 			"internal/imagefile": "PNG files with the parameters of a run",
-			"scheduler":          "A1111's and ComfyUI's names of samplers",
+			"scheduler":          "names of samplers, A1111's and ComfyUI's too",
 			"tokenizer/prompt":   "names of prompt styles",
 		},
 		outside: map[string]string{
@@ -148,6 +149,7 @@ var table = map[string]rule{
 		outside: map[string]string{"golang.org/x/time/rate": "how often an address may come with a wrong token"},
 	},
 	"server/engine": {own: map[string]string{"kernels": "memory of a device", "models/sdxl": "what computes a job"}},
+	"server/page":   {},
 	"server/process": {own: map[string]string{
 		"kernels":       "describes the device of the other process",
 		"models/sdxl":   "what goes between the processes",

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"cmp"
+	"net/http"
+	"path/filepath"
+
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights/lora"
+	"github.com/goxl/goxl/scheduler"
+	"github.com/goxl/goxl/server/page"
+	"github.com/goxl/goxl/tokenizer/prompt"
+)
+
+// servePage answers GET / and GET /page/{file} with the web page and what it loads.
+func (s *Server) servePage(x *exchange) error {
+	if !page.Serve(&contentWriter{exchange: x}, x.r, cmp.Or(x.r.PathValue("file"), page.Index)) {
+		return &failure{kind: notFound}
+	}
+	return nil
+}
+
+// modelOptions are what requests to a model may leave out, and what they get then.
+type modelOptions struct {
+	Name      string  `json:"name"`
+	Steps     int     `json:"num_inference_steps"`
+	Guidance  float64 `json:"guidance_scale"`
+	Scheduler string  `json:"scheduler"` // the class's name where no name stands for it
+	Width     int     `json:"width"`
+	Height    int     `json:"height"`
+	Strength  float64 `json:"strength"`
+}
+
+// limitOptions are what one request may ask for.
+type limitOptions struct {
+	Pixels   int `json:"pixels"` // width × height
+	Side     int `json:"side"`
+	Multiple int `json:"multiple"` // that a side must be of
+	Steps    int `json:"num_inference_steps"`
+	Images   int `json:"n"`
+	Upload   int `json:"upload_bytes"`
+}
+
+// listOptions answers GET /v1/options: what the fields of a request may be.
+func (s *Server) listOptions(x *exchange) error {
+	c := &s.config
+	answer := struct {
+		Models       []modelOptions `json:"models"`
+		Refiner      *modelOptions  `json:"refiner,omitempty"`
+		DenoisingEnd float64        `json:"denoising_end,omitzero"` // of an ensemble
+		Schedulers   []string       `json:"schedulers"`
+		Schedules    []string       `json:"schedules"` // that may follow the name of a scheduler
+		Presets      []string       `json:"presets"`
+		Preset       string         `json:"preset,omitzero"`
+		PromptStyles []prompt.Style `json:"prompt_styles"`
+		PromptStyle  prompt.Style   `json:"prompt_style"`
+		LoRAs        []string       `json:"loras"`
+		Embeddings   []string       `json:"textual_inversions"`
+		Formats      []string       `json:"output_formats"`
+		Limits       limitOptions   `json:"limits"`
+		Version      string         `json:"version,omitzero"`
+	}{
+		Models:     []modelOptions{optionsOf(c.Specs.Base)},
+		Schedulers: c.Schedulers, Schedules: scheduler.Schedules(),
+		Presets: sdxl.PresetNames(), Preset: c.Preset,
+		PromptStyles: prompt.Styles(), PromptStyle: cmp.Or(c.PromptStyle, prompt.Plain),
+		LoRAs: []string{}, Embeddings: []string{}, Formats: outputFormats,
+		Version: c.Version,
+	}
+	if c.Specs.Refiner != nil {
+		answer.Refiner = new(optionsOf(c.Specs.Refiner))
+		answer.DenoisingEnd = sdxl.DefaultDenoisingEnd
+	}
+	if c.LoRADir != "" {
+		names, err := lora.Names(c.LoRADir)
+		if err != nil {
+			return &failure{kind: internal, detail: "The server's folder of adapters can't be read", err: err}
+		}
+		answer.LoRAs = append(answer.LoRAs, names...)
+	}
+	for _, t := range c.TextualInversions {
+		answer.Embeddings = append(answer.Embeddings, t.Name)
+	}
+	pixels := s.maxPixels(s.costs.all())
+	answer.Limits = limitOptions{
+		Pixels: pixels, Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
+		Steps: s.mostSteps(), Images: c.MaxBatch, Upload: maxUpload,
+	}
+	return x.reply(http.StatusOK, answer)
+}
+
+// optionsOf are the defaults of a model, whose name a request may give.
+func optionsOf(spec *sdxl.Spec) modelOptions {
+	info := spec.Info()
+	return modelOptions{
+		Name: filepath.Base(spec.Path), Steps: info.Steps, Guidance: info.Guidance, Scheduler: cmp.Or(info.Sampler, info.Scheduler),
+		Width: info.Width, Height: info.Height, Strength: info.Strength,
+	}
+}

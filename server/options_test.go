@@ -1,0 +1,84 @@
+package server
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// The options are those of the configuration, and each is one that a request may have.
+func TestOptions(t *testing.T) {
+	folder := t.TempDir()
+	for _, name := range []string{"b.safetensors", "a.safetensors", "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := loadedBench(t, func(c *Config) {
+		c.LoRADir, c.MaxBatch, c.MaxSteps, c.MaxPixels, c.Version = folder, 3, 40, 512*512, "v9"
+	})
+	var got struct {
+		Models, Schedulers, Schedules []any
+		Refiner                       *modelOptions
+		Presets                       []string
+		PromptStyles                  []string `json:"prompt_styles"`
+		PromptStyle                   string   `json:"prompt_style"`
+		LoRAs                         []string
+		Formats                       []string `json:"output_formats"`
+		Limits                        limitOptions
+		Version                       string
+	}
+	w := b.do("GET", "/v1/options", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if !slices.Equal(got.LoRAs, []string{"a", "b"}) || got.Version != "v9" || got.PromptStyle != "plain" || len(got.Schedules) == 0 {
+		t.Errorf("%s", w.Body)
+	}
+	if want := (limitOptions{Pixels: 512 * 512, Side: 2048, Multiple: 8, Steps: 40, Images: 3, Upload: maxUpload}); got.Limits != want {
+		t.Errorf("limits %+v, want %+v", got.Limits, want)
+	}
+	info := b.config.Specs.Base.Info()
+	if len(got.Models) != 1 || got.Models[0].(map[string]any)["num_inference_steps"] != float64(info.Steps) || got.Refiner == nil || got.Refiner.Strength == 0 {
+		t.Errorf("%s, want the defaults of the models", w.Body)
+	}
+	for field, words := range map[string][]string{"prompt_style": got.PromptStyles, "preset": got.Presets, "output_format": got.Formats} {
+		if len(words) < 2 {
+			t.Errorf("%s: %q", field, words)
+		}
+		for _, word := range words {
+			body, err := json.Marshal(map[string]any{"prompt": "a", "width": 64, "height": 64, "num_inference_steps": 1, field: word})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w := b.do("POST", "/v1/jobs", string(body)); w.Code != 202 {
+				t.Errorf("%s %s: %d %s", field, word, w.Code, w.Body)
+			}
+		}
+	}
+
+	none := loadedBench(t, func(c *Config) { c.Specs.Refiner = nil })
+	if w := none.do("GET", "/v1/options", ""); json.Unmarshal(w.Body.Bytes(), &got) != nil || got.LoRAs == nil || len(got.LoRAs) != 0 {
+		t.Errorf("without a folder of adapters: %s", w.Body)
+	}
+}
+
+// The page and its files are routes; errors of them are the server's own.
+func TestPage(t *testing.T) {
+	b := loadedBench(t, nil)
+	for path, want := range map[string]string{"/": "text/html; charset=utf-8", "/page/app.js": "text/javascript; charset=utf-8", "/page/style.css": "text/css; charset=utf-8"} {
+		if w := b.do("GET", path, ""); w.Code != 200 || w.Header().Get("Content-Type") != want {
+			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+		}
+	}
+	for path, want := range map[string]int{"/page/none.js": 404, "/page/": 404, "/page": 404, "/page/..%2fpage.go": 404} {
+		if w := b.do("GET", path, ""); w.Code != want || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if w := b.do("POST", "/", "{}"); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST /: %d %v", w.Code, w.Header())
+	}
+}

@@ -1,0 +1,231 @@
+// The form: what it holds is a request, which it gives, takes and keeps in the browser's storage.
+import { $, h } from './dom.js';
+import { fillOptions, joinScheduler, splitScheduler, showShape } from './choices.js';
+import * as loras from './loras.js';
+import * as source from './source.js';
+
+const key = 'goxl.form';
+const form = $('form');
+const field = (name) => form.elements.namedItem(name);
+
+let options = null;
+let extra = {}; // fields of a request that the form has no input for
+let lastSeed = null;
+
+// Fields of a request that are inputs of the form.
+const own = [
+  'prompt', 'negative_prompt', 'width', 'height', 'num_inference_steps', 'guidance_scale', 'seed', 'n', 'scheduler', 'model', 'preset', 'prompt_style',
+  'clip_skip', 'refiner', 'denoising_end', 'output_format', 'strength', 'image', 'loras', 'preview_every', 'task',
+];
+
+const numeric = (text) => {
+  const trimmed = text.trim().replace(',', '.');
+  const value = Number(trimmed);
+  // What is no number goes to the server as it is, which says so; so do seeds that a float64 does not hold.
+  return trimmed === '' ? undefined : Number.isNaN(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)) ? trimmed : value;
+};
+
+// start fills the form for a server's options, with what was kept.
+export function start(given) {
+  options = given;
+  fillOptions(options);
+  loras.start(options.loras, changed);
+  source.start(options, changed);
+  $('ensemble').hidden = $('on-refiner').hidden = !options.refiner;
+  $('count-field').hidden = options.limits.n === 1;
+  field('n').max = options.limits.n;
+  field('num_inference_steps').max = options.limits.num_inference_steps;
+  for (const side of ['width', 'height']) Object.assign(field(side), { step: options.limits.multiple, min: options.limits.multiple, max: options.limits.side });
+  write(kept() ?? {});
+  field('strength').addEventListener('input', (event) => {
+    event.target.value = Number(event.target.value).toFixed(2);
+  });
+  form.addEventListener('input', changed);
+  form.addEventListener('change', changed);
+  form.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  $('seed-random').onclick = () => set('seed', '');
+  $('seed-last').onclick = () => lastSeed != null && set('seed', lastSeed);
+  $('swap').onclick = () => {
+    const { value } = field('width');
+    field('width').value = field('height').value;
+    set('height', value);
+  };
+  $('shapes').onclick = (event) => {
+    const shape = event.target.closest('button');
+    if (!shape) return;
+    field('width').value = shape.dataset.width;
+    set('height', shape.dataset.height);
+  };
+  $('reset').onclick = () => {
+    const { prompt, negative_prompt } = read();
+    write({ prompt, negative_prompt });
+  };
+}
+
+function set(name, value) {
+  field(name).value = value;
+  changed();
+}
+
+// model is the defaults of the model that is going to compute.
+function model() {
+  if (source.current() && field('on_refiner').checked && options.refiner) return options.refiner;
+  return options.models.find((m) => m.name === field('model').value) ?? options.models[0];
+}
+
+// changed shows what depends on other inputs, and keeps the form.
+function changed() {
+  clearProblem();
+  const image = source.current();
+  const { num_inference_steps: steps, guidance_scale: guidance } = model();
+  // A few-step preset has other defaults, which the server chooses.
+  const byPreset = field('preset').value !== '' && field('preset').value !== 'none';
+  field('num_inference_steps').placeholder = byPreset ? 'Preset' : steps;
+  field('guidance_scale').placeholder = byPreset ? 'Preset' : guidance;
+  field('denoising_end').placeholder = options.denoising_end ?? '';
+  $('denoising_end').closest('.field').hidden = !field('refiner').checked;
+  $('size').hidden = image != null;
+  $('ensemble').hidden = !options.refiner || image != null;
+  $('strength-value').value = Number(Number(field('strength').value).toFixed(4));
+  $('seed-last').hidden = lastSeed == null;
+  showShape(field('width').value, field('height').value);
+  $('generate-label').textContent = image ? 'Generate from image' : 'Generate';
+  keep(read());
+}
+
+// read is the body of POST /v1/jobs that the form asks for.
+export function read() {
+  const request = { ...extra, prompt: field('prompt').value };
+  const add = (name, value) => {
+    if (value !== undefined && value !== '') request[name] = value;
+  };
+  add('negative_prompt', field('negative_prompt').value);
+  const image = source.current();
+  if (image) {
+    request.image = image.id;
+    request.strength = Number(field('strength').value);
+    if (options.refiner) request.refiner = field('on_refiner').checked;
+  } else {
+    add('width', numeric(field('width').value));
+    add('height', numeric(field('height').value));
+    if (options.refiner && field('refiner').checked) {
+      request.refiner = true;
+      add('denoising_end', numeric(field('denoising_end').value));
+    }
+  }
+  for (const name of ['num_inference_steps', 'guidance_scale', 'seed', 'clip_skip']) add(name, numeric(field(name).value));
+  if (field('n').value !== '' && field('n').value !== '1') add('n', numeric(field('n').value));
+  add('scheduler', joinScheduler(field('scheduler').value, field('schedule').value));
+  if (options.models.length > 1) add('model', field('model').value);
+  add('preset', field('preset').value);
+  add('prompt_style', field('prompt_style').value);
+  if (field('output_format').value !== 'png') add('output_format', field('output_format').value);
+  const chosen = loras.read();
+  if (chosen.length > 0) request.loras = chosen;
+  if (field('preview').checked) request.preview_every = 1;
+  return request;
+}
+
+// write fills the form with a request. What the request does not have gets its default.
+export function write(request) {
+  const base = options.models[0];
+  const put = (name, value) => {
+    const input = field(name);
+    if (input.tagName === 'SELECT' && value !== '' && ![...input.options].some((o) => o.value === String(value))) {
+      input.append(h('option', { value }, value)); // the server says whether it has that
+    }
+    input.value = value;
+  };
+  put('prompt', request.prompt ?? '');
+  put('negative_prompt', request.negative_prompt ?? '');
+  put('width', request.width ?? base.width);
+  put('height', request.height ?? base.height);
+  for (const name of ['num_inference_steps', 'guidance_scale', 'seed', 'clip_skip', 'preset', 'denoising_end']) put(name, request[name] ?? '');
+  put('n', request.n ?? 1);
+  const [sampler, schedule] = splitScheduler(request.scheduler ?? '', options);
+  put('scheduler', sampler);
+  put('schedule', schedule);
+  put('model', request.model ?? base.name);
+  put('prompt_style', request.prompt_style ?? 'a1111');
+  put('output_format', request.output_format ?? 'png');
+  put('strength', request.strength ?? options.refiner?.strength ?? base.strength);
+  field('refiner').checked = !request.image && request.refiner === true;
+  field('on_refiner').checked = request.refiner ?? false;
+  field('preview').checked = request.preview_every !== 0;
+  loras.write(request.loras ?? []);
+  source.use(request.image ? { id: request.image } : null);
+  extra = Object.fromEntries(Object.entries(request).filter(([name]) => !own.includes(name)));
+  if (request.negative_prompt === '') extra.negative_prompt = ''; // encoded, which none is not
+  showExtra();
+  changed();
+}
+
+// merge fills some fields in and leaves the others.
+export function merge(fields) {
+  write({ ...read(), ...fields });
+}
+
+function showExtra() {
+  const names = Object.keys(extra);
+  $('extra-field').hidden = names.length === 0;
+  $('extra').replaceChildren(...names.map((name) => h('button', {
+    type: 'button', title: 'Leave this out', 'aria-label': `Leave out ${name}`,
+    onclick: () => {
+      delete extra[name];
+      showExtra();
+      changed();
+    },
+  }, `${name}: ${JSON.stringify(extra[name])}`, h('span', { 'aria-hidden': 'true' }, ' ×'))));
+  if (names.length > 0) $('advanced').open = true;
+}
+
+// setLastSeed notes the seed of the newest image.
+export function setLastSeed(seed) {
+  lastSeed = seed;
+  $('seed-last').hidden = seed == null;
+}
+
+// showProblem says why a request was refused, at the fields that it is about.
+export function showProblem(problem) {
+  clearProblem();
+  $('problem').textContent = problem.message;
+  $('problem').hidden = false;
+  let first = null;
+  for (const { name } of problem.fields ?? []) {
+    const input = field(name);
+    if (!(input instanceof Element)) continue;
+    input.setAttribute('aria-invalid', 'true');
+    input.setAttribute('aria-describedby', 'problem');
+    input.closest('details')?.setAttribute('open', '');
+    first ??= input;
+  }
+  first?.focus();
+}
+
+function clearProblem() {
+  $('problem').hidden = true;
+  for (const input of form.querySelectorAll('[aria-invalid]')) {
+    input.removeAttribute('aria-invalid');
+    input.removeAttribute('aria-describedby');
+  }
+}
+
+function keep(request) {
+  try {
+    localStorage.setItem(key, JSON.stringify({ ...request, preview_every: request.preview_every ?? 0 }));
+  } catch { // storage is full or turned off: the page works without
+  }
+}
+
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(key));
+  } catch {
+    return null;
+  }
+}

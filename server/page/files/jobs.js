@@ -1,0 +1,154 @@
+// The jobs that have not ended. A few are watched by their events, all are asked for now and then: a browser has six
+// connections to a server for all of its tabs together, so that not every job of every tab can have one.
+import { cancelJob, connection, getJob, listJobs, parseJSON, submit, watch } from './api.js';
+import { onTold, tell } from './tabs.js';
+
+const watched = 2; // jobs of this tab with a connection of their own
+const often = 1500; // milliseconds between two questions while there are jobs
+const seldom = 10000; // else, since other programs make jobs too
+
+const open = new Map(); // jobs by id, with preview, a data URL
+const streams = new Map(); // event sources by id
+
+// jobs sends "change" when a job has changed, "ended" with the whole job in detail, and "idle" now and then while there
+// are none.
+export const jobs = new EventTarget();
+
+// openJobs are those that are computed, then those that wait, in order.
+export function openJobs() {
+  const rank = (job) => (job.state === 'running' ? 0 : job.position || 1e9);
+  return [...open.values()].sort((a, b) => rank(a) - rank(b) || a.seq - b.seq);
+}
+
+const changed = () => jobs.dispatchEvent(new Event('change'));
+const ended = (state) => state === 'done' || state === 'failed' || state === 'cancelled';
+
+// create submits a request.
+export async function create(request, onWait) {
+  const job = await submit(request, onWait);
+  tell({ jobs: true });
+  open.set(job.id, job); // which may have ended already
+  take(job);
+  return job;
+}
+
+// cancel ends a job.
+export async function cancel(id) {
+  take(await cancelJob(id));
+  tell({ jobs: true });
+}
+
+// take notes what the server says of a job.
+function take(job) {
+  if (ended(job.state)) {
+    finish(job);
+    return;
+  }
+  const known = open.get(job.id);
+  if (known && job.state === 'running' && known.step > (job.step ?? 0) && known.attempts === job.attempts) job.step = known.step; // an older answer
+  open.set(job.id, { ...job, preview: job.state === 'running' ? known?.preview : undefined });
+  observe();
+  changed();
+}
+
+function finish(job) {
+  if (!open.delete(job.id)) return;
+  unwatch(job.id);
+  tell({ jobs: true });
+  jobs.dispatchEvent(new CustomEvent('ended', { detail: job }));
+  observe();
+  changed();
+}
+
+// observe watches the first jobs, while somebody looks at the page.
+function observe() {
+  const first = document.hidden ? [] : openJobs().slice(0, watched).map((job) => job.id);
+  for (const id of streams.keys()) if (!first.includes(id)) unwatch(id);
+  for (const id of first) if (!streams.has(id)) listen(id);
+}
+
+function unwatch(id) {
+  streams.get(id)?.close();
+  streams.delete(id);
+}
+
+function listen(id) {
+  const stream = watch(id);
+  streams.set(id, stream);
+  const on = (name, change) => stream.addEventListener(name, (event) => {
+    const job = open.get(id);
+    if (!job) return;
+    change(job, parseJSON(event.data));
+    changed();
+  });
+  on('state', (job, { state, position }) => {
+    Object.assign(job, { state, position });
+    if (state !== 'running') Object.assign(job, { step: 0, seconds_left: 0, preview: undefined });
+    observe();
+  });
+  on('loading', (job, { percent }) => Object.assign(job, { loading: percent }));
+  on('step', (job, { step, steps, seconds_left }) => Object.assign(job, { state: 'running', position: 0, step, steps, seconds_left }));
+  on('preview', (job, { image, type, data }) => {
+    if (image === 0) job.preview = `data:${type};base64,${data}`;
+  });
+  on('warning', (job, { warning }) => {
+    job.warnings = [...(job.warnings ?? []), warning];
+  });
+  for (const name of ['done', 'failed', 'cancelled']) on(name, (job, whole) => finish(whole));
+  stream.onerror = () => {
+    if (stream.readyState === EventSource.CLOSED && streams.get(id) === stream) streams.delete(id); // refresh watches again
+    soon();
+  };
+}
+
+// refresh asks for the jobs that have not ended, and for the end of those that are no longer among them.
+async function refresh() {
+  const { jobs: list } = await listJobs({ state: 'queued,running,interrupted', limit: 200 });
+  const present = new Set(list.map((job) => job.id));
+  list.forEach(take);
+  for (const id of [...open.keys()]) {
+    if (present.has(id)) continue;
+    try {
+      take(await getJob(id));
+    } catch (err) {
+      if (err.status === 0) throw err;
+      open.delete(id); // removed, or expired
+      unwatch(id);
+      changed();
+    }
+  }
+}
+
+let timer;
+let asking = false;
+let again = false;
+
+// soon asks at once, or again where an answer is still under way.
+export function soon() {
+  clearTimeout(timer);
+  if (asking) again = true;
+  else ask();
+}
+
+async function ask() {
+  asking = true;
+  again = false;
+  try {
+    await refresh();
+    if (open.size === 0) jobs.dispatchEvent(new Event('idle'));
+  } catch {
+    // It is asked again; the connection's state says so to the reader.
+  } finally {
+    asking = false;
+  }
+  clearTimeout(timer);
+  if (document.hidden) return; // until somebody looks
+  timer = setTimeout(ask, again ? 200 : !connection.up || open.size > 0 ? often : seldom);
+}
+
+document.addEventListener('visibilitychange', () => {
+  observe();
+  if (!document.hidden) soon();
+});
+addEventListener('focus', soon);
+onTold((message) => message.jobs && soon());
