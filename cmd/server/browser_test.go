@@ -50,6 +50,14 @@ func newBrowser(t *testing.T) context.Context {
 // open opens a page in a tab of its own, and waits until all is shown that there is.
 func open(t *testing.T, browser context.Context, address string) *tab {
 	t.Helper()
+	b := visit(t, browser, address)
+	b.ready()
+	return b
+}
+
+// visit opens a page in a tab of its own.
+func visit(t *testing.T, browser context.Context, address string) *tab {
+	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +76,6 @@ func open(t *testing.T, browser context.Context, address string) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.ready()
 	t.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -1,7 +1,7 @@
 // Images that are dropped on the page or pasted, and files whose parameters are read.
 import { $ } from './dom.js';
 import { notify } from './notify.js';
-import { readTexts, requestOfTexts } from './png.js';
+import { readTexts, requestOfTexts } from './metadata.js';
 import * as form from './form.js';
 import * as source from './source.js';
 

@@ -1,14 +1,14 @@
-// The jobs that have not ended. A few are watched by their events, all are asked for now and then: a browser has six
+// The jobs that have not ended. The first is watched by its events, all are asked for now and then: a browser has six
 // connections to a server for all of its tabs together, so that not every job of every tab can have one.
 import { cancelJob, connection, getJob, listJobs, parseJSON, submit, watch } from './api.js';
 import { onTold, tell } from './tabs.js';
 
-const watched = 2; // jobs of this tab with a connection of their own
 const often = 1500; // milliseconds between two questions while there are jobs
-const seldom = 10000; // else, since other programs make jobs too
+const seldom = 10000; // else, since other programs make jobs too, and while nobody looks
 
 const open = new Map(); // jobs by id, with preview, a data URL
-const streams = new Map(); // event sources by id
+let stream = null; // the events of one job
+let watched = ''; // its id
 
 // jobs sends "change" when a job has changed, "ended" with the whole job in detail, and "idle" now and then while there
 // are none.
@@ -60,22 +60,26 @@ function finish(job) {
   changed();
 }
 
-// observe watches the first jobs, while somebody looks at the page.
+// observe watches the first job, while somebody looks at the page.
 function observe() {
-  const first = document.hidden ? [] : openJobs().slice(0, watched).map((job) => job.id);
-  for (const id of streams.keys()) if (!first.includes(id)) unwatch(id);
-  for (const id of first) if (!streams.has(id)) listen(id);
+  const first = document.hidden ? '' : (openJobs()[0]?.id ?? '');
+  if (first === watched) return;
+  unwatch(watched);
+  if (first !== '') listen(first);
 }
 
 function unwatch(id) {
-  streams.get(id)?.close();
-  streams.delete(id);
+  if (id !== watched) return;
+  stream?.close();
+  stream = null;
+  watched = '';
 }
 
 function listen(id) {
-  const stream = watch(id);
-  streams.set(id, stream);
-  const on = (name, change) => stream.addEventListener(name, (event) => {
+  const events = watch(id);
+  stream = events;
+  watched = id;
+  const on = (name, change) => events.addEventListener(name, (event) => {
     const job = open.get(id);
     if (!job) return;
     change(job, parseJSON(event.data));
@@ -91,12 +95,9 @@ function listen(id) {
   on('preview', (job, { image, type, data }) => {
     if (image === 0) job.preview = `data:${type};base64,${data}`;
   });
-  on('warning', (job, { warning }) => {
-    job.warnings = [...(job.warnings ?? []), warning];
-  });
   for (const name of ['done', 'failed', 'cancelled']) on(name, (job, whole) => finish(whole));
-  stream.onerror = () => {
-    if (stream.readyState === EventSource.CLOSED && streams.get(id) === stream) streams.delete(id); // refresh watches again
+  events.onerror = () => {
+    if (events.readyState === EventSource.CLOSED && stream === events) unwatch(id); // refresh watches again
     soon();
   };
 }
@@ -142,8 +143,9 @@ async function ask() {
     asking = false;
   }
   clearTimeout(timer);
-  if (document.hidden) return; // until somebody looks
-  timer = setTimeout(ask, again ? 200 : !connection.up || open.size > 0 ? often : seldom);
+  if (document.hidden && open.size === 0) return; // until somebody looks
+  const busy = !document.hidden && (!connection.up || open.size > 0);
+  timer = setTimeout(ask, again ? 200 : busy ? often : seldom);
 }
 
 document.addEventListener('visibilitychange', () => {

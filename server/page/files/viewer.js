@@ -75,7 +75,7 @@ function fill() {
   const prompt = job.parameters?.prompts?.[0]?.prompt ?? '';
   $('viewer').replaceChildren(
     h('div', { class: 'view' },
-      image ? h('a', { href: imageURL(image.id), class: 'full', tabindex: -1 }, h('img', { src: imageURL(image.id), alt: prompt, width: image.width, height: image.height })) : h('p', { class: 'problem' }, status(job)),
+      image ? h('img', { src: imageURL(image.id), alt: prompt, width: image.width, height: image.height }) : h('p', { class: 'problem' }, status(job)),
       arrow('left', 'The newer image', -1), arrow('right', 'The older image', 1)),
     h('div', { class: 'about' },
       h('button', { type: 'button', class: 'round close', 'aria-label': 'Close', onclick: () => $('viewer').close() }, icon('close')),

@@ -1,4 +1,6 @@
-// What image files say of how they were made: text chunks of PNG files, goxl's own and A1111's infotext.
+// What image files say of how they were made: text chunks of PNG files, goxl's own and A1111's infotext, which JPEG and
+// WebP files have too.
+import { readComment } from './exif.js';
 
 const latin1 = new TextDecoder('latin1'); // windows-1252 in browsers: the same but for C1 controls, which no prompt has
 const utf8 = new TextDecoder();
@@ -17,11 +19,14 @@ async function inflate(bytes) {
   }
 }
 
-// readTexts gives the texts of a PNG file by their keys; none of what is no PNG file.
+// readTexts gives the texts of a file by their keys, none of what is no image with texts.
 export async function readTexts(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const texts = {};
-  if (signature.some((byte, i) => bytes[i] !== byte)) return texts;
+  if (signature.some((byte, i) => bytes[i] !== byte)) {
+    const comment = readComment(bytes);
+    return comment ? { parameters: comment } : texts;
+  }
   const view = new DataView(bytes.buffer);
   for (let at = 8; at + 12 <= bytes.length;) {
     const length = view.getUint32(at);
@@ -52,6 +57,7 @@ async function readChunk(type, content) {
     case 'iTXt': {
       const language = rest.indexOf(0, 2);
       const translated = rest.indexOf(0, language + 1);
+      if (language < 0 || translated < 0) return null;
       const text = rest.subarray(translated + 1);
       return [key, utf8.decode(rest[0] === 1 ? await inflate(text) : text)];
     }
