@@ -29,6 +29,9 @@
 // is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
 // {message, type, param, code}}, and 400 in place of 422.
 //
+// GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
+// are without a value, and the limits.
+//
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request

@@ -90,9 +90,8 @@ func TestBrowserSignIn(t *testing.T) {
 		}
 	}))
 	t.Cleanup(front.Close)
-	b := visit(t, newBrowser(t), front.URL+"/")
+	b := visit(t, newBrowser(t), front.URL+"/", "401")
 	t.Cleanup(front.CloseClientConnections)
-	b.expect("401")
 	b.until("document.getElementById('sign-in').open")
 	b.run("document.getElementById('token').value = 'wrong'")
 	b.press("#sign-in button", "Sign in")

@@ -55,14 +55,14 @@ func open(t *testing.T, browser context.Context, address string) *tab {
 	return b
 }
 
-// visit opens a page in a tab of its own.
-func visit(t *testing.T, browser context.Context, address string) *tab {
+// visit opens a page in a tab of its own, where problems with some texts are expected.
+func visit(t *testing.T, browser context.Context, address string, expected ...string) *tab {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &tab{t: t, origin: u.Scheme + "://" + u.Host + "/"}
+	b := &tab{t: t, origin: u.Scheme + "://" + u.Host + "/", expected: expected}
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewWindow(true))
 	t.Cleanup(cancel)
 	b.ctx = ctx

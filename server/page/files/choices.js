@@ -20,7 +20,7 @@ export function fillOptions(options) {
   $('model-field').hidden = options.models.length < 2;
   $('scheduler').replaceChildren(option('', `The model's own (${base.scheduler})`), ...samplers(options));
   $('schedule').replaceChildren(option('', "The sampler's"), ...options.schedules.map((name) => option(name)));
-  $('preset').replaceChildren(option('', 'By file'), ...options.presets.map((name) => option(name)));
+  $('preset').replaceChildren(option('', 'Automatic'), ...options.presets.map((name) => option(name)));
   $('prompt_style').replaceChildren(...options.prompt_styles.map((name) => option(name)));
   $('format').replaceChildren(...options.output_formats.map((name) => option(name, name.toUpperCase())));
 }

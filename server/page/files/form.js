@@ -93,6 +93,7 @@ function changed() {
   $('ensemble').hidden = !options.refiner || image != null;
   $('strength-value').value = Number(Number(field('strength').value).toFixed(4));
   $('seed-last').hidden = lastSeed == null;
+  $('seed-random').hidden = field('seed').value === '';
   showShape(field('width').value, field('height').value);
   $('generate-label').textContent = image ? 'Generate from image' : 'Generate';
   keep(read());

@@ -106,11 +106,9 @@ const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt || 'without a pro
 
 function tile(job, image, index) {
   const img = h('img', { src: imageURL(image.id), alt: promptOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async' });
-  img.addEventListener('error', () => element.classList.add('missing'));
-  const element = h('li', { class: 'tile', 'data-job': job.id }, h('button', {
+  return h('li', { class: 'tile', 'data-job': job.id }, h('button', {
     type: 'button', title: `${promptOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
   }, img));
-  return element;
 }
 
 // note stands for a job without images.

@@ -6,7 +6,7 @@ import { onTold, tell } from './tabs.js';
 const often = 1500; // milliseconds between two questions while there are jobs
 const seldom = 10000; // else, since other programs make jobs too, and while nobody looks
 
-const open = new Map(); // jobs by id, with preview, a data URL
+const open = new Map(); // jobs by id, with previews, data URLs by image
 let stream = null; // the events of one job
 let watched = ''; // its id
 
@@ -27,7 +27,7 @@ const ended = (state) => state === 'done' || state === 'failed' || state === 'ca
 export async function create(request, onWait) {
   const job = await submit(request, onWait);
   tell({ jobs: true });
-  open.set(job.id, job); // which may have ended already
+  open.set(job.id, { ...job, previews: [] }); // which may have ended already
   take(job);
   return job;
 }
@@ -46,7 +46,7 @@ function take(job) {
   }
   const known = open.get(job.id);
   if (known && job.state === 'running' && known.step > (job.step ?? 0) && known.attempts === job.attempts) job.step = known.step; // an older answer
-  open.set(job.id, { ...job, preview: job.state === 'running' ? known?.preview : undefined });
+  open.set(job.id, { ...job, previews: (job.state === 'running' && known?.previews) || [] });
   observe();
   changed();
 }
@@ -87,13 +87,13 @@ function listen(id) {
   });
   on('state', (job, { state, position }) => {
     Object.assign(job, { state, position });
-    if (state !== 'running') Object.assign(job, { step: 0, seconds_left: 0, preview: undefined });
+    if (state !== 'running') Object.assign(job, { step: 0, seconds_left: 0, previews: [] });
     observe();
   });
   on('loading', (job, { percent }) => Object.assign(job, { loading: percent }));
   on('step', (job, { step, steps, seconds_left }) => Object.assign(job, { state: 'running', position: 0, step, steps, seconds_left }));
   on('preview', (job, { image, type, data }) => {
-    if (image === 0) job.preview = `data:${type};base64,${data}`;
+    job.previews[image] = `data:${type};base64,${data}`;
   });
   for (const name of ['done', 'failed', 'cancelled']) on(name, (job, whole) => finish(whole));
   events.onerror = () => {
@@ -143,7 +143,7 @@ async function ask() {
     asking = false;
   }
   clearTimeout(timer);
-  if (document.hidden && open.size === 0) return; // until somebody looks
+  if (document.hidden && open.size === 0 && connection.up) return; // until somebody looks
   const busy = !document.hidden && (!connection.up || open.size > 0);
   timer = setTimeout(ask, again ? 200 : busy ? often : seldom);
 }

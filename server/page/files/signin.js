@@ -15,8 +15,7 @@ function ask() {
     const dialog = $('sign-in');
     $('token').value = '';
     $('sign-in-problem').hidden = true;
-    $('sign-in-cancel').onclick = () => dialog.close();
-    dialog.onclose = () => resolve(false);
+    dialog.onclose = () => resolve(false); // the next request asks again
     dialog.querySelector('form').onsubmit = async (event) => {
       event.preventDefault();
       const problem = await openSession($('token').value).catch(() => 'The server does not answer');

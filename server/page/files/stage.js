@@ -75,21 +75,27 @@ function frame(job) {
 
 // working is the card of a job that has not ended.
 function working(job) {
-  const preview = h('img', { alt: 'Preview', hidden: true });
+  const pictures = Array.from({ length: job.parameters?.images || 1 }, () => {
+    const element = frame(job);
+    element.append(h('img', { alt: 'Preview', hidden: true }));
+    return element;
+  });
   const bar = h('progress', { max: 1, 'aria-label': 'Progress' });
   const words = h('p', { class: 'status' });
   const button = h('button', { type: 'button', class: 'cancel', onclick: () => stop(job.id, button) }, 'Cancel');
-  const picture = frame(job);
-  picture.append(preview);
-  const card = h('article', { class: 'card working', 'data-job': job.id }, picture,
+  const card = h('article', { class: 'card working', 'data-job': job.id }, h('div', { class: pictures.length > 1 ? 'several' : 'one' }, pictures),
     h('div', { class: 'caption' }, bar, h('div', { class: 'line' }, words, button), h('p', { class: 'prompt-line muted' }, promptOf(job))));
-  return { card, preview, bar, words, picture };
+  return { card, bar, words, pictures };
 }
 
-function update({ preview, bar, words, picture }, job) {
-  if (job.preview && preview.src !== job.preview) preview.src = job.preview;
-  preview.hidden = !job.preview;
-  picture.classList.toggle('still', !job.preview && job.state !== 'running');
+function update({ bar, words, pictures }, job) {
+  pictures.forEach((picture, i) => {
+    const preview = picture.firstChild;
+    const source = job.previews[i];
+    if (source && preview.src !== source) preview.src = source;
+    preview.hidden = !source;
+    picture.classList.toggle('still', job.state !== 'running');
+  });
   if (job.steps) bar.value = job.step / job.steps;
   else if (job.loading) bar.value = job.loading / 100;
   else bar.removeAttribute('value');
