@@ -69,7 +69,7 @@ func TestBrowserTabs(t *testing.T) {
 	_, address := spawn(t, "-images", filepath.Join(t.TempDir(), "images"), "-device", "cpu")
 	browser := newBrowser(t)
 	one, two := open(t, browser, address), open(t, browser, address)
-	one.small("a red apple", 60)
+	one.small("a red apple", 30)
 	one.click("#generate")
 	one.until(`document.querySelector('.working')`)
 	job := value[string](one, "document.querySelector('.working').dataset.job")
