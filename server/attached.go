@@ -6,7 +6,7 @@ import (
 	"github.com/goxl/goxl/job"
 )
 
-// submitAttached submits n jobs of one image each, which end with the client of a request, and gives their ids. Their seeds are
+// submitAttached submits n jobs of one image each, which end with their client, and gives their ids. Their seeds are
 // that of the request and the next ones, so that each image is what a request for one with its seed makes. Where one
 // can't be had, none is.
 func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string, err error) {

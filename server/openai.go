@@ -147,10 +147,10 @@ func (s *Server) openAIAnswer(x *exchange, q openAIRequest, done []job.Job) (a o
 // absolute is a path of this server as a URL, by the name that the client has for it.
 func absolute(x *exchange, path string) string {
 	scheme := "http://"
-	if x.r.TLS != nil {
+	if x.from.https {
 		scheme = "https://"
 	}
-	return scheme + x.r.Host + path
+	return scheme + x.r.Host + x.from.prefix + path
 }
 
 // formatName is the word of output_format for a media type.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 )
@@ -27,13 +26,7 @@ func (s *Server) readOpenAI(x *exchange, route openAIRoute) (*fields, error) {
 		kind = ""
 	}
 	form := route == edit && kind == "multipart/form-data"
-	switch {
-	case form:
-		// A web page can post this behind its user's back, as it can't post JSON.
-		if err := http.NewCrossOriginProtection().Check(x.r); err != nil {
-			return nil, &failure{kind: foreignOrigin, err: err}
-		}
-	case !isJSON(kind):
+	if !form && !isJSON(kind) {
 		words := "Unsupported Media Type: must be application/json"
 		if route == edit {
 			words += " or multipart/form-data"

@@ -19,7 +19,7 @@ if [ $# -gt 0 ]; then trap 'finish keep' EXIT; else trap finish EXIT; fi
 "$work/venv/bin/pip" -q install 'openai==3.57.0' 'pillow==13.0.0'
 go build -o "$work/server" ./cmd/server
 rm -rf "$work/images" "$work/log"
-"$work/server" -addr 127.0.0.1:0 -device cpu -images "$work/images" 2>"$work/log" &
+"$work/server" -addr 127.0.0.1:0 -device cpu -request-timeout 0 -images "$work/images" 2>"$work/log" &
 server=$!
 address=
 tries=0
