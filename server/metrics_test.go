@@ -35,8 +35,7 @@ func (b *bench) expose(t *testing.T, want string) {
 	names := map[string]bool{}
 	var full, list []string
 	for line := range strings.Lines(want) {
-		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "# TYPE "), " ")
-		name, _, _ = strings.Cut(name, "{")
+		name := strings.FieldsFunc(strings.TrimPrefix(strings.TrimSpace(line), "# TYPE "), func(r rune) bool { return r == ' ' || r == '{' })[0]
 		if strings.HasPrefix(strings.TrimSpace(line), "# TYPE ") {
 			names[name] = true
 			list = append(list, name)
