@@ -105,3 +105,49 @@ func TestBrowserSignIn(t *testing.T) {
 	b.click("#generate")
 	b.until(`document.querySelector('.ended.done img')?.naturalWidth === 64`)
 }
+
+// An image that is pasted, or dropped, is what the next one begins with, scaled if the server would not compute it, or
+// tells its parameters.
+func TestBrowserDrop(t *testing.T) {
+	address := serveColours(t)
+	made := ask(t, "POST", address+"/v1/jobs", `{"prompt":"what the file says","width":64,"height":72,"num_inference_steps":1,"output_format":"jpeg"}`, 202)
+	image := until(t, address+"/v1/jobs/"+made.ID, func(j jobState) bool { return j.State == "done" }).Images[0]
+	b := open(t, newBrowser(t), address)
+	b.run(fmt.Sprintf(`(async () => {
+		const transfer = async (blob) => {
+			const data = new DataTransfer();
+			data.items.add(new File([blob], 'file', { type: blob.type }));
+			return data;
+		};
+		const made = await (await fetch(%q)).blob();
+		const canvas = Object.assign(document.createElement('canvas'), { width: 2100, height: 2100 });
+		canvas.getContext('2d').fillRect(0, 0, 9, 9);
+		const large = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+		const svg = new Blob(['<svg xmlns="http://www.w3.org/2000/svg" width="80" height="48"/>'], { type: 'image/svg+xml' });
+		const drag = (name, target, dataTransfer) => target.dispatchEvent(new DragEvent(name, { dataTransfer, bubbles: true, cancelable: true }));
+		window.paste = async () => dispatchEvent(new ClipboardEvent('paste', { clipboardData: await transfer(made), bubbles: true, cancelable: true }));
+		window.dropOn = async (use, what) => {
+			const data = await transfer({ made, large, svg }[what]);
+			drag('dragenter', document.body, data);
+			if (document.getElementById('drop').hidden) throw new Error('nothing to drop on');
+			drag('drop', document.querySelector('[data-use=' + use + ']'), data);
+		};
+	})()`, image.URL))
+
+	b.run("paste()")
+	b.until(`document.getElementById('source-size').textContent === '64 × 72'`)
+	b.press("#source-set button", "Remove")
+	b.until(`document.getElementById('size').checkVisibility()`)
+	b.run("dropOn('input', 'made')")
+	b.until(`document.getElementById('source-size').textContent === '64 × 72'`)
+	b.run("dropOn('input', 'large')") // 2048 × 2048 are the most pixels, 64 × 64 the model's own
+	b.until(`document.getElementById('source-size').textContent === '64 × 64'`)
+	b.press("#source-set button", "Remove")
+	b.run("dropOn('parameters', 'made')")
+	b.until(`document.getElementById('prompt').value === 'what the file says' && document.getElementById('height').value === '72'`)
+	if !value[bool](b, `document.getElementById('drop').hidden && document.getElementById('source-set').hidden`) {
+		t.Error("what is dropped on is still there")
+	}
+	b.run("dropOn('parameters', 'svg')")
+	b.until(`document.getElementById('notes').textContent.includes('does not say how it was made')`)
+}
