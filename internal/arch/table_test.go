@@ -110,7 +110,8 @@ var table = map[string]rule{
 
 		"tokenizer/prompt": "reads prompts",
 
-		"internal/standin": standins,
+		"internal/resample": "an image whose sides the VAE can't have is resized as by Pillow",
+		"internal/standin":  standins,
 	}},
 
 	"job":      {outside: map[string]string{"go.etcd.io/bbolt": "the journal: ordered keys, one writer, each transaction synced"}},
@@ -231,7 +232,8 @@ var table = map[string]rule{
 		"nn":              modules,
 		"nn/weights":      checkps,
 	}},
-	"internal/standin": {},
+	"internal/resample": {},
+	"internal/standin":  {},
 	"internal/imagefile": {
 		own: map[string]string{"models/sdxl": "the parameters that an image file says of itself"},
 		outside: map[string]string{
