@@ -58,6 +58,11 @@ const (
 	tooManyFailures kind = "too_many_failures"
 	forbidden       kind = "forbidden"
 	quotaExceeded   kind = "quota_exceeded"
+
+	badValue       kind = "bad_value" // with the values that there are
+	noInitImage    kind = "init_image_not_found"
+	noScript       kind = "script_not_found"
+	notImplemented kind = "not_implemented"
 )
 
 // answers says what a client is told for each kind of error.
@@ -110,9 +115,13 @@ var answers = map[kind]struct {
 	wrongToken:    {status: http.StatusUnauthorized, detail: "Invalid token", level: slog.LevelWarn},
 	tooManyFailures: {status: http.StatusTooManyRequests, detail: "Too many requests with a wrong token", retry: time.Second,
 		level: slog.LevelWarn},
-	forbidden:     {status: http.StatusForbidden, detail: "Only users with the role admin may do this"},
-	quotaExceeded: {status: http.StatusTooManyRequests, detail: "A quota is used up", retry: time.Second},
-	clientGone:    {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
+	forbidden:      {status: http.StatusForbidden, detail: "Only users with the role admin may do this"},
+	quotaExceeded:  {status: http.StatusTooManyRequests, detail: "A quota is used up", retry: time.Second},
+	clientGone:     {status: 499, detail: "The client hung up", hangUp: true}, // nginx's number; one that only half hung up reads it
+	badValue:       {status: http.StatusBadRequest, detail: "Bad Request"},
+	noInitImage:    {status: http.StatusNotFound, detail: "Init image not found"},
+	noScript:       {status: http.StatusUnprocessableEntity, detail: "Script not found"},
+	notImplemented: {status: http.StatusNotImplemented, detail: "Not Implemented"},
 }
 
 // failure is an error of a known kind. The client reads its kind's words, or detail, or the problems; the log reads
@@ -160,6 +169,9 @@ func (f *failure) words() string {
 func errorAnswer(path string, f *failure) (status int, body any) {
 	if isOpenAI(path) {
 		return openAIError(f)
+	}
+	if isSDAPI(path) {
+		return sdError(f)
 	}
 	var detail any = f.words()
 	if len(f.problems) > 0 {

@@ -50,8 +50,16 @@ type Server struct {
 	decoding chan struct{} // holds one for each upload that is decoded
 	large    chan struct{} // holds one for each large body that is in memory
 
+	sdapi sdState // of A1111's API
+
 	closing sync.Once
 	closed  error // what Close gave
+}
+
+// route is what a method of a path is answered by.
+type route struct {
+	method, path string
+	handle       handler
 }
 
 func newServer(c Config) *Server {
@@ -73,10 +81,7 @@ func newServer(c Config) *Server {
 	add(s.metrics, stateMetrics{s})
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
-	for _, r := range []struct {
-		method, path string
-		handle       handler
-	}{
+	for _, r := range append(s.sdRoutes(), []route{
 		{"POST", "/generate", s.generate},
 		{"POST", "/refine", s.refine},
 		{"GET", "/download/{id}", s.download},
@@ -101,7 +106,7 @@ func newServer(c Config) *Server {
 		{"GET", "/healthz", s.healthz},
 		{"GET", "/readyz", s.readyz},
 		{"GET", "/metrics", s.metricsPage},
-	} {
+	}...) {
 		s.routes.Handle(r.method+" "+r.path, r.handle)
 		allowed[r.path] = append(allowed[r.path], r.method)
 		if r.method == http.MethodGet {

@@ -38,9 +38,9 @@ var schedules = map[string]string{
 	"_linear_quadratic": "Linear Quadratic",
 }
 
-// samplerName splits a name of scheduler into A1111's two; what it does not know it gives back. A1111's own samplers
+// SamplerNames splits a name of scheduler into A1111's two; what it does not know it gives back. A1111's own samplers
 // (k_) and ComfyUI's (comfy_) have the labels of those that work alike.
-func samplerName(name string) (sampler, schedule string) {
+func SamplerNames(name string) (sampler, schedule string) {
 	plain := strings.TrimPrefix(strings.TrimPrefix(name, "k_"), "comfy_")
 	if sampler := samplers[plain]; sampler != "" {
 		return sampler, ""
@@ -59,7 +59,7 @@ func (p Parameters) Infotext() string {
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
-	sampler, schedule := samplerName(p.scheduler())
+	sampler, schedule := SamplerNames(p.scheduler())
 	add("Steps", strconv.Itoa(p.Steps))
 	add("Sampler", sampler)
 	if schedule != "" {

@@ -80,7 +80,7 @@ func TestSamplerName(t *testing.T) {
 		"ddim": {"DDIM", ""}, "dpmpp_2m": {"DPM++ 2M", ""}, "lcm": {"LCM", ""}, "tcd": {"TCD", ""}, "kdpm2_a_karras": {"DPM2 a", "Karras"},
 		"dpmpp_2s": {"DPM++ 2S", ""}, "edm_dpmpp_2m": {"DPM++ 2M EDM", ""}, "flow_euler_beta": {"Euler FlowMatch", "Beta"}, "other_karras": {"other_karras", ""}, "karras": {"karras", ""},
 	} {
-		if sampler, schedule := samplerName(name); sampler != want[0] || schedule != want[1] {
+		if sampler, schedule := SamplerNames(name); sampler != want[0] || schedule != want[1] {
 			t.Errorf("%s is %q, %q, want %q", name, sampler, schedule, want)
 		}
 	}

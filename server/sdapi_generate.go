@@ -1,0 +1,254 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/worker"
+)
+
+// sdGenerate answers txt2img and img2img: the images of all iterations, each as if it were made alone with its seed.
+func (s *Server) sdGenerate(x *exchange, img2img bool) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	f, _, err := s.readLargeFields(x)
+	if err != nil {
+		return err
+	}
+	ctx := x.r.Context()
+	q, err := s.sdRequest(ctx, f, img2img)
+	if err != nil {
+		return err
+	}
+	batches, err := s.sdBatches(q)
+	if err != nil {
+		return err
+	}
+	x.release() // the image of the body is in q, in another form
+	if err := x.conn.work(); err != nil {
+		return err
+	}
+	s.active.Add(1)
+	defer s.active.Add(-1)
+	kept, err := s.keep(q.source)
+	q.source.upload = nil
+	if err != nil {
+		return err
+	}
+	name := "txt2img"
+	if img2img {
+		name = "img2img"
+	}
+	t := &sdTask{
+		id: q.task, job: "scripts_" + name, began: time.Now(), iterations: q.iterations, images: q.batch * q.iterations, skipped: map[int]bool{},
+	}
+	if t.id == "" {
+		t.id = fmt.Sprintf("task(%s-%d)", name, t.began.UnixNano())
+	}
+	s.sdapi.begin(t)
+	run := &sdRun{server: s, x: x, task: t}
+	made, err := run.do(ctx, batches)
+	s.sdapi.end(t)
+	if err == nil {
+		err = s.sdAnswer(x, q, t, made)
+	}
+	if !q.save || err != nil {
+		s.sdForget(run.submitted)
+		if kept {
+			s.sdLog("the image of a request can't be removed", s.store.Remove(q.source.id))
+		}
+	}
+	return err
+}
+
+// sdBatch is a job of a request.
+type sdBatch struct {
+	task      worker.Task
+	warning   string
+	iteration int
+}
+
+// sdBatches are the jobs of a request: those of an iteration together as far as Config.MaxBatch allows, which changes no
+// image.
+func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
+	seed := q.seed
+	for iteration := range q.iterations {
+		for left := q.batch; left > 0; {
+			n := min(left, s.config.MaxBatch)
+			b := sdBatch{iteration: iteration, task: worker.Task{
+				Job: q.job, Source: q.source.id, Format: q.settings.format, Quality: q.settings.quality,
+			}}
+			if q.settings.previews {
+				b.task.PreviewEvery = q.settings.every
+			}
+			r := &b.task.Job.Request
+			r.Seed = new(seed)
+			if n > 1 {
+				r.Seed, r.ImagesPerPrompt = nil, n
+			}
+			for i := range n {
+				if n > 1 {
+					r.Seeds = append(r.Seeds, seed+uint64(i))
+				}
+				id, err := s.newID()
+				if err != nil {
+					return nil, err
+				}
+				b.task.Outputs = append(b.task.Outputs, id)
+			}
+			if b.warning, err = s.resolve(q.fields, &b.task.Job); err != nil {
+				return nil, err
+			}
+			list = append(list, b)
+			left, seed = left-n, seed+uint64(n)
+		}
+	}
+	return list, nil
+}
+
+// sdRun computes the jobs of a task.
+type sdRun struct {
+	server    *Server
+	x         *exchange
+	task      *sdTask
+	submitted []string // ids of the jobs
+}
+
+// do submits the jobs, one more than there are devices at a time, and gives those that are done, in order. One that was
+// interrupted or skipped is left out; another one that is not done ends the rest with it.
+func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err error) {
+	s := r.server
+	ctx, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer cancel()
+	var flying []*sdJob
+	for len(batches) > 0 || len(flying) > 0 {
+		for len(batches) > 0 && len(flying) <= max(1, len(s.config.Devices)) {
+			if s.sdapi.skips(r.task, batches[0].iteration) {
+				batches = batches[1:]
+				continue
+			}
+			j, err := r.submit(batches[0])
+			var full *failure
+			if errors.As(err, &full) && full.kind == queueFull && len(flying) > 0 {
+				break // the next one's place is free when the first has ended
+			}
+			if err != nil {
+				return nil, errors.Join(err, r.cancel(flying))
+			}
+			batches = batches[1:]
+			flying = append(flying, j)
+			following.Go(func() { s.sdapi.follow(ctx, s.queue, j) })
+			if !s.sdapi.add(r.task, j) {
+				if err := r.cancel([]*sdJob{j}); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if len(flying) == 0 {
+			break
+		}
+		first := flying[0]
+		flying = flying[1:]
+		j, err := s.await(ctx, first.id)
+		s.sdapi.remove(r.task, first, err == nil)
+		var failed *failure
+		switch {
+		case err == nil:
+			done = append(done, j)
+		case errors.As(err, &failed) && failed.kind == cancelled && s.sdapi.skips(r.task, first.iteration):
+		default:
+			return nil, errors.Join(err, r.cancel(flying))
+		}
+	}
+	return done, nil
+}
+
+// submit gives a job to the queue.
+func (r *sdRun) submit(b sdBatch) (*sdJob, error) {
+	s := r.server
+	j, err := s.newJob(b.task, b.warning)
+	if err != nil {
+		return nil, err
+	}
+	j.API, j.Attached = r.x.r.URL.Path, true
+	if j, _, err = s.submit(r.x, j); err != nil {
+		return nil, err
+	}
+	if r.submitted = append(r.submitted, j.ID); len(r.submitted) == 1 {
+		r.x.job = j.ID
+	}
+	return &sdJob{id: j.ID, iteration: b.iteration, images: len(b.task.Outputs)}, nil
+}
+
+// cancel ends jobs that nobody waits for any more.
+func (r *sdRun) cancel(jobs []*sdJob) (err error) {
+	for _, j := range jobs {
+		_, cerr := r.server.queue.Cancel(j.id, "client")
+		err = errors.Join(err, jobError(cerr))
+	}
+	return err
+}
+
+// sdForget removes the records and images of jobs that are not to be kept.
+func (s *Server) sdForget(ids []string) {
+	for _, id := range ids {
+		j, _, err := s.queue.Job(id)
+		if err == nil && j.State.Ended() {
+			err = errors.Join(s.removeImages(j), s.journal.Remove(id))
+		}
+		s.sdLog("a job that was answered can't be removed", err, slog.String("id", id))
+	}
+}
+
+func (s *Server) sdLog(what string, err error, attrs ...any) {
+	if err != nil {
+		s.config.Log.Warn(what, append(attrs, slog.String("error", err.Error()))...)
+	}
+}
+
+// sdAnswer answers with the images of jobs that are done.
+func (s *Server) sdAnswer(x *exchange, q *sdRequest, t *sdTask, done []job.Job) error {
+	info := q.newInfo(s, t)
+	images := []string{}
+	for _, j := range done {
+		var p sdxl.Parameters
+		if err := json.Unmarshal(j.Parameters, &p); err != nil {
+			return err
+		}
+		info.add(q, s.config.Version, j, p)
+		if !q.send {
+			continue
+		}
+		for _, b := range j.Outputs {
+			data, _, err := s.store.Read(b.ID)
+			if err != nil {
+				return err
+			}
+			images = append(images, base64.StdEncoding.EncodeToString(data))
+		}
+	}
+	x.warned = len(info.Warnings)
+	sdIgnored(x, q.ignored)
+	text, err := info.text()
+	if err != nil {
+		return err
+	}
+	return x.reply(http.StatusOK, struct {
+		Images     []string        `json:"images"`
+		Parameters json.RawMessage `json:"parameters"`
+		Info       string          `json:"info"`
+	}{images, sdEcho(q.fields, q.img2img), strings.TrimSpace(text)})
+}

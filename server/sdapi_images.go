@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"strings"
+
+	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/internal/resample"
+	"github.com/goxl/goxl/models/sdxl"
+)
+
+// sdBase64 reads an image as A1111's clients send it, in base64, alone or in a data URL. The error is for the client.
+func sdBase64(text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
+		return nil, errors.New("goxl fetches no URLs: must be an image in base64, alone or in a data URL")
+	}
+	if rest, ok := strings.CutPrefix(text, "data:"); ok {
+		kind, data, ok := strings.Cut(rest, ",")
+		if !ok || !strings.HasSuffix(kind, ";base64") {
+			return nil, errors.New("the data URL has no ;base64,")
+		}
+		text = data
+	}
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("must be an image in base64, alone or in a data URL: %w", err)
+	}
+	return data, nil
+}
+
+// sdImage reads one image of a field, and reports what is wrong with it. It returns nil after a report.
+func (f *fields) sdImage(name string) []byte {
+	text := f.given(name)
+	data, err := sdBase64(f.text(name))
+	if len(f.problems) == 0 && err != nil {
+		f.sdBadImage(name, text, err)
+	}
+	if len(f.problems) > 0 {
+		return nil
+	}
+	return data
+}
+
+// sdBadImage reports an image, of which the client is shown the beginning.
+func (f *fields) sdBadImage(name string, raw json.RawMessage, err error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if shown, merr := json.Marshal(beginning(text)); merr == nil {
+			f.values[name] = shown
+		}
+	}
+	f.report(name, "value_error", "Value error, "+err.Error(), nil)
+}
+
+// sdDecode decodes an image, as many at once as uploads may be, and does with it what is to be done before others are.
+// Its errors are about the image, those of do, or the cause of ctx's end.
+func (s *Server) sdDecode(ctx context.Context, data []byte, do func(*image.NRGBA, []imagefile.Text) error) error {
+	select {
+	case s.decoding <- struct{}{}:
+		defer func() { <-s.decoding }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	img, texts, err := imagefile.Decode(data, sdxl.MaxSide)
+	if err != nil {
+		return fmt.Errorf("must be an image: %w", err)
+	}
+	return do(img, texts)
+}
+
+// Ways to bring an image to a size, A1111's resize_mode.
+const (
+	sdStretch = iota
+	sdCrop
+	sdFill
+	sdLatentUpscale // which is not done here
+)
+
+// sdResize brings an image to a size as A1111's resize_image does without an upscaler (modules/images.py).
+func sdResize(mode int, img *image.NRGBA, width, height int) *image.NRGBA {
+	size := img.Bounds().Size()
+	if mode == sdStretch || size == image.Pt(width, height) {
+		return resample.Lanczos(img, width, height)
+	}
+	ratio, own := float64(width)/float64(height), float64(size.X)/float64(size.Y)
+	byWidth := ratio > own
+	if mode == sdFill {
+		byWidth = ratio < own
+	}
+	w, h := max(1, size.X*height/size.Y), height
+	if byWidth {
+		w, h = width, max(1, size.Y*width/size.X)
+	}
+	resized := resample.Lanczos(img, w, h)
+	out := image.NewNRGBA(image.Rect(0, 0, width, height))
+	draw.Draw(out, out.Bounds(), image.NewUniform(color.NRGBA{A: 255}), image.Point{}, draw.Src)
+	left, top := width/2-w/2, height/2-h/2
+	paste := func(img *image.NRGBA, x, y int) {
+		draw.Draw(out, img.Bounds().Add(image.Pt(x, y)), img, image.Point{}, draw.Src)
+	}
+	paste(resized, left, top)
+	if mode == sdCrop {
+		return out
+	}
+	// What is beside the image is the bicubic of its edge: Pillow's resize of an empty box.
+	right, bottom := float64(w), float64(h)
+	switch {
+	case ratio < own && top > 0:
+		paste(resample.Bicubic(resized, width, top, resample.Box{Right: right}), 0, 0)
+		paste(resample.Bicubic(resized, width, top, resample.Box{Top: bottom, Right: right, Bottom: bottom}), 0, top+h)
+	case ratio > own && left > 0:
+		paste(resample.Bicubic(resized, left, height, resample.Box{Bottom: bottom}), 0, 0)
+		paste(resample.Bicubic(resized, left, height, resample.Box{Left: right, Right: right, Bottom: bottom}), left+w, 0)
+	}
+	return out
+}

@@ -1,0 +1,252 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"math"
+	"math/big"
+	"strings"
+
+	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/tokenizer/prompt"
+)
+
+// Images of one request of A1111's API.
+const (
+	sdMostIterations = 100
+	sdMostImages     = 256
+)
+
+// sdRequest is what a body of txt2img or img2img asks for.
+type sdRequest struct {
+	fields   *fields
+	img2img  bool
+	job      engine.Job // of one image, without its seed; not resolved yet
+	settings sdSettings
+	source   source // of img2img: the image as it is after resize_mode
+
+	seed, subseed     uint64
+	batch, iterations int
+	send, save        bool
+	task              string // A1111's id of the task
+	ignored           []string
+}
+
+// sdRequest reads a body. Fields are read as pydantic does, and have A1111's defaults.
+func (s *Server) sdRequest(ctx context.Context, f *fields, img2img bool) (*sdRequest, error) {
+	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}}
+	f.source = "" // the size is that of width and height, whatever the image's was
+	q.readInfotext()
+	override, err := s.sdOverride(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.refuse(); err != nil {
+		return nil, err
+	}
+	if err := s.sdSampling(q); err != nil {
+		return nil, err
+	}
+	if err := s.sdModels(q); err != nil {
+		return nil, err
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	if img2img {
+		if err := s.sdSource(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	q.ineffective()
+	if !f.boolean("override_settings_restore_afterwards", true) {
+		s.sdKeepOptions(override)
+	}
+	return q, nil
+}
+
+// sdOverride reads the options as they are for this request, which may give some of its own.
+func (s *Server) sdOverride(q *sdRequest) (override map[string]json.RawMessage, err error) {
+	f := q.fields
+	if q.settings, err = s.sdSettings(); err != nil {
+		return nil, err
+	}
+	const name = "override_settings"
+	raw := f.given(name)
+	if raw == nil {
+		return nil, nil
+	}
+	if raw[0] != '{' || json.Unmarshal(raw, &override) != nil {
+		f.report(name, "dict_type", "Input should be a valid dictionary", nil)
+		return nil, nil
+	}
+	ignored, err := s.sdReadOptions(f, []any{"body", name}, override, &q.settings)
+	for _, key := range ignored {
+		q.ignored = append(q.ignored, name+"."+key)
+	}
+	return override, err
+}
+
+// sdSampling reads the fields of a diffusion run, by A1111's names.
+func (s *Server) sdSampling(q *sdRequest) error {
+	f, r, v := q.fields, &q.job.Request, &q.settings
+	text := func(name string) string {
+		if p := f.optionalText(name); p != nil {
+			return *p
+		}
+		return ""
+	}
+	r.PromptStyle, r.Emphasis, r.Preset = prompt.A1111, v.emphasis, sdxl.NoPreset // nothing is left for a preset to say
+	r.Prompt = text("prompt")
+	if negative := text("negative_prompt"); negative != "" { // an empty one is zeros in A1111, as None is in diffusers
+		r.NegativePrompt = &negative
+	}
+	if f.boolean("disable_extra_networks", false) {
+		r.Prompt, _ = prompt.Networks(r.Prompt)
+	}
+	q.batch = int(f.integer("batch_size", limits{1, sdxl.MaxCount, 0}, 1))
+	q.iterations = int(f.integer("n_iter", limits{1, sdMostIterations, 0}, 1))
+	if q.batch*q.iterations > sdMostImages {
+		f.report("n_iter", "value_error", fmt.Sprintf("Value error, n_iter × batch_size is %d images: must be at most %d", q.batch*q.iterations, sdMostImages), nil)
+	}
+	q.seed, q.subseed = q.readSeed("seed", s.newSeed), q.readSeed("subseed", s.newSeed)
+	r.Steps = int(f.integer("steps", limits{1, uint64(s.mostSteps()), 0}, 50))
+	r.Guidance = new(f.number("cfg_scale", interval{min: 0, max: maxGuidance}, 7))
+	r.ClipSkip, r.CropTop, r.CropLeft = v.clipSkip, v.crop[0], v.crop[1]
+	r.AestheticScore, r.NegativeAestheticScore = v.scores[0], v.scores[1]
+	r.TextualInversions, r.LoRADir, r.Watermark = s.config.TextualInversions, s.config.LoRADir, s.config.Watermark
+	factor := uint64(s.config.Specs.Base.VAE.ScaleFactor())
+	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.all()))) / factor * factor, factor}
+	width, height := int(f.integer("width", side, 512)), int(f.integer("height", side, 512))
+	if q.img2img {
+		r.Image = sdxl.Blank{Size: sdxl.Size{Height: height, Width: width}}
+		r.Strength = f.number("denoising_strength", interval{min: 0, max: 1, aboveMin: true}, 0.75)
+	} else {
+		r.Width, r.Height = width, height
+	}
+	q.send, q.save = f.boolean("send_images", true), f.boolean("save_images", false)
+	q.task = text("force_task_id")
+	// What is reported of these by diffusers' names has the value.
+	f.rename("steps", "num_inference_steps")
+	return s.sdSamplerOf(q, text("sampler_name"), text("sampler_index"), text("scheduler"))
+}
+
+// sdSamplerOf reads the sampler, its schedule and its η.
+func (s *Server) sdSamplerOf(q *sdRequest, sampler, index, schedule string) (err error) {
+	f, r := q.fields, &q.job.Request
+	eta := f.optionalNumber("eta", interval{min: 0, max: 1})
+	if err := f.err(); err != nil {
+		return err
+	}
+	if r.Scheduler, err = s.sdSampler(cmp.Or(sampler, index, "Euler"), schedule); err != nil {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(r.Scheduler, "k_ddim"):
+		if r.Eta = &q.settings.eta; eta != nil {
+			r.Eta = eta
+		}
+	case eta != nil && *eta != 1: // A1111's of ancestral samplers is 1, and others have none
+		q.ignored = append(q.ignored, "eta")
+	}
+	return nil
+}
+
+// readSeed reads a seed so that each image has one after the other; -1 and none are random.
+func (q *sdRequest) readSeed(name string, random func() uint64) uint64 {
+	const of = 1<<32 - 2 // A1111's random seeds are below
+	f := q.fields
+	if f.given(name) == nil {
+		return random() % of
+	}
+	switch v := f.between(name, big.NewInt(-1), math.MaxUint64-sdMostImages, 0); {
+	case v == nil:
+		return 0
+	case v.Sign() < 0:
+		return random() % of
+	default:
+		return v.Uint64()
+	}
+}
+
+// sdModels chooses the model, and the refiner that goes on where it ends.
+func (s *Server) sdModels(q *sdRequest) error {
+	f := q.fields
+	q.job.Model = q.settings.model
+	if q.job.Model == engine.Refiner && !q.img2img {
+		return &failure{kind: badValue, detail: "sd_model_checkpoint is a refiner, which does img2img alone: must be a base"}
+	}
+	at := f.number("refiner_switch_at", interval{min: 0, max: 1}, 0)
+	name := f.optionalText("refiner_checkpoint")
+	if len(f.problems) > 0 || name == nil || *name == "" || strings.EqualFold(*name, "none") {
+		return nil
+	}
+	model, err := s.sdModel("refiner_checkpoint", *name)
+	switch {
+	case err != nil:
+		return err
+	case model == q.job.Model: // as in A1111, nothing to switch to
+		return nil
+	case model == engine.Base:
+		return &failure{kind: badValue, detail: "refiner_checkpoint is a base: must be a refiner"}
+	case at == 1:
+		return nil // the switch is never reached
+	case at == 0 && f.given("refiner_switch_at") != nil:
+		return &failure{kind: badValue, detail: "refiner_switch_at is 0: must be above 0, or sd_model_checkpoint the refiner"}
+	}
+	q.job.Model, q.job.DenoisingEnd = engine.Ensemble, cmp.Or(at, sdxl.DefaultDenoisingEnd)
+	return nil
+}
+
+// sdSource decodes the image that img2img begins with and brings it to its size, of which width and height are.
+func (s *Server) sdSource(ctx context.Context, q *sdRequest) error {
+	const name = "init_images"
+	f := q.fields
+	mode := int(f.integer("resize_mode", limits{sdStretch, sdLatentUpscale, 0}, sdStretch))
+	list := f.items(name, sdxl.MaxCount)
+	if err := f.err(); err != nil {
+		return err
+	}
+	switch {
+	case len(list) == 0:
+		return &failure{kind: noInitImage}
+	case len(list) > 1:
+		return &failure{kind: notImplemented, detail: fmt.Sprintf("init_images has %d images: goxl takes one", len(list))}
+	case mode == sdLatentUpscale:
+		return &failure{kind: notImplemented, detail: "resize_mode is 3: goxl has no latent upscale; it takes 0, 1 and 2"}
+	}
+	size := q.job.Request.Image.Bounds().Size()
+	f.item(name, 0, list[0], "string_type", "string", func(one *fields) {
+		data := one.sdImage(name)
+		if data == nil {
+			return
+		}
+		err := s.sdDecode(ctx, data, func(img *image.NRGBA, _ []imagefile.Text) (err error) {
+			q.source.upload, err = imagefile.Encode(sdResize(mode, img, size.X, size.Y), nil)
+			return err
+		})
+		if err != nil {
+			one.sdBadImage(name, list[0], err)
+		}
+	})
+	if !f.boolean("include_init_images", false) { // nor are they kept in memory
+		f.values[name] = json.RawMessage("null")
+		f.whole = json.RawMessage("{}")
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	var err error
+	q.source.format, q.source.size = blob.PNG, sdxl.Size{Height: size.Y, Width: size.X}
+	q.source.id, err = s.newID()
+	return err
+}

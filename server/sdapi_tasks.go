@@ -1,0 +1,319 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/goxl/goxl/job"
+)
+
+// sdState is what A1111's API keeps between requests. Its zero value is ready.
+type sdState struct {
+	mu       sync.Mutex
+	options  map[string]json.RawMessage // those that were set
+	tasks    []*sdTask                  // that have not been answered, in order
+	finished []string                   // ids of the last tasks
+	previews int                        // that there were
+}
+
+// sdMostFinished is how many tasks /internal/progress remembers, as A1111 does.
+const sdMostFinished = 16
+
+// sdTask is a request for images that has not been answered. sdState.mu guards it.
+type sdTask struct {
+	id         string
+	job        string // A1111's name of what it does
+	began      time.Time
+	iterations int
+	images     int // to be made
+	done       int
+	jobs       []*sdJob // that were submitted and have not ended, in order
+
+	interrupted bool
+	skipped     map[int]bool // iterations that were
+}
+
+// sdJob is a job of a task.
+type sdJob struct {
+	id          string
+	iteration   int
+	images      int
+	running     bool
+	step, steps int
+	preview     []byte // JPEG, of the first image; nil until there is one
+	previewID   int
+}
+
+// begin notes a task.
+func (a *sdState) begin(t *sdTask) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tasks = append(a.tasks, t)
+}
+
+// end forgets a task that was answered, but for its id.
+func (a *sdState) end(t *sdTask) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tasks = slices.DeleteFunc(a.tasks, func(other *sdTask) bool { return other == t })
+	if a.finished = append(a.finished, t.id); len(a.finished) > sdMostFinished {
+		a.finished = a.finished[1:]
+	}
+}
+
+// skips reports whether the jobs of an iteration are not wanted any more.
+func (a *sdState) skips(t *sdTask, iteration int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return t.interrupted || t.skipped[iteration]
+}
+
+// add notes a job that was submitted. It returns false if it is not wanted any more.
+func (a *sdState) add(t *sdTask, j *sdJob) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.jobs = append(t.jobs, j)
+	return !t.interrupted && !t.skipped[j.iteration]
+}
+
+// remove forgets a job that has ended, and counts its images if they were made.
+func (a *sdState) remove(t *sdTask, j *sdJob, made bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.jobs = slices.DeleteFunc(t.jobs, func(other *sdJob) bool { return other == j })
+	if made {
+		t.done += j.images
+	}
+}
+
+// follow notes what becomes of a job, until it ends or ctx does.
+func (a *sdState) follow(ctx context.Context, q *job.Queue, j *sdJob) {
+	events, err := q.Watch(ctx, j.id, 0)
+	if err != nil {
+		return // whoever waits for it has the error too
+	}
+	for e := range events {
+		a.mu.Lock()
+		switch e.Kind {
+		case job.KindState:
+			if j.running = e.State == job.Running; !j.running {
+				j.step = 0
+			}
+		case job.KindStep:
+			j.step, j.steps = e.Step, e.Steps
+		case job.KindPreview:
+			if e.Image == 0 {
+				a.previews++
+				j.preview, j.previewID = e.Preview, a.previews
+			}
+		}
+		a.mu.Unlock()
+	}
+}
+
+// current is the first job of the task that is computed, nil if none is.
+func (t *sdTask) current() *sdJob {
+	for _, j := range t.jobs {
+		if j.running {
+			return j
+		}
+	}
+	return nil
+}
+
+// running is the first task of which something is computed, nil if there is none. A1111 has one at a time.
+func (a *sdState) running() *sdTask {
+	for _, t := range a.tasks {
+		if t.current() != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// stop ends what is computed, of the whole task or of its iterations that are.
+func (s *Server) sdStop(whole bool) error {
+	a := &s.sdapi
+	var ids []string
+	a.mu.Lock()
+	for _, t := range a.tasks {
+		if t.current() == nil {
+			continue // it waits for its turn, as in A1111
+		}
+		t.interrupted = t.interrupted || whole
+		for _, j := range t.jobs {
+			if j.running {
+				t.skipped[j.iteration] = true
+			}
+		}
+		for _, j := range t.jobs {
+			if t.interrupted || t.skipped[j.iteration] {
+				ids = append(ids, j.id)
+			}
+		}
+	}
+	a.mu.Unlock()
+	for _, id := range ids {
+		if _, err := s.queue.Cancel(id, "client"); err != nil {
+			return jobError(err)
+		}
+	}
+	return nil
+}
+
+// sdInterrupt answers POST /sdapi/v1/interrupt: what is computed for this API ends, with the images that there are.
+func (s *Server) sdInterrupt(x *exchange) error {
+	if err := s.sdStop(true); err != nil {
+		return err
+	}
+	return x.reply(http.StatusOK, struct{}{})
+}
+
+// sdSkip answers POST /sdapi/v1/skip: the iterations that are computed end, and the next ones begin.
+func (s *Server) sdSkip(x *exchange) error {
+	if err := s.sdStop(false); err != nil {
+		return err
+	}
+	return x.reply(http.StatusOK, nil)
+}
+
+// sdProgressState is A1111's state of the one task that it computes.
+type sdProgressState struct {
+	Skipped            bool   `json:"skipped"`
+	Interrupted        bool   `json:"interrupted"`
+	StoppingGeneration bool   `json:"stopping_generation"`
+	Job                string `json:"job"`
+	JobCount           int    `json:"job_count"`
+	JobTimestamp       string `json:"job_timestamp"`
+	JobNo              int    `json:"job_no"`
+	SamplingStep       int    `json:"sampling_step"`
+	SamplingSteps      int    `json:"sampling_steps"`
+}
+
+// sdTimestamp is A1111's form of a time.
+func sdTimestamp(t time.Time) string { return t.Format("20060102150405") }
+
+// progress is how much of a task is done, 0 to 1, and an estimate of the seconds that are left. A1111 counts in the same
+// way, from 0.01.
+func (t *sdTask) progress(now time.Time) (fraction, left float64) {
+	done := float64(t.done)
+	for _, j := range t.jobs {
+		if j.running && j.steps > 0 {
+			done += float64(j.images) * float64(j.step) / float64(j.steps)
+		}
+	}
+	fraction = 0.01 + done/float64(t.images)
+	took := now.Sub(t.began).Seconds()
+	return min(1, fraction), max(0, took/fraction-took)
+}
+
+// sdProgress answers GET /sdapi/v1/progress.
+func (s *Server) sdProgress(x *exchange) error {
+	f := queryFields(x.r)
+	withoutImage := f.boolean("skip_current_image", false)
+	if err := f.err(); err != nil {
+		return err
+	}
+	answer := struct {
+		Progress     float64         `json:"progress"`
+		ETA          float64         `json:"eta_relative"`
+		State        sdProgressState `json:"state"`
+		CurrentImage *string         `json:"current_image"`
+		TextInfo     *string         `json:"textinfo"`
+	}{State: sdProgressState{JobTimestamp: "0"}}
+	a := &s.sdapi
+	a.mu.Lock()
+	if t := a.running(); t != nil {
+		j := t.current()
+		answer.Progress, answer.ETA = t.progress(time.Now())
+		answer.State = sdProgressState{
+			Skipped: t.skipped[j.iteration] && !t.interrupted, Interrupted: t.interrupted, Job: t.job, JobCount: t.iterations, JobTimestamp: sdTimestamp(t.began),
+			JobNo: j.iteration, SamplingStep: j.step, SamplingSteps: j.steps,
+		}
+		if t.iterations > 1 {
+			answer.State.Job = fmt.Sprintf("Batch %d out of %d", j.iteration+1, t.iterations)
+		}
+		if j.preview != nil && !withoutImage {
+			answer.CurrentImage = new(base64.StdEncoding.EncodeToString(j.preview))
+		}
+	}
+	a.mu.Unlock()
+	return x.reply(http.StatusOK, answer)
+}
+
+// sdTaskProgress answers POST /internal/progress, which asks for a task by its id.
+func (s *Server) sdTaskProgress(x *exchange) error {
+	f, err := s.readFields(x)
+	if err != nil {
+		return err
+	}
+	id := f.text("id_task")
+	with := f.boolean("live_preview", true)
+	seen := f.number("id_live_preview", interval{min: -1, max: 1e15}, -1)
+	if err := f.err(); err != nil {
+		return err
+	}
+	answer := struct {
+		Active    bool     `json:"active"`
+		Queued    bool     `json:"queued"`
+		Completed bool     `json:"completed"`
+		Progress  *float64 `json:"progress"`
+		ETA       *float64 `json:"eta"`
+		Preview   *string  `json:"live_preview"`
+		PreviewID int      `json:"id_live_preview"`
+		TextInfo  *string  `json:"textinfo"`
+	}{PreviewID: int(seen)}
+	a := &s.sdapi
+	a.mu.Lock()
+	waiting, place := 0, 0
+	var active *sdTask
+	for _, t := range a.tasks {
+		if t.current() == nil {
+			if waiting++; t.id == id {
+				place = waiting
+			}
+		} else if t.id == id {
+			active = t
+		}
+	}
+	answer.Completed = slices.Contains(a.finished, id)
+	if active != nil {
+		progress, left := active.progress(time.Now())
+		j := active.current()
+		answer.Active, answer.Progress, answer.ETA = true, &progress, &left
+		if with && j.preview != nil && j.previewID != int(seen) {
+			answer.Preview, answer.PreviewID = new("data:image/jpeg;base64,"+base64.StdEncoding.EncodeToString(j.preview)), j.previewID
+		}
+	} else {
+		answer.PreviewID, answer.TextInfo = -1, new("Waiting...")
+		if answer.Queued = place > 0; answer.Queued {
+			answer.TextInfo = new(fmt.Sprintf("In queue: %d/%d", place, waiting))
+		}
+	}
+	a.mu.Unlock()
+	return x.reply(http.StatusOK, answer)
+}
+
+// sdPending answers GET /internal/pending-tasks.
+func (s *Server) sdPending(x *exchange) error {
+	answer := struct {
+		Size  int      `json:"size"`
+		Tasks []string `json:"tasks"`
+	}{Tasks: []string{}}
+	a := &s.sdapi
+	a.mu.Lock()
+	for _, t := range a.tasks {
+		if t.current() == nil {
+			answer.Tasks = append(answer.Tasks, t.id)
+		}
+	}
+	a.mu.Unlock()
+	answer.Size = len(answer.Tasks)
+	return x.reply(http.StatusOK, answer)
+}
