@@ -34,6 +34,17 @@
 //
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //
+// /sdapi/v1 is A1111's API, for the clients of that: txt2img, img2img, progress, interrupt, skip, options, samplers,
+// schedulers, sd-models, loras, png-info, extra-single-image and the lists around them, with A1111's fields, defaults,
+// sampler names and prompt syntax. Its requests are jobs whose client waits. Image i of a request has seed + i and is
+// the one that a request for that seed alone gives; the noise is torch's of a CPU. denoising_strength counts steps as
+// diffusers does, of which A1111 runs one more; CLIP_stop_at_last_layers counts from the last layer, of which SDXL
+// always skips one. Without save_images, nothing of a request is kept once it is answered. interrupt and skip end what
+// is computed without a partial image, and the answer has the images that were done. Options are those of each user,
+// until the server ends. What goxl has not (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown
+// sampler, model or upscaler is 400 with those that there are. What nothing comes of is named in the header
+// X-Goxl-Ignored and in info.
+//
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
 // images. A job's record names its span's parent, so that another process goes on below the same one.

@@ -140,10 +140,11 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	return warning, errors.Join(err, f.err())
 }
 
-// ofImage lets an error about the size of a job's image name the field of that, in place of a size that no field has.
+// ofImage lets an error about the size of a job's image name the field of that, if there is one, in place of a size that
+// no field has.
 func (f *fields) ofImage(j *engine.Job, err error) error {
 	var e *sdxl.RequestError
-	if j.Request.Image != nil && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
+	if j.Request.Image != nil && f.source != "" && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
 		return &sdxl.RequestError{Field: f.source, Value: f.given(f.source), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
 	}
 	return err

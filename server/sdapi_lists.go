@@ -42,7 +42,7 @@ type sdEmbedding struct {
 	Step           *int    `json:"step"`
 	Checkpoint     *string `json:"sd_checkpoint"`
 	CheckpointName *string `json:"sd_checkpoint_name"`
-	Shape          int     `json:"shape"`   // of a vector, the wider one of two encoders
+	Shape          int     `json:"shape"`   // of a vector, of both encoders together
 	Vectors        int     `json:"vectors"` // the number of them
 }
 
@@ -100,7 +100,7 @@ func (s *Server) sdEmbeddings() any {
 		var item sdEmbedding
 		for _, vectors := range []*sdxl.Tensor{e.L, e.G} {
 			if vectors != nil {
-				item.Vectors, item.Shape = max(item.Vectors, vectors.Shape[0]), max(item.Shape, vectors.Shape[1])
+				item.Vectors, item.Shape = max(item.Vectors, vectors.Shape[0]), item.Shape+vectors.Shape[1]
 			}
 		}
 		loaded[e.Name] = item

@@ -107,8 +107,13 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	if negative := text("negative_prompt"); negative != "" { // an empty one is zeros in A1111, as None is in diffusers
 		r.NegativePrompt = &negative
 	}
-	if f.boolean("disable_extra_networks", false) {
-		r.Prompt, _ = prompt.Networks(r.Prompt)
+	without, networks := prompt.Networks(r.Prompt)
+	switch {
+	case f.boolean("disable_extra_networks", false):
+		r.Prompt = without
+	case s.config.LoRADir == "" && len(networks) > 0 && len(f.problems) == 0:
+		tag := "<" + networks[0].Kind + ":" + strings.Join(networks[0].Args, ":") + ">"
+		return &failure{kind: badValue, detail: "prompt has " + beginning(tag) + ": this server has no folder of adapters (-lora-dir)"}
 	}
 	q.batch = int(f.integer("batch_size", limits{1, sdxl.MaxCount, 0}, 1))
 	q.iterations = int(f.integer("n_iter", limits{1, sdMostIterations, 0}, 1))
