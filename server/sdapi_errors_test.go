@@ -15,7 +15,7 @@ import (
 func TestSDErrors(t *testing.T) {
 	b := sdBench(t, func(c *Config) { c.MaxSteps, c.LoRADir = 100, t.TempDir() })
 	picture := sdPNG(t, 8, 8)
-	const samplers = "must be one of DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, DPM2 a, DPM fast, Restart, DDIM, UniPC, LCM"
+	const samplers = "must be one of DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, DPM2 a, DPM fast, Restart, DDIM, DDIM CFG++, PLMS, UniPC, LCM"
 	const schedules = "one of Automatic, Uniform, Karras, Exponential, Polyexponential, SGM Uniform, KL Optimal, Align Your Steps, Simple, Normal, DDIM, Beta"
 	for _, c := range []struct {
 		path, body string
