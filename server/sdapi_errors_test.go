@@ -13,7 +13,7 @@ import (
 
 // What can't be done is refused by the field's name, before anything is computed, in A1111's shape.
 func TestSDErrors(t *testing.T) {
-	b := sdBench(t, func(c *Config) { c.MaxSteps, c.LoRADir = 100, t.TempDir() })
+	b := sdBench(t, func(c *Config) { c.MaxSteps, c.MaxPixels, c.LoRADir = 100, 512*512, t.TempDir() })
 	picture := sdPNG(t, 8, 8)
 	const samplers = "must be one of DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, DPM2 a, DPM fast, Restart, DDIM, DDIM CFG++, PLMS, UniPC, LCM"
 	const schedules = "one of Automatic, Uniform, Karras, Exponential, Polyexponential, SGM Uniform, KL Optimal, Align Your Steps, Simple, Normal, DDIM, Beta"
@@ -54,6 +54,8 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"override_settings":{"samples_format":"gif"}}`, 422, "", "[body override_settings samples_format] Input should be "},
 		{"txt2img", `{"steps":0}`, 422, "", "[body steps] Input should be greater than or equal to 1"},
 		{"txt2img", `{"steps":101}`, 422, "", "[body steps] Input should be less than or equal to 100"},
+		{"txt2img", `{"width":1024,"height":1024}`, 422, "", "[body width] Value error, 1024×1024 is 1048576 pixels: must be at most 262144"},
+		{"img2img", `{"init_images":["` + picture + `"],"width":512,"height":1024}`, 422, "", "[body height] Value error, 512×1024 is 524288 pixels: must be at most 262144"},
 		{"txt2img", `{"width":65}`, 422, "", "[body width] Input should be a multiple of 8"},
 		{"txt2img", `{"seed":-2}`, 422, "", "[body seed] Input should be greater than or equal to -1"},
 		{"txt2img", `{"seed":18446744073709551615}`, 422, "", "[body seed] Input should be less than or equal to 18446744073709551359"},

@@ -105,14 +105,21 @@ func (q *sdRequest) ineffective() {
 			q.ignored = append(q.ignored, field.name)
 		}
 	}
-	known := map[string]bool{"num_inference_steps": true}
-	for _, img2img := range []bool{false, true} {
-		for _, field := range sdFields(img2img) {
-			known[field.name] = true
-		}
+	f.nameUnknown(q)
+}
+
+// nameUnknown lists the fields that the route has not. Those of the other one, which some clients send too, say nothing
+// where they have their defaults.
+func (f *fields) nameUnknown(q *sdRequest) {
+	own, other := map[string]string{"num_inference_steps": ""}, map[string]string{}
+	for _, field := range sdFields(q.img2img) {
+		own[field.name] = field.otherwise
+	}
+	for _, field := range sdFields(!q.img2img) {
+		other[field.name] = field.otherwise
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.values)) {
-		if !known[name] {
+		if _, known := own[name]; !known && (other[name] == "" || f.given(name) != nil && string(f.values[name]) != other[name]) {
 			q.ignored = append(q.ignored, name)
 		}
 	}

@@ -143,6 +143,7 @@ func TestSDRequest(t *testing.T) {
 		want want
 	}{
 		{`{}`, want{change: func(*sdxl.Request) {}}},
+		{`{"init_images":["x"],"resize_mode":0,"mask":null}`, want{change: func(*sdxl.Request) {}, ignored: "init_images"}},
 		{`{"prompt":"p","negative_prompt":"n","steps":"7","cfg_scale":1,"width":64,"height":72,"sampler_index":"Heun"}`, want{change: func(r *sdxl.Request) {
 			r.Prompt, r.NegativePrompt, r.Steps, r.Guidance, r.Width, r.Height, r.Scheduler = "p", new("n"), 7, new(1.0), 64, 72, "k_heun"
 		}}},
@@ -165,7 +166,7 @@ func TestSDRequest(t *testing.T) {
 			}, ignored: "infotext.Other"}},
 		{`{"infotext":"007\nSteps: 4, Sampler: Euler, Size: 64x72"}`, want{change: func(r *sdxl.Request) { r.Prompt, r.Steps, r.Width, r.Height = "007", 4, 64, 72 }}},
 		{`{"init_images":["` + picture + `"],"denoising_strength":0.5,"width":64,"height":64}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.5 }}},
-		{`{"init_images":["data:image/png;base64,` + picture + `"],"image_cfg_scale":1.5,"mask_blur":4}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.75 }, ignored: "image_cfg_scale"}},
+		{`{"init_images":["data:image/png;base64,` + picture + `"],"image_cfg_scale":1.5,"mask_blur":4,"enable_hr":false,"hr_scale":2.0,"hr_resize_x":8}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.75 }, ignored: "image_cfg_scale, hr_resize_x"}},
 		{`{"init_images":["` + picture + `"],"override_settings":{"sd_model_checkpoint":"fake-refiner"}}`, want{img2img: true, model: engine.Refiner, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
 		{`{"init_images":["` + picture + `"],"refiner_checkpoint":"fake-refiner"}`, want{img2img: true, model: engine.Ensemble, end: 0.8, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
 	} {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/imagefile"
 )
 
 // What options say holds for the requests after them; what nothing comes of is named.
@@ -25,6 +26,11 @@ func TestSDOptions(t *testing.T) {
 	a := decodeSD(t, b.do("POST", "/sdapi/v1/txt2img", ask+`}`))
 	if r := list.jobs[0].Request; r.ClipSkip != 1 || a.info.ClipSkip != 3 || !strings.HasPrefix(a.Images[0], "/9j/") {
 		t.Errorf("clip_skip %d, %d, image %.8s", r.ClipSkip, a.info.ClipSkip, a.Images[0])
+	}
+	_, data := sdPixels(t, a.Images[0])
+	texts, err := imagefile.Texts(data)
+	if text, _ := imagefile.InfotextOf(texts); err != nil || text == "" || text != a.info.Infotexts[0] {
+		t.Errorf("the JPEG has %q, %v", text, err)
 	}
 	// A request's own come first, and go with it, unless it says that they stay.
 	clip := func(body string, want int) {

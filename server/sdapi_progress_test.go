@@ -141,6 +141,12 @@ func TestSDInterrupt(t *testing.T) {
 		time.Sleep(5 * time.Second) // in the second image
 		synctest.Wait()
 		began := time.Now()
+		foreign := httptest.NewRequest("POST", "/sdapi/v1/interrupt", nil)
+		foreign.Header.Set("Sec-Fetch-Site", "cross-site")
+		refused := httptest.NewRecorder()
+		if b.ServeHTTP(refused, foreign); refused.Code != 403 || !strings.Contains(refused.Body.String(), `{"error":"foreign_origin",`) {
+			t.Errorf("another site's page: %d %s", refused.Code, refused.Body)
+		}
 		if w := b.do("POST", "/sdapi/v1/interrupt", ""); w.Code != 200 || w.Body.String() != "{}" {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}

@@ -41,7 +41,6 @@ type sdRequest struct {
 // sdRequest reads a body. Fields are read as pydantic does, and have A1111's defaults.
 func (s *Server) sdRequest(ctx context.Context, f *fields, img2img bool) (*sdRequest, error) {
 	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}}
-	f.source = "" // the size is that of width and height, whatever the image's was
 	q.readInfotext()
 	override, err := s.sdOverride(q)
 	if err != nil {

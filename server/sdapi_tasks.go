@@ -135,8 +135,12 @@ func (a *sdState) running() *sdTask {
 	return nil
 }
 
-// stop ends what is computed, of the whole task or of its iterations that are.
-func (s *Server) sdStop(whole bool) error {
+// sdStop ends what is computed, of the whole task or of its iterations that are.
+func (s *Server) sdStop(x *exchange, whole bool) error {
+	// A web page can post this behind its user's back, as it can post no JSON.
+	if err := http.NewCrossOriginProtection().Check(x.r); err != nil {
+		return &failure{kind: foreignOrigin, err: err}
+	}
 	a := &s.sdapi
 	var ids []string
 	a.mu.Lock()
@@ -167,7 +171,7 @@ func (s *Server) sdStop(whole bool) error {
 
 // sdInterrupt answers POST /sdapi/v1/interrupt: what is computed for this API ends, with the images that there are.
 func (s *Server) sdInterrupt(x *exchange) error {
-	if err := s.sdStop(true); err != nil {
+	if err := s.sdStop(x, true); err != nil {
 		return err
 	}
 	return x.reply(http.StatusOK, struct{}{})
@@ -175,7 +179,7 @@ func (s *Server) sdInterrupt(x *exchange) error {
 
 // sdSkip answers POST /sdapi/v1/skip: the iterations that are computed end, and the next ones begin.
 func (s *Server) sdSkip(x *exchange) error {
-	if err := s.sdStop(false); err != nil {
+	if err := s.sdStop(x, false); err != nil {
 		return err
 	}
 	return x.reply(http.StatusOK, nil)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -105,6 +106,11 @@ func TestSDSamplers(t *testing.T) {
 	var names []string
 	for _, one := range samplers {
 		names = append(names, one.Name)
+		if own, _ := b.sdSampler(one.Name, ""); own != "" {
+			if label, _ := imagefile.SamplerNames(own); label != one.Name {
+				t.Errorf("infotext calls %s %s", one.Name, label)
+			}
+		}
 		for _, name := range append([]string{one.Name, strings.ToLower(one.Name), one.Name + " Karras"}, one.Aliases...) {
 			own, err := b.sdSampler(name, "")
 			if base, _ := b.sdSampler(one.Name, ""); err != nil || !strings.HasPrefix(own, base) {
