@@ -57,9 +57,11 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 		t.id = fmt.Sprintf("task(%s-%d)", name, t.began.UnixNano())
 	}
 	s.sdapi.begin(t)
+	end := sync.OnceFunc(func() { s.sdapi.end(t) })
+	defer end() // after a panic too
 	run := &sdRun{server: s, x: x, task: t}
 	made, err := run.do(ctx, batches)
-	s.sdapi.end(t)
+	end()
 	if err == nil {
 		err = s.sdAnswer(x, q, t, made)
 	}
