@@ -143,9 +143,8 @@ func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err 
 				continue
 			}
 			j, err := r.submit(batches[0])
-			var full *failure
-			if errors.As(err, &full) && full.kind == queueFull && len(flying) > 0 {
-				break // the next one's place is free when the first has ended
+			if len(flying) > 0 && fullForNow(err) {
+				break // there is room when the first has ended
 			}
 			if err != nil {
 				return nil, errors.Join(err, r.cancel(flying))
@@ -176,6 +175,16 @@ func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err 
 		}
 	}
 	return done, nil
+}
+
+// fullForNow reports whether a job was refused that may be taken later.
+func fullForNow(err error) bool {
+	var f *failure
+	if !errors.As(err, &f) {
+		return false
+	}
+	status := answers[f.kind].status
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }
 
 // submit gives a job to the queue.
