@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -159,4 +160,39 @@ func TestSDWithout(t *testing.T) {
 	if want := `{"error":"bad_value","detail":"prompt has <lora:x:0.5>: this server has no folder of adapters (-lora-dir)","body":"","errors":""}`; w.Code != http.StatusBadRequest || w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+// No body makes the reader panic, or is an error of the server's own.
+func FuzzSDRequest(f *testing.F) {
+	b := newBench(f, func(c *Config) { c.Schedulers = scheduler.Names() })
+	f.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			f.Error(err)
+		}
+	})
+	picture := sdPNG(f, 8, 8)
+	for _, body := range []string{
+		`{"prompt":"<lora:a:1>","infotext":"a\nSteps: 1, Sampler: x, Size: 8x8, Model: m","override_settings":{"sd_vae":1,"x":{}}}`,
+		`{"alwayson_scripts":{"ControlNet":{"args":[null,{"enabled":false}]}},"styles":[],"script_args":[1],"seed":"7","refiner_checkpoint":"fake-refiner"}`,
+		`{"init_images":["` + picture + `"],"resize_mode":1,"width":64,"height":128,"denoising_strength":"0.5"}`,
+	} {
+		f.Add(false, []byte(body))
+		f.Add(true, []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, img2img bool, body []byte) {
+		fields, p := parseFields(body, "application/json")
+		if p != nil {
+			return
+		}
+		q, err := b.sdRequest(t.Context(), fields, img2img)
+		if err == nil {
+			_, err = b.sdBatches(q)
+		}
+		if err != nil && classify(err).kind == internal {
+			t.Errorf("%s: %v", body, err)
+		}
+		if !json.Valid(sdEcho(fields, img2img)) {
+			t.Errorf("%s is repeated as %s", body, sdEcho(fields, img2img))
+		}
+	})
 }

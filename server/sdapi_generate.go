@@ -85,38 +85,59 @@ type sdBatch struct {
 // image.
 func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 	seed := q.seed
+	resolved := map[int]sdBatch{} // by the number of images: they differ in nothing but their seeds
 	for iteration := range q.iterations {
 		for left := q.batch; left > 0; {
 			n := min(left, s.config.MaxBatch)
-			b := sdBatch{iteration: iteration, task: worker.Task{
-				Job: q.job, Source: q.source.id, Format: q.settings.format, Quality: q.settings.quality,
-			}}
-			if q.settings.previews {
-				b.task.PreviewEvery = q.settings.every
-			}
-			r := &b.task.Job.Request
-			r.Seed = new(seed)
-			if n > 1 {
-				r.Seed, r.ImagesPerPrompt = nil, n
-			}
-			for i := range n {
-				if n > 1 {
-					r.Seeds = append(r.Seeds, seed+uint64(i))
+			b, there := resolved[n]
+			if !there {
+				if b, err = s.sdBatch(q, n); err != nil {
+					return nil, err
 				}
+				resolved[n] = b
+			}
+			b.iteration, b.task.Outputs = iteration, nil
+			r, p := &b.task.Job.Request, &b.task.Job.Parameters
+			p.Seed = seed
+			if n == 1 {
+				r.Seed = new(seed)
+			} else {
+				r.Seeds, p.Seeds = seeds(seed, n), seeds(seed, n)
+			}
+			for range n {
 				id, err := s.newID()
 				if err != nil {
 					return nil, err
 				}
 				b.task.Outputs = append(b.task.Outputs, id)
 			}
-			if b.warning, err = s.resolve(q.fields, &b.task.Job); err != nil {
-				return nil, err
-			}
 			list = append(list, b)
 			left, seed = left-n, seed+uint64(n)
 		}
 	}
 	return list, nil
+}
+
+// sdBatch resolves a job of n images.
+func (s *Server) sdBatch(q *sdRequest, n int) (b sdBatch, err error) {
+	b.task = worker.Task{Job: q.job, Source: q.source.id, Format: q.settings.format, Quality: q.settings.quality}
+	if q.settings.previews {
+		b.task.PreviewEvery = q.settings.every
+	}
+	r := &b.task.Job.Request
+	if r.Seed = new(q.seed); n > 1 {
+		r.Seed, r.Seeds, r.ImagesPerPrompt = nil, seeds(q.seed, n), n
+	}
+	b.warning, err = s.resolve(q.fields, &b.task.Job)
+	return b, err
+}
+
+// seeds are n from the first on.
+func seeds(first uint64, n int) (list []uint64) {
+	for i := range n {
+		list = append(list, first+uint64(i))
+	}
+	return list
 }
 
 // sdRun computes the jobs of a task.

@@ -106,6 +106,7 @@ func TestSDExtras(t *testing.T) {
 		{`,"upscaler_1":"Lanczos"`, resample.Lanczos(resample.Lanczos(source, 74, 46), 72, 40), "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"},
 		{`,"upscaler_1":"Nearest","upscaling_resize":4.5`, resample.Lanczos(resample.Nearest(source, 166, 103), 160, 96), "Postprocess upscale by: 4.5, Postprocess upscaler: Nearest"},
 		{`,"upscaler_1":"Nearest","upscaling_resize":0.5`, resample.Lanczos(source, 16, 8), "Postprocess upscale by: 0.5, Postprocess upscaler: Nearest"},
+		{`,"upscaler_1":"Nearest","upscaling_resize":1.02`, resample.Lanczos(source, 32, 16), "Postprocess upscale by: 1.02, Postprocess upscaler: Nearest"},
 		{`,"upscaler_1":"Lanczos","resize_mode":1,"upscaling_resize_w":74,"upscaling_resize_h":23,"upscaling_crop":false`,
 			resample.Lanczos(resample.Lanczos(source, 74, 46), 72, 40), "Postprocess upscale to: 74x23, Postprocess upscaler: Lanczos"},
 		{`,"upscaler_1":"Lanczos","resize_mode":1,"upscaling_resize_w":64,"upscaling_resize_h":24`, nil,

@@ -50,6 +50,9 @@ func TestSDOptions(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	clip(``, 0)
+	if w := b.do("GET", "/sdapi/v1/options", ""); !strings.Contains(w.Body.String(), `"CLIP_stop_at_last_layers":1,`) || !strings.Contains(w.Body.String(), `"samples_format":"png"`) {
+		t.Errorf("%s", w.Body)
+	}
 	// One that can't be used changes none.
 	if w := b.do("POST", "/sdapi/v1/options", `{"CLIP_stop_at_last_layers":7,"eta_ddim":"x"}`); w.Code != http.StatusUnprocessableEntity {
 		t.Errorf("%d %s", w.Code, w.Body)
