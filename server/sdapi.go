@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -86,6 +88,11 @@ func sdError(f *failure) (status int, body any) {
 		problems[i].Loc = loc
 	}
 	return status, map[string]any{"detail": problems}
+}
+
+// sdRefuse is a failure whose words quote the client after the part that the log has too.
+func sdRefuse(k kind, logged, rest string, args ...any) error {
+	return &failure{kind: k, detail: logged + fmt.Sprintf(rest, args...), err: errors.New(logged)}
 }
 
 // sdNames are A1111's names of fields by diffusers', which are those of an sdxl.RequestError.

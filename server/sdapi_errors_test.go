@@ -184,7 +184,7 @@ func FuzzSDRequest(f *testing.F) {
 		if p != nil {
 			return
 		}
-		q, err := b.sdRequest(t.Context(), fields, img2img)
+		q, err := b.sdRequest(t.Context(), "", fields, img2img)
 		if err == nil {
 			_, err = b.sdBatches(q)
 		}

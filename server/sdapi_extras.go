@@ -73,7 +73,7 @@ func (f *fields) sdExtras() (e sdExtras, err error) {
 			known = known || n == name
 		}
 		if !known && err == nil && len(f.problems) == 0 {
-			err = &failure{kind: badValue, detail: fmt.Sprintf("Upscaler not found: %s is %q: must be one of %s", field, beginning(name), strings.Join(sdUpscalerNames, ", "))}
+			err = sdRefuse(badValue, "Upscaler not found: "+field, " is %q: must be one of %s", beginning(name), strings.Join(sdUpscalerNames, ", "))
 		}
 		return name
 	}

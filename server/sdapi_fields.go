@@ -44,7 +44,7 @@ func (q *sdRequest) refuse() error {
 		return missing("initial_noise_multiplier", "other multiplier than 1")
 	}
 	if script := f.optionalText("script_name"); script != nil && *script != "" {
-		return &failure{kind: noScript, detail: fmt.Sprintf("Script '%s' not found", beginning(*script))}
+		return sdRefuse(noScript, "Script", " '%s' not found", beginning(*script))
 	}
 	for i, raw := range f.items("styles", sdMostStyles) {
 		f.item("styles", i, raw, "string_type", "string", func(one *fields) {
@@ -75,15 +75,15 @@ func (q *sdRequest) refuseScripts() error {
 		var units []json.RawMessage
 		switch kind := strings.ToLower(script); {
 		case kind != "controlnet" && kind != "ip-adapter":
-			return &failure{kind: noScript, detail: fmt.Sprintf("always on script %s not found", beginning(script))}
+			return sdRefuse(noScript, "always on script", " %s not found", beginning(script))
 		case len(scripts[script].Args) > 0 && json.Unmarshal(scripts[script].Args, &units) != nil:
-			f.report(name, "list_type", "Input should be a valid list: args of "+beginning(script), nil)
+			f.report(name, "list_type", "Input should be a valid list: args of "+kind, nil)
 			return nil
 		}
 		for i, unit := range units {
 			var on struct{ Enabled *bool }
 			if json.Unmarshal(unit, &on) == nil && (on.Enabled == nil || *on.Enabled) && string(unit) != "null" && string(unit) != "false" {
-				return &failure{kind: notImplemented, detail: fmt.Sprintf("alwayson_scripts.%s.args[%d] is enabled: goxl has no ControlNet and no IP-Adapter yet", beginning(script), i)}
+				return sdRefuse(notImplemented, "alwayson_scripts", ".%s.args[%d] is enabled: goxl has no ControlNet and no IP-Adapter yet", beginning(script), i)
 			}
 		}
 	}

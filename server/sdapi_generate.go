@@ -27,7 +27,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 		return err
 	}
 	ctx := x.r.Context()
-	q, err := s.sdRequest(ctx, f, img2img)
+	q, err := s.sdRequest(ctx, x.owner(), f, img2img)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 		name = "img2img"
 	}
 	t := &sdTask{
-		id: q.task, job: "scripts_" + name, began: time.Now(), iterations: q.iterations, images: q.batch * q.iterations, skipped: map[int]bool{},
+		id: q.task, owner: x.owner(), job: "scripts_" + name, began: time.Now(), iterations: q.iterations, images: q.batch * q.iterations, skipped: map[int]bool{},
 	}
 	if t.id == "" {
 		t.id = fmt.Sprintf("task(%s-%d)", name, t.began.UnixNano())

@@ -105,7 +105,7 @@ var sdOptions = []sdOption{
 }
 
 // sdFormats are the values of samples_format.
-var sdFormats = map[string]blob.Type{"png": blob.PNG, "jpg": blob.JPEG, "jpeg": blob.JPEG}
+var sdFormats = map[string]blob.Type{"png": blob.PNG, "jpg": blob.JPEG, "jpeg": blob.JPEG, "webp": blob.WebP}
 
 // sdFixed are options with the one value that they have here. Another one is not honoured.
 var sdFixed = map[string]any{
@@ -128,7 +128,7 @@ func (s *Server) sdModel(field, name string) (engine.Model, error) {
 			return model, nil
 		}
 	}
-	return "", &failure{kind: badValue, detail: fmt.Sprintf("Model not found: %s is %q: must be one of %s", field, beginning(name), strings.Join(s.modelNames(), ", "))}
+	return "", sdRefuse(badValue, "Model not found: "+field, " is %q: must be one of %s", beginning(name), strings.Join(s.modelNames(), ", "))
 }
 
 // sdReadOptions reads the options of an object. Those that it gives and that nothing comes of are named in ignored.
@@ -161,29 +161,32 @@ func (s *Server) sdReadOptions(f *fields, loc []any, given map[string]json.RawMe
 	return ignored, nil
 }
 
-// sdSettings are the options as they were set.
-func (s *Server) sdSettings() (sdSettings, error) {
+// sdSettings are the options as a user has set them.
+func (s *Server) sdSettings(owner string) (sdSettings, error) {
 	v := sdSettings{
 		model: engine.Base, format: blob.PNG, quality: 80, previews: true, every: 10, emphasis: sdxl.EmphasisOriginal,
 	}
 	s.sdapi.mu.Lock()
-	set := maps.Clone(s.sdapi.options)
+	set := maps.Clone(s.sdapi.options[owner])
 	s.sdapi.mu.Unlock()
 	_, err := s.sdReadOptions(&fields{}, nil, set, &v) // which were read before
 	return v, err
 }
 
-// sdKeepOptions sets options that were read without an error.
-func (s *Server) sdKeepOptions(given map[string]json.RawMessage) {
+// sdKeepOptions sets a user's options that were read without an error.
+func (s *Server) sdKeepOptions(owner string, given map[string]json.RawMessage) {
 	s.sdapi.mu.Lock()
 	defer s.sdapi.mu.Unlock()
 	for _, o := range sdOptions {
 		if raw, ok := given[o.name]; ok {
 			if s.sdapi.options == nil {
-				s.sdapi.options = map[string]json.RawMessage{}
+				s.sdapi.options = map[string]map[string]json.RawMessage{}
 			}
-			if delete(s.sdapi.options, o.name); string(raw) != "null" {
-				s.sdapi.options[o.name] = raw
+			if s.sdapi.options[owner] == nil {
+				s.sdapi.options[owner] = map[string]json.RawMessage{}
+			}
+			if delete(s.sdapi.options[owner], o.name); string(raw) != "null" {
+				s.sdapi.options[owner][o.name] = raw
 			}
 		}
 	}
@@ -197,14 +200,15 @@ func (s *Server) sdGetOptions(x *exchange) error {
 		answer[o.name] = o.otherwise(s)
 	}
 	s.sdapi.mu.Lock()
-	for name, raw := range s.sdapi.options {
+	for name, raw := range s.sdapi.options[x.owner()] {
 		answer[name] = raw
 	}
 	s.sdapi.mu.Unlock()
 	return x.reply(http.StatusOK, answer)
 }
 
-// sdSetOptions answers POST /sdapi/v1/options. What it sets holds for the requests of this API, until the server ends.
+// sdSetOptions answers POST /sdapi/v1/options. What it sets holds for this user's requests of this API,
+// until the server ends.
 func (s *Server) sdSetOptions(x *exchange) error {
 	f, err := s.readFields(x)
 	if err != nil {
@@ -218,7 +222,7 @@ func (s *Server) sdSetOptions(x *exchange) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	s.sdKeepOptions(f.values)
+	s.sdKeepOptions(x.owner(), f.values)
 	sdIgnored(x, ignored)
 	return x.reply(http.StatusOK, nil)
 }

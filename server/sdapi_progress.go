@@ -54,7 +54,7 @@ func (s *Server) sdProgress(x *exchange) error {
 	}{State: sdProgressState{JobTimestamp: "0"}}
 	a := &s.sdapi
 	a.mu.Lock()
-	if t := a.running(); t != nil {
+	if t := a.running(&x.visitor); t != nil {
 		j := t.current()
 		answer.Progress, answer.ETA = t.progress(time.Now())
 		answer.State = sdProgressState{
@@ -99,6 +99,9 @@ func (s *Server) sdTaskProgress(x *exchange) error {
 	waiting, place := 0, 0
 	var active *sdTask
 	for _, t := range a.tasks {
+		if !x.sees(t.owner) {
+			continue
+		}
 		if t.current() == nil {
 			if waiting++; t.id == id {
 				place = waiting
@@ -134,7 +137,7 @@ func (s *Server) sdPending(x *exchange) error {
 	a := &s.sdapi
 	a.mu.Lock()
 	for _, t := range a.tasks {
-		if t.current() == nil {
+		if x.sees(t.owner) && t.current() == nil {
 			answer.Tasks = append(answer.Tasks, t.id)
 		}
 	}

@@ -38,11 +38,11 @@ type sdRequest struct {
 	ignored           []string
 }
 
-// sdRequest reads a body. Fields are read as pydantic does, and have A1111's defaults.
-func (s *Server) sdRequest(ctx context.Context, f *fields, img2img bool) (*sdRequest, error) {
+// sdRequest reads a user's body. Fields are read as pydantic does, and have A1111's defaults.
+func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img bool) (*sdRequest, error) {
 	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}}
 	q.readInfotext()
-	override, err := s.sdOverride(q)
+	override, err := s.sdOverride(q, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -65,15 +65,15 @@ func (s *Server) sdRequest(ctx context.Context, f *fields, img2img bool) (*sdReq
 	}
 	q.ineffective()
 	if !f.boolean("override_settings_restore_afterwards", true) {
-		s.sdKeepOptions(override)
+		s.sdKeepOptions(owner, override)
 	}
 	return q, nil
 }
 
-// sdOverride reads the options as they are for this request, which may give some of its own.
-func (s *Server) sdOverride(q *sdRequest) (override map[string]json.RawMessage, err error) {
+// sdOverride reads the options as they are for this request of a user, which may give some of its own.
+func (s *Server) sdOverride(q *sdRequest, owner string) (override map[string]json.RawMessage, err error) {
 	f := q.fields
-	if q.settings, err = s.sdSettings(); err != nil {
+	if q.settings, err = s.sdSettings(owner); err != nil {
 		return nil, err
 	}
 	const name = "override_settings"
@@ -112,7 +112,7 @@ func (s *Server) sdSampling(q *sdRequest) error {
 		r.Prompt = without
 	case s.config.LoRADir == "" && len(networks) > 0 && len(f.problems) == 0:
 		tag := "<" + networks[0].Kind + ":" + strings.Join(networks[0].Args, ":") + ">"
-		return &failure{kind: badValue, detail: "prompt has " + beginning(tag) + ": this server has no folder of adapters (-lora-dir)"}
+		return sdRefuse(badValue, "prompt", " has %s: this server has no folder of adapters (-lora-dir)", beginning(tag))
 	}
 	q.batch = int(f.integer("batch_size", limits{1, sdxl.MaxCount, 0}, 1))
 	q.iterations = int(f.integer("n_iter", limits{1, sdMostIterations, 0}, 1))

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -109,8 +108,8 @@ func (s *Server) sdSampler(sampler, schedule string) (string, error) {
 		schedules = append(schedules, one.Label)
 	}
 	if _, ok := s.sdHasSampler(sampler, ""); ok {
-		return "", &failure{kind: badValue, detail: fmt.Sprintf("Scheduler not found: scheduler is %q: must be one of %s", beginning(schedule), strings.Join(schedules, ", "))}
+		return "", sdRefuse(badValue, "Scheduler not found: scheduler", " is %q: must be one of %s", beginning(schedule), strings.Join(schedules, ", "))
 	}
-	return "", &failure{kind: badValue, detail: fmt.Sprintf("Sampler not found: sampler_name is %q: must be one of %s; a schedule type may follow, one of %s",
-		beginning(sampler), strings.Join(samplers, ", "), strings.Join(schedules, ", "))}
+	return "", sdRefuse(badValue, "Sampler not found: sampler_name", " is %q: must be one of %s; a schedule type may follow, one of %s",
+		beginning(sampler), strings.Join(samplers, ", "), strings.Join(schedules, ", "))
 }

@@ -14,10 +14,10 @@ import (
 // sdState is what A1111's API keeps between requests. Its zero value is ready.
 type sdState struct {
 	mu       sync.Mutex
-	options  map[string]json.RawMessage // those that were set
-	tasks    []*sdTask                  // that have not been answered, in order
-	finished []string                   // ids of the last tasks
-	previews int                        // that there were
+	options  map[string]map[string]json.RawMessage // those that were set, by who has set them
+	tasks    []*sdTask                             // that have not been answered, in order
+	finished []string                              // ids of the last tasks
+	previews int                                   // that there were
 }
 
 // sdMostFinished is how many tasks /internal/progress remembers, as A1111 does.
@@ -25,7 +25,7 @@ const sdMostFinished = 16
 
 // sdTask is a request for images that has not been answered. sdState.mu guards it.
 type sdTask struct {
-	id         string
+	id, owner  string
 	job        string // A1111's name of what it does
 	began      time.Time
 	iterations int
@@ -125,10 +125,11 @@ func (t *sdTask) current() *sdJob {
 	return nil
 }
 
-// running is the first task of which something is computed, nil if there is none. A1111 has one at a time.
-func (a *sdState) running() *sdTask {
+// running is the first task that a visitor sees and of which something is computed, nil if there is none. A1111 has one
+// at a time.
+func (a *sdState) running(v *visitor) *sdTask {
 	for _, t := range a.tasks {
-		if t.current() != nil {
+		if v.sees(t.owner) && t.current() != nil {
 			return t
 		}
 	}
@@ -137,15 +138,11 @@ func (a *sdState) running() *sdTask {
 
 // sdStop ends what is computed, of the whole task or of its iterations that are.
 func (s *Server) sdStop(x *exchange, whole bool) error {
-	// A web page can post this behind its user's back, as it can post no JSON.
-	if err := http.NewCrossOriginProtection().Check(x.r); err != nil {
-		return &failure{kind: foreignOrigin, err: err}
-	}
 	a := &s.sdapi
 	var ids []string
 	a.mu.Lock()
 	for _, t := range a.tasks {
-		if t.current() == nil {
+		if !x.sees(t.owner) || t.current() == nil {
 			continue // it waits for its turn, as in A1111
 		}
 		t.interrupted = t.interrupted || whole
