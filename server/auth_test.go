@@ -111,6 +111,10 @@ func TestTokens(t *testing.T) {
 	if got := w.Header().Values("WWW-Authenticate"); w.Code != 401 || len(got) != 2 || !strings.HasPrefix(got[1], "Basic ") {
 		t.Errorf("A1111's clients: %d %q", w.Code, got)
 	}
+	w = b.ask("POST", "/v1/images/generations", `{"prompt":"a"}`)
+	if w.Code != 401 || !strings.HasPrefix(w.Body.String(), `{"error":{"message":"Not authenticated","type":"invalid_request_error"`) || w.Header().Get("WWW-Authenticate") != bearer {
+		t.Errorf("OpenAI's clients: %d %s", w.Code, w.Body)
+	}
 	if strings.Contains(b.log.String(), anna) || strings.Contains(b.log.String(), anna[5:]) {
 		t.Error("the log has a token")
 	}

@@ -78,6 +78,10 @@ func TestPrefixOfProxy(t *testing.T) {
 	if w.Header().Get("Location") != "/p/x/" {
 		t.Errorf("Location: %s", w.Header().Get("Location"))
 	}
+	openAI := b.ask("POST", "/x/v1/images/generations", `{"prompt":"a","response_format":"url"}`, header...)
+	if !strings.Contains(openAI.Body.String(), `"url":"https://images.example/p/x/download/`) {
+		t.Errorf("%d %s", openAI.Code, openAI.Body)
+	}
 	// An old browser's request has an Origin and no Sec-Fetch-Site: it is compared with the host that the client asked.
 	plain := loadedBench(t, func(c *Config) { c.TrustedProxies = b.config.TrustedProxies })
 	for origin, want := range map[string]int{"https://images.example": 202, "https://other.example": 403} {
@@ -89,5 +93,9 @@ func TestPrefixOfProxy(t *testing.T) {
 	image := b.ask("POST", "/x/v1/images", string(pngOf(t, 64, 64)), append(header, "Content-Type", "image/png")...)
 	if err := json.Unmarshal(image.Body.Bytes(), &v); err != nil || v.URL != "/p/x/download/"+v.ID {
 		t.Errorf("%s, %v", image.Body, err)
+	}
+	w = b.ask("POST", "/x/v1/jobs", `{"prompt":"a","image":"`+v.ID+`"}`, header...)
+	if !strings.Contains(w.Body.String(), `"url":"/p/x/download/`+v.ID) {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -73,7 +73,7 @@ func view(j job.Job, live job.Live, prefix string) jobView {
 		v.Refiner = request.Model == engine.Refiner || request.Model == engine.Ensemble
 	}
 	for _, b := range j.Inputs {
-		v.Inputs = append(v.Inputs, inputView{Role: b.Role, ID: b.ID, URL: "/download/" + b.ID, Width: b.Width, Height: b.Height})
+		v.Inputs = append(v.Inputs, inputView{Role: b.Role, ID: b.ID, URL: prefix + "/download/" + b.ID, Width: b.Width, Height: b.Height})
 	}
 	switch {
 	case j.State == job.Done:
