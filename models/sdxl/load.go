@@ -87,7 +87,11 @@ func (l loader) encoder(name, tokens string, config clip.Config) (*clip.Encoder,
 	if got, most := tok.VocabSize()-tok.Undeclared(), config.VocabSize; got > most {
 		return nil, nil, fmt.Errorf("%s: %d token ids, %s knows %d", l.files.name(tokens), got, name, most)
 	}
-	e, err := clip.Open(l.host.device, src, config, l.kernelOptions())
+	read, err := l.progress.of(src)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := clip.Open(l.host.device, read, config, l.kernelOptions())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", l.files.name(name), err)
 	}
@@ -106,7 +110,11 @@ func (l loader) unet() error {
 	if err := config.Fits(src, l.files.name(name+"/config.json")); err != nil {
 		return err
 	}
-	u, err := unet.Open(l.host.device, src, config, l.kernelOptions())
+	read, err := l.progress.of(src)
+	if err != nil {
+		return err
+	}
+	u, err := unet.Open(l.host.device, read, config, l.kernelOptions())
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.files.name(name), err)
 	}
@@ -152,7 +160,11 @@ func (l loader) openVAE(path, file string, src kernels.Source, config vae.Config
 		}
 		return err
 	}
-	opened, err := vae.Open(l.host.device, src, config, l.kernelOptions())
+	read, err := l.progress.of(src)
+	if err != nil {
+		return err
+	}
+	opened, err := vae.Open(l.host.device, read, config, l.kernelOptions())
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

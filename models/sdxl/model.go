@@ -52,6 +52,7 @@ type Model struct {
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
 	opened   *unet.Denoiser             // whose weights hash is of
 	hash     func() string
+	progress *loadProgress // nil without Options.OnLoad
 }
 
 // Host is the one that the model was opened on.

@@ -37,7 +37,10 @@ type Options struct {
 	// AdapterMemory is how many bytes of the host's memory sets of LoRA may take between requests, so that one that was
 	// used before need not be read again; 0 is 2 GiB. The set of the last request stays in any case.
 	AdapterMemory int64
-	Log           *slog.Logger // nil is the base's, or silent
+	// OnLoad is told how many bytes of the weights were read, for the first time each, of how many in all; nil is not. Most
+	// are read by the first run, so it is called then, from any goroutine; it must return soon, and not use the model.
+	OnLoad func(done, total int64)
+	Log    *slog.Logger // nil is the base's, or silent
 }
 
 // Open loads a model (from_pretrained, from_single_file): a folder in diffusers layout, a hub cache entry with such a
@@ -76,6 +79,9 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory)}
+	if o.OnLoad != nil {
+		m.progress = &loadProgress{tell: o.OnLoad}
+	}
 	if err := m.load(ctx, path, files); err != nil {
 		return nil, &ModelError{path, errors.Join(err, m.Close())}
 	}

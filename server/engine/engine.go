@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
@@ -21,12 +22,15 @@ const (
 
 // Job is a request for an engine.
 type Job struct {
+	Name         string // of the engine's models, as Opening has it; "" is the first, or the only one
 	Model        Model
 	Request      sdxl.Request
 	DenoisingEnd float64 // of an ensemble: the fraction of the steps, in (0, 1), at which the refiner goes on
 	// Parameters are what Specs.Resolve gave, by which an engine estimates how long the job takes; the engine computes
 	// what Request says.
 	Parameters sdxl.Parameters
+	// OnLoading is called while weights of the model are read for the first time, before the first step; nil is not.
+	OnLoading func(percent float64)
 }
 
 // Engine computes jobs on one device. Generate is called once at a time, or again once it called the request's
@@ -55,6 +59,42 @@ type Reporter interface {
 	Usage() (u Usage, known bool)
 }
 
+// ModelState is how much of a model an engine has.
+type ModelState string
+
+// The states of a model.
+const (
+	Unloaded ModelState = "unloaded" // a job that needs it has it opened
+	Loading  ModelState = "loading"  // it is opened, or its weights are read for the first time
+	Ready    ModelState = "ready"
+)
+
+// ModelStatus is what an engine has of a model.
+type ModelStatus struct {
+	Name    string
+	State   ModelState
+	Percent float64 // of the weights' bytes that were read; of Loading
+}
+
+// Keeper is an [Engine] of several models, which it opens when jobs need them. Models lists all of them, in their order;
+// it is quick, and may be called at any time. Costs has those of each model that was open once in Costs.Models.
+type Keeper interface {
+	Engine
+	Models() []ModelStatus
+}
+
+// LoadError is why a model can't be loaded. Other models are not concerned.
+type LoadError struct {
+	Model string
+	Err   error
+}
+
+func (e *LoadError) Error() string {
+	return fmt.Sprintf("the model %s can't be loaded: %v", e.Model, e.Err)
+}
+
+func (e *LoadError) Unwrap() error { return e.Err }
+
 // Specs are the configurations of an engine's models.
 type Specs struct {
 	Base    *sdxl.Spec
@@ -74,7 +114,18 @@ func (s Specs) Resolve(j Job) (sdxl.Parameters, error) {
 }
 
 // Costs are about how long an engine's models take.
-type Costs struct{ Base, Refiner sdxl.Cost }
+type Costs struct {
+	Base, Refiner sdxl.Cost
+	Models        map[string]Costs `json:",omitempty"` // of a Keeper's models by their names
+}
+
+// Of are the costs of the model of that name; one that was never open is taken to be like the first.
+func (c Costs) Of(name string) Costs {
+	if of, known := c.Models[name]; known {
+		return of
+	}
+	return Costs{Base: c.Base, Refiner: c.Refiner}
+}
 
 // Seconds is about how long a job takes with so many steps.
 func (c Costs) Seconds(j Job, steps int) float64 {
