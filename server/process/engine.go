@@ -17,11 +17,16 @@ import (
 type Engine struct {
 	*peer
 	config Config
-	costs  engine.Costs
 	device kernels.Info
 
 	usedMu sync.Mutex
-	used   map[engine.Model]bool // the models that have computed something
+	used   map[part]bool // those that have computed something
+}
+
+// part is a base or a refiner of a model.
+type part struct {
+	name  string
+	model engine.Model
 }
 
 // Config says when a program is given up.
@@ -62,11 +67,25 @@ func Start(command *exec.Cmd, c Config) (*Engine, error) {
 		_ = p.end()
 		return nil, errors.New("process: the program does not say what it opened")
 	}
-	return &Engine{peer: p, config: c, costs: a.Opened.Costs, device: a.Opened.Device, used: map[engine.Model]bool{}}, nil
+	p.mu.Lock()
+	p.costs = a.Opened.Costs
+	p.mu.Unlock()
+	return &Engine{peer: p, config: c, device: a.Opened.Device, used: map[part]bool{}}, nil
 }
 
 // Costs are about how long the models take for an image; zero if that is not known.
-func (e *Engine) Costs() engine.Costs { return e.costs }
+func (e *Engine) Costs() engine.Costs {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.costs
+}
+
+// Models is what the program last told of its models; nil if its engine is no engine.Keeper.
+func (e *Engine) Models() []engine.ModelStatus {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.models
+}
 
 // Device describes the program's device.
 func (e *Engine) Device() kernels.Info { return e.device }
@@ -89,7 +108,7 @@ func (e *Engine) Pid() int { return e.command.Process.Pid }
 
 // Generate does a job. Its request must have no callbacks but Progress, Preview and OnComputed, and no taps and embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
-	on := callbacks{step: j.Request.Progress, computed: j.Request.OnComputed}
+	on := callbacks{loading: j.OnLoading, step: j.Request.Progress, computed: j.Request.OnComputed}
 	if j.Request.Preview != nil {
 		on.preview = j.Request.Preview.Func
 	}
@@ -105,23 +124,31 @@ func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, erro
 	if a.Result == nil {
 		return nil, errors.New("process: the program's answer has neither a result nor an error")
 	}
-	e.noteUse(j.Model)
+	e.noteUse(j)
 	return &a.Result.Result, nil
 }
 
-// models are those that a job uses.
-func models(of engine.Model) []engine.Model {
-	if of == engine.Ensemble {
-		return []engine.Model{engine.Base, engine.Refiner}
+// parts are those that a job uses.
+func parts(j engine.Job) []part {
+	if j.Model == engine.Ensemble {
+		return []part{{j.Name, engine.Base}, {j.Name, engine.Refiner}}
 	}
-	return []engine.Model{of}
+	return []part{{j.Name, j.Model}}
 }
 
-func (e *Engine) noteUse(of engine.Model) {
+// noteUse notes what a job has used, and forgets the models that are not open any more.
+func (e *Engine) noteUse(j engine.Job) {
+	models := e.Models()
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
-	for _, m := range models(of) {
-		e.used[m] = true
+	for _, m := range models {
+		if m.State == engine.Unloaded {
+			delete(e.used, part{m.Name, engine.Base})
+			delete(e.used, part{m.Name, engine.Refiner})
+		}
+	}
+	for _, p := range parts(j) {
+		e.used[p] = true
 	}
 }
 
@@ -130,11 +157,11 @@ func (e *Engine) noteUse(of engine.Model) {
 func (e *Engine) patience(j engine.Job) patience {
 	p := j.Parameters
 	p.Strength, p.DenoisingStart, p.DenoisingEnd, p.Guidance = 0, 0, 0, max(p.Guidance, 2) // all of a step, with guidance
-	limit := patience{step: e.config.StallTimeout}
+	limit, costs := patience{step: e.config.StallTimeout}, e.Costs()
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
-	for _, m := range models(j.Model) {
-		seconds := e.costs.Seconds(engine.Job{Model: m, Parameters: p}, 2)
+	for _, m := range parts(j) {
+		seconds := costs.Of(m.name).Seconds(engine.Job{Model: m.model, Parameters: p}, 2)
 		limit.step += time.Duration(seconds * float64(time.Second))
 		if !e.used[m] {
 			limit.first = e.config.first

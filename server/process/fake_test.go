@@ -52,7 +52,17 @@ type fake struct {
 	step string // seconds of each step; "" is a step that takes an hour
 	lost atomic.Bool
 
-	asked atomic.Int64
+	asked  atomic.Int64
+	loaded atomic.Bool // the model b
+}
+
+// Models are a, which is ready, and b, which a job with the prompt load loads.
+func (f *fake) Models() []engine.ModelStatus {
+	list := []engine.ModelStatus{{Name: "a", State: engine.Ready}, {Name: "b", State: engine.Loading, Percent: 37.5}}
+	if f.loaded.Load() {
+		list[1] = engine.ModelStatus{Name: "b", State: engine.Ready}
+	}
+	return list
 }
 
 func (f *fake) Costs() engine.Costs {
@@ -60,7 +70,11 @@ func (f *fake) Costs() engine.Costs {
 	if f.step != "" {
 		step, _ = strconv.ParseFloat(f.step, 64)
 	}
-	return engine.Costs{Base: sdxl.Cost{Step: sdxl.Polynomial{step}}, Refiner: sdxl.Cost{Step: sdxl.Polynomial{step, 2, 1. / 3}}}
+	c := engine.Costs{Base: sdxl.Cost{Step: sdxl.Polynomial{step}}, Refiner: sdxl.Cost{Step: sdxl.Polynomial{step, 2, 1. / 3}}}
+	if f.loaded.Load() {
+		c.Models = map[string]engine.Costs{"b": {Base: c.Base}}
+	}
+	return c
 }
 
 // Usage counts how often it was asked.
@@ -112,6 +126,16 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 		return nil, fmt.Errorf("step: %w: 9000.0 MiB needed", kernels.ErrMemory)
 	case "limited":
 		return nil, fmt.Errorf("unet: %w", &kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30})
+	case "load":
+		j.OnLoading(12.5)
+		j.OnLoading(37.5)
+		<-ctx.Done()
+		f.loaded.Store(true)
+		return nil, ctx.Err()
+	case "unloadable":
+		return nil, fmt.Errorf("wrapped: %w", &engine.LoadError{Model: "b", Err: errors.New("unet: no such file")})
+	case "too large to load":
+		return nil, &engine.LoadError{Model: "b", Err: fmt.Errorf("unet: %w", kernels.ErrMemory)}
 	case "fail":
 		return nil, errors.New("only this one")
 	case "field":
@@ -148,7 +172,7 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 // describe is a job in full but for its image, with what pointers point to.
 func describe(j engine.Job) string {
 	r := j.Request
-	text := fmt.Sprintf("%s %v %+v", j.Model, j.DenoisingEnd, j.Parameters)
+	text := fmt.Sprintf("%s %s %v %+v", j.Name, j.Model, j.DenoisingEnd, j.Parameters)
 	v := reflect.ValueOf(r)
 	for i := range v.NumField() {
 		field, name := v.Field(i), v.Type().Field(i).Name

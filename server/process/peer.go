@@ -25,9 +25,11 @@ type peer struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
 	pending map[uint64]*pending
-	lives   bool          // the program gave a sign of life once
-	ending  bool          // it was asked to end, or closed its answers: grace limits that
-	quiet   time.Duration // since the last sign of life, or the start
+	lives   bool                 // the program gave a sign of life once
+	ending  bool                 // it was asked to end, or closed its answers: grace limits that
+	quiet   time.Duration        // since the last sign of life, or the start
+	models  []engine.ModelStatus // as the program last told; nil if its engine is no engine.Keeper
+	costs   engine.Costs
 	usage   *engine.Usage // nil until the program told it
 	lost    error
 	ended   chan struct{} // closed when the program has ended, after lost was set
@@ -43,6 +45,7 @@ type pending struct {
 
 // callbacks are a request's, each nil if it has none. They are called one after the other, before the call's answer.
 type callbacks struct {
+	loading  func(percent float64)
 	step     func(sdxl.Progress)
 	preview  func(step int, images []*image.NRGBA)
 	computed func() // nil once it was called
@@ -123,6 +126,12 @@ func (p *peer) take(a answer) {
 		}
 		return
 	}
+	if k := a.Kept; k != nil {
+		p.models = k.Models
+		if k.Costs != nil {
+			p.costs = *k.Costs
+		}
+	}
 	c := p.pending[a.ID]
 	switch {
 	case c == nil: // no call of that id waits
@@ -130,6 +139,11 @@ func (p *peer) take(a answer) {
 		c.quiet, c.limit.first = 0, 0
 		if step := c.on.step; step != nil && a.Step != nil {
 			callback = func() { step(*a.Step) }
+		}
+	case a.News == loading:
+		c.quiet = 0
+		if tell := c.on.loading; tell != nil {
+			callback = func() { tell(a.Percent) }
 		}
 	case a.News == previewed:
 		if c.quiet = 0; c.on.preview != nil && a.Preview != nil {

@@ -72,7 +72,7 @@ func serve(in io.Reader, out io.Writer, open Open) (err error) {
 	if r, reports := e.(engine.Reporter); reports {
 		p.running.Go(func() { p.report(ctx, r, first.Beat) })
 	}
-	_ = p.link.write(answer{ID: first.ID, News: done, Opened: &opened{e.Costs(), device}})
+	_ = p.link.write(answer{ID: first.ID, News: done, Opened: &opened{e.Costs(), device}, Kept: keeps(e, true)})
 	err = <-read
 	p.running.Wait()
 	return errors.Join(err, e.Close())
@@ -179,7 +179,11 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 			}}
 		}
 		j.Request.OnComputed = func() { _ = p.link.write(answer{ID: c.ID, News: computed}) }
+		j.OnLoading = func(percent float64) {
+			_ = p.link.write(answer{ID: c.ID, News: loading, Percent: percent, Kept: keeps(e, false)})
+		}
 		result, err = e.Generate(ctx, j)
+		a.Kept = keeps(e, true)
 	}
 	if err == nil {
 		a.Result, raw, err = packResult(result)
@@ -193,4 +197,17 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 		}
 	}
 	return a, raw
+}
+
+// keeps is what an engine tells of its models, nil if it is no engine.Keeper.
+func keeps(e engine.Engine, costs bool) *keeping {
+	keeper, ok := e.(engine.Keeper)
+	if !ok {
+		return nil
+	}
+	k := &keeping{Models: keeper.Models()}
+	if costs {
+		k.Costs = new(keeper.Costs())
+	}
+	return k
 }

@@ -112,11 +112,11 @@ func TestOverdue(t *testing.T) {
 func TestPatience(t *testing.T) {
 	base := sdxl.Cost{Step: sdxl.Polynomial{0, 0.1}, Encode: sdxl.Polynomial{5}, Decode: sdxl.Polynomial{7}}
 	refiner := sdxl.Cost{Step: sdxl.Polynomial{0, 0.2}, Decode: sdxl.Polynomial{7}}
-	e := &Engine{config: Config{StallTimeout: time.Minute, first: time.Hour}, costs: engine.Costs{Base: base, Refiner: refiner}, used: map[engine.Model]bool{}}
+	e := &Engine{config: Config{StallTimeout: time.Minute, first: time.Hour}, peer: &peer{costs: engine.Costs{Base: base, Refiner: refiner}}, used: map[part]bool{}}
 	j := engine.Job{DenoisingEnd: 0.8}
 	p := &j.Parameters
 	p.Strength, p.Steps, p.DenoisingStart, p.Images = 0.1, 50, 0.9, 1
-	e.noteUse(engine.Base)
+	e.noteUse(engine.Job{Model: engine.Base})
 	for _, c := range []struct {
 		model engine.Model
 		side  int
@@ -133,10 +133,29 @@ func TestPatience(t *testing.T) {
 			t.Errorf("%+v: %v and at first %v more", c, got.step, got.first)
 		}
 	}
-	e.noteUse(engine.Ensemble)
+	e.noteUse(engine.Job{Model: engine.Ensemble})
 	j.Model = engine.Refiner
 	if got := e.patience(j); got.first != 0 {
 		t.Errorf("a refiner that was used has %v more", got.first)
+	}
+
+	// Of several models each has its own cost, and more time again after it was closed.
+	e.costs.Models = map[string]engine.Costs{"a": {Base: sdxl.Cost{Step: sdxl.Polynomial{15}}}, "b": {}}
+	of := func(name string) engine.Job {
+		return engine.Job{Name: name, Model: engine.Base, Parameters: sdxl.Parameters{Images: 1}}
+	}
+	e.models = []engine.ModelStatus{{Name: "a", State: engine.Ready}, {Name: "b", State: engine.Ready}}
+	if got := e.patience(of("a")); got.step != 90*time.Second || got.first != time.Hour {
+		t.Errorf("the first job of a model has %v and at first %v more", got.step, got.first)
+	}
+	e.noteUse(of("a"))
+	if got := e.patience(of("a")); got.first != 0 {
+		t.Errorf("the second job of a model has %v more", got.first)
+	}
+	e.models[0].State = engine.Unloaded
+	e.noteUse(of("b"))
+	if got := e.patience(of("a")); got.first != time.Hour {
+		t.Errorf("the first job of a model that was closed has %v more", got.first)
 	}
 }
 

@@ -32,6 +32,7 @@ type call struct {
 
 // job is an engine.Job with what is raw apart.
 type job struct {
+	Name         string `json:",omitempty"`
 	Model        engine.Model
 	DenoisingEnd float64
 	Parameters   sdxl.Parameters
@@ -64,7 +65,7 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 	case r.Embeddings != nil:
 		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
 	}
-	packed = &job{Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
+	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
 	packed.Request.Request = r
 	if r.Preview != nil {
 		packed.Request.PreviewEvery = max(1, r.Preview.Every)
@@ -90,7 +91,7 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 
 // unpack reads the raw data and puts the job together.
 func (j *job) unpack(l *link) (whole engine.Job, err error) {
-	whole = engine.Job{Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters, Request: j.Request.Request}
+	whole = engine.Job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters, Request: j.Request.Request}
 	if p := j.Request.Pixels; p != nil {
 		if whole.Request.Image, err = p.image(l); err != nil {
 			return whole, err
@@ -122,6 +123,7 @@ const (
 	done      news = "done"      // the call has ended
 	stepped   news = "stepped"   // the call's computation took a step, which Step tells
 	previewed news = "previewed" // the call has previews
+	loading   news = "loading"   // the call reads weights, as Percent and Kept tell
 	computed  news = "computed"  // the device has done its part of the call
 	alive     news = "alive"     // the program is alive; of no call
 )
@@ -133,6 +135,8 @@ type answer struct {
 	Opened  *opened        `json:",omitempty"` // to hello
 	Step    *sdxl.Progress `json:",omitempty"`
 	Preview *preview       `json:",omitempty"`
+	Percent float64        `json:",omitempty"`
+	Kept    *keeping       `json:",omitempty"` // also of done
 	Result  *result        `json:",omitempty"`
 	Failed  *failed        `json:",omitempty"`
 	Lost    string         `json:",omitempty"` // why the engine can compute no more; "" while it can
@@ -143,6 +147,12 @@ type answer struct {
 type opened struct {
 	Costs  engine.Costs
 	Device kernels.Info
+}
+
+// keeping is what an engine.Keeper tells of its models.
+type keeping struct {
+	Models []engine.ModelStatus
+	Costs  *engine.Costs `json:",omitempty"` // of done
 }
 
 // preview is what sdxl.Preview.Func is called with; the pixels follow the header.
@@ -203,6 +213,7 @@ type failed struct {
 	Field  *field               `json:",omitempty"` // of an *sdxl.RequestError
 	Memory bool                 `json:",omitempty"` // of kernels.ErrMemory
 	Sizes  *kernels.MemoryError `json:",omitempty"` // with Memory, if it has them
+	Model  string               `json:",omitempty"` // of an *engine.LoadError, whose error the rest is
 }
 
 // memoryError is an error for want of the device's memory.
@@ -230,6 +241,12 @@ type field struct {
 }
 
 func fail(err error) *failed {
+	var load *engine.LoadError
+	if errors.As(err, &load) {
+		f := fail(load.Err)
+		f.Model = load.Model
+		return f
+	}
 	f := &failed{Text: err.Error(), Memory: errors.Is(err, kernels.ErrMemory)}
 	errors.As(err, &f.Sizes) // stays nil if there are none
 	var bad *sdxl.RequestError
@@ -256,6 +273,10 @@ func (f *failed) error() error {
 	switch {
 	case f == nil:
 		return nil
+	case f.Model != "":
+		inner := *f
+		inner.Model = ""
+		return &engine.LoadError{Model: f.Model, Err: inner.error()}
 	case f.Memory:
 		return memoryError{f.Text, f.Sizes}
 	case f.Field == nil:

@@ -22,7 +22,7 @@ import (
 func TestJobs(t *testing.T) {
 	e, stderr := launch(t, "")
 	defer stop(t, e, stderr)
-	if !reflect.DeepEqual(e.Device(), device) || e.DeviceName() != device.Name || e.Costs() != (&fake{}).Costs() {
+	if !reflect.DeepEqual(e.Device(), device) || e.DeviceName() != device.Name || !reflect.DeepEqual(e.Costs(), (&fake{}).Costs()) {
 		t.Errorf("%+v, costs %+v", e.Device(), e.Costs())
 	}
 	latents := &sdxl.Tensor{Shape: []int{1, 1, 1, 3}, Data: []float32{float32(math.Inf(1)), -0.5, float32(math.NaN())}}
@@ -42,7 +42,7 @@ func TestJobs(t *testing.T) {
 	}
 	for _, j := range []engine.Job{
 		ask("a \u2028 <cat>"),
-		{Model: engine.Ensemble, DenoisingEnd: 0.8, Parameters: sdxl.Parameters{Task: sdxl.TextToImage, Width: 512, Prompts: []sdxl.Prompt{{NegativePrompt: new("")}}}},
+		{Name: "other", Model: engine.Ensemble, DenoisingEnd: 0.8, Parameters: sdxl.Parameters{Task: sdxl.TextToImage, Width: 512, Prompts: []sdxl.Prompt{{NegativePrompt: new("")}}}},
 		{Model: engine.Refiner, Request: sdxl.Request{
 			NegativePrompt: new(""), NegativePrompt2: new("blur"), Width: 512, Seed: new(uint64(math.MaxUint64)), Guidance: new(0.0), AestheticScore: new(0.0), Watermark: true,
 			Sigmas: []float64{14.6, 0.1}, GuidancePerStep: []float64{1. / 3}, Seeds: []uint64{1 << 60, 0}, Prompts: []sdxl.Prompt{{Prompt: "a", NegativePrompt: new("")}, {}},
@@ -141,6 +141,13 @@ func TestErrors(t *testing.T) {
 	var sizes *kernels.MemoryError
 	if err := fails("large"); !errors.Is(err, kernels.ErrMemory) || err.Error() != "step: kernels: out of device memory: 9000.0 MiB needed" || errors.As(err, &sizes) {
 		t.Errorf("%v with %v", err, sizes)
+	}
+	var load *engine.LoadError
+	if err := fails("unloadable"); !errors.As(err, &load) || load.Model != "b" || err.Error() != "the model b can't be loaded: unet: no such file" || errors.Is(err, kernels.ErrMemory) {
+		t.Errorf("%v", err)
+	}
+	if err := fails("too large to load"); !errors.As(err, &load) || load.Model != "b" || !errors.Is(err, kernels.ErrMemory) {
+		t.Errorf("%v", err)
 	}
 	if err := fails("limited"); !errors.Is(err, kernels.ErrMemory) || !errors.As(err, &sizes) ||
 		*sizes != (kernels.MemoryError{Needed: 9 << 30, Allowed: 8 << 30}) || err.Error() != "unet: "+sizes.Error() {
