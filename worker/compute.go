@@ -110,10 +110,11 @@ func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed
 	r.Progress = func(at sdxl.Progress) {
 		l.Event(job.Event{Kind: job.KindStep, Step: at.Step, Steps: at.Steps, Left: at.Left})
 	}
+	c.task.Job.OnLoading = func(percent float64) { l.Event(job.Event{Kind: job.KindLoading, Percent: percent}) }
 	if every := c.task.PreviewEvery; every > 0 {
 		r.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) { p.preview(l, step, images) }}
 	}
-	c.result, err = d.generate(ctx, c.task)
+	c.result, err = p.generate(ctx, d, j, c.task)
 	r.Image = nil // its pixels are not needed beside the next image's
 	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
 		return err
@@ -146,8 +147,8 @@ func (p *Pool) loadSource(c *computed) (err error) {
 	return err
 }
 
-// generate computes a task on the device's engine.
-func (d *device) generate(ctx context.Context, t Task) (*sdxl.Result, error) {
+// generate computes a job's task on a device's engine.
+func (p *Pool) generate(ctx context.Context, d *device, j job.Job, t Task) (*sdxl.Result, error) {
 	d.calls.Add(1)
 	defer d.calls.Done()
 	d.mu.RLock()
@@ -156,7 +157,9 @@ func (d *device) generate(ctx context.Context, t Task) (*sdxl.Result, error) {
 	if e == nil {
 		return nil, context.Canceled // the pool is closed
 	}
+	d.uses(&j, t.Job.Name) // before the next job is chosen
 	result, err := e.Generate(ctx, t.Job)
+	p.used(d, e, &j, t.Job.Name, err)
 	if err != nil && ctx.Err() == nil && e.Lost() != nil {
 		return nil, &Error{Kind: KindDeviceFailed, Message: DeviceFailedWords, Err: err}
 	}

@@ -27,6 +27,8 @@ type device struct {
 	engine engine.Engine      // nil until loaded, and while lost
 	lost   bool               // it was loaded once, and failed
 	waits  context.CancelFunc // ends the wait for a job; nil before the first
+	warm   map[string]warmth  // what was used last, by job.Job.Model; of the engine
+	priced int                // models whose costs are known; of the engine
 }
 
 // State of a device.
@@ -105,7 +107,7 @@ func (d *device) wake() {
 func (d *device) close() error {
 	d.mu.Lock()
 	e := d.engine
-	d.engine = nil
+	d.engine, d.warm, d.priced = nil, nil, 0
 	d.mu.Unlock()
 	if e == nil {
 		return nil

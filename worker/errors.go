@@ -12,6 +12,7 @@ import (
 	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // Kinds of errors that jobs end with.
@@ -24,6 +25,7 @@ const (
 	KindStoreBroken  = "store_broken"
 	KindTookTooLong  = "took_too_long"
 	KindDeviceFailed = "device_failed"
+	KindModelFailed  = "model_failed" // it can't be loaded
 	KindStopping     = "stopping"
 )
 
@@ -74,6 +76,7 @@ func classify(err error) *Error {
 	var known *Error
 	var request *sdxl.RequestError
 	var stored *blob.Error
+	var load *engine.LoadError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -83,6 +86,8 @@ func classify(err error) *Error {
 		return invalid(request)
 	case errors.Is(err, kernels.ErrMemory):
 		return &Error{Kind: KindTooLarge, Message: tooLargeWords(err), Err: err}
+	case errors.As(err, &load):
+		return &Error{Kind: KindModelFailed, Message: "The model " + load.Model + " can't be loaded: " + load.Err.Error(), Err: err}
 	case errors.Is(err, job.ErrClosed):
 		return &Error{Kind: KindStopping, Message: StoppingWords, Err: err}
 	}
@@ -144,7 +149,7 @@ func tookTooLong(words string) *Error {
 
 // ours tells whether an error is one that somebody has to look after.
 func (e *Error) ours() bool {
-	return e.Kind == KindInternal || e.Kind == KindStoreFull || e.Kind == KindStoreBroken
+	return e.Kind == KindInternal || e.Kind == KindModelFailed || e.Kind == KindStoreFull || e.Kind == KindStoreBroken
 }
 
 // withinFolder lets an error about an adapter name its file within the folder of them: where that lies is nobody's

@@ -23,6 +23,9 @@ type Config struct {
 	// Loaded is called with each engine that was opened, before it has a job; took is how long that took. It must not
 	// call the pool.
 	Loaded func(device int, name string, costs engine.Costs, took time.Duration)
+	// Opened is called after a job whose engine opened a model for it that was never open before, with the costs of all of
+	// them; nil is not.
+	Opened func(device int, costs engine.Costs)
 
 	// Kept is called after each attempt that brought its images to the disk, before their job is done, and Lost when the
 	// engine of a device has failed or died; nil are not.

@@ -38,6 +38,7 @@ type Shared struct {
 
 // stored is the JSON of a Task.
 type stored struct {
+	Name         string          `json:"name,omitzero"` // of the server's models
 	Model        engine.Model    `json:"model"`
 	DenoisingEnd float64         `json:"denoising_end,omitzero"`
 	Request      json.RawMessage `json:"request"` // the fields that are not zero, by their names in sdxl.Request
@@ -67,7 +68,7 @@ var local = []string{"Progress", "OnStep", "Preview", "OnComputed", "Taps"}
 func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	r := t.Job.Request
 	out := stored{
-		Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
+		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
 		Source: t.Source, Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery,
 	}
 	blank, isBlank := r.Image.(sdxl.Blank)
@@ -111,7 +112,7 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 	}
 	t = Task{
 		Source: in.Source, Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery,
-		Job: engine.Job{Model: in.Model, DenoisingEnd: in.DenoisingEnd},
+		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
 	}
 	r := &t.Job.Request
 	if err := decodeStrictly(in.Request, r); err != nil {

@@ -23,7 +23,7 @@ func (p *Pool) serve(d *device) {
 		d.mu.Lock()
 		d.waits = cancel
 		d.mu.Unlock()
-		lease, err := p.config.Queue.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }})
+		lease, err := p.config.Queue.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers})
 		woken := ctx.Err() != nil
 		cancel()
 		switch {
