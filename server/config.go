@@ -23,6 +23,11 @@ import (
 type Config struct {
 	// Specs are the configurations of the models that Load opens. Without a refiner, what needs one is answered 501.
 	Specs engine.Specs
+	// Name is what requests call that model; "" is the last part of its path. It is the one of requests that name none.
+	Name string
+	// Models are further models that requests may name. With any, the engines that Load opens are of them too, by their
+	// names: see [engine.Keeper].
+	Models []Model
 	// Devices are the names of the devices, until an engine has another DeviceName. Each has a worker of its own; none is
 	// one device without a name.
 	Devices []string
@@ -105,6 +110,9 @@ func New(c Config) (*Server, error) {
 	case c.SendTimeout < 0, c.Connections < 0:
 		return nil, fmt.Errorf("server: SendTimeout is %v and Connections %d: must be 0 or more", c.SendTimeout, c.Connections)
 	}
+	if err := c.checkModels(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(c.checkLimits(), c.checkDefaults()); err != nil {
 		return nil, err
 	}
@@ -184,7 +192,7 @@ func (s *Server) openJobs() (err error) {
 	}
 	s.metrics.openedJobs()
 	s.pool = worker.NewPool(worker.Config{
-		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Kept: s.kept, Lost: s.lost,
+		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
 		Blobs: s.store, Shared: s.shared(), Resolve: s.resolveAgain,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})

@@ -11,18 +11,29 @@ import (
 
 // checkDefaults is the error of those values for every request that the models can't be run with.
 func (c *Config) checkDefaults() error {
+	for i, m := range c.allModels() {
+		if err := c.checkDefaultsOf(m); err != nil && i > 0 {
+			return fmt.Errorf("%w, of the model %s", err, m.Name)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkDefaultsOf(m Model) error {
 	fields := map[string]string{"textual_inversions": "TextualInversions", "prompt_style": "PromptStyle", "preset": "Preset"}
 	for _, model := range []engine.Model{engine.Base, engine.Refiner} {
 		j := engine.Job{Model: model}
 		j.Request.TextualInversions = c.TextualInversions
 		if model == engine.Refiner {
-			if c.Specs.Refiner == nil {
+			if m.Specs.Refiner == nil {
 				break
 			}
 			j.Request.Image = sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 64}}
 		}
 		c.fillIn(&j)
-		_, err := c.Specs.Resolve(j)
+		_, err := m.Specs.Resolve(j)
 		var bad *sdxl.RequestError
 		if errors.As(err, &bad) && fields[bad.Field] != "" { // other fields are the requests' own
 			return fmt.Errorf("server: %s: the %s: %w", fields[bad.Field], model, err)

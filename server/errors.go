@@ -53,6 +53,7 @@ const (
 	badMedia        kind = "unsupported_media_type"
 	foreignOrigin   kind = "foreign_origin"
 	cancelled       kind = job.KindCancelled
+	modelFailed     kind = worker.KindModelFailed
 	noToken         kind = "no_token"
 	wrongToken      kind = "wrong_token"
 	tooManyFailures kind = "too_many_failures"
@@ -102,6 +103,7 @@ var answers = map[kind]struct {
 	deviceFailed:  {status: http.StatusInternalServerError, detail: worker.DeviceFailedWords, level: slog.LevelError},
 	deviceLost:    {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:       {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
+	modelFailed:   {status: http.StatusServiceUnavailable, detail: "The model can't be loaded", retry: 5 * time.Second, level: slog.LevelWarn},
 	stopping:      {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},
 	noJob:         {status: http.StatusNotFound, detail: "Job not found"},
 	expiredJob:    {status: http.StatusGone, detail: "The job has expired"},

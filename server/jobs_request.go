@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -50,9 +48,6 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 			task = string(sdxl.TextToImage)
 		}
 	}
-	if text := f.optionalText("model"); text != nil {
-		f.choice("model", s.modelNames())
-	}
 	n := int(f.integer("n", limits{1, uint64(s.config.MaxBatch), 0}, 0))
 	r.priority = f.priority("priority")
 	t := &r.task
@@ -66,7 +61,8 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 		return r, err
 	}
 	if f.given("refiner") == nil { // as /refine has it, where there is one
-		f.values["refiner"] = json.RawMessage(strconv.FormatBool(s.config.Specs.Refiner != nil))
+		m, _, _ := s.lookUpModel(f, true)
+		f.values["refiner"] = json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil))
 	}
 	from, err := s.readSource(x, f)
 	if err != nil {
@@ -76,16 +72,6 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	t.Job.Request.Image, t.Job.Request.ImagesPerPrompt = sdxl.Blank{Size: from.size}, n
 	t.Source, r.upload = from.id, from
 	return r, s.modelIsThere(t.Job, f)
-}
-
-// modelNames are what a request may call the models.
-func (s *Server) modelNames() (list []string) {
-	for _, spec := range []*sdxl.Spec{s.config.Specs.Base, s.config.Specs.Refiner} {
-		if spec != nil && !slices.Contains(list, filepath.Base(spec.Path)) {
-			list = append(list, filepath.Base(spec.Path))
-		}
-	}
-	return list
 }
 
 // priority reads a job's priority; 0 where there is none.

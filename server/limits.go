@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -41,10 +40,14 @@ func (c *costs) set(device int, of engine.Costs) {
 	c.byDevice[device] = of
 }
 
-func (c *costs) all() []engine.Costs {
+// of are those of a model on each device.
+func (c *costs) of(model string) (list []engine.Costs) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Collect(maps.Values(c.byDevice))
+	for _, on := range c.byDevice {
+		list = append(list, on.Of(model))
+	}
+	return list
 }
 
 // maxPixels is the most that a request may ask for: Config.MaxPixels, else as many as each of the devices can compute in
@@ -98,8 +101,9 @@ func (s *Server) stepsInTime(c engine.Costs, j engine.Job) float64 {
 }
 
 // limitSize reports a size of too many pixels.
-func (s *Server) limitSize(f *fields, p sdxl.Parameters) {
-	if most := s.maxPixels(s.costs.all()); p.Width*p.Height > most {
+func (s *Server) limitSize(f *fields, j *engine.Job) {
+	p := j.Parameters
+	if most := s.maxPixels(s.costs.of(j.Name)); p.Width*p.Height > most {
 		f.tooLarge(p, fmt.Sprintf("%d×%d is %d pixels: must be at most %d", p.Width, p.Height, p.Width*p.Height, most), map[string]any{"max_pixels": most})
 	}
 }
@@ -109,7 +113,7 @@ func (s *Server) limitSize(f *fields, p sdxl.Parameters) {
 func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	const name = "num_inference_steps"
 	p := &j.Parameters
-	most := s.maxSteps(*j, s.costs.all())
+	most := s.maxSteps(*j, s.costs.of(j.Name))
 	if most == 0 {
 		f.tooLarge(*p, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
 		return ""
@@ -178,7 +182,7 @@ func (s *Server) lost(device string) { s.metrics.engineFails.WithLabelValues(dev
 // logLimits says what a request may ask of an engine.
 func (s *Server) logLimits(log *slog.Logger, c engine.Costs) {
 	info := s.config.Specs.Base.Info()
-	costs := []engine.Costs{c}
+	costs := []engine.Costs{c.Of("")}
 	own := square(0, info.Guidance)
 	own.Parameters.Scheduler, own.Parameters.SchedulerClass = info.Sampler, info.Scheduler
 	sized := func(width, height int) engine.Job {

@@ -60,15 +60,17 @@ func (s *Server) listOptions(x *exchange) error {
 		Limits       limitOptions   `json:"limits"`
 		Version      string         `json:"version,omitzero"`
 	}{
-		Models:     []modelOptions{optionsOf(c.Specs.Base)},
 		Schedulers: c.Schedulers, Schedules: scheduler.Schedules(),
 		Presets: sdxl.PresetNames(), Preset: c.Preset,
 		PromptStyles: prompt.Styles(), PromptStyle: cmp.Or(c.PromptStyle, prompt.Plain),
 		LoRAs: []string{}, Embeddings: []string{}, Formats: outputFormats,
 		Version: c.Version,
 	}
+	for _, m := range c.allModels() {
+		answer.Models = append(answer.Models, optionsOf(m.Name, m.Specs.Base))
+	}
 	if c.Specs.Refiner != nil {
-		answer.Refiner = new(optionsOf(c.Specs.Refiner))
+		answer.Refiner = new(optionsOf(filepath.Base(c.Specs.Refiner.Path), c.Specs.Refiner))
 		answer.DenoisingEnd = sdxl.DefaultDenoisingEnd
 	}
 	if c.LoRADir != "" {
@@ -81,7 +83,7 @@ func (s *Server) listOptions(x *exchange) error {
 	for _, t := range c.TextualInversions {
 		answer.Embeddings = append(answer.Embeddings, t.Name)
 	}
-	pixels := s.maxPixels(s.costs.all())
+	pixels := s.maxPixels(s.costs.of(answer.Models[0].Name))
 	answer.Limits = limitOptions{
 		Pixels: pixels, Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
 		Steps: s.mostSteps(), Images: c.MaxBatch, Upload: maxUpload,
@@ -90,10 +92,10 @@ func (s *Server) listOptions(x *exchange) error {
 }
 
 // optionsOf are the defaults of a model, whose name a request may give.
-func optionsOf(spec *sdxl.Spec) modelOptions {
+func optionsOf(name string, spec *sdxl.Spec) modelOptions {
 	info := spec.Info()
 	return modelOptions{
-		Name: filepath.Base(spec.Path), Steps: info.Steps, Guidance: info.Guidance, Scheduler: cmp.Or(info.Sampler, info.Scheduler),
+		Name: name, Steps: info.Steps, Guidance: info.Guidance, Scheduler: cmp.Or(info.Sampler, info.Scheduler),
 		Width: info.Width, Height: info.Height, Strength: info.Strength,
 	}
 }

@@ -19,11 +19,12 @@ const (
 
 // generateJob reads the body of POST /generate. What the body does not give is left to Resolve.
 func (s *Server) generateJob(f *fields) (engine.Job, error) {
-	j := engine.Job{Model: engine.Base}
+	m, _ := s.chooseModel(f, false)
+	j := engine.Job{Name: m.Name, Model: engine.Base}
 	r := &j.Request
 	s.common(f, r)
-	factor := uint64(s.config.Specs.Base.VAE.ScaleFactor())
-	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.all()))) / factor * factor, factor}
+	factor := uint64(m.Specs.Base.VAE.ScaleFactor())
+	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(m.Name)))) / factor * factor, factor}
 	r.Width = int(f.integer("width", side, 0))
 	r.Height = int(f.integer("height", side, 0))
 	if f.boolean("refiner", false) {
@@ -46,13 +47,14 @@ func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
 
 // imageToImage reads the fields of image-to-image but the image, on the refiner unless the field refiner is false.
 func (s *Server) imageToImage(f *fields) engine.Job {
-	j := engine.Job{Model: engine.Refiner}
+	m, refiner := s.chooseModel(f, true)
+	j := engine.Job{Name: m.Name, Model: engine.Refiner}
 	r := &j.Request
 	s.common(f, r)
 	r.Strength = f.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0)
 	r.DenoisingStart = f.number("denoising_start", within, 0)
 	r.DenoisingEnd = f.number("denoising_end", within, 0)
-	if !f.boolean("refiner", true) {
+	if !f.boolean("refiner", true) && !refiner {
 		j.Model = engine.Base
 	}
 	s.config.fillIn(&j)
@@ -64,7 +66,7 @@ func (s *Server) modelIsThere(j engine.Job, f *fields) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	if j.Model != engine.Base && s.config.Specs.Refiner == nil {
+	if j.Model != engine.Base && s.specs(j.Name).Refiner == nil {
 		return &failure{kind: noRefiner}
 	}
 	return nil
@@ -121,21 +123,22 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 // resolve fills in what the job's request does not give, and reports what is above the limits. The warning is what the
 // client is told of a value that was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
+	specs := s.specs(j.Name)
 	if j.Model != engine.Refiner {
-		j.Request = s.config.Specs.Base.ChoosePreset(j.Request)
+		j.Request = specs.Base.ChoosePreset(j.Request)
 	}
-	if j.Parameters, err = s.config.Specs.Resolve(*j); err != nil {
+	if j.Parameters, err = specs.Resolve(*j); err != nil {
 		return "", f.ofImage(j, err)
 	}
 	if n := j.Parameters.Images; n > s.config.MaxBatch {
 		return "", &sdxl.RequestError{Field: "num_images_per_prompt", Value: n, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
 	}
-	s.limitSize(f, j.Parameters)
+	s.limitSize(f, j)
 	if err := f.err(); err != nil {
 		return "", err
 	}
 	if warning = s.limitSteps(f, j); warning != "" {
-		j.Parameters, err = s.config.Specs.Resolve(*j)
+		j.Parameters, err = specs.Resolve(*j)
 	}
 	return warning, errors.Join(err, f.err())
 }

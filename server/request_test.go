@@ -95,7 +95,9 @@ func TestGoodInput(t *testing.T) {
 	}
 }
 
+// withoutParameters is a job as its body gave it, but for the name of its model.
 func withoutParameters(j engine.Job) engine.Job {
+	j.Name, j.OnLoading = "", nil
 	j.Parameters, j.Request.OnComputed, j.Request.Progress = sdxl.Parameters{}, nil, nil
 	return j
 }

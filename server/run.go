@@ -145,7 +145,9 @@ func (s *Server) Stop() {
 func (s *Server) Close() error {
 	s.Stop()
 	s.closing.Do(func() {
-		s.closed = errors.Join(s.pool.Close(), s.journal.Close(), s.store.Close())
+		err := s.pool.Close()
+		s.loads.Wait() // which the end of the queue has ended
+		s.closed = errors.Join(err, s.journal.Close(), s.store.Close())
 	})
 	return s.closed
 }

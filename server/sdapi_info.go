@@ -62,11 +62,11 @@ func (q *sdRequest) newInfo(s *Server, t *sdTask) *sdInfo {
 		Prompt: r.Prompt, NegativePrompt: or(r.NegativePrompt, ""), Seed: q.seed, Subseed: q.subseed, CFGScale: *r.Guidance, Steps: r.Steps, BatchSize: q.batch,
 		AllPrompts: []string{}, AllNegativePrompts: []string{}, AllSeeds: []uint64{}, AllSubseeds: []uint64{}, Infotexts: []string{}, Styles: []string{},
 		Width: r.Width, Height: r.Height, SeedResizeFromW: -1, SeedResizeFromH: -1, Extra: map[string]any{}, ClipSkip: 1, JobTimestamp: sdTimestamp(t.began),
-		ModelName: sdModelName(sdTitle(s.config.Specs.Base)), Version: "goxl " + s.config.Version,
+		ModelName: sdModelName(q.job.Name), Version: "goxl " + s.config.Version,
 		Ignored: append([]string{}, q.ignored...), Warnings: []string{}, Interrupted: t.interrupted || len(t.skipped) > 0,
 	}
 	if q.job.Model == engine.Refiner {
-		i.ModelName = sdModelName(sdTitle(s.config.Specs.Refiner))
+		i.ModelName = sdModelName(Model{Specs: s.specs(q.job.Name)}.refinerName())
 	}
 	if q.img2img {
 		size := r.Image.Bounds().Size()

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math/big"
 	"net/http"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 // sdSettings are what A1111's options say, as far as they act on a request.
 type sdSettings struct {
+	name     string // of the server's models
 	model    engine.Model
 	clipSkip int // layers, as sdxl.Request has it
 	format   blob.Type
@@ -40,9 +40,9 @@ type sdOption struct {
 func sdAlways(v any) func(*Server) any { return func(*Server) any { return v } }
 
 var sdOptions = []sdOption{
-	{"sd_model_checkpoint", func(s *Server) any { return sdTitle(s.config.Specs.Base) }, func(s *Server, f *fields, name string, v *sdSettings) (err error) {
+	{"sd_model_checkpoint", func(s *Server) any { return s.config.allModels()[0].Name }, func(s *Server, f *fields, name string, v *sdSettings) (err error) {
 		if text := f.optionalText(name); text != nil {
-			v.model, err = s.sdModel(name, *text)
+			v.name, v.model, err = s.sdModel(name, *text)
 		}
 		return err
 	}},
@@ -113,22 +113,26 @@ var sdFixed = map[string]any{
 	"enable_pnginfo": true,
 }
 
-// sdTitle is A1111's title of a model.
-func sdTitle(spec *sdxl.Spec) string { return filepath.Base(spec.Path) }
-
-// sdModelName is A1111's name of a model: its title without the ending of a file.
+// sdModelName is A1111's name of a model: its title, which is its name here, without the ending of a file.
 func sdModelName(title string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(title, ".safetensors"), ".ckpt")
 }
 
-// sdModel finds a model by its title or name; field is what named it.
-func (s *Server) sdModel(field, name string) (engine.Model, error) {
-	for model, spec := range map[engine.Model]*sdxl.Spec{engine.Base: s.config.Specs.Base, engine.Refiner: s.config.Specs.Refiner} {
-		if spec != nil && (name == sdTitle(spec) || name == sdModelName(sdTitle(spec))) {
-			return model, nil
+// sdModel finds a model by its title or name, or the first one whose refiner it is; field is what named it.
+func (s *Server) sdModel(field, name string) (of string, model engine.Model, err error) {
+	is := func(title string) bool { return title != "" && (name == title || name == sdModelName(title)) }
+	all := s.config.allModels()
+	for _, m := range all {
+		if is(m.Name) {
+			return m.Name, engine.Base, nil
 		}
 	}
-	return "", sdRefuse(badValue, "Model not found: "+field, " is %q: must be one of %s", beginning(name), strings.Join(s.modelNames(), ", "))
+	for _, m := range all {
+		if is(m.refinerName()) {
+			return m.Name, engine.Refiner, nil
+		}
+	}
+	return "", "", sdRefuse(badValue, "Model not found: "+field, " is %q: must be one of %s", beginning(name), strings.Join(s.modelNames(), ", "))
 }
 
 // sdReadOptions reads the options of an object. Those that it gives and that nothing comes of are named in ignored.
@@ -164,7 +168,7 @@ func (s *Server) sdReadOptions(f *fields, loc []any, given map[string]json.RawMe
 // sdSettings are the options as a user has set them.
 func (s *Server) sdSettings(owner string) (sdSettings, error) {
 	v := sdSettings{
-		model: engine.Base, format: blob.PNG, quality: 80, previews: true, every: 10, emphasis: sdxl.EmphasisOriginal,
+		name: s.config.allModels()[0].Name, model: engine.Base, format: blob.PNG, quality: 80, previews: true, every: 10, emphasis: sdxl.EmphasisOriginal,
 	}
 	s.sdapi.mu.Lock()
 	set := maps.Clone(s.sdapi.options[owner])

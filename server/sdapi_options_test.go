@@ -82,11 +82,11 @@ func TestSDModelNames(t *testing.T) {
 	spec.Path = "/models/xl.v1.safetensors"
 	b := sdBench(t, func(c *Config) { c.Specs.Base = &spec })
 	for _, name := range []string{"xl.v1", "xl.v1.safetensors"} {
-		if model, err := b.sdModel("x", name); model != "base" || err != nil {
+		if of, model, err := b.sdModel("x", name); model != "base" || of != "xl.v1.safetensors" || err != nil {
 			t.Errorf("%s: %s %v", name, model, err)
 		}
 	}
-	if _, err := b.sdModel("x", "xl"); err == nil {
+	if _, _, err := b.sdModel("x", "xl"); err == nil {
 		t.Error("a part of a name is one")
 	}
 	w := b.do("GET", "/sdapi/v1/sd-models", "")

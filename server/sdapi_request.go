@@ -125,8 +125,8 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	r.ClipSkip, r.CropTop, r.CropLeft = v.clipSkip, v.crop[0], v.crop[1]
 	r.AestheticScore, r.NegativeAestheticScore = v.scores[0], v.scores[1]
 	r.TextualInversions, r.LoRADir, r.Watermark = s.config.TextualInversions, s.config.LoRADir, s.config.Watermark
-	factor := uint64(s.config.Specs.Base.VAE.ScaleFactor())
-	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.all()))) / factor * factor, factor}
+	factor := uint64(s.specs(v.name).Base.VAE.ScaleFactor())
+	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(v.name)))) / factor * factor, factor}
 	width, height := int(f.integer("width", side, 512)), int(f.integer("height", side, 512))
 	if q.img2img {
 		r.Image = sdxl.Blank{Size: sdxl.Size{Height: height, Width: width}}
@@ -182,7 +182,7 @@ func (q *sdRequest) readSeed(name string, random func() uint64) uint64 {
 // sdModels chooses the model, and the refiner that goes on where it ends.
 func (s *Server) sdModels(q *sdRequest) error {
 	f := q.fields
-	q.job.Model = q.settings.model
+	q.job.Name, q.job.Model = q.settings.name, q.settings.model
 	if q.job.Model == engine.Refiner && !q.img2img {
 		return &failure{kind: badValue, detail: "sd_model_checkpoint is a refiner, which does img2img alone: must be a base"}
 	}
@@ -191,7 +191,11 @@ func (s *Server) sdModels(q *sdRequest) error {
 	if len(f.problems) > 0 || name == nil || *name == "" || strings.EqualFold(*name, "none") {
 		return nil
 	}
-	model, err := s.sdModel("refiner_checkpoint", *name)
+	of, model, err := s.sdModel("refiner_checkpoint", *name)
+	if own, other := s.specs(q.job.Name).Refiner, s.specs(of).Refiner; err == nil && model == engine.Refiner && q.job.Model == engine.Base &&
+		(own == nil || own.Path != other.Path) {
+		return sdRefuse(badValue, "refiner_checkpoint", " is %q: must be the refiner of sd_model_checkpoint", beginning(*name))
+	}
 	switch {
 	case err != nil:
 		return err

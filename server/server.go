@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
@@ -36,6 +37,9 @@ type Server struct {
 
 	guard
 	tls *tls.Config // nil is plain HTTP
+
+	loadingWait time.Duration  // for which a client that waits for its image waits for a model that is loaded
+	loads       sync.WaitGroup // of models whose client has gone
 
 	hosts    map[string]bool // Config.AllowedHosts
 	loopback atomic.Bool     // it listens on a loopback address
@@ -74,6 +78,8 @@ func newServer(c Config) *Server {
 		newID:   blob.NewID,
 		newSeed: sdxl.RandomSeed,
 
+		loadingWait: longestLoading,
+
 		decoding: make(chan struct{}, mostDecoded),
 		large:    make(chan struct{}, mostLarge),
 	}
@@ -96,7 +102,7 @@ func newServer(c Config) *Server {
 		{"POST", "/v1/images/generations", s.imageGenerations},
 		{"POST", "/v1/images/edits", s.imageEdits},
 		{"GET", "/v1/models", s.listModels},
-		{"GET", "/v1/models/{id}", s.getModel},
+		{"GET", "/v1/models/{id...}", s.getModel},
 		{"GET", "/v1/session", s.getSession},
 		{"POST", "/v1/session", s.beginSession},
 		{"DELETE", "/v1/session", s.endSession},

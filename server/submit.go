@@ -8,6 +8,7 @@ import (
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/worker"
 )
 
@@ -18,6 +19,9 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 	}
 	p := t.Job.Parameters
 	j.Model, j.Task = p.Model, string(p.Task)
+	if t.Job.Model != engine.Refiner && t.Job.Name != "" {
+		j.Model = t.Job.Name
+	}
 	for _, l := range p.LoRAs {
 		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
 	}
@@ -64,7 +68,7 @@ func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err
 }
 
 // await waits for the end of a job whose client waits on a connection. When the client hangs up, the server stops, or
-// the job waits and no device is left, the job is cancelled.
+// the job waits and no device is left, the job is cancelled; when its model is loaded for too long, once that is there.
 func (s *Server) await(ctx context.Context, id string) (job.Job, error) {
 	return s.attend(ctx, id, attendant{})
 }
@@ -90,6 +94,8 @@ func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, e
 		quiet = ticker.C
 	}
 	state := job.Queued
+	var slow loadingTimer
+	defer slow.stop()
 	var why error
 	for why == nil {
 		var noDevice <-chan struct{}
@@ -105,6 +111,9 @@ func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, e
 			why = &failure{kind: deviceLost}
 		case <-quiet:
 			why = a.idle()
+		case <-slow.c:
+			s.goOnLoading(id)
+			return job.Job{}, slow.failure(s.loadingWait)
 		case e, more := <-events:
 			if !more {
 				return s.outcome(ctx, id)
@@ -114,6 +123,9 @@ func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, e
 			}
 			if a.event != nil {
 				why = a.event(e)
+			}
+			if a.idle == nil { // else the connection shows life, and its client can wait
+				slow.heed(e, s.loadingWait)
 			}
 		}
 	}

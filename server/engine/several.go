@@ -23,8 +23,9 @@ const (
 
 // Opening is a model that a [Several] opens.
 type Opening struct {
-	Name  string
-	Bytes int64 // of the host's memory that it is taken to need while it is open
+	Name   string
+	Folder string // where it lies, which errors that jobs get do not name; "" is nowhere
+	Bytes  int64  // of the host's memory that it is taken to need while it is open
 	// Open opens the model on its device. onLoad is told, then and later, how many bytes of its weights were read, of how
 	// many in all.
 	Open func(ctx context.Context, onLoad func(done, total int64)) (Engine, error)
@@ -48,6 +49,7 @@ type Several struct {
 	mu     sync.Mutex
 	models map[string]*kept
 	costs  Costs
+	begun  bool   // the first model was opened
 	clock  uint64 // counts uses
 	freed  chan struct{}
 }
@@ -89,10 +91,6 @@ func NewSeveral(ctx context.Context, c SeveralConfig) (*Several, error) {
 	first := s.models[c.Models[0].Name]
 	e, err := s.acquire(ctx, first, nil)
 	if err != nil {
-		var load *LoadError
-		if errors.As(err, &load) {
-			err = load.Err
-		}
 		return nil, err
 	}
 	s.device = e.DeviceName()
@@ -176,15 +174,16 @@ func (s *Several) open(ctx context.Context, m *kept, tell func(float64)) (Engine
 	defer s.mu.Unlock()
 	if err != nil {
 		m.reading = false
-		if ctx.Err() != nil { // nobody waits any more, which says nothing of the model
+		if ctx.Err() != nil || !s.begun { // nobody waits any more, which says nothing of the model; or NewSeveral fails
 			return nil, err
 		}
 		m.pause = min(max(firstPause, 2*m.pause), longestPause)
 		m.again = s.config.Now().Add(m.pause)
-		m.failed = &LoadError{m.Name, err}
+		m.failed = &LoadError{m.Name, within(err, m.Folder)}
+		s.config.Log.Error("model can't be loaded", slog.String("model", m.Name), slog.String("error", err.Error()), slog.Duration("again_in", m.pause))
 		return nil, m.failed
 	}
-	m.engine, m.failed, m.pause = e, nil, 0
+	m.engine, m.failed, m.pause, s.begun = e, nil, 0, true
 	costs := e.Costs()
 	s.costs.Models = maps.Clone(s.costs.Models) // others have the map
 	s.costs.Models[m.Name] = costs

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
+	"strings"
 )
 
 // makeRoom closes the models that were not used for longest until there is room for m. It waits for jobs that still use
@@ -44,3 +46,21 @@ func (s *Several) makeRoom(ctx context.Context, m *kept) error {
 		}
 	}
 }
+
+// foreign is an error without the folder that its model lies in.
+type foreign struct {
+	error
+	folder string
+}
+
+// within lets an error name files by where they lie in a folder.
+func within(err error, folder string) error {
+	if folder == "" {
+		return err
+	}
+	return foreign{err, strings.TrimSuffix(filepath.Join(folder, "x"), "x")}
+}
+
+func (e foreign) Error() string { return strings.ReplaceAll(e.error.Error(), e.folder, "") }
+
+func (e foreign) Unwrap() error { return e.error }

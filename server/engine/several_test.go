@@ -136,8 +136,10 @@ func TestSeveral(t *testing.T) {
 // A model that can't be opened costs its own jobs alone, which all get the reason until a pause is over.
 func TestSeveralFails(t *testing.T) {
 	now := time.Unix(0, 0)
-	of := shop{fail: map[string]error{"b": errors.New("no such file")}}
-	e, err := NewSeveral(t.Context(), SeveralConfig{Now: func() time.Time { return now }, Models: []Opening{of.opening("a", 1), of.opening("b", 1)}})
+	of := shop{fail: map[string]error{"b": errors.New("/secret/b/unet: no such file")}}
+	b := of.opening("b", 1)
+	b.Folder = "/secret/b"
+	e, err := NewSeveral(t.Context(), SeveralConfig{Now: func() time.Time { return now }, Models: []Opening{of.opening("a", 1), b}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +150,7 @@ func TestSeveralFails(t *testing.T) {
 	}{{0, 1}, {firstPause - 1, 1}, {1, 2}, {firstPause, 2}, {firstPause, 3}} {
 		now = now.Add(step.after)
 		var load *LoadError
-		if _, err := e.Generate(t.Context(), Job{Name: "b"}); !errors.As(err, &load) || load.Model != "b" || err.Error() != "the model b can't be loaded: no such file" {
+		if _, err := e.Generate(t.Context(), Job{Name: "b"}); !errors.As(err, &load) || load.Model != "b" || err.Error() != "the model b can't be loaded: unet: no such file" {
 			t.Errorf("%v", err)
 		}
 		if got := len(of.opened) - 1; got != step.tries {
