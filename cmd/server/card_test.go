@@ -50,7 +50,7 @@ func runWatched(args []string) int {
 }
 
 type watchedModel struct {
-	*engine.Local
+	*engine.Several
 	device kernels.Device
 }
 
@@ -58,7 +58,7 @@ func (w watchedModel) Generate(ctx context.Context, j engine.Job) (*sdxl.Result,
 	if j.Request.Prompt == "fault" {
 		return nil, w.device.(interface{ Fault(context.Context) error }).Fault(ctx)
 	}
-	result, err := w.Local.Generate(ctx, j)
+	result, err := w.Several.Generate(ctx, j)
 	memory, merr := w.device.Memory()
 	status, _ := os.ReadFile("/proc/self/status")
 	resident := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindSubmatch(status)

@@ -93,7 +93,7 @@ func run(args []string, stderr io.Writer) int {
 	fs.IntVar(&o.queue, "queue", 64, "`jobs` that may wait while every device computes, those of requests that wait for their image among them; the next is answered 503")
 	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
 	fs.IntVar(&o.steps, "max-steps", 0, "most `steps` that a request may ask for; 0 is as many as take no longer than -request-timeout at the request's size, 200 at most, by a measurement at the start, which the log tells")
-	fs.IntVar(&o.batch, "max-batch", 1, "most `images` that one job may have the model compute together, its n; /generate and /refine ask for one")
+	fs.IntVar(&o.batch, "max-batch", 4, "most `images` that one job may have the model compute together, its n; /generate and /refine ask for one")
 	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a job may compute, from when it has its device; one that takes longer fails, its client is answered 504; 0 is no limit")
 	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the image computed anew, by another card if one is free")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once; jobs that wait, and those that are cut off, are computed by the next server with the same -journal")
@@ -136,12 +136,19 @@ func serve(o options, stderr io.Writer) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = o.fetch(ctx, log)
+	err = o.find(log)
+	if err == nil {
+		err = o.fetch(ctx, log)
+	}
 	stop()
 	if err != nil {
 		return err
 	}
 	specs, err := o.specs()
+	if err != nil {
+		return err
+	}
+	further, err := o.further()
 	if err != nil {
 		return err
 	}
@@ -159,7 +166,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	}
 	defer endTraces()
 	c := server.Config{
-		Specs:             specs,
+		Specs: specs, Name: o.first().called(), Models: further,
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
@@ -169,6 +176,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn, Tracer: tracer,
 	}
 	o.fill(&c)
+	o.shareMemory(len(devices))
 	fallback := cpu{models: o.models, log: log}
 	defer func() { err = errors.Join(err, fallback.Close()) }()
 	if len(devices) > 0 {
@@ -205,7 +213,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	for _, d := range devices {
 		log.Info("device", slog.String("name", d.Name), slog.String("detail", d.Detail), slog.String("kernels", d.Variant), slog.Int64("memory_mib", d.Memory>>20))
 	}
-	log.Info("listening", slog.String("address", o.url(l.Addr())), slog.String("model", o.model),
+	log.Info("listening", slog.String("address", o.url(l.Addr())), slog.String("model", o.first().called()),
 		slog.String("devices", strings.Join(c.Devices, ",")), slog.String("version", c.Version))
 
 	if o.model == cli.Demo {

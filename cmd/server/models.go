@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 )
@@ -24,6 +23,11 @@ const (
 // models are the flags that say what to compute with.
 type models struct {
 	model, refiner   string
+	name             string  // of model; "" is the last part of its path
+	more             []entry // further models
+	given            bool    // -model was
+	folder           string  // -models
+	memory           cli.Size
 	unet, vae, taesd string
 	missing          string // a model for what a single file lacks
 	prediction       string // in place of what the model's files say
@@ -32,11 +36,14 @@ type models struct {
 }
 
 func (m *models) register(fs *flag.FlagSet) {
-	fs.StringVar(&m.model, "model", cli.Demo, "the model: demo, which is built in, a `DIR` in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or synth:base or synth:tiny for random weights")
-	fs.StringVar(&m.refiner, "refiner", autoRefiner, "the refiner, whose weights are loaded when they are first needed: demo, which is built in, a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:refiner or synth:tiny-refiner; auto is demo with -model demo, else none; with none, what needs one is answered 501")
+	m.model = cli.Demo
+	fs.Var((*modelFlag)(m), "model", "a model, as `[NAME=]PATH`: demo, which is built in, a folder in diffusers' layout, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, which is downloaded once, or synth:base or synth:tiny for random weights; may be repeated: requests name the model by NAME, or the last part of PATH, and get the first if they name none")
+	fs.StringVar(&m.folder, "models", "", "a `DIR` of further models: every folder in diffusers' layout and every checkpoint in one file below it, which requests name by its path in there without its ending; the first is the default without -model")
+	fs.Var(&m.memory, "models-memory", "most memory that the models which are open at once may take by the size of their weights, a `size` such as 64GiB, of all devices together; the one that no request has used for longest is closed for another; 0 is half of the system's")
+	fs.StringVar(&m.refiner, "refiner", autoRefiner, "the refiner of every model that it fits, whose weights are loaded when they are first needed: demo, which is built in, a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:refiner or synth:tiny-refiner; auto is demo with -model demo, else none; with none, what needs one is answered 501")
 	fs.StringVar(&m.missing, "base", "", "the model whose text encoders, tokenizers and VAE are used where -model is a file that lacks them: a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:base or synth:tiny")
-	fs.StringVar(&m.unet, "unet", "", "another UNet: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names")
-	fs.Func("prediction", "what the UNet predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
+	fs.StringVar(&m.unet, "unet", "", "another UNet for the first model: a `FILE` of a UNet alone, or of a checkpoint, in diffusers' or original names")
+	fs.Func("prediction", "what the UNet of the first model predicts, a `kind`, where the model's files don't say so: "+strings.Join(sdxl.Predictions(), ", ")+"; v_zsnr is v with zero terminal SNR, as ComfyUI has it", func(s string) error {
 		if m.prediction = s; !slices.Contains(sdxl.Predictions(), s) {
 			return errors.New("must be one of " + strings.Join(sdxl.Predictions(), ", "))
 		}
@@ -59,8 +66,12 @@ func (m *models) args(device string) ([]string, error) {
 		refiner = noRefiner
 	}
 	d := m.device
-	list := []string{"-model", m.model, "-refiner", refiner, "-base", m.missing, "-unet", m.unet, "-vae", m.vae, "-taesd", m.taesd, "-variant", m.variant,
-		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String()}
+	list := []string{"-model", m.first().flag()}
+	for _, e := range m.more {
+		list = append(list, "-model", e.flag())
+	}
+	list = append(list, "-models-memory", m.memory.String(), "-refiner", refiner, "-base", m.missing, "-unet", m.unet, "-vae", m.vae, "-taesd", m.taesd, "-variant", m.variant,
+		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String())
 	if m.prediction != "" {
 		list = append(list, "-prediction", m.prediction)
 	}
@@ -91,7 +102,11 @@ func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return cli.Fetch(ctx, m.device.Variant(m.variant), log, m.model, refiner, m.missing)
+	names := []string{m.model, refiner, m.missing}
+	for _, e := range m.more {
+		names = append(names, e.path)
+	}
+	return cli.Fetch(ctx, m.device.Variant(m.variant), log, names...)
 }
 
 // specs reads the configurations of the models that open opens.
@@ -112,31 +127,4 @@ func (m *models) specs() (s engine.Specs, err error) {
 		}
 	}
 	return s, nil
-}
-
-// open opens the models on a device of this process.
-func (m *models) open(ctx context.Context, device kernels.Device, precision kernels.DType, log *slog.Logger) (*engine.Local, error) {
-	name, err := m.chosenRefiner()
-	if err != nil {
-		return nil, err
-	}
-	host, err := sdxl.NewHost(device, log)
-	if err != nil {
-		return nil, err
-	}
-	p := m.parts()
-	base, err := cli.OpenModel(ctx, m.model, sdxl.Options{
-		Host: host, Precision: precision, Variant: m.variant, Log: log,
-		UNet: p.UNet, VAE: p.VAE, Missing: p.Missing, Prediction: p.Prediction, TAESD: m.taesd,
-	})
-	if err != nil {
-		return nil, err
-	}
-	var refiner *sdxl.Model
-	if name != "" {
-		if refiner, err = cli.OpenModel(ctx, name, sdxl.Options{Base: base}); err != nil {
-			return nil, errors.Join(err, base.Close())
-		}
-	}
-	return engine.NewLocal(ctx, base, refiner)
 }

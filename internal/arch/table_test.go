@@ -167,6 +167,8 @@ var table = map[string]rule{
 		"server/engine":  "computes on a device of this process",
 		"server/process": "keeps cards in processes of their own",
 		"kernels":        "describes devices",
+		"kernels/cpu":    "how much memory the system has for models",
+		"nn/weights":     "which files in a folder are models",
 
 		"tokenizer/prompt": "names of prompt styles",
 	}, outside: map[string]string{
