@@ -7,8 +7,8 @@
 //
 //   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has the
 //     fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image, the
-//     id of an image, or an image in base64, alone or in a data URL; n, images of the batch; model; priority, -100 to
-//     100; preview_every, steps between previews; output_format, png, jpeg or webp; output_quality, 1 to 100. With a header
+//     id of an image, or an image in base64, alone or in a data URL; n, images of the batch; priority, -100 to 100;
+//     preview_every, steps between previews; output_format, png, jpeg or webp; output_quality, 1 to 100. With a header
 //     Idempotency-Key that came before, the answer is 200 with the job of that time, or 422 if the body was another.
 //   - GET /v1/jobs/{id} is the job: its state (queued, running, interrupted, done, failed, cancelled), position, steps,
 //     time left, parameters, images, error. GET /v1/jobs lists them, the newest first: state, model, limit, before.
@@ -19,6 +19,13 @@
 //   - GET /metrics, with Config.Metrics, is what Prometheus reads: jobs, queue, stages, steps, devices, HTTP.
 //   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says how
 //     many jobs wait and are computed.
+//   - GET /v1/models lists the models, and the refiners, with state unloaded, loading with its percent, or ready, of all
+//     devices and of each.
+//
+// With Config.Models there are several models, which engines open when a job names them. A job goes to a device that has
+// its model and adapters from the job before, unless another device is idle. Events of the job tell how many percent of
+// the weights were read. Requests that wait for their image wait a minute for that, then 503 with the percent; the
+// loading goes on. A model that can't be loaded fails its own jobs with the reason, 503, and is tried again after a pause.
 //
 // OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations and
 // /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET /v1/models
@@ -51,6 +58,7 @@
 //
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
+//   - model, a name of Config.Models (absent is Config.Name), or with an image of a refiner; another is 422 with the list
 //   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style, plain,
 //     long, a1111, comfy or compel (absent is Config.PromptStyle), and with a1111 emphasis, original (absent) or nonorm
 //   - seed (absent or -1 is random); scheduler, a name of Config.Schedulers, a schedule type after it or not, or A1111's
