@@ -15,14 +15,15 @@ import (
 // serve computes jobs on a device until the pool ends.
 func (p *Pool) serve(d *device) {
 	for p.stopped.Err() == nil {
-		if cause := d.failure(); cause != nil {
-			p.recover(d, cause)
-			continue
-		}
 		ctx, cancel := context.WithCancel(p.stopped)
 		d.mu.Lock()
 		d.waits = cancel
 		d.mu.Unlock()
+		if cause := d.failure(); cause != nil { // asked now: a failure that comes later wakes the device
+			cancel()
+			p.recover(d, cause)
+			continue
+		}
 		lease, err := p.config.Queue.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers})
 		woken := ctx.Err() != nil
 		cancel()
