@@ -164,7 +164,7 @@ func TestSDRequest(t *testing.T) {
 				r.Prompt, r.NegativePrompt, r.Steps, r.Guidance, r.Seed, r.Width, r.Height, r.ClipSkip = "q", new("n"), 4, new(2.5), new(uint64(3)), 64, 72, 1
 				r.Scheduler = "k_dpmpp_2m_karras"
 			}, ignored: "infotext.Other"}},
-		{`{"infotext":"007\nSteps: 4, Sampler: Euler, Size: 64x72"}`, want{change: func(r *sdxl.Request) { r.Prompt, r.Steps, r.Width, r.Height = "007", 4, 64, 72 }}},
+		{`{"infotext":"7\nSteps: 4, Sampler: Euler, Size: 64x72"}`, want{change: func(r *sdxl.Request) { r.Prompt, r.Steps, r.Width, r.Height = "7", 4, 64, 72 }}},
 		{`{"init_images":["` + picture + `"],"denoising_strength":0.5,"width":64,"height":64}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.5 }}},
 		{`{"init_images":["data:image/png;base64,` + picture + `"],"image_cfg_scale":1.5,"mask_blur":4,"enable_hr":false,"hr_scale":2.0,"hr_resize_x":8}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.75 }, ignored: "image_cfg_scale, hr_resize_x"}},
 		{`{"init_images":["` + picture + `"],"override_settings":{"sd_model_checkpoint":"fake-refiner"}}`, want{img2img: true, model: engine.Refiner, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
