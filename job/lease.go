@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Lease is a job that a taker has. Exactly one of Done, Fail, Retry and Cancelled ends it, unless Queue.Cancel did;
+// Lease is a job that a taker has. Exactly one of Done, Fail, Retry, Return and Cancelled ends it, unless Queue.Cancel did;
 // what comes later does nothing. Its methods may be called at the same time.
 type Lease struct {
 	queue    *Queue
@@ -136,7 +136,13 @@ func (l *Lease) Cancelled() {
 // Retry ends the lease with a job that is Interrupted for the reason: it waits before all others of its owner with its
 // priority. After MaxAttempts it is Failed. When the queue is closed, the attempt does not count, and the job waits for
 // the next queue, or is Cancelled if its client waited on a connection.
-func (l *Lease) Retry(why *Error) {
+func (l *Lease) Retry(why *Error) { l.giveBack(why, true) }
+
+// Return ends the lease as Retry does, but the attempt does not count: the taker can't compute the job after all, and
+// must not take it again at once.
+func (l *Lease) Return(why *Error) { l.giveBack(why, false) }
+
+func (l *Lease) giveBack(why *Error, counts bool) {
 	if l.hold() != nil {
 		return
 	}
@@ -146,13 +152,13 @@ func (l *Lease) Retry(why *Error) {
 	case q.closed && e.job.Attached:
 		q.end(e, Cancelled, &Error{Kind: KindCancelled, Message: "The server ended while the client of the job waited."}, ErrClosed)
 		return
-	case !q.closed && e.job.Attempts >= q.options.MaxAttempts:
+	case !q.closed && counts && e.job.Attempts >= q.options.MaxAttempts:
 		q.logAttempt("job failed after its last attempt", l, why, nil)
 		q.end(e, Failed, why, ErrLeaseEnded)
 		return
 	}
 	attempts := e.job.Attempts
-	if q.closed {
+	if q.closed || !counts {
 		attempts--
 	} else {
 		q.logAttempt("job interrupted", l, why, nil)

@@ -48,6 +48,7 @@ func TestCancelRunning(t *testing.T) {
 	for name, end := range map[string]func(*Lease) error{
 		"done":      func(l *Lease) error { return l.Done(nil, nil, nil) },
 		"fail":      func(l *Lease) error { l.Fail(&Error{Kind: "x", Message: "x"}, nil); return ErrCancelled },
+		"return":    func(l *Lease) error { l.Return(&Error{Kind: "x", Message: "x"}); return ErrCancelled },
 		"retry":     func(l *Lease) error { l.Retry(&Error{Kind: "x", Message: "x"}); return ErrCancelled },
 		"cancelled": func(l *Lease) error { l.Cancelled(); return ErrCancelled },
 	} {
@@ -202,5 +203,28 @@ func TestFullEstimates(t *testing.T) {
 	c.add(time.Hour)
 	if got := q.Stats().Free; got != 0 && got != 2*time.Second {
 		t.Errorf("%v: must not be negative", got)
+	}
+}
+
+// A job that is returned waits again, and however often that happens, it has all its attempts left.
+func TestReturnCountsNoAttempt(t *testing.T) {
+	q := newQueue(t, QueueOptions{Capacity: 2, MaxAttempts: 1})
+	submit(t, q, Job{ID: "a"})
+	for range 3 {
+		l := take(t, q, Taker{})
+		if l.Job().Attempts != 1 {
+			t.Errorf("attempt %d", l.Job().Attempts)
+		}
+		l.Return(&Error{Kind: "other_model", Message: "no such model"})
+		if j, live, err := q.Job("a"); err != nil || j.State != Interrupted || j.Attempts != 0 || j.Error.Kind != "other_model" || live.Position != 1 {
+			t.Fatalf("%+v, %+v, %v", j, live, err)
+		}
+	}
+	l := take(t, q, Taker{})
+	if l.Retry(&Error{Kind: "device_failed", Message: "no"}); l.Context().Err() == nil {
+		t.Error("the lease goes on")
+	}
+	if j, _, err := q.Job("a"); err != nil || j.State != Failed {
+		t.Errorf("%+v, %v", j, err)
 	}
 }

@@ -192,8 +192,8 @@ func (s *Server) openJobs() (err error) {
 	}
 	s.metrics.openedJobs()
 	s.pool = worker.NewPool(worker.Config{
-		Queue: s.queue, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
-		Blobs: s.store, Shared: s.shared(), Resolve: s.resolveAgain,
+		Source: worker.Local{Queue: s.queue, Images: s.store}, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
+		Shared: s.shared(), Resolve: s.resolveAgain,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})
 	return nil

@@ -30,7 +30,7 @@ func (c *computed) discard() {
 }
 
 // compute makes one attempt at a job, and ends its lease. It calls release once the device is free.
-func (p *Pool) compute(d *device, l *job.Lease, release func()) {
+func (p *Pool) compute(d *device, l Lease, release func()) {
 	j := l.Job()
 	var took durations
 	var kept []job.Blob
@@ -69,7 +69,7 @@ func guarded(do func() error) (err error) {
 }
 
 // attempt computes a job. After success, c has files to commit, and an encoder is held; both are for keep.
-func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed, release func()) (err error) {
+func (p *Pool) attempt(ctx context.Context, d *device, l Lease, c *computed, release func()) (err error) {
 	j := l.Job()
 	if err := p.tooLarge(j.ID); err != nil {
 		return err
@@ -95,11 +95,11 @@ func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed
 	if err := json.Unmarshal(j.Parameters, &c.task.Job.Parameters); err != nil {
 		return fmt.Errorf("worker: a job's parameters: %w", err)
 	}
-	if err := p.loadSource(c); err != nil {
+	if err := p.loadSource(l, c); err != nil {
 		return err
 	}
 	for _, id := range c.task.Outputs {
-		f, err := p.config.Blobs.Begin(id, c.task.mediaType(), c.bytes(len(j.Request)))
+		f, err := l.Blobs().Begin(id, c.task.mediaType(), c.bytes(len(j.Request)))
 		if err != nil {
 			return err
 		}
@@ -127,13 +127,13 @@ func (p *Pool) attempt(ctx context.Context, d *device, l *job.Lease, c *computed
 }
 
 // loadSource decodes the image that the job begins with, of which it has the size until then.
-func (p *Pool) loadSource(c *computed) (err error) {
+func (p *Pool) loadSource(l Lease, c *computed) (err error) {
 	if c.task.Source == "" {
 		return nil
 	}
 	r := &c.task.Job.Request
 	size := r.Image.Bounds().Size()
-	if r.Image, err = p.config.Blobs.Load(c.task.Source); err != nil {
+	if r.Image, err = l.Blobs().Load(c.task.Source); err != nil {
 		return err
 	}
 	if r.Image.Bounds().Size() == size {
@@ -195,7 +195,7 @@ func (p *Pool) keep(ctx context.Context, c *computed) (kept []job.Blob, err erro
 }
 
 // done records the result.
-func (p *Pool) done(l *job.Lease, kept []job.Blob, c *computed) error {
+func (p *Pool) done(l Lease, kept []job.Blob, c *computed) error {
 	var parameters bytes.Buffer
 	e := json.NewEncoder(&parameters)
 	e.SetEscapeHTML(false)

@@ -1,5 +1,5 @@
-// Package worker computes the jobs of a [job.Queue]. A [Pool] has a goroutine for each device, which takes one job after
-// the other and computes it on an [engine.Engine].
+// Package worker computes the jobs of a [Source], which usually is a [job.Queue]. A [Pool] has a goroutine for each
+// device, which takes one job after the other and computes it on an [engine.Engine].
 //
 // A device is free as soon as it has computed an image: that is encoded, synced and reported beside the next
 // computation, for two images of a device at most. What a computation needs on the disk is there before it begins.

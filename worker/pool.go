@@ -4,21 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/goxl/goxl/job"
-	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/server/engine"
 )
 
-// Config says what a pool does. Queue, Load, Blobs and Resolve are required.
+// Config says what a pool does. Source and Resolve are required.
 type Config struct {
-	Queue   *job.Queue
+	Source  Source
 	Devices []string // their names, until an engine has another DeviceName; none is one device without a name
-	// Load opens the models on a device: on all at once by Pool.Load, and on one again after Lost.
+	// Load opens the models on a device: on all at once by Pool.Load, and on one again after Lost. With nil the pool has no
+	// device.
 	Load func(device int) (engine.Engine, error)
 	// Loaded is called with each engine that was opened, before it has a job; took is how long that took. It must not
 	// call the pool.
@@ -32,7 +30,6 @@ type Config struct {
 	Kept func(Attempt)
 	Lost func(device string)
 
-	Blobs  Blobs
 	Shared Shared
 	// Resolve resolves a task anew, whose image has another size than when it was submitted. The warning is for the
 	// client, "" for none.
@@ -42,20 +39,6 @@ type Config struct {
 	TimeoutWords string        // for the client of one that took longer; "" is TookTooLongWords
 	Version      string        // of the program, for the images
 	Log          *slog.Logger  // nil discards
-}
-
-// Blobs are where images lie.
-type Blobs interface {
-	// Begin makes room for an image of at most about so many bytes, before it is computed.
-	Begin(id string, t blob.Type, bytes int64) (Pending, error)
-	// Load decodes an image.
-	Load(id string) (image.Image, error)
-}
-
-// Pending is an image that is not there yet. Commit or Discard ends it; Discard after that does nothing.
-type Pending interface {
-	Commit(data []byte) error
-	Discard()
 }
 
 // Pool computes jobs on a number of devices.
@@ -93,6 +76,9 @@ func NewPool(c Config) *Pool {
 		c.TimeoutWords = TookTooLongWords
 	}
 	n := max(1, len(c.Devices))
+	if c.Load == nil {
+		n = 0
+	}
 	p := &Pool{
 		config: c, encoders: newEncoders(n), down: map[int]bool{}, refusals: map[string]*refusal{},
 		allDown: make(chan struct{}), idle: make(chan struct{}),
@@ -193,7 +179,7 @@ func (p *Pool) Wait(ctx context.Context) error {
 // stopGrace is what a computation may take to notice that it was stopped, and a model to be loaded.
 const stopGrace = 15 * time.Second
 
-// Close waits for the computations to end, and frees the models. The queue must be closed, which ends them.
+// Close waits for the computations to end, and frees the models. The source must be closed, which ends them.
 func (p *Pool) Close() error {
 	p.stop()
 	p.mu.Lock()

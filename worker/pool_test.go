@@ -65,6 +65,7 @@ type rig struct {
 	*Pool
 	queue   *job.Queue
 	journal *job.Journal
+	images  *files
 
 	mu      sync.Mutex
 	engines map[int][]*fake
@@ -82,9 +83,9 @@ func newRig(t *testing.T, devices int, run func(device int, ctx context.Context,
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{queue: queue, journal: journal, engines: map[int][]*fake{}}
+	r := &rig{queue: queue, journal: journal, images: &files{Store: blob.New(folder)}, engines: map[int][]*fake{}}
 	c := Config{
-		Queue: queue, Blobs: files{blob.New(folder)}, Log: slog.New(slog.DiscardHandler),
+		Source: Local{Queue: queue, Images: r.images}, Log: slog.New(slog.DiscardHandler),
 		Resolve: func(*Task) (string, error) { return "", errors.New("no task has an image") },
 		Load: func(device int) (engine.Engine, error) {
 			r.mu.Lock()
@@ -111,13 +112,20 @@ func newRig(t *testing.T, devices int, run func(device int, ctx context.Context,
 }
 
 // files are images on the disk.
-type files struct{ *blob.Store }
-
-func (f files) Begin(id string, t blob.Type, bytes int64) (Pending, error) {
-	return f.Store.Begin(id, t, bytes)
+type files struct {
+	*blob.Store
+	broken atomic.Bool // they can be begun and not committed
 }
 
-func (files) Load(string) (image.Image, error) { return nil, errors.New("no image") }
+func (f *files) Begin(id string, t blob.Type, bytes int64) (Pending, error) {
+	p, err := f.Store.Begin(id, t, bytes)
+	if f.broken.Load() {
+		return brokenFile{p}, err
+	}
+	return p, err
+}
+
+func (*files) Load(string) (image.Image, error) { return nil, errors.New("no image") }
 
 // submit gives the queue a job for an image, or several, with a prompt.
 func (r *rig) submit(t *testing.T, prompt string, images ...int) string {
@@ -273,8 +281,8 @@ func TestBadJobs(t *testing.T) {
 // Where one image of a batch can't be kept, the job fails and no temporary file stays.
 func TestBatchIsNotKept(t *testing.T) {
 	r := newRig(t, 1, func(int, context.Context, sdxl.Request) error { return nil })
-	store := r.config.Blobs.(files).Store
-	r.config.Blobs = brokenFiles{files{store}}
+	store := r.images.Store
+	r.images.broken.Store(true)
 	j := r.end(t, r.submit(t, "a", 3))
 	if j.State != job.Failed || j.Error.Kind != KindStoreFull || j.Error.Message != "The folder of images is full: no room" {
 		t.Errorf("%+v, %v", j, j.Error)
@@ -282,14 +290,6 @@ func TestBatchIsNotKept(t *testing.T) {
 	if n, err := store.Sweep(); n != 0 || err != nil {
 		t.Errorf("%d temporary files, %v", n, err)
 	}
-}
-
-// brokenFiles can be begun and not committed.
-type brokenFiles struct{ files }
-
-func (b brokenFiles) Begin(id string, t blob.Type, bytes int64) (Pending, error) {
-	p, err := b.files.Begin(id, t, bytes)
-	return brokenFile{p}, err
 }
 
 type brokenFile struct{ Pending }

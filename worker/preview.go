@@ -14,7 +14,7 @@ import (
 const previewQuality = 80
 
 // preview tells the watchers of a job what its images are going to be.
-func (p *Pool) preview(l *job.Lease, step int, images []*image.NRGBA) {
+func (p *Pool) preview(l Lease, step int, images []*image.NRGBA) {
 	for i, img := range images {
 		var b bytes.Buffer
 		if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: previewQuality}); err != nil {

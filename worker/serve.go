@@ -24,7 +24,7 @@ func (p *Pool) serve(d *device) {
 			p.recover(d, cause)
 			continue
 		}
-		lease, err := p.config.Queue.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers})
+		lease, err := p.config.Source.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers})
 		woken := ctx.Err() != nil
 		cancel()
 		switch {
@@ -64,7 +64,7 @@ func (p *Pool) refused(f *refusal) bool {
 }
 
 // run computes a job and returns once the device is free. The rest goes on beside that.
-func (p *Pool) run(d *device, l *job.Lease) {
+func (p *Pool) run(d *device, l Lease) {
 	free := make(chan struct{})
 	release := sync.OnceFunc(func() {
 		l.Released()
@@ -80,7 +80,7 @@ func (p *Pool) run(d *device, l *job.Lease) {
 }
 
 // conclude ends a lease by what became of its attempt, and logs it.
-func (p *Pool) conclude(d *device, l *job.Lease, took durations, kept []job.Blob, c *computed, err error) {
+func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *computed, err error) {
 	j := l.Job()
 	attrs := append(d.attrs(slog.String("job", j.ID), slog.Int("attempt", j.Attempts)), took.attrs()...)
 	if err == nil {
@@ -158,7 +158,7 @@ func (p *Pool) forgetEnded() {
 	ids := slices.Collect(maps.Keys(p.refusals))
 	p.mu.Unlock()
 	for _, id := range ids {
-		if j, _, err := p.config.Queue.Job(id); err != nil || j.State.Ended() {
+		if p.config.Source.Ended(id) {
 			p.forget(id)
 		}
 	}

@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+)
+
+// KindOtherModel says that a worker would compute another image than the job asks for: it lacks the model, an adapter
+// or an embedding, or has another one of the same name.
+const KindOtherModel = "other_model"
+
+// Check tells why a worker with such models must not compute a job that another process resolved, nil if it may: what
+// the request resolves to here must be what it resolved to there.
+func Check(j job.Job, models engine.Specs, s Shared) *job.Error {
+	differs := func(format string, args ...any) *job.Error {
+		return &job.Error{Kind: KindOtherModel, Message: "The worker can't compute the job: " + fmt.Sprintf(format, args...)}
+	}
+	t, err := Decode(j.Request, s)
+	if err != nil {
+		return differs("%v", withinFolder(err, s.LoRADir))
+	}
+	if t.Job.Model != engine.Base && models.Refiner == nil {
+		return differs("it has no refiner")
+	}
+	p, err := models.Resolve(t.Job)
+	if err != nil {
+		return differs("%v", withinFolder(err, s.LoRADir))
+	}
+	here, err := json.Marshal(p)
+	if err != nil {
+		return differs("%v", err)
+	}
+	names, err := differences(j.Parameters, here)
+	if err != nil {
+		return differs("%v", err)
+	}
+	if len(names) > 0 {
+		return differs("it has another %s", strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// differences are the names of parameters that are not the same in two JSON objects of sdxl.Parameters.
+func differences(a, b json.RawMessage) ([]string, error) {
+	var parsed sdxl.Parameters // writes both in one form
+	if err := json.Unmarshal(a, &parsed); err != nil {
+		return nil, fmt.Errorf("the job's parameters: %w", err)
+	}
+	a, err := json.Marshal(parsed)
+	if err != nil {
+		return nil, err
+	}
+	var left, right map[string]json.RawMessage
+	if err := json.Unmarshal(a, &left); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &right); err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for name, value := range left {
+		names[name] = names[name] || !bytes.Equal(value, right[name])
+	}
+	for name, value := range right {
+		names[name] = names[name] || !bytes.Equal(value, left[name])
+	}
+	maps.DeleteFunc(names, func(_ string, differ bool) bool { return !differ })
+	return slices.Sorted(maps.Keys(names)), nil
+}
