@@ -176,3 +176,6 @@ func ended(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// Failure is what a job says that ended with an error.
+func Failure(err error) *job.Error { return classify(err).forJob() }

@@ -139,3 +139,12 @@ func decodeStrictly(data []byte, into any) error {
 	d.DisallowUnknownFields()
 	return d.Decode(into)
 }
+
+// Outputs are the ids of the images that a job's request asks for.
+func Outputs(request json.RawMessage) ([]string, error) {
+	var in stored
+	if err := decodeStrictly(request, &in); err != nil {
+		return nil, fmt.Errorf("worker: a job's request: %w", err)
+	}
+	return in.Outputs, nil
+}

@@ -116,6 +116,20 @@ var table = map[string]rule{
 
 	"job":      {outside: map[string]string{"go.etcd.io/bbolt": "the journal: ordered keys, one writer, each transaction synced"}},
 	"job/blob": {outside: map[string]string{"github.com/google/uuid": "ids of images"}},
+	"job/remote": {
+		own: map[string]string{
+			"internal/imagefile": "decodes the images that jobs begin with",
+			"job":                "what goes to workers",
+			"job/blob":           "the images that come back",
+			"models/sdxl":        "the largest image",
+			"worker":             "whose source of jobs it is",
+		},
+		outside: map[string]string{
+			"github.com/nats-io/nats.go":        "carries jobs between processes and machines",
+			"github.com/nats-io/nats-server/v2": "NATS in the server's process, for who has none",
+			"golang.org/x/sys/unix":             "tells a file system in memory",
+		},
+	},
 	"worker": {own: map[string]string{
 		"internal/imagefile": "PNG files with the parameters of a run",
 		"job":                "what it computes",
@@ -161,9 +175,11 @@ var table = map[string]rule{
 		"internal/cli":   "flags of both commands",
 		"models/sdxl":    "opens the models",
 		"scheduler":      "names of schedulers that a request may have",
+		"job":            "bounds of priorities, and jobs that a worker refuses",
+		"job/remote":     "workers in other processes",
+		"worker":         "what a worker of other processes runs",
 		"server":         "what it runs",
 		"server/auth":    "makes tokens",
-		"job":            "bounds of priorities",
 		"server/engine":  "computes on a device of this process",
 		"server/process": "keeps cards in processes of their own",
 		"kernels":        "describes devices",
@@ -212,6 +228,12 @@ var table = map[string]rule{
 		"sigs.k8s.io/kustomize/kyaml":           "builds manifests",
 		"sigs.k8s.io/yaml":                      "reads manifests strictly",
 	}},
+	"tools/reliability/nats": {own: map[string]string{
+		"job/remote":    "what is proved",
+		"models/sdxl":   "results of an engine that only sleeps",
+		"server/engine": "an engine that only sleeps",
+		"worker":        "the pool of a worker",
+	}},
 
 	"internal/arch": {},
 	"internal/cli": {own: map[string]string{
@@ -259,9 +281,11 @@ var only = map[string][]string{
 	modulePath + "/kernels/cpu":           {"cmd/goxl", "cmd/server", "internal/cli"},
 	modulePath + "/kernels/cuda":          {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
 	modulePath + "/models/demo":           {"internal/cli"},
-	modulePath + "/server":                {"cmd/server", "server", "server/process", "worker"},
+	modulePath + "/server":                {"cmd/server", "server", "server/process", "tools/reliability/nats", "worker"},
 	modulePath + "/server/process":        {"cmd/server"},
 	"github.com/google/uuid":              {"job/blob", "server"},
+	"github.com/nats-io/nats.go":          {"job/remote"},
+	"github.com/nats-io/nats-server/v2":   {"job/remote"},
 	"go.etcd.io/bbolt":                    {"job"},
 	"github.com/deepteams/webp":           {"internal/imagefile"},
 	"github.com/prometheus/client_golang": {"server"},

@@ -1,0 +1,116 @@
+package remote
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/worker"
+)
+
+// Whatever dies or stands still, every job is done exactly once in the journal, and none is lost: workers are killed and
+// pause past their lease, APIs and NATS start again.
+func TestChaos(t *testing.T) {
+	jobs, kills := 200, 4
+	if testing.Short() {
+		jobs, kills = 40, 2
+	}
+	b := newBroker(t)
+	f := newFront(t, b)
+	var count atomic.Int64
+	hire := func(i int) *hand {
+		return newHand(t, b, handOptions{name: fmt.Sprint("worker", i), devices: 2, engine: &sleeper{takes: 20 * time.Millisecond, count: &count}})
+	}
+	hands := []*hand{hire(0), hire(1), hire(2)}
+	var ids []string
+	for range jobs {
+		ids = append(ids, f.submit(nil))
+	}
+	left := func() (n int) {
+		open, err := f.journal.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(open)
+	}
+	for i := range kills {
+		waitFor(t, func() string { return fmt.Sprintf("%d jobs are left after %d faults", left(), i) }, func() bool { return left() <= jobs*(kills-i)/(kills+1) })
+		at := rand.IntN(len(hands))
+		switch i % 4 {
+		case 0:
+			hands[at].kill()
+			hands[at] = hire(len(hands) + i)
+		case 1:
+			h := hands[at]
+			h.paused.Lock()
+			waitFor(t, func() string { return "a worker that gives no sign of life stays" }, func() bool {
+				return len(f.api.Health()) <= 2*(len(hands)-1)
+			})
+			h.paused.Unlock()
+		case 2:
+			f.stop()
+			f.start()
+		case 3:
+			b.stop()
+			b.start()
+		}
+	}
+	for _, id := range ids {
+		f.done(id)
+	}
+	page, err := f.journal.List(job.Filter{States: []job.State{job.Done}, Limit: 10})
+	if err != nil || len(page.Jobs) != 10 {
+		t.Errorf("%d, %v", len(page.Jobs), err)
+	}
+	t.Logf("%d jobs, %d computations", jobs, count.Load())
+	if n := count.Load(); n < int64(jobs) {
+		t.Errorf("%d computations of %d jobs", n, jobs)
+	}
+}
+
+// A worker that gives no sign of life loses its job to another one; when it comes back, its result is dropped.
+func TestPausedWorker(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	var count atomic.Int64
+	hold := make(chan struct{})
+	h := newHand(t, b, handOptions{name: "slow", engine: &sleeper{count: &count, step: func(j engine.Job) error {
+		j.Request.Progress(sdxl.Progress{Steps: 1})
+		<-hold
+		return nil
+	}}})
+	id := f.submit(nil)
+	f.until(id, "computed", func(_ job.Job, live job.Live) bool { return live.Steps == 1 })
+	h.paused.Lock()
+	newHand(t, b, handOptions{name: "fast", engine: &sleeper{count: &count}})
+	j := f.done(id)
+	if j.Attempts != 2 {
+		t.Errorf("attempt %d", j.Attempts)
+	}
+	h.paused.Unlock()
+	close(hold)
+	waitFor(t, func() string { return "the paused worker keeps the job" }, func() bool { return h.worker.Ended(id) })
+	if after := f.ended(id); !after.Ended.Equal(j.Ended) || after.Attempts != 2 {
+		t.Errorf("%+v", after)
+	}
+	for range 3 { // it works again
+		f.done(f.submit(nil))
+	}
+}
+
+// A job whose attempts all fail fails.
+func TestRetriesEnd(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	newHand(t, b, handOptions{name: "bad", engine: &sleeper{step: func(engine.Job) error {
+		return &worker.Error{Kind: worker.KindDeviceFailed, Message: "it fell over"}
+	}}})
+	if j := f.ended(f.submit(nil)); j.State != job.Failed || j.Attempts != 10 || j.Error.Kind != worker.KindDeviceFailed {
+		t.Errorf("%+v, %v", j, j.Error)
+	}
+}
