@@ -31,8 +31,11 @@ type Config struct {
 	// Devices are the names of the devices, until an engine has another DeviceName. Each has a worker of its own; none is
 	// one device without a name.
 	Devices []string
-	// Load opens the models on a device: on all at once when the server starts, and on one again after Lost.
+	// Load opens the models on a device: on all at once when the server starts, and on one again after Lost. It may be nil
+	// if there is a Remote: then the server has no devices of its own.
 	Load func(device int) (engine.Engine, error)
+	// Remote gives jobs to devices of other processes too; nil is none.
+	Remote Remote
 
 	// TextualInversions are embeddings that the prompts of every request may name, with vectors for every text encoder
 	// of the models.
@@ -95,7 +98,7 @@ func New(c Config) (*Server, error) {
 	switch {
 	case c.Specs.Base == nil:
 		return nil, errors.New("server: Specs.Base is nil: must be the configurations of the model")
-	case c.Load == nil:
+	case c.Load == nil && c.Remote == nil:
 		return nil, errors.New("server: Load is nil: must open the model")
 	case c.Images == "":
 		return nil, errors.New("server: Images is empty: must be a folder")
@@ -191,6 +194,12 @@ func (s *Server) openJobs() (err error) {
 		return errors.Join(fmt.Errorf("server: the journal of jobs: %w", err), s.journal.Close())
 	}
 	s.metrics.openedJobs()
+	if c.Remote != nil {
+		if err := c.Remote.Start(s.queue, s.store.Store); err != nil {
+			s.queue.Close()
+			return errors.Join(fmt.Errorf("server: remote devices: %w", err), s.journal.Close())
+		}
+	}
 	s.pool = worker.NewPool(worker.Config{
 		Source: worker.Local{Queue: s.queue, Images: s.store}, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
 		Shared: s.shared(), Resolve: s.resolveAgain,

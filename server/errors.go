@@ -43,6 +43,8 @@ const (
 	tookTooLong     kind = worker.KindTookTooLong
 	deviceFailed    kind = worker.KindDeviceFailed
 	deviceLost      kind = "device_lost"
+	noWorker        kind = "no_worker"
+	otherModel      kind = worker.KindOtherModel
 	loading         kind = "loading"
 	stopping        kind = worker.KindStopping
 	clientGone      kind = "client_gone"
@@ -102,6 +104,8 @@ var answers = map[kind]struct {
 	tookTooLong:   {status: http.StatusGatewayTimeout, detail: worker.TookTooLongWords, level: slog.LevelWarn},
 	deviceFailed:  {status: http.StatusInternalServerError, detail: worker.DeviceFailedWords, level: slog.LevelError},
 	deviceLost:    {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
+	noWorker:      {status: http.StatusServiceUnavailable, detail: "No worker is there", retry: 5 * time.Second, level: slog.LevelWarn},
+	otherModel:    {status: http.StatusServiceUnavailable, detail: "No worker can compute the job", retry: 5 * time.Second, level: slog.LevelWarn},
 	loading:       {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
 	modelFailed:   {status: http.StatusServiceUnavailable, detail: "The model can't be loaded", retry: 5 * time.Second, level: slog.LevelWarn},
 	stopping:      {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},

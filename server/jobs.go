@@ -156,7 +156,15 @@ func jobError(err error) error {
 	return err
 }
 
-func (s *Server) getJob(x *exchange) error { return s.replyJob(x, http.StatusOK, x.r.PathValue("id")) }
+// getJob answers GET /v1/jobs/{id}, also for a job of another server that shares this one's workers.
+func (s *Server) getJob(x *exchange) error {
+	j, live, err := s.findJob(x, x.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	x.job = j.ID
+	return x.reply(http.StatusOK, view(j, live, x.from.prefix))
+}
 
 // deleteJob cancels a job, or with purge=true removes one that has ended, with its images.
 func (s *Server) deleteJob(x *exchange) error {

@@ -75,7 +75,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer cut(nil)
 	defer context.AfterFunc(s.stopped, func() { cut(errStopped) })()
 
-	inTime := h.Shutdown(limit) == nil && s.pool.Wait(limit) == nil
+	inTime := h.Shutdown(limit) == nil && s.pool.Wait(limit) == nil && s.waitRemote(limit) == nil
 	if err == nil {
 		switch {
 		case s.stopped.Err() != nil: // by Stop, which may empty the queue before it cuts the limit
@@ -147,7 +147,7 @@ func (s *Server) Close() error {
 	s.closing.Do(func() {
 		err := s.pool.Close()
 		s.loads.Wait() // which the end of the queue has ended
-		s.closed = errors.Join(err, s.journal.Close(), s.store.Close())
+		s.closed = errors.Join(err, s.closeRemote(), s.journal.Close(), s.store.Close())
 	})
 	return s.closed
 }

@@ -192,7 +192,7 @@ func (s *Server) readyz(x *exchange) error {
 	return x.reply(http.StatusOK, struct {
 		Status  string                  `json:"status"`
 		Devices map[string]worker.State `json:"devices,omitempty"`
-	}{"ready", s.pool.Health()})
+	}{"ready", s.health()})
 }
 
 // ready returns the reason why no work is taken, nil if it is.
@@ -203,8 +203,10 @@ func (s *Server) ready() error {
 	s.pool.Check()
 	states := s.pool.States()
 	switch {
-	case slices.Contains(states, worker.Ready):
+	case slices.Contains(states, worker.Ready), s.remoteReady():
 		return nil
+	case len(states) == 0:
+		return &failure{kind: noWorker}
 	case slices.Contains(states, worker.Lost):
 		return &failure{kind: deviceLost}
 	}

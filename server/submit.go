@@ -99,7 +99,7 @@ func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, e
 	var why error
 	for why == nil {
 		var noDevice <-chan struct{}
-		if state != job.Running {
+		if state != job.Running && !s.remoteReady() {
 			noDevice = s.pool.Down()
 		}
 		select {

@@ -140,5 +140,5 @@ func (s *Server) queueState(x *exchange) error {
 		Computing int                     `json:"computing"`
 		Seconds   float64                 `json:"seconds_until_free,omitzero"` // an estimate; none where a device is free
 		Devices   map[string]worker.State `json:"devices"`
-	}{stats.Waiting, stats.Computing, seconds(stats.Free), s.pool.Health()})
+	}{stats.Waiting, stats.Computing, seconds(stats.Free), s.health()})
 }
