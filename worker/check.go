@@ -17,9 +17,9 @@ import (
 // or an embedding, or has another one of the same name.
 const KindOtherModel = "other_model"
 
-// Check tells why a worker with such models must not compute a job that another process resolved, nil if it may: what
-// the request resolves to here must be what it resolved to there.
-func Check(j job.Job, models engine.Specs, s Shared) *job.Error {
+// Check tells why a worker with such models, by name, must not compute a job that another process resolved, nil if it
+// may: what the request resolves to here must be what it resolved to there.
+func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	differs := func(format string, args ...any) *job.Error {
 		return &job.Error{Kind: KindOtherModel, Message: "The worker can't compute the job: " + fmt.Sprintf(format, args...)}
 	}
@@ -27,10 +27,14 @@ func Check(j job.Job, models engine.Specs, s Shared) *job.Error {
 	if err != nil {
 		return differs("%v", withinFolder(err, s.LoRADir))
 	}
-	if t.Job.Model != engine.Base && models.Refiner == nil {
+	specs, ok := models[t.Job.Name]
+	switch {
+	case !ok:
+		return differs("it has no model %q", t.Job.Name)
+	case t.Job.Model != engine.Base && specs.Refiner == nil:
 		return differs("it has no refiner")
 	}
-	p, err := models.Resolve(t.Job)
+	p, err := specs.Resolve(t.Job)
 	if err != nil {
 		return differs("%v", withinFolder(err, s.LoRADir))
 	}

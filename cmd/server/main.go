@@ -28,12 +28,10 @@ import (
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server"
 	"github.com/goxl/goxl/server/engine"
-	"github.com/goxl/goxl/server/process"
 	"github.com/goxl/goxl/tokenizer/prompt"
 )
 
@@ -43,6 +41,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 type options struct {
 	models
 	access
+	roles
 	address, images string
 	journal         string // "" is in images
 	keep            time.Duration
@@ -73,6 +72,7 @@ func run(args []string, stderr io.Writer) int {
 	var o options
 	o.models.register(fs)
 	o.access.register(fs)
+	o.roles.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing")
 	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
@@ -103,6 +103,9 @@ func run(args []string, stderr io.Writer) int {
 
 	err := cli.Parse(fs, args)
 	if err == nil {
+		err = o.roles.check(fs)
+	}
+	if err == nil {
 		err = serve(o, stderr)
 	}
 	return cli.Exit(fs, err)
@@ -132,7 +135,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	case o.stall <= 0:
 		return cli.Usagef("-stall-timeout %v: must be more than 0", o.stall)
 	}
-	if err := o.check(o.address); err != nil {
+	if err := o.access.check(o.address); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
@@ -157,16 +160,28 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	devices, err := o.device.Cards(func(line string) { log.Warn(line) })
+	var devices devices
+	if o.role != roleAPI {
+		if devices, err = o.devices(log, stderr); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, devices.Close()) }()
+	}
+	if o.role == roleWorker {
+		return o.work(log, append([]server.Model{{Name: o.first().called(), Specs: specs}}, further...), inversions, devices)
+	}
+	remotes, err := o.remotes(log)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, remotes.Close()) }()
 	tracer, endTraces, err := openTraces(log, cli.Version())
 	if err != nil {
 		return err
 	}
 	defer endTraces()
 	c := server.Config{
+		Load: devices.load, Devices: devices.names(), Remote: remotes.forServer(),
 		Specs: specs, Name: o.first().called(), Models: further,
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
@@ -177,27 +192,6 @@ func serve(o options, stderr io.Writer) (err error) {
 		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn, Tracer: tracer,
 	}
 	o.fill(&c)
-	o.shareMemory(len(devices))
-	fallback := cpu{models: o.models, log: log}
-	defer func() { err = errors.Join(err, fallback.Close()) }()
-	if len(devices) > 0 {
-		c.Load = func(i int) (engine.Engine, error) {
-			return asEngine(o.start(devices[i].Name, stderr, process.Config{StallTimeout: o.stall}))
-		}
-		if o.device.Device == "auto" {
-			c.Load = withFallback(c.Load, fallback.load, func(err error) { log.Warn(fmt.Sprintf("computing on the cpu: %s: %v", devices[0].Name, err)) })
-		}
-	} else {
-		info, err := fallback.open()
-		if err != nil {
-			return err
-		}
-		devices = []kernels.Info{info}
-		c.Load = fallback.load
-	}
-	for _, d := range devices {
-		c.Devices = append(c.Devices, d.Name)
-	}
 	s, err := server.New(c)
 	if err != nil {
 		return err
@@ -211,7 +205,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	for _, d := range devices {
+	for _, d := range devices.infos {
 		log.Info("device", slog.String("name", d.Name), slog.String("detail", d.Detail), slog.String("kernels", d.Variant), slog.Int64("memory_mib", d.Memory>>20))
 	}
 	log.Info("listening", slog.String("address", o.url(l.Addr())), slog.String("model", o.first().called()),
@@ -220,7 +214,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	if o.model == cli.Demo {
 		log.Info(cli.DemoNotice)
 	}
-	ctx, stopWatching := onSignals(s, log)
+	ctx, stopWatching := onSignals(s.Stop, log)
 	defer stopWatching()
 	return s.Run(ctx, l)
 }
@@ -245,16 +239,16 @@ func asEngine[E engine.Engine](e E, err error) (engine.Engine, error) {
 	return e, nil
 }
 
-// onSignals gives a context that the first signal ends, by which the server drains; the second stops it. The function that it returns
+// onSignals gives a context that the first signal ends, by which the process drains; the second stops it. The function that it returns
 // gives the signals back to the system.
-func onSignals(s *server.Server, log *slog.Logger) (context.Context, func()) {
+func onSignals(stop func(), log *slog.Logger) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for _, act := range []func(){cancel, s.Stop} {
+		for _, act := range []func(){cancel, stop} {
 			select {
 			case got := <-signals:
 				log.Info("signal", slog.String("name", got.String()))

@@ -1,0 +1,220 @@
+//go:build !nodemo
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/worker"
+)
+
+// Flags of roles that do not go together are refused by name.
+func TestRoleFlags(t *testing.T) {
+	for says, args := range map[string]string{
+		"must be one of all, api, worker":                                 "-role boss",
+		"-role worker: needs -nats":                                       "-role worker",
+		"-nats-creds: needs -nats":                                        "-nats-creds x",
+		"-addr: is of the servers that answer requests":                   "-role worker -nats nats://x -addr :1",
+		"-device: is of workers, not of -role api":                        "-role api -nats nats://x -device cpu",
+		`-nats-cert "x", -nats-key "": must both be given or none`:        "-nats nats://x -nats-cert x",
+		"-nats-listen: is of -nats embedded":                              "-nats nats://x -nats-listen :1",
+		"a worker connects to it by -nats nats://host:port":               "-role worker -nats embedded",
+		"-role api -nats embedded: needs -nats-listen":                    "-role api -nats embedded",
+		"-nats-creds: is of a NATS that runs apart":                       "-nats embedded -nats-creds x",
+		"-nats-listen x: must be host:port":                               "-nats embedded -nats-listen x",
+		"-nats-listen 0.0.0.0:1: is no loopback address: needs -nats-tok": "-nats embedded -nats-listen 0.0.0.0:1",
+		"-nats-listen :1: is no loopback address":                         "-nats embedded -nats-listen :1",
+	} {
+		var stderr bytes.Buffer
+		if status := run(strings.Fields(args), &stderr); status != 2 || !strings.Contains(stderr.String(), says) {
+			t.Errorf("%s: status %d\n%s", args, status, stderr.String())
+		}
+	}
+}
+
+// startWorker runs a worker in a process of its own, which the end of the test kills.
+func startWorker(t *testing.T, args ...string) (c *exec.Cmd, stderr *output) {
+	t.Helper()
+	stderr = &output{}
+	c = exec.Command(os.Args[0], append([]string{asServer, "-role", "worker"}, args...)...)
+	c.Stderr = stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill() // it has ended, else
+		_ = c.Wait()
+		if t.Failed() {
+			t.Logf("worker's log:\n%s", stderr)
+		}
+	})
+	return c, stderr
+}
+
+// pixels are those of the image of a job.
+func pixels(t *testing.T, address string, j jobState) []byte {
+	t.Helper()
+	resp, err := http.Get(address + j.Images[0].URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img.(*image.RGBA).Pix
+}
+
+// A server without devices has its jobs computed by workers in other processes: with the same images as a server that
+// computes itself, image to image too, whatever worker is killed.
+func TestWorkers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte("a secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	alone, address := spawn(t, "-images", t.TempDir(), "-device", "cpu")
+	const text, fromImage = `{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":4,"seed":1}`,
+		`{"prompt":"a red apple","image":"%s","num_inference_steps":6,"strength":0.5,"seed":2}`
+	ended := func(j jobState) bool { return j.State == "done" || j.State == "failed" }
+	compute := func(address string) (first, second []byte) {
+		j := until(t, address+"/v1/jobs/"+ask(t, "POST", address+"/v1/jobs", text, 202).ID, ended)
+		if j.State != "done" {
+			t.Fatalf("%+v", j)
+		}
+		k := until(t, address+"/v1/jobs/"+ask(t, "POST", address+"/v1/jobs", fmt.Sprintf(fromImage, j.Images[0].ID), 202).ID, ended)
+		if k.State != "done" {
+			t.Fatalf("%+v", k)
+		}
+		return pixels(t, address, j), pixels(t, address, k)
+	}
+	first, second := compute(address)
+	if err := alone.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+
+	_, api := spawn(t, "-images", t.TempDir(), "-role", "api", "-nats", "embedded", "-nats-listen", listen, "-nats-token", secret)
+	if j := ask(t, "POST", api+"/generate", text, 503); j.ID != "" {
+		t.Errorf("%+v", j)
+	}
+	flags := []string{"-nats", "nats://" + listen, "-nats-token", secret, "-device", "cpu"}
+	other, stderr := startWorker(t, append(flags, "-model", "synth:tiny")...)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(stderr.String(), "msg=working") && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	waits := ask(t, "POST", api+"/v1/jobs", text, 202)
+	one, _ := startWorker(t, flags...)
+	if a, b := compute(api); !bytes.Equal(a, first) || !bytes.Equal(b, second) {
+		t.Error("a worker computes other images")
+	}
+	if j := until(t, api+"/v1/jobs/"+waits.ID, ended); j.State != "done" || j.Attempts != 1 {
+		t.Errorf("%+v", j)
+	}
+
+	long := ask(t, "POST", api+"/v1/jobs", strings.Replace(text, `"num_inference_steps":4`, `"num_inference_steps":150`, 1), 202)
+	until(t, api+"/v1/jobs/"+long.ID, func(j jobState) bool { return j.Step > 2 })
+	if err := one.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	startWorker(t, flags...)
+	if j := until(t, api+"/v1/jobs/"+long.ID, ended); j.State != "done" || j.Attempts != 2 {
+		t.Errorf("%+v", j)
+	}
+	if err := other.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Wait(); err != nil {
+		t.Errorf("a worker that is stopped: %v", err)
+	}
+	_, bad := startWorker(t, "-nats", "nats://"+listen, "-device", "cpu")
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(bad.String(), "Authorization") && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if log := bad.String(); !strings.Contains(log, "Authorization Violation") {
+		t.Errorf("without the token:\n%s", log)
+	}
+}
+
+// A worker computes what resolves to the same as at the server that it is from, and says what differs otherwise.
+func TestCheck(t *testing.T) {
+	specs, err := (&models{model: "synth:tiny"}).specs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	loras := t.TempDir()
+	if err := os.WriteFile(filepath.Join(loras, "no.safetensors"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shared := worker.Shared{LoRADir: loras}
+	made := func(change func(*worker.Task), resolved func(*sdxl.Parameters)) (j job.Job) {
+		t.Helper()
+		seed := uint64(3)
+		task := worker.Task{Job: engine.Job{Name: "tiny", Model: engine.Base, Request: sdxl.Request{Prompt: "x", Seed: &seed}}, Outputs: []string{"a"}}
+		p, err := specs.Resolve(task.Job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			change(&task)
+		}
+		if resolved != nil {
+			resolved(&p)
+		}
+		if j.Request, err = task.Encode(shared); err != nil {
+			t.Fatal(err)
+		}
+		if j.Parameters, err = json.Marshal(p); err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	models := map[string]engine.Specs{"tiny": specs}
+	if e := worker.Check(made(nil, nil), models, shared); e != nil {
+		t.Error(e)
+	}
+	for says, j := range map[string]job.Job{
+		`it has no model "large"`:     made(func(t *worker.Task) { t.Job.Name = "large" }, nil),
+		"it has another model":        made(nil, func(p *sdxl.Parameters) { p.Model = "other" }),
+		"it has another loras":        made(nil, func(p *sdxl.Parameters) { p.LoRAs = []sdxl.LoRAParameters{{Name: "y"}} }),
+		"another num_inference_steps": made(nil, func(p *sdxl.Parameters) { p.Steps++ }),
+		"it has no refiner":           made(func(task *worker.Task) { task.Job.Model = engine.Refiner }, nil),
+		"loras": made(func(task *worker.Task) {
+			task.Job.Request.LoRAs = []sdxl.LoRA{{Path: filepath.Join(loras, "gone.safetensors")}}
+		}, nil),
+		"a job's request: EOF":              {},
+		"can't compute the job: the job's ": {Request: made(nil, nil).Request, Parameters: json.RawMessage(`[]`)},
+	} {
+		if e := worker.Check(j, models, shared); e == nil || e.Kind != worker.KindOtherModel || !strings.Contains(e.Message, says) || strings.Contains(e.Message, loras) {
+			t.Errorf("%v, want %q", e, says)
+		}
+	}
+}
