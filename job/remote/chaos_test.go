@@ -3,6 +3,7 @@ package remote
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,6 +72,33 @@ func TestChaos(t *testing.T) {
 	if n := count.Load(); n < int64(jobs) {
 		t.Errorf("%d computations of %d jobs", n, jobs)
 	}
+}
+
+// A NATS that has lost everything, jobs, images and consumers, costs a delay.
+func TestNATSLosesEverything(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	newHand(t, b, handOptions{name: "one", engine: &sleeper{takes: 300 * time.Millisecond}})
+	f.done(f.submit(nil))
+	running, waits := f.submit(nil), f.submit(nil)
+	f.until(running, "running", func(_ job.Job, live job.Live) bool { return live.Steps == 2 })
+	b.stop()
+	b.folder = t.TempDir()
+	b.start()
+	f.done(running)
+	f.done(waits)
+}
+
+// A request that NATS does not carry fails, and holds up no other.
+func TestTooLong(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	newHand(t, b, handOptions{name: "one", engine: &sleeper{}})
+	long := f.submit(func(_ *job.Job, task *worker.Task) { task.Job.Request.Prompt = strings.Repeat("x", largestMessage) })
+	if j := f.ended(long); j.State != job.Failed || j.Error.Kind != KindTooLong {
+		t.Errorf("%s, %v", j.State, j.Error)
+	}
+	f.done(f.submit(nil))
 }
 
 // A worker that gives no sign of life loses its job to another one; when it comes back, its result is dropped.

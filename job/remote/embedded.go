@@ -38,6 +38,15 @@ func StartEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !so.DontListen { // the server itself says nothing of an address that it can't have
+		l, err := net.Listen("tcp", o.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("remote: the embedded NATS server: %w", err)
+		}
+		if err := l.Close(); err != nil {
+			return nil, fmt.Errorf("remote: the embedded NATS server: %w", err)
+		}
+	}
 	s, err := server.NewServer(so)
 	if err != nil {
 		return nil, fmt.Errorf("remote: the embedded NATS server: %w", err)
@@ -46,7 +55,7 @@ func StartEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, fmt.Errorf("remote: the embedded NATS server does not start: the address %s is in use, or the folder %s can't be written", o.Listen, o.Folder)
+		return nil, fmt.Errorf("remote: the embedded NATS server does not start: the folder %s can't be written, or another server has it", o.Folder)
 	}
 	return &Embedded{s}, nil
 }

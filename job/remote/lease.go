@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goxl/goxl/internal/imagefile"
@@ -182,6 +183,9 @@ func (l *lease) settle(o outcome, within time.Duration) verdict {
 			} else if err == nil {
 				return v
 			}
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
+			_, _ = w.conn.objects(ctx) // NATS may have lost the store; if not, the next attempt says so
 		}
 		select {
 		case <-time.After(pause):

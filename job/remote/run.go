@@ -77,7 +77,6 @@ func (a *API) drive(r *run, name string, adopted bool) {
 		}
 		if err != nil && r.lease.Context().Err() == nil {
 			log.Warn("job can't be sent", slog.String("error", err.Error()))
-			a.rest(r.peer)
 			a.unsent(r, err)
 			return
 		}
@@ -121,11 +120,27 @@ func (a *API) drive(r *run, name string, adopted bool) {
 func (a *API) unsent(r *run, err error) {
 	a.endRun(r)
 	var gone *inputError
-	if errors.As(err, &gone) {
+	switch {
+	case errors.As(err, &gone):
 		r.lease.Fail(gone.why, gone.err)
 		return
+	case errors.Is(err, nats.ErrMaxPayload):
+		r.lease.Fail(&job.Error{Kind: KindTooLong, Message: "The request is too large to be sent to a worker"}, err)
+		return
 	}
+	a.rest(r.peer)
+	a.makeAgain()
 	r.lease.Return(&job.Error{Kind: worker.KindDeviceFailed, Message: "The worker can't be reached"})
+}
+
+// makeAgain makes the stream and the object store where NATS has lost them.
+func (a *API) makeAgain() {
+	ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
+	defer cancel()
+	if _, err := a.conn.stream(ctx); err != nil {
+		return // the next job that can't be sent tries again
+	}
+	_, _ = a.conn.objects(ctx)
 }
 
 // inputError says that an image that a job begins with can't be read.
