@@ -122,7 +122,8 @@ func TestWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	_, api := spawn(t, "-images", t.TempDir(), "-role", "api", "-nats", "embedded", "-nats-listen", listen, "-nats-token", secret)
+	server := []string{"-images", t.TempDir(), "-role", "api", "-nats", "embedded", "-nats-listen", listen, "-nats-token", secret}
+	process, api := spawn(t, server...)
 	if j := ask(t, "POST", api+"/generate", text, 503); j.ID != "" {
 		t.Errorf("%+v", j)
 	}
@@ -145,9 +146,24 @@ func TestWorkers(t *testing.T) {
 	if err := one.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	startWorker(t, flags...)
+	_, log := startWorker(t, flags...)
 	if j := until(t, api+"/v1/jobs/"+long.ID, ended); j.State != "done" || j.Attempts != 2 {
 		t.Errorf("%+v", j)
+	}
+
+	// What a worker computes while its server is killed goes on there, for the next one.
+	long = ask(t, "POST", api+"/v1/jobs", strings.Replace(text, `"num_inference_steps":4`, `"num_inference_steps":150`, 1), 202)
+	until(t, api+"/v1/jobs/"+long.ID, func(j jobState) bool { return j.Step > 2 })
+	if err := process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = process.Wait() // it was killed
+	_, api = spawn(t, server...)
+	if j := until(t, api+"/v1/jobs/"+long.ID, ended); j.State != "done" || j.Attempts != 2 {
+		t.Errorf("%+v", j)
+	}
+	if n := strings.Count(log.String(), `msg="job computed"`); n != 2 {
+		t.Errorf("%d computations, want one before and one now:\n%s", n, log)
 	}
 	if err := other.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
