@@ -17,9 +17,10 @@ import (
 // restTime is how long a worker gets no jobs that let one wait.
 const restTime = 5 * time.Second
 
-// peer is a worker as an API sees it. API.mu guards it.
+// peer is a worker as an API sees it. API.mu guards what changes.
 type peer struct {
 	api    *API
+	id     string
 	said   announcement
 	sign   time.Time       // of its last announcement
 	rests  time.Time       // until when it gets no jobs
@@ -47,7 +48,7 @@ func (a *API) onAnnouncement(m *nats.Msg) {
 		return
 	}
 	if p == nil {
-		p = &peer{api: a}
+		p = &peer{api: a, id: said.ID}
 		p.looks, p.relook = context.WithCancel(a.ctx)
 		a.peers[said.ID] = p
 		a.options.Log.Info("worker", slog.String("name", said.Name), slog.Any("devices", said.Devices), slog.Any("models", said.Models), slog.String("version", said.Version))
@@ -181,7 +182,7 @@ func (a *API) can(p *peer, j *job.Job) bool {
 
 // able reports whether a worker has a job's model, as far as is known. The caller holds mu.
 func (a *API) able(p *peer, j *job.Job) bool {
-	return slices.Contains(p.said.Models, j.Model) && !a.refusals[j.ID][p.said.ID]
+	return slices.Contains(p.said.Models, j.Model) && !a.refusals[j.ID][p.id]
 }
 
 // busy is how many devices of a worker compute, for this API or another. The caller holds mu.

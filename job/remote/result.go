@@ -213,7 +213,7 @@ func (a *API) refuse(r *run) bool {
 		by = map[string]bool{}
 		a.refusals[r.job.ID] = by
 	}
-	by[r.peer.said.ID] = true
+	by[r.peer.id] = true
 	if a.options.Local {
 		return true
 	}

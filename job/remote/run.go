@@ -183,7 +183,7 @@ func (a *API) send(r *run) (sequence uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	m := &nats.Msg{Subject: workSubject + r.peer.said.ID, Data: data}
+	m := &nats.Msg{Subject: workSubject + r.peer.id, Data: data}
 	ctx, cancel := context.WithTimeout(r.lease.Context(), callTimeout)
 	defer cancel()
 	id := fmt.Sprintf("%s/%d/%s", r.job.ID, r.job.Attempts, r.id)
