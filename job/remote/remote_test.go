@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -180,26 +181,31 @@ func TestNextAPITakesTheResult(t *testing.T) {
 	var count atomic.Int64
 	go_ := make(chan struct{})
 	newHand(t, b, handOptions{name: "one", engine: &sleeper{count: &count, step: func(engine.Job) error { <-go_; return nil }}})
-	late := newHand(t, b, handOptions{name: "two", engine: &sleeper{count: &count, step: func(engine.Job) error { <-go_; return nil }}})
-	_ = late
+	newHand(t, b, handOptions{name: "two", engine: &sleeper{count: &count, step: func(engine.Job) error { <-go_; return nil }}})
 	first, second := f.submit(nil), f.submit(nil)
 	for _, id := range []string{first, second} {
 		f.until(id, "running", func(j job.Job, _ job.Live) bool { return j.State == job.Running })
 	}
-	waitFor(t, func() string { return "jobs are not at workers" }, func() bool {
-		f.api.mu.Lock()
-		defer f.api.mu.Unlock()
-		n := 0
-		for _, r := range f.api.runs {
-			if r.accepted {
-				n++
+	atWorkers := func() map[string]string { // the runs of the jobs
+		runs := map[string]string{}
+		waitFor(t, func() string { return "jobs are not at workers" }, func() bool {
+			f.api.mu.Lock()
+			defer f.api.mu.Unlock()
+			for id, r := range f.api.runs {
+				if r.accepted {
+					runs[id] = r.id
+				}
 			}
-		}
-		return n == 2
-	})
+			return len(runs) == 2
+		})
+		return runs
+	}
+	before := atWorkers()
 	f.stop()
 	f.start()
-	f.until(first, "running again", func(j job.Job, _ job.Live) bool { return j.State == job.Running })
+	if after := atWorkers(); !maps.Equal(before, after) {
+		t.Errorf("runs were %v, are %v", before, after)
+	}
 	close(go_)
 	f.done(first)
 	f.done(second)
