@@ -68,8 +68,8 @@ func startWorker(t *testing.T, args ...string) (c *exec.Cmd, stderr *output) {
 	return c, stderr
 }
 
-// pixels are those of the image of a job.
-func pixels(t *testing.T, address string, j jobState) []byte {
+// pixelsOfJob are those of the image of a job.
+func pixelsOfJob(t *testing.T, address string, j jobState) []byte {
 	t.Helper()
 	resp, err := http.Get(address + j.Images[0].URL)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestWorkers(t *testing.T) {
 		if k.State != "done" {
 			t.Fatalf("%+v", k)
 		}
-		return pixels(t, address, j), pixels(t, address, k)
+		return pixelsOfJob(t, address, j), pixelsOfJob(t, address, k)
 	}
 	first, second := compute(address)
 	if err := alone.Process.Kill(); err != nil {
