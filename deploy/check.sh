@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Checks the files of this folder by what reads them: what the module tools/deploy has, and of promtool, systemd-analyze and
-# the Python package dstack what is there. What is missing is said. Needs the Go module proxy.
+# Checks the files of this folder by what reads them: what the module tools/deploy has, the NATS server that goxl is
+# built with, and of promtool, systemd-analyze and the Python package dstack what is there. What is missing is said.
+# Needs the Go module proxy.
 set -Eeuo pipefail
 cd "$(dirname "$0")"
 go -C ../tools/deploy run . "$PWD"
+
+# -t reads the file and starts nothing.
+go run github.com/nats-io/nats-server/v2 -t -c kubernetes/workers/nats.conf
 
 if command -v promtool >/dev/null; then
 	promtool check config prometheus/prometheus.yml

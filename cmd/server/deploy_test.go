@@ -23,12 +23,15 @@ func TestDeployGivesFlags(t *testing.T) {
 		t.Fatalf("status %d:\n%s", status, &help)
 	}
 	for name, starts := range map[string]string{ // and how the lines begin that have flags of the server
-		"deploy/Dockerfile":                       "CMD",
-		"deploy/compose.yaml":                     "command:",
-		"deploy/kubernetes/base/statefulset.yaml": "args:",
-		"deploy/systemd/goxl.service":             "ExecStart=",
-		"deploy/dstack/service.dstack.yml":        "- exec goxl-server",
-		"api.dstack.yml":                          "- go run ./cmd/server",
+		"deploy/Dockerfile":                         "CMD",
+		"deploy/compose.yaml":                       "command:",
+		"deploy/compose.workers.yaml":               `command: ["-role"`,
+		"deploy/kubernetes/base/statefulset.yaml":   "args:",
+		"deploy/kubernetes/workers/api.yaml":        "args:",
+		"deploy/kubernetes/workers/deployment.yaml": "args:",
+		"deploy/systemd/goxl.service":               "ExecStart=",
+		"deploy/dstack/service.dstack.yml":          "- exec goxl-server",
+		"api.dstack.yml":                            "- go run ./cmd/server",
 	} {
 		data, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(name)))
 		if err != nil {

@@ -27,6 +27,10 @@ func manifests(path string) (string, error) {
 		switch kind := r.GetApiVersion() + " " + r.GetKind(); kind {
 		case "v1 Service":
 			into = &corev1.Service{}
+		case "v1 ConfigMap":
+			into = &corev1.ConfigMap{}
+		case "apps/v1 Deployment":
+			into = &appsv1.Deployment{}
 		case "apps/v1 StatefulSet":
 			into = &appsv1.StatefulSet{}
 		case "autoscaling/v2 HorizontalPodAutoscaler":

@@ -23,9 +23,11 @@ func main() {
 	}{
 		{"Dockerfile", dockerfile},
 		{"compose.yaml", compose},
+		{"compose.workers.yaml", compose},
 		{"kubernetes/base", manifests},
 		{"kubernetes/gpu", manifests},
 		{"kubernetes/autoscaling", manifests},
+		{"kubernetes/workers", manifests},
 		{"prometheus/alerts.yml", rules},
 		{"grafana/goxl.json", dashboard},
 	} {
