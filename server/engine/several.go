@@ -35,8 +35,11 @@ type Opening struct {
 type SeveralConfig struct {
 	Models []Opening // at least one; the names must differ
 	Memory int64     // most Bytes of the models that are open at once, beside the one that computes; 0 is no limit
-	Now    func() time.Time
-	Log    *slog.Logger // nil discards
+	// Lost says why the device can compute nothing any more, nil while it can: with every model closed, none tells.
+	// Without it, the open models alone are asked.
+	Lost func() error
+	Now  func() time.Time
+	Log  *slog.Logger // nil discards
 }
 
 // Several is an engine of several models on one device. A model is opened by the first job that names it; those that no
@@ -272,8 +275,13 @@ func (s *Several) Usage() (Usage, bool) {
 	return reporter.Usage() // which may take a while
 }
 
-// Lost is what the open models say of their device.
+// Lost is what the device, or an open model, says of it. The device may fail while the only model is being opened.
 func (s *Several) Lost() error {
+	if s.config.Lost != nil {
+		if err := s.config.Lost(); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.models {

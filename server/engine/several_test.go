@@ -254,3 +254,28 @@ func TestSeveralInUse(t *testing.T) {
 		}
 	})
 }
+
+// The device may fail while no model is open: that is told, or nobody would open it again.
+func TestSeveralLost(t *testing.T) {
+	var fault error
+	of := shop{fail: map[string]error{"b": errors.New("the device fails")}}
+	e, err := NewSeveral(t.Context(), SeveralConfig{
+		Memory: 1, Models: []Opening{of.opening("a", 1), of.opening("b", 1)}, Lost: func() error { return fault },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Lost(); err != nil {
+		t.Error(err)
+	}
+	fault = errors.New("fault")
+	if _, err := e.Generate(t.Context(), Job{Name: "b"}); err == nil {
+		t.Error("b was opened")
+	}
+	if got, want := states(e), "a unloaded 0, b unloaded 0"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if err := e.Lost(); !errors.Is(err, fault) {
+		t.Errorf("lost: %v, want %v", err, fault)
+	}
+}
