@@ -136,19 +136,24 @@ func parts(j engine.Job) []part {
 	return []part{{j.Name, j.Model}}
 }
 
-// noteUse notes what a job has used, and forgets the models that are not open any more.
+// noteUse notes what a job has used.
 func (e *Engine) noteUse(j engine.Job) {
 	models := e.Models()
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
+	e.forgetUnloaded(models)
+	for _, p := range parts(j) {
+		e.used[p] = true
+	}
+}
+
+// forgetUnloaded forgets the models that are not open any more. The caller holds usedMu.
+func (e *Engine) forgetUnloaded(models []engine.ModelStatus) {
 	for _, m := range models {
 		if m.State == engine.Unloaded {
 			delete(e.used, part{m.Name, engine.Base})
 			delete(e.used, part{m.Name, engine.Refiner})
 		}
-	}
-	for _, p := range parts(j) {
-		e.used[p] = true
 	}
 }
 
@@ -157,9 +162,10 @@ func (e *Engine) noteUse(j engine.Job) {
 func (e *Engine) patience(j engine.Job) patience {
 	p := j.Parameters
 	p.Strength, p.DenoisingStart, p.DenoisingEnd, p.Guidance = 0, 0, 0, max(p.Guidance, 2) // all of a step, with guidance
-	limit, costs := patience{step: e.config.StallTimeout}, e.Costs()
+	limit, costs, models := patience{step: e.config.StallTimeout}, e.Costs(), e.Models()
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
+	e.forgetUnloaded(models) // a job that failed may have closed some for its own
 	for _, m := range parts(j) {
 		seconds := costs.Of(m.name).Seconds(engine.Job{Model: m.model, Parameters: p}, 2)
 		limit.step += time.Duration(seconds * float64(time.Second))
