@@ -82,8 +82,13 @@ func (w *Worker) receive(m jetstream.Msg) {
 			return
 		}
 	}
+	patience := time.NewTimer(w.options.Lease)
+	defer patience.Stop()
 	select {
 	case w.given <- l:
+	case <-patience.C: // its device was lost meanwhile: another worker may have one
+		l.giveBack(outcome{Ending: endReturned, Error: &job.Error{Kind: worker.KindDeviceFailed, Message: "The worker has no device for the job"}})
+		l.Released()
 	case <-l.ctx.Done():
 		if errors.Is(context.Cause(l.ctx), job.ErrClosed) {
 			l.Retry(&job.Error{Kind: worker.KindStopping, Message: worker.StoppingWords})

@@ -285,3 +285,27 @@ func TestFind(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A job that comes to a worker whose device was lost meanwhile goes to another one, which costs it no attempt.
+func TestNoDevice(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	c := b.connect("lost")
+	w := NewWorker(c, WorkerOptions{Name: "lost", Models: []string{"tiny"}, Lease: testLease, Log: testLog(t, "lost")})
+	t.Cleanup(func() {
+		w.Stop()
+		if err := errors.Join(w.Close(), c.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	w.waiting = 1 // in a Take that has just ended
+	if err := w.Start(func() []string { return []string{"card0"} }); err != nil {
+		t.Fatal(err)
+	}
+	id := f.submit(nil)
+	f.until(id, "at the worker", func(job.Job, job.Live) bool { return len(w.leases()) == 1 })
+	newHand(t, b, handOptions{name: "two", engine: &sleeper{}})
+	if j := f.done(id); j.Attempts != 1 {
+		t.Errorf("attempt %d", j.Attempts)
+	}
+}
