@@ -43,6 +43,9 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 	switch {
 	case e.State.Ended():
 		delete(m.known, j.ID)
+		if e.State == job.Done { // wherever it was computed
+			m.images.WithLabelValues(j.Model).Add(float64(len(j.Outputs)))
+		}
 		m.ended.WithLabelValues(string(e.State), j.Model, j.API).Inc()
 		m.duration.WithLabelValues(string(e.State)).Observe(j.Ended.Sub(j.Created).Seconds())
 		return
@@ -58,7 +61,7 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 	m.jobs.WithLabelValues(string(e.State)).Inc()
 }
 
-// kept counts the images of an attempt and the time that its stages took. The worker calls it before the job is done.
+// kept counts the time that the stages of an attempt took. The worker calls it before the job is done.
 func (m *metrics) kept(a worker.Attempt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,7 +69,6 @@ func (m *metrics) kept(a worker.Attempt) {
 	if p == nil { // cancelled meanwhile
 		return
 	}
-	m.images.WithLabelValues(p.model).Add(float64(a.Images))
 	stage := func(name string, from, to time.Time) {
 		m.stages.WithLabelValues(name).Observe(max(0, to.Sub(from)).Seconds())
 	}

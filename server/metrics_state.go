@@ -16,7 +16,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	queueLength   = describe("goxl_queue_length", "Jobs that wait for a device.")
 	queueCapacity = describe("goxl_queue_capacity", "Jobs that may wait while no device is free.")
-	deviceUp      = describe("goxl_device_up", "1 if the device computes, 0 while its models are loaded or it is lost.", "device")
+	deviceUp      = describe("goxl_device_up", "1 if the device, of this process or a worker, computes, 0 while its models are loaded or it is lost.", "device")
 	memoryUsed    = describe("goxl_device_memory_used_bytes", "Memory that the engine has taken of its device.", "device")
 	memoryLimit   = describe("goxl_device_memory_limit_bytes", "Memory that the engine may take of its device: what it was given, or what other processes leave.", "device")
 	memoryPeak    = describe("goxl_device_memory_peak_bytes", "The most memory that the engine ever had of its device.", "device")
@@ -38,7 +38,7 @@ func (c stateMetrics) Collect(to chan<- prometheus.Metric) {
 	s := c.server
 	gauge(queueLength, float64(s.queue.Stats().Waiting))
 	gauge(queueCapacity, float64(s.config.Queue))
-	for device, state := range s.pool.Health() {
+	for device, state := range s.health() {
 		up := 0.0
 		if state == worker.Ready {
 			up = 1
