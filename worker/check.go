@@ -14,11 +14,12 @@ import (
 )
 
 // KindOtherModel says that a worker would compute another image than the job asks for: it lacks the model, an adapter
-// or an embedding, or has another one of the same name.
+// or an embedding, or its model of that name has other defaults.
 const KindOtherModel = "other_model"
 
 // Check tells why a worker with such models, by name, must not compute a job that another process resolved, nil if it
-// may: what the request resolves to here must be what it resolved to there.
+// may: what the request resolves to here must be what it resolved to there. No weights are read for that: a file of the
+// same name with other contents, another VAE or UNet, a TAESD and another precision are not found out.
 func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	differs := func(format string, args ...any) *job.Error {
 		return &job.Error{Kind: KindOtherModel, Message: "The worker can't compute the job: " + fmt.Sprintf(format, args...)}
