@@ -27,6 +27,10 @@
 // the weights were read. Requests that wait for their image wait a minute for that, then 503 with the percent; the
 // loading goes on. A model that can't be loaded fails its own jobs with the reason, 503, and is tried again after a pause.
 //
+// With Config.Remote, devices of other processes compute jobs too (package job/remote). Without any device, requests
+// that wait for their image are 503; other jobs wait until a worker has their model. Limits that Config does not name
+// are measured on the devices of this process alone, and GET /v1/models tells of those.
+//
 // OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations and
 // /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET /v1/models
 // or none; n, up to 10, each with the next seed; size, auto or WIDTHxHEIGHT; response_format, url (absent) or b64_json;
