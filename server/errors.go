@@ -45,6 +45,7 @@ const (
 	deviceLost      kind = "device_lost"
 	noWorker        kind = "no_worker"
 	otherModel      kind = worker.KindOtherModel
+	tooLong         kind = worker.KindTooLong
 	loading         kind = "loading"
 	stopping        kind = worker.KindStopping
 	clientGone      kind = "client_gone"
@@ -106,6 +107,7 @@ var answers = map[kind]struct {
 	deviceLost:    {status: http.StatusServiceUnavailable, detail: "The device failed and is being opened again", retry: 5 * time.Second, level: slog.LevelWarn},
 	noWorker:      {status: http.StatusServiceUnavailable, detail: "No worker is there", retry: 5 * time.Second, level: slog.LevelWarn},
 	otherModel:    {status: http.StatusServiceUnavailable, detail: "No worker can compute the job", retry: 5 * time.Second, level: slog.LevelWarn},
+	tooLong:       {status: http.StatusRequestEntityTooLarge, detail: "The request is too large to be sent to a worker"},
 	loading:       {status: http.StatusServiceUnavailable, detail: "The model is being loaded", retry: 5 * time.Second},
 	modelFailed:   {status: http.StatusServiceUnavailable, detail: "The model can't be loaded", retry: 5 * time.Second, level: slog.LevelWarn},
 	stopping:      {status: http.StatusServiceUnavailable, detail: worker.StoppingWords, retry: 10 * time.Second, hangUp: true},

@@ -90,6 +90,16 @@ func TestRemote(t *testing.T) {
 		t.Errorf("%d %s", r.Code, r.Body)
 	}
 	<-answered
+	go func() {
+		if l, err := w.queue.Take(t.Context(), job.Taker{}); err != nil {
+			t.Error(err)
+		} else {
+			l.Fail(&job.Error{Kind: worker.KindTooLong, Message: "too large to be sent"}, nil)
+		}
+	}()
+	if r := b.do("POST", "/generate", plain); r.Code != http.StatusRequestEntityTooLarge || !strings.Contains(r.Body.String(), "too large to be sent") {
+		t.Errorf("%d %s", r.Code, r.Body)
+	}
 	if r := b.do("GET", "/v1/jobs/"+id, ""); r.Code != http.StatusOK || !strings.Contains(r.Body.String(), `"position":7`) {
 		t.Errorf("%d %s", r.Code, r.Body)
 	}

@@ -18,9 +18,10 @@ import (
 // Kinds of errors that jobs end with.
 const (
 	KindInternal     = "internal_error"
-	KindInvalid      = "invalid"         // of the request; job.Error.Detail has a Problem
-	KindNoImage      = "image_not_found" // the one that image-to-image begins with
-	KindTooLarge     = "too_large"       // for the memory of every device
+	KindInvalid      = "invalid"          // of the request; job.Error.Detail has a Problem
+	KindNoImage      = "image_not_found"  // the one that image-to-image begins with
+	KindTooLarge     = "too_large"        // for the memory of every device
+	KindTooLong      = "request_too_long" // for what brings requests to workers
 	KindStoreFull    = "store_full"
 	KindStoreBroken  = "store_broken"
 	KindTookTooLong  = "took_too_long"

@@ -95,7 +95,7 @@ func TestTooLong(t *testing.T) {
 	f := newFront(t, b)
 	newHand(t, b, handOptions{name: "one", engine: &sleeper{}})
 	long := f.submit(func(_ *job.Job, task *worker.Task) { task.Job.Request.Prompt = strings.Repeat("x", largestMessage) })
-	if j := f.ended(long); j.State != job.Failed || j.Error.Kind != KindTooLong {
+	if j := f.ended(long); j.State != job.Failed || j.Error.Kind != worker.KindTooLong {
 		t.Errorf("%s, %v", j.State, j.Error)
 	}
 	f.done(f.submit(nil))

@@ -21,9 +21,6 @@ const (
 	subjectCancel  = "goxl.job.*.cancel"
 )
 
-// KindTooLong is of jobs whose request NATS does not carry: it is larger than its largest message.
-const KindTooLong = "request_too_long"
-
 func eventsSubject(id string) string { return "goxl.job." + id + ".events" }
 func cancelSubject(id string) string { return "goxl.job." + id + ".cancel" }
 

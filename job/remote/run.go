@@ -125,7 +125,7 @@ func (a *API) unsent(r *run, err error) {
 		r.lease.Fail(gone.why, gone.err)
 		return
 	case errors.Is(err, nats.ErrMaxPayload):
-		r.lease.Fail(&job.Error{Kind: KindTooLong, Message: "The request is too large to be sent to a worker"}, err)
+		r.lease.Fail(&job.Error{Kind: worker.KindTooLong, Message: "The request is too large to be sent to a worker"}, err)
 		return
 	}
 	a.rest(r.peer)
