@@ -142,3 +142,21 @@ func TestRetriesEnd(t *testing.T) {
 		t.Errorf("%+v, %v", j, j.Error)
 	}
 }
+
+// What NATS does not carry is left to the devices of this process, if there are any, and costs no attempt.
+func TestTooLongForOthers(t *testing.T) {
+	b := newBroker(t)
+	f := newFront(t, b)
+	f.api.options.Local = true
+	newHand(t, b, handOptions{name: "one", engine: &sleeper{}})
+	long := f.submit(func(_ *job.Job, task *worker.Task) { task.Job.Request.Prompt = strings.Repeat("x", largestMessage) })
+	f.until(long, "given back", func(j job.Job, _ job.Live) bool { return j.State == job.Interrupted || j.State.Ended() })
+	l, err := f.queue.Take(t.Context(), job.Taker{Name: "local"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := l.Job(); j.ID != long || j.Attempts != 1 {
+		t.Errorf("job %s, attempt %d, want %s and the first", j.ID, j.Attempts, long)
+	}
+	l.Fail(&job.Error{Kind: worker.KindInternal, Message: "enough"}, nil)
+}

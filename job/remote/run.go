@@ -125,7 +125,12 @@ func (a *API) unsent(r *run, err error) {
 		r.lease.Fail(gone.why, gone.err)
 		return
 	case errors.Is(err, nats.ErrMaxPayload):
-		r.lease.Fail(&job.Error{Kind: worker.KindTooLong, Message: "The request is too large to be sent to a worker"}, err)
+		why := &job.Error{Kind: worker.KindTooLong, Message: "The request is too large to be sent to a worker"}
+		if a.options.Local && a.refuse(r) { // a device of this process needs no message
+			r.lease.Return(why)
+		} else {
+			r.lease.Fail(why, err)
+		}
 		return
 	}
 	a.rest(r.peer)
