@@ -194,6 +194,12 @@ func TestLimitsOfModel(t *testing.T) {
 
 // A client waits for a model only so long; the loading goes on, and its job ends then. Jobs without a client wait for it.
 func TestSlowLoading(t *testing.T) {
+	for _, path := range []string{"/generate", "/v1/images/generations"} {
+		t.Run(path, func(t *testing.T) { slowLoading(t, path) })
+	}
+}
+
+func slowLoading(t *testing.T, path string) {
 	b, _ := severalModels(t, nil)
 	b.loadingWait = time.Millisecond
 	loaded := make(chan struct{})
@@ -212,7 +218,7 @@ func TestSlowLoading(t *testing.T) {
 		over <- context.Cause(ctx)
 		return ctx.Err()
 	}
-	w := b.do("POST", "/generate", `{"prompt":"a"}`)
+	w := b.do("POST", path, `{"prompt":"a","n":2}`)
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "The model is being loaded: 42 % after 1ms") {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}

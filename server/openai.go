@@ -97,10 +97,10 @@ func (s *Server) makeImages(x *exchange, route openAIRoute) error {
 		return s.streamImages(x, q, jobs[0])
 	}
 	var done []job.Job
-	for _, id := range jobs {
+	for i, id := range jobs {
 		j, err := s.await(x.r.Context(), id)
 		if err != nil {
-			return s.cancelRest(jobs, err)
+			return s.cancelRest(jobs[i+1:], err) // await has ended its own, unless it goes on for the model that it loads
 		}
 		done = append(done, j)
 	}
