@@ -16,7 +16,7 @@ import (
 // A record begins with its CRC-32C, since bbolt has no checksums of pages. The order has it a second time: a page of
 // records that is an old one, with sums that hold, is found by it.
 var (
-	metaBucket    = []byte("meta")    // "schema" → its version
+	metaBucket    = []byte("meta")    // "schema" → its version; "removed" 0x00 owner → CRC-32C, day, images: see Removed
 	jobsBucket    = []byte("jobs")    // id → CRC-32C of the JSON, the JSON
 	orderBucket   = []byte("order")   // seq → CRC-32C of the JSON, id; its sequence is the last seq
 	ownersBucket  = []byte("owners")  // owner 0x00 seq → id
@@ -159,6 +159,9 @@ func (t *txn) erase(job *Job) error {
 		t.delete(orderBucket, number(job.Seq)),
 		t.delete(ownersBucket, joined(job.Owner, number(job.Seq))),
 	)
+	if job.State == Done {
+		err = errors.Join(err, t.countRemoved(job.Owner, job.Created, len(job.Outputs)))
+	}
 	if job.Key != "" {
 		err = errors.Join(err, t.delete(keysBucket, joined(job.Owner, []byte(job.Key))))
 	}

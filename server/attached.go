@@ -10,6 +10,9 @@ import (
 // that of the request and the next ones, so that each image is what a request for one with its seed makes. Where one
 // can't be had, none is.
 func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string, err error) {
+	if err := s.affords(x, n, n); err != nil {
+		return nil, err
+	}
 	uploaded, err := s.keep(r.upload)
 	if err != nil {
 		return nil, err

@@ -191,6 +191,7 @@ func (s *Server) deleteJob(x *exchange) error {
 	if err := s.removeImages(j); err != nil { // first: a record without images can be removed again
 		return err
 	}
+	s.quotas.ended(&j)
 	if err := jobError(s.journal.Remove(id)); err != nil {
 		return err
 	}

@@ -110,14 +110,12 @@ func (s *Server) admit(x *exchange, j *job.Job) (settle func(accepted bool), err
 	if err := of.refresh(s, u.Name, now); err != nil {
 		return nil, err
 	}
+	if err := of.afford(x, n, now); err != nil {
+		return nil, err
+	}
 	images, jobs := of.count()
 	midnight := of.today.Add(day)
 	switch {
-	case u.ImagesPerDay > 0 && images+n > u.ImagesPerDay:
-		x.rateLimit(u.ImagesPerDay, u.ImagesPerDay-images, midnight.Sub(now))
-		return nil, &failure{kind: quotaExceeded, retry: midnight.Sub(now),
-			detail: fmt.Sprintf("Too many images for today: %d of %d are left, the request is for %d; the next day begins at %s",
-				max(0, u.ImagesPerDay-images), u.ImagesPerDay, n, midnight.Format(time.RFC3339))}
 	case u.Jobs > 0 && jobs >= u.Jobs:
 		free := max(time.Second, s.queue.Stats().Free)
 		x.rateLimit(u.Jobs, u.Jobs-jobs, free)
@@ -140,6 +138,66 @@ func (s *Server) admit(x *exchange, j *job.Job) (settle func(accepted bool), err
 			delete(of.open, id)
 		}
 	}, nil
+}
+
+// affords refuses a request of several jobs that its user could never have, before the first of them is computed: one
+// of more images than are left of today's, or of more jobs at once than may be.
+func (s *Server) affords(x *exchange, images, atOnce int) error {
+	u := x.user
+	if u == nil {
+		return nil
+	}
+	if u.Jobs > 0 && atOnce > u.Jobs {
+		return &failure{kind: invalid, problems: []problem{{
+			Type: "less_than_equal", Loc: []any{"body", "n"}, Msg: fmt.Sprintf("Input should be less than or equal to %d, your jobs at once", u.Jobs),
+			Input: json.RawMessage(strconv.Itoa(atOnce)), Ctx: map[string]any{"le": u.Jobs},
+		}}}
+	}
+	if u.ImagesPerDay == 0 {
+		return nil
+	}
+	of := s.quotas.of(u.Name)
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	now := time.Now()
+	if err := of.refresh(s, u.Name, now); err != nil {
+		return err
+	}
+	return of.afford(x, images, now)
+}
+
+// afford refuses n images that are more than are left of today's. It needs mu, and that the usage is up to now.
+func (u *usage) afford(x *exchange, n int, now time.Time) error {
+	most := x.user.ImagesPerDay
+	images, _ := u.count()
+	if most == 0 || images+n <= most {
+		return nil
+	}
+	midnight := u.today.Add(day)
+	x.rateLimit(most, most-images, midnight.Sub(now))
+	return &failure{kind: quotaExceeded, retry: midnight.Sub(now),
+		detail: fmt.Sprintf("Too many images for today: %d of %d are left, the request is for %d; the next day begins at %s",
+			max(0, most-images), most, n, midnight.Format(time.RFC3339))}
+}
+
+// ended counts a job that has ended, and whose record is about to be removed: nobody could tell later what came of it.
+func (q *quotas) ended(j *job.Job) {
+	q.mu.Lock()
+	of := q.by[j.Owner]
+	q.mu.Unlock()
+	if of == nil {
+		return
+	}
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	e, there := of.open[j.ID]
+	if !there {
+		return
+	}
+	if j.State == job.Done && !e.created.Before(of.today) {
+		of.images += e.images
+	}
+	delete(of.open, j.ID)
 }
 
 // rateLimit tells a client of one of its limits.
@@ -206,9 +264,13 @@ func (u *usage) refresh(s *Server, owner string, now time.Time) error {
 
 // readJournal counts the jobs of today, and those that have not ended.
 func (u *usage) readJournal(journal *job.Journal, owner string) error {
-	u.images = 0
+	removed, err := journal.Removed(owner, u.today)
+	if err != nil {
+		return err
+	}
+	u.images = removed
 	filter := job.Filter{Owner: &owner, States: []job.State{job.Queued, job.Running, job.Interrupted}, Limit: 1000}
-	err := eachJob(journal, filter, func(j *job.Job) (bool, error) {
+	err = eachJob(journal, filter, func(j *job.Job) (bool, error) {
 		n, err := imagesOf(j)
 		u.open[j.ID] = openJob{images: n, created: j.Created, accepted: true}
 		return true, err

@@ -54,6 +54,7 @@ func (s *Server) expire(ctx context.Context) error {
 		}
 		var ids []string
 		for _, j := range removed {
+			s.quotas.ended(&j)
 			for _, list := range [][]job.Blob{j.Outputs, j.Inputs} {
 				for _, b := range list {
 					ids = append(ids, b.ID)

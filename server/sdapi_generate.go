@@ -35,6 +35,9 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 	if err != nil {
 		return err
 	}
+	if err := s.affords(x, q.batch*q.iterations, 1); err != nil {
+		return err
+	}
 	x.release() // the image of the body is in q, in another form
 	if err := x.conn.work(); err != nil {
 		return err
@@ -239,6 +242,7 @@ func (s *Server) sdForget(ids []string) {
 	for _, id := range ids {
 		j, _, err := s.queue.Job(id)
 		if err == nil && j.State.Ended() {
+			s.quotas.ended(&j)
 			err = errors.Join(s.removeImages(j), s.journal.Remove(id))
 		}
 		s.sdLog("a job that was answered can't be removed", err, slog.String("id", id))
