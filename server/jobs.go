@@ -188,24 +188,25 @@ func (s *Server) deleteJob(x *exchange) error {
 	if !j.State.Ended() {
 		return &failure{kind: jobNotEnded}
 	}
-	if err := s.removeImages(j); err != nil { // first: a record without images can be removed again
-		return err
-	}
 	s.quotas.ended(&j)
-	if err := jobError(s.journal.Remove(id)); err != nil {
+	if err := jobError(s.removeJob(j)); err != nil {
 		return err
 	}
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// removeImages removes what a job made.
-func (s *Server) removeImages(j job.Job) error {
+// removeJob removes a job that has ended with the images that it made, but those that another job begins with, which
+// stay until that goes. What a crash in between leaves is removed as images of no job are.
+func (s *Server) removeJob(j job.Job) error {
+	if err := s.journal.Remove(j.ID); err != nil {
+		return err
+	}
 	var ids []string
 	for _, b := range j.Outputs {
 		ids = append(ids, b.ID)
 	}
-	return s.store.Remove(ids...)
+	return s.removeUnused(ids)
 }
 
 // cancelJobs answers POST /v1/jobs/cancel.

@@ -167,6 +167,24 @@ func TestCancelAndPurge(t *testing.T) {
 	})
 }
 
+// An image that another job begins with outlives the job that made it.
+func TestPurgeOfUsedImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadedBench(t, nil)
+		first := b.finished(t, b.postJob(t, plain).ID)
+		began, _ := held(b.base)
+		again := b.postJob(t, `{"prompt":"a","refiner":false,"image":"`+first.Images[0].ID+`"}`)
+		<-began
+		if w := b.do("DELETE", "/v1/jobs/"+first.ID+"?purge=true", ""); w.Code != 204 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if w := b.do("GET", first.Images[0].URL, ""); w.Code != 200 {
+			t.Errorf("the image that job %s begins with: %d %s", again.ID, w.Code, w.Body)
+		}
+		b.do("DELETE", "/v1/jobs/"+again.ID, "")
+	})
+}
+
 func TestCancelMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := loadedBench(t, nil)

@@ -243,7 +243,7 @@ func (s *Server) sdForget(ids []string) {
 		j, _, err := s.queue.Job(id)
 		if err == nil && j.State.Ended() {
 			s.quotas.ended(&j)
-			err = errors.Join(s.removeImages(j), s.journal.Remove(id))
+			err = s.removeJob(j)
 		}
 		s.sdLog("a job that was answered can't be removed", err, slog.String("id", id))
 	}
