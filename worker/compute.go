@@ -172,20 +172,20 @@ func (c *computed) bytes(request int) int64 {
 	return 3*int64(p.Width)*int64(p.Height) + 2*int64(request) + 128<<10
 }
 
-// keep brings the images to the disk. Then the job holds neither an encoder nor pixels and latents.
+// keep brings the images to the disk, and gives those that are there, also with an error. Then the job holds neither an encoder nor pixels and latents.
 func (p *Pool) keep(ctx context.Context, c *computed) (kept []job.Blob, err error) {
 	defer p.encoders.release()
 	defer c.discard()
 	for i, f := range c.files {
 		data, err := c.encode(i, p.config.Version)
 		if err != nil {
-			return nil, err
+			return kept, err
 		}
 		if err := ended(ctx, nil); err != nil {
-			return nil, err
+			return kept, err
 		}
 		if err := f.Commit(data); err != nil {
-			return nil, err
+			return kept, err
 		}
 		kept = append(kept, c.blob(i, len(data)))
 	}

@@ -37,6 +37,8 @@ type Blobs interface {
 	Begin(id string, t blob.Type, bytes int64) (Pending, error)
 	// Load decodes an image.
 	Load(id string) (image.Image, error)
+	// Remove removes images that were committed for a job which was cancelled meanwhile.
+	Remove(ids ...string) error
 }
 
 // Pending is an image that is not there yet. Commit or Discard ends it; Discard after that does nothing.

@@ -125,7 +125,16 @@ func (a *API) finish(l *job.Lease, o outcome) verdict {
 	case err == nil:
 		a.options.Log.Info("job computed", slog.String("job", o.Job), slog.String("worker", o.Worker), slog.Int("warnings", len(o.Warnings)))
 		return taken
-	case errors.Is(err, job.ErrCancelled), errors.Is(err, job.ErrLeaseEnded):
+	case errors.Is(err, job.ErrCancelled):
+		var ids []string
+		for _, b := range o.Outputs {
+			ids = append(ids, b.ID)
+		}
+		if rerr := a.images.Remove(ids...); rerr != nil {
+			a.options.Log.Warn("images of a job that was cancelled are left", slog.String("job", o.Job), slog.String("error", rerr.Error()))
+		}
+		return ended
+	case errors.Is(err, job.ErrLeaseEnded):
 		return ended
 	}
 	a.options.Log.Error("the result of a job can't be kept", slog.String("job", o.Job), slog.String("error", err.Error()))
