@@ -244,6 +244,9 @@ func TestPoison(t *testing.T) {
 				}
 			}
 		}
+		synctest.Wait()
+		r.Pool.mu.Lock()
+		defer r.Pool.mu.Unlock()
 		if lost != 3 || len(r.refusals) != 0 {
 			t.Errorf("%d engines were lost, want 3; the pool remembers %v", lost, r.refusals)
 		}
