@@ -33,6 +33,9 @@ func (b *bench) occupy(t *testing.T) (end func()) {
 	t.Helper()
 	run := b.base.run
 	open := gate(b.base)
+	for b.queue.Stats().Idle == 0 { // a device that has just answered waits again soon; a queue of 0 refuses until then
+		time.Sleep(time.Millisecond)
+	}
 	answer := b.start(t.Context(), "/generate", plain)
 	for deadline := time.Now().Add(time.Minute); b.base.inside.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -205,8 +208,8 @@ func TestClientGoneAtTheEnd(t *testing.T) {
 		return nil
 	}
 	b.doContext(ctx, "POST", "/generate", `{"prompt":"a"}`)
-	if n := b.imageCount(t); n != 0 {
-		t.Errorf("%d images, want none", n)
+	for b.imageCount(t) != 0 { // the device may be at its file, which it removes then
+		time.Sleep(time.Millisecond)
 	}
 }
 
