@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/worker"
 )
 
 // submitAttached submits n jobs of one image each, which end with their client, and gives their ids. Their seeds are
@@ -43,14 +44,18 @@ func (s *Server) submitOne(x *exchange, r jobRequest, seed uint64) (id string, e
 	t := r.task
 	t.Outputs = []string{output}
 	t.Job.Request.Seed, t.Job.Parameters.Seed = &seed, seed
-	j, err := s.newJob(t, r.warning)
-	if err != nil {
-		return "", err
+	j, err := s.attach(x, t, r.warning, r.priority)
+	return j.ID, err
+}
+
+// attach submits a job that ends with its client.
+func (s *Server) attach(x *exchange, t worker.Task, warning string, priority int) (j job.Job, err error) {
+	if j, err = s.newJob(t, warning); err != nil {
+		return job.Job{}, err
 	}
-	j.API, j.Attached, j.Priority = x.r.URL.Path, true, r.priority
-	var kept job.Job
-	kept, _, err = s.submit(x, j)
-	return kept.ID, err
+	j.API, j.Attached, j.Priority = x.r.URL.Path, true, priority
+	j, _, err = s.submit(x, j)
+	return j, err
 }
 
 // cancelRest cancels the jobs of a client that have not ended, since there is an error to answer.

@@ -69,12 +69,8 @@ func (s *Server) answerImage(x *exchange, t worker.Task, warning string) error {
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	j, err := s.newJob(t, warning)
+	j, err := s.attach(x, t, warning, 0)
 	if err != nil {
-		return err
-	}
-	j.API, j.Attached = x.r.URL.Path, true
-	if j, _, err = s.submit(x, j); err != nil {
 		return err
 	}
 	x.job = j.ID

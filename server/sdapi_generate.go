@@ -214,12 +214,8 @@ func fullForNow(err error) bool {
 // submit gives a job to the queue.
 func (r *sdRun) submit(b sdBatch) (*sdJob, error) {
 	s := r.server
-	j, err := s.newJob(b.task, b.warning)
+	j, err := s.attach(r.x, b.task, b.warning, 0)
 	if err != nil {
-		return nil, err
-	}
-	j.API, j.Attached = r.x.r.URL.Path, true
-	if j, _, err = s.submit(r.x, j); err != nil {
 		return nil, err
 	}
 	if r.submitted = append(r.submitted, j.ID); len(r.submitted) == 1 {
