@@ -78,6 +78,14 @@ type Blob struct {
 	Seed   *uint64 `json:"seed,omitzero"`
 }
 
+// IDs are those of blobs.
+func IDs(blobs []Blob) (ids []string) {
+	for _, b := range blobs {
+		ids = append(ids, b.ID)
+	}
+	return ids
+}
+
 // Error is why a job has no result, in words for its client.
 type Error struct {
 	Kind    string `json:"kind"` // a word for programs, as "device_failed"

@@ -202,11 +202,7 @@ func (s *Server) removeJob(j job.Job) error {
 	if err := s.journal.Remove(j.ID); err != nil {
 		return err
 	}
-	var ids []string
-	for _, b := range j.Outputs {
-		ids = append(ids, b.ID)
-	}
-	return s.removeUnused(ids)
+	return s.removeUnused(job.IDs(j.Outputs))
 }
 
 // cancelJobs answers POST /v1/jobs/cancel.

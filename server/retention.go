@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/goxl/goxl/job"
@@ -55,11 +56,7 @@ func (s *Server) expire(ctx context.Context) error {
 		var ids []string
 		for _, j := range removed {
 			s.quotas.ended(&j)
-			for _, list := range [][]job.Blob{j.Outputs, j.Inputs} {
-				for _, b := range list {
-					ids = append(ids, b.ID)
-				}
-			}
+			ids = slices.Concat(ids, job.IDs(j.Outputs), job.IDs(j.Inputs))
 		}
 		if err := s.removeUnused(ids); err != nil {
 			return err

@@ -97,7 +97,7 @@ func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *
 	if errors.Is(err, job.ErrCancelled) || errors.Is(err, job.ErrLeaseEnded) { // the queue has recorded it
 		p.forget(j.ID)
 		if errors.Is(err, job.ErrCancelled) { // else another attempt may have made the images
-			if rerr := removeKept(l.Blobs(), kept); rerr != nil {
+			if rerr := l.Blobs().Remove(job.IDs(kept)...); rerr != nil {
 				attrs = append(attrs, slog.String("error", rerr.Error()))
 			}
 		}
@@ -118,15 +118,6 @@ func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *
 		p.forget(j.ID)
 		l.Fail(e.forJob(), e.Err)
 	}
-}
-
-// removeKept removes the images of a job that was cancelled before it was done.
-func removeKept(b Blobs, kept []job.Blob) error {
-	var ids []string
-	for _, k := range kept {
-		ids = append(ids, k.ID)
-	}
-	return b.Remove(ids...)
 }
 
 // again tells whether a job that failed on a device is to be computed by another attempt. The queue counts those.

@@ -126,11 +126,7 @@ func (a *API) finish(l *job.Lease, o outcome) verdict {
 		a.options.Log.Info("job computed", slog.String("job", o.Job), slog.String("worker", o.Worker), slog.Int("warnings", len(o.Warnings)))
 		return taken
 	case errors.Is(err, job.ErrCancelled):
-		var ids []string
-		for _, b := range o.Outputs {
-			ids = append(ids, b.ID)
-		}
-		if rerr := a.images.Remove(ids...); rerr != nil {
+		if rerr := a.images.Remove(job.IDs(o.Outputs)...); rerr != nil {
 			a.options.Log.Warn("images of a job that was cancelled are left", slog.String("job", o.Job), slog.String("error", rerr.Error()))
 		}
 		return ended
@@ -151,11 +147,7 @@ func (a *API) keep(l *job.Lease, o outcome) error {
 	if err != nil {
 		return err
 	}
-	var ids []string
-	for _, b := range o.Outputs {
-		ids = append(ids, b.ID)
-	}
-	if !slices.Equal(ids, wanted) {
+	if ids := job.IDs(o.Outputs); !slices.Equal(ids, wanted) {
 		return fmt.Errorf("remote: worker %s made the images %v: must be %v", o.Worker, ids, wanted)
 	}
 	for i := range o.Outputs {
