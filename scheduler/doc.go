@@ -34,12 +34,12 @@
 //
 // with their options: spacings, Karras, exponential, beta, Lu and flow sigmas, clips, dynamic thresholding, zero
 // terminal SNR, trained betas, lambda_min_clipped. Coefficients are float64; the training schedule follows torch's
-// float32 arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the results
-// is an error: a scheduler within a scheduler (solver_p), a function (tau_func), and dynamic shifting where a pipeline
-// would have to give mu. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
+// float32 arithmetic, because its rounding is visible in the sigmas. An unsupported option that would change the
+// results is an error: a scheduler within a scheduler (solver_p), a function (tau_func), and dynamic shifting where a
+// pipeline would have to give mu. A key that no scheduler has is ignored, as in diffusers, and Config.Unknown lists it.
 //
-// No SDXL pipeline of diffusers takes FlowMatchEulerDiscreteScheduler, which has neither init_noise_sigma nor add_noise;
-// here they are 1 and scale_noise.
+// No SDXL pipeline of diffusers takes FlowMatchEulerDiscreteScheduler, which has neither init_noise_sigma nor
+// add_noise; here they are 1 and scale_noise.
 //
 // A model's own scheduler is Parse(scheduler_config.json); another one is its As("dpmpp_2m_karras") and so on, with
 // diffusers' from_config rules for what carries over; With overrides single keys ("timestep_spacing": "trailing" for
@@ -47,8 +47,8 @@
 //
 // # A1111 and ComfyUI
 //
-// Three programs mean different things by one name. Names without a prefix are diffusers' schedulers; k_ before a name is
-// A1111's sampler (its own aliases), comfy_ ComfyUI's, both k-diffusion's:
+// Three programs mean different things by one name. Names without a prefix are diffusers' schedulers; k_ before a name
+// is A1111's sampler (its own aliases), comfy_ ComfyUI's, both k-diffusion's:
 //
 //	                   diffusers: euler …       A1111: k_euler …             ComfyUI: comfy_euler …
 //	training schedule  float32                  float64, alphas in float32   float64
@@ -65,24 +65,26 @@
 //	image-to-image     int(n·strength) steps    the same here: A1111's one   the same here
 //	                                            more is not taken over
 //
-// Every name but those of DDIM, LCM, TCD and A1111's DDIM, DDIM CFG++, PLMS and UniPC takes one of Schedules after it: k_dpmpp_2m_karras,
-// comfy_euler_beta, euler_sgm_uniform. Where diffusers has the sigmas itself (karras, exponential, beta) its name means
-// diffusers'; what else follows it spans the training range. Lookup finds the name for a label of A1111 ("DPM++ 2M Karras",
-// "Euler a") or ComfyUI ("dpmpp_2m_sde_gpu karras").
+// Every name but those of DDIM, LCM, TCD and A1111's DDIM, DDIM CFG++, PLMS and UniPC takes one of Schedules after it:
+// k_dpmpp_2m_karras, comfy_euler_beta, euler_sgm_uniform. Where diffusers has the sigmas itself (karras, exponential,
+// beta) its name means diffusers'; what else follows it spans the training range. Lookup finds the name for a label of
+// A1111 ("DPM++ 2M Karras", "Euler a") or ComfyUI ("dpmpp_2m_sde_gpu karras").
 //
-// Noise between steps is the seed's generator's, on from the first noise, as A1111's with its random number generator on
-// the CPU. ComfyUI seeds another generator for that of its ancestral samplers and of LCM; here it is of the same
-// distribution but other numbers. The SDE samplers (dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde) draw it from a Brownian path of
-// the run's seed as both programs do: A1111 with a path for each image over the sigmas of the whole schedule, ComfyUI with
-// one for the batch over those that are run. The _gpu forms are the same here; ComfyUI draws theirs on the card.
+// Noise between steps is the seed's generator's, on from the first noise, as A1111's with its random number generator
+// on the CPU. ComfyUI seeds another generator for that of its ancestral samplers and of LCM; here it is of the same
+// distribution but other numbers. The SDE samplers (dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde) draw it from a Brownian path
+// of the run's seed as both programs do: A1111 with a path for each image over the sigmas of the whole schedule,
+// ComfyUI with one for the batch over those that are run. The _gpu forms are the same here; ComfyUI draws theirs on the
+// card.
 //
-// Samplers of CFG++ take two predictions apart, the guided one and the unconditional one: Schedule.Unconditional. A1111's
-// DDIM CFG++ divides the scale of guidance by 12.5, so that 1 to 12.5 is CFG++'s range; ComfyUI's take the scale as it is.
+// Samplers of CFG++ take two predictions apart, the guided one and the unconditional one: Schedule.Unconditional.
+// A1111's DDIM CFG++ divides the scale of guidance by 12.5, so that 1 to 12.5 is CFG++'s range; ComfyUI's take the
+// scale as it is.
 //
 // Left out: DPM adaptive, whose number of steps depends on the latents.
 //
-// Three things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7; the
-// normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts; and the last bit of its
+// Three things depend on the host in torch itself: the last bit of its square root, which moves sigmas by about 1e-7;
+// the normal draws of 16 and more values, for which Generator follows AVX2 and AVX-512 hosts; and the last bit of its
 // logarithm and exponential. By these diffusers and k-diffusion find the noise levels at which they ask for a Brownian
 // path's noise, and a level that is off by its last bit changes that noise by about a thousandth. The tree itself is
 // torchsde's bit for bit; the levels here are the correctly rounded ones, which torch has in most steps.

@@ -1,13 +1,13 @@
-// Package server answers HTTP requests with images: POST /generate computes one from text and returns its id once the PNG
-// is on disk, GET /download/{id} returns it, POST /refine makes a new one from it by image-to-image. GET /healthz says
-// that the process lives, GET /readyz that it would take work.
+// Package server answers HTTP requests with images: POST /generate computes one from text and returns its id once the
+// PNG is on disk, GET /download/{id} returns it, POST /refine makes a new one from it by image-to-image. GET /healthz
+// says that the process lives, GET /readyz that it would take work.
 //
-// Work travels as jobs, through a journal on the disk and a queue (package job) to the devices (package worker). The two
-// routes above wait for theirs, and cancel it when their client hangs up. Others come and go:
+// Work travels as jobs, through a journal on the disk and a queue (package job) to the devices (package worker). The
+// two routes above wait for theirs, and cancel it when their client hangs up. Others come and go:
 //
-//   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has the
-//     fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image, the
-//     id of an image, or an image in base64, alone or in a data URL; n, images of the batch; priority, -100 to 100;
+//   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has
+//     the fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image,
+//     the id of an image, or an image in base64, alone or in a data URL; n, images of the batch; priority, -100 to 100;
 //     preview_every, steps between previews; output_format, png, jpeg or webp; output_quality, 1 to 100. With a header
 //     Idempotency-Key that came before, the answer is 200 with the job of that time, or 422 if the body was another.
 //   - GET /v1/jobs/{id} is the job: its state (queued, running, interrupted, done, failed, cancelled), position, steps,
@@ -17,28 +17,29 @@
 //   - DELETE /v1/jobs/{id} cancels in any state, with purge=true it removes a job that has ended, and its images but
 //     those that other jobs begin with. POST /v1/jobs/cancel cancels many: ids, or all.
 //   - GET /metrics, with Config.Metrics, is what Prometheus reads: jobs, queue, stages, steps, devices, HTTP.
-//   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says how
-//     many jobs wait and are computed.
-//   - GET /v1/models lists the models, and the refiners, with state unloaded, loading with its percent, or ready, of all
-//     devices and of each.
+//   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says
+//     how many jobs wait and are computed.
+//   - GET /v1/models lists the models, and the refiners, with state unloaded, loading with its percent, or ready, of
+//     all devices and of each.
 //
-// With Config.Models there are several models, which engines open when a job names them. A job goes to a device that has
-// its model and adapters from the job before, unless another device is idle. Events of the job tell how many percent of
-// the weights were read. Requests that wait for their image wait a minute for that, then 503 with the percent; the
-// loading goes on. A model that can't be loaded fails its own jobs with the reason, 503, and is tried again after a pause.
+// With Config.Models there are several models, which engines open when a job names them. A job goes to a device that
+// has its model and adapters from the job before, unless another device is idle. Events of the job tell how many
+// percent of the weights were read. Requests that wait for their image wait a minute for that, then 503 with the
+// percent; the loading goes on. A model that can't be loaded fails its own jobs with the reason, 503, and is tried
+// again after a pause.
 //
 // With Config.Remote, devices of other processes compute jobs too (package job/remote). Without any device, requests
 // that wait for their image are 503; other jobs wait until a worker has their model. Limits that Config does not name
 // are measured on the devices of this process alone, and GET /v1/models tells of those.
 //
-// OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations and
-// /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET /v1/models
-// or none; n, up to 10, each with the next seed; size, auto or WIDTHxHEIGHT; response_format, url (absent) or b64_json;
-// output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is image-to-image of
-// one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of an image}], with
-// strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps its size, and a mask
-// is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
-// {message, type, param, code}}, and 400 in place of 422.
+// OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations
+// and /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET
+// /v1/models or none; n, up to 10, each with the next seed; size, auto or WIDTHxHEIGHT; response_format, url (absent)
+// or b64_json; output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is
+// image-to-image of one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of
+// an image}], with strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps
+// its size, and a mask is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are
+// OpenAI's too: {"error": {message, type, param, code}}, and 400 in place of 422.
 //
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
 // are without a value, and the limits.
@@ -62,11 +63,13 @@
 //
 // The fields of a body are those of [github.com/goxl/goxl/models/sdxl.Request] by diffusers' names:
 //
-//   - model, a name of Config.Models (absent is Config.Name), or with an image of a refiner; another is 422 with the list
-//   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style, plain,
-//     long, a1111, comfy or compel (absent is Config.PromptStyle), and with a1111 emphasis, original (absent) or nonorm
-//   - seed (absent or -1 is random); scheduler, a name of Config.Schedulers, a schedule type after it or not, or A1111's
-//     or ComfyUI's name of one; preset, of few-step models, none without one (absent is Config.Preset)
+//   - model, a name of Config.Models (absent is Config.Name), or with an image of a refiner; another is 422 with the
+//     list
+//   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style,
+//     plain, long, a1111, comfy or compel (absent is Config.PromptStyle), and with a1111 emphasis, original (absent) or
+//     nonorm
+//   - seed (absent or -1 is random); scheduler, a name of Config.Schedulers, a schedule type after it or not, or
+//     A1111's or ComfyUI's name of one; preset, of few-step models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
 //     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
@@ -83,8 +86,8 @@
 // which the image was computed, as the PNG's texts have them. A request is resolved by the models' configurations, and
 // refused if it can't be done, before it waits for a device.
 //
-// Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored, numbers
-// may be strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
+// Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored,
+// numbers may be strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
 //
 // Each device computes one job at a time; the others wait in a queue of fixed length, by priority and in order, for
 // whichever device is free. A device is free as soon as an image is computed: the PNG is encoded, synced and answered
@@ -99,9 +102,10 @@
 // limited ([Config].Connections): where there would be more, the one that waits longest for its client to send a
 // request is closed for the new one, and never one for which an image is computed or sent. When these are seven eighths
 // of all, requests for more of them are answered 503. A request with two lengths, Content-Length and Transfer-Encoding,
-// is answered by the second, and its connection closed. A body has 64 KiB at most; one with an image has 64 MiB, or 90 in
-// base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A client that takes
-// nothing of its events is dropped; a connection with events may be closed for a new one, and its client connects again.
+// is answered by the second, and its connection closed. A body has 64 KiB at most; one with an image has 64 MiB, or 90
+// in base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A client that
+// takes nothing of its events is dropped; a connection with events may be closed for a new one, and its client connects
+// again.
 //
 // What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
 // computes for too long 504.
@@ -110,14 +114,14 @@
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at
 // once. /readyz asks the same. A folder that was removed is made again.
 //
-// With Config.Tokens, requests need a token, as Authorization: Bearer TOKEN, or by Basic with the user's name and the token
-// as the password; /healthz and /readyz need none. Others are 401, and an address that comes with wrong tokens too often
-// is 429. POST /v1/session with a token gives a browser a cookie for a week, for what it sends without a header; GET
-// says who asks, with what is left of the user's limits, and DELETE ends the session. Jobs belong to the user who
-// submits them, and images to who uploads them, or to their job: those of others are 404, but for the role admin. Beyond
-// a user's images of a day, or jobs at once, jobs are 429 with Retry-After and RateLimit-Limit, -Remaining and -Reset;
-// above its highest priority they are 422. Images of a day are counted in the journal, when a job is accepted; one that
-// fails or is cancelled gives them back.
+// With Config.Tokens, requests need a token, as Authorization: Bearer TOKEN, or by Basic with the user's name and the
+// token as the password; /healthz and /readyz need none. Others are 401, and an address that comes with wrong tokens
+// too often is 429. POST /v1/session with a token gives a browser a cookie for a week, for what it sends without a
+// header; GET says who asks, with what is left of the user's limits, and DELETE ends the session. Jobs belong to the
+// user who submits them, and images to who uploads them, or to their job: those of others are 404, but for the role
+// admin. Beyond a user's images of a day, or jobs at once, jobs are 429 with Retry-After and RateLimit-Limit,
+// -Remaining and -Reset; above its highest priority they are 422. Images of a day are counted in the journal, when a
+// job is accepted; one that fails or is cancelled gives them back.
 //
 // Web pages of other origins can read no answers, but for Config.CORS, and change nothing: a request with a cookie, or
 // Basic, or without a token where none is needed, is 403 if its Sec-Fetch-Site or Origin is another's. Config.BasePath
@@ -129,7 +133,7 @@
 // unless it is of level debug.
 //
 // A device that fails costs the job that it computed an attempt: the job goes before the others, to whichever device is
-// free, and fails after three. The engine is closed and another one is opened; the jobs that wait are served by it then,
-// or by the other devices. Meanwhile /readyz tells of it, and is 503 if no device is left. A job that is too large for
-// the memory of one device goes to the others.
+// free, and fails after three. The engine is closed and another one is opened; the jobs that wait are served by it
+// then, or by the other devices. Meanwhile /readyz tells of it, and is 503 if no device is left. A job that is too
+// large for the memory of one device goes to the others.
 package server

@@ -1,15 +1,17 @@
 // Command server answers HTTP requests with images of Stable Diffusion XL.
 //
 //	server -model DIR [-refiner DIR] [-addr 127.0.0.1:8000] [-images images] [-journal FILE] [-keep 168h] [-queue 64]
-//	server -addr :8000 -tokens FILE [-tls-cert FILE -tls-key FILE] [-cors ORIGIN] [-base-path /x] [-trusted-proxies NETWORK]
+//	server -addr :8000 -tokens FILE [-tls-cert FILE -tls-key FILE] [-cors ORIGIN] [-base-path /x]
+//	       [-trusted-proxies NETWORK]
 //	server token NAME [-role admin] [-images-per-day N] [-jobs N] [-priority N]
 //	server -models DIR [-model NAME=PATH]... [-models-memory 64GiB]
 //	server -nats embedded -nats-listen HOST:PORT -nats-token FILE [-role api]
 //	server -role worker -nats nats://HOST:PORT -nats-token FILE
-//	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]] [-prompt-style a1111]
+//	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]]
+//	       [-prompt-style a1111]
 //
-// See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own, one for each card,
-// which are this program with the first argument "engine": see package server/process for why.
+// See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own,
+// one for each card, which are this program with the first argument "engine": see package server/process for why.
 package main
 
 import (

@@ -14,12 +14,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const (
 	modulePath = "github.com/goxl/goxl"
 	root       = "../.."
 	maxLines   = 330
+	maxColumns = 120 // of prose and comments
 )
 
 // file is one Go file of the tree, whatever its build tags.
@@ -225,6 +227,23 @@ func TestFileLength(t *testing.T) {
 		}
 		if lines <= maxLines && longFiles[name] != "" {
 			t.Errorf("%s has %d lines and needs no exception", name, lines)
+		}
+	}
+}
+
+// TestPackageCommentWidth keeps package comments within the width at which the tree's prose wraps.
+func TestPackageCommentWidth(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.isTest() || f.syntax.Doc == nil {
+			continue
+		}
+		for line := range strings.SplitSeq(string(read(t, f.name)), "\n") {
+			if strings.HasPrefix(line, "package ") {
+				break
+			}
+			if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > maxColumns {
+				t.Errorf("%s has a line of %d columns in its package comment: at most %d\n%s", f.name, n, maxColumns, line)
+			}
 		}
 	}
 }

@@ -1,8 +1,8 @@
 // Package remote has jobs computed by other processes, on this or other machines, over NATS JetStream.
 //
 // An [API] gives the jobs of its [job.Queue] to the devices of workers that announce themselves; a [Worker] is a source
-// of such jobs for a pool of devices. The API's journal is the only record: NATS carries jobs, and what it loses costs a
-// delay. Subjects:
+// of such jobs for a pool of devices. The API's journal is the only record: NATS carries jobs, and what it loses costs
+// a delay. Subjects:
 //
 //	goxl.workers         announcements of workers: every third of the lease, and when something changes
 //	goxl.hello           an API asks the workers for an announcement
@@ -15,7 +15,7 @@
 // Images lie in the object store goxl-images while they are under way, as JOB/RUN/ID, where RUN is one attempt.
 //
 // A worker holds a job until the API has answered its result, and lists it in every announcement, which is the sign of
-// life of its lease. A job without one for as long as the lease goes back to the queue. Any result of a job that has not
-// ended is its result, whichever attempt made it; later ones are dropped. A job that a worker holds when an API starts
-// again goes on there.
+// life of its lease. A job without one for as long as the lease goes back to the queue. Any result of a job that has
+// not ended is its result, whichever attempt made it; later ones are dropped. A job that a worker holds when an API
+// starts again goes on there.
 package remote

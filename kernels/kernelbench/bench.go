@@ -1,4 +1,5 @@
-// Package kernelbench times devices at the real shapes of kernels/cases through the public contract alone: goxl bench kernels.
+// Package kernelbench times devices at the real shapes of kernels/cases through the public contract alone: goxl bench
+// kernels.
 package kernelbench
 
 import (

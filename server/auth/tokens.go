@@ -7,9 +7,9 @@
 //	anna    use   sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  images-per-day=200 jobs=4
 //	ops     admin sha256:60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
 //
-// A token is 256 random bits ([NewToken]), so its SHA-256 is all that is kept: bcrypt and its like are slow on purpose, to
-// make guesses of a password dear, and among 2^256 tokens there is nothing to guess. What has not the form of a token is
-// never compared, so that nobody can put the hash of a password into the file.
+// A token is 256 random bits ([NewToken]), so its SHA-256 is all that is kept: bcrypt and its like are slow on purpose,
+// to make guesses of a password dear, and among 2^256 tokens there is nothing to guess. What has not the form of a
+// token is never compared, so that nobody can put the hash of a password into the file.
 package auth
 
 import (

@@ -1,8 +1,8 @@
 // Package process runs an engine of package server in a process of its own.
 //
 // A kernel that faults takes the card from the process that it belongs to, for good (see kernels/cuda/driver). So a
-// server that is to live on keeps away from the card: it starts a program for each, which calls [Serve], and talks to it
-// through an [Engine]. When that is lost, the server closes it, which ends the program, and starts another.
+// server that is to live on keeps away from the card: it starts a program for each, which calls [Serve], and talks to
+// it through an [Engine]. When that is lost, the server closes it, which ends the program, and starts another.
 //
 // The two talk over two pipes, file descriptors 3 and 4 of the program, so that its standard output is left to the
 // libraries that print there; on Windows, where a program gets no further descriptors, over standard input and output.

@@ -1,6 +1,6 @@
-// Command deploy checks the files of folder deploy by what reads them: BuildKit's parser of Dockerfiles with its linter,
-// kustomize and the types of the Kubernetes API without unknown fields, the Compose specification, Prometheus' parsers of
-// rules and queries. It is a module of its own, so that none of these is one of goxl's dependencies.
+// Command deploy checks the files of folder deploy by what reads them: BuildKit's parser of Dockerfiles with its
+// linter, kustomize and the types of the Kubernetes API without unknown fields, the Compose specification, Prometheus'
+// parsers of rules and queries. It is a module of its own, so that none of these is one of goxl's dependencies.
 //
 //	go -C tools/deploy run . ../../deploy
 package main

@@ -2,15 +2,16 @@
 // of their code.
 //
 // Such a file is a program for a machine that builds Python objects and may call any function. [Parse] is that machine
-// with containers, numbers and strings alone: of all functions it knows the few that torch.save needs for tensors (calls
-// lists them), which are written here in Go, and it refuses a file that calls another one by that function's name. A
-// class that is only mentioned, as PyTorch Lightning mentions its callbacks, is skipped.
+// with containers, numbers and strings alone: of all functions it knows the few that torch.save needs for tensors
+// (calls lists them), which are written here in Go, and it refuses a file that calls another one by that function's
+// name. A class that is only mentioned, as PyTorch Lightning mentions its callbacks, is skipped.
 //
-// It reads protocols 2 to 5, in the zip archives of PyTorch 1.6 and later and in the form before them. Tensors alias the
-// file unless their storage is compressed. Sizes, depths and counts have limits, so that a hostile file is refused
+// It reads protocols 2 to 5, in the zip archives of PyTorch 1.6 and later and in the form before them. Tensors alias
+// the file unless their storage is compressed. Sizes, depths and counts have limits, so that a hostile file is refused
 // before it takes memory and time.
 //
-// Source: Python's Lib/pickletools.py for opcodes; torch/serialization.py, torch/_utils.py and torch/_weights_only_unpickler.py.
+// Source: Python's Lib/pickletools.py for opcodes; torch/serialization.py, torch/_utils.py and
+// torch/_weights_only_unpickler.py.
 package pickle
 
 import (

@@ -1,5 +1,5 @@
-// Package singlefile opens whole SDXL checkpoints in one file, as trainers and ComfyUI write them, as if they were model
-// folders in diffusers' layout: a view of the file's tensors under diffusers' names for each component, and the
+// Package singlefile opens whole SDXL checkpoints in one file, as trainers and ComfyUI write them, as if they were
+// model folders in diffusers' layout: a view of the file's tensors under diffusers' names for each component, and the
 // configurations, which such a file does not hold, from its shapes. The file is a safetensors file, the index of its
 // shards, or what torch.save wrote.
 //

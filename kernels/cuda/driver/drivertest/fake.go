@@ -1,6 +1,6 @@
-// Package drivertest has a fake libcuda for tests without a device: it implements the driver's own function set, checks arguments,
-// handles, threads and lifetimes, records calls and injects errors. It executes no kernels; copies and fills it does. What lies
-// above the driver runs under test as it does on hardware.
+// Package drivertest has a fake libcuda for tests without a device: it implements the driver's own function set, checks
+// arguments, handles, threads and lifetimes, records calls and injects errors. It executes no kernels; copies and fills
+// it does. What lies above the driver runs under test as it does on hardware.
 package drivertest
 
 import (
