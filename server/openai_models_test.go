@@ -45,6 +45,35 @@ func TestOpenAIModels(t *testing.T) {
 	}
 }
 
+// With several models, a refiner of any of them is one.
+func TestOpenAIRefiners(t *testing.T) {
+	b, _ := severalModels(t, func(c *Config) {
+		c.Models[0].Specs.Refiner = spec(t, "tiny-refiner", "second-refiner", "{}", nil)
+		c.Models[1].Specs.Refiner = spec(t, "tiny-refiner", "sub/third", "{}", nil)
+		c.Models[1].Name = "third" // as its refiner is called
+	})
+	var got engine.Job
+	note := func(j engine.Job) { got = j }
+	b.base.take, b.refiner.take = note, note
+	id := generated(t, b.do("POST", "/v1/images/generations", `{"prompt":"a","model":"third"}`)).Data[0].ID
+	if got.Name != "third" || got.Model != engine.Base {
+		t.Errorf("a generation on a model with its refiner's name runs on %s %s", got.Name, got.Model)
+	}
+	for name, want := range map[string]engine.Job{
+		"second-refiner": {Name: "other", Model: engine.Refiner}, "fake-refiner": {Name: "fake-base", Model: engine.Refiner},
+		"other": {Name: "other", Model: engine.Base}, "third": {Name: "third", Model: engine.Refiner},
+	} {
+		generated(t, b.do("POST", "/v1/images/edits", `{"prompt":"a","model":"`+name+`","image":"`+id+`"}`))
+		if got.Name != want.Name || got.Model != want.Model {
+			t.Errorf("an edit on %s runs on %s %s, want %s %s", name, got.Name, got.Model, want.Name, want.Model)
+		}
+	}
+	w := b.do("POST", "/v1/images/generations", `{"prompt":"a","model":"second-refiner"}`)
+	if w.Code != 400 || !strings.Contains(w.Body.String(), "this refiner makes images from images alone") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // A name that base and refiner have leaves it to the other fields which one runs.
 func TestOpenAISameNames(t *testing.T) {
 	b := loadedBench(t, func(c *Config) { c.Specs.Refiner = spec(t, "tiny-refiner", "fake-base", "{}", nil) })

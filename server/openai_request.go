@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/url"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,12 +126,11 @@ func (s *Server) openAIModel(f *fields, route openAIRoute) error {
 	if name == nil || len(f.problems) > 0 {
 		return f.err()
 	}
-	names := s.modelNames()
-	refiner := s.config.Specs.Refiner != nil && *name == filepath.Base(s.config.Specs.Refiner.Path)
+	m, refiner, known := s.lookUpModel(f, true)
 	switch {
-	case !slices.Contains(names, *name):
+	case !known:
 		return s.unknownModel(*name)
-	case len(names) == 1:
+	case !refiner && m.refinerName() == *name: // both have it
 	case route == edit && f.given("refiner") == nil:
 		f.values["refiner"] = json.RawMessage(strconv.FormatBool(refiner))
 	case route == generation && refiner:
