@@ -25,30 +25,35 @@ func isPrefix(path string) bool {
 }
 
 // below gives a request for a path below Config.BasePath as its routes have it, asking the host that the client asks.
-// It answers what is not below, with answered.
-func (s *Server) below(x *exchange, r *http.Request) (inner *http.Request, answered bool) {
+// under is false for one that is not below; its path stays.
+func (s *Server) below(x *exchange, r *http.Request) (inner *http.Request, under bool) {
 	base := s.config.BasePath
 	if base == "" && x.from.host == "" {
-		return r, false
+		return r, true
 	}
 	inner = new(*r)
 	inner.URL = new(*r.URL)
 	if x.from.host != "" {
 		inner.Host = x.from.host
 	}
-	if r.URL.Path == base && base != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		target := url.URL{Path: x.from.prefix + "/", RawQuery: r.URL.RawQuery}
-		x.Header().Set("Location", target.String())
-		x.WriteHeader(http.StatusPermanentRedirect)
-		return nil, true
+	path, under := strings.CutPrefix(r.URL.Path, base)
+	rawPath, rawUnder := strings.CutPrefix(r.URL.RawPath, base)
+	if !under || !strings.HasPrefix(path, "/") || r.URL.RawPath != "" && !rawUnder {
+		return inner, false
 	}
-	var under, rawUnder bool
-	inner.URL.Path, under = strings.CutPrefix(r.URL.Path, base)
-	inner.URL.RawPath, rawUnder = strings.CutPrefix(r.URL.RawPath, base)
-	if !under || !strings.HasPrefix(inner.URL.Path, "/") || r.URL.RawPath != "" && !rawUnder {
-		x.fail(&failure{kind: notFound})
-		return nil, true
-	}
+	inner.URL.Path, inner.URL.RawPath = path, rawPath
 	x.r = inner
-	return inner, false
+	return inner, true
+}
+
+// redirectBase answers a request for Config.BasePath itself, without the slash at its end.
+func (s *Server) redirectBase(x *exchange) (answered bool) {
+	base := s.config.BasePath
+	if base == "" || x.r.URL.Path != base || x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		return false
+	}
+	target := url.URL{Path: x.from.prefix + "/", RawQuery: x.r.URL.RawQuery}
+	x.Header().Set("Location", target.String())
+	x.WriteHeader(http.StatusPermanentRedirect)
+	return true
 }

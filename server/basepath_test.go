@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -58,6 +59,25 @@ func TestBasePath(t *testing.T) {
 		t.Errorf("%+v, %v", j.API, err)
 	}
 	id(t, b.ask("POST", "/x/y/generate", `{"prompt":"a"}`))
+}
+
+// What is refused has the error shape of the API that its path below the base path is of.
+func TestErrorsBelowBasePath(t *testing.T) {
+	b := loadedBench(t, func(c *Config) { c.BasePath = "/x" })
+	b.loopback.Store(true)
+	for path, want := range map[string]string{
+		"/x/v1/models": `{"error":{"message":"The Host header`, "/x/v1/images/generations": `{"error":{"message":"The Host header`,
+		"/x/sdapi/v1/options": `{"error":"foreign_host","detail":"The Host header`, "/x/v1/jobs": `{"detail":"The Host header`,
+		"/x": `{"detail":"The Host header`, "/sdapi/v1/options": `{"error":"foreign_host"`,
+	} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Host = "evil.example"
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		if w.Code != 403 || !strings.HasPrefix(w.Body.String(), want) {
+			t.Errorf("%s: %d %s, want 403 %s", path, w.Code, w.Body, want)
+		}
+	}
 }
 
 // Behind a proxy that cuts a prefix off, what is answered leads through it, and a cookie is for that path, by TLS.

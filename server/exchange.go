@@ -28,6 +28,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type exchange struct {
 	http.ResponseWriter
 	r        *http.Request
+	pattern  string // of its route, once that is known; "" where there is none
 	from     arrival
 	visitor        // once the request is let in
 	conn     *conn // nil where the handler alone is in use

@@ -19,9 +19,9 @@ const unrouted = "none"
 
 // route is the pattern of a request's route without its method: never the path, which clients make up.
 func (x *exchange) route() string {
-	_, path, found := strings.Cut(x.r.Pattern, " ")
+	_, path, found := strings.Cut(x.pattern, " ")
 	if !found {
-		path = x.r.Pattern
+		path = x.pattern
 	}
 	if path == "" || path == "/" {
 		return unrouted

@@ -215,7 +215,7 @@ func TestMetricsOfRequests(t *testing.T) {
 		# TYPE goxl_http_requests_total counter
 		goxl_http_requests_total{code="200",method="GET",route="/healthz"} 1
 		goxl_http_requests_total{code="200",method="HEAD",route="/healthz"} 1
-		goxl_http_requests_total{code="403",method="GET",route="none"} 1
+		goxl_http_requests_total{code="403",method="GET",route="/healthz"} 1
 		goxl_http_requests_total{code="404",method="GET",route="/download/{id}"} 2
 		goxl_http_requests_total{code="404",method="GET",route="none"} 2
 		goxl_http_requests_total{code="404",method="other",route="none"} 1

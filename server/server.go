@@ -151,18 +151,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.fail(fmt.Errorf("panic: %v\n%s", p, strings.TrimSpace(string(debug.Stack()))))
 		}
 	}()
-	if err := s.checkHost(r.Host); err != nil {
-		x.fail(err)
-		return
-	}
-	r, answered := s.below(x, r)
-	if answered || s.cors.allow(x, r) {
-		return
-	}
+	host := r.Host // before a proxy's word for it counts
+	r, under := s.below(x, r)
 	// What the mux would answer by itself is no JSON: other spellings of a path, which it redirects, and what it can't
 	// route at all.
 	route, pattern := s.routes.Handler(r)
-	if r.RequestURI == "*" || !isHandler(route) {
+	routed := under && r.RequestURI != "*" && isHandler(route)
+	if routed {
+		x.pattern = pattern // also of what is refused before it gets there
+	}
+	if err := s.checkHost(host); err != nil {
+		x.fail(err)
+		return
+	}
+	if !under && s.redirectBase(x) || under && s.cors.allow(x, r) {
+		return
+	}
+	if !routed {
 		x.fail(&failure{kind: notFound})
 		return
 	}
