@@ -52,11 +52,12 @@ type metrics struct {
 
 // progress is what the metrics remember of a job.
 type progress struct {
-	model string
-	state job.State
-	since time.Time // of the state
-	first time.Time // step of the attempt; zero before
-	last  time.Time // step of the attempt; zero before
+	model    string
+	state    job.State
+	attempts int       // those that count, with the one that runs
+	since    time.Time // of the state
+	first    time.Time // step of the attempt; zero before
+	last     time.Time // step of the attempt; zero before
 }
 
 func newMetrics(version string) *metrics {

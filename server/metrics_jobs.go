@@ -50,8 +50,9 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 		m.duration.WithLabelValues(string(e.State)).Observe(j.Ended.Sub(j.Created).Seconds())
 		return
 	case e.State == job.Running:
+		p.attempts = j.Attempts
 		m.wait.Observe(e.Time.Sub(p.since).Seconds())
-	case e.State == job.Interrupted && e.Error != nil && e.Error.Kind != worker.KindStopping: // that attempt does not count
+	case e.State == job.Interrupted && e.Error != nil && ranBefore(j, p, e.Error):
 		m.retries.WithLabelValues(e.Error.Kind).Inc()
 	}
 	if p.state != "" || e.State == job.Interrupted { // else it waits since it was accepted
@@ -59,6 +60,16 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 	}
 	p.state, p.first, p.last = e.State, time.Time{}, time.Time{}
 	m.jobs.WithLabelValues(string(e.State)).Inc()
+}
+
+// ranBefore tells whether a job that is Interrupted has had an attempt that counts since this process knows it: one
+// that a taker gave back as not its own, or that the end of the server cut off, does not count. Of what a former process
+// left, only what died with it has not been counted by that.
+func ranBefore(j *job.Job, p *progress, why *job.Error) bool {
+	if p.state == "" {
+		return why.Kind == job.KindProcessDied
+	}
+	return j.Attempts >= p.attempts
 }
 
 // kept counts the time that the stages of an attempt took. The worker calls it before the job is done.

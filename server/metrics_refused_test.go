@@ -2,9 +2,14 @@ package server
 
 import (
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/server/auth"
+	"github.com/goxl/goxl/worker"
 )
 
 // A request that is refused before its route's handler counts for that route: who may not, who comes too often, a
@@ -34,4 +39,64 @@ func TestMetricsOfRefusedRequests(t *testing.T) {
 		goxl_http_requests_total{code="404",method="GET",route="none"} 1
 		goxl_http_requests_total{code="429",method="GET",route="/v1/jobs/{id}"} 1
 		goxl_http_requests_total{code="429",method="GET",route="none"} 1`)
+}
+
+// An attempt that ends without a result is counted as followed by another; that a taker gives a job back, which it can't
+// compute, is none, and neither is what the end of the server cuts off.
+func TestMetricsOfRetries(t *testing.T) {
+	m := newMetrics("v")
+	journal, err := job.OpenJournal(filepath.Join(t.TempDir(), "jobs.db"), job.JournalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	retries := func() (device, stopping float64) {
+		return testutil.ToFloat64(m.retries.WithLabelValues(worker.KindDeviceFailed)), testutil.ToFloat64(m.retries.WithLabelValues(worker.KindStopping))
+	}
+	open := func() *job.Queue {
+		t.Helper()
+		q, err := job.NewQueue(journal, job.QueueOptions{Capacity: 1, Observe: m.observe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	take := func(q *job.Queue) *job.Lease {
+		t.Helper()
+		l, err := q.Take(t.Context(), job.Taker{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	failed := &job.Error{Kind: worker.KindDeviceFailed, Message: "x"}
+	q := open()
+	if _, _, err := q.Submit(job.Job{ID: "a", Model: "m"}); err != nil {
+		t.Fatal(err)
+	}
+	take(q).Return(failed)
+	if n, _ := retries(); n != 0 {
+		t.Errorf("%v retries after a return, want 0", n)
+	}
+	take(q).Retry(failed)
+	take(q).Return(failed)
+	if n, _ := retries(); n != 1 {
+		t.Errorf("%v retries after an attempt and two returns, want 1", n)
+	}
+	l := take(q)
+	q.Close()
+	l.Retry(&job.Error{Kind: worker.KindStopping, Message: "x"})
+	if _, n := retries(); n != 0 {
+		t.Errorf("%v retries of a server that ends, want 0", n)
+	}
+	m.known = map[string]*progress{} // another process
+	q = open()
+	defer q.Close()
+	if n, stopping := retries(); n != 1 || stopping != 0 {
+		t.Errorf("%v and %v retries after a restart, want 1 and 0", n, stopping)
+	}
+	take(q).Retry(failed)
+	if n, _ := retries(); n != 2 {
+		t.Errorf("%v retries after another attempt, want 2", n)
+	}
 }
