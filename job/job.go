@@ -76,6 +76,7 @@ type Blob struct {
 	Height int     `json:"height,omitzero"`
 	Bytes  int64   `json:"bytes,omitzero"`
 	Seed   *uint64 `json:"seed,omitzero"`
+	OfJob  bool    `json:"of_job,omitzero"` // of an input: nobody has it but jobs, and it goes with the last of them
 }
 
 // IDs are those of blobs.

@@ -14,7 +14,7 @@ func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string,
 	if err := s.affords(x, n, n); err != nil {
 		return nil, err
 	}
-	uploaded, err := s.keep(r.upload)
+	uploaded, err := s.keep(x, r.upload)
 	if err != nil {
 		return nil, err
 	}

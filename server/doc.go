@@ -14,8 +14,9 @@
 //     time left, parameters, images, error. GET /v1/jobs lists them, the newest first: state, model, limit, before.
 //   - GET /v1/jobs/{id}/events streams them as server-sent events: state, loading, step, preview, warning, and at the
 //     end done, failed or cancelled with the whole job. Last-Event-ID, or after, goes on where a client was.
-//   - DELETE /v1/jobs/{id} cancels in any state, with purge=true it removes a job that has ended, and its images but
-//     those that other jobs begin with. POST /v1/jobs/cancel cancels many: ids, or all.
+//   - DELETE /v1/jobs/{id} cancels in any state, with purge=true it removes a job that has ended, and the images that
+//     it made or that came with its request, but those that other jobs have; uploads stay. POST /v1/jobs/cancel cancels
+//     many: ids, or all.
 //   - GET /metrics, with Config.Metrics, is what Prometheus reads: jobs, queue, stages, steps, devices, HTTP.
 //   - POST /v1/images keeps an image, PNG, JPEG or WebP, as the body or as field image of a form. GET /v1/queue says
 //     how many jobs wait and are computed.

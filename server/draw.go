@@ -33,10 +33,7 @@ func (s *Server) refine(x *exchange) error {
 	if t.Source, t.Job, err = s.refineJob(f); err != nil {
 		return err
 	}
-	if err := s.checkImageOwner(x, t.Source); err != nil {
-		return err
-	}
-	size, err := s.store.size(t.Source)
+	size, err := s.sourceSize(x, t.Source)
 	if err != nil {
 		return err
 	}

@@ -36,11 +36,13 @@ type exchange struct {
 	began    time.Time
 	done     func() // is called by release, nil for nothing
 	log      *slog.Logger
-	status   int    // 0 until answered
-	id       string // of the image, if there is one
-	job      string // id of the job, if there is one
-	warned   int    // warnings that the client was given
-	preset   string // what a few-step model was run with, and why
+	status   int      // 0 until answered
+	id       string   // of the image, if there is one
+	job      string   // id of the job, if there is one
+	warned   int      // warnings that the client was given
+	preset   string   // what a few-step model was run with, and why
+	held     []string // ids of images that are kept until it is answered
+	kept     string   // id of the image that came with it; "" if none did
 	level    slog.Level
 	err      error
 }

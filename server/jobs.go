@@ -41,7 +41,7 @@ func (s *Server) createJob(x *exchange) error {
 		}
 		t.task.Outputs = append(t.task.Outputs, id)
 	}
-	uploaded, err := s.keep(t.upload)
+	uploaded, err := s.keep(x, t.upload)
 	if err != nil {
 		return err
 	}
@@ -196,13 +196,19 @@ func (s *Server) deleteJob(x *exchange) error {
 	return nil
 }
 
-// removeJob removes a job that has ended with the images that it made, but those that another job begins with, which
-// stay until that goes. What a crash in between leaves is removed as images of no job are.
+// removeJob removes a job that has ended with the images that it made or that came with its request, but those that
+// another job has, which stay until that goes. What a crash in between leaves is removed as images of no job are.
 func (s *Server) removeJob(j job.Job) error {
 	if err := s.journal.Remove(j.ID); err != nil {
 		return err
 	}
-	return s.removeUnused(job.IDs(j.Outputs))
+	ids := job.IDs(j.Outputs)
+	for _, b := range j.Inputs {
+		if b.OfJob {
+			ids = append(ids, b.ID)
+		}
+	}
+	return s.removeUnused(ids)
 }
 
 // cancelJobs answers POST /v1/jobs/cancel.

@@ -119,11 +119,8 @@ func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
 		return from, nil
 	}
 	if blob.IsID(text) {
-		if err := s.checkImageOwner(x, text); err != nil {
-			return from, err
-		}
 		from.id = text
-		from.size, err = s.store.size(text)
+		from.size, err = s.sourceSize(x, text)
 		return from, err
 	}
 	bad := func(why string) (source, error) {

@@ -82,10 +82,18 @@ func (s *Server) removeOrphans(ctx context.Context) error {
 	return err
 }
 
-// removeUnused removes those images that no job has.
+// removeUnused removes those images that no job has, and no request under way begins with.
 func (s *Server) removeUnused(ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	s.sources.mu.Lock()
+	defer s.sources.mu.Unlock()
 	var unused []string
 	for _, id := range ids {
+		if s.sources.keep(id) {
+			continue
+		}
 		switch _, used, err := s.journal.JobOfBlob(id); {
 		case err != nil:
 			return err

@@ -44,7 +44,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	kept, err := s.keep(q.source)
+	kept, err := s.keep(x, q.source)
 	q.source.upload = nil
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 	if !q.save || err != nil {
 		s.sdForget(run.submitted)
 		if kept {
-			s.sdLog("the image of a request can't be removed", s.store.Remove(q.source.id))
+			s.sdLog("the image of a request can't be removed", s.removeUnused([]string{q.source.id}))
 		}
 	}
 	return err

@@ -54,6 +54,8 @@ type Server struct {
 	decoding chan struct{} // holds one for each upload that is decoded
 	large    chan struct{} // holds one for each large body that is in memory
 
+	sources sources // of requests under way
+
 	sdapi sdState // of A1111's API
 
 	closing sync.Once
@@ -136,6 +138,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = s.traces.begin(r)
 	x := s.exchange(w, r)
 	defer s.traces.end(x)
+	defer s.letGo(x)
 	defer x.release()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()

@@ -47,6 +47,13 @@ func (s *Server) shared() worker.Shared {
 // submit gives a job to the queue, as that of who sent a request.
 func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err error) {
 	j.Owner, j.Trace = x.owner(), traceOf(x.r.Context())
+	for i := range j.Inputs {
+		if b := &j.Inputs[i]; b.ID == x.kept {
+			b.OfJob = true
+		} else if b.OfJob, err = s.ofJob(b.ID); err != nil {
+			return job.Job{}, false, err
+		}
+	}
 	settle, err := s.admit(x, &j)
 	if err != nil {
 		return job.Job{}, false, err

@@ -50,7 +50,7 @@ func (s *Server) uploadImage(x *exchange) error {
 			Type: "value_error", Loc: []any{"body", "image"}, Msg: "Value error, must be an image: " + err.Error(), Input: []byte("null"),
 		}}}
 	}
-	if _, err := s.keep(from); err != nil {
+	if _, err := s.keep(x, from); err != nil {
 		return err
 	}
 	if owner := x.owner(); owner != "" {
@@ -121,10 +121,12 @@ func (s *Server) checkImage(ctx context.Context, data []byte) (t blob.Type, size
 }
 
 // keep writes an image that came with a request to the disk, if one did.
-func (s *Server) keep(from source) (kept bool, err error) {
+func (s *Server) keep(x *exchange, from source) (kept bool, err error) {
 	if from.upload == nil {
 		return false, nil
 	}
+	s.hold(x, from.id)
+	x.kept = from.id
 	f, err := s.store.Begin(from.id, from.format, int64(len(from.upload)))
 	if err != nil {
 		return false, err
