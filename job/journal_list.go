@@ -2,7 +2,10 @@ package job
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -67,6 +70,10 @@ func (j *Journal) list(tx *bolt.Tx, f Filter) (page Page) {
 	if before == 0 {
 		before = 1<<64 - 1
 	}
+	marks, waiting := f.marks(tx), &openCursor{}
+	if len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s State) bool { return !s.Ended() }) {
+		waiting.c = tx.Bucket(openBucket).Cursor()
+	}
 	c := tx.Bucket(bucket).Cursor()
 	previous := c.Prev
 	if k, _ := c.Seek(append(bytes.Clone(prefix), number(before)...)); k == nil { // the first one that is not before
@@ -74,12 +81,18 @@ func (j *Journal) list(tx *bolt.Tx, f Filter) (page Page) {
 	}
 	k, v := previous()
 	for scanned := 0; k != nil && bytes.HasPrefix(k, prefix); k, v = c.Prev() {
+		if waiting.has(k[len(prefix):]) {
+			continue
+		}
 		if len(page.Jobs) == f.Limit || scanned == maxScanned {
 			page.Next = numberOf(k[len(prefix):]) + 1
 			return page
 		}
 		scanned++
 		id, seq := idOf(v), numberOf(k[len(prefix):])
+		if marks.lackedBy(id, k[len(prefix):]) {
+			continue
+		}
 		job, err := j.load(tx, id)
 		switch {
 		case err != nil, job.Seq != seq, len(prefix) > 0 && job.Owner != *f.Owner:
@@ -89,6 +102,87 @@ func (j *Journal) list(tx *bolt.Tx, f Filter) (page Page) {
 		}
 	}
 	return page
+}
+
+// openCursor finds jobs that have not ended, of falling numbers. The zero one finds none.
+type openCursor struct {
+	c    *bolt.Cursor
+	last []byte // the largest number that is not above the one that was asked for; nil before the first
+}
+
+// has tells whether the job of a number has not ended.
+func (o *openCursor) has(seq []byte) bool {
+	if o.c == nil {
+		return false
+	}
+	if o.last == nil {
+		if o.last, _ = o.c.Seek(seq); o.last == nil {
+			o.last, _ = o.c.Last()
+		}
+	}
+	for o.last != nil && bytes.Compare(o.last, seq) > 0 {
+		o.last, _ = o.c.Prev()
+	}
+	if o.last == nil {
+		o.c = nil // there are none below
+	}
+	return bytes.Equal(o.last, seq)
+}
+
+// marks are texts that the records of all jobs have which a filter selects: one of each list. A record that lacks them
+// need not be decoded, which takes longer than looking for them.
+type marks struct {
+	jobs, order *bolt.Bucket
+	texts       [][][]byte
+}
+
+func (f *Filter) marks(tx *bolt.Tx) *marks {
+	m := &marks{jobs: tx.Bucket(jobsBucket), order: tx.Bucket(orderBucket)}
+	member := func(name string, values ...string) {
+		var texts [][]byte
+		for _, value := range values {
+			text, err := json.Marshal(value)
+			if err != nil || len(value) == 0 { // which a record leaves out
+				return
+			}
+			texts = append(texts, append([]byte(`"`+name+`":`), text...))
+		}
+		if len(texts) > 0 {
+			m.texts = append(m.texts, texts)
+		}
+	}
+	if f.Owner != nil {
+		member("owner", *f.Owner)
+	}
+	var states []string
+	for _, s := range f.States {
+		states = append(states, string(s))
+	}
+	member("state", states...)
+	member("model", f.Model)
+	return m
+}
+
+// lackedBy tells whether the record of a job is as it was written and lacks a mark. Of any other it is not the one to
+// tell.
+func (m *marks) lackedBy(id string, seq []byte) bool {
+	if len(m.texts) == 0 {
+		return false
+	}
+	record := m.jobs.Get([]byte(id))
+	sum, ordered, ok := splitOrder(m.order.Get(seq))
+	switch {
+	case len(record) < 4 || !ok || ordered != id || !bytes.Equal(sum, record[:4]):
+		return false
+	case crc32.Checksum(record[4:], castagnoli) != binary.BigEndian.Uint32(sum):
+		return false
+	}
+	for _, texts := range m.texts {
+		if !slices.ContainsFunc(texts, func(text []byte) bool { return bytes.Contains(record, text) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *Filter) selects(j *Job) bool {

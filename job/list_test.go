@@ -1,12 +1,16 @@
 package job
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // ids lists the ids of jobs.
@@ -23,7 +27,10 @@ func TestListsAreThoseOfAScan(t *testing.T) {
 	states := []State{Queued, Running, Interrupted, Done, Failed, Cancelled}
 	var all []Job // the newest first
 	for i := range 61 {
-		job := Job{ID: fmt.Sprint(i), Owner: []string{"", "a", "ab", "b"}[i*i%4], Model: []string{"x", "y"}[i%3%2]}
+		job := Job{
+			ID: fmt.Sprint(i), Owner: []string{"", "a", "ab", `b"<é`}[i%4], Model: []string{"x", `y&"`}[i%3%2],
+			Request: json.RawMessage(`{"state":"done","prompt":"\"state\":\"failed\"","owner":"a","model":"x"}`), // must not pass for its own
+		}
 		if _, _, err := j.Accept(job); err != nil {
 			t.Fatal(err)
 		}
@@ -41,8 +48,8 @@ func TestListsAreThoseOfAScan(t *testing.T) {
 		return errors.Is(err, ErrUnknown)
 	})
 	filters := []Filter{{}}
-	for _, owner := range []string{"", "a", "ab", "b", "c"} {
-		filters = append(filters, Filter{Owner: &owner}, Filter{Owner: &owner, States: []State{Queued, Interrupted}}, Filter{Owner: &owner, Model: "y", States: []State{Done}})
+	for _, owner := range []string{"", "a", "ab", `b"<é`, "c"} {
+		filters = append(filters, Filter{Owner: &owner}, Filter{Owner: &owner, States: []State{Queued, Interrupted}}, Filter{Owner: &owner, Model: `y&"`, States: []State{Done}})
 	}
 	for _, s := range states {
 		filters = append(filters, Filter{States: []State{s}}, Filter{States: []State{s, Done}, Model: "x"})
@@ -142,5 +149,32 @@ func TestExpire(t *testing.T) {
 	page, err := j.List(Filter{})
 	if got := ids(page.Jobs); err != nil || !slices.Equal(got, []string{"9", "8", "3"}) {
 		t.Errorf("left: %v, %v", got, err)
+	}
+}
+
+// A record that is damaged is told of, whatever the filter.
+func TestListOfDamagedRecords(t *testing.T) {
+	j := openJournal(t, JournalOptions{})
+	for _, id := range []string{"a", "b", "c"} {
+		if _, _, err := j.Accept(Job{ID: id, Owner: "ann", Model: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Update(id, func(job *Job) error { job.State = Done; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.db.Update(func(tx *bolt.Tx) error {
+		jobs := tx.Bucket(jobsBucket)
+		record := bytes.Clone(jobs.Get([]byte("b")))
+		record[len(record)-2] ^= 1
+		return errors.Join(jobs.Put([]byte("b"), record), jobs.Put([]byte("c"), []byte("x")))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []Filter{{}, {States: []State{Failed}}, {Model: "y"}, {Owner: new("ann"), States: []State{Cancelled, Failed}}} {
+		page, err := j.List(f)
+		if err != nil || !slices.Equal(page.Damaged, []string{"c", "b"}) {
+			t.Errorf("%+v: damaged %q, %v", f, page.Damaged, err)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package job
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -51,4 +53,31 @@ func BenchmarkTakeUp(b *testing.B) {
 		}
 		q.Close()
 	}
+}
+
+// BenchmarkListFiltered is the page of a filter that few jobs pass, of a journal in which 10,000 newer jobs wait or are
+// done.
+func BenchmarkListFiltered(b *testing.B) {
+	j := openJournal(b, JournalOptions{})
+	j.db.NoSync = true
+	request := json.RawMessage(`{"prompt":"` + strings.Repeat("a lighthouse at dusk, ", 40) + `"}`)
+	for i := range 10_000 {
+		if _, _, err := j.Accept(Job{ID: fmt.Sprint(i), Request: request, Parameters: request}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	list := func(b *testing.B, state State) {
+		for b.Loop() {
+			if page, err := j.List(Filter{States: []State{state}}); err != nil || len(page.Jobs) > 0 {
+				b.Fatalf("%d jobs, %v", len(page.Jobs), err)
+			}
+		}
+	}
+	b.Run("waiting", func(b *testing.B) { list(b, Done) })
+	for i := range 10_000 {
+		if _, err := j.Update(fmt.Sprint(i), func(j *Job) error { j.State = Done; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("done", func(b *testing.B) { list(b, Failed) })
 }
