@@ -46,7 +46,11 @@ func (m *Model) admit(q *resolved, s shape) (err error) {
 // diffusers', or in smaller ones where those are too large too. values tells that it decodes to values, not to pixels.
 // The error is that of the smallest tile.
 func (m *Model) tile(decode, values bool, image Size) error {
-	a := m.tiling(decode)
+	return m.tileBy(m.tiling(decode), decode, values, image)
+}
+
+// tileBy is tile for an autoencoder.
+func (m *Model) tileBy(a tiling, decode, values bool, image Size) error {
 	*a.tile = 0
 	smallest := min(4*a.unit, a.size)
 	for {

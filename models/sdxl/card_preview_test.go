@@ -40,24 +40,28 @@ func TestCardPreviews(t *testing.T) {
 	}
 }
 
-// BenchmarkCardPreview is a step of SDXL's size on a card, without a preview, and with one after each.
+// BenchmarkCardPreview is a step of SDXL's size on a card, without a preview and with some, by the matrix and by TAESDXL.
 func BenchmarkCardPreview(b *testing.B) {
 	dev, err := cuda.Open(cuda.Options{})
 	if err != nil {
 		b.Skip(err)
 	}
 	defer dev.Close()
-	m, err := Open(b.Context(), "synth:base", Options{Host: hostOf(dev)})
+	m, err := Open(b.Context(), "synth:base", Options{Host: hostOf(dev), PreviewTAESD: writeTAESD(b, "{}", diffusersWeights, nil)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer m.Close()
 	for _, side := range []int{512, 1024} {
-		for _, every := range []int{0, 1, 5} {
-			b.Run(fmt.Sprintf("side=%d/every=%d", side, every), func(b *testing.B) {
+		for _, c := range []struct {
+			method PreviewMethod
+			every  int
+		}{{PreviewNone, 0}, {PreviewLatent2RGB, 1}, {PreviewLatent2RGB, 5}, {PreviewByTAESD, 1}, {PreviewAuto, 1}} {
+			b.Run(fmt.Sprintf("side=%d/method=%s/every=%d", side, c.method, c.every), func(b *testing.B) {
+				m.options.PreviewMethod = c.method
 				r := Request{Prompt: "a lighthouse", Width: side, Height: side, Steps: 1000, Seed: new(uint64(1)), LatentsOnly: true}
-				if every > 0 {
-					r.Preview = &Preview{Every: every, Func: func(int, []*image.NRGBA) {}}
+				if c.every > 0 {
+					r.Preview = &Preview{Every: c.every, Func: func(int, []*image.NRGBA) {}}
 				}
 				run, err := m.Start(b.Context(), r)
 				if err != nil {

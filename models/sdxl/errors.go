@@ -29,10 +29,10 @@ type ModelError struct {
 func (e *ModelError) Error() string { return fmt.Sprintf("model %s: %v", e.Path, e.Err) }
 func (e *ModelError) Unwrap() error { return e.Err }
 
-// PartError is a part of a model, taken from elsewhere (Options.UNet, Options.VAE, Options.TAESD, Options.Missing), that
-// can't be used.
+// PartError is a part of a model, taken from elsewhere (Options.UNet, Options.VAE, Options.TAESD, Options.PreviewTAESD,
+// Options.Missing), that can't be used.
 type PartError struct {
-	Part string // "UNet", "VAE", "TAESD" or "base", the model for what is missing
+	Part string // "UNet", "VAE", "TAESD", "preview TAESD" or "base", the model for what is missing
 	Err  error
 }
 

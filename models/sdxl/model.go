@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
@@ -37,6 +38,7 @@ type Model struct {
 	UNet         *unet.Denoiser
 	VAE          *vae.Autoencoder
 	TAESD        *taesd.Autoencoder // decodes in place of VAE; nil without
+	PreviewTAESD *taesd.Autoencoder // makes previews in place of TAESD; nil without
 	// Scheduler is the model's own, from scheduler_config.json. Its With and As are diffusers' from_config, for instance
 	// with "timestep_spacing": "trailing" for distilled models. Request.Scheduler changes its class for a request.
 	// Parameters name the class, not the other keys.
@@ -50,6 +52,7 @@ type Model struct {
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
+	costs    map[Size]time.Duration     // of a preview by TAESD, by the image's size; who computes has it
 	opened   *unet.Denoiser             // whose weights hash is of
 	hash     func() string
 	progress *loadProgress // nil without Options.OnLoad
@@ -145,7 +148,7 @@ func (m *Model) fits() error {
 			return fmt.Errorf("tokenizer makes sequences of %d tokens, tokenizer_2 of %d", a, b)
 		}
 	}
-	return cmp.Or(m.managed(), m.Spec().fits(nil), m.fitsTAESD())
+	return cmp.Or(m.managed(), m.Spec().fits(nil), m.fitsTAESD(taesdPart, m.TAESD), m.fitsTAESD(previewTAESDPart, m.PreviewTAESD))
 }
 
 // managed checks that the planner of the model's host has every part. It does not have those of another host, whose
@@ -157,6 +160,9 @@ func (m *Model) managed() error {
 	}
 	if m.TAESD != nil {
 		parts["taesd"] = m.TAESD.Network
+	}
+	if m.PreviewTAESD != nil {
+		parts["preview_taesd"] = m.PreviewTAESD.Network
 	}
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		if !m.host.manages(parts[name]) {

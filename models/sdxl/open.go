@@ -25,6 +25,11 @@ type Options struct {
 	// TAESDXL's decoder, or of both halves, in diffusers' names or the original ones; or a folder with such a file,
 	// config.json beside it or not. A refiner has its base's. Images are encoded by the VAE all the same.
 	TAESD string
+	// PreviewTAESD makes previews alone, of a file or folder as TAESD's: the images stay the VAE's, or TAESD's. A refiner
+	// has its base's.
+	PreviewTAESD string
+	// PreviewMethod is how previews are made; "" is the base's, or PreviewAuto.
+	PreviewMethod PreviewMethod
 	// UNet takes the place of the model's own: a safetensors file of a UNet, in diffusers' or original names, or a
 	// checkpoint in one file, whose UNet it is. Marks in it of what it predicts change the scheduler too.
 	UNet string
@@ -68,12 +73,16 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 		}
 		of := o.Base.options
 		o.Precision, o.Variant = cmp.Or(o.Precision, of.Precision), cmp.Or(o.Variant, of.Variant)
+		o.PreviewMethod = cmp.Or(o.PreviewMethod, of.PreviewMethod)
 		if o.Log == nil {
 			o.Log = of.Log
 		}
 	}
 	if o.Host == nil || o.Host.device == nil {
 		return nil, &ModelError{path, errors.New("Options.Host is nil, or not made by NewHost: must be the host of a device, see NewHost")}
+	}
+	if err := o.checkPreviews(); err != nil {
+		return nil, &ModelError{path, err}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -107,7 +116,7 @@ func (m *Model) load(ctx context.Context, path string, open func(*slog.Logger) (
 	m.spec.unetFile = m.options.UNet
 	m.Scheduler = m.spec.Scheduler
 	l := loader{m, files}
-	for _, part := range []func() error{l.textEncoder, l.textEncoder2, l.unet, l.vae, l.taesd} {
+	for _, part := range []func() error{l.textEncoder, l.textEncoder2, l.unet, l.vae, l.taesds} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -2,23 +2,39 @@ package sdxl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"image"
 
-	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/scheduler"
 )
 
+// PreviewMethod is how previews are made.
+type PreviewMethod string
+
+const (
+	// PreviewAuto is TAESD where the model has one, as often as that takes no more than 5 % of a run's time, by what it
+	// took before; until it first did, and where there is no memory for it, PreviewLatent2RGB.
+	PreviewAuto PreviewMethod = "auto"
+	// PreviewLatent2RGB is a linear map of the latents' channels, on the device, one pixel a latent: that of the model's
+	// goxl.json (latent_rgb_factors and latent_rgb_factors_bias), or ComfyUI's for SDXL.
+	PreviewLatent2RGB PreviewMethod = "latent2rgb"
+	// PreviewByTAESD decodes x0 at the image's size by PreviewTAESD, or else TAESD, at every step that asks for it. A
+	// preview waits for its step.
+	PreviewByTAESD PreviewMethod = "taesd"
+	// PreviewNone makes none: Request.Preview is ignored.
+	PreviewNone PreviewMethod = "none"
+)
+
+// PreviewMethods lists them; they have the names that ComfyUI's --preview-method gives them.
+func PreviewMethods() []PreviewMethod {
+	return []PreviewMethod{PreviewAuto, PreviewLatent2RGB, PreviewByTAESD, PreviewNone}
+}
+
 // Preview shows images while they are made: those of x0 (pred_original_sample), the latents without noise that the UNet
-// predicts at a step. The result is bit for bit what it is without.
-//
-// A linear map of the latents' channels makes them on the device, one pixel a latent: that of the model's goxl.json
-// (latent_rgb_factors and latent_rgb_factors_bias), or ComfyUI's for SDXL. Where the model has a TAESD, it decodes x0 at
-// the image's size; then a preview waits for its step, and takes as long as decoding the final image.
+// predicts at a step. The result is bit for bit what it is without. Options.PreviewMethod says how they are made.
 type Preview struct {
 	// Every is the number of steps from one preview to the next, counted as Progress.Step: 5 is after steps 5, 10 and so
-	// on; 0 is 1.
+	// on; 0 is 1. PreviewAuto may leave some out.
 	Every int
 	// Func is called with the step and with an image for each of Parameters.Images, which it may keep. The goroutine that
 	// takes the steps calls it, on a device with a queue up to two steps later; the last ones come before the final images
@@ -55,22 +71,6 @@ func checkPreview(q *resolved) error {
 	return nil
 }
 
-// preparePreviews makes sure, before anything is computed but the text, that previews can be made.
-func (r *Run) preparePreviews(ctx context.Context) error {
-	if r.q.request.Preview == nil {
-		return nil
-	}
-	if r.m.TAESD != nil {
-		f := r.m.VAE.Config.ScaleFactor()
-		return r.m.tile(true, false, Size{f * r.shape.height, f * r.shape.width})
-	}
-	var err error
-	if r.rgb, err = r.m.rgbDecoder(); err != nil {
-		return err
-	}
-	return r.rgb.prepare(ctx, r.shape)
-}
-
 // keepX0 is a step whose solver keeps x0 in one more history tensor, the last one.
 func keepX0(step scheduler.Step) scheduler.Step {
 	matrix := make([][]float64, 0, len(step.Matrix)+1)
@@ -104,37 +104,12 @@ func (r *Run) preview(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if begun == nil {
+			return r.showPreviews(ctx, false)
+		}
 		r.shown = append(r.shown, shown{step, begun})
 	}
 	return r.showPreviews(ctx, false)
-}
-
-// beginPreview makes the images of x0, or has the device do so.
-func (r *Run) beginPreview(ctx context.Context) (*reading, error) {
-	if r.rgb != nil {
-		return r.rgb.start(ctx, r.in, r.program, r.x0Name())
-	}
-	done := &reading{done: make(chan struct{})}
-	close(done.done)
-	data := make([]float32, r.elements())
-	if err := r.program.Floats(ctx, r.x0Name(), data); err != nil {
-		return nil, fmt.Errorf("preview: %w", err)
-	}
-	x0 := channelsFirst(r.latentShape(), data)
-	if checkFinite("x0", x0) != nil {
-		return done, nil // the latents are not finite either, which is found where they are read
-	}
-	for i := range r.in.batch {
-		img, err := r.m.decode(ctx, x0, i, false, func() {}, nil)
-		if errors.Is(err, kernels.ErrNotFinite) {
-			return &reading{done: done.done}, nil // the image itself may be fine
-		}
-		if err != nil {
-			return nil, fmt.Errorf("preview: %w", err)
-		}
-		done.images = append(done.images, img)
-	}
-	return done, nil
 }
 
 // showPreviews calls the request's function with the previews that are there, in order; all says to wait for those that

@@ -213,7 +213,7 @@ func TestPreviewSteps(t *testing.T) {
 func TestPreviewTAESD(t *testing.T) {
 	t.Parallel()
 	m := newModels(t)
-	p, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(m.dev), TAESD: writeTAESD(t, smallTAESD, diffusersWeights, nil)})
+	p, err := Open(t.Context(), "synth:tiny", Options{Host: hostOf(m.dev), TAESD: writeTAESD(t, smallTAESD, diffusersWeights, nil), PreviewMethod: PreviewByTAESD})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/goxl/goxl/models/taesd"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
@@ -26,8 +27,10 @@ type Run struct {
 	due          bool // the last step was taken, but reading its latents or its preview failed: OnStep and Progress were not called
 	interrupted  bool
 	retry        retry
-	rgb          *rgbDecoder // of previews; nil without, or where TAESD makes them
-	shown        []shown     // previews that were not handed over yet, in order
+	rgb          *rgbDecoder        // of previews; nil without, or where TAESD alone makes them
+	taesd        *taesd.Autoencoder // of previews; nil without
+	pace         pace               // of those
+	shown        []shown            // previews that were not handed over yet, in order
 	started      time.Time
 	warnings     []string
 	failed       error // what went wrong while the run was parked
@@ -67,6 +70,7 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 	if err != nil {
 		return nil, err
 	}
+	q.request.Preview = m.wantedPreview(q.request.Preview)
 	// What follows may close programs of the UNet's that a live run has its latents in, and changes its weights.
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err

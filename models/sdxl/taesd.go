@@ -51,7 +51,7 @@ type tiling struct {
 // tiling is that of what decodes images, or of the VAE, which encodes them.
 func (m *Model) tiling(decode bool) tiling {
 	if a := m.TAESD; decode && a != nil {
-		return tiling{a.Network, &a.Tile, 8 * a.Config.ScaleFactor(), taesd.TileSize, a.Program, a.Buffers}
+		return tilingOf(a)
 	}
 	a := m.VAE
 	return tiling{a.Network, &a.Tile, 4 * a.Config.ScaleFactor(), a.Config.SampleSize, a.Program, func(values bool, height, width int) int64 {
@@ -59,19 +59,30 @@ func (m *Model) tiling(decode bool) tiling {
 	}}
 }
 
-// fitsTAESD checks that the TAESD, if there is one, decodes what the UNet gives.
-func (m *Model) fitsTAESD() error {
-	if m.TAESD == nil {
+// tilingOf is that of a TAESD.
+func tilingOf(a *taesd.Autoencoder) tiling {
+	return tiling{a.Network, &a.Tile, 8 * a.Config.ScaleFactor(), taesd.TileSize, a.Program, a.Buffers}
+}
+
+// The parts that a TAESD may be, as PartError names them.
+const (
+	taesdPart        = "TAESD"
+	previewTAESDPart = "preview TAESD"
+)
+
+// fitsTAESD checks that a TAESD, if there is one, decodes what the UNet gives.
+func (m *Model) fitsTAESD(part string, a *taesd.Autoencoder) error {
+	if a == nil {
 		return nil
 	}
-	c := m.TAESD.Config
+	c := a.Config
 	switch {
-	case !m.TAESD.Decodes():
-		return &PartError{"TAESD", errors.New("the file holds an encoder alone: must hold a decoder, as taesdxl_decoder does")}
+	case !a.Decodes():
+		return &PartError{part, errors.New("the file holds an encoder alone: must hold a decoder, as taesdxl_decoder does")}
 	case c.LatentChannels != m.UNet.Config.OutChannels:
-		return &PartError{"TAESD", fmt.Errorf("%d latent channels: must be %d, as the UNet's (16 are those of TAESD3 and TAEF1)", c.LatentChannels, m.UNet.Config.OutChannels)}
+		return &PartError{part, fmt.Errorf("%d latent channels: must be %d, as the UNet's (16 are those of TAESD3 and TAEF1)", c.LatentChannels, m.UNet.Config.OutChannels)}
 	case c.ScaleFactor() != m.VAE.Config.ScaleFactor():
-		return &PartError{"TAESD", fmt.Errorf("%d pixels a side of a latent: must be %d, as the VAE's", c.ScaleFactor(), m.VAE.Config.ScaleFactor())}
+		return &PartError{part, fmt.Errorf("%d pixels a side of a latent: must be %d, as the VAE's", c.ScaleFactor(), m.VAE.Config.ScaleFactor())}
 	}
 	return nil
 }
@@ -79,43 +90,56 @@ func (m *Model) fitsTAESD() error {
 // sdxlScale is the scaling_factor of SDXL's VAE, whose scaled latents TAESDXL was made for.
 const sdxlScale = 0.13025
 
-// taesd opens Options.TAESD, or takes the base's.
-func (l loader) taesd() error {
-	const name = "taesd"
-	if l.options.TAESD == "" {
-		if b := l.options.Base; b != nil && b.TAESD != nil {
-			l.TAESD, l.sources[name] = b.TAESD, b.sources[name]
+// taesds opens Options.TAESD and Options.PreviewTAESD, or takes the base's.
+func (l loader) taesds() error {
+	base := l.options.Base
+	if base == nil {
+		base = &Model{}
+	}
+	for _, part := range []struct {
+		name, source, path string
+		to                 **taesd.Autoencoder
+		base               *taesd.Autoencoder
+	}{
+		{taesdPart, "taesd", l.options.TAESD, &l.TAESD, base.TAESD},
+		{previewTAESDPart, "preview_taesd", l.options.PreviewTAESD, &l.PreviewTAESD, base.PreviewTAESD},
+	} {
+		if part.path == "" {
+			if part.base != nil {
+				*part.to, l.sources[part.source] = part.base, base.sources[part.source]
+			}
+			continue
 		}
-		return nil
-	}
-	if err := l.openTAESD(l.options.TAESD); err != nil {
-		return &PartError{"TAESD", err}
-	}
-	if c := l.VAE.Config; c.ScalingFactor != sdxlScale || c.LatentsMean != nil {
-		l.options.Log.Warn("TAESDXL was made for latents of SDXL's scale: colours may be off", "scaling_factor", c.ScalingFactor, "want", sdxlScale)
+		var err error
+		if *part.to, err = l.openTAESD(part.source, part.path); err != nil {
+			return &PartError{part.name, err}
+		}
+		if c := l.VAE.Config; c.ScalingFactor != sdxlScale || c.LatentsMean != nil {
+			l.options.Log.Warn("TAESDXL was made for latents of SDXL's scale: colours may be off", "scaling_factor", c.ScalingFactor, "want", sdxlScale)
+		}
 	}
 	return nil
 }
 
-func (l loader) openTAESD(path string) error {
+// openTAESD opens the one at a path, under a component's name.
+func (l loader) openTAESD(name, path string) (*taesd.Autoencoder, error) {
 	c, file, err := openTAESDFile(path, l.variant())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.closers = append(l.closers, c)
-	l.sources["taesd"] = c
+	l.sources[name] = c
 	config, err := l.taesdConfig(c, file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opened, err := taesd.Open(l.host.device, c, config, l.kernelOptions())
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Path(), err)
+		return nil, fmt.Errorf("%s: %w", c.Path(), err)
 	}
-	l.manage("taesd", opened.Network)
-	l.unclaimed("taesd", opened.Unclaimed)
-	l.TAESD = opened
-	return nil
+	l.manage(name, opened.Network)
+	l.unclaimed(name, opened.Unclaimed)
+	return opened, nil
 }
 
 // taesdConfig reads a TAESD's configuration from a file, or from its tensors if there is none.

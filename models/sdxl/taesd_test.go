@@ -27,7 +27,7 @@ const smallTAESD = `{"_class_name": "AutoencoderTiny", "encoder_block_out_channe
 
 // writeTAESD writes a folder with a small TAESD's config.json and weights, and returns it. rename gives the names in the
 // file; nil leaves them.
-func writeTAESD(t *testing.T, config, file string, rename func(string) string) string {
+func writeTAESD(t testing.TB, config, file string, rename func(string) string) string {
 	t.Helper()
 	dir := t.TempDir()
 	c, err := taesd.ParseConfig([]byte(config), "config.json")
