@@ -130,10 +130,19 @@ func (*files) Load(string) (image.Image, error) { return nil, errors.New("no ima
 // submit gives the queue a job for an image, or several, with a prompt.
 func (r *rig) submit(t *testing.T, prompt string, images ...int) string {
 	t.Helper()
-	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt, ImagesPerPrompt: 1}}}
-	if len(images) > 0 {
-		task.Job.Request.ImagesPerPrompt = images[0]
-	}
+	return r.submitTask(t, func(task *Task) {
+		task.Job.Request.Prompt = prompt
+		if len(images) > 0 {
+			task.Job.Request.ImagesPerPrompt = images[0]
+		}
+	})
+}
+
+// submitTask gives the queue a job for an image, as change makes it.
+func (r *rig) submitTask(t *testing.T, change func(*Task)) string {
+	t.Helper()
+	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: "a", ImagesPerPrompt: 1}}}
+	change(&task)
 	var id string
 	for range task.Job.Request.ImagesPerPrompt {
 		var err error

@@ -132,6 +132,7 @@ var table = map[string]rule{
 	},
 	"worker": {own: map[string]string{
 		"internal/imagefile": "PNG files with the parameters of a run",
+		"internal/resample":  "previews no larger than a page shows them",
 		"job":                "what it computes",
 		"job/blob":           "types and errors of images that are kept",
 		"kernels":            "distinguishes too little memory from other errors",
