@@ -28,6 +28,7 @@ type generateFlags struct {
 	missing                                         string // a model for what a single file lacks
 	prediction                                      string // in place of what the model's files say
 	out, saveLatents, preview                       string
+	previewTAESD                                    string
 	image, imageLatents                             string // files
 	latents, embeddings                             string // files
 
@@ -108,6 +109,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&g.out, "o", "out.png", "the PNG `file` to write, whose directory must exist, or - for standard output; devices and pipes are written to, links followed")
 	name(fs, "save-latents", "a safetensors `file`, or as -o, to write the final latents to, before the VAE: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.saveLatents)
 	fs.Func("preview", previewUsage, g.setPreview)
+	name(fs, "preview-taesd", previewTAESDUsage, &g.previewTAESD)
 	fs.BoolVar(&r.Watermark, "watermark", false, "put diffusers' invisible watermark into the images")
 	fs.BoolVar(&g.quiet, "quiet", false, "print no progress and no notes; warnings, errors and a random seed are still printed")
 	g.device.Register(fs)

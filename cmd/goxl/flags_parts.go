@@ -41,6 +41,8 @@ func (g *generateFlags) asPart(err error) error {
 		return fmt.Errorf("-base %s: %w", g.missing, part.Err)
 	case "TAESD":
 		return fmt.Errorf("-taesd %s: %w", g.taesd, part.Err)
+	case "preview TAESD":
+		return fmt.Errorf("-preview-taesd %s: %w", g.previewTAESD, part.Err)
 	}
 	return err
 }

@@ -44,6 +44,8 @@ func (g *generateFlags) check() error {
 		return cli.Usagef("-image-latents %s: must be absent where there is -image", g.imageLatents)
 	case g.source() == "" && r.Strength != 0:
 		return cli.Usagef("-strength %v: must be absent without an image", r.Strength)
+	case g.previewTAESD != "" && g.preview == "":
+		return cli.Usagef("-preview-taesd %s: must be beside -preview", g.previewTAESD)
 	case g.prompts != "" && (g.prompt != nil || r.Prompt2 != ""):
 		return cli.Usagef("-prompts %s: must be absent where there is -prompt", g.prompts)
 	case g.negatives != "" && (g.prompts == "" || r.NegativePrompt != nil):

@@ -276,19 +276,26 @@ func TestVAEInParameters(t *testing.T) {
 	}
 }
 
-// -taesd decodes in the VAE's place, which the image says, in an ensemble too; check compares it.
-func TestTAESD(t *testing.T) {
-	dir := t.TempDir()
+// taesdFile writes a small TAESD with weights of its name.
+func taesdFile(t *testing.T, dir, name string) string {
+	t.Helper()
 	c := taesd.TAESDXL
 	c.DecoderBlockOutChannels, c.EncoderBlockOutChannels = []int{8, 8, 8, 8}, []int{8, 8, 8, 8}
-	tensors, err := weights.Tensors(weights.Synthetic("taesd", nn.Shapes(taesd.New(c)), kernels.F32))
-	file := filepath.Join(dir, "taesdxl.safetensors")
+	tensors, err := weights.Tensors(weights.Synthetic(name, nn.Shapes(taesd.New(c)), kernels.F32))
+	file := filepath.Join(dir, name+".safetensors")
 	if err == nil {
 		err = weights.Write(file, tensors, nil)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// -taesd decodes in the VAE's place, which the image says, in an ensemble too; check compares it.
+func TestTAESD(t *testing.T) {
+	dir := t.TempDir()
+	file := taesdFile(t, dir, "taesdxl")
 	for _, more := range [][]string{nil, {"-refiner", "synth:tiny-refiner"}} {
 		must(t, tiny(dir, more...)...)
 		without, err := os.ReadFile(filepath.Join(dir, "out.png"))

@@ -177,6 +177,7 @@ func (g *generateFlags) open(ctx context.Context, s streams, device kernels.Devi
 	main := o
 	main.UNet, main.VAE, main.TAESD, main.Missing = g.unet, g.vae, g.taesd, g.missing
 	main.Prediction = g.prediction
+	g.previewOptions(&main)
 	m.model = open(g.model, main)
 	if g.refiner != "" {
 		o.Base = m.model

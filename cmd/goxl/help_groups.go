@@ -19,7 +19,7 @@ var flagGroups = []flagGroup{
 	{"Image-to-image", []string{"image", "image-latents", "strength", "denoising-start"}},
 	{"Sampling", []string{"preset", "steps", "scheduler", "guidance", "guidance-rescale", "eta", "timesteps", "sigmas", "denoising-end", "interrupt"}},
 	{"Micro-conditioning", []string{"original-size", "target-size", "crop", "negative-original-size", "negative-target-size", "negative-crop", "aesthetic-score", "negative-aesthetic-score"}},
-	{"Output", []string{"o", "save-latents", "preview", "watermark", "quiet"}},
+	{"Output", []string{"o", "save-latents", "preview", "preview-taesd", "watermark", "quiet"}},
 	{"The device", []string{"device", "precision", "gpu-memory", "memory", "threads"}},
 }
 

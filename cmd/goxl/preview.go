@@ -15,7 +15,17 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-const previewUsage = "a JPEG `FILE[:EVERY]` that shows what the image is going to be while it is made, written anew after each EVERY steps, 1 without it: a pixel for each latent, or of -taesd the whole size; of several images file-0.jpg, file-1.jpg …"
+const previewUsage = "a JPEG `FILE[:EVERY]` that shows what the image is going to be while it is made, written anew after each EVERY steps, 1 without it: a pixel for each latent, or of -preview-taesd or -taesd the whole size; of several images file-0.jpg, file-1.jpg …"
+
+const previewTAESDUsage = "make what -preview writes by a TAESD, and not the image itself as -taesd does: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder"
+
+// previewOptions are what a model makes previews with: by a TAESD wherever one is given, since -preview says how often.
+func (g *generateFlags) previewOptions(o *sdxl.Options) {
+	o.PreviewTAESD = g.previewTAESD
+	if g.previewTAESD != "" || g.taesd != "" {
+		o.PreviewMethod = sdxl.PreviewByTAESD
+	}
+}
 
 // previewQuality is the JPEGs'.
 const previewQuality = 80

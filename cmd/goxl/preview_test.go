@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image"
 	"image/jpeg"
+	"image/png"
 	"io"
 	"os"
 	"path/filepath"
@@ -44,6 +45,36 @@ func TestPreviewFlag(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// TestPreviewTAESDFlag: -preview-taesd makes previews of the image's size, and leaves the image to the VAE; with -taesd
+// too, the image is that one's.
+func TestPreviewTAESDFlag(t *testing.T) {
+	dir := t.TempDir()
+	first, second := taesdFile(t, dir, "first"), taesdFile(t, dir, "second")
+	preview := filepath.Join(dir, "p.jpg")
+	for _, decoder := range [][]string{nil, {"-taesd", second}, {"-refiner", "synth:tiny-refiner"}} {
+		must(t, tiny(dir, decoder...)...)
+		want := read(t, filepath.Join(dir, "out.png"))
+		must(t, tiny(dir, append(decoder, "-preview", preview, "-preview-taesd", first)...)...)
+		if !bytes.Equal(read(t, filepath.Join(dir, "out.png")), want) {
+			t.Errorf("%q: another image than without previews", decoder)
+		}
+		of, err := png.DecodeConfig(bytes.NewReader(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := jpeg.DecodeConfig(bytes.NewReader(read(t, preview)))
+		if err != nil || got.Width != of.Width || got.Height != of.Height {
+			t.Errorf("%q: %v, a preview of %d×%d, want %d×%d", decoder, err, got.Width, got.Height, of.Width, of.Height)
+		}
+	}
+	if a := goxl(t, tiny(dir, "-preview-taesd", first)...); a.status != 2 || !strings.Contains(a.err, "must be beside -preview") {
+		t.Errorf("without -preview: status %d, said %q", a.status, a.err)
+	}
+	if a := goxl(t, tiny(dir, "-preview", preview, "-preview-taesd", filepath.Join(dir, "none"))...); a.status != 1 || !strings.Contains(a.err, "-preview-taesd "+filepath.Join(dir, "none")+": ") {
+		t.Errorf("no such file: status %d, said %q", a.status, a.err)
 	}
 }
 

@@ -36,6 +36,7 @@ func TestEngineGetsFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"-model", "synth:tiny"},
 		{"-model", "dir", "-refiner", "other dir", "-taesd", "tiny", "-variant", "fp16", "-precision", "bf16", "-device", "cuda:1", "-gpu-memory", "11GiB"},
+		{"-model", "synth:tiny", "-preview-taesd", "tiny", "-preview-method", "latent2rgb"},
 		{"-model", "demo", "-precision", "fp16", "-device", "cuda:all", "-gpu-memory", "1.5GB"},
 		{"-model", "file.safetensors", "-base", "org/name@main", "-unet", "-unet", "-vae", "a vae", "-prediction", "v_zsnr"},
 	} {
@@ -75,6 +76,7 @@ func TestFlagsReachModel(t *testing.T) {
 	}{
 		{[]string{"-variant", "odd"}, "odd"},
 		{[]string{"-taesd", "none"}, "TAESD: "},
+		{[]string{"-preview-taesd", "none"}, "preview TAESD: "},
 		{[]string{"-unet", "none"}, "UNet: "},
 		{[]string{"-vae", "none"}, "VAE: "},
 		{[]string{"-precision", "fp16"}, "precision fp16 is not there on cpu"},

@@ -17,6 +17,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/models/taesd"
+	"github.com/goxl/goxl/nn"
+	"github.com/goxl/goxl/nn/weights"
 )
 
 // spawn runs the command in a process of its own, which the end of the test kills, until it answers.
@@ -143,41 +148,57 @@ func TestJobsSurviveKill(t *testing.T) {
 	}
 }
 
-// A stream of events has every step, previews that are JPEG, and the job at its end.
+// A stream of events has every step, previews that are JPEG, and the job at its end. Previews are of the latents' size,
+// or by a TAESD of the image's.
 func TestJobEvents(t *testing.T) {
-	_, address := spawn(t, "-images", t.TempDir(), "-device", "cpu")
-	id := ask(t, "POST", address+"/v1/jobs", `{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":6,"preview_every":2}`, 202).ID
-	counts := map[string]int{}
-	name := ""
-	for line := range strings.SplitSeq(get(t, address+"/v1/jobs/"+id+"/events"), "\n") {
-		if value, ok := strings.CutPrefix(line, "event: "); ok {
-			name = value
-			counts[name]++
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if !ok || name != "preview" && name != "done" {
-			continue
-		}
-		var e struct {
-			Step   int
-			Data   []byte
-			Images []struct{ URL string }
-		}
-		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			t.Fatalf("%s: %v", data, err)
-		}
-		if name == "done" {
-			if len(e.Images) != 1 || get(t, address+e.Images[0].URL) == "" {
-				t.Errorf("at the end: %s", data)
-			}
-			continue
-		}
-		if img, err := jpeg.Decode(bytes.NewReader(e.Data)); err != nil || e.Step%2 != 0 || img.Bounds().Dx() != 16 {
-			t.Errorf("preview of step %d: %v, %v", e.Step, img.Bounds(), err)
-		}
+	file := filepath.Join(t.TempDir(), "taesdxl.safetensors")
+	tensors, err := weights.Tensors(weights.Synthetic("taesd", nn.Shapes(taesd.New(taesd.TAESDXL)), kernels.F32))
+	if err == nil {
+		err = weights.Write(file, tensors, nil)
 	}
-	if counts["step"] != 6 || counts["preview"] != 3 || counts["done"] != 1 {
-		t.Errorf("events: %v", counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, c := range map[string]struct{ previews, side int }{"auto": {3, 16}, "taesd": {3, 128}, "none": {0, 0}} {
+		flags := []string{"-images", t.TempDir(), "-device", "cpu", "-preview-method", method}
+		if method == "taesd" {
+			flags = append(flags, "-preview-taesd", file)
+		}
+		_, address := spawn(t, flags...)
+		id := ask(t, "POST", address+"/v1/jobs", `{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":6,"preview_every":2}`, 202).ID
+		counts := map[string]int{}
+		name := ""
+		for line := range strings.SplitSeq(get(t, address+"/v1/jobs/"+id+"/events"), "\n") {
+			if value, ok := strings.CutPrefix(line, "event: "); ok {
+				name = value
+				counts[name]++
+			}
+			data, ok := strings.CutPrefix(line, "data: ")
+			if !ok || name != "preview" && name != "done" {
+				continue
+			}
+			var e struct {
+				Step   int
+				Data   []byte
+				Images []struct{ URL string }
+			}
+			if err := json.Unmarshal([]byte(data), &e); err != nil {
+				t.Fatalf("%s: %v", data, err)
+			}
+			if name == "done" {
+				if len(e.Images) != 1 || get(t, address+e.Images[0].URL) == "" {
+					t.Errorf("%s: at the end: %s", method, data)
+				}
+				continue
+			}
+			img, err := jpeg.DecodeConfig(bytes.NewReader(e.Data))
+			if err != nil || e.Step%2 != 0 || img.Width != c.side || img.Height != c.side {
+				t.Errorf("%s: preview of step %d: %d×%d, %v", method, e.Step, img.Width, img.Height, err)
+			}
+		}
+		if counts["step"] != 6 || counts["preview"] != c.previews || counts["done"] != 1 {
+			t.Errorf("%s: events: %v", method, counts)
+		}
 	}
 }
 

@@ -110,6 +110,9 @@ func run(args []string, stderr io.Writer) int {
 		err = o.roles.check(fs)
 	}
 	if err == nil {
+		err = o.checkPreviews()
+	}
+	if err == nil {
 		err = serve(o, stderr)
 	}
 	return cli.Exit(fs, err)

@@ -80,6 +80,8 @@ func TestStatus(t *testing.T) {
 		{[]string{"token"}, 2, "server token: NAME comes first"},
 		{[]string{"-metrics", "yes"}, 2, `invalid value "yes" for flag -metrics: must be on, off or host:port`},
 		{[]string{"-model", "synth:tiny", "-device", "cpu", "-images", t.TempDir(), "-metrics", "256.0.0.1:1"}, 1, "-metrics: "},
+		{[]string{"-preview-method", "rgb"}, 2, `invalid value "rgb" for flag -preview-method: must be one of auto, latent2rgb, taesd, none`},
+		{[]string{"-preview-method", "taesd"}, 2, "-preview-method taesd: needs -preview-taesd or -taesd"},
 		{[]string{"engine", "-addr", "x"}, 2, "server engine: flag provided but not defined: -addr"},
 		{[]string{"-h"}, 0, "-watermark=false"},
 	} {

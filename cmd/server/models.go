@@ -32,6 +32,7 @@ type models struct {
 	missing          string // a model for what a single file lacks
 	prediction       string // in place of what the model's files say
 	variant          string
+	previews         previews
 	device           cli.DeviceFlags
 }
 
@@ -51,6 +52,7 @@ func (m *models) register(fs *flag.FlagSet) {
 	})
 	fs.StringVar(&m.vae, "vae", "", "another VAE: the `PATH` of its folder, of a model's, or of a file that has the shapes of the model's own, in diffusers' or original names")
 	fs.StringVar(&m.taesd, "taesd", "", "decode by a TAESD in the VAE's place, in a tenth of the time with less detail: the `PATH` of taesdxl's folder, or of a safetensors file such as taesdxl_decoder")
+	m.previews.register(fs)
 	fs.StringVar(&m.variant, "variant", "", "`name` of the weight files, for instance fp16; without it, what suits the precision")
 	m.device.Several = true
 	m.device.Register(fs)
@@ -72,6 +74,7 @@ func (m *models) args(device string) ([]string, error) {
 	}
 	list = append(list, "-models-memory", m.memory.String(), "-refiner", refiner, "-base", m.missing, "-unet", m.unet, "-vae", m.vae, "-taesd", m.taesd, "-variant", m.variant,
 		"-device", device, "-precision", d.Precision, "-gpu-memory", d.GPUMemory.String())
+	list = append(list, m.previews.args()...)
 	if m.prediction != "" {
 		list = append(list, "-prediction", m.prediction)
 	}

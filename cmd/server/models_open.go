@@ -89,6 +89,7 @@ func (m *models) openOne(
 	base, err := cli.OpenModel(ctx, e.path, sdxl.Options{
 		Host: host, Precision: precision, Variant: m.variant, Log: log, OnLoad: onLoad,
 		UNet: p.UNet, VAE: p.VAE, Missing: p.Missing, Prediction: p.Prediction, TAESD: m.taesd,
+		PreviewTAESD: m.previews.taesd, PreviewMethod: m.previews.method,
 	})
 	if err != nil {
 		return nil, err

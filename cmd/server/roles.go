@@ -52,7 +52,7 @@ var (
 		"addr", "images", "journal", "keep", "keep-bytes", "prompt-style", "preset", "allowed-hosts", "queue", "max-pixels", "max-steps",
 		"max-batch", "watermark", "tokens", "insecure", "cors", "base-path", "trusted-proxies", "tls-cert", "tls-key", "metrics",
 	}
-	ofDevices = []string{"device", "precision", "gpu-memory", "memory", "threads", "stall-timeout", "taesd", "models-memory"}
+	ofDevices = []string{"device", "precision", "gpu-memory", "memory", "threads", "stall-timeout", "taesd", "preview-taesd", "preview-method", "models-memory"}
 	ofNATS    = []string{"nats-listen", "nats-creds", "nats-token", "nats-ca", "nats-cert", "nats-key"}
 )
 
