@@ -22,7 +22,7 @@ const (
 // preview sends the watchers of a job what its images are going to be.
 func (p *Pool) preview(l Lease, step int, images []*image.NRGBA) {
 	for i, img := range images {
-		img = shrink(img, previewSide)
+		img = resample.Within(img, previewSide)
 		var b bytes.Buffer
 		// Previews are opaque, so that the bytes are those of an RGBA image, which the encoder knows.
 		err := jpeg.Encode(&b, &image.RGBA{Pix: img.Pix, Stride: img.Stride, Rect: img.Rect}, &jpeg.Options{Quality: previewQuality})
@@ -32,15 +32,4 @@ func (p *Pool) preview(l Lease, step int, images []*image.NRGBA) {
 		}
 		l.Event(job.Event{Kind: job.KindPreview, Step: step, Preview: b.Bytes(), PreviewType: string(blob.JPEG), Image: i})
 	}
-}
-
-// shrink resizes an image whose longer side is beyond a limit to that.
-func shrink(img *image.NRGBA, limit int) *image.NRGBA {
-	size := img.Rect.Size()
-	longer := max(size.X, size.Y)
-	if longer <= limit {
-		return img
-	}
-	scaled := func(side int) int { return max(1, (side*limit+longer/2)/longer) }
-	return resample.Lanczos(img, scaled(size.X), scaled(size.Y))
 }

@@ -15,6 +15,18 @@ func Lanczos(img *image.NRGBA, width, height int) *image.NRGBA {
 	return lanczos.resize(img, width, height, whole(img))
 }
 
+// Within makes an image whose longer side is beyond a limit, 1 or more pixels, as small as that by Lanczos; another one
+// it returns as it is.
+func Within(img *image.NRGBA, limit int) *image.NRGBA {
+	size := img.Rect.Size()
+	longer := max(size.X, size.Y)
+	if longer <= limit {
+		return img
+	}
+	scaled := func(side int) int { return max(1, (side*limit+longer/2)/longer) }
+	return Lanczos(img, scaled(size.X), scaled(size.Y))
+}
+
 // Bicubic resizes a box of the image with the bicubic filter (Image.BICUBIC).
 func Bicubic(img *image.NRGBA, width, height int, box Box) *image.NRGBA {
 	return bicubic.resize(img, width, height, box)
