@@ -1,6 +1,7 @@
 // Package server answers HTTP requests with images: POST /generate computes one from text and returns its id once the
-// PNG is on disk, GET /download/{id} returns it, POST /refine makes a new one from it by image-to-image. GET /healthz
-// says that the process lives, GET /readyz that it would take work.
+// PNG is on disk, GET /download/{id} returns it, POST /refine makes a new one from it by image-to-image. GET
+// /download/{id}/thumbnail?size=256 is a JPEG of it, size pixels at its longer side, 16 to 1024. GET /healthz says that
+// the process lives, GET /readyz that it would take work.
 //
 // Work travels as jobs, through a journal on the disk and a queue (package job) to the devices (package worker). The
 // two routes above wait for theirs, and cancel it when their client hangs up. Others come and go:
@@ -43,7 +44,7 @@
 // OpenAI's too: {"error": {message, type, param, code}}, and 400 in place of 422.
 //
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
-// are without a value, and the limits.
+// are without a value, of each model and its refiner, and the limits.
 //
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //

@@ -51,7 +51,7 @@ type Server struct {
 	stopped  context.Context // ends when computations must; its cause is errStopped
 	stop     context.CancelCauseFunc
 
-	decoding chan struct{} // holds one for each upload that is decoded
+	decoding chan struct{} // holds one for each image that is decoded for a client
 	large    chan struct{} // holds one for each large body that is in memory
 
 	sources sources // of requests under way
@@ -93,6 +93,7 @@ func newServer(c Config) *Server {
 		{"POST", "/generate", s.generate},
 		{"POST", "/refine", s.refine},
 		{"GET", "/download/{id}", s.download},
+		{"GET", "/download/{id}/thumbnail", s.thumbnail},
 		{"POST", "/v1/jobs", s.createJob},
 		{"GET", "/v1/jobs", s.listJobs},
 		{"POST", "/v1/jobs/cancel", s.cancelJobs},

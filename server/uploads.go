@@ -20,7 +20,8 @@ const (
 	maxFraming = 64 << 10 // bytes of a multipart body around it
 )
 
-// mostDecoded is how many uploads are decoded at once: each takes some hundred MiB of memory, if it is as large as may be.
+// mostDecoded is how many uploads, and images of thumbnails, are decoded at once: each takes some hundred MiB of memory,
+// if it is as large as may be.
 const mostDecoded = 2
 
 // imageTypes are the types of images by package imagefile's names.

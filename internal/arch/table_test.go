@@ -152,7 +152,7 @@ var table = map[string]rule{
 			"server/engine":      "what it serves",
 			"server/page":        "the web page",
 			"internal/imagefile": "PNG files with the parameters of a run",
-			"internal/resample":  "A1111's ways to resize",
+			"internal/resample":  "A1111's ways to resize, and thumbnails",
 			"scheduler":          "names of samplers, A1111's and ComfyUI's too",
 			"tokenizer/prompt":   "names of prompt styles",
 		},
