@@ -155,6 +155,21 @@ func (x *exchange) fail(err error) {
 	}
 }
 
+// polled are the routes that pages, clients and probes ask again and again, or many times at once. The log has what goes
+// wrong with them, and the rest at level debug.
+var polled = map[string]bool{
+	"GET /{$}":                     true,
+	"GET /page/{file}":             true,
+	"GET /download/{id}/thumbnail": true,
+	"GET /v1/jobs":                 true,
+	"GET /v1/queue":                true,
+	"GET /sdapi/v1/progress":       true,
+	"GET /healthz":                 true,
+	"GET /readyz":                  true,
+	"GET /internal/ping":           true,
+	"GET /metrics":                 true,
+}
+
 // longestPath is how many bytes of a path the log has; the paths that are served are shorter.
 const longestPath = 128
 
@@ -187,5 +202,9 @@ func (x *exchange) record() {
 	if x.err != nil {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	x.log.LogAttrs(x.r.Context(), x.level, "request", attrs...)
+	level := x.level
+	if x.err == nil && x.status < http.StatusBadRequest && polled[x.r.Pattern] {
+		level = slog.LevelDebug
+	}
+	x.log.LogAttrs(x.r.Context(), level, "request", attrs...)
 }

@@ -106,7 +106,7 @@ func TestLogHasNoPrompt(t *testing.T) {
 func TestLogRecord(t *testing.T) {
 	b := loadedBench(t, nil)
 	for path, want := range map[string]string{
-		"/healthz":                       "path=/healthz client=192.0.2.7:4321 status=200 ",
+		"/v1/options":                    "path=/v1/options client=192.0.2.7:4321 status=200 ",
 		"/" + strings.Repeat("é", 30000): `path="/` + strings.Repeat("é", 63) + `… (60001 bytes)" client=192.0.2.7:4321 status=404 `,
 		"/a%0Alevel=ERROR":               `path="/a\nlevel=ERROR" client=192.0.2.7:4321 status=404 `,
 	} {
@@ -187,5 +187,27 @@ func TestWarningOfTurnedSource(t *testing.T) {
 	w := <-answer
 	if !strings.Contains(w.Body.String(), `"warnings":["num_inference_steps: 9, `) || !strings.Contains(w.Body.String(), `"width":32,"height":64`) {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// What pages and probes ask again and again is in the log where it fails; at level debug all of it is.
+func TestLogOfPolls(t *testing.T) {
+	log := &lockedBuffer{}
+	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug} {
+		b := loadedBench(t, func(c *Config) {
+			c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+		})
+		made := b.uploaded(t, 64, 64)
+		for path, want := range map[string]bool{
+			"/v1/jobs?limit=1": false, "/page/app.js": false, "/": false, "/healthz": false, "/readyz": false, "/download/" + made + "/thumbnail": false,
+			"/v1/jobs?limit=x": true, "/page/none.js": true, "/download/" + made + "/thumbnail?size=0": true, "/v1/options": true, "/download/" + made: true,
+		} {
+			before := len(log.String())
+			b.do("GET", path, "")
+			line := log.String()[before:]
+			if got := strings.Contains(line, "msg=request"); got != (want || level == slog.LevelDebug) {
+				t.Errorf("level %v, %s: log %q", level, path, line)
+			}
+		}
 	}
 }
