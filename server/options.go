@@ -29,6 +29,8 @@ type modelOptions struct {
 	Width     int     `json:"width"`
 	Height    int     `json:"height"`
 	Strength  float64 `json:"strength"`
+
+	Refiner *modelOptions `json:"refiner,omitempty"` // of the model; of a refiner itself nil
 }
 
 // limitOptions are what one request may ask for.
@@ -46,7 +48,7 @@ func (s *Server) listOptions(x *exchange) error {
 	c := &s.config
 	answer := struct {
 		Models       []modelOptions `json:"models"`
-		Refiner      *modelOptions  `json:"refiner,omitempty"`
+		Refiner      *modelOptions  `json:"refiner,omitempty"`      // of the first model
 		DenoisingEnd float64        `json:"denoising_end,omitzero"` // of an ensemble
 		Schedulers   []string       `json:"schedulers"`
 		Schedules    []string       `json:"schedules"` // that may follow the name of a scheduler
@@ -67,12 +69,14 @@ func (s *Server) listOptions(x *exchange) error {
 		Version: c.Version,
 	}
 	for _, m := range c.allModels() {
-		answer.Models = append(answer.Models, optionsOf(m.Name, m.Specs.Base))
+		of := optionsOf(m.Name, m.Specs.Base)
+		if r := m.Specs.Refiner; r != nil {
+			of.Refiner = new(optionsOf(filepath.Base(r.Path), r))
+			answer.DenoisingEnd = sdxl.DefaultDenoisingEnd
+		}
+		answer.Models = append(answer.Models, of)
 	}
-	if c.Specs.Refiner != nil {
-		answer.Refiner = new(optionsOf(filepath.Base(c.Specs.Refiner.Path), c.Specs.Refiner))
-		answer.DenoisingEnd = sdxl.DefaultDenoisingEnd
-	}
+	answer.Refiner = answer.Models[0].Refiner
 	if c.LoRADir != "" {
 		names, err := lora.Names(c.LoRADir)
 		if err != nil {

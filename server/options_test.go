@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/goxl/goxl/server/engine"
 )
 
 // The options are those of the configuration, and each is one that a request may have.
@@ -56,6 +58,25 @@ func TestOptions(t *testing.T) {
 			if w := b.do("POST", "/v1/jobs", string(body)); w.Code != 202 {
 				t.Errorf("%s %s: %d %s", field, word, w.Code, w.Body)
 			}
+		}
+	}
+
+	// Each model has its own refiner, or none.
+	several := loadedBench(t, func(c *Config) {
+		c.Models = []Model{{Name: "with", Specs: c.Specs}, {Name: "without", Specs: engine.Specs{Base: c.Specs.Base}}}
+		c.Specs.Refiner = nil
+	})
+	var models struct {
+		Models       []modelOptions
+		Refiner      *modelOptions
+		DenoisingEnd float64 `json:"denoising_end"`
+	}
+	if w := several.do("GET", "/v1/options", ""); json.Unmarshal(w.Body.Bytes(), &models) != nil || len(models.Models) != 3 || models.Refiner != nil || models.DenoisingEnd == 0 {
+		t.Fatalf("several models: %s", w.Body)
+	}
+	for i, want := range []string{"", filepath.Base(b.config.Specs.Refiner.Path), ""} {
+		if m := models.Models[i]; (m.Refiner == nil) != (want == "") || m.Refiner != nil && (m.Refiner.Name != want || m.Refiner.Strength == 0) {
+			t.Errorf("%s: the refiner is %+v, want %q", m.Name, m.Refiner, want)
 		}
 	}
 
