@@ -1,5 +1,6 @@
 // What can be done with an image, or with a job that has none.
 import { imageURL } from './api.js';
+import { modelOf } from './choices.js';
 import { h, icon } from './dom.js';
 import { notify } from './notify.js';
 import { copy, curl, requestOf } from './params.js';
@@ -40,9 +41,10 @@ export function buttons(job, image, after = () => {}) {
   list.push(button('reuse', 'Reuse parameters', () => again(job, image)));
   if (image) {
     list.push(button('input', 'Use as input', () => beginWith(job, image, { refiner: false })));
-    if (options.refiner) {
+    const { refiner } = modelOf(options, job.model);
+    if (refiner) {
       const { prompt, negative_prompt } = requestOf(job, image, options);
-      list.push(button('refine', 'Send to refiner', () => beginWith(job, image, { prompt, negative_prompt, refiner: true, strength: options.refiner.strength })));
+      list.push(button('refine', 'Send to refiner', () => beginWith(job, image, { prompt, negative_prompt, refiner: true, strength: refiner.strength })));
     }
   }
   list.push(button('curl', 'Copy as curl', async () => {

@@ -4,6 +4,9 @@ import { $, h } from './dom.js';
 // Sides of the images that SDXL was trained on, of about 1024 × 1024 pixels.
 const shapes = [['Square', 1024, 1024], ['Landscape', 1152, 896], ['Photo', 1216, 832], ['Wide', 1344, 768], ['Cinema', 1536, 640]];
 
+// modelOf is the model of a name, or the one of requests that name none; its refiner is undefined if it has none.
+export const modelOf = ({ models }, name) => models.find((m) => m.name === name) ?? models[0];
+
 const option = (value, text = value) => h('option', { value }, text);
 
 // fillOptions fills the lists of the form.

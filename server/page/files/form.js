@@ -1,6 +1,6 @@
 // The form: what it holds is a request, which it gives, takes and keeps in the browser's storage.
 import { $, h } from './dom.js';
-import { fillOptions, joinScheduler, splitScheduler, showShape } from './choices.js';
+import { fillOptions, joinScheduler, modelOf, splitScheduler, showShape } from './choices.js';
 import * as loras from './loras.js';
 import * as source from './source.js';
 
@@ -31,7 +31,6 @@ export function start(given) {
   fillOptions(options);
   loras.start(options.loras, changed);
   source.start(options, changed);
-  $('ensemble').hidden = $('on-refiner').hidden = !options.refiner;
   $('count-field').hidden = options.limits.n === 1;
   field('n').max = options.limits.n;
   field('num_inference_steps').max = options.limits.num_inference_steps;
@@ -72,10 +71,13 @@ function set(name, value) {
   changed();
 }
 
+// base is the model that is chosen.
+const base = () => modelOf(options, field('model').value);
+
 // model is the defaults of the model that is going to compute.
 function model() {
-  if (source.current() && field('on_refiner').checked && options.refiner) return options.refiner;
-  return options.models.find((m) => m.name === field('model').value) ?? options.models[0];
+  const { refiner } = base();
+  return source.current() && field('on_refiner').checked && refiner ? refiner : base();
 }
 
 // changed shows what depends on other inputs, and keeps the form.
@@ -90,7 +92,8 @@ function changed() {
   field('denoising_end').placeholder = options.denoising_end ?? '';
   $('denoising_end').closest('.field').hidden = !field('refiner').checked;
   $('size').hidden = image != null;
-  $('ensemble').hidden = !options.refiner || image != null;
+  $('ensemble').hidden = !base().refiner || image != null;
+  $('on-refiner').hidden = !base().refiner;
   $('strength-value').value = Number(Number(field('strength').value).toFixed(4));
   $('seed-last').hidden = lastSeed == null;
   $('seed-random').hidden = field('seed').value === '';
@@ -110,11 +113,11 @@ export function read() {
   if (image) {
     request.image = image.id;
     request.strength = Number(field('strength').value);
-    if (options.refiner) request.refiner = field('on_refiner').checked;
+    if (base().refiner) request.refiner = field('on_refiner').checked;
   } else {
     add('width', numeric(field('width').value));
     add('height', numeric(field('height').value));
-    if (options.refiner && field('refiner').checked) {
+    if (base().refiner && field('refiner').checked) {
       request.refiner = true;
       add('denoising_end', numeric(field('denoising_end').value));
     }
@@ -134,7 +137,7 @@ export function read() {
 
 // write fills the form with a request. What the request does not have gets its default.
 export function write(request) {
-  const base = options.models[0];
+  const chosen = modelOf(options, request.model);
   const put = (name, value) => {
     const input = field(name);
     if (input.tagName === 'SELECT' && value !== '' && ![...input.options].some((o) => o.value === String(value))) {
@@ -144,17 +147,17 @@ export function write(request) {
   };
   put('prompt', request.prompt ?? '');
   put('negative_prompt', request.negative_prompt ?? '');
-  put('width', request.width ?? base.width);
-  put('height', request.height ?? base.height);
+  put('width', request.width ?? chosen.width);
+  put('height', request.height ?? chosen.height);
   for (const name of ['num_inference_steps', 'guidance_scale', 'seed', 'clip_skip', 'preset', 'denoising_end']) put(name, request[name] ?? '');
   put('n', request.n ?? 1);
   const [sampler, schedule] = splitScheduler(request.scheduler ?? '', options);
   put('scheduler', sampler);
   put('schedule', schedule);
-  put('model', request.model ?? base.name);
+  put('model', request.model ?? chosen.name);
   put('prompt_style', request.prompt_style ?? 'a1111');
   put('output_format', request.output_format ?? 'png');
-  put('strength', request.strength ?? options.refiner?.strength ?? base.strength);
+  put('strength', request.strength ?? chosen.refiner?.strength ?? chosen.strength);
   field('refiner').checked = !request.image && request.refiner === true;
   field('on_refiner').checked = request.refiner ?? false;
   field('preview').checked = request.preview_every !== 0;

@@ -1,5 +1,6 @@
 // What a job was computed with, as a request that computes it again, as lines to read, and as a command.
 import { url } from './api.js';
+import { modelOf } from './choices.js';
 import { size } from './format.js';
 
 // Parameters that a request has under the same name, where they are not what a request without them gets.
@@ -16,6 +17,7 @@ export function requestOf(job, image, options) {
   const p = job.parameters ?? {};
   const prompt = p.prompts?.[0] ?? {};
   const request = { prompt: prompt.prompt ?? '', prompt_style: p.prompt_style || 'plain' };
+  if (options.models.length > 1 && job.model) request.model = job.model;
   const add = (name, value) => {
     if (value != null && value !== '') request[name] = value;
   };
@@ -25,7 +27,7 @@ export function requestOf(job, image, options) {
   const source = job.inputs?.find((input) => input.role === 'image');
   if (source) {
     request.image = source.id;
-    if (options.refiner) request.refiner = job.refiner === true;
+    if (modelOf(options, job.model).refiner) request.refiner = job.refiner === true;
     add('denoising_end', p.denoising_end || null);
   } else {
     request.width = p.width;
@@ -71,7 +73,7 @@ export function describe(job, image, options) {
     else lines.push([labels[name], text(value)]);
   }
   for (const [name, value] of Object.entries(request)) {
-    if (!(name in labels) && name !== 'prompt' && name !== 'width' && name !== 'height') lines.push([name, text(value)]);
+    if (!(name in labels) && !['prompt', 'width', 'height', 'model'].includes(name)) lines.push([name, text(value)]);
   }
   if (p.width) lines.push(['Size', size(p.width, p.height)]);
   if (p.model) lines.push(['Model', p.model]);
