@@ -97,7 +97,7 @@ func TestBrowserHistory(t *testing.T) {
 		t.Errorf("%d jobs in another order than the server's", len(got))
 	}
 	b.run("document.getElementById('more').scrollIntoView()")
-	b.until(`[...document.querySelectorAll('#tiles li:last-child img')].every((e) => e.naturalWidth === 64)`)
+	b.until(`[...document.querySelectorAll('#tiles li:last-child img')].every((e) => e.naturalWidth === 64 && e.currentSrc.endsWith('/thumbnail?size=384'))`)
 
 	// The viewer: the oldest, the one before it by an arrow, closed by Escape, which gives the focus back.
 	prompt := "document.querySelector('#viewer .words')?.textContent"

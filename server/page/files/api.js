@@ -3,6 +3,7 @@
 const root = new URL('../', import.meta.url);
 export const url = (path) => new URL(path, root).href;
 export const imageURL = (id) => url(`download/${id}`);
+export const thumbnailURL = (id, size) => url(`download/${id}/thumbnail?size=${size}`);
 
 // Problem is a request that did not do what it was meant to. status is 0 where no answer came; fields are {name,
 // message} of what can't be used.

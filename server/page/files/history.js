@@ -1,6 +1,6 @@
 // The jobs that have ended, the newest first, page by page as the reader scrolls.
 import { $, h } from './dom.js';
-import { connection, imageURL, listJobs, purgeJob } from './api.js';
+import { connection, listJobs, purgeJob, thumbnailURL } from './api.js';
 import { moment, status } from './format.js';
 import { notify } from './notify.js';
 import { onTold, tell } from './tabs.js';
@@ -105,7 +105,9 @@ export function add(job) {
 const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt || 'without a prompt';
 
 function tile(job, image, index) {
-  const img = h('img', { src: imageURL(image.id), alt: promptOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async' });
+  const img = h('img', {
+    src: thumbnailURL(image.id, 384), srcset: `${thumbnailURL(image.id, 768)} 2x`, alt: promptOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async',
+  });
   return h('li', { class: 'tile', 'data-job': job.id }, h('button', {
     type: 'button', title: `${promptOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
   }, img));
