@@ -75,7 +75,7 @@ function frame(job) {
 
 // working is the card of a job that has not ended.
 function working(job) {
-  const pictures = Array.from({ length: job.parameters?.images || 1 }, () => {
+  const images = Array.from({ length: job.parameters?.images || 1 }, () => {
     const element = frame(job);
     element.append(h('img', { alt: 'Preview', hidden: true }));
     return element;
@@ -83,18 +83,18 @@ function working(job) {
   const bar = h('progress', { max: 1, 'aria-label': 'Progress' });
   const words = h('p', { class: 'status' });
   const button = h('button', { type: 'button', class: 'cancel', onclick: () => stop(job.id, button) }, 'Cancel');
-  const card = h('article', { class: 'card working', 'data-job': job.id }, h('div', { class: pictures.length > 1 ? 'several' : 'one' }, pictures),
+  const card = h('article', { class: 'card working', 'data-job': job.id }, h('div', { class: images.length > 1 ? 'several' : 'one' }, images),
     h('div', { class: 'caption' }, bar, h('div', { class: 'line' }, words, button), h('p', { class: 'prompt-line muted' }, promptOf(job))));
-  return { card, bar, words, pictures };
+  return { card, bar, words, images };
 }
 
-function update({ bar, words, pictures }, job) {
-  pictures.forEach((picture, i) => {
-    const preview = picture.firstChild;
+function update({ bar, words, images }, job) {
+  images.forEach((image, i) => {
+    const preview = image.firstChild;
     const source = job.previews[i];
     if (source && preview.src !== source) preview.src = source;
     preview.hidden = !source;
-    picture.classList.toggle('still', job.state !== 'running');
+    image.classList.toggle('still', job.state !== 'running');
   });
   if (job.steps) bar.value = job.step / job.steps;
   else if (job.loading) bar.value = job.loading / 100;
@@ -107,7 +107,7 @@ function update({ bar, words, pictures }, job) {
 
 // result is the card of a job that has ended.
 function result(job) {
-  const pictures = (job.images ?? []).map((image, index) => {
+  const images = (job.images ?? []).map((image, index) => {
     const element = frame({ parameters: image });
     element.append(h('button', { type: 'button', 'aria-label': 'Show the image at full size', onclick: () => opened(job, index) },
       h('img', { src: imageURL(image.id), alt: promptOf(job), 'data-image': image.id })));
@@ -120,7 +120,7 @@ function result(job) {
     },
   }, 'Close');
   const card = h('article', { class: `card ended ${job.state}`, 'data-job': job.id },
-    pictures.length > 0 && h('div', { class: pictures.length > 1 ? 'several' : 'one' }, pictures),
+    images.length > 0 && h('div', { class: images.length > 1 ? 'several' : 'one' }, images),
     h('div', { class: 'caption' },
       h('div', { class: 'line' }, h('p', { class: job.state === 'failed' ? 'status problem' : 'status' }, status(job)), dismiss),
       (job.warnings ?? []).map((warning) => h('p', { class: 'muted' }, warning)),
