@@ -103,11 +103,8 @@ func add[C prometheus.Collector](m *metrics, c C) C {
 
 // handler answers with what Prometheus reads.
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: mostScrapes})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
-
-// mostScrapes is how many scrapes there may be at a time.
-const mostScrapes = 4
 
 func (s *Server) metricsPage(x *exchange) error {
 	if !s.config.Metrics {

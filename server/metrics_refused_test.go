@@ -3,8 +3,10 @@ package server
 import (
 	"net/http/httptest"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/goxl/goxl/job"
@@ -39,6 +41,44 @@ func TestMetricsOfRefusedRequests(t *testing.T) {
 		goxl_http_requests_total{code="404",method="GET",route="none"} 1
 		goxl_http_requests_total{code="429",method="GET",route="/v1/jobs/{id}"} 1
 		goxl_http_requests_total{code="429",method="GET",route="none"} 1`)
+}
+
+// crowdedScrape is a collector that waits until a number of scrapes are in it.
+type crowdedScrape struct{ all *sync.WaitGroup }
+
+func (crowdedScrape) Describe(to chan<- *prometheus.Desc) {
+	to <- prometheus.NewDesc("test_crowd", "A crowd.", nil, nil)
+}
+
+func (c crowdedScrape) Collect(chan<- prometheus.Metric) {
+	c.all.Done()
+	c.all.Wait()
+}
+
+// However many scrape at once, each is answered.
+func TestScrapesAtOnce(t *testing.T) {
+	m := newMetrics("v")
+	h := m.handler()
+	const scrapes = 20
+	var all sync.WaitGroup
+	all.Add(scrapes)
+	add(m, crowdedScrape{&all})
+	codes := make(chan int, scrapes)
+	for range scrapes {
+		go func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			code := w.Code
+			if codes <- code; code != 200 {
+				all.Done()
+			}
+		}()
+	}
+	for range scrapes {
+		if code := <-codes; code != 200 {
+			t.Errorf("a scrape is answered %d", code)
+		}
+	}
 }
 
 // An attempt that ends without a result is counted as followed by another; that a taker gives a job back, which it can't
