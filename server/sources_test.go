@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -23,17 +22,6 @@ func smallPNG(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return file.Bytes()
-}
-
-// uploaded uploads an image and gives its id.
-func (b *bench) uploaded(t *testing.T) string {
-	t.Helper()
-	var v imageView
-	w := b.upload("image/png", smallPNG(t))
-	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 201 {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
-	return v.ID
 }
 
 // purged removes a job.
@@ -82,7 +70,7 @@ func TestPurgeOfSources(t *testing.T) {
 	b.purged(t, next.ID)
 	there("an output whose last job was purged", made.Images[0].ID, false)
 
-	upload := b.uploaded(t)
+	upload := b.uploaded(t, 64, 64)
 	user, again := from(upload), from(upload)
 	b.purged(t, user.ID)
 	b.purged(t, again.ID)
@@ -99,7 +87,7 @@ func TestRetentionWhileSubmitting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := loadedBench(t, func(c *Config) { c.Keep, c.Queue = time.Hour, 1 })
-			upload := b.uploaded(t)
+			upload := b.uploaded(t, 64, 64)
 			old := time.Now().Add(-2 * time.Hour)
 			if err := os.Chtimes(b.path(upload), old, old); err != nil {
 				t.Fatal(err)
@@ -133,7 +121,7 @@ func TestRetentionWhileSubmitting(t *testing.T) {
 	running := b.postJob(t, plain)
 	<-began
 	waits := b.postJob(t, plain)
-	upload := b.uploaded(t)
+	upload := b.uploaded(t, 64, 64)
 	b.newID = func() (string, error) {
 		if err := b.removeUnused([]string{upload}); err != nil {
 			t.Error(err)
