@@ -203,7 +203,7 @@ func (x *exchange) record() {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
 	level := x.level
-	if x.err == nil && x.status < http.StatusBadRequest && polled[x.r.Pattern] {
+	if x.err == nil && x.status < http.StatusBadRequest && polled[x.pattern] {
 		level = slog.LevelDebug
 	}
 	x.log.LogAttrs(x.r.Context(), level, "request", attrs...)
