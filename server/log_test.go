@@ -197,7 +197,7 @@ func TestLogOfPolls(t *testing.T) {
 		b := loadedBench(t, func(c *Config) {
 			c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 		})
-		made := b.uploaded(t, 64, 64)
+		made := b.red(t, 64, 64)
 		for path, want := range map[string]bool{
 			"/v1/jobs?limit=1": false, "/page/app.js": false, "/": false, "/healthz": false, "/readyz": false, "/download/" + made + "/thumbnail": false,
 			"/v1/jobs?limit=x": true, "/page/none.js": true, "/download/" + made + "/thumbnail?size=0": true, "/v1/options": true, "/download/" + made: true,

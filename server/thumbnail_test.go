@@ -18,8 +18,8 @@ import (
 	"github.com/goxl/goxl/server/auth"
 )
 
-// uploaded gives the id of a red image of a size.
-func (b *bench) uploaded(t *testing.T, width, height int, header ...string) string {
+// red gives the id of a red image of a size.
+func (b *bench) red(t *testing.T, width, height int, header ...string) string {
 	t.Helper()
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
 	draw.Draw(img, img.Rect, image.NewUniform(color.NRGBA{200, 30, 20, 255}), image.Point{}, draw.Src)
@@ -48,7 +48,7 @@ func TestThumbnail(t *testing.T) {
 		{image.Pt(1000, 3), "?size=16", 16, 1},
 		{image.Pt(64, 40), "?size=1024", 64, 40}, // it is not made larger
 	} {
-		w := b.do("GET", "/download/"+b.uploaded(t, c.image.X, c.image.Y)+"/thumbnail"+c.query, "")
+		w := b.do("GET", "/download/"+b.red(t, c.image.X, c.image.Y)+"/thumbnail"+c.query, "")
 		img, err := jpeg.Decode(w.Body)
 		if err != nil || w.Code != 200 || w.Header().Get("Content-Type") != "image/jpeg" {
 			t.Fatalf("%v: %d %v, %v", c, w.Code, w.Header(), err)
@@ -82,7 +82,7 @@ func TestThumbnail(t *testing.T) {
 // A browser keeps a thumbnail, and asks with its tag after that; another size and another image have other tags.
 func TestThumbnailIsKept(t *testing.T) {
 	b := loadedBench(t, nil)
-	made, other := b.uploaded(t, 64, 64), b.uploaded(t, 64, 60)
+	made, other := b.red(t, 64, 64), b.red(t, 64, 60)
 	get := func(path string, header ...string) *httptest.ResponseRecorder {
 		return b.ask("GET", "/download/"+path, "", header...)
 	}
@@ -114,7 +114,7 @@ func TestThumbnailIsKept(t *testing.T) {
 func TestThumbnailOwner(t *testing.T) {
 	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use}, auth.User{Name: "bert", Role: auth.Use}, auth.User{Name: "ops", Role: auth.Admin})
 	b := loadedBench(t, func(c *Config) { c.Tokens = m.path })
-	path := "/download/" + b.uploaded(t, 64, 64, m.bearer("anna")...) + "/thumbnail"
+	path := "/download/" + b.red(t, 64, 64, m.bearer("anna")...) + "/thumbnail"
 	tag := b.ask("GET", path, "", m.bearer("anna")...).Header().Get("Etag")
 	for name, want := range map[string]int{"anna": 304, "bert": 404, "ops": 304} {
 		if w := b.ask("GET", path, "", append(m.bearer(name), "If-None-Match", tag)...); w.Code != want {
@@ -129,7 +129,7 @@ func TestThumbnailOwner(t *testing.T) {
 // A thumbnail waits while as many images are decoded as may be, no longer than its client does.
 func TestThumbnailWaits(t *testing.T) {
 	b := loadedBench(t, nil)
-	made := b.uploaded(t, 64, 64)
+	made := b.red(t, 64, 64)
 	for range mostDecoded {
 		b.decoding <- struct{}{}
 	}
