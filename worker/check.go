@@ -17,7 +17,7 @@ import (
 // or an embedding, or its model of that name has other defaults.
 const KindOtherModel = "other_model"
 
-// Check tells why a worker with such models, by name, must not compute a job that another process resolved, nil if it
+// Check returns why a worker with such models, by name, must not compute a job that another process resolved, nil if it
 // may: what the request resolves to here must be what it resolved to there. No weights are read for that: a file of the
 // same name with other contents, another VAE or UNet, a TAESD and another precision are not found out.
 func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {

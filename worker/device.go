@@ -79,7 +79,7 @@ func (d *device) attrs(more ...any) []any {
 	return append([]any{slog.String("device", name)}, more...)
 }
 
-// usage asks the device's engine what it has taken, if it tells.
+// usage asks the device's engine what it has taken, if it reports that.
 func (d *device) usage() (engine.Usage, bool) {
 	d.mu.RLock()
 	r, reports := d.engine.(engine.Reporter)
@@ -175,8 +175,8 @@ func (p *Pool) recover(d *device, cause error) {
 	}
 }
 
-// setDown notes whether a device can't be loaded again. When all are down, Down tells; the devices that wait look anew
-// at the jobs that another one was to have.
+// setDown notes whether a device can't be loaded again. When all are down, allDown is closed; the devices that
+// wait look anew at the jobs that another one was to have.
 func (p *Pool) setDown(d *device, down bool) {
 	p.mu.Lock()
 	changed := p.down[d.index] != down

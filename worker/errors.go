@@ -134,7 +134,7 @@ func Loggable(e *sdxl.RequestError) string {
 	return "must be " + e.Allowed + ": " + e.Err.Error()
 }
 
-// tooLargeWords say how much memory was needed and how much is allowed, if the device tells.
+// tooLargeWords say how much memory was needed and how much is allowed, if the device says so.
 func tooLargeWords(err error) string {
 	var sizes *kernels.MemoryError
 	if !errors.As(err, &sizes) {
@@ -148,7 +148,7 @@ func tookTooLong(words string) *Error {
 	return &Error{Kind: KindTookTooLong, Message: words}
 }
 
-// ours tells whether an error is one that somebody has to look after.
+// ours reports whether an error is one that somebody has to look after.
 func (e *Error) ours() bool {
 	return e.Kind == KindInternal || e.Kind == KindModelFailed || e.Kind == KindStoreFull || e.Kind == KindStoreBroken
 }

@@ -135,7 +135,7 @@ func (p *Pool) Health() map[string]State {
 	return states
 }
 
-// Usage is what the engines tell that they have taken of their devices, by the devices' names.
+// Usage is what the engines report that they have taken of their devices, by the devices' names.
 func (p *Pool) Usage() map[string]engine.Usage {
 	all := map[string]engine.Usage{}
 	for _, d := range p.devices {

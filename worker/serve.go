@@ -42,7 +42,7 @@ func (p *Pool) serve(d *device) {
 	}
 }
 
-// can tells whether a device takes a job. One that is too large for it is left to the others, while there are any.
+// can reports whether a device takes a job. One that is too large for it is left to the others, while there are any.
 func (p *Pool) can(d *device, j *job.Job) bool {
 	if d.failure() != nil {
 		return false
@@ -53,7 +53,7 @@ func (p *Pool) can(d *device, j *job.Job) bool {
 	return f == nil || !f.by[d.index] || p.refused(f)
 }
 
-// refused tells whether a job is too large for every device that is not down. The caller holds mu.
+// refused reports whether a job is too large for every device that is not down. The caller holds mu.
 func (p *Pool) refused(f *refusal) bool {
 	for _, d := range p.devices {
 		if !f.by[d.index] && !p.down[d.index] {
@@ -120,7 +120,7 @@ func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *
 	}
 }
 
-// again tells whether a job that failed on a device is to be computed by another attempt. The queue counts those.
+// again reports whether a job that failed on a device is to be computed by another attempt. The queue counts those.
 func (p *Pool) again(d *device, j job.Job, e *Error) bool {
 	switch e.Kind {
 	case KindDeviceFailed:

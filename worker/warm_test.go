@@ -88,7 +88,7 @@ type keeping struct {
 func (k *keeping) Models() []engine.ModelStatus { return k.models }
 func (k *keeping) Costs() engine.Costs          { return k.costs }
 
-// What an engine closed, or could not load, is not warm any more; costs are told once a model was opened.
+// What an engine closed, or could not load, is not warm any more; costs are reported once a model was opened.
 func TestWarmIsForgotten(t *testing.T) {
 	var fail error
 	r := newRig(t, 1, func(_ int, _ context.Context, request sdxl.Request) error {
