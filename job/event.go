@@ -2,7 +2,7 @@ package job
 
 import "time"
 
-// EventKind is what an Event tells.
+// EventKind is what an Event is about.
 type EventKind string
 
 // The kinds of events.
@@ -43,7 +43,7 @@ type Event struct {
 // terminal reports whether an event is the last of its job.
 func (e *Event) terminal() bool { return e.Kind == KindState && e.State.Ended() }
 
-// droppable reports whether a watcher that is slow can do without an event: a later one tells the same.
+// droppable reports whether a watcher that is slow can do without an event: a later one says the same.
 func (e *Event) droppable() bool {
 	return e.Kind == KindStep || e.Kind == KindPreview || e.Kind == KindLoading
 }

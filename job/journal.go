@@ -15,7 +15,7 @@ import (
 // JournalOptions are how a journal is opened. Their zero value is usable.
 type JournalOptions struct {
 	Now func() time.Time // time.Now if nil
-	Log *slog.Logger     // is told of damage that was found and repaired; discarded if nil
+	Log *slog.Logger     // of damage that was found and repaired; discarded if nil
 }
 
 // Journal is the record of jobs on one disk. What its methods have written when they return is on the disk, even after

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// tombstoneAge is for how long an expired job is told from one that never was.
+// tombstoneAge is for how long an expired job is distinguished from one that never was.
 const tombstoneAge = 30 * 24 * time.Hour
 
 // Remove deletes jobs that have ended: they are unknown from then on. The error of one of them, ErrNotEnded among those

@@ -110,7 +110,7 @@ type openCursor struct {
 	last []byte // the largest number that is not above the one that was asked for; nil before the first
 }
 
-// has tells whether the job of a number has not ended.
+// has reports whether the job of a number has not ended.
 func (o *openCursor) has(seq []byte) bool {
 	if o.c == nil {
 		return false
@@ -163,8 +163,8 @@ func (f *Filter) marks(tx *bolt.Tx) *marks {
 	return m
 }
 
-// lackedBy tells whether the record of a job is as it was written and lacks a mark. Of any other it is not the one to
-// tell.
+// lackedBy reports whether the record of a job is as it was written and lacks a mark. Of any other it does
+// not say so.
 func (m *marks) lackedBy(id string, seq []byte) bool {
 	if len(m.texts) == 0 {
 		return false

@@ -28,8 +28,8 @@ func (j *Journal) ForgetUploads(blobs ...string) error {
 	})
 }
 
-// OwnerOfBlob tells whose a blob is: who uploaded it, else the owner of the job that JobOfBlob finds. known is false
-// where there is neither.
+// OwnerOfBlob returns the owner of a blob: who uploaded it, else the owner of the job that JobOfBlob finds. known is
+// false where there is neither.
 func (j *Journal) OwnerOfBlob(id string) (owner string, known bool, err error) {
 	if id == "" {
 		return "", false, nil

@@ -30,8 +30,8 @@ func (l *Lease) Job() Job { return l.job }
 // queue is closed.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Event tells the job's watchers of progress. Job, Seq and Time are set by the queue. An event of KindState is ignored,
-// since states are the queue's, and so is one after the lease's end.
+// Event publishes progress to the job's watchers. Job, Seq and Time are set by the queue. An event of KindState is
+// ignored, since states are the queue's, and so is one after the lease's end.
 func (l *Lease) Event(ev Event) {
 	q := l.queue
 	q.mu.Lock()
@@ -52,7 +52,7 @@ func (l *Lease) Event(ev Event) {
 	q.publish(l.entry, ev)
 }
 
-// Released tells that the device is free for another job, while this one's result is still on its way to the disk.
+// Released says that the device is free for another job, while this one's result is still on its way to the disk.
 func (l *Lease) Released() {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
@@ -114,7 +114,7 @@ func (l *Lease) Done(outputs []Blob, parameters json.RawMessage, warnings []stri
 	return err
 }
 
-// Fail ends the lease with a failed job. Its client is told why, the log is told the cause, which may be nil.
+// Fail ends the lease with a failed job. Its client reads why; the log has the cause, which may be nil.
 func (l *Lease) Fail(why *Error, cause error) {
 	if l.hold() != nil {
 		return

@@ -152,7 +152,7 @@ func TestExpire(t *testing.T) {
 	}
 }
 
-// A record that is damaged is told of, whatever the filter.
+// A record that is damaged is an error, whatever the filter.
 func TestListOfDamagedRecords(t *testing.T) {
 	j := openJournal(t, JournalOptions{})
 	for _, id := range []string{"a", "b", "c"} {

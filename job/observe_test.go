@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Who observes the queue is told of every event of every job, in order, and first of what a former process left.
+// Who observes the queue has every event of every job, in order, and first of what a former process left.
 func TestObserve(t *testing.T) {
 	var seen []string
 	observe := func(j *Job, e Event) {

@@ -43,10 +43,10 @@ func (w *watcher) signal() {
 	}
 }
 
-// Watch tells of a job: first the events after the one of the Seq that are still known, all of them for 0, then each as
-// it comes. Of a job that has ended there is one event, made of its record. The channel is closed after the event of
-// its end, when ctx ends, and when the queue is closed. A watcher that is slow loses steps, previews and percents, but
-// no state. Errors are those of Journal.Get.
+// Watch sends the events of a job: first the events after the one of the Seq that are still known, all of them for 0,
+// then each as it comes. Of a job that has ended there is one event, made of its record. The channel is closed after
+// the event of its end, when ctx ends, and when the queue is closed. A watcher that is slow loses steps, previews and
+// percents, but no state. Errors are those of Journal.Get.
 func (q *Queue) Watch(ctx context.Context, id string, after uint64) (<-chan Event, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -136,7 +136,7 @@ func (q *Queue) stateEvent(e *active) Event {
 	return Event{Kind: KindState, State: e.job.State, Position: e.live.Position, Error: e.job.Error}
 }
 
-// publish tells the watchers of a job, and keeps the event for those that come.
+// publish sends an event to the watchers of a job, and keeps it for those that come.
 func (q *Queue) publish(e *active, event Event) {
 	e.seq++
 	event.Job, event.Seq, event.Time = e.job.ID, e.seq, q.options.Now()
@@ -150,7 +150,7 @@ func (q *Queue) publish(e *active, event Event) {
 	}
 }
 
-// tellPositions tells the watchers of jobs that wait where those have moved to.
+// tellPositions sends the watchers of jobs that wait their new positions.
 func (q *Queue) tellPositions() {
 	for _, o := range q.turns {
 		for _, e := range o.jobs {

@@ -56,7 +56,7 @@ func (f *faultyFile) Truncate(n int64) error {
 func (f *faultyFile) Sync() error  { return errors.Join(f.fail("sync"), f.file.Sync()) }
 func (f *faultyFile) Close() error { return errors.Join(f.fail("close"), f.file.Close()) }
 
-// What keeps an image from being written is told before it is computed if it can be known then, by Probe too, and
+// What keeps an image from being written is found before it is computed if it can be known then, by Probe too, and
 // leaves nothing behind. When it has passed, images are written again.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {

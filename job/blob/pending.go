@@ -61,7 +61,7 @@ func (s *Store) Begin(id string, t Type, bytes int64) (*Pending, error) {
 	return p, nil
 }
 
-// Probe tells why no image can be written now, nil if one can.
+// Probe returns why no image can be written now, nil if one can.
 func (s *Store) Probe() error {
 	p := &Pending{store: s}
 	err := p.open(temporaryName("probe"), 4096)
@@ -165,7 +165,7 @@ func (p *Pending) Discard() {
 	}
 }
 
-// Sweep makes the folder if it is missing, removes temporary files of processes that were killed and tells how many.
+// Sweep makes the folder if it is missing, removes temporary files of processes that were killed and returns how many.
 // One of a process that still runs beside this one costs that nothing: its Commit writes another.
 func (s *Store) Sweep() (n int, err error) {
 	root, err := s.dir(true)

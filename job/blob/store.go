@@ -65,7 +65,7 @@ func NewID() (string, error) {
 	return id.String(), err
 }
 
-// IsID tells whether s is a version 4 UUID in its one canonical spelling. Nothing else becomes part of a path.
+// IsID reports whether s is a version 4 UUID in its one canonical spelling. Nothing else becomes part of a path.
 func IsID(s string) bool {
 	id, err := uuid.Parse(s)
 	return err == nil && id.Version() == 4 && id.Variant() == uuid.RFC4122 && id.String() == s
@@ -108,8 +108,8 @@ func (s *Store) Close() error {
 	return root.Close()
 }
 
-// Find tells where an image is, and its type: ErrNotFound where there is none, s is no id, or what has the name is not
-// a regular file.
+// Find returns where an image is, and its type: ErrNotFound where there is none, s is no id, or what has the name is
+// not a regular file.
 func (s *Store) Find(id string) (path string, t Type, err error) {
 	_, name, t, err := s.find(id)
 	if err != nil {

@@ -205,7 +205,7 @@ func TestFolderIsMadeAgain(t *testing.T) {
 	}
 }
 
-// A folder in which nothing can be written is told. In /proc not even root can.
+// A folder in which nothing can be written is an error. In /proc not even root can.
 func TestProbe(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		if err := New("/proc/self").Probe(); !errors.Is(err, ErrBroken) {
