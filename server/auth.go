@@ -91,7 +91,7 @@ func (v *visitor) owner() string {
 	return v.user.Name
 }
 
-// sees tells whether jobs and images of an owner are there for a visitor.
+// sees reports whether jobs and images of an owner are there for a visitor.
 func (v *visitor) sees(owner string) bool {
 	return v.all || v.user != nil && v.user.Name == owner
 }
@@ -139,7 +139,7 @@ func authorization(r *http.Request) (scheme, credentials string) {
 	return "several", ""
 }
 
-// identify finds the user of a token or session. given tells whether a token came.
+// identify finds the user of a token or session. given reports whether a token came.
 func (s *Server) identify(r *http.Request, scheme, credentials string) (v visitor, given bool) {
 	tokens := s.tokens.Get()
 	switch scheme {

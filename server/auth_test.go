@@ -139,7 +139,7 @@ func TestAdminRoutes(t *testing.T) {
 	}
 }
 
-// An address that is wrong too often is told to wait; right tokens are not held up, and others' addresses are not.
+// An address that is wrong too often has to wait; right tokens are not held up, and others' addresses are not.
 func TestWrongTokens(t *testing.T) {
 	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use})
 	b := loadedBench(t, func(c *Config) { c.Tokens = m.path })

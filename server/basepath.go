@@ -19,7 +19,7 @@ func ParseBasePath(path string) (string, error) {
 
 var prefixPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
-// isPrefix tells whether other paths may begin with a path.
+// isPrefix reports whether other paths may begin with a path.
 func isPrefix(path string) bool {
 	return prefixPath.MatchString(path) && !strings.Contains(path+"/", "/./") && !strings.Contains(path+"/", "/../")
 }

@@ -115,8 +115,8 @@ func parseFields(data []byte, contentType string) (*fields, *problem) {
 	return f, nil
 }
 
-// beginning is what a text that is no JSON is told apart by. All of it would be up to six times as long in an answer as
-// in a request.
+// beginning is what an error quotes of a text that is no JSON. All of it would be up to six times as long in an answer
+// as in a request.
 func beginning(text string) string {
 	const most = 256 // bytes
 	if len(text) <= most {

@@ -113,7 +113,7 @@ func TestQueueFull(t *testing.T) {
 			id(t, <-a)
 		}
 
-		// The last one took no time, this one 90 s: the next is told to wait as long as is left of that.
+		// The last one took no time, this one 90 s: the next has to wait as long as is left of that.
 		open = gate(b.base)
 		first := b.start(t.Context(), "/generate", `{"prompt":"a"}`)
 		synctest.Wait()

@@ -208,13 +208,13 @@ func (s *Server) openJobs() (err error) {
 	return nil
 }
 
-// observe is told of every event of every job.
+// observe is called with every event of every job.
 func (s *Server) observe(j *job.Job, e job.Event) {
 	s.metrics.observe(j, e)
 	s.traces.observe(j, e)
 }
 
-// kept is told of every attempt that gave images.
+// kept is called with every attempt that gave images.
 func (s *Server) kept(a worker.Attempt) {
 	s.metrics.kept(a)
 	s.traces.kept(a)

@@ -84,7 +84,7 @@ func (c *conn) readAhead() {
 	}
 }
 
-// took keeps what was read until there is room for as much again. It tells whether to go on.
+// took keeps what was read until there is room for as much again. It reports whether to go on.
 func (c *conn) took(data []byte, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -49,7 +49,7 @@ const exposed = "Location, Retry-After, RateLimit-Limit, RateLimit-Remaining, Ra
 // preflightAge is for how many seconds a browser may keep what a preflight was answered.
 const preflightAge = "600"
 
-// allow lets a page of an origin that is allowed read the answer. It tells whether the request was a preflight, which
+// allow lets a page of an origin that is allowed read the answer. It reports whether the request was a preflight, which
 // is answered then.
 func (c *cors) allow(x *exchange, r *http.Request) (answered bool) {
 	if !c.any && len(c.origins) == 0 {

@@ -177,7 +177,7 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// Who lets more requests wait than there can be connections is told.
+// Who lets more requests wait than there can be connections is warned.
 func TestQueueBeyondConnections(t *testing.T) {
 	for queue, want := range map[int]bool{0: false, 6: false, 7: true, 1000: true} {
 		b := newBench(t, func(c *Config) { c.Connections, c.Queue = 8, queue })

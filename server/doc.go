@@ -136,6 +136,6 @@
 //
 // A device that fails costs the job that it computed an attempt: the job goes before the others, to whichever device is
 // free, and fails after three. The engine is closed and another one is opened; the jobs that wait are served by it
-// then, or by the other devices. Meanwhile /readyz tells of it, and is 503 if no device is left. A job that is too
+// then, or by the other devices. Meanwhile /readyz names it, and is 503 if no device is left. A job that is too
 // large for the memory of one device goes to the others.
 package server

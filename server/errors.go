@@ -69,7 +69,7 @@ const (
 	notImplemented kind = "not_implemented"
 )
 
-// answers says what a client is told for each kind of error.
+// answers are those to each kind of error.
 var answers = map[kind]struct {
 	status int
 	detail string        // unless the error lists problems
@@ -173,7 +173,7 @@ func (f *failure) words() string {
 	return answers[f.kind].detail
 }
 
-// errorAnswer is what a client is told of an error, in the shape of the API that the path is of.
+// errorAnswer is the answer to an error, in the shape of the API that the path is of.
 func errorAnswer(path string, f *failure) (status int, body any) {
 	if isOpenAI(path) {
 		return openAIError(f)
@@ -210,7 +210,7 @@ func classify(err error) *failure {
 	return &failure{kind: internal, err: err}
 }
 
-// jobFailure is what the client that waits for a job is told of its error.
+// jobFailure is the failure of a request that waits for a job, by the job's error.
 func jobFailure(e *job.Error) *failure {
 	if _, known := answers[kind(e.Kind)]; !known {
 		return &failure{kind: internal, err: e}

@@ -89,8 +89,8 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return x.ResponseWriter.Write(b)
 }
 
-// lateBody tells whether a body was left unread that is worth to wait for: the connection can be used again when it has
-// arrived.
+// lateBody reports whether a body was left unread that is worth to wait for: the connection can be used again when it
+// has arrived.
 func (x *exchange) lateBody() bool {
 	return x.conn != nil && !x.bodyRead && 0 <= x.r.ContentLength && x.r.ContentLength <= maxBody && x.Header().Get("Connection") != "close"
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// isList tells whether an optional field is a list.
+// isList reports whether an optional field is a list.
 func (f *fields) isList(name string) bool {
 	raw := f.given(name)
 	return raw != nil && raw[0] == '['

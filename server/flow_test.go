@@ -196,7 +196,7 @@ func TestInnerFailures(t *testing.T) {
 	}
 }
 
-// What the model can't do is the client's error, before it waits in the queue if its configurations tell.
+// What the model can't do is the client's error, before it waits in the queue if its configurations show that.
 func TestRequestErrors(t *testing.T) {
 	b := loadedBench(t, func(c *Config) { c.Queue = 0 })
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a"}`))

@@ -19,7 +19,7 @@ func (f *framing) scan(data []byte) {
 	f.encoding.scan(data)
 }
 
-// faulty tells whether two parties may disagree where the body of r ends, the last request that was read: it may have
+// faulty reports whether two parties may disagree where the body of r ends, the last request that was read: it may have
 // both headers, or be chunked in HTTP/1.0, which knows no chunks. A server must close the connection after its answer
 // then.
 func (f *framing) faulty(r *http.Request) bool {

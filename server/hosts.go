@@ -46,7 +46,7 @@ func canonicalHost(header string) string {
 	return host
 }
 
-// isLoopback tells whether a host that canonicalHost gave is this machine, whoever resolves it.
+// isLoopback reports whether a host that canonicalHost gave is this machine, whoever resolves it.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && address.IsLoopback()
@@ -64,7 +64,7 @@ func (s *Server) checkHost(header string) error {
 	return nil
 }
 
-// onLoopback tells whether only this machine can reach a listener.
+// onLoopback reports whether only this machine can reach a listener.
 func onLoopback(l net.Listener) bool {
 	address, ok := l.Addr().(*net.TCPAddr)
 	return ok && address.IP.IsLoopback()

@@ -61,7 +61,7 @@ func (s *images) size(id string) (sdxl.Size, error) {
 	return sdxl.Size{Height: height, Width: width}, nil
 }
 
-// storeFailure is what a client is told of an error of the folder, nil of any other error.
+// storeFailure is the failure of a request by an error of the folder, nil of any other error.
 func storeFailure(err error) *failure {
 	var stored *blob.Error
 	if !errors.As(err, &stored) {

@@ -119,7 +119,7 @@ func (s *Server) replyJob(x *exchange, status int, id string) error {
 	return x.reply(status, view(j, live, x.from.prefix))
 }
 
-// job finds a job that is there for who asks, or the failure that a client is told.
+// job finds a job that is there for who asks, or the failure of the request.
 func (s *Server) job(x *exchange, id string) (job.Job, job.Live, error) {
 	if !blob.IsID(id) {
 		return job.Job{}, job.Live{}, &failure{kind: noJob}
@@ -143,7 +143,7 @@ func (s *Server) checkImageOwner(x *exchange, id string) error {
 	return err
 }
 
-// jobError is what a client is told of an error of the queue or the journal.
+// jobError is the failure of a request by an error of the queue or the journal.
 func jobError(err error) error {
 	switch {
 	case errors.Is(err, job.ErrUnknown):

@@ -109,7 +109,7 @@ func (s *Server) limitSize(f *fields, j *engine.Job) {
 }
 
 // limitSteps reports steps of which there are too many for the size. Where the request names none, it gets as many as
-// there may be; the warning tells.
+// there may be; the warning says so.
 func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	const name = "num_inference_steps"
 	p := &j.Parameters
@@ -153,7 +153,7 @@ func (f *fields) tooLarge(p sdxl.Parameters, msg string, ctx map[string]any) {
 	f.problems = append(f.problems, problem{Type: "value_error", Loc: []any{"body", name}, Msg: "Value error, " + msg, Input: value, Ctx: ctx})
 }
 
-// timeoutWords are what the client of a computation that takes too long is told.
+// timeoutWords are the error of a computation that takes too long.
 func timeoutWords(limit time.Duration) string {
 	return fmt.Sprintf("%s: at most %v (-request-timeout); ask for fewer steps or a smaller image", worker.TookTooLongWords, limit)
 }

@@ -150,7 +150,7 @@ func TestLimitsOfOtherSteps(t *testing.T) {
 	}
 }
 
-// A request that names no steps gets as many as there may be, and is told.
+// A request that names no steps gets as many as there may be, with a warning.
 func TestOwnStepsAboveLimit(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.RequestTimeout = 100 * time.Second })
 	b.base.cost, b.refiner.cost = perPixel(1000), perPixel(200)

@@ -62,7 +62,7 @@ func (m *metrics) enter(j *job.Job, e job.Event, p *progress) {
 	m.jobs.WithLabelValues(string(e.State)).Inc()
 }
 
-// ranBefore tells whether a job that is Interrupted has had an attempt that counts since this process knows it: one
+// ranBefore reports whether a job that is Interrupted has had an attempt that counts since this process knows it: one
 // that a taker gave back as not its own, or that the end of the server cut off, does not count. Of what a former process
 // left, only what died with it has not been counted by that.
 func ranBefore(j *job.Job, p *progress, why *job.Error) bool {

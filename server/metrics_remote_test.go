@@ -24,7 +24,7 @@ func TestMetricsOfRemoteImages(t *testing.T) {
 	}
 }
 
-// Devices of other processes are told of beside those of this one.
+// Devices of other processes are in the metrics beside those of this one.
 func TestMetricsOfRemoteDevices(t *testing.T) {
 	w := &workers{}
 	b := newBench(t, func(c *Config) { c.Load, c.Remote = nil, w })

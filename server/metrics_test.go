@@ -146,7 +146,7 @@ func TestMetricsOfJobs(t *testing.T) {
 	})
 }
 
-// A device that fails is counted, and so is the attempt that it cost; what engines take of their devices is told.
+// A device that fails is counted, and so is the attempt that it cost; what engines take of their devices is there.
 func TestMetricsOfDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loads := 0

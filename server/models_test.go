@@ -230,7 +230,7 @@ func slowLoading(t *testing.T, path string) {
 	b.finished(t, b.postJob(t, `{"prompt":"a"}`).ID)
 }
 
-// A client is told that its model can't be loaded, and when to come back.
+// A client is answered that its model can't be loaded, and when to come back.
 func TestModelFails(t *testing.T) {
 	b, _ := severalModels(t, nil)
 	b.base.run = func(context.Context, sdxl.Request) error {

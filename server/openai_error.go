@@ -12,7 +12,7 @@ const (
 	noMask  kind = "mask_not_supported"
 )
 
-// isOpenAI tells whether a path is one of OpenAI's API.
+// isOpenAI reports whether a path is one of OpenAI's API.
 func isOpenAI(path string) bool {
 	return strings.HasPrefix(path, "/v1/images/") || path == "/v1/models" || strings.HasPrefix(path, "/v1/models/")
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/goxl/goxl/server/auth"
 )
 
-// Images of OpenAI's routes are their user's, behind a proxy too, and whoever lacks a token is told in OpenAI's form.
+// Images of OpenAI's routes are their user's, behind a proxy too, and whoever lacks a token is refused in OpenAI's
+// form.
 func TestOpenAIOwners(t *testing.T) {
 	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use}, auth.User{Name: "bert", Role: auth.Use})
 	b := loadedBench(t, func(c *Config) { c.Tokens, c.BasePath = m.path, "/x" })

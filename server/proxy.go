@@ -50,7 +50,7 @@ func (s *Server) arrival(r *http.Request, c *conn) arrival {
 	return a
 }
 
-// trusts tells whether an address is that of a proxy whose headers count.
+// trusts reports whether an address is that of a proxy whose headers count.
 func (s *Server) trusts(a netip.Addr) bool {
 	for _, p := range s.config.TrustedProxies {
 		if a.IsValid() && p.Contains(a) {
@@ -129,7 +129,7 @@ func parseNode(text string) (netip.Addr, bool) {
 	return a.Unmap(), err == nil
 }
 
-// isAuthority tells whether a text is a host, with a port or not.
+// isAuthority reports whether a text is a host, with a port or not.
 func isAuthority(text string) bool {
 	u, err := url.Parse("http://" + text)
 	if err != nil || u.Host != text || u.Hostname() == "" {

@@ -73,8 +73,8 @@ func (q *quotas) used(s *Server, u *auth.User) (images, jobs int, err error) {
 	return images, jobs, nil
 }
 
-// admit counts a job of a visitor, and refuses it where that would be beyond a limit. settle must be told what became
-// of it.
+// admit counts a job of a visitor, and refuses it where that would be beyond a limit. settle must be called with
+// what became of it.
 func (s *Server) admit(x *exchange, j *job.Job) (settle func(accepted bool), err error) {
 	settle = func(bool) {}
 	u := x.user
@@ -180,7 +180,7 @@ func (u *usage) afford(x *exchange, n int, now time.Time) error {
 			max(0, most-images), most, n, midnight.Format(time.RFC3339))}
 }
 
-// ended counts a job that has ended, and whose record is about to be removed: nobody could tell later what came of it.
+// ended counts a job that has ended, and whose record is about to be removed: nobody would know later what came of it.
 func (q *quotas) ended(j *job.Job) {
 	q.mu.Lock()
 	of := q.by[j.Owner]

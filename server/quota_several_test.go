@@ -67,7 +67,8 @@ func TestImagesNotKeptCount(t *testing.T) {
 	})
 }
 
-// A request of OpenAI's for more jobs at once than its user may have is told so: there is no use in coming again.
+// A request of OpenAI's for more jobs at once than its user may have is refused as such: there is no use in coming
+// again.
 func TestMoreAtOnceThanMay(t *testing.T) {
 	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use, Jobs: 2})
 	b := loadedBench(t, func(c *Config) { c.Tokens = m.path })

@@ -120,8 +120,8 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.Watermark = s.config.Watermark
 }
 
-// resolve fills in what the job's request does not give, and reports what is above the limits. The warning is what the
-// client is told of a value that was changed, "" if none was.
+// resolve fills in what the job's request does not give, and reports what is above the limits. The warning says which
+// value was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	specs := s.specs(j.Name)
 	if j.Model != engine.Refiner {

@@ -81,8 +81,8 @@ func (s *sources) keep(id string) bool {
 	return h != nil
 }
 
-// ofJob tells whether an image goes with the last job that has it: it came with the request of a job or was made by one,
-// and was not uploaded by itself.
+// ofJob reports whether an image goes with the last job that has it: it came with the request of a job or was made by
+// one, and was not uploaded by itself.
 func (s *Server) ofJob(id string) (bool, error) {
 	of, known, err := s.journal.JobOfBlob(id)
 	if err != nil || !known {

@@ -226,7 +226,7 @@ func TestHeaderLimits(t *testing.T) {
 	})
 }
 
-// A client that asks before it sends a body is told to go on by the routes that read it, and has its answer at once
+// A client that asks before it sends a body is answered 100 by the routes that read it, and has its answer at once
 // from the others.
 func TestExpectContinue(t *testing.T) {
 	const body = `{"prompt":"a"}`

@@ -98,7 +98,7 @@ func TestFolderIsMadeAgain(t *testing.T) {
 	}
 }
 
-// A folder in which nothing can be written is told at the start. In /proc not even root can.
+// A folder in which nothing can be written is an error at the start. In /proc not even root can.
 func TestStartsWithWritableFolder(t *testing.T) {
 	load := func(int) (engine.Engine, error) { return nil, errors.New("unused") }
 	if runtime.GOOS == "linux" {

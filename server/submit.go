@@ -80,13 +80,13 @@ func (s *Server) await(ctx context.Context, id string) (job.Job, error) {
 	return s.attend(ctx, id, attendant{})
 }
 
-// attendant is told of a job while its client waits. An error of its functions cancels the job.
+// attendant has functions that are called with a job while its client waits. An error of its functions cancels the job.
 type attendant struct {
 	event func(job.Event) error // nil does nothing
 	idle  func() error          // called every eventIdle, so that a connection shows life; nil does nothing
 }
 
-// attend is await with somebody who is told of the job meanwhile.
+// attend is await with functions that are called with the job meanwhile.
 func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, error) {
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	defer unwatch()

@@ -76,7 +76,7 @@ func (s *Server) thumbnailTag(id string, size int) (string, error) {
 	return fmt.Sprintf(`%s-%d"`, strings.TrimSuffix(etag(info), `"`), size), nil
 }
 
-// matches tells whether If-None-Match has a tag.
+// matches reports whether If-None-Match has a tag.
 func matches(headers []string, tag string) bool {
 	for _, header := range headers {
 		for part := range strings.SplitSeq(header, ",") {

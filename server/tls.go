@@ -42,8 +42,8 @@ func (s *Server) openTLS() error {
 	return nil
 }
 
-// handshakeFailed tells whether an error of reading ended a connection of TLS before it was one. A client that speaks
-// plain HTTP is told so.
+// handshakeFailed reports whether an error of reading ended a connection of TLS before it was one. A client that speaks
+// plain HTTP is answered that.
 func (c *conn) handshakeFailed(err error) bool {
 	secure, ok := c.Conn.(*tls.Conn)
 	if err == nil || !ok || secure.ConnectionState().HandshakeComplete {
@@ -61,7 +61,7 @@ func (c *conn) handshakeFailed(err error) bool {
 	return true
 }
 
-// plainHTTP tells whether what came in place of a record is the beginning of a request.
+// plainHTTP reports whether what came in place of a record is the beginning of a request.
 func plainHTTP(header [5]byte) bool {
 	switch string(header[:]) {
 	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET":

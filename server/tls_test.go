@@ -175,7 +175,7 @@ func TestClientGoneOverTLS(t *testing.T) {
 	}
 }
 
-// A client that never shakes hands has the time of a header, and then none; one that speaks plain HTTP is told.
+// A client that never shakes hands has the time of a header, and then none; one that speaks plain HTTP is answered 400.
 func TestNoHandshake(t *testing.T) {
 	c := newCertificate(t)
 	inMemory(t, c.use, func(t *testing.T, r *running, l *pipes) {

@@ -100,8 +100,8 @@ func (s *Server) readUpload(x *exchange) ([]byte, error) {
 	}
 }
 
-// checkImage decodes an image to see that it can be, and tells what it is. Its errors are about the image, or the cause
-// of ctx's end.
+// checkImage decodes an image to see that it can be, and returns what it is. Its errors are about the image, or the
+// cause of ctx's end.
 func (s *Server) checkImage(ctx context.Context, data []byte) (t blob.Type, size sdxl.Size, err error) {
 	select {
 	case s.decoding <- struct{}{}:

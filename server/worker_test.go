@@ -172,7 +172,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// A device that can't be opened again is told to everybody, tried again with growing pauses, and used once it is back.
+// A device that can't be opened again is in every answer, tried again with growing pauses, and used once it is back.
 func TestDeviceStaysLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, change := newFleet(t, faulty)
@@ -309,7 +309,7 @@ func TestOneOfTwoLost(t *testing.T) {
 	})
 }
 
-// One device that can't be opened at the start ends the server, which was told to use it.
+// One device that can't be opened at the start ends the server, which was to use it.
 func TestOneDeviceFailsToLoad(t *testing.T) {
 	f, change := newFleet(t, nil)
 	f.setRefuse(1, errors.New("no memory"))

@@ -33,7 +33,7 @@ type Role string
 // The roles.
 const (
 	Use   Role = "use"   // has jobs, and sees no others than its own
-	Admin Role = "admin" // sees and cancels all jobs, and reads what the server tells of itself
+	Admin Role = "admin" // sees and cancels all jobs, and reads the metrics of the server
 )
 
 // User is who has a token.

@@ -53,8 +53,8 @@ type Usage struct {
 	Evictions uint64 // components of models that left the device's memory for others, since the engine was opened
 }
 
-// Reporter is an Engine that tells its Usage. It may be called at any time before Close; known is false where nothing
-// can be told yet.
+// Reporter is an Engine that reports its Usage. It may be called at any time before Close; known is false where nothing
+// is known yet.
 type Reporter interface {
 	Usage() (u Usage, known bool)
 }

@@ -26,8 +26,8 @@ type Opening struct {
 	Name   string
 	Folder string // where it lies, which errors that jobs get do not name; "" is nowhere
 	Bytes  int64  // of the host's memory that it is taken to need while it is open
-	// Open opens the model on its device. onLoad is told, then and later, how many bytes of its weights were read, of how
-	// many in all.
+	// Open opens the model on its device. onLoad is called, then and later, with the bytes of its weights that were
+	// read, of how many in all.
 	Open func(ctx context.Context, onLoad func(done, total int64)) (Engine, error)
 }
 
@@ -259,7 +259,7 @@ func (s *Several) Costs() Costs {
 // DeviceName is the device's.
 func (s *Several) DeviceName() string { return s.device }
 
-// Usage is what an open model's engine tells of the device that all share.
+// Usage is what an open model's engine reports of the device that all share.
 func (s *Several) Usage() (Usage, bool) {
 	s.mu.Lock()
 	var reporter Reporter

@@ -255,7 +255,7 @@ func TestSeveralInUse(t *testing.T) {
 	})
 }
 
-// The device may fail while no model is open: that is told, or nobody would open it again.
+// The device may fail while no model is open: Lost says so, or nobody would open it again.
 func TestSeveralLost(t *testing.T) {
 	var fault error
 	of := shop{fail: map[string]error{"b": errors.New("the device fails")}}

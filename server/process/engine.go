@@ -80,7 +80,7 @@ func (e *Engine) Costs() engine.Costs {
 	return e.costs
 }
 
-// Models is what the program last told of its models; nil if its engine is no engine.Keeper.
+// Models are those that the program last reported; nil if its engine is no engine.Keeper.
 func (e *Engine) Models() []engine.ModelStatus {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -93,7 +93,7 @@ func (e *Engine) Device() kernels.Info { return e.device }
 // DeviceName is the name of the program's device.
 func (e *Engine) DeviceName() string { return e.device.Name }
 
-// Usage is what the program last told.
+// Usage is what the program last reported.
 func (e *Engine) Usage() (engine.Usage, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

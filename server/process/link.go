@@ -17,7 +17,7 @@ import (
 )
 
 // link is one side's ends of both pipes. A message is the length of a header, four bytes with the highest first, the
-// header in JSON, and then raw data of the lengths that the header tells.
+// header in JSON, and then raw data of the lengths that are in the header.
 type link struct {
 	in *bufio.Reader
 
@@ -131,7 +131,7 @@ var pixelBytes = map[string]int{
 	"*image.NRGBA": 4, "*image.RGBA": 4, "*image.Gray": 1, "*image.NRGBA64": 8, "*image.RGBA64": 8, "*image.Gray16": 2, "*image.Paletted": 1,
 }
 
-// check tells whether the announced bytes hold the announced rectangle: who reads pixels beyond them panics.
+// check reports whether the announced bytes hold the announced rectangle: who reads pixels beyond them panics.
 func (p pixels) check() error {
 	each, known := pixelBytes[p.Type]
 	if !known {

@@ -28,9 +28,9 @@ type peer struct {
 	lives   bool                 // the program gave a sign of life once
 	ending  bool                 // it was asked to end, or closed its answers: grace limits that
 	quiet   time.Duration        // since the last sign of life, or the start
-	models  []engine.ModelStatus // as the program last told; nil if its engine is no engine.Keeper
+	models  []engine.ModelStatus // as the program last reported; nil if its engine is no engine.Keeper
 	costs   engine.Costs
-	usage   *engine.Usage // nil until the program told it
+	usage   *engine.Usage // nil until the program reported it
 	lost    error
 	ended   chan struct{} // closed when the program has ended, after lost was set
 }

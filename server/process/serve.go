@@ -15,7 +15,7 @@ import (
 	"github.com/goxl/goxl/server/engine"
 )
 
-// Open opens an engine, and tells its device. The context ends when the server is gone.
+// Open opens an engine, and describes its device. The context ends when the server is gone.
 type Open func(ctx context.Context) (engine.Engine, kernels.Info, error)
 
 // program is the side that computes.
@@ -95,8 +95,8 @@ func (p *program) live(ctx context.Context, beat time.Duration) {
 // reportBeats is how many beats lie between two looks at what the engine has taken.
 const reportBeats = 5
 
-// report keeps up to date what live tells of the engine's device. It is apart from that: a device that hangs, or whose
-// programs are being compiled, may not answer for a while, and the program lives all the same.
+// report keeps up to date what live reports of the engine's device. It is apart from that: a device that hangs, or
+// whose programs are being compiled, may not answer for a while, and the program lives all the same.
 func (p *program) report(ctx context.Context, r engine.Reporter, beat time.Duration) {
 	t := time.NewTicker(reportBeats * beat)
 	defer t.Stop()
@@ -199,7 +199,7 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 	return a, raw
 }
 
-// keeps is what an engine tells of its models, nil if it is no engine.Keeper.
+// keeps describes the models of an engine, nil if it is no engine.Keeper.
 func keeps(e engine.Engine, costs bool) *keeping {
 	keeper, ok := e.(engine.Keeper)
 	if !ok {

@@ -121,9 +121,9 @@ type news string
 
 const (
 	done      news = "done"      // the call has ended
-	stepped   news = "stepped"   // the call's computation took a step, which Step tells
+	stepped   news = "stepped"   // the call's computation took a step, which is in Step
 	previewed news = "previewed" // the call has previews
-	loading   news = "loading"   // the call reads weights, as Percent and Kept tell
+	loading   news = "loading"   // the call reads weights, as Percent and Kept say
 	computed  news = "computed"  // the device has done its part of the call
 	alive     news = "alive"     // the program is alive; of no call
 )
@@ -143,13 +143,13 @@ type answer struct {
 	Usage   *engine.Usage  `json:",omitempty"` // with a sign of life, once it is known
 }
 
-// opened is what an engine tells of itself.
+// opened describes an engine.
 type opened struct {
 	Costs  engine.Costs
 	Device kernels.Info
 }
 
-// keeping is what an engine.Keeper tells of its models.
+// keeping describes the models of an engine.Keeper.
 type keeping struct {
 	Models []engine.ModelStatus
 	Costs  *engine.Costs `json:",omitempty"` // of done
@@ -207,7 +207,7 @@ func (r *result) unpack(l *link) (err error) {
 	return err
 }
 
-// failed is an error on its way. What the server tells apart is told apart at the other end.
+// failed is an error on its way. The types that the server distinguishes are the same at the other end.
 type failed struct {
 	Text   string
 	Field  *field               `json:",omitempty"` // of an *sdxl.RequestError

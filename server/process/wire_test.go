@@ -107,7 +107,7 @@ func TestPixels(t *testing.T) {
 	}
 }
 
-// Errors arrive with what is told apart by them.
+// Errors arrive with the types that the server distinguishes.
 func TestErrors(t *testing.T) {
 	e, stderr := launch(t, "")
 	defer stop(t, e, stderr)
