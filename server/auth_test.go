@@ -118,7 +118,7 @@ func TestTokens(t *testing.T) {
 	if strings.Contains(b.log.String(), anna) || strings.Contains(b.log.String(), anna[5:]) {
 		t.Error("the log has a token")
 	}
-	if b.ask("GET", "/v1/queue", "", m.bearer("anna")...); !strings.Contains(b.last(), " user=anna") {
+	if b.ask("GET", "/v1/session", "", m.bearer("anna")...); !strings.Contains(b.last(), " user=anna") {
 		t.Errorf("the log does not name the user: %s", b.last())
 	}
 }

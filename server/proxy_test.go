@@ -75,7 +75,7 @@ func TestForwarded(t *testing.T) {
 		{"10.1.2.3:5", []string{"X-Forwarded-Prefix", `/p"><script>`}, "10.1.2.3", false, "", "/x"},
 		{"pipe", []string{"X-Forwarded-For", "1.2.3.4"}, "invalid IP", false, "", "/x"},
 	} {
-		r := httptest.NewRequest("GET", "/x/healthz", nil)
+		r := httptest.NewRequest("GET", "/x/v1/options", nil)
 		r.RemoteAddr = c.peer
 		for i := 0; i < len(c.header); i += 2 {
 			r.Header.Add(c.header[i], c.header[i+1])

@@ -70,7 +70,7 @@ func TestPurgeOfSources(t *testing.T) {
 	b.purged(t, next.ID)
 	there("an output whose last job was purged", made.Images[0].ID, false)
 
-	upload := b.uploaded(t, 64, 64)
+	upload := b.red(t, 64, 64)
 	user, again := from(upload), from(upload)
 	b.purged(t, user.ID)
 	b.purged(t, again.ID)
@@ -87,7 +87,7 @@ func TestRetentionWhileSubmitting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := loadedBench(t, func(c *Config) { c.Keep, c.Queue = time.Hour, 1 })
-			upload := b.uploaded(t, 64, 64)
+			upload := b.red(t, 64, 64)
 			old := time.Now().Add(-2 * time.Hour)
 			if err := os.Chtimes(b.path(upload), old, old); err != nil {
 				t.Fatal(err)
@@ -121,7 +121,7 @@ func TestRetentionWhileSubmitting(t *testing.T) {
 	running := b.postJob(t, plain)
 	<-began
 	waits := b.postJob(t, plain)
-	upload := b.uploaded(t, 64, 64)
+	upload := b.red(t, 64, 64)
 	b.newID = func() (string, error) {
 		if err := b.removeUnused([]string{upload}); err != nil {
 			t.Error(err)
