@@ -1,8 +1,14 @@
 package cpu
 
-// skinnyRows is up to how many rows dot products are used. Packing costs as much as widening and multiplying a weight
-// for four to six rows; besides, with so few rows reading the weights from memory is what takes the time.
-const skinnyRows = 4
+// Dot products are used for up to skinnyRows rows of each sample: with both sides of guidance those are four. Packing
+// costs as much as widening and multiplying a weight for four to six rows; besides, with so few rows reading the weights
+// from memory is what takes the time. A large batch has more rows and is slower than it could be, but an image of it is
+// the one that is computed alone, up to skinnyBatch rows: both sides of guidance of the 64 images that a request may
+// have, twice.
+const (
+	skinnyRows  = 2
+	skinnyBatch = 256
+)
 
 // skinnyCols is how many output columns a part has: enough that handing out parts is free, few enough that they share
 // out evenly.
