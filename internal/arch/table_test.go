@@ -110,6 +110,7 @@ var table = map[string]rule{
 
 		"tokenizer/prompt": "reads prompts",
 
+		"internal/contexts": "a batch goes on while anybody waits for one of its requests",
 		"internal/resample": "an image whose sides the VAE can't have is resized as by Pillow",
 		"internal/standin":  standins,
 	}},
@@ -165,8 +166,12 @@ var table = map[string]rule{
 		own:     map[string]string{"job": "bounds of the priority of a user's jobs"},
 		outside: map[string]string{"golang.org/x/time/rate": "how often an address may come with a wrong token"},
 	},
-	"server/engine": {own: map[string]string{"kernels": "memory of a device", "models/sdxl": "what computes a job"}},
-	"server/page":   {},
+	"server/engine": {own: map[string]string{
+		"kernels":           "memory of a device",
+		"models/sdxl":       "what computes a job",
+		"internal/contexts": "a model is opened for a batch while anybody waits for one of its jobs",
+	}},
+	"server/page": {},
 	"server/process": {own: map[string]string{
 		"kernels":       "describes the device of the other process",
 		"models/sdxl":   "what goes between the processes",
@@ -248,9 +253,10 @@ var table = map[string]rule{
 
 		"nn/weights/embedding": "files of textual inversions, for both commands",
 	}},
-	"internal/golden":  {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
-	"internal/reload":  {},
-	"internal/require": {},
+	"internal/contexts": {},
+	"internal/golden":   {outside: map[string]string{"github.com/nlpodyssey/safetensors": "reads reference outputs without the code under test"}},
+	"internal/reload":   {},
+	"internal/require":  {},
 	"internal/tinyunet": {own: map[string]string{
 		"internal/golden": "diffusers' output",
 		"kernels":         contract,

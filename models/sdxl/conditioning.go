@@ -14,6 +14,8 @@ type conditioning struct {
 	steps   []int     // the phase of each step; nil is the first
 	weights []float64 // of the positive parts; nil is one of weight 1
 	aligned bool      // time ids come in the order of the other rows
+
+	members []*conditioning // of a batch, in place of phases: a phase is a step at which a member's begins
 }
 
 // sides is what conditions a step: the negative side and the parts of the positive one.
@@ -112,6 +114,9 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 
 // rows lays a part of a phase out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
 func (c *conditioning) rows(guided bool, phase, part int) (text, pooled, timeIDs []float32) {
+	if c.members != nil {
+		return c.memberRows(guided, phase, part)
+	}
 	negative, positive := c.phases[phase].negative, c.phases[phase].positive[part]
 	if !guided {
 		return slices.Concat(positive.text...), slices.Concat(positive.pooled...), slices.Concat(positive.timeIDs...)

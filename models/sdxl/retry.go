@@ -95,6 +95,9 @@ func (r *Run) readLatents(ctx context.Context) (*Tensor, error) {
 // again takes the steps up to now once more, reading the latents after each, in a wider precision if there is one.
 // cause is returned where that can find nothing new.
 func (r *Run) again(ctx context.Context, cause error) error {
+	if r.members != nil {
+		return cause // each is computed alone then, as it would be without the others
+	}
 	if wider, ok := r.unet.Wider(); ok && r.retry.precision == 0 {
 		r.unet.Overflowed(cause)
 		r.retry.precision = wider

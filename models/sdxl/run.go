@@ -35,6 +35,7 @@ type Run struct {
 	warnings     []string
 	failed       error // what went wrong while the run was parked
 	closed       atomic.Bool
+	members      []*Run // of a batch, whose steps this run takes for all; nil is none
 
 	// Steps that the latents have had. It is less than next only while the run is computed again, which another run's
 	// caller may do; so who has the right to compute reads and writes it, and next is the run's own.
@@ -47,65 +48,6 @@ type Run struct {
 	phase   int       // of the conditioning that is in program
 	x       []float32 // in the device's order
 	history [][]float32
-}
-
-// Start prepares a run: it encodes the prompts and, for image-to-image, the image, and draws the first noise. It waits
-// for the right to compute.
-func (m *Model) Start(ctx context.Context, r Request) (*Run, error) {
-	slot, err := m.host.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer slot.release()
-	return m.start(ctx, r, nil)
-}
-
-// start is Start for who has the right to compute. shared are the adapters of a base, which stay on a component that the
-// model shares with it; nil for none.
-func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
-	if request.Seed == nil && len(request.Seeds) == 0 {
-		request.Seed = new(RandomSeed())
-	}
-	q, err := m.resolve(m.Spec().ChoosePreset(request))
-	if err != nil {
-		return nil, err
-	}
-	q.request.Preview = m.wantedPreview(q.request.Preview)
-	// What follows may close programs of the UNet's that a live run has its latents in, and changes its weights.
-	if err := m.host.park(ctx, m.UNet.Network); err != nil {
-		return nil, err
-	}
-	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
-	r.noise = newNoise(q, r.elements())
-	warn := func(s string) { r.warnings = append(r.warnings, s) }
-	if err := r.adapt(ctx, shared); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			r.Close()
-		}
-	}()
-	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
-		return nil, err
-	}
-	if err := r.preparePreviews(ctx); err != nil {
-		return nil, err
-	}
-	if err := m.admit(q, r.shape); err != nil {
-		return nil, err
-	}
-	if q.Task == ImageToImage {
-		r.x, err = r.imageLatents(ctx)
-	} else {
-		r.x = r.firstLatents()
-	}
-	if err != nil {
-		return nil, err
-	}
-	r.retry = retry{noise: r.noise.clone(), given: []given{{0, r.x}}}
-	r.history = r.noHistory()
-	return r, nil
 }
 
 func (r *Run) noHistory() [][]float32 {
