@@ -44,6 +44,7 @@ type Job struct {
 	Model      string          `json:"model,omitzero"`
 	Task       string          `json:"task,omitzero"`
 	Adapters   []Adapter       `json:"adapters,omitzero"`
+	Batch      string          `json:"batch,omitzero"`      // jobs with the same one may be computed together; "" is alone
 	Request    json.RawMessage `json:"request,omitzero"`    // what is computed; who computes defines it
 	Parameters json.RawMessage `json:"parameters,omitzero"` // as resolved; once Done, those of the result
 	Inputs     []Blob          `json:"inputs,omitzero"`

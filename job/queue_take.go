@@ -131,10 +131,15 @@ func (q *Queue) choose(t *taker) (next, passed *active) {
 // ready reports whether a job that waits may be taken now.
 func (q *Queue) ready(e *active) bool { return e.writing == nil && (!q.draining || e.job.Attached) }
 
-// give makes a lease of a job for a taker. The record of it is written beside the computation; it says no more than
-// that the attempt counts.
+// give gives a job to a taker that waits.
 func (q *Queue) give(e *active, t *taker) {
 	q.takers = slices.DeleteFunc(q.takers, func(other *taker) bool { return other == t })
+	t.given <- q.lease(e)
+}
+
+// lease makes a lease of a job that waits. The record of it is written beside the computation; it says no more than that
+// the attempt counts.
+func (q *Queue) lease(e *active) *Lease {
 	q.dequeue(e, true)
 	e.job.State, e.job.Started, e.job.Error = Running, q.options.Now(), nil
 	e.job.Attempts++
@@ -153,5 +158,5 @@ func (q *Queue) give(e *active, t *taker) {
 			q.unwritten(l.job.ID, err)
 		}
 	})
-	t.given <- l
+	return l
 }
