@@ -103,15 +103,29 @@ func NewSeveral(ctx context.Context, c SeveralConfig) (*Several, error) {
 
 // Generate does a job on the model that it names.
 func (s *Several) Generate(ctx context.Context, j Job) (*sdxl.Result, error) {
-	m := s.models[cmp.Or(j.Name, s.config.Models[0].Name)]
-	if m == nil {
-		return nil, &sdxl.RequestError{Field: "model", Value: j.Name, Allowed: "one of " + strings.Join(s.names(), ", ")}
+	m, err := s.model(j.Name)
+	if err != nil {
+		return nil, err
 	}
 	e, err := s.acquire(ctx, m, j.OnLoading)
 	if err != nil {
 		return nil, err
 	}
 	defer s.release(m)
+	return e.Generate(ctx, s.own(m, j))
+}
+
+// model is the one of a name; "" is the first.
+func (s *Several) model(name string) (*kept, error) {
+	m := s.models[cmp.Or(name, s.config.Models[0].Name)]
+	if m == nil {
+		return nil, &sdxl.RequestError{Field: "model", Value: name, Allowed: "one of " + strings.Join(s.names(), ", ")}
+	}
+	return m, nil
+}
+
+// own is a job as the engine of its model has it, whose first step says that the model is read.
+func (s *Several) own(m *kept, j Job) Job {
 	progress := j.Request.Progress
 	j.Request.Progress = func(at sdxl.Progress) {
 		s.isRead(m) // what is read later, as the VAE, is no state of its own
@@ -120,7 +134,7 @@ func (s *Several) Generate(ctx context.Context, j Job) (*sdxl.Result, error) {
 		}
 	}
 	j.Name, j.OnLoading = "", nil
-	return e.Generate(ctx, j)
+	return j
 }
 
 func (s *Several) names() (list []string) {
