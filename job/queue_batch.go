@@ -7,7 +7,7 @@ import (
 
 // TakeWith gives a taker that has the lease of a job others to compute together with it: jobs that wait, have the same
 // Batch and had no attempt before. It does not wait, and gives at most limit. Where so many takers share the work, a
-// taker has no more than its fraction of such jobs.
+// taker has no more than its fraction of such jobs, those that are computed among them.
 //
 // Turns and priorities hold: of the jobs that fit, those come first whose turn comes first, and none with a lower
 // priority than that of a job which the taker could compute and which is left to wait. So a job waits no longer for
@@ -37,8 +37,14 @@ func (q *Queue) TakeWith(l *Lease, t Taker, limit, takers int) (more []*Lease) {
 		fit = slices.DeleteFunc(fit, func(e *active) bool { return e.job.Priority < highest })
 	}
 	slices.SortFunc(fit, byPosition)
+	all := len(fit)
+	for other := range q.leases {
+		if other.job.Batch == l.job.Batch && !other.released {
+			all++
+		}
+	}
 	takers = max(1, takers)
-	n := min(limit, (1+len(fit)+takers-1)/takers-1, len(fit))
+	n := min(limit, (all+takers-1)/takers-1, len(fit))
 	if n <= 0 {
 		return nil
 	}

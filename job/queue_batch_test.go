@@ -80,6 +80,19 @@ func TestTakeWith(t *testing.T) {
 	}
 }
 
+// Takers that share the work have the same number of jobs, if it comes out even.
+func TestTakeWithShares(t *testing.T) {
+	q := newQueue(t, QueueOptions{Capacity: 20})
+	for i := range 9 {
+		waitingJobs(t, q, fmt.Sprint(i, " a 0 x"))
+	}
+	for range 3 {
+		if n := 1 + len(q.TakeWith(take(t, q, Taker{}), Taker{}, 9, 3)); n != 3 {
+			t.Errorf("%d of nine jobs for one of three takers, want 3", n)
+		}
+	}
+}
+
 // A job that was interrupted is computed alone, so that one which brings its device down takes no others with it. That
 // goes for those of a former process too.
 func TestTakeWithAfterAttempts(t *testing.T) {

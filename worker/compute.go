@@ -29,8 +29,8 @@ func (c *computed) discard() {
 	}
 }
 
-// compute makes one attempt at a job, and ends its lease. It calls release once the device is free.
-func (p *Pool) compute(d *device, l Lease, release func()) {
+// compute makes one attempt at a job, and ends its lease. It calls release once the device is free of it.
+func (p *Pool) compute(d *device, l Lease, m *member, release func()) {
 	j := l.Job()
 	var took durations
 	var kept []job.Blob
@@ -40,7 +40,8 @@ func (p *Pool) compute(d *device, l Lease, release func()) {
 		took.wait = began.Sub(j.Created)
 	}
 	ctx := l.Context() // ends by the job's client, or with the queue
-	err := guarded(func() error { return p.attempt(ctx, d, l, c, release) })
+	err := guarded(func() error { return p.attempt(ctx, l, m, c, release) })
+	m.leave()
 	computedAt := time.Now()
 	took.compute = computedAt.Sub(began)
 	// An image that finds no encoder free holds up the device.
@@ -69,7 +70,7 @@ func guarded(do func() error) (err error) {
 }
 
 // attempt computes a job. After success, c has files to commit, and an encoder is held; both are for keep.
-func (p *Pool) attempt(ctx context.Context, d *device, l Lease, c *computed, release func()) (err error) {
+func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, release func()) (err error) {
 	j := l.Job()
 	if err := p.tooLarge(j.ID); err != nil {
 		return err
@@ -86,7 +87,7 @@ func (p *Pool) attempt(ctx context.Context, d *device, l Lease, c *computed, rel
 	}()
 	if limit := p.config.Timeout; limit > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, limit, tookTooLong(p.config.TimeoutWords))
+		ctx, stop = context.WithTimeoutCause(ctx, limit*time.Duration(m.size), tookTooLong(p.config.TimeoutWords))
 		defer stop()
 	}
 	if c.task, err = Decode(j.Request, p.config.Shared); err != nil {
@@ -114,7 +115,7 @@ func (p *Pool) attempt(ctx context.Context, d *device, l Lease, c *computed, rel
 	if every := c.task.PreviewEvery; every > 0 {
 		r.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) { p.preview(l, step, images) }}
 	}
-	c.result, err = p.generate(ctx, d, j, c.task)
+	c.result, err = m.generate(ctx, j, c.task)
 	r.Image = nil // its pixels are not needed beside the next image's
 	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
 		return err

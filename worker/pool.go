@@ -30,12 +30,17 @@ type Config struct {
 	Kept func(Attempt)
 	Lost func(device string)
 
+	// Batch is how many jobs that wait, and can share their steps, a device computes together; 0 is 1. The Source must be a
+	// [Batcher] for more. Batched is called with their number before each computation; nil is not.
+	Batch   int
+	Batched func(device string, jobs int)
+
 	Shared Shared
 	// Resolve resolves a task anew, whose image has another size than when it was submitted. The warning is for the
 	// client, "" for none.
 	Resolve func(t *Task) (warning string, err error)
 
-	Timeout      time.Duration // for a job to compute, from when it has its device; 0 is none
+	Timeout      time.Duration // for a job to compute, from when it has its device, times the jobs computed with it; 0 is none
 	TimeoutWords string        // for the client of one that took longer; "" is TookTooLongWords
 	Version      string        // of the program, for the images
 	Log          *slog.Logger  // nil discards
@@ -80,7 +85,7 @@ func NewPool(c Config) *Pool {
 		n = 0
 	}
 	p := &Pool{
-		config: c, encoders: newEncoders(n), down: map[int]bool{}, refusals: map[string]*refusal{},
+		config: c, encoders: newEncoders(n * max(1, c.Batch)), down: map[int]bool{}, refusals: map[string]*refusal{},
 		allDown: make(chan struct{}), idle: make(chan struct{}),
 	}
 	close(p.idle)

@@ -74,6 +74,12 @@ type rig struct {
 // newRig makes a pool whose devices have names. It is closed at the end of the test.
 func newRig(t *testing.T, devices int, run func(device int, ctx context.Context, r sdxl.Request) error) *rig {
 	t.Helper()
+	return newRigWith(t, devices, run, nil)
+}
+
+// newRigWith is newRig with a configuration that change has changed; nil does not.
+func newRigWith(t *testing.T, devices int, run func(device int, ctx context.Context, r sdxl.Request) error, change func(*Config)) *rig {
+	t.Helper()
 	folder := t.TempDir()
 	journal, err := job.OpenJournal(filepath.Join(folder, "jobs.db"), job.JournalOptions{})
 	if err != nil {
@@ -97,6 +103,9 @@ func newRig(t *testing.T, devices int, run func(device int, ctx context.Context,
 	}
 	for i := range devices {
 		c.Devices = append(c.Devices, fmt.Sprint("card ", i))
+	}
+	if change != nil {
+		change(&c)
 	}
 	r.Pool = NewPool(c)
 	if err := r.Load(); err != nil {

@@ -24,12 +24,13 @@ func (p *Pool) serve(d *device) {
 			p.recover(d, cause)
 			continue
 		}
-		lease, err := p.config.Source.Take(ctx, job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers})
+		taker := job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers}
+		lease, err := p.config.Source.Take(ctx, taker)
 		woken := ctx.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
-			p.run(d, lease)
+			p.run(d, p.joined(d, taker, lease))
 		case errors.Is(err, job.ErrClosed):
 			return
 		case !woken:
@@ -63,20 +64,27 @@ func (p *Pool) refused(f *refusal) bool {
 	return true
 }
 
-// run computes a job and returns once the device is free. The rest goes on beside that.
-func (p *Pool) run(d *device, l Lease) {
-	free := make(chan struct{})
-	release := sync.OnceFunc(func() {
-		l.Released()
-		close(free)
-	})
-	p.begin()
-	p.loops.Go(func() {
-		defer p.finish()
-		defer release()
-		p.compute(d, l, release)
-	})
-	<-free
+// run computes a job, or several together, and returns once the device is free. The rest goes on beside that.
+func (p *Pool) run(d *device, leases []Lease) {
+	b := newBatch(p, d, len(leases))
+	var busy sync.WaitGroup
+	for _, l := range leases {
+		busy.Add(1)
+		release := sync.OnceFunc(func() {
+			l.Released()
+			busy.Done()
+		})
+		m := &member{batch: b}
+		p.begin()
+		p.loops.Go(func() {
+			defer p.finish()
+			defer release()
+			defer m.leave()
+			p.compute(d, l, m, release)
+		})
+	}
+	p.loops.Go(b.compute)
+	busy.Wait()
 }
 
 // conclude ends a lease by what became of its attempt, and logs it.
