@@ -108,11 +108,7 @@ func (e *Engine) Pid() int { return e.command.Process.Pid }
 
 // Generate does a job. Its request must have no callbacks but Progress, Preview and OnComputed, and no taps and embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
-	on := callbacks{loading: j.OnLoading, step: j.Request.Progress, computed: j.Request.OnComputed}
-	if j.Request.Preview != nil {
-		on.preview = j.Request.Preview.Func
-	}
-	j.Request.Progress, j.Request.OnComputed = nil, nil
+	on := takeCallbacks(&j)
 	packed, raw, err := pack(j)
 	if err != nil {
 		return nil, err
@@ -126,6 +122,16 @@ func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, erro
 	}
 	e.noteUse(j)
 	return &a.Result.Result, nil
+}
+
+// takeCallbacks takes a job's callbacks out of it; a preview stays, to say how often.
+func takeCallbacks(j *engine.Job) callbacks {
+	on := callbacks{loading: j.OnLoading, step: j.Request.Progress, computed: j.Request.OnComputed}
+	if j.Request.Preview != nil {
+		on.preview = j.Request.Preview.Func
+	}
+	j.Request.Progress, j.Request.OnComputed = nil, nil
+	return on
 }
 
 // parts are those that a job uses.

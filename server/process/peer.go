@@ -41,6 +41,22 @@ type pending struct {
 	limit  patience
 	quiet  time.Duration // since its last step
 	on     callbacks
+	with   []*pending // all that are computed together with it, itself among them; nil is alone
+}
+
+// heard notes a sign of life of a call, and of those that are computed together with it. Some of those may wait for the
+// others, where they can't share their steps.
+func (c *pending) heard(step bool) {
+	all := c.with
+	if all == nil {
+		all = []*pending{c}
+	}
+	for _, one := range all {
+		one.quiet = 0
+		if step {
+			one.limit.first = 0
+		}
+	}
 }
 
 // callbacks are a request's, each nil if it has none. They are called one after the other, before the call's answer.
@@ -136,22 +152,24 @@ func (p *peer) take(a answer) {
 	switch {
 	case c == nil: // no call of that id waits
 	case a.News == stepped:
-		c.quiet, c.limit.first = 0, 0
+		c.heard(true)
 		if step := c.on.step; step != nil && a.Step != nil {
 			callback = func() { step(*a.Step) }
 		}
 	case a.News == loading:
-		c.quiet = 0
+		c.heard(false)
 		if tell := c.on.loading; tell != nil {
 			callback = func() { tell(a.Percent) }
 		}
 	case a.News == previewed:
-		if c.quiet = 0; c.on.preview != nil && a.Preview != nil {
+		if c.heard(false); c.on.preview != nil && a.Preview != nil {
 			callback = func() { c.on.preview(a.Preview.Step, a.Preview.images) }
 		}
 	case a.News == computed:
-		c.quiet, callback, c.on.computed = 0, c.on.computed, nil
+		c.heard(false)
+		callback, c.on.computed = c.on.computed, nil
 	default:
+		c.heard(false)
 		c.answer <- a
 		delete(p.pending, a.ID)
 	}
@@ -172,50 +190,77 @@ func (p *peer) wait(to <-chan answer) (answer, error) {
 	}
 }
 
+// asked is a call that waits for its answer.
+type asked struct {
+	*pending
+	ctx        context.Context
+	id         uint64
+	sent, over chan struct{} // closed
+	stop       func() bool
+}
+
+// expect begins to wait for the answer to a call, which is to be sent then. When ctx ends, it is cancelled; a program
+// that goes on all the same is killed.
+func (p *peer) expect(ctx context.Context, limit patience, on callbacks) *asked {
+	a := &asked{pending: &pending{answer: make(chan answer, 1), limit: limit, on: on}, ctx: ctx, sent: make(chan struct{}), over: make(chan struct{})}
+	p.mu.Lock()
+	p.last++
+	a.id = p.last
+	p.pending[a.id] = a.pending
+	p.mu.Unlock()
+	a.stop = context.AfterFunc(ctx, func() {
+		// The clock runs before anything is sent: a program that hangs may not take its input either.
+		late := time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine did not stop in %v", p.grace)) })
+		defer late.Stop()
+		select {
+		case <-a.sent:
+		case <-a.over:
+			return
+		}
+		if p.send(call{ID: a.id, Do: cancelCall}) == nil {
+			<-a.over
+		}
+	})
+	return a
+}
+
+// unsent ends the wait for the answer to a call that could not be sent.
+func (p *peer) unsent(a *asked) {
+	a.stop()
+	close(a.over)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.pending, a.id)
+}
+
+// await waits for the answer to a call that was sent.
+func (p *peer) await(a *asked) (answer, error) {
+	close(a.sent)
+	defer close(a.over)
+	defer a.stop()
+	got, err := p.wait(a.answer)
+	if a.ctx.Err() != nil {
+		return answer{}, a.ctx.Err()
+	}
+	if err == nil {
+		err = got.Failed.error()
+	}
+	return got, err
+}
+
 // ask makes a call, whose raw data follow it. When ctx ends, it is cancelled; a program that goes on all the same is
 // killed, as one that makes no step within the limit.
 func (p *peer) ask(ctx context.Context, limit patience, c call, on callbacks, raw ...[]byte) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
-	to := make(chan answer, 1)
-	p.mu.Lock()
-	p.last++
-	c.ID = p.last
-	p.pending[c.ID] = &pending{answer: to, limit: limit, on: on}
-	p.mu.Unlock()
-	sent, over := make(chan struct{}), make(chan struct{})
-	defer close(over)
-	stop := context.AfterFunc(ctx, func() {
-		// The clock runs before anything is sent: a program that hangs may not take its input either.
-		late := time.AfterFunc(p.grace, func() { p.kill(fmt.Errorf("the engine did not stop in %v", p.grace)) })
-		defer late.Stop()
-		select {
-		case <-sent:
-		case <-over:
-			return
-		}
-		if p.send(call{ID: c.ID, Do: cancelCall}) == nil {
-			<-over
-		}
-	})
+	a := p.expect(ctx, limit, on)
+	c.ID = a.id
 	if err := p.send(c, raw...); err != nil {
-		stop()
-		p.mu.Lock()
-		delete(p.pending, c.ID)
-		p.mu.Unlock()
+		p.unsent(a)
 		return answer{}, err
 	}
-	close(sent)
-	defer stop()
-	a, err := p.wait(to)
-	if ctx.Err() != nil {
-		return answer{}, ctx.Err()
-	}
-	if err == nil {
-		err = a.Failed.error()
-	}
-	return a, err
+	return p.await(a)
 }
 
 func (p *peer) send(c call, raw ...[]byte) error {

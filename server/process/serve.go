@@ -124,10 +124,18 @@ func (p *program) read(ctx context.Context) error {
 		if err == nil && c.Job != nil {
 			j, err = c.Job.unpack(p.link)
 		}
+		var jobs []engine.Job
+		if err == nil {
+			jobs, err = c.unpackJobs(p.link)
+		}
 		if err != nil {
 			return fmt.Errorf("process: reading a call: %w", err)
 		}
-		p.take(ctx, c, j)
+		if c.Do == together {
+			p.takeTogether(ctx, c, jobs)
+		} else {
+			p.take(ctx, c, j)
+		}
 	}
 }
 
@@ -145,20 +153,24 @@ func (p *program) take(ctx context.Context, c call, j engine.Job) {
 	p.cancels[c.ID] = cancel
 	p.running.Go(func() {
 		a, raw := p.do(ctx, c, j)
-		p.mu.Lock()
-		delete(p.cancels, c.ID)
-		p.mu.Unlock()
+		p.end(a, raw)
 		cancel()
-		// An answer that can't be given has nobody who waits for it: the server is gone, which ends the input too.
-		if err := p.link.write(a, raw...); errors.Is(err, errHeader) {
-			_ = p.link.write(answer{ID: c.ID, News: done, Failed: fail(err)})
-		}
 	})
+}
+
+// end answers a call.
+func (p *program) end(a answer, raw [][]byte) {
+	p.mu.Lock()
+	delete(p.cancels, a.ID)
+	p.mu.Unlock()
+	// An answer that can't be given has nobody who waits for it: the server is gone, which ends the input too.
+	if err := p.link.write(a, raw...); errors.Is(err, errHeader) {
+		_ = p.link.write(answer{ID: a.ID, News: done, Failed: fail(err)})
+	}
 }
 
 // do makes a call; raw are the raw data of its result.
 func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [][]byte) {
-	a = answer{ID: c.ID, News: done}
 	p.mu.Lock()
 	e := p.engine
 	p.mu.Unlock()
@@ -166,25 +178,35 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 	var err error
 	switch {
 	case e == nil:
-		err = errors.New("process: the engine is not open yet")
+		err = errNotOpen
 	case c.Do != generate || c.Job == nil:
 		err = fmt.Errorf("process: call %q: must be %q, with a job", c.Do, generate)
 	default:
-		j.Request.Progress = func(at sdxl.Progress) { _ = p.link.write(answer{ID: c.ID, News: stepped, Step: &at}) }
-		if every := c.Job.Request.PreviewEvery; every > 0 {
-			j.Request.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) {
-				if packed, raw, err := packPreview(step, images); err == nil { // of *image.NRGBA, which can be packed
-					_ = p.link.write(answer{ID: c.ID, News: previewed, Preview: packed}, raw...)
-				}
-			}}
-		}
-		j.Request.OnComputed = func() { _ = p.link.write(answer{ID: c.ID, News: computed}) }
-		j.OnLoading = func(percent float64) {
-			_ = p.link.write(answer{ID: c.ID, News: loading, Percent: percent, Kept: keeps(e, false)})
-		}
+		p.listen(c.ID, e, c.Job.Request.PreviewEvery, &j)
 		result, err = e.Generate(ctx, j)
-		a.Kept = keeps(e, true)
 	}
+	return outcome(c.ID, e, result, err)
+}
+
+// listen has the server hear of a job's computation.
+func (p *program) listen(id uint64, e engine.Engine, previewEvery int, j *engine.Job) {
+	j.Request.Progress = func(at sdxl.Progress) { _ = p.link.write(answer{ID: id, News: stepped, Step: &at}) }
+	if previewEvery > 0 {
+		j.Request.Preview = &sdxl.Preview{Every: previewEvery, Func: func(step int, images []*image.NRGBA) {
+			if packed, raw, err := packPreview(step, images); err == nil { // of *image.NRGBA, which can be packed
+				_ = p.link.write(answer{ID: id, News: previewed, Preview: packed}, raw...)
+			}
+		}}
+	}
+	j.Request.OnComputed = func() { _ = p.link.write(answer{ID: id, News: computed}) }
+	j.OnLoading = func(percent float64) {
+		_ = p.link.write(answer{ID: id, News: loading, Percent: percent, Kept: keeps(e, false)})
+	}
+}
+
+// outcome is the answer to a call; raw are the raw data of its result. The engine is nil where it is not open yet.
+func outcome(id uint64, e engine.Engine, result *sdxl.Result, err error) (a answer, raw [][]byte) {
+	a = answer{ID: id, News: done}
 	if err == nil {
 		a.Result, raw, err = packResult(result)
 	}
@@ -192,6 +214,7 @@ func (p *program) do(ctx context.Context, c call, j engine.Job) (a answer, raw [
 		a.Failed = fail(err)
 	}
 	if e != nil {
+		a.Kept = keeps(e, true)
 		if lost := e.Lost(); lost != nil {
 			a.Lost = lost.Error()
 		}

@@ -20,6 +20,7 @@ const (
 	hello      verb = "hello"  // the first call; it is answered when the models are open
 	cancelCall verb = "cancel" // the call with that id; it is not answered
 	generate   verb = "generate"
+	together   verb = "together" // several jobs, each answered by its own id
 )
 
 // call goes to the program.
@@ -28,6 +29,9 @@ type call struct {
 	Do   verb
 	Beat time.Duration `json:",omitzero"` // of hello: between two signs of life
 	Job  *job          `json:",omitempty"`
+
+	IDs  []uint64 `json:",omitempty"` // of together, one for each of Jobs
+	Jobs []*job   `json:",omitempty"`
 }
 
 // job is an engine.Job with what is raw apart.
