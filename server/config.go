@@ -54,6 +54,7 @@ type Config struct {
 	Keep      time.Duration
 	KeepBytes int64
 	Queue     int    // requests that may wait while every device computes; 0 lets none wait
+	Batch     int    // jobs that wait, and can share their steps, which a device of this process computes together; 0 is 1
 	Watermark bool   // diffusers' invisible watermark
 	Version   string // for the PNG text
 	// Tracer makes spans of requests and jobs; nil makes none. It must not block: the queue waits for it.
@@ -84,7 +85,7 @@ type Config struct {
 	MaxPixels      int           // 0 is open
 	MaxSteps       int           // 0 is open
 	MaxBatch       int           // images of one job; 0 is 1. The routes ask for 1
-	RequestTimeout time.Duration // for a request to compute, from when it has its device; 0 is none
+	RequestTimeout time.Duration // for a request to compute, from when it has its device, times the Batch it is in; 0 is none
 
 	BodyTimeout time.Duration // for a request's body to arrive, or each 16 KiB of it; 0 is 30 s
 	SendTimeout time.Duration // for a client to take 16 KiB of an answer, or the rest; 0 is 30 s
@@ -203,6 +204,7 @@ func (s *Server) openJobs() (err error) {
 	s.pool = worker.NewPool(worker.Config{
 		Source: worker.Local{Queue: s.queue, Images: s.store}, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
 		Shared: s.shared(), Resolve: s.resolveAgain,
+		Batch: c.Batch, Batched: s.metrics.batched,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})
 	return nil

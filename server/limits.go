@@ -220,7 +220,7 @@ func (c *Config) checkLimits() error {
 		name       string
 		value, max int
 	}{
-		{"MaxPixels", c.MaxPixels, sdxl.MaxSide * sdxl.MaxSide}, {"MaxSteps", c.MaxSteps, MostSteps}, {"MaxBatch", c.MaxBatch, sdxl.MaxCount},
+		{"MaxPixels", c.MaxPixels, sdxl.MaxSide * sdxl.MaxSide}, {"MaxSteps", c.MaxSteps, MostSteps}, {"MaxBatch", c.MaxBatch, sdxl.MaxCount}, {"Batch", c.Batch, sdxl.MaxCount},
 	} {
 		if l.value < 0 || l.value > l.max {
 			return fmt.Errorf("server: %s is %d: must be 0 to %d", l.name, l.value, l.max)

@@ -21,6 +21,7 @@ var (
 	stageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 	waitBuckets  = []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
 	loadBuckets  = []float64{.1, .5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600}
+	batchBuckets = []float64{1, 2, 3, 4, 6, 8, 12, 16, 32, 64} // jobs
 	httpBuckets  = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 )
 
@@ -38,6 +39,7 @@ type metrics struct {
 	duration    *prometheus.HistogramVec // by state
 	stages      *prometheus.HistogramVec // by stage
 	steps       *prometheus.HistogramVec // by model
+	batches     *prometheus.HistogramVec // by device
 	loads       *prometheus.HistogramVec // by device
 	engineFails *prometheus.CounterVec   // by device
 
@@ -77,6 +79,7 @@ func newMetrics(version string) *metrics {
 	m.duration = histogram("goxl_job_duration_seconds", "Time from a job's acceptance to its end.", waitBuckets, "state")
 	m.stages = histogram("goxl_job_stage_seconds", "Time of the stages of attempts that gave images: prepare (until the first step is done: inputs, prompts, loading of models), denoise (the other steps), decode (until the device has the images), encode (until they are on the disk).", stageBuckets, "stage")
 	m.steps = histogram("goxl_step_seconds", "Time between two steps of a job.", stepBuckets, "model")
+	m.batches = histogram("goxl_batch_jobs", "Jobs that a device of this process computed together, by device.", batchBuckets, "device")
 	m.loads = histogram("goxl_engine_load_seconds", "Time that opening the models on a device took.", loadBuckets, "device")
 	m.engineFails = counter("goxl_engine_failures_total", "Engines that failed or died, by device.", "device")
 	m.requests = counter("goxl_http_requests_total", "HTTP requests that were answered, by the pattern of their route.", "route", "method", "code")

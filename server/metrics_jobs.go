@@ -91,6 +91,11 @@ func (m *metrics) kept(a worker.Attempt) {
 	stage("encode", a.Computed, a.Kept)
 }
 
+// batched counts the jobs of a computation.
+func (m *metrics) batched(device string, jobs int) {
+	m.batches.WithLabelValues(device).Observe(float64(jobs))
+}
+
 // openedJobs notes that the jobs of a former process are known.
 func (m *metrics) openedJobs() {
 	m.mu.Lock()

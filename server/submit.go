@@ -18,7 +18,7 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 		return j, err
 	}
 	p := t.Job.Parameters
-	j.Model, j.Task = p.Model, string(p.Task)
+	j.Model, j.Task, j.Batch = p.Model, string(p.Task), worker.BatchKey(t)
 	if t.Job.Model != engine.Refiner && t.Job.Name != "" {
 		j.Model = t.Job.Name
 	}

@@ -54,7 +54,7 @@ type options struct {
 	inversions      []string // -embedding
 	style           prompt.Style
 	preset          string
-	queue           int
+	queue, together int
 	metrics         *string
 	drain           time.Duration
 	watermark       bool
@@ -96,10 +96,11 @@ func run(args []string, stderr io.Writer) int {
 		return oneOf(sdxl.PresetNames(), s)
 	})
 	fs.IntVar(&o.queue, "queue", 64, "`jobs` that may wait while every device computes, those of requests that wait for their image among them; the next is answered 503")
+	fs.IntVar(&o.together, "batch", 1, "most `jobs` that a device of this process computes together, of those that wait and agree in model, adapters, size, steps, scheduler, guidance and number of images; it pays on a card, the more the smaller the images are, and costs memory; there an image may differ in its last bits by what was computed with it, which it never does with 1; on a CPU images stay bit for bit what they are, and nothing is gained")
 	fs.IntVar(&o.pixels, "max-pixels", 0, "most `pixels`, width × height, that a request may ask for; 0 is as many as take no longer than -request-timeout in one step, 4194304 (2048×2048) at most")
 	fs.IntVar(&o.steps, "max-steps", 0, "most `steps` that a request may ask for; 0 is as many as take no longer than -request-timeout at the request's size, 200 at most, by a measurement at the start, which the log tells")
 	fs.IntVar(&o.batch, "max-batch", 4, "most `images` that one job may have the model compute together, its n; /generate and /refine ask for one")
-	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a job may compute, from when it has its device; one that takes longer fails, its client is answered 504; 0 is no limit")
+	fs.DurationVar(&o.timeout, "request-timeout", 10*time.Minute, "`time` that a job may compute, from when it has its device, times the jobs that -batch puts together with it; one that takes longer fails, its client is answered 504; 0 is no limit")
 	fs.DurationVar(&o.stall, "stall-timeout", 2*time.Minute, "`time` that a card may take for a step beyond what is expected of it; then its process is killed and started again, and the image computed anew, by another card if one is free")
 	fs.DurationVar(&o.drain, "drain", time.Minute, "`time` for queued work after SIGTERM or an interrupt; a second signal ends it at once; jobs that wait, and those that are cut off, are computed by the next server with the same -journal")
 	o.metrics = metricsFlag(fs)
@@ -125,6 +126,8 @@ func serve(o options, stderr io.Writer) (err error) {
 		return cli.Usagef("-model is empty: must be demo, a DIR, a checkpoint in one file, ORG/NAME of the hub, synth:base or synth:tiny")
 	case o.queue < 0:
 		return cli.Usagef("-queue %d: must be 0 or more", o.queue)
+	case o.together < 1 || o.together > sdxl.MaxCount:
+		return cli.Usagef("-batch %d: must be 1 to %d", o.together, sdxl.MaxCount)
 	case o.keep < 0:
 		return cli.Usagef("-keep %v: must be 0 or more", o.keep)
 	case o.keepBytes < 0:
@@ -194,7 +197,7 @@ func serve(o options, stderr io.Writer) (err error) {
 		Schedulers: scheduler.Names(),
 		LoRADir:    o.loras,
 		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
-		Queue: o.queue, Drain: o.drain, Watermark: o.watermark,
+		Queue: o.queue, Batch: o.together, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn, Tracer: tracer,
 	}

@@ -49,10 +49,10 @@ func (r *roles) register(fs *flag.FlagSet) {
 // ofAPI are flags that mean nothing to a worker, ofDevices those that mean nothing without devices.
 var (
 	ofAPI = []string{
-		"addr", "images", "journal", "keep", "keep-bytes", "prompt-style", "preset", "allowed-hosts", "queue", "max-pixels", "max-steps",
+		"addr", "images", "journal", "keep", "keep-bytes", "prompt-style", "preset", "allowed-hosts", "queue", "batch", "max-pixels", "max-steps",
 		"max-batch", "watermark", "tokens", "insecure", "cors", "base-path", "trusted-proxies", "tls-cert", "tls-key", "metrics",
 	}
-	ofDevices = []string{"device", "precision", "gpu-memory", "memory", "threads", "stall-timeout", "taesd", "preview-taesd", "preview-method", "models-memory"}
+	ofDevices = []string{"device", "precision", "gpu-memory", "memory", "threads", "stall-timeout", "taesd", "preview-taesd", "preview-method", "models-memory", "batch"}
 	ofNATS    = []string{"nats-listen", "nats-creds", "nats-token", "nats-ca", "nats-cert", "nats-key"}
 )
 
