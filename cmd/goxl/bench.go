@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,10 +18,12 @@ import (
 )
 
 var benchCommand = command{
-	name: "bench", summary: "measure speed: of kernels, of a denoising step, of a whole image, of swapping adapters", synopsis: "kernels|step|image|swap [flags]",
+	name: "bench", summary: "measure speed: of kernels, of a denoising step, of images, alone and together, of swapping adapters", synopsis: "kernels|step|image|batch|swap [flags]",
 	notes: `    kernels  every operation at the model's real shapes
     step     one denoising step with guidance, and on a CPU which operations take its time
     image    whole images by stage, from the request to the bytes of a PNG file
+    batch    whole images whose steps are computed together, as the server does with -batch, in batches
+             of 1, 2, 4 and so on up to -batch, and whether they are the same as alone
     swap     one set of LoRA adapters in the place of another, merged into every linear layer and
              convolution of the UNet and the text encoders; of a folder (goxl synth writes one),
              since a synth: model computes its weights anew each time
@@ -35,7 +38,7 @@ GFLOP/s and GB/s, fractions from 0 to 1.
     machine   version, device, detail, kernels, precision, peak_gflops (0: can't be measured)
 kernels has figures, an array of
     name, shape (of the inputs), runs, min_ms, ms (median), gflops, gb_s, peak
-step, image and swap have
+step, image, batch and swap have
     model, parameters, width, height, guidance, device_s, opened_s, memory_bytes (resident at
     most, of the process), and
     device_memory: limit_bytes, used_bytes, peak_bytes, arena_bytes: on a CPU of what -memory
@@ -50,20 +53,26 @@ swap has as well
     no adapters; a card keeps what the others read, where it has room), swaps_s (all others),
     swap_s (median of those), back_s (to no adapters), reload_s (loading the same components; 0 on
     a CPU)
+batch has as well
+    steps, and batches, an array of
+    size, jobs, image_s, images_per_s, speedup (over one alone), equal (images that are bit for bit
+    those alone), largest_difference (of a value, of 255)
 image has as well
     steps, first_s, images_s (all after the first), image_s (median), png_bytes, total_s,
     and stages of the median image, an array of
     stage, s, gflop (0: the device doesn't report it), gflops, peak`,
-	operand: "what to measure: kernels, step, image or swap",
+	operand: "what to measure: kernels, step, image, batch or swap",
 	define: func(fs *flag.FlagSet) action {
-		b := &bench{flags: fs}
+		b := &bench{flags: fs, sizes: []int{512, 1024}}
 		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (not of kernels; a refiner runs image-to-image on a black image; kernels have SDXL's shapes whatever it is)"))
 		fs.StringVar(&b.modelVariant, "variant", "", variantUsage+" (not of kernels)")
-		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (not of kernels)")
-		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (not of kernels)")
+		fs.IntVar(&b.width, "width", 512, "`pixels`, a multiple of 8 (not of kernels and batch)")
+		fs.IntVar(&b.height, "height", 512, "`pixels`, a multiple of 8 (not of kernels and batch)")
+		fs.IntVar(&b.largest, "batch", defaultBatch, "`number` of images to make, and of the largest batch of them, 2 to 64 (batch)")
+		fs.Func("sizes", "`pixels` of a side, multiples of 8 with commas between them; 512,1024 without it (batch)", b.setSizes)
 		fs.Float64Var(&b.guidance, "guidance", 5, "guidance `scale`; at 1 and below a step has one sample, as of few-step models (not of kernels)")
 		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
-		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image; 0 is %d)", defaultImageSteps))
+		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image and batch; 0 is %d)", defaultImageSteps))
 		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
@@ -80,6 +89,8 @@ type bench struct {
 	width, height       int
 	guidance            float64
 	steps, runs, rank   int
+	largest             int   // -batch
+	sizes               []int // -sizes
 	filter              string
 	json                bool
 	device              cli.DeviceFlags
@@ -112,15 +123,34 @@ func (m machine) fraction(gflops float64) float64 {
 }
 
 // kinds lists what -variant and so on apply to; the other flags apply to everything.
-var kinds = map[string]string{"variant": models, "width": models, "height": models, "guidance": models, "steps": "image", "runs": models, "rank": "swap", "run": "kernels"}
+var kinds = map[string]string{
+	"variant": models, "width": single, "height": single, "guidance": models, "steps": "image or batch", "runs": single, "rank": "swap", "run": "kernels",
+	"batch": "batch", "sizes": "batch",
+}
 
-// models are what is measured with a model.
-const models = "step, image or swap"
+// models are what is measured with a model, single those of one size and without a batch.
+const (
+	models = "step, image, batch or swap"
+	single = "step, image or swap"
+)
+
+// setSizes reads -sizes.
+func (b *bench) setSizes(list string) error {
+	b.sizes = nil
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 8 || n > sdxl.MaxSide || n%8 != 0 {
+			return fmt.Errorf("%q: must be a multiple of 8 from 8 to %d", text, sdxl.MaxSide)
+		}
+		b.sizes = append(b.sizes, n)
+	}
+	return nil
+}
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
-	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image, "swap": b.swap}[what]
+	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image, "batch": b.batch, "swap": b.swap}[what]
 	if !ok {
-		return cli.Usagef("%q can't be measured: must be kernels, step, image or swap", what)
+		return cli.Usagef("%q can't be measured: must be kernels, step, image, batch or swap", what)
 	}
 	b.flags.Visit(func(f *flag.Flag) {
 		if k := kinds[f.Name]; k != "" && !strings.Contains(k, what) {
@@ -134,6 +164,8 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 		return cli.Usagef("-steps %d: must be 0 or more", b.steps)
 	case b.runs < 0:
 		return cli.Usagef("-runs %d: must be 0 or more", b.runs)
+	case b.largest < 2 || b.largest > sdxl.MaxCount:
+		return cli.Usagef("-batch %d: must be 2 to %d", b.largest, sdxl.MaxCount)
 	case b.rank < 1 || b.rank > 1024:
 		return cli.Usagef("-rank %d: must be 1 to 1024", b.rank)
 	case !(b.guidance >= 0 && b.guidance <= 1000):

@@ -73,6 +73,25 @@ func TestBenchImage(t *testing.T) {
 	}
 }
 
+func TestBenchBatch(t *testing.T) {
+	args := []string{"bench", "batch", "-model", "synth:tiny", "-sizes", "64,72", "-batch", "3", "-steps", "2", "-device", "cpu"}
+	if a := must(t, args...); strings.Count(a.out, "3 of 3 equal bit for bit\n") != 6 {
+		t.Errorf("the table is\n%s", a.out)
+	}
+	var f batchFigures
+	decode(t, must(t, append(args, "-json")...).out, &f)
+	var got [][2]int
+	for _, one := range f.Batches {
+		got = append(got, [2]int{one.Size, one.Jobs})
+		if one.Seconds <= 0 || one.Rate <= 0 || one.Speedup <= 0 || one.Equal != 3 || one.Differs != 0 {
+			t.Errorf("%+v", one)
+		}
+	}
+	if want := [][2]int{{64, 1}, {64, 2}, {64, 3}, {72, 1}, {72, 2}, {72, 3}}; !slices.Equal(got, want) || f.Steps != 2 || f.Width != 72 {
+		t.Errorf("%v of %d steps, want %v of 2", got, f.Steps, want)
+	}
+}
+
 func TestBenchSwap(t *testing.T) {
 	args := []string{"bench", "swap", "-model", "synth:tiny", "-width", "64", "-height", "64", "-runs", "2", "-rank", "3", "-device", "cpu"}
 	if a := must(t, args...); !strings.Contains(a.out, "\nfirst swap ") || !strings.Contains(a.out, "\na swap ") || !strings.Contains(a.out, "\nback ") || strings.Contains(a.out, "reloading") {

@@ -2,6 +2,7 @@
 """Images a second of goxl's server, with several requests in flight.
 
     python3 tools/benchmarks/server.py --server build/server --model synth:base --device cuda --steps 20 --size 1024 --in-flight 2
+    python3 tools/benchmarks/server.py --server build/server --device cuda --steps 20 --size 512 --in-flight 16 --batch 8
 
 Starts the server on a free port with a folder of images of its own, waits until it is ready, sends requests that are
 not timed, then the timed ones, and ends it. Prints images a second and the seconds of a request (median and longest);
@@ -22,7 +23,7 @@ import urllib.request
 
 
 def start(args, folder):
-    command = [args.server, "-addr", "127.0.0.1:0", "-images", folder, "-model", args.model, "-device", args.device]
+    command = [args.server, "-addr", "127.0.0.1:0", "-images", folder, "-model", args.model, "-device", args.device, "-batch", str(args.batch)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = []
     found = threading.Event()
@@ -93,6 +94,7 @@ def main():
     p.add_argument("--size", type=int, default=1024)
     p.add_argument("--in-flight", type=int, default=2)
     p.add_argument("--images", type=int, default=40)
+    p.add_argument("--batch", type=int, default=1, help="jobs that the server computes together")
     p.add_argument("--json")
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -107,10 +109,10 @@ def main():
     if len(seconds) != args.images:
         sys.exit(f"{args.images - len(seconds)} requests failed:\n" + "".join(log[-20:]))
     figures = {
-        "steps": args.steps, "size": args.size, "in_flight": args.in_flight, "images": args.images, "images_per_s": args.images / total,
+        "steps": args.steps, "size": args.size, "in_flight": args.in_flight, "batch": args.batch, "images": args.images, "images_per_s": args.images / total,
         "median_s": statistics.median(seconds), "longest_s": max(seconds),
     }
-    print(f"{figures['images_per_s']:.3f} images/s: {args.images} of {args.steps} steps at {args.size}x{args.size}, {args.in_flight} in flight, "
+    print(f"{figures['images_per_s']:.3f} images/s: {args.images} of {args.steps} steps at {args.size}x{args.size}, {args.in_flight} in flight, batches of {args.batch}, "
           f"a request {figures['median_s']:.3f} s, {figures['longest_s']:.3f} s at most")
     if args.json:
         with open(args.json, "w") as f:
