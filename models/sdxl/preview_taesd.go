@@ -92,8 +92,13 @@ func (r *Run) imageSize() Size {
 // beginPreview makes the images of x0, or has the device do so. It gives nil where a preview by TAESD would come too soon
 // after the last one.
 func (r *Run) beginPreview(ctx context.Context) (*reading, error) {
-	if r.taesd != nil && (r.m.previewMethod() == PreviewByTAESD || r.pace.allows(r.m.previewCost(r.imageSize(), r.in.batch))) {
-		return r.decodePreview(ctx)
+	always := r.m.previewMethod() == PreviewByTAESD
+	if r.taesd != nil && (always || r.pace.allows(r.m.previewCost(r.imageSize(), r.in.batch))) {
+		begun, err := r.decodePreview(ctx)
+		if always || !errors.Is(err, kernels.ErrMemory) {
+			return begun, err
+		}
+		r.m.notePreview(r.imageSize(), 0, true) // other models have taken the memory meanwhile
 	}
 	if r.rgb == nil || r.pace.had {
 		return nil, nil
@@ -144,15 +149,15 @@ func (m *Model) previewCost(size Size, images int) time.Duration {
 	return cost * time.Duration(images)
 }
 
-// notePreview notes what an image took. The first of a size loads weights and programs, and so tells nothing. One that
-// the UNet was evicted for costs that UNet's loading, which the next step pays.
-func (m *Model) notePreview(size Size, took time.Duration, evicted bool) {
+// notePreview notes what an image took. The first of a size loads weights and programs, and so says nothing. One that
+// the UNet was evicted for costs its loading, which the next step pays; one that there is no room for is no better.
+func (m *Model) notePreview(size Size, took time.Duration, noRoom bool) {
 	if m.costs == nil {
 		m.costs = map[Size]time.Duration{}
 	}
 	_, before := m.costs[size]
 	switch {
-	case evicted:
+	case noRoom:
 		took = tooDear
 	case !before:
 		took = 0

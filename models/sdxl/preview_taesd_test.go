@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"context"
 	"errors"
 	"image"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goxl/goxl/kernels"
 )
 
 // previewModel is the tiny model with a TAESD of previews alone.
@@ -223,5 +226,69 @@ func TestPreviewMethodErrors(t *testing.T) {
 	r, seen, images := previewing(Request{Prompt: "a lighthouse", Image: gradient(48, 40), Seed: new(uint64(1)), Steps: 4, Strength: 1}, 2)
 	if _, err := refiner.Generate(t.Context(), r); err != nil || !slices.Equal(*seen, []int{2, 4}) || (*images)[0][0].Rect.Dx() != 48 {
 		t.Errorf("the refiner: %v, previews after %v", err, *seen)
+	}
+}
+
+// scarce is a device whose programs of a TAESD find no memory while it is full.
+type scarce struct {
+	kernels.Device
+	full bool
+}
+
+func (d *scarce) Compile(plan *kernels.Plan, w kernels.Weights, o kernels.Options) (kernels.Program, error) {
+	p, err := d.Device.Compile(plan, w, o)
+	if slices.ContainsFunc(plan.Tensors, func(t kernels.Tensor) bool { return strings.HasPrefix(t.Name, "decoder.layers.") }) {
+		return &scarceProgram{p, d}, err
+	}
+	return p, err
+}
+
+type scarceProgram struct {
+	kernels.Program
+	device *scarce
+}
+
+func (p *scarceProgram) Run(ctx context.Context) error {
+	if p.device.full {
+		return &kernels.MemoryError{Needed: 2, Allowed: 1}
+	}
+	return p.Program.Run(ctx)
+}
+
+// TestPreviewWithoutRoom: where other models have taken the memory, PreviewAuto goes on without TAESD; PreviewByTAESD
+// says so.
+func TestPreviewWithoutRoom(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	dev := &scarce{Device: m.dev}
+	for _, method := range []PreviewMethod{PreviewAuto, PreviewByTAESD} {
+		p := previewModel(t, m, hostOf(dev), method)
+		dev.full = false
+		r, seen, images := previewing(scheduled("euler", 1, 48), 1)
+		run := started(t, p, r)
+		dev.full = true
+		err := run.Step(t.Context())
+		if method == PreviewByTAESD {
+			if !errors.Is(err, kernels.ErrMemory) {
+				t.Errorf("%s: %v", method, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev.full = false
+		steps(t, run, 9)
+		if _, err := run.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(*seen, []int{1, 2, 3, 4, 5, 6}) {
+			t.Errorf("previews after %v", *seen)
+		}
+		for k, list := range *images {
+			if got := list[0].Rect.Dx(); got != 6 {
+				t.Errorf("preview %d is %d pixels wide, want one a latent", k, got)
+			}
+		}
 	}
 }
