@@ -35,8 +35,17 @@ func (s *images) Begin(id string, t blob.Type, bytes int64) (worker.Pending, err
 	return s.begin(id, t, bytes)
 }
 
-// Load decodes an image; its errors are those of Find, and of a file that is no image.
+// Load is decode, as a worker has it.
 func (s *images) Load(id string) (image.Image, error) {
+	img, err := s.decode(id)
+	if err != nil {
+		return nil, err // not a nil *image.NRGBA in a non-nil interface
+	}
+	return img, nil
+}
+
+// decode decodes an image; its errors are those of Find, and of a file that is no image.
+func (s *images) decode(id string) (*image.NRGBA, error) {
 	data, _, err := s.Read(id)
 	if err != nil {
 		return nil, err

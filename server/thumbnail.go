@@ -11,7 +11,6 @@ import (
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/job/blob"
-	"github.com/goxl/goxl/models/sdxl"
 )
 
 const (
@@ -88,7 +87,7 @@ func matches(headers []string, tag string) bool {
 	return false
 }
 
-// shrink makes the thumbnail of an image. Its errors are those of Load, and the cause of ctx's end.
+// shrink makes the thumbnail of an image. Its errors are those of decode, and the cause of ctx's end.
 func (s *Server) shrink(ctx context.Context, id string, size int) ([]byte, error) {
 	select {
 	case s.decoding <- struct{}{}:
@@ -96,13 +95,9 @@ func (s *Server) shrink(ctx context.Context, id string, size int) ([]byte, error
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	data, _, err := s.store.Read(id)
+	img, err := s.store.decode(id)
 	if err != nil {
 		return nil, err
-	}
-	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
-	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", id, err)
 	}
 	return imagefile.EncodeJPEG(resample.Within(img, size), "", thumbnailQuality)
 }
