@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/worker"
@@ -50,6 +52,7 @@ type fields struct {
 	upload   []byte // the image itself, where it came beside the fields
 	used     map[string]bool
 	problems []problem
+	notes    *fieldNotes // what is read, for the OpenAPI document; nil of a request
 }
 
 // use notes that a field was looked at.
@@ -58,6 +61,23 @@ func (f *fields) use(name string) {
 		f.used = map[string]bool{}
 	}
 	f.used[name] = true
+	f.notes.of(name)
+}
+
+// set gives a field a value that is not its client's.
+func (f *fields) set(name string, value json.RawMessage) {
+	f.values[name] = value
+	if f.notes != nil {
+		f.notes.set[name] = true
+	}
+}
+
+// drop leaves out a field that means nothing here.
+func (f *fields) drop(name string) {
+	delete(f.values, name)
+	if f.notes != nil {
+		f.notes.set[name] = true
+	}
 }
 
 // err is nil if every field that was read could be used.
@@ -88,6 +108,8 @@ func (f *fields) given(name string) json.RawMessage {
 // text reads a required string.
 func (f *fields) text(name string) string {
 	f.use(name)
+	f.notes.form(name, &jsonschema.Schema{Type: "string"})
+	f.notes.need(name)
 	raw, ok := f.values[name]
 	if !ok {
 		f.report(name, "missing", "Field required", nil)
@@ -98,6 +120,7 @@ func (f *fields) text(name string) string {
 
 // optionalText reads a string, or nil.
 func (f *fields) optionalText(name string) *string {
+	f.notes.form(name, &jsonschema.Schema{Type: "string"})
 	raw := f.given(name)
 	if raw == nil {
 		return nil
@@ -118,6 +141,7 @@ func (f *fields) decode(name string, raw json.RawMessage) (s string) {
 
 // choice reads one of a few words, or "".
 func (f *fields) choice(name string, words []string) string {
+	f.notes.words(name, words)
 	raw := f.given(name)
 	if raw == nil {
 		return ""
@@ -143,6 +167,7 @@ func (f *fields) choice(name string, words []string) string {
 
 // scheduler reads one of the names, a schedule type after it or not, or what A1111 or ComfyUI call it, or "".
 func (f *fields) scheduler(name string, names []string) string {
+	f.notes.form(name, &jsonschema.Schema{Type: "string", Examples: values(names)})
 	var s string
 	if raw := f.given(name); raw != nil && json.Unmarshal(raw, &s) == nil {
 		if own, err := scheduler.Lookup(s); err == nil && slices.Contains(names, scheduler.Sampler(own)) {
@@ -164,29 +189,39 @@ const maxDigits = 4300 // as in Python and pydantic
 
 // integer reads a whole number within limits: a number, or a string of digits. It returns otherwise where there is none.
 func (f *fields) integer(name string, l limits, otherwise uint64) uint64 {
-	if f.given(name) == nil {
+	whole := func(v uint64) *big.Int { return new(big.Int).SetUint64(v) }
+	switch v, given := f.wholeNumber(name, whole(l.min), l.max, l.step, whole(otherwise)); {
+	case !given:
 		return otherwise
-	}
-	v := f.between(name, new(big.Int).SetUint64(l.min), l.max, l.step)
-	if v == nil {
+	case v == nil:
 		return 0
+	default:
+		return v.Uint64()
 	}
-	return v.Uint64()
 }
 
 // seed reads a seed. It returns random's where there is none, and for -1, which clients of A1111's API send.
-func (f *fields) seed(name string, random func() uint64) uint64 {
-	if f.given(name) == nil {
+func (f *fields) seed(name string, most uint64, random func() uint64) uint64 {
+	switch v, given := f.wholeNumber(name, big.NewInt(-1), most, 0, big.NewInt(-1)); {
+	case !given:
 		return random()
-	}
-	v := f.between(name, big.NewInt(-1), math.MaxUint64, 0)
-	switch {
 	case v == nil:
 		return 0
 	case v.Sign() < 0:
 		return random()
+	default:
+		return v.Uint64()
 	}
-	return v.Uint64()
+}
+
+// wholeNumber is between of an optional field; what it is without a value is for its reader, and for the notes, nil
+// where there is none to note.
+func (f *fields) wholeNumber(name string, least *big.Int, most, step uint64, otherwise *big.Int) (v *big.Int, given bool) {
+	f.notes.integer(name, least, most, step, otherwise)
+	if f.given(name) == nil {
+		return nil, false
+	}
+	return f.between(name, least, most, step), true
 }
 
 // between reads a whole number from least to most, a multiple of step unless that is 0. It returns nil after a report.

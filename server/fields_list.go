@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // isList reports whether an optional field is a list.
@@ -14,6 +16,7 @@ func (f *fields) isList(name string) bool {
 
 // items reads a list of up to most items. It returns nil after a report, and where there is none.
 func (f *fields) items(name string, most int) (list []json.RawMessage) {
+	f.notes.items(name, 0, most, nil)
 	raw := f.given(name)
 	switch {
 	case raw == nil:
@@ -43,6 +46,9 @@ func (f *fields) item(name string, index int, raw json.RawMessage, kind, noun st
 
 // numbers reads a list of up to most numbers in an interval, each as number does; nil where there is none.
 func (f *fields) numbers(name string, most int, within interval) (values []float64) {
+	item := &jsonschema.Schema{Type: "number"}
+	within.limit(item)
+	f.notes.items(name, 1, most, item)
 	for i, raw := range f.items(name, most) {
 		f.item(name, i, raw, "float_type", "number", func(one *fields) { values = append(values, one.number(name, within, 0)) })
 	}
@@ -54,6 +60,7 @@ func (f *fields) numbers(name string, most int, within interval) (values []float
 
 // pair reads a list of two whole numbers within limits; 0, 0 where there is none.
 func (f *fields) pair(name string, l limits) (first, second int) {
+	f.notes.items(name, 2, 2, &jsonschema.Schema{Type: "integer", Minimum: new(float64(l.min)), Maximum: new(float64(l.max))})
 	list := f.items(name, 2)
 	if list == nil {
 		return 0, 0
@@ -71,6 +78,7 @@ func (f *fields) pair(name string, l limits) (first, second int) {
 
 // boolean reads true or false, or what pydantic takes for them. It returns otherwise where there is none.
 func (f *fields) boolean(name string, otherwise bool) bool {
+	f.notes.boolean(name, otherwise)
 	raw := f.given(name)
 	if raw == nil {
 		return otherwise

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/nn/weights/lora"
 )
@@ -12,9 +14,25 @@ import (
 // maxLoRAs is how many adapters a request may have.
 const maxLoRAs = 32
 
+// loraForms are how a body names an adapter.
+var loraForms = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+	{Type: "string", Description: `"NAME" or "NAME:STRENGTH"`, Examples: []any{"pixel-art", "pixel-art:0.8"}},
+	{
+		Type: "object", Required: []string{"name"}, PropertyOrder: []string{"name", "strength"},
+		Properties: map[string]*jsonschema.Schema{
+			"name": {Type: "string"},
+			"strength": {
+				AnyOf:       []*jsonschema.Schema{{Type: "number"}, {Type: "string"}, {Type: "null"}},
+				Description: `1 if absent. A string may name parts of the model, as "unet=0.8,te=0.5".`,
+			},
+		},
+	},
+}}
+
 // loras reads a list of adapters by their names in a folder: each "NAME" or "NAME:STRENGTH", or an object with name and
 // strength, a number or what lora.ParseStrengths reads. A name that is not there is answered with those that are.
 func (f *fields) loras(name, folder string) (list []sdxl.LoRA) {
+	f.notes.items(name, 0, maxLoRAs, loraForms)
 	for i, raw := range f.items(name, maxLoRAs) {
 		f.item(name, i, raw, "string_type", "string", func(one *fields) {
 			l, err := parseLoRA(raw, folder)

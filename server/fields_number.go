@@ -21,6 +21,7 @@ type interval struct {
 
 // number reads a number in an interval: a number, or a string of one. It returns otherwise where there is none.
 func (f *fields) number(name string, i interval, otherwise float64) float64 {
+	f.notes.number(name, i, &otherwise)
 	if v := f.optionalNumber(name, i); v != nil {
 		return *v
 	}
@@ -29,6 +30,7 @@ func (f *fields) number(name string, i interval, otherwise float64) float64 {
 
 // optionalNumber is number that returns nil where there is none.
 func (f *fields) optionalNumber(name string, i interval) *float64 {
+	f.notes.number(name, i, nil)
 	raw := f.given(name)
 	if raw == nil {
 		return nil

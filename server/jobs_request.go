@@ -55,14 +55,14 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	t.Format = formats[f.choice("output_format", outputFormats)]
 	t.Quality = int(f.integer("output_quality", limits{1, 100, 0}, 0))
 	if task != string(sdxl.ImageToImage) {
-		f.values["refiner"] = json.RawMessage(strconv.FormatBool(task == ensemble))
+		f.set("refiner", json.RawMessage(strconv.FormatBool(task == ensemble)))
 		t.Job, err = s.generateJob(f)
 		t.Job.Request.ImagesPerPrompt = n
 		return r, err
 	}
 	if f.given("refiner") == nil { // as /refine has it, where there is one
 		m, _, _ := s.lookUpModel(f, true)
-		f.values["refiner"] = json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil))
+		f.set("refiner", json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil)))
 	}
 	from, err := s.readSource(x, f)
 	if err != nil {
@@ -76,10 +76,7 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 
 // priority reads a job's priority; 0 where there is none.
 func (f *fields) priority(name string) int {
-	if f.given(name) == nil {
-		return 0
-	}
-	v := f.between(name, big.NewInt(job.MinPriority), job.MaxPriority, 0)
+	v, _ := f.wholeNumber(name, big.NewInt(job.MinPriority), job.MaxPriority, 0, new(big.Int))
 	if v == nil {
 		return 0
 	}
@@ -91,6 +88,7 @@ func (f *fields) rename(from, to string) {
 	if raw := f.given(from); raw != nil && f.given(to) == nil {
 		f.values[to] = raw
 	}
+	f.notes.anotherName(from, to)
 }
 
 // source is the image that image-to-image begins with.

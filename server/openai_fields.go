@@ -40,7 +40,8 @@ func openAISize(f *fields, route openAIRoute) string {
 	case f.given("width") != nil || f.given("height") != nil:
 		f.report("size", "value_error", `Value error, must be "auto" or left out beside width and height`, nil)
 	default:
-		f.values["width"], f.values["height"] = json.RawMessage(trimZeros(sides[1])), json.RawMessage(trimZeros(sides[2]))
+		f.set("width", json.RawMessage(trimZeros(sides[1])))
+		f.set("height", json.RawMessage(trimZeros(sides[2])))
 	}
 	return ""
 }
@@ -107,7 +108,7 @@ func (q *openAIRequest) readCompression(f *fields) {
 	}
 	quality := max(1, f.integer(name, limits{0, 100, 0}, 0)) // no format has a quality of 0
 	if f.given(own) == nil {
-		f.values[own] = json.RawMessage(strconv.FormatUint(quality, 10))
+		f.set(own, json.RawMessage(strconv.FormatUint(quality, 10)))
 	} else {
 		q.ignore(name, name+" has no effect beside "+own)
 	}

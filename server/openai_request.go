@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -74,13 +76,13 @@ func (s *Server) openAIRequest(x *exchange, f *fields, route openAIRoute) (q ope
 	}
 	f.rename("num_images_per_prompt", "n")
 	q.n = int(f.integer("n", limits{1, openAIImagesMost, 0}, 1))
-	f.values["n"] = json.RawMessage("1") // each image is a job
+	f.set("n", json.RawMessage("1")) // each image is a job
 	q.base64 = f.choice("response_format", []string{"url", "b64_json"}) == "b64_json"
 	size := openAISize(f, route)
 	q.readStream(f)
 	q.readUnheeded(f)
 	q.readCompression(f)
-	delete(f.values, "preview_every") // the stream says how often
+	f.drop("preview_every") // the stream says how often
 	if q.job, err = s.jobTask(x, f); err != nil {
 		return q, err
 	}
@@ -132,19 +134,30 @@ func (s *Server) openAIModel(f *fields, route openAIRoute) error {
 		return s.unknownModel(*name)
 	case !refiner && m.refinerName() == *name: // both have it
 	case route == edit && f.given("refiner") == nil:
-		f.values["refiner"] = json.RawMessage(strconv.FormatBool(refiner))
+		f.set("refiner", json.RawMessage(strconv.FormatBool(refiner)))
 	case route == generation && refiner:
 		f.report("model", "value_error", "Value error, this refiner makes images from images alone: use /v1/images/edits", nil)
 	}
 	return f.err()
 }
 
+// editedForms are how a JSON body names the image of an edit.
+var editedForms = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+	{Type: "object", Required: []string{"image_url"}, Properties: map[string]*jsonschema.Schema{"image_url": {
+		Type: "string", Description: "A data URL with an image in base64, or the URL of an image of this server.",
+	}}},
+	{Type: "object", Required: []string{"file_id"}, Properties: map[string]*jsonschema.Schema{"file_id": {
+		Type: "string", Format: "uuid", Description: "The id of an image.",
+	}}},
+}}
+
 // readEdited reads the image of an edit into the field image: of a JSON body, its list images.
 func readEdited(f *fields) {
-	f.values["task"] = json.RawMessage(`"image-to-image"`)
+	f.set("task", json.RawMessage(`"image-to-image"`))
 	if f.isList("image") {
 		f.values["images"] = f.values["image"]
 	}
+	f.notes.items("images", 1, 1, editedForms)
 	list := f.items("images", 16)
 	if list == nil {
 		return
@@ -173,7 +186,8 @@ func readEdited(f *fields) {
 			return
 		}
 	}
-	f.values["image"], _ = json.Marshal(*value) // likewise
+	data, _ := json.Marshal(*value) // likewise
+	f.set("image", data)
 }
 
 // ownImage is the id in the URL of a download, or what was given.

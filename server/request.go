@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -98,7 +99,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.Eta = f.optionalNumber("eta", interval{min: 0, max: 1})
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
-	r.Seed = new(f.seed("seed", s.newSeed))
+	r.Seed = new(f.seed("seed", math.MaxUint64, s.newSeed))
 	r.Scheduler = f.scheduler("scheduler", s.config.Schedulers)
 	r.Preset = f.choice("preset", sdxl.PresetNames())
 	size := limits{1, maxCoord, 0}

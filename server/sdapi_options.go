@@ -68,10 +68,7 @@ var sdOptions = []sdOption{
 		return nil
 	}},
 	{"show_progress_every_n_steps", sdAlways(10), func(_ *Server, f *fields, name string, v *sdSettings) error {
-		if f.given(name) == nil {
-			return nil
-		}
-		if n := f.between(name, big.NewInt(-1), MostSteps, 0); n != nil {
+		if n, _ := f.wholeNumber(name, big.NewInt(-1), MostSteps, 0, nil); n != nil {
 			v.every = max(0, int(n.Int64())) // -1 is at the end, which the answer is
 		}
 		return nil

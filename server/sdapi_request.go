@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"image"
 	"math"
-	"math/big"
 	"strings"
 
 	"github.com/goxl/goxl/internal/imagefile"
@@ -137,7 +136,9 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	q.send, q.save = f.boolean("send_images", true), f.boolean("save_images", false)
 	q.task = text("force_task_id")
 	// What is reported of these by diffusers' names has the value.
-	f.rename("steps", "num_inference_steps")
+	if steps := f.given("steps"); steps != nil {
+		f.set("num_inference_steps", steps)
+	}
 	return s.sdSamplerOf(q, text("sampler_name"), text("sampler_index"), text("scheduler"))
 }
 
@@ -165,18 +166,7 @@ func (s *Server) sdSamplerOf(q *sdRequest, sampler, index, schedule string) (err
 // readSeed reads a seed so that each image has one after the other; -1 and none are random.
 func (q *sdRequest) readSeed(name string, random func() uint64) uint64 {
 	const of = 1<<32 - 2 // A1111's random seeds are below
-	f := q.fields
-	if f.given(name) == nil {
-		return random() % of
-	}
-	switch v := f.between(name, big.NewInt(-1), math.MaxUint64-sdMostImages, 0); {
-	case v == nil:
-		return 0
-	case v.Sign() < 0:
-		return random() % of
-	default:
-		return v.Uint64()
-	}
+	return q.fields.seed(name, math.MaxUint64-sdMostImages, func() uint64 { return random() % of })
 }
 
 // sdModels chooses the model, and the refiner that goes on where it ends.
@@ -217,6 +207,7 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest) error {
 	const name = "init_images"
 	f := q.fields
 	mode := int(f.integer("resize_mode", limits{sdStretch, sdLatentUpscale, 0}, sdStretch))
+	include := f.boolean("include_init_images", false)
 	list := f.items(name, sdxl.MaxCount)
 	if err := f.err(); err != nil {
 		return err
@@ -243,7 +234,7 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest) error {
 			one.sdBadImage(name, list[0], err)
 		}
 	})
-	if !f.boolean("include_init_images", false) { // nor are they kept in memory
+	if !include { // nor are they kept in memory
 		f.values[name] = json.RawMessage("null")
 		f.whole = json.RawMessage("{}")
 	}
