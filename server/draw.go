@@ -8,6 +8,13 @@ import (
 	"github.com/goxl/goxl/worker"
 )
 
+// madeView is the answer of /generate and /refine.
+type madeView struct {
+	ID         string          `json:"id"`
+	Warnings   []string        `json:"warnings,omitempty"`
+	Parameters sdxl.Parameters `json:"parameters"`
+}
+
 func (s *Server) generate(x *exchange) error {
 	f, err := s.readJob(x)
 	if err != nil {
@@ -79,9 +86,5 @@ func (s *Server) answerImage(x *exchange, t worker.Task, warning string) error {
 		return err
 	}
 	x.id, x.warned, x.preset = id, len(j.Warnings), parameters.PresetNote()
-	return x.reply(http.StatusOK, struct {
-		ID         string          `json:"id"`
-		Warnings   []string        `json:"warnings,omitempty"`
-		Parameters sdxl.Parameters `json:"parameters"`
-	}{id, j.Warnings, parameters})
+	return x.reply(http.StatusOK, madeView{id, j.Warnings, parameters})
 }

@@ -71,8 +71,7 @@ func (s *Server) jobEvents(x *exchange) error {
 // lastEvent is the number of the last event that a client has had, 0 for none: of the header Last-Event-ID, which
 // browsers send, or else of the parameter after.
 func lastEvent(r *http.Request) (uint64, error) {
-	f := queryFields(r)
-	name := "after"
+	f, name := queryFields(r), "after"
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		text, err := json.Marshal(id)
 		if err != nil {
@@ -81,8 +80,12 @@ func lastEvent(r *http.Request) (uint64, error) {
 		f.from, name = "header", "last-event-id"
 		f.values[name] = text
 	}
-	after := f.integer(name, limits{0, math.MaxInt64, 0}, 0)
+	after := f.eventNumber(name)
 	return after, f.err()
+}
+
+func (f *fields) eventNumber(name string) uint64 {
+	return f.integer(name, limits{0, math.MaxInt64, 0}, 0)
 }
 
 // eventWriter sends events until one can't be sent.
@@ -101,6 +104,32 @@ func (w *eventWriter) send(text []byte) {
 	}
 }
 
+// What events of a job say, by their kinds.
+type (
+	stateEvent struct {
+		State    job.State  `json:"state"`
+		Position int        `json:"position,omitzero" jsonschema:"The place in the queue; 1 is next."`
+		Error    *errorView `json:"error,omitempty" jsonschema:"Of an attempt that failed."`
+	}
+	loadingEvent struct {
+		Percent float64 `json:"percent" jsonschema:"How much of the model is read, 0 to 100."`
+	}
+	stepEvent struct {
+		Step        int     `json:"step" jsonschema:"The step that is done, from 1."`
+		Steps       int     `json:"steps"`
+		SecondsLeft float64 `json:"seconds_left" jsonschema:"An estimate for the whole job."`
+	}
+	previewEvent struct {
+		Step  int    `json:"step"`
+		Image int    `json:"image" jsonschema:"Which one of the batch, from 0."`
+		Type  string `json:"type" jsonschema:"The media type."`
+		Data  string `json:"data" jsonschema:"The image in base64."`
+	}
+	warningEvent struct {
+		Warning string `json:"warning"`
+	}
+)
+
 // sendEvent sends an event of a job; the last one has the whole job.
 func (s *Server) sendEvent(w *eventWriter, e job.Event) {
 	name, data := string(e.Kind), any(nil)
@@ -115,36 +144,19 @@ func (s *Server) sendEvent(w *eventWriter, e job.Event) {
 			data = view(j, live, w.x.from.prefix)
 			break
 		}
-		state := struct {
-			State    job.State  `json:"state"`
-			Position int        `json:"position,omitzero"`
-			Error    *errorView `json:"error,omitempty"`
-		}{State: e.State, Position: e.Position}
+		state := stateEvent{State: e.State, Position: e.Position}
 		if e.Error != nil {
 			state.Error = &errorView{e.Error.Kind, e.Error.Message}
 		}
 		data = state
 	case job.KindLoading:
-		data = struct {
-			Percent float64 `json:"percent"`
-		}{e.Percent}
+		data = loadingEvent{e.Percent}
 	case job.KindStep:
-		data = struct {
-			Step        int     `json:"step"`
-			Steps       int     `json:"steps"`
-			SecondsLeft float64 `json:"seconds_left"`
-		}{e.Step, e.Steps, seconds(e.Left)}
+		data = stepEvent{e.Step, e.Steps, seconds(e.Left)}
 	case job.KindPreview:
-		data = struct {
-			Step  int    `json:"step"`
-			Image int    `json:"image"`
-			Type  string `json:"type"`
-			Data  string `json:"data"`
-		}{e.Step, e.Image, e.PreviewType, base64.StdEncoding.EncodeToString(e.Preview)}
+		data = previewEvent{e.Step, e.Image, e.PreviewType, base64.StdEncoding.EncodeToString(e.Preview)}
 	case job.KindWarning:
-		data = struct {
-			Warning string `json:"warning"`
-		}{e.Warning}
+		data = warningEvent{e.Warning}
 	default:
 		return
 	}

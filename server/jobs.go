@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
 )
@@ -166,11 +168,14 @@ func (s *Server) getJob(x *exchange) error {
 	return x.reply(http.StatusOK, view(j, live, x.from.prefix))
 }
 
+// purge reads whether a job is to be removed.
+func (f *fields) purge() bool { return f.boolean("purge", false) }
+
 // deleteJob cancels a job, or with purge=true removes one that has ended, with its images.
 func (s *Server) deleteJob(x *exchange) error {
 	id := x.r.PathValue("id")
 	f := queryFields(x.r)
-	purge := f.boolean("purge", false)
+	purge := f.purge()
 	if err := f.err(); err != nil {
 		return err
 	}
@@ -211,20 +216,33 @@ func (s *Server) removeJob(j job.Job) error {
 	return s.removeUnused(ids)
 }
 
+// cancelView is what became of jobs that were to be cancelled.
+type cancelView struct {
+	Cancelled []string `json:"cancelled"`
+	Ended     []string `json:"ended" jsonschema:"Those that had ended before."`
+	Unknown   []string `json:"unknown"`
+}
+
+// jobIDs reads which jobs are to be cancelled.
+func (f *fields) jobIDs() (ids []string, all bool) {
+	f.notes.items("ids", 0, mostCancelled, &jsonschema.Schema{Type: "string"})
+	for i, raw := range f.items("ids", mostCancelled) {
+		f.item("ids", i, raw, "string_type", "string", func(one *fields) { ids = append(ids, one.text("ids")) })
+	}
+	all = f.boolean("all", false)
+	if f.given("ids") == nil && !all {
+		f.report("ids", "missing", "Field required", nil)
+	}
+	return ids, all
+}
+
 // cancelJobs answers POST /v1/jobs/cancel.
 func (s *Server) cancelJobs(x *exchange) error {
 	f, err := s.readFields(x)
 	if err != nil {
 		return err
 	}
-	var ids []string
-	for i, raw := range f.items("ids", mostCancelled) {
-		f.item("ids", i, raw, "string_type", "string", func(one *fields) { ids = append(ids, one.text("ids")) })
-	}
-	all := f.boolean("all", false)
-	if f.given("ids") == nil && !all {
-		f.report("ids", "missing", "Field required", nil)
-	}
+	ids, all := f.jobIDs()
 	if err := f.err(); err != nil {
 		return err
 	}
@@ -239,11 +257,7 @@ func (s *Server) cancelJobs(x *exchange) error {
 			}
 		}
 	}
-	answer := struct {
-		Cancelled []string `json:"cancelled"`
-		Ended     []string `json:"ended"`
-		Unknown   []string `json:"unknown"`
-	}{[]string{}, []string{}, []string{}}
+	answer := cancelView{[]string{}, []string{}, []string{}}
 	for _, id := range ids {
 		before, _, err := s.job(x, id)
 		if err == nil && !before.State.Ended() {

@@ -17,10 +17,15 @@ const (
 	mostJobs    = 200
 )
 
-// listJobs answers GET /v1/jobs: the newest first, as many as limit says, those before a cursor.
-func (s *Server) listJobs(x *exchange) error {
-	f := queryFields(x.r)
-	filter := job.Filter{
+// jobPage is an answer of GET /v1/jobs.
+type jobPage struct {
+	Jobs []jobView `json:"jobs"`
+	Next string    `json:"next,omitzero" jsonschema:"The cursor of the page after this one, as the parameter before takes it."`
+}
+
+// jobFilter reads which jobs are asked for: as many as limit says, those before a cursor.
+func (f *fields) jobFilter() (filter job.Filter) {
+	filter = job.Filter{
 		Limit:  int(f.integer("limit", limits{1, mostJobs, 0}, jobsPerPage)),
 		Before: f.integer("before", limits{1, math.MaxInt64, 0}, 0),
 	}
@@ -37,6 +42,13 @@ func (s *Server) listJobs(x *exchange) error {
 			filter.States = append(filter.States, state)
 		}
 	}
+	return filter
+}
+
+// listJobs answers GET /v1/jobs, the newest first.
+func (s *Server) listJobs(x *exchange) error {
+	f := queryFields(x.r)
+	filter := f.jobFilter()
 	if err := f.err(); err != nil {
 		return err
 	}
@@ -47,10 +59,7 @@ func (s *Server) listJobs(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		Jobs []jobView `json:"jobs"`
-		Next string    `json:"next,omitzero"` // the cursor of the page after this one; "" if there is none
-	}{Jobs: []jobView{}}
+	answer := jobPage{Jobs: []jobView{}}
 	for _, j := range page.Jobs {
 		var live job.Live
 		if !j.State.Ended() {

@@ -12,34 +12,34 @@ import (
 // jobView is a job as clients of /v1/jobs see it. What is not known is left out.
 type jobView struct {
 	ID          string          `json:"id"`
-	Owner       string          `json:"owner,omitzero"` // the user whose it is
-	Seq         uint64          `json:"seq"`            // the order of acceptance
+	Owner       string          `json:"owner,omitzero" jsonschema:"The user whose it is."`
+	Seq         uint64          `json:"seq" jsonschema:"The order of acceptance."`
 	State       job.State       `json:"state"`
 	Task        string          `json:"task,omitzero"`
 	Model       string          `json:"model,omitzero"`
-	Refiner     bool            `json:"refiner,omitzero"` // it computes, or has a part in it
+	Refiner     bool            `json:"refiner,omitzero" jsonschema:"The refiner computes, or has a part in it."`
 	Priority    int             `json:"priority"`
 	Created     time.Time       `json:"created,omitzero"`
-	Started     time.Time       `json:"started,omitzero"` // of the last attempt
+	Started     time.Time       `json:"started,omitzero" jsonschema:"When the last attempt began."`
 	Ended       time.Time       `json:"ended,omitzero"`
-	Position    int             `json:"position,omitzero"` // in the queue; 1 is next
-	Step        int             `json:"step,omitzero"`     // that is done
+	Position    int             `json:"position,omitzero" jsonschema:"The place in the queue; 1 is next."`
+	Step        int             `json:"step,omitzero" jsonschema:"The step that is done."`
 	Steps       int             `json:"steps,omitzero"`
-	Progress    float64         `json:"progress,omitzero"`     // 0 to 1
-	SecondsLeft float64         `json:"seconds_left,omitzero"` // an estimate
-	Loading     float64         `json:"loading,omitzero"`      // percent of the model
+	Progress    float64         `json:"progress,omitzero" jsonschema:"0 to 1."`
+	SecondsLeft float64         `json:"seconds_left,omitzero" jsonschema:"An estimate."`
+	Loading     float64         `json:"loading,omitzero" jsonschema:"How much of the model is read, 0 to 100."`
 	Attempts    int             `json:"attempts,omitzero"`
 	Warnings    []string        `json:"warnings,omitempty"`
 	Parameters  json.RawMessage `json:"parameters,omitempty"`
 	Inputs      []inputView     `json:"inputs,omitempty"`
-	Images      []imageView     `json:"images,omitempty"` // of a job that is done
+	Images      []imageView     `json:"images,omitempty" jsonschema:"Of a job that is done."`
 	Error       *errorView      `json:"error,omitempty"`
 }
 
 // imageView is an image that a job made, or that was uploaded.
 type imageView struct {
 	ID     string  `json:"id"`
-	URL    string  `json:"url"` // a path on this server
+	URL    string  `json:"url" jsonschema:"A path on this server."`
 	Width  int     `json:"width"`
 	Height int     `json:"height"`
 	Seed   *uint64 `json:"seed,omitempty"`
@@ -48,7 +48,7 @@ type imageView struct {
 
 // inputView is an image that a job begins with.
 type inputView struct {
-	Role   string `json:"role"` // the field of the request
+	Role   string `json:"role" jsonschema:"The field of the request."`
 	ID     string `json:"id"`
 	URL    string `json:"url"`
 	Width  int    `json:"width"`

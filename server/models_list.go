@@ -11,13 +11,13 @@ import (
 // modelView is a model as OpenAI's clients see it, with what else is known of it.
 type modelView struct {
 	ID      string                `json:"id"`
-	Object  string                `json:"object"`  // "model"
-	Created int64                 `json:"created"` // Unix seconds: when its files were written; 0 is not known
+	Object  string                `json:"object" jsonschema:"Always model."`
+	Created int64                 `json:"created" jsonschema:"Unix seconds: when its files were written; 0 is not known."`
 	OwnedBy string                `json:"owned_by"`
-	State   engine.ModelState     `json:"state"`             // the best of the devices'
-	Percent float64               `json:"percent,omitempty"` // of loading
+	State   engine.ModelState     `json:"state" jsonschema:"The best of the devices'."`
+	Percent float64               `json:"percent,omitempty" jsonschema:"How much of it is read, 0 to 100, while it is loaded."`
 	Default bool                  `json:"default"`
-	Kind    string                `json:"kind"` // "base" or "refiner"
+	Kind    string                `json:"kind" jsonschema:"base or refiner."`
 	Devices map[string]modelState `json:"devices,omitempty"`
 }
 
@@ -96,9 +96,12 @@ func written(path string) int64 {
 	return info.ModTime().Unix()
 }
 
+// modelPage is OpenAI's list of models.
+type modelPage struct {
+	Object string      `json:"object" jsonschema:"Always list."`
+	Data   []modelView `json:"data"`
+}
+
 func (s *Server) listModels(x *exchange) error {
-	return x.reply(http.StatusOK, struct {
-		Object string      `json:"object"`
-		Data   []modelView `json:"data"`
-	}{"list", s.models()})
+	return x.reply(http.StatusOK, modelPage{"list", s.models()})
 }

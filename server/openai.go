@@ -19,14 +19,14 @@ import (
 
 // openAIImages is the answer of the two routes that make images.
 type openAIImages struct {
-	Created      int64           `json:"created"` // Unix seconds
+	Created      int64           `json:"created" jsonschema:"Unix seconds."`
 	Data         []openAIImage   `json:"data"`
 	Background   string          `json:"background"`
 	OutputFormat string          `json:"output_format"`
-	Size         string          `json:"size"` // as "1024x1024"
+	Size         string          `json:"size" jsonschema:"As 1024x1024."`
 	Usage        openAIUsage     `json:"usage"`
 	Warnings     []string        `json:"warnings,omitempty"`
-	Parameters   sdxl.Parameters `json:"parameters"` // of the first image
+	Parameters   sdxl.Parameters `json:"parameters" jsonschema:"Of the first image."`
 }
 
 // openAIImage is one image, in base64 or as a URL.

@@ -21,7 +21,7 @@ func isOpenAI(path string) bool {
 type openAIFault struct {
 	Message string  `json:"message"`
 	Type    string  `json:"type"`
-	Param   *string `json:"param"` // the field
+	Param   *string `json:"param" jsonschema:"The field of the request."`
 	Code    *string `json:"code"`
 }
 

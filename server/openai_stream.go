@@ -16,12 +16,12 @@ type openAIEvent struct {
 	Type         string       `json:"type"`
 	Base64       string       `json:"b64_json"`
 	Created      int64        `json:"created_at"`
-	Size         string       `json:"size"` // of the image itself; a preview may be smaller
+	Size         string       `json:"size" jsonschema:"Of the image itself; a preview may be smaller."`
 	Quality      string       `json:"quality"`
 	Background   string       `json:"background"`
 	OutputFormat string       `json:"output_format"`
-	Index        *int         `json:"partial_image_index,omitzero"` // of a preview, from 0
-	Usage        *openAIUsage `json:"usage,omitzero"`               // of the image itself, and what follows too
+	Index        *int         `json:"partial_image_index,omitzero" jsonschema:"Of a preview, from 0."`
+	Usage        *openAIUsage `json:"usage,omitzero" jsonschema:"Of the image itself, as what follows."`
 
 	URL      string   `json:"url,omitzero"`
 	ID       string   `json:"id,omitzero"`

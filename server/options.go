@@ -25,43 +25,46 @@ type modelOptions struct {
 	Name      string  `json:"name"`
 	Steps     int     `json:"num_inference_steps"`
 	Guidance  float64 `json:"guidance_scale"`
-	Scheduler string  `json:"scheduler"` // the class's name where no name stands for it
+	Scheduler string  `json:"scheduler" jsonschema:"The class's name where no name stands for it."`
 	Width     int     `json:"width"`
 	Height    int     `json:"height"`
 	Strength  float64 `json:"strength"`
 
-	Refiner *modelOptions `json:"refiner,omitempty"` // of the model; of a refiner itself nil
+	Refiner *modelOptions `json:"refiner,omitempty" jsonschema:"Of the model; a refiner itself has none."`
 }
 
 // limitOptions are what one request may ask for.
 type limitOptions struct {
-	Pixels   int `json:"pixels"` // width × height
+	Pixels   int `json:"pixels" jsonschema:"Width × height."`
 	Side     int `json:"side"`
-	Multiple int `json:"multiple"` // that a side must be of
+	Multiple int `json:"multiple" jsonschema:"What a side must be a multiple of."`
 	Steps    int `json:"num_inference_steps"`
 	Images   int `json:"n"`
 	Upload   int `json:"upload_bytes"`
 }
 
+// optionsView is what the fields of a request may be.
+type optionsView struct {
+	Models       []modelOptions `json:"models"`
+	Refiner      *modelOptions  `json:"refiner,omitempty" jsonschema:"Of the first model."`
+	DenoisingEnd float64        `json:"denoising_end,omitzero" jsonschema:"Where the base of an ensemble ends."`
+	Schedulers   []string       `json:"schedulers"`
+	Schedules    []string       `json:"schedules" jsonschema:"Schedule types that may follow the name of a scheduler."`
+	Presets      []string       `json:"presets"`
+	Preset       string         `json:"preset,omitzero"`
+	PromptStyles []prompt.Style `json:"prompt_styles"`
+	PromptStyle  prompt.Style   `json:"prompt_style"`
+	LoRAs        []string       `json:"loras"`
+	Embeddings   []string       `json:"textual_inversions"`
+	Formats      []string       `json:"output_formats"`
+	Limits       limitOptions   `json:"limits"`
+	Version      string         `json:"version,omitzero"`
+}
+
 // listOptions answers GET /v1/options: what the fields of a request may be.
 func (s *Server) listOptions(x *exchange) error {
 	c := &s.config
-	answer := struct {
-		Models       []modelOptions `json:"models"`
-		Refiner      *modelOptions  `json:"refiner,omitempty"`      // of the first model
-		DenoisingEnd float64        `json:"denoising_end,omitzero"` // of an ensemble
-		Schedulers   []string       `json:"schedulers"`
-		Schedules    []string       `json:"schedules"` // that may follow the name of a scheduler
-		Presets      []string       `json:"presets"`
-		Preset       string         `json:"preset,omitzero"`
-		PromptStyles []prompt.Style `json:"prompt_styles"`
-		PromptStyle  prompt.Style   `json:"prompt_style"`
-		LoRAs        []string       `json:"loras"`
-		Embeddings   []string       `json:"textual_inversions"`
-		Formats      []string       `json:"output_formats"`
-		Limits       limitOptions   `json:"limits"`
-		Version      string         `json:"version,omitzero"`
-	}{
+	answer := optionsView{
 		Schedulers: c.Schedulers, Schedules: scheduler.Schedules(),
 		Presets: sdxl.PresetNames(), Preset: c.Preset,
 		PromptStyles: prompt.Styles(), PromptStyle: cmp.Or(c.PromptStyle, prompt.Plain),

@@ -14,9 +14,28 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/models/sdxl"
+)
+
+// Answers about one image, or several.
+type (
+	sdPNGInfoView struct {
+		Info       string            `json:"info" jsonschema:"The infotext."`
+		Items      map[string]string `json:"items" jsonschema:"The other texts."`
+		Parameters map[string]any    `json:"parameters" jsonschema:"The infotext by its keys."`
+	}
+	sdExtraView struct {
+		Info  string `json:"html_info"`
+		Image string `json:"image" jsonschema:"PNG in base64."`
+	}
+	sdExtrasView struct {
+		Info   string   `json:"html_info"`
+		Images []string `json:"images" jsonschema:"PNG in base64."`
+	}
 )
 
 // sdPNGInfo answers POST /sdapi/v1/png-info with what an image says of how it was made.
@@ -40,11 +59,7 @@ func (s *Server) sdPNGInfo(x *exchange) error {
 	for _, t := range rest {
 		items[t.Key] = t.Value
 	}
-	return x.reply(http.StatusOK, struct {
-		Info       string            `json:"info"`
-		Items      map[string]string `json:"items"`
-		Parameters map[string]any    `json:"parameters"`
-	}{text, items, imagefile.FillInfotext(imagefile.ParseInfotext(text))})
+	return x.reply(http.StatusOK, sdPNGInfoView{text, items, imagefile.FillInfotext(imagefile.ParseInfotext(text))})
 }
 
 // The upscalers, which need no model.
@@ -194,11 +209,24 @@ func (s *Server) sdExtraSingle(x *exchange) error {
 		f.sdBadImage("image", raw, err)
 		return f.err()
 	}
-	return x.reply(http.StatusOK, map[string]string{"image": encoded, "html_info": info})
+	return x.reply(http.StatusOK, sdExtraView{info, encoded})
 }
 
 // sdMostExtras is how many images extra-batch-images takes.
 const sdMostExtras = 64
+
+// sdFiles reads a list of images with their names.
+func (f *fields) sdFiles(name string) []json.RawMessage {
+	f.notes.items(name, 0, sdMostExtras, &jsonschema.Schema{
+		Type: "object", Required: []string{"data"}, PropertyOrder: []string{"data", "name"},
+		Properties: map[string]*jsonschema.Schema{"data": {Type: "string", Description: "An image in base64."}, "name": {Type: "string"}},
+	})
+	f.notes.need(name)
+	if f.given(name) == nil {
+		f.report(name, "missing", "Field required", nil)
+	}
+	return f.items(name, sdMostExtras)
+}
 
 // sdExtraBatch answers POST /sdapi/v1/extra-batch-images.
 func (s *Server) sdExtraBatch(x *exchange) error {
@@ -211,11 +239,9 @@ func (s *Server) sdExtraBatch(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if f.given(name) == nil {
-		f.report(name, "missing", "Field required", nil)
-	}
+	list := f.sdFiles(name)
 	images, info := []string{}, ""
-	for i, raw := range f.items(name, sdMostExtras) {
+	for i, raw := range list {
 		var file struct{ Data json.RawMessage }
 		if json.Unmarshal(raw, &file) != nil || len(file.Data) == 0 {
 			f.values[name] = json.RawMessage("null")
@@ -244,5 +270,5 @@ func (s *Server) sdExtraBatch(x *exchange) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	return x.reply(http.StatusOK, map[string]any{"images": images, "html_info": info})
+	return x.reply(http.StatusOK, sdExtrasView{info, images})
 }

@@ -251,6 +251,13 @@ func (s *Server) sdLog(what string, err error, attrs ...any) {
 	}
 }
 
+// sdMadeView is A1111's answer of txt2img and img2img.
+type sdMadeView struct {
+	Images     []string        `json:"images" jsonschema:"Files in base64."`
+	Parameters json.RawMessage `json:"parameters" jsonschema:"The request with its defaults."`
+	Info       string          `json:"info" jsonschema:"An object in JSON: seeds, infotexts, and what nothing came of."`
+}
+
 // sdAnswer answers with the images of jobs that are done.
 func (s *Server) sdAnswer(x *exchange, q *sdRequest, t *sdTask, done []job.Job) error {
 	info := q.newInfo(s, t)
@@ -278,9 +285,5 @@ func (s *Server) sdAnswer(x *exchange, q *sdRequest, t *sdTask, done []job.Job) 
 	if err != nil {
 		return err
 	}
-	return x.reply(http.StatusOK, struct {
-		Images     []string        `json:"images"`
-		Parameters json.RawMessage `json:"parameters"`
-		Info       string          `json:"info"`
-	}{images, sdEcho(q.fields, q.img2img), strings.TrimSpace(text)})
+	return x.reply(http.StatusOK, sdMadeView{images, sdEcho(q.fields, q.img2img), strings.TrimSpace(text)})
 }

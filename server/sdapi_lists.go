@@ -14,7 +14,7 @@ import (
 type sdModelItem struct {
 	Title    string  `json:"title"`
 	Name     string  `json:"model_name"`
-	Hash     *string `json:"hash"` // which A1111 too has only once it was computed
+	Hash     *string `json:"hash" jsonschema:"As in A1111, null until it is computed."`
 	SHA256   *string `json:"sha256"`
 	Filename string  `json:"filename"`
 	Config   *string `json:"config"`
@@ -42,8 +42,8 @@ type sdEmbedding struct {
 	Step           *int    `json:"step"`
 	Checkpoint     *string `json:"sd_checkpoint"`
 	CheckpointName *string `json:"sd_checkpoint_name"`
-	Shape          int     `json:"shape"`   // of a vector, of both encoders together
-	Vectors        int     `json:"vectors"` // the number of them
+	Shape          int     `json:"shape" jsonschema:"The size of a vector, of both encoders together."`
+	Vectors        int     `json:"vectors" jsonschema:"How many vectors."`
 }
 
 // sdLists are the routes that tell what there is, by the ends of their paths. Of what goxl has not, the list is empty.

@@ -21,6 +21,33 @@ type sdProgressState struct {
 	SamplingSteps      int    `json:"sampling_steps"`
 }
 
+// sdProgressView is A1111's answer of how far that task is.
+type sdProgressView struct {
+	Progress     float64         `json:"progress" jsonschema:"0 to 1."`
+	ETA          float64         `json:"eta_relative" jsonschema:"Seconds until the end, an estimate."`
+	State        sdProgressState `json:"state"`
+	CurrentImage *string         `json:"current_image" jsonschema:"A preview in base64."`
+	TextInfo     *string         `json:"textinfo"`
+}
+
+// sdTaskView is A1111's answer of how far a task is that the client names.
+type sdTaskView struct {
+	Active    bool     `json:"active"`
+	Queued    bool     `json:"queued"`
+	Completed bool     `json:"completed"`
+	Progress  *float64 `json:"progress"`
+	ETA       *float64 `json:"eta"`
+	Preview   *string  `json:"live_preview" jsonschema:"A data URL."`
+	PreviewID int      `json:"id_live_preview"`
+	TextInfo  *string  `json:"textinfo"`
+}
+
+// sdPendingView is A1111's answer of which tasks wait.
+type sdPendingView struct {
+	Size  int      `json:"size"`
+	Tasks []string `json:"tasks"`
+}
+
 // sdTimestamp is A1111's form of a time.
 func sdTimestamp(t time.Time) string { return t.Format("20060102150405") }
 
@@ -38,20 +65,22 @@ func (t *sdTask) progress(now time.Time) (fraction, left float64) {
 	return min(1, fraction), max(0, took/fraction-took)
 }
 
+// sdSkipImage reads whether no preview is wanted.
+func (f *fields) sdSkipImage() bool { return f.boolean("skip_current_image", false) }
+
+// sdTask reads which task is asked for, and which preview of it the client has, if it wants one.
+func (f *fields) sdTask() (id string, preview bool, seen int) {
+	return f.text("id_task"), f.boolean("live_preview", true), int(f.number("id_live_preview", interval{min: -1, max: 1e15}, -1))
+}
+
 // sdProgress answers GET /sdapi/v1/progress.
 func (s *Server) sdProgress(x *exchange) error {
 	f := queryFields(x.r)
-	withoutImage := f.boolean("skip_current_image", false)
+	withoutImage := f.sdSkipImage()
 	if err := f.err(); err != nil {
 		return err
 	}
-	answer := struct {
-		Progress     float64         `json:"progress"`
-		ETA          float64         `json:"eta_relative"`
-		State        sdProgressState `json:"state"`
-		CurrentImage *string         `json:"current_image"`
-		TextInfo     *string         `json:"textinfo"`
-	}{State: sdProgressState{JobTimestamp: "0"}}
+	answer := sdProgressView{State: sdProgressState{JobTimestamp: "0"}}
 	a := &s.sdapi
 	a.mu.Lock()
 	if t := a.running(&x.visitor); t != nil {
@@ -78,22 +107,11 @@ func (s *Server) sdTaskProgress(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	id := f.text("id_task")
-	with := f.boolean("live_preview", true)
-	seen := f.number("id_live_preview", interval{min: -1, max: 1e15}, -1)
+	id, with, seen := f.sdTask()
 	if err := f.err(); err != nil {
 		return err
 	}
-	answer := struct {
-		Active    bool     `json:"active"`
-		Queued    bool     `json:"queued"`
-		Completed bool     `json:"completed"`
-		Progress  *float64 `json:"progress"`
-		ETA       *float64 `json:"eta"`
-		Preview   *string  `json:"live_preview"`
-		PreviewID int      `json:"id_live_preview"`
-		TextInfo  *string  `json:"textinfo"`
-	}{PreviewID: int(seen)}
+	answer := sdTaskView{PreviewID: seen}
 	a := &s.sdapi
 	a.mu.Lock()
 	waiting, place := 0, 0
@@ -115,7 +133,7 @@ func (s *Server) sdTaskProgress(x *exchange) error {
 		progress, left := active.progress(time.Now())
 		j := active.current()
 		answer.Active, answer.Progress, answer.ETA = true, &progress, &left
-		if with && j.preview != nil && j.previewID != int(seen) {
+		if with && j.preview != nil && j.previewID != seen {
 			answer.Preview, answer.PreviewID = new("data:image/jpeg;base64,"+base64.StdEncoding.EncodeToString(j.preview)), j.previewID
 		}
 	} else {
@@ -130,10 +148,7 @@ func (s *Server) sdTaskProgress(x *exchange) error {
 
 // sdPending answers GET /internal/pending-tasks.
 func (s *Server) sdPending(x *exchange) error {
-	answer := struct {
-		Size  int      `json:"size"`
-		Tasks []string `json:"tasks"`
-	}{Tasks: []string{}}
+	answer := sdPendingView{Tasks: []string{}}
 	a := &s.sdapi
 	a.mu.Lock()
 	for _, t := range a.tasks {

@@ -187,8 +187,14 @@ func isHandler(h http.Handler) bool {
 	return ok
 }
 
+// healthView says that the process lives, or that it takes work.
+type healthView struct {
+	Status  string                  `json:"status"`
+	Devices map[string]worker.State `json:"devices,omitempty"`
+}
+
 func (s *Server) healthz(x *exchange) error {
-	return x.reply(http.StatusOK, map[string]string{"status": "ok"})
+	return x.reply(http.StatusOK, healthView{Status: "ok"})
 }
 
 func (s *Server) readyz(x *exchange) error {
@@ -198,10 +204,7 @@ func (s *Server) readyz(x *exchange) error {
 	if err := s.store.probe(); err != nil { // 503 whatever a request for an image would get: that is what is asked here
 		return &failure{kind: storeBroken, detail: classify(err).words(), err: err}
 	}
-	return x.reply(http.StatusOK, struct {
-		Status  string                  `json:"status"`
-		Devices map[string]worker.State `json:"devices,omitempty"`
-	}{"ready", s.health()})
+	return x.reply(http.StatusOK, healthView{"ready", s.health()})
 }
 
 // ready returns the reason why no work is taken, nil if it is.

@@ -16,11 +16,11 @@ const (
 
 // sessionView is who a visitor is, and what is left to it.
 type sessionView struct {
-	Name         string     `json:"name,omitzero"` // none where no tokens are needed
+	Name         string     `json:"name,omitzero" jsonschema:"None where no tokens are needed."`
 	Role         auth.Role  `json:"role"`
-	Until        time.Time  `json:"until,omitzero"` // the end of the session
+	Until        time.Time  `json:"until,omitzero" jsonschema:"The end of the session."`
 	ImagesPerDay *quotaView `json:"images_per_day,omitempty"`
-	Jobs         *quotaView `json:"jobs,omitempty"` // at once
+	Jobs         *quotaView `json:"jobs,omitempty" jsonschema:"Jobs at once."`
 	Priority     int        `json:"max_priority"`
 }
 

@@ -135,13 +135,16 @@ func (s *Server) keep(x *exchange, from source) (kept bool, err error) {
 	return true, f.Commit(from.upload)
 }
 
+// queueView is how many jobs there are that have not ended.
+type queueView struct {
+	Waiting   int                     `json:"waiting"`
+	Computing int                     `json:"computing"`
+	Seconds   float64                 `json:"seconds_until_free,omitzero" jsonschema:"An estimate; none where a device is free."`
+	Devices   map[string]worker.State `json:"devices"`
+}
+
 // queueState answers GET /v1/queue.
 func (s *Server) queueState(x *exchange) error {
 	stats := s.queue.Stats()
-	return x.reply(http.StatusOK, struct {
-		Waiting   int                     `json:"waiting"`
-		Computing int                     `json:"computing"`
-		Seconds   float64                 `json:"seconds_until_free,omitzero"` // an estimate; none where a device is free
-		Devices   map[string]worker.State `json:"devices"`
-	}{stats.Waiting, stats.Computing, seconds(stats.Free), s.health()})
+	return x.reply(http.StatusOK, queueView{stats.Waiting, stats.Computing, seconds(stats.Free), s.health()})
 }
