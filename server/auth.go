@@ -30,6 +30,9 @@ var accesses = map[string]access{
 	"GET /internal/ping": byAnyone,
 	"GET /{$}":           byAnyone, // the page asks for a token
 	"GET /page/{file}":   byAnyone,
+	"GET /openapi.json":  byAnyone, // it names no model, adapter or user
+	"GET /docs":          byAnyone,
+	"GET /docs/{file}":   byAnyone,
 	"DELETE /v1/session": byAnyone, // of which the token may be gone
 	"GET /metrics":       byAdmin,
 }

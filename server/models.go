@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -94,6 +96,7 @@ func (s *Server) chooseModel(f *fields, images bool) (m Model, refiner bool) {
 // lookUpModel is chooseModel that reports nothing; where the field names no model, the default one comes.
 func (s *Server) lookUpModel(f *fields, images bool) (m Model, refiner, known bool) {
 	all := s.config.allModels()
+	f.notes.form("model", &jsonschema.Schema{Type: "string"})
 	raw := f.given("model")
 	if raw == nil {
 		return all[0], false, true

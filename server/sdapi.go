@@ -65,17 +65,20 @@ func isSDAPI(path string) bool {
 	return strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/internal/")
 }
 
+// sdFault is an error of no field.
+type sdFault struct {
+	Error  string `json:"error" jsonschema:"The kind."`
+	Detail string `json:"detail"`
+	Body   string `json:"body"`
+	Errors string `json:"errors"`
+}
+
 // sdError is an error in A1111's shape. What a request has that can't be used is FastAPI's list, by A1111's names of the
 // fields.
 func sdError(f *failure) (status int, body any) {
 	status = answers[f.kind].status
 	if len(f.problems) == 0 {
-		return status, struct {
-			Error  string `json:"error"`
-			Detail string `json:"detail"`
-			Body   string `json:"body"`
-			Errors string `json:"errors"`
-		}{string(f.kind), f.words(), "", ""}
+		return status, sdFault{Error: string(f.kind), Detail: f.words()}
 	}
 	problems := slices.Clone(f.problems)
 	for i := range problems {

@@ -82,6 +82,7 @@ type sdExtras struct {
 // sdExtras reads the fields that both have.
 func (f *fields) sdExtras() (e sdExtras, err error) {
 	name := func(field string) string {
+		f.notes.words(field, sdUpscalerNames)
 		name := or(f.optionalText(field), sdNone)
 		known := false
 		for _, n := range sdUpscalerNames {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/internal/imagefile"
 )
 
@@ -46,6 +48,7 @@ func (q *sdRequest) refuse() error {
 	if script := f.optionalText("script_name"); script != nil && *script != "" {
 		return sdRefuse(noScript, "Script", " '%s' not found", beginning(*script))
 	}
+	f.notes.items("styles", 0, sdMostStyles, &jsonschema.Schema{Type: "string"})
 	for i, raw := range f.items("styles", sdMostStyles) {
 		f.item("styles", i, raw, "string_type", "string", func(one *fields) {
 			if one.text("styles"); len(one.problems) == 0 {
@@ -62,6 +65,7 @@ const sdMostStyles = 32
 func (q *sdRequest) refuseScripts() error {
 	const name = "alwayson_scripts"
 	f := q.fields
+	f.notes.form(name, &jsonschema.Schema{Type: "object"})
 	raw := f.given(name)
 	if raw == nil {
 		return nil

@@ -9,6 +9,8 @@ import (
 	"math"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
@@ -48,22 +50,22 @@ func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img
 	if err := q.refuse(); err != nil {
 		return nil, err
 	}
-	if err := s.sdSampling(q); err != nil {
-		return nil, err
+	sampling, models := s.sdSampling(q), s.sdModels(q)
+	restore := f.boolean("override_settings_restore_afterwards", true)
+	var from sdSourceFields
+	if img2img {
+		from = q.sourceFields()
 	}
-	if err := s.sdModels(q); err != nil {
-		return nil, err
-	}
-	if err := f.err(); err != nil {
+	if err := cmp.Or(sampling, models, f.err()); err != nil { // all fields are read by then
 		return nil, err
 	}
 	if img2img {
-		if err := s.sdSource(ctx, q); err != nil {
+		if err := s.sdSource(ctx, q, from); err != nil {
 			return nil, err
 		}
 	}
 	q.ineffective()
-	if !f.boolean("override_settings_restore_afterwards", true) {
+	if !restore {
 		s.sdKeepOptions(owner, override)
 	}
 	return q, nil
@@ -76,6 +78,7 @@ func (s *Server) sdOverride(q *sdRequest, owner string) (override map[string]jso
 		return nil, err
 	}
 	const name = "override_settings"
+	f.notes.form(name, &jsonschema.Schema{Type: "object"})
 	raw := f.given(name)
 	if raw == nil {
 		return nil, nil
@@ -135,6 +138,11 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	}
 	q.send, q.save = f.boolean("send_images", true), f.boolean("save_images", false)
 	q.task = text("force_task_id")
+	if f.notes != nil {
+		samplers, schedules := s.sdSamplerNames()
+		f.notes.form("sampler_name", &jsonschema.Schema{Type: "string", Examples: values(samplers)})
+		f.notes.form("scheduler", &jsonschema.Schema{Type: "string", Examples: values(schedules)})
+	}
 	// What is reported of these by diffusers' names has the value.
 	if steps := f.given("steps"); steps != nil {
 		f.set("num_inference_steps", steps)
@@ -202,16 +210,30 @@ func (s *Server) sdModels(q *sdRequest) error {
 	return nil
 }
 
-// sdSource decodes the image that img2img begins with and brings it to its size, of which width and height are.
-func (s *Server) sdSource(ctx context.Context, q *sdRequest) error {
-	const name = "init_images"
+// sdInitImages is the field of the image that img2img begins with.
+const sdInitImages = "init_images"
+
+// sdSourceFields are those of that image.
+type sdSourceFields struct {
+	mode    int
+	include bool // in the answer
+	list    []json.RawMessage
+}
+
+// sourceFields reads them.
+func (q *sdRequest) sourceFields() (from sdSourceFields) {
 	f := q.fields
-	mode := int(f.integer("resize_mode", limits{sdStretch, sdLatentUpscale, 0}, sdStretch))
-	include := f.boolean("include_init_images", false)
-	list := f.items(name, sdxl.MaxCount)
-	if err := f.err(); err != nil {
-		return err
-	}
+	from.mode = int(f.integer("resize_mode", limits{sdStretch, sdLatentUpscale, 0}, sdStretch))
+	from.include = f.boolean("include_init_images", false)
+	f.notes.items(sdInitImages, 1, 1, &jsonschema.Schema{Type: "string"})
+	f.notes.need(sdInitImages)
+	from.list = f.items(sdInitImages, sdxl.MaxCount)
+	return from
+}
+
+// sdSource decodes the image that img2img begins with and brings it to its size, of which width and height are.
+func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields) error {
+	f, name, list, mode := q.fields, sdInitImages, from.list, from.mode
 	switch {
 	case len(list) == 0:
 		return &failure{kind: noInitImage}
@@ -234,7 +256,7 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest) error {
 			one.sdBadImage(name, list[0], err)
 		}
 	})
-	if !include { // nor are they kept in memory
+	if !from.include { // nor are they kept in memory
 		f.values[name] = json.RawMessage("null")
 		f.whole = json.RawMessage("{}")
 	}

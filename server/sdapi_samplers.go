@@ -39,13 +39,16 @@ var sdSamplers = []sdSampler{
 	{"LCM", []string{"k_lcm"}, map[string]string{}},
 }
 
+// sdAliases are null where there are none.
+type sdAliases []string
+
 // sdScheduler is one of A1111's schedule types, as GET /sdapi/v1/schedulers has it.
 type sdScheduler struct {
-	Name           string   `json:"name"`
-	Label          string   `json:"label"`
-	Aliases        []string `json:"aliases"`
-	DefaultRho     float64  `json:"default_rho"`
-	NeedInnerModel bool     `json:"need_inner_model"`
+	Name           string    `json:"name"`
+	Label          string    `json:"label"`
+	Aliases        sdAliases `json:"aliases"`
+	DefaultRho     float64   `json:"default_rho"`
+	NeedInnerModel bool      `json:"need_inner_model"`
 }
 
 // sdSchedulers are A1111's (modules/sd_schedulers.py), in its order.
@@ -89,6 +92,17 @@ func (s *Server) sdSchedulers() []sdScheduler {
 	})
 }
 
+// sdSamplerNames are A1111's names of the samplers and schedule types.
+func (s *Server) sdSamplerNames() (samplers, schedules []string) {
+	for _, one := range s.sdSamplers() {
+		samplers = append(samplers, one.Name)
+	}
+	for _, one := range s.sdSchedulers() {
+		schedules = append(schedules, one.Label)
+	}
+	return samplers, schedules
+}
+
 // sdSampler is the scheduler's name for A1111's two, of which the second may be "" or end the first, and counts there as
 // in A1111. What is not there is answered with what is.
 func (s *Server) sdSampler(sampler, schedule string) (string, error) {
@@ -100,13 +114,7 @@ func (s *Server) sdSampler(sampler, schedule string) (string, error) {
 			return name, nil
 		}
 	}
-	var samplers, schedules []string
-	for _, one := range s.sdSamplers() {
-		samplers = append(samplers, one.Name)
-	}
-	for _, one := range s.sdSchedulers() {
-		schedules = append(schedules, one.Label)
-	}
+	samplers, schedules := s.sdSamplerNames()
 	if _, ok := s.sdHasSampler(sampler, ""); ok {
 		return "", sdRefuse(badValue, "Scheduler not found: scheduler", " is %q: must be one of %s", beginning(schedule), strings.Join(schedules, ", "))
 	}

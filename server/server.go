@@ -57,6 +57,7 @@ type Server struct {
 	sources sources // of requests under way
 
 	sdapi sdState // of A1111's API
+	made  apiDocs
 
 	closing sync.Once
 	closed  error // what Close gave
@@ -66,6 +67,40 @@ type Server struct {
 type route struct {
 	method, path string
 	handle       handler
+}
+
+// table is every route. Each has its description in operations.
+func (s *Server) table() []route {
+	return append(s.sdRoutes(), []route{
+		{"POST", "/generate", s.generate},
+		{"POST", "/refine", s.refine},
+		{"GET", "/download/{id}", s.download},
+		{"GET", "/download/{id}/thumbnail", s.thumbnail},
+		{"POST", "/v1/jobs", s.createJob},
+		{"GET", "/v1/jobs", s.listJobs},
+		{"POST", "/v1/jobs/cancel", s.cancelJobs},
+		{"GET", "/v1/jobs/{id}", s.getJob},
+		{"DELETE", "/v1/jobs/{id}", s.deleteJob},
+		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
+		{"POST", "/v1/images", s.uploadImage},
+		{"GET", "/v1/queue", s.queueState},
+		{"POST", "/v1/images/generations", s.imageGenerations},
+		{"POST", "/v1/images/edits", s.imageEdits},
+		{"GET", "/v1/models", s.listModels},
+		{"GET", "/v1/models/{id...}", s.getModel},
+		{"GET", "/v1/session", s.getSession},
+		{"POST", "/v1/session", s.beginSession},
+		{"DELETE", "/v1/session", s.endSession},
+		{"GET", "/v1/options", s.listOptions},
+		{"GET", "/{$}", s.servePage},
+		{"GET", "/page/{file}", s.servePage},
+		{"GET", "/openapi.json", s.openAPI},
+		{"GET", "/docs", s.docs},
+		{"GET", "/docs/{file}", s.docs},
+		{"GET", "/healthz", s.healthz},
+		{"GET", "/readyz", s.readyz},
+		{"GET", "/metrics", s.metricsPage},
+	}...)
 }
 
 func newServer(c Config) *Server {
@@ -89,33 +124,7 @@ func newServer(c Config) *Server {
 	add(s.metrics, stateMetrics{s})
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
-	for _, r := range append(s.sdRoutes(), []route{
-		{"POST", "/generate", s.generate},
-		{"POST", "/refine", s.refine},
-		{"GET", "/download/{id}", s.download},
-		{"GET", "/download/{id}/thumbnail", s.thumbnail},
-		{"POST", "/v1/jobs", s.createJob},
-		{"GET", "/v1/jobs", s.listJobs},
-		{"POST", "/v1/jobs/cancel", s.cancelJobs},
-		{"GET", "/v1/jobs/{id}", s.getJob},
-		{"DELETE", "/v1/jobs/{id}", s.deleteJob},
-		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
-		{"POST", "/v1/images", s.uploadImage},
-		{"GET", "/v1/queue", s.queueState},
-		{"POST", "/v1/images/generations", s.imageGenerations},
-		{"POST", "/v1/images/edits", s.imageEdits},
-		{"GET", "/v1/models", s.listModels},
-		{"GET", "/v1/models/{id...}", s.getModel},
-		{"GET", "/v1/session", s.getSession},
-		{"POST", "/v1/session", s.beginSession},
-		{"DELETE", "/v1/session", s.endSession},
-		{"GET", "/v1/options", s.listOptions},
-		{"GET", "/{$}", s.servePage},
-		{"GET", "/page/{file}", s.servePage},
-		{"GET", "/healthz", s.healthz},
-		{"GET", "/readyz", s.readyz},
-		{"GET", "/metrics", s.metricsPage},
-	}...) {
+	for _, r := range s.table() {
 		s.routes.Handle(r.method+" "+r.path, r.handle)
 		allowed[r.path] = append(allowed[r.path], r.method)
 		if r.method == http.MethodGet {

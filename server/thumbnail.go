@@ -25,7 +25,7 @@ const (
 // browser asks once.
 func (s *Server) thumbnail(x *exchange) error {
 	f := queryFields(x.r)
-	size := int(f.integer("size", limits{leastThumbnail, mostThumbnail, 0}, thumbnailSize))
+	size := f.thumbnailSize()
 	if err := f.err(); err != nil {
 		return err
 	}
@@ -60,6 +60,11 @@ func (s *Server) thumbnail(x *exchange) error {
 		x.err = err // the client is gone; nothing is left to answer
 	}
 	return nil
+}
+
+// thumbnailSize reads how many pixels the longer side has.
+func (f *fields) thumbnailSize() int {
+	return int(f.integer("size", limits{leastThumbnail, mostThumbnail, 0}, thumbnailSize))
 }
 
 // thumbnailTag names what a thumbnail shows.

@@ -151,6 +151,7 @@ var table = map[string]rule{
 			"worker":             "what computes",
 			"nn/weights/lora":    "names and strengths of adapters",
 			"server/engine":      "what it serves",
+			"server/openapi":     "the form of the document by which it describes itself, and its page",
 			"server/page":        "the web page",
 			"internal/imagefile": "PNG files with the parameters of a run",
 			"internal/resample":  "A1111's ways to resize, and thumbnails",
@@ -158,6 +159,7 @@ var table = map[string]rule{
 			"tokenizer/prompt":   "names of prompt styles",
 		},
 		outside: map[string]string{
+			"github.com/google/jsonschema-go":     "schemas of what it takes and answers, in the OpenAPI document",
 			"github.com/prometheus/client_golang": "metrics, in the form that Prometheus reads",
 			"go.opentelemetry.io/otel":            "spans of requests and jobs: the API alone",
 		},
@@ -171,7 +173,8 @@ var table = map[string]rule{
 		"models/sdxl":       "what computes a job",
 		"internal/contexts": "a model is opened for a batch while anybody waits for one of its jobs",
 	}},
-	"server/page": {},
+	"server/openapi": {outside: map[string]string{"github.com/google/jsonschema-go": "schemas of Go types, in JSON Schema's form"}},
+	"server/page":    {},
 	"server/process": {own: map[string]string{
 		"kernels":       "describes the device of the other process",
 		"models/sdxl":   "what goes between the processes",
