@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -255,9 +256,16 @@ func plural(words string) string {
 	return kind + rest
 }
 
+// number is a limit in few digits: a power of two, or as it is.
+func number(x float64) string {
+	if fraction, exponent := math.Frexp(x); fraction == 0.5 && exponent > 53 {
+		return fmt.Sprintf("2^%d", exponent-1)
+	}
+	return strconv.FormatFloat(x, 'g', 15, 64)
+}
+
 // bounds are the ends of a range.
 func bounds(s *jsonschema.Schema) string {
-	number := func(x float64) string { return strconv.FormatFloat(x, 'g', 15, 64) }
 	var b string
 	switch {
 	case s.Minimum != nil && s.Maximum != nil:
@@ -266,6 +274,8 @@ func bounds(s *jsonschema.Schema) string {
 		b = ", above " + number(*s.ExclusiveMinimum) + " to " + number(*s.Maximum)
 	case s.ExclusiveMinimum != nil && s.ExclusiveMaximum != nil:
 		b = ", between " + number(*s.ExclusiveMinimum) + " and " + number(*s.ExclusiveMaximum)
+	case s.Minimum != nil && s.ExclusiveMaximum != nil:
+		b = ", from " + number(*s.Minimum) + " and below " + number(*s.ExclusiveMaximum)
 	case s.Minimum != nil:
 		b = ", from " + number(*s.Minimum)
 	}
