@@ -30,7 +30,12 @@ var schemaTypes = openapi.Types{
 		"Health": typeOf[healthView](), "Problem": typeOf[problem](),
 		"OpenAIImages": typeOf[openAIImages](), "OpenAIEvent": typeOf[openAIEvent](), "OpenAIError": typeOf[openAIErrorBody](),
 		"A1111Images": typeOf[sdMadeView](), "A1111Progress": typeOf[sdProgressView](), "A1111Task": typeOf[sdTaskView](),
-		"A1111Tasks": typeOf[sdPendingView](), "A1111PNGInfo": typeOf[sdPNGInfoView](), "A1111Fault": typeOf[sdFault](),
+		"Input": typeOf[inputView](), "JobError": typeOf[errorView](), "Quota": typeOf[quotaView](), "Limits": typeOf[limitOptions](),
+		"ModelState": typeOf[modelState](), "Prompt": typeOf[sdxl.Prompt](), "LoRA": typeOf[sdxl.LoRAParameters](), "Expert": typeOf[sdxl.ExpertParameters](),
+		"A1111Extra": typeOf[sdExtraView](), "A1111Extras": typeOf[sdExtrasView](), "A1111Sampler": typeOf[sdSampler](),
+		"A1111Scheduler": typeOf[sdScheduler](), "A1111Model": typeOf[sdModelItem](), "A1111LoRA": typeOf[sdLoRA](), "A1111Upscaler": typeOf[sdUpscaler](),
+		"A1111Embedding": typeOf[sdEmbedding](), "A1111State": typeOf[sdProgressState](), "OpenAIImage": typeOf[openAIImage](),
+		"OpenAIUsage": typeOf[openAIUsage](), "OpenAIFault": typeOf[openAIFault](), "A1111Tasks": typeOf[sdPendingView](), "A1111PNGInfo": typeOf[sdPNGInfoView](), "A1111Fault": typeOf[sdFault](),
 	},
 	Forms: map[reflect.Type]*jsonschema.Schema{
 		typeOf[sdxl.Size]():           {Type: "array", Items: &jsonschema.Schema{Type: "integer"}, MinItems: new(2), MaxItems: new(2)},
@@ -74,10 +79,10 @@ func (s *Server) document(prefix string) (d *openapi.Document, strange []string,
 	}
 	named := d.Components.Schemas
 	named["Job"].Properties["parameters"] = openapi.Ref("Parameters") // which the journal has in JSON
-	named["Error"] = errorSchema(&jsonschema.Schema{
-		Type: "object", Required: []string{"detail"}, Properties: map[string]*jsonschema.Schema{"detail": {Type: "string"}},
-	})
-	named["A1111Error"] = errorSchema(openapi.Ref("A1111Fault"))
+	named["Fault"] = detailSchema(&jsonschema.Schema{Type: "string"})
+	named["Invalid"] = detailSchema(&jsonschema.Schema{Type: "array", Items: openapi.Ref("Problem")})
+	named["Error"] = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{openapi.Ref("Fault"), openapi.Ref("Invalid")}}
+	named["A1111Error"] = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{openapi.Ref("A1111Fault"), openapi.Ref("Invalid")}}
 	for _, doc := range imageDocs { // the parameters of an image have the names of the fields
 		if p := named["Parameters"].Properties[doc.name]; p != nil && p.Description == "" {
 			p.Description, _, _ = strings.Cut(doc.text, " Absent,")
@@ -104,12 +109,9 @@ func (s *Server) document(prefix string) (d *openapi.Document, strange []string,
 const aboutServer = "Bodies are JSON. Unknown fields are ignored, null is as if a field were absent, and numbers and booleans may be " +
 	"strings of them. Where tokens are needed, they come as Bearer, or by Basic with the user's name, and a browser has a session's cookie."
 
-// errorSchema is FastAPI's answer to what can't be used, a list of problems, or else another one.
-func errorSchema(other *jsonschema.Schema) *jsonschema.Schema {
-	list := &jsonschema.Schema{Type: "array", Items: openapi.Ref("Problem")}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{other, {
-		Type: "object", Required: []string{"detail"}, Properties: map[string]*jsonschema.Schema{"detail": list},
-	}}}
+// detailSchema is an error in FastAPI's form.
+func detailSchema(of *jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "object", Required: []string{"detail"}, Properties: map[string]*jsonschema.Schema{"detail": of}}
 }
 
 // path is the method and path of a route as OpenAPI has them.

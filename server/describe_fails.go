@@ -33,7 +33,11 @@ func (o *operation) describeFails(op *openapi.Operation, method, path string) {
 	words := map[int][]string{}
 	for _, k := range kinds {
 		status, _ := errorAnswer(path, &failure{kind: k})
-		if text := answers[k].detail + "."; !slices.Contains(words[status], text) {
+		text := answers[k].detail
+		if k == bodyTooLarge {
+			text, _, _ = strings.Cut(text, ":") // how large depends on the route
+		}
+		if text += "."; !slices.Contains(words[status], text) {
 			words[status] = append(words[status], text)
 		}
 		r := op.Responses[strconv.Itoa(status)]

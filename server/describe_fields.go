@@ -119,7 +119,7 @@ func (b *bodyForm) describe(s *Server) (of *jsonschema.Schema, strange []string)
 			p = &jsonschema.Schema{}
 			of.Properties[field.name] = p
 		}
-		if len(p.Default) == 0 && field.otherwise != "null" {
+		if p.Default = nil; field.otherwise != "null" {
 			p.Default = json.RawMessage(field.otherwise)
 		}
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -244,7 +245,7 @@ func TestDocumentSchemas(t *testing.T) {
 	for _, f := range [][2]string{
 		{"/generate", "prompt"}, {"/generate", "num_inference_steps"}, {"/generate", "width"}, {"/generate", "scheduler"}, {"/generate", "denoising_end"},
 		{"/generate", "guidance_scale"}, {"/refine", "id"}, {"/refine", "refiner"}, {"/refine", "strength"}, {"/v1/jobs", "image"}, {"/v1/jobs", "refiner"}, {"/v1/jobs", "priority"},
-		{"/v1/jobs", "id"}, {"/v1/images/generations", "n"}, {"/v1/images/edits", "task"}, {"/v1/images/edits", "image"}, {"/v1/images/edits", "output_format"},
+		{"/v1/jobs", "id"}, {"/v1/images/generations", "n"}, {"/v1/images/edits", "task"}, {"/v1/images/edits", "image"}, {"/v1/images/edits", "output_format"}, {"/v1/images/edits", "output_compression"}, {"/v1/images/edits", "refiner"}, {"/sdapi/v1/txt2img", "refiner_switch_at"},
 		{"/sdapi/v1/txt2img", "steps"}, {"/sdapi/v1/txt2img", "s_churn"}, {"/sdapi/v1/img2img", "init_images"},
 		{"/sdapi/v1/options", "jpeg_quality"}, {"/sdapi/v1/options", "sd_model_checkpoint"},
 	} {
@@ -262,13 +263,16 @@ func TestDocumentSchemas(t *testing.T) {
 		"/refine refiner":                       `{"default":true,"type":["boolean","null"]}`,
 		"/refine strength":                      `{"exclusiveMinimum":0,"maximum":1,"type":["number","null"]}`,
 		"/v1/jobs image":                        `{"type":["string","null"]}`,
-		"/v1/jobs refiner":                      `{"default":false,"type":["boolean","null"]}`,
+		"/v1/jobs refiner":                      `{"type":["boolean","null"]}`,
 		"/v1/jobs priority":                     `{"default":0,"maximum":100,"minimum":-100,"type":["integer","null"]}`,
 		"/v1/jobs id":                           `{}`,
 		"/v1/images/generations n":              `{"default":1,"maximum":10,"minimum":1,"type":["integer","null"]}`,
 		"/v1/images/edits task":                 `null`,
 		"/v1/images/edits image":                `{"type":["string","null"]}`,
 		"/v1/images/edits output_format":        `{"enum":["png","jpeg","webp",null],"type":["string","null"]}`,
+		"/v1/images/edits output_compression":   `{"maximum":100,"minimum":0,"type":["integer","null"]}`,
+		"/v1/images/edits refiner":              `{"type":["boolean","null"]}`,
+		"/sdapi/v1/txt2img refiner_switch_at":   `{"maximum":1,"minimum":0,"type":["number","null"]}`,
 		"/sdapi/v1/txt2img steps":               `{"default":50,"maximum":77,"minimum":1,"type":["integer","null"]}`,
 		"/sdapi/v1/txt2img s_churn":             `{}`,
 		"/sdapi/v1/img2img init_images":         `{"items":{"type":"string"},"maxItems":1,"minItems":1,"type":"array"} required`,
@@ -302,6 +306,15 @@ func TestDocumentDefaults(t *testing.T) {
 		}
 		if compared < 10 {
 			t.Errorf("%d defaults were compared", compared)
+		}
+	}
+	f := &fields{values: map[string]json.RawMessage{}}
+	for _, n := range notesOf(f, func() { b.readEveryOption(f) }) {
+		i := slices.IndexFunc(sdOptions, func(o sdOption) bool { return o.name == n.name })
+		if len(n.forms) == 1 && len(n.forms[0].Default) > 0 {
+			if said := fmt.Sprint(sdOptions[i].otherwise(b.Server)); said != string(n.forms[0].Default) {
+				t.Errorf("%s: %s is parsed as %s without a value, and %s is said", n.name, n.name, n.forms[0].Default, said)
+			}
 		}
 	}
 }

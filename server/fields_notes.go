@@ -87,8 +87,11 @@ func (n *fieldNotes) integer(name string, least *big.Int, most, step uint64, oth
 	s := &jsonschema.Schema{Type: "integer", Minimum: &low}
 	if most <= 1<<53 {
 		s.Maximum = new(float64(most))
-	} else { // the next number that JSON's readers have
-		s.ExclusiveMaximum = new(math.Nextafter(float64(most-1), math.Inf(1)))
+	} else { // which readers of JSON may not have: the next number that they have
+		s.ExclusiveMaximum = new(float64(most))
+		if new(big.Float).SetUint64(most).Cmp(big.NewFloat(*s.ExclusiveMaximum)) == 0 {
+			*s.ExclusiveMaximum = math.Nextafter(float64(most), math.Inf(1))
+		}
 	}
 	if step > 0 {
 		s.MultipleOf = new(float64(step))

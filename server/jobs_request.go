@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
@@ -60,6 +62,7 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 		t.Job.Request.ImagesPerPrompt = n
 		return r, err
 	}
+	f.notes.form("refiner", &jsonschema.Schema{Type: "boolean"})
 	if f.given("refiner") == nil { // as /refine has it, where there is one
 		m, _, _ := s.lookUpModel(f, true)
 		f.set("refiner", json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil)))

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func (q *openAIRequest) readCompression(f *fields) {
 	if format := f.given("output_format"); format == nil || string(format) == `"png"` {
 		for _, field := range []string{name, own} {
 			if f.given(field) != nil {
-				f.integer(field, limits{0, 100, 0}, 0)
+				f.percent(field)
 				q.ignore(field, field+" has no effect on PNG, which loses nothing")
 			}
 		}
@@ -106,12 +107,21 @@ func (q *openAIRequest) readCompression(f *fields) {
 	if f.given(name) == nil {
 		return
 	}
-	quality := max(1, f.integer(name, limits{0, 100, 0}, 0)) // no format has a quality of 0
+	quality := max(1, f.percent(name)) // no format has a quality of 0
 	if f.given(own) == nil {
 		f.set(own, json.RawMessage(strconv.FormatUint(quality, 10)))
 	} else {
 		q.ignore(name, name+" has no effect beside "+own)
 	}
+}
+
+// percent reads a whole number of a field that is there.
+func (f *fields) percent(name string) uint64 {
+	v, _ := f.wholeNumber(name, new(big.Int), 100, 0, nil)
+	if v == nil {
+		return 0
+	}
+	return v.Uint64()
 }
 
 func (q *openAIRequest) ignore(field, why string) {

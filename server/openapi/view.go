@@ -70,12 +70,12 @@ type field struct {
 	Default         string
 }
 
-// text is words with a type of the document's after them, to which the page links.
-type text struct {
-	Words string
-	Link  string
-	After string
-}
+// text is words, and names of the document's types, to which the page links.
+type text []piece
+
+type piece struct{ Words, Link string }
+
+func words(w string) text { return text{{Words: w}} }
 
 func newView(d *Document, base string) *view {
 	v := &view{Info: d.Info, Token: len(d.Security) > 0}
@@ -101,9 +101,16 @@ func newView(d *Document, base string) *view {
 func show(op *Operation, method, path, base string, token bool) shown {
 	o := shown{Operation: op, Method: strings.ToUpper(method), Path: path, Open: token && op.Security != nil && len(op.Security) == 0}
 	if op.Body != nil {
+		var files []string
 		for _, name := range slices.Sorted(maps.Keys(op.Body.Content)) {
-			s := op.Body.Content[name].Schema
-			o.Bodies = append(o.Bodies, body{Media: name, Fields: fieldsOf(s), Type: describe(s)})
+			if s := op.Body.Content[name].Schema; s.Format == "binary" {
+				files = append(files, name)
+			} else {
+				o.Bodies = append(o.Bodies, body{Media: name, Fields: fieldsOf(s), Type: describe(s)})
+			}
+		}
+		if files != nil {
+			o.Bodies = append(o.Bodies, body{Media: strings.Join(files, ", "), Type: words("A file.")})
 		}
 	}
 	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
@@ -111,6 +118,12 @@ func show(op *Operation, method, path, base string, token bool) shown {
 		a := answer{Status: status, About: r.Description, Headers: slices.Sorted(maps.Keys(r.Headers))}
 		for _, name := range slices.Sorted(maps.Keys(r.Content)) {
 			m := media{Name: name, Type: describe(r.Content[name].Schema)}
+			switch {
+			case name == "application/json" && slices.ContainsFunc(m.Type, func(p piece) bool { return p.Link != "" }):
+				m.Name = "" // of which most answers are
+			case r.Content[name].Schema.Format == "binary", r.Content[name].Events != nil:
+				m.Type = nil
+			}
 			for _, event := range slices.Sorted(maps.Keys(r.Content[name].Events)) {
 				m.Events = append(m.Events, field{Name: event, Type: describe(r.Content[name].Events[event])})
 			}
@@ -206,20 +219,22 @@ func (o *shown) Fields() (list []field) {
 // describe says in words what a schema lets through. Null is as if a field were absent, and is not told.
 func describe(s *jsonschema.Schema) text {
 	if name := Named(s); name != "" {
-		return text{Link: name}
+		return text{{Link: name}}
 	}
 	if len(s.AnyOf) > 0 {
-		t := describe(s.AnyOf[0])
-		for _, one := range s.AnyOf[1:] {
-			switch other := describe(one); {
-			case other.Words == "null":
-			case other.Link != "" && t.Link == "":
-				t = text{Words: t.Words + " or " + other.Words, Link: other.Link, After: other.After}
-			default:
-				t.After += " or " + other.Words + other.Link + other.After
+		var all text
+		var seen []text
+		for _, one := range s.AnyOf {
+			t := describe(one)
+			if one.Type == "null" || slices.ContainsFunc(seen, func(other text) bool { return slices.Equal(other, t) }) {
+				continue
 			}
+			if seen = append(seen, t); all != nil {
+				all = append(all, piece{Words: " or "})
+			}
+			all = append(all, t...)
 		}
-		return t
+		return all
 	}
 	kind := s.Type
 	for _, t := range s.Types {
@@ -229,31 +244,30 @@ func describe(s *jsonschema.Schema) text {
 	}
 	switch {
 	case kind == "array" && s.Items != nil:
-		t := describe(s.Items)
-		t.Words = "list of " + plural(t.Words)
-		return t
+		return append(words("list of "), plural(describe(s.Items))...)
 	case kind == "object" && s.AdditionalProperties != nil:
-		t := describe(s.AdditionalProperties)
-		t.Words = "object of " + t.Words
-		return t
+		return append(words("object of "), describe(s.AdditionalProperties)...)
 	case kind == "":
-		return text{Words: "any"}
+		return words("any")
 	case s.Format != "":
 		kind = s.Format
 	}
-	return text{Words: kind + bounds(s)}
+	return words(kind + bounds(s))
 }
 
 // plural is for many of a type.
-func plural(words string) string {
-	kind, rest, found := strings.Cut(words, ",")
-	if kind == "" || strings.Contains(kind, " ") || kind == "any" {
-		return words
+func plural(t text) text {
+	if len(t) != 1 || t[0].Link != "" {
+		return t
+	}
+	kind, rest, found := strings.Cut(t[0].Words, ",")
+	if kind == "any" {
+		return t
 	}
 	if kind += "s"; found {
 		kind += ","
 	}
-	return kind + rest
+	return words(kind + rest)
 }
 
 // number is a limit in few digits: a power of two, or as it is.
