@@ -1,9 +1,9 @@
-// Package openapi is the form of an OpenAPI 3.1 document, as far as a server needs it to describe itself, the schemas of
-// Go types in it, and a page that shows a document to people.
+// Package openapi is the form of an OpenAPI 3.1 document, as far as a server needs it to describe itself, the schemas
+// of Go types in it, and a page that shows a document to people.
 //
-// Schemas are google/jsonschema-go's, which infers them from types and validates by them, on the standard library alone.
-// Frameworks that make documents of their own (huma, swaggest/openapi-go) want to parse the bodies too, or a second
-// description beside the parsers.
+// Schemas are google/jsonschema-go's, which infers them from types and validates by them, on the standard library
+// alone. Frameworks that make documents of their own (huma, swaggest/openapi-go) want to parse the bodies too, or a
+// second description beside the parsers.
 package openapi
 
 import (
