@@ -12,6 +12,7 @@ import (
 // what comes later does nothing. Its methods may be called at the same time.
 type Lease struct {
 	queue    *Queue
+	taker    *taker
 	entry    *active
 	job      Job // as it was taken
 	ctx      context.Context
@@ -20,6 +21,7 @@ type Lease struct {
 
 	// Of queue.mu.
 	released bool
+	free     bool  // Released was called
 	over     error // why the lease has ended; nil while it has not
 }
 
@@ -52,11 +54,17 @@ func (l *Lease) Event(ev Event) {
 	q.publish(l.entry, ev)
 }
 
-// Released says that the device is free for another job, while this one's result is still on its way to the disk.
+// Released says that the device is free for another job, while this one's result is still on its way to the disk. A
+// taker with an ID calls it also after the end of the lease.
 func (l *Lease) Released() {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
 	l.release()
+	if !l.free {
+		l.free = true
+		l.taker.computing--
+		l.queue.goesAway(l.taker)
+	}
 }
 
 func (l *Lease) release() {

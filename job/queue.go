@@ -42,6 +42,7 @@ type Queue struct {
 	waiting   int                 // jobs of all of them
 	accepting map[string]int      // jobs of each owner that will wait once their record is written
 	takers    []*taker            // that wait; the first one for longest
+	returning []*taker            // that have an ID and no job, and are about to wait
 	leases    map[*Lease]struct{} // that have not ended
 	last      time.Duration       // for which the job that was computed last had a device
 	placed    bool                // the positions of the jobs that wait are up to date
@@ -56,6 +57,7 @@ type active struct {
 	accepted bool          // its record is in the journal
 	writing  chan struct{} // not nil while a change of its state is being recorded; closed then
 	lease    *Lease        // nil while it waits
+	expects  *taker        // that is about to wait, and likely to get it; nil for none
 	passed   int           // how often a job for which a device was warm was taken before it, in its turn
 
 	seq      uint64  // of its last event
@@ -230,7 +232,7 @@ func (q *Queue) Close() {
 	for _, t := range q.takers {
 		close(t.given)
 	}
-	q.takers = nil
+	q.takers, q.returning = nil, nil
 	for l := range q.leases {
 		l.cancel(ErrClosed)
 	}

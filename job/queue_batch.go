@@ -55,8 +55,9 @@ func (q *Queue) TakeWith(l *Lease, t Taker, limit, takers int) (more []*Lease) {
 		}
 	}
 	for _, e := range fit[:n] {
-		more = append(more, q.lease(e))
+		more = append(more, q.lease(e, l.taker))
 	}
+	q.expectReturning()
 	q.tellPositions()
 	return more
 }

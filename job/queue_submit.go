@@ -7,7 +7,7 @@ import (
 
 // Submit accepts a job: when it returns, the job is on the disk, and waits or is computed. Where one of the same owner
 // came with the same Key before, that one is returned, and existed is true. A FullError says that too many jobs wait: a
-// job that a taker waits for is accepted in any case. ErrClosed says that the queue takes none any more. Other errors
+// job that a taker waits for, or is about to, is accepted in any case. ErrClosed says that the queue takes none any more. Other errors
 // are those of Journal.Accept.
 func (q *Queue) Submit(j Job) (accepted Job, existed bool, err error) {
 	if j.Key != "" { // the answer to one that came before does not depend on room
@@ -53,12 +53,11 @@ func (q *Queue) Submit(j Job) (accepted Job, existed bool, err error) {
 
 // reserve keeps a taker for a job that is about to be accepted, or a place to wait. giveUp ends that.
 func (q *Queue) reserve(j *Job) (giveUp func(), err error) {
-	if i := slices.IndexFunc(q.takers, func(t *taker) bool { return !t.reserved && t.can(j) }); i >= 0 {
-		t := q.takers[i] // dispatch decides who has it in the end
+	if t := q.free(j); t != nil { // dispatch decides who has it in the end
 		t.reserved = true
 		return func() { t.reserved = false }, nil
 	}
-	all, mine := q.waiting, q.accepting[j.Owner]
+	all, mine := q.waiting-q.expected(nil), q.accepting[j.Owner]-q.expected(&j.Owner)
 	for _, n := range q.accepting {
 		all += n
 	}

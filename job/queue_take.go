@@ -12,6 +12,11 @@ const maxPassed = 3
 type Taker struct {
 	Name string // for the log
 
+	// ID tells that it is the same who takes again, one call after another: a pointer, mostly, or another comparable value;
+	// nil is nobody in particular. From its lease's Released, or a call that ctx has ended, until it takes again, such a
+	// taker counts as free for Submit, as far as Can says so; Leave tells that it does not come again.
+	ID any
+
 	// Can reports whether the taker can compute a job, and Prefers whether it does so without loading anything; nil is
 	// always and never. They are called while the queue is locked: they must be quick, not use the queue, and leave the
 	// job as it is.
@@ -19,11 +24,14 @@ type Taker struct {
 	Prefers func(*Job) bool
 }
 
-// taker is a Taker that waits.
+// taker is a Taker that waits, computes, or is about to wait.
 type taker struct {
 	Taker
 	given    chan *Lease // has room for one; closed when the queue is
 	reserved bool        // for a job whose record is being written
+	expected *active     // of one that is about to wait: a job for it; nil if there is none
+
+	computing int // leases that are not Released
 }
 
 func (t *taker) can(j *Job) bool     { return t.Can == nil || t.Can(j) }
@@ -43,7 +51,8 @@ func (q *Queue) Take(ctx context.Context, t Taker) (*Lease, error) {
 		q.mu.Unlock()
 		return nil, context.Cause(ctx)
 	}
-	mine := &taker{Taker: t, given: make(chan *Lease, 1)}
+	mine := q.comesBack(t)
+	mine.given = make(chan *Lease, 1)
 	q.takers = append(q.takers, mine)
 	q.dispatch()
 	q.tellPositions()
@@ -58,6 +67,7 @@ func (q *Queue) Take(ctx context.Context, t Taker) (*Lease, error) {
 	defer q.mu.Unlock()
 	if i := slices.Index(q.takers, mine); i >= 0 {
 		q.takers = slices.Delete(q.takers, i, i+1)
+		q.goesAway(mine)
 		return nil, context.Cause(ctx)
 	}
 	l, open := <-mine.given
@@ -93,6 +103,7 @@ func (q *Queue) dispatch() {
 			}
 		}
 		if to == nil {
+			q.expectReturning()
 			return
 		}
 		if passed != nil {
@@ -134,18 +145,19 @@ func (q *Queue) ready(e *active) bool { return e.writing == nil && (!q.draining 
 // give gives a job to a taker that waits.
 func (q *Queue) give(e *active, t *taker) {
 	q.takers = slices.DeleteFunc(q.takers, func(other *taker) bool { return other == t })
-	t.given <- q.lease(e)
+	t.given <- q.lease(e, t)
 }
 
-// lease makes a lease of a job that waits. The record of it is written beside the computation; it says no more than that
+// lease makes a lease of a job that waits, for a taker. The record of it is written beside the computation; it says no more than that
 // the attempt counts.
-func (q *Queue) lease(e *active) *Lease {
+func (q *Queue) lease(e *active, t *taker) *Lease {
 	q.dequeue(e, true)
 	e.job.State, e.job.Started, e.job.Error = Running, q.options.Now(), nil
 	e.job.Attempts++
 	e.passed = 0
-	l := &Lease{queue: q, entry: e, job: e.job, recorded: make(chan struct{})}
+	l := &Lease{queue: q, taker: t, entry: e, job: e.job, recorded: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	t.computing++
 	e.lease = l
 	q.leases[l] = struct{}{}
 	q.publish(e, q.stateEvent(e))

@@ -58,6 +58,9 @@ func (q *Queue) dequeue(e *active, turn bool) {
 		q.turns = append(q.turns, o)
 	}
 	e.live.Position = 0
+	if e.expects != nil {
+		e.expects.expect(nil)
+	}
 	q.waiting--
 	q.placed = false
 }

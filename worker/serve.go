@@ -24,7 +24,7 @@ func (p *Pool) serve(d *device) {
 			p.recover(d, cause)
 			continue
 		}
-		taker := job.Taker{Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers}
+		taker := job.Taker{ID: d, Name: d.deviceName(), Can: func(j *job.Job) bool { return p.can(d, j) }, Prefers: d.prefers}
 		lease, err := p.config.Source.Take(ctx, taker)
 		woken := ctx.Err() != nil
 		cancel()
@@ -43,9 +43,10 @@ func (p *Pool) serve(d *device) {
 	}
 }
 
-// can reports whether a device takes a job. One that is too large for it is left to the others, while there are any.
+// can reports whether a device takes a job: not while it is lost, also before it is opened again. One that is too large
+// for it is left to the others, while there are any.
 func (p *Pool) can(d *device, j *job.Job) bool {
-	if d.failure() != nil {
+	if d.state() != Ready {
 		return false
 	}
 	p.mu.Lock()

@@ -132,8 +132,16 @@ func (p *peer) rested(now time.Time) bool {
 	return true
 }
 
+// taker tells the queue which device of which worker takes.
+type taker struct {
+	worker string
+	slot   int
+}
+
 // serve takes jobs for one device of a worker while that has it.
 func (a *API) serve(p *peer, slot int) {
+	id := taker{p.id, slot}
+	defer a.queue.Leave(id)
 	for {
 		a.mu.Lock()
 		looks := p.looks
@@ -145,6 +153,7 @@ func (a *API) serve(p *peer, slot int) {
 		name := fmt.Sprintf("%s/%s", p.said.Name, p.said.Devices[slot])
 		a.mu.Unlock()
 		if !a.conn.connected() {
+			a.queue.Leave(id)
 			select {
 			case <-time.After(reconnectWait):
 			case <-a.ctx.Done():
@@ -152,8 +161,8 @@ func (a *API) serve(p *peer, slot int) {
 			continue
 		}
 		l, err := a.queue.Take(looks, job.Taker{
-			Name: name,
-			Can:  func(j *job.Job) bool { return a.can(p, j) }, Prefers: func(j *job.Job) bool { return a.holds(p, j.ID) },
+			ID: id, Name: name,
+			Can: func(j *job.Job) bool { return a.can(p, j) }, Prefers: func(j *job.Job) bool { return a.holds(p, j.ID) },
 		})
 		switch {
 		case err == nil:
