@@ -29,7 +29,7 @@ func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string,
 	if err == nil {
 		return ids, nil
 	}
-	err = s.cancelRest(ids, err)
+	err = s.cancel(ids, err)
 	if uploaded {
 		err = errors.Join(err, s.store.Remove(r.task.Source))
 	}
@@ -58,12 +58,11 @@ func (s *Server) attach(x *exchange, t worker.Task, warning string, priority int
 	return j, err
 }
 
-// cancelRest cancels the jobs of a client that have not ended, since there is an error to answer.
-func (s *Server) cancelRest(ids []string, err error) error {
+// cancel cancels those of a client's jobs that have not ended, and joins err with what can't be done.
+func (s *Server) cancel(ids []string, err error) error {
 	for _, id := range ids {
-		if _, cerr := s.queue.Cancel(id, "client"); cerr != nil {
-			err = errors.Join(err, cerr)
-		}
+		_, cerr := s.queue.Cancel(id, "client")
+		err = errors.Join(err, jobError(cerr))
 	}
 	return err
 }

@@ -185,8 +185,8 @@ func (s *Server) deleteJob(x *exchange) error {
 	}
 	x.job = id
 	if !purge {
-		if _, err := s.queue.Cancel(id, "client"); err != nil {
-			return jobError(err)
+		if err := s.cancel([]string{id}, nil); err != nil {
+			return err
 		}
 		return s.replyJob(x, http.StatusOK, id)
 	}
@@ -261,8 +261,7 @@ func (s *Server) cancelJobs(x *exchange) error {
 	for _, id := range ids {
 		before, _, err := s.job(x, id)
 		if err == nil && !before.State.Ended() {
-			_, err = s.queue.Cancel(id, "client")
-			err = jobError(err)
+			err = s.cancel([]string{id}, nil)
 		}
 		var f *failure
 		switch {

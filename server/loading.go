@@ -58,7 +58,7 @@ func (s *Server) goOnLoading(id string) {
 				}
 			}
 		}
-		if _, err := s.queue.Cancel(id, "client"); err != nil {
+		if err := s.cancel([]string{id}, nil); err != nil {
 			s.config.Log.Warn("a job whose client has gone can't be cancelled", slog.String("job", id), slog.String("error", err.Error()))
 		}
 	})

@@ -194,13 +194,20 @@ func TestLimitsOfModel(t *testing.T) {
 
 // A client waits for a model only so long; the loading goes on, and its job ends then. Jobs without a client wait for it.
 func TestSlowLoading(t *testing.T) {
-	for _, path := range []string{"/generate", "/v1/images/generations"} {
-		t.Run(path, func(t *testing.T) { slowLoading(t, path) })
+	small := `{"prompt":"a","n_iter":2,"width":64,"height":64,"init_images":["` + sdPNG(t, 64, 64) + `"]`
+	for _, c := range []struct {
+		name, path, body string
+		left             int // jobs whose records stay
+	}{
+		{"diffusers", "/generate", `{"prompt":"a"}`, 1}, {"OpenAI", "/v1/images/generations", `{"prompt":"a","n":2}`, 2},
+		{"A1111", "/sdapi/v1/img2img", small + `}`, 0}, {"A1111 saves", "/sdapi/v1/img2img", small + `,"save_images":true}`, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) { slowLoading(t, c.path, c.body, c.left) })
 	}
 }
 
-func slowLoading(t *testing.T, path string) {
-	b, _ := severalModels(t, nil)
+func slowLoading(t *testing.T, path, body string, left int) {
+	b, _ := severalModels(t, func(c *Config) { c.Schedulers = scheduler.Names() })
 	b.loadingWait = time.Millisecond
 	loaded := make(chan struct{})
 	over := make(chan error, 1)
@@ -218,13 +225,22 @@ func slowLoading(t *testing.T, path string) {
 		over <- context.Cause(ctx)
 		return ctx.Err()
 	}
-	w := b.do("POST", path, `{"prompt":"a","n":2}`)
+	w := b.do("POST", path, body)
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "The model is being loaded: 42 % after 1ms") {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 	close(loaded)
 	if err := <-over; !errors.Is(err, job.ErrCancelled) {
 		t.Errorf("%v", err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		w := b.do("GET", "/v1/jobs", "")
+		if strings.Count(w.Body.String(), `"state":"cancelled"`) == left && strings.Count(w.Body.String(), `"state":`) == left && b.imageCount(t) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d images, and not %d records: %s", b.imageCount(t), left, w.Body)
+		}
 	}
 	b.base.run = func(context.Context, sdxl.Request) error { time.Sleep(5 * time.Millisecond); return nil }
 	b.finished(t, b.postJob(t, `{"prompt":"a"}`).ID)

@@ -100,7 +100,7 @@ func (s *Server) makeImages(x *exchange, route openAIRoute) error {
 	for i, id := range jobs {
 		j, err := s.await(x.r.Context(), id)
 		if err != nil {
-			return s.cancelRest(jobs[i+1:], err) // await has ended its own, unless it goes on for the model that it loads
+			return s.cancel(jobs[i+1:], err) // await has ended its own, unless it goes on for the model that it loads
 		}
 		done = append(done, j)
 	}

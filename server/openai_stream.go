@@ -34,7 +34,7 @@ type openAIEvent struct {
 func (s *Server) streamImages(x *exchange, q openAIRequest, id string) error {
 	j, _, err := s.queue.Job(id)
 	if err != nil {
-		return s.cancelRest([]string{id}, err)
+		return s.cancel([]string{id}, err)
 	}
 	h := x.Header()
 	h.Set("Content-Type", "text/event-stream")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -69,10 +68,11 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 		err = s.sdAnswer(x, q, t, made)
 	}
 	if !q.save || err != nil {
-		s.sdForget(run.submitted)
-		if kept {
-			s.sdLog("the image of a request can't be removed", s.removeUnused([]string{q.source.id}))
+		source := q.source.id
+		if !kept {
+			source = ""
 		}
+		s.sdForget(run.submitted, source)
 	}
 	return err
 }
@@ -171,13 +171,13 @@ func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err 
 				break // there is room when the first has ended
 			}
 			if err != nil {
-				return nil, errors.Join(err, r.cancel(flying))
+				return nil, r.cancel(flying, err)
 			}
 			batches = batches[1:]
 			flying = append(flying, j)
 			following.Go(func() { s.sdapi.follow(ctx, s.queue, j) })
 			if !s.sdapi.add(r.task, j) {
-				if err := r.cancel([]*sdJob{j}); err != nil {
+				if err := r.cancel([]*sdJob{j}, nil); err != nil {
 					return nil, err
 				}
 			}
@@ -195,7 +195,7 @@ func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err 
 			done = append(done, j)
 		case errors.As(err, &failed) && failed.kind == cancelled && s.sdapi.skips(r.task, first.iteration):
 		default:
-			return nil, errors.Join(err, r.cancel(flying))
+			return nil, r.cancel(flying, err)
 		}
 	}
 	return done, nil
@@ -224,31 +224,13 @@ func (r *sdRun) submit(b sdBatch) (*sdJob, error) {
 	return &sdJob{id: j.ID, iteration: b.iteration, images: len(b.task.Outputs)}, nil
 }
 
-// cancel ends jobs that nobody waits for any more.
-func (r *sdRun) cancel(jobs []*sdJob) (err error) {
-	for _, j := range jobs {
-		_, cerr := r.server.queue.Cancel(j.id, "client")
-		err = errors.Join(err, jobError(cerr))
+// cancel ends jobs that nobody waits for any more; see Server.cancel.
+func (r *sdRun) cancel(jobs []*sdJob, err error) error {
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.id
 	}
-	return err
-}
-
-// sdForget removes the records and images of jobs that are not to be kept.
-func (s *Server) sdForget(ids []string) {
-	for _, id := range ids {
-		j, _, err := s.queue.Job(id)
-		if err == nil && j.State.Ended() {
-			s.quotas.ended(&j)
-			err = s.removeJob(j)
-		}
-		s.sdLog("a job that was answered can't be removed", err, slog.String("id", id))
-	}
-}
-
-func (s *Server) sdLog(what string, err error, attrs ...any) {
-	if err != nil {
-		s.config.Log.Warn(what, append(attrs, slog.String("error", err.Error()))...)
-	}
+	return r.server.cancel(ids, err)
 }
 
 // sdMadeView is A1111's answer of txt2img and img2img.

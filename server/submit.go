@@ -136,10 +136,7 @@ func (s *Server) attend(ctx context.Context, id string, a attendant) (job.Job, e
 			}
 		}
 	}
-	if _, err := s.queue.Cancel(id, "client"); err != nil {
-		return job.Job{}, errors.Join(why, err)
-	}
-	return job.Job{}, why
+	return job.Job{}, s.cancel([]string{id}, why)
 }
 
 // outcome is a job that has ended, or the error that it ended with. Once ctx has ended, whatever came of it, nobody
