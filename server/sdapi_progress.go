@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -128,7 +127,7 @@ func (s *Server) sdTaskProgress(x *exchange) error {
 			active = t
 		}
 	}
-	answer.Completed = slices.Contains(a.finished, id)
+	answer.Completed = a.completed(&x.visitor, id)
 	if active != nil {
 		progress, left := active.progress(time.Now())
 		j := active.current()

@@ -16,11 +16,11 @@ type sdState struct {
 	mu       sync.Mutex
 	options  map[string]map[string]json.RawMessage // those that were set, by who has set them
 	tasks    []*sdTask                             // that have not been answered, in order
-	finished []string                              // ids of the last tasks
+	finished map[string][]string                   // ids of the last tasks, by their owner
 	previews int                                   // that there were
 }
 
-// sdMostFinished is how many tasks /internal/progress remembers, as A1111 does.
+// sdMostFinished is how many tasks of an owner /internal/progress remembers, as A1111 does.
 const sdMostFinished = 16
 
 // sdTask is a request for images that has not been answered. sdState.mu guards it.
@@ -60,9 +60,21 @@ func (a *sdState) end(t *sdTask) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tasks = slices.DeleteFunc(a.tasks, func(other *sdTask) bool { return other == t })
-	if a.finished = append(a.finished, t.id); len(a.finished) > sdMostFinished {
-		a.finished = a.finished[1:]
+	if a.finished == nil {
+		a.finished = map[string][]string{}
 	}
+	ids := append(a.finished[t.owner], t.id)
+	a.finished[t.owner] = ids[max(0, len(ids)-sdMostFinished):]
+}
+
+// completed reports whether a task that the visitor sees has been answered, as far as that is remembered.
+func (a *sdState) completed(v *visitor, id string) bool {
+	for owner, ids := range a.finished {
+		if v.sees(owner) && slices.Contains(ids, id) {
+			return true
+		}
+	}
+	return false
 }
 
 // skips reports whether the jobs of an iteration are not wanted any more.

@@ -38,6 +38,12 @@ func TestSDUsers(t *testing.T) {
 		if a := decodeSD(t, <-answered); len(a.Images) != 2 || a.info.Interrupted { // with one job at once, one after the other
 			t.Errorf("%d images, %+v", len(a.Images), a.info)
 		}
+		for user, knows := range map[string]bool{"anna": true, "ben": false, "ops": true} {
+			w := b.ask("POST", "/internal/progress", `{"id_task":"task(a)"}`, m.bearer(user)...)
+			if got := strings.Contains(w.Body.String(), `"completed":true,`); w.Code != 200 || got != knows {
+				t.Errorf("%s: %d %s", user, w.Code, w.Body)
+			}
+		}
 		if w := b.ask("GET", "/v1/jobs", "", m.bearer("ben")...); w.Body.String() != `{"jobs":[]}` {
 			t.Errorf("ben sees %s", w.Body)
 		}
