@@ -69,9 +69,12 @@ func TestEveryFieldComesBack(t *testing.T) {
 			r.LoRAs = []sdxl.LoRA{{Path: filepath.Join(s.LoRADir, "b", "c.safetensors"), Strengths: strengths}, {Path: filepath.Join(s.LoRADir, "a.pt"), Strengths: lora.Strength(1)}}
 		case "LoRADir", "TextualInversions": // of the server
 		default:
-			if field.Name == "Preview" {
+			switch field.Name {
+			case "Preview":
 				r.Preview = &sdxl.Preview{}
-			} else {
+			case "Stop":
+				r.Stop = make(chan struct{})
+			default:
 				fill(value, &n)
 			}
 			if slices.Contains(local, field.Name) {

@@ -16,7 +16,7 @@ func stepsOnHost(s *scheduler.Schedule) bool {
 // advance takes a live run's latents one step on. Noise is not used up where that fails.
 func (r *Run) advance(ctx context.Context) error {
 	step, guidance := r.q.schedule.Steps[r.at], r.q.guidance[r.at]
-	if r.q.request.Preview != nil {
+	if r.q.keepsX0() {
 		step = keepX0(step)
 	}
 	if err := r.use(ctx, r.shape.at(guidance)); err != nil {

@@ -44,6 +44,9 @@ func join(group []*member) *Run {
 			}
 		}
 	}
+	if first.q.request.Stop != nil { // as of the others, whose shape is the same: x0 is kept
+		q.request.Stop = make(chan struct{}) // the members look at their own
+	}
 	if p := first.q.request.Preview; p != nil {
 		q.request.Preview = &Preview{Every: p.Every, before: p.before, Func: all.showMembers}
 	}

@@ -38,7 +38,7 @@ func (m *Model) shape(q *resolved) shape {
 	if q.schedule.Unconditional {
 		s.unconditional = q.schedule.History
 	}
-	if q.request.Preview != nil {
+	if q.keepsX0() {
 		s.history++ // for x0
 	}
 	if stepsOnHost(q.schedule) {

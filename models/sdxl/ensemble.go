@@ -73,6 +73,7 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			e.parameters.ModelHash, e.parameters.Precision, e.parameters.LoRAs = p.ModelHash, p.Precision, p.LoRAs
 		}
 		if interrupted {
+			e.interruptedIn(i, result.Steps)
 			break
 		}
 	}
@@ -235,11 +236,23 @@ func (e *ensemble) run(ctx context.Context, i int, q Request, latentsOnly bool) 
 	if err := run.steps(ctx, slot); err != nil {
 		return nil, false, err
 	}
+	if i < len(e.experts)-1 && run.next > 0 && run.q.mayStop() { // the next one would take another step
+		run.stopped = true
+	}
 	if run.cut() {
 		run.q.request.LatentsOnly = latentsOnly
 	}
 	result, err = run.finish(ctx, slot)
 	return result, run.cut(), err
+}
+
+// interruptedIn notes that the request was interrupted in expert i, after so many evaluations of its own.
+func (e *ensemble) interruptedIn(i, evaluations int) {
+	last := len(e.resolved) - 1
+	at := &Interruption{e.before[i] + evaluations/e.resolved[i].order(), e.before[last] + e.resolved[last].steps()}
+	if at.StepsDone < at.Steps {
+		e.parameters.Interrupted = at
+	}
 }
 
 // admit is a later expert's Model.admit, where that needs no wait: on another host than the first one's that is busy,

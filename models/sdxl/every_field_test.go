@@ -33,7 +33,7 @@ func (c fieldChange) request() Request {
 }
 
 // callbacks are the fields that change neither: other tests see that they are called, or obeyed.
-var callbacks = []string{"Progress", "OnStep", "OnComputed", "Preview", "LatentsOnly"}
+var callbacks = []string{"Progress", "OnStep", "OnComputed", "Preview", "Stop", "LatentsOnly"}
 
 // fields has every field of Request.
 func fields(t *testing.T, tiny *Model) map[string]fieldChange {

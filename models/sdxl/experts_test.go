@@ -109,7 +109,10 @@ func TestParametersOfExperts(t *testing.T) {
 		}
 		after.Experts[i].ModelHash = ""
 	}
-	after.ModelHash, after.Device, after.Precision = "", "", ""
+	if p := after.Interrupted; p == nil || *p != (Interruption{5, 6}) {
+		t.Errorf("interrupted: %+v", p)
+	}
+	after.ModelHash, after.Device, after.Precision, after.Interrupted = "", "", "", nil
 	if !reflect.DeepEqual(before, after) {
 		a, _ := json.Marshal(before)
 		b, _ := json.Marshal(after)

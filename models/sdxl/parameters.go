@@ -41,6 +41,8 @@ type Parameters struct {
 	ClipSkip        int       `json:"clip_skip,omitempty"`
 	Interrupt       int       `json:"interrupt,omitempty"`
 
+	Interrupted *Interruption `json:"interrupted,omitempty"` // of a result: nil if all steps were taken
+
 	Seed           uint64   `json:"seed"` // 0 in what Resolve gives for a request without one
 	Seeds          []uint64 `json:"seeds,omitempty"`
 	NoiseGiven     bool     `json:"latents_given,omitempty"` // the initial noise is the request's, not the seed's

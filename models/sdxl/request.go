@@ -100,6 +100,11 @@ type Request struct {
 	// error: by [ErrInterrupt] as Interrupt does. The latents are a copy: to change them, step a [Run] and call
 	// SetLatents.
 	OnStep func(step int, latents *Tensor) error
+	// Stop ends the run after the step during which it is closed, the first at the earliest, as A1111's interrupt does: the
+	// image is that of x0, the latents without noise that the UNet predicted at that step (those of Interrupt and
+	// [ErrInterrupt] have the noise of the next step). Parameters.Interrupted says so. Once the last step is begun, it
+	// changes nothing. Nil is never.
+	Stop <-chan struct{}
 	// Preview shows what the images are going to be, every few steps; nil does not.
 	Preview *Preview
 	// OnComputed is called once the device has computed the last image, which is not finished yet on the host, and is free
@@ -159,7 +164,7 @@ type Progress struct {
 // Result is what a run gives.
 type Result struct {
 	Images     []*image.NRGBA // opaque, one for each of Parameters.Images
-	Latents    *Tensor        // final latents [N, C, H, W] before the VAE, still multiplied by its scaling_factor
+	Latents    *Tensor        // final latents [N, C, H, W] before the VAE, still multiplied by its scaling_factor; x0 after Stop
 	Parameters Parameters     // what the run was made with, every value as it was used
 	Steps      int            // UNet evaluations that Step has done, those of Predict not counted
 	Warnings   []string       // a prompt that was cut at 77 tokens, for instance

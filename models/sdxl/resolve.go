@@ -33,8 +33,8 @@ type resolved struct {
 }
 
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
-// Result.Parameters will be, but for the seed of a request that gives none, the model's hash, and what only a device
-// knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
+// Result.Parameters will be, but for the seed of a request that gives none, the model's hash, an interruption, and what
+// only a device knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
 // Only an image's Bounds are looked at, and of files the names: a preset that goes with a file's content is that of
 // ChoosePreset's request.
 func (s *Spec) Resolve(r Request) (Parameters, error) {

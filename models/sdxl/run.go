@@ -25,7 +25,8 @@ type Run struct {
 	noise        *noise
 	next         int  // steps that were taken: the next one's index into schedule.Steps
 	due          bool // the last step was taken, but reading its latents or its preview failed: OnStep and Progress were not called
-	interrupted  bool
+	interrupted  bool // by OnStep
+	stopped      bool // by Request.Stop
 	retry        retry
 	rgb          *rgbDecoder        // of previews; nil without, or where TAESD alone makes them
 	taesd        *taesd.Autoencoder // of previews; nil without
@@ -75,12 +76,6 @@ func (r *Run) Parameters() Parameters { return r.q.Parameters }
 // Next reports whether a step is left.
 func (r *Run) Next() bool {
 	return r.due || r.next < len(r.q.schedule.Steps) && !r.cut()
-}
-
-// cut reports whether the run ends early, by Interrupt or by ErrInterrupt.
-func (r *Run) cut() bool {
-	n := r.q.Interrupt
-	return r.interrupted || n > 0 && r.next >= n*r.q.order()
 }
 
 // Step evaluates the model once and advances the latents. On a device that finds NaN by itself it does not wait for the
@@ -190,7 +185,7 @@ func (r *Run) Finish(ctx context.Context) (*Result, error) {
 // finish is Finish for who has the right to compute, which it gives back once the last image is decoded: the watermark
 // needs no device.
 func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
-	x, err := r.latents(ctx)
+	x, err := r.finalLatents(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +193,7 @@ func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 		return nil, err
 	}
 	result := &Result{Latents: x, Parameters: r.q.Parameters, Steps: r.next, Warnings: slices.Clone(r.warnings)}
+	result.Parameters.Interrupted = r.interruption()
 	result.Parameters.ModelHash = r.m.hashOf(r.unet)
 	if p := r.retry.precision; p != 0 {
 		result.Parameters.Precision = p.String()

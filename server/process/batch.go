@@ -95,6 +95,7 @@ func (p *program) takeTogether(ctx context.Context, c call, jobs []engine.Job) {
 		own, cancel := context.WithCancel(ctx)
 		id := c.IDs[i]
 		p.cancels[id] = cancel
+		p.makeStop(id, &j)
 		p.listen(id, e, c.Jobs[i].Request.PreviewEvery, &j)
 		batch = append(batch, engine.BatchJob{Job: j, Context: own, Done: func(result *sdxl.Result, err error) {
 			a, raw := outcome(id, e, result, err)

@@ -106,7 +106,8 @@ func (e *Engine) Usage() (engine.Usage, bool) {
 // Pid is the program's process id.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
 
-// Generate does a job. Its request must have no callbacks but Progress, Preview and OnComputed, and no taps and embeddings.
+// Generate does a job. Its request must have no callbacks but Progress, Preview, OnComputed and Stop, and no taps and
+// embeddings.
 func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
 	on := takeCallbacks(&j)
 	packed, raw, err := pack(j)
@@ -126,7 +127,7 @@ func (e *Engine) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, erro
 
 // takeCallbacks takes a job's callbacks out of it; a preview stays, to say how often.
 func takeCallbacks(j *engine.Job) callbacks {
-	on := callbacks{loading: j.OnLoading, step: j.Request.Progress, computed: j.Request.OnComputed}
+	on := callbacks{loading: j.OnLoading, step: j.Request.Progress, computed: j.Request.OnComputed, stop: j.Request.Stop}
 	if j.Request.Preview != nil {
 		on.preview = j.Request.Preview.Func
 	}

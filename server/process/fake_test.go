@@ -91,6 +91,14 @@ func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error)
 	case "wait":
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "until stopped":
+		r.Progress(sdxl.Progress{Step: 1, Steps: 2})
+		select {
+		case <-r.Stop:
+			j.Parameters.Interrupted = &sdxl.Interruption{StepsDone: 1, Steps: 2}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	case "noise":
 		fmt.Print(strings.Repeat("a library's warning\n", 20))
 	case "garbage":
@@ -177,7 +185,7 @@ func describe(j engine.Job) string {
 	for i := range v.NumField() {
 		field, name := v.Field(i), v.Type().Field(i).Name
 		switch {
-		case name == "Image" || name == "Progress" || name == "OnComputed" || name == "Preview" || name == "Taps":
+		case name == "Image" || name == "Progress" || name == "OnComputed" || name == "Preview" || name == "Stop" || name == "Taps":
 			continue
 		case name == "Prompts":
 			prompts, _ := json.Marshal(r.Prompts)

@@ -65,6 +65,8 @@ type callbacks struct {
 	step     func(sdxl.Progress)
 	preview  func(step int, images []*image.NRGBA)
 	computed func() // nil once it was called
+
+	stop <-chan struct{} // ends the computation with what there is once it is closed; nil is never
 }
 
 // start runs the program and begins to read what it says.
@@ -238,6 +240,15 @@ func (p *peer) await(a *asked) (answer, error) {
 	close(a.sent)
 	defer close(a.over)
 	defer a.stop()
+	if enough := a.on.stop; enough != nil {
+		go func() { // ends with the call
+			select {
+			case <-enough:
+				_ = p.send(call{ID: a.id, Do: stopCall}) // where that fails, wait says why
+			case <-a.over:
+			}
+		}()
+	}
 	got, err := p.wait(a.answer)
 	if a.ctx.Err() != nil {
 		return answer{}, a.ctx.Err()

@@ -26,7 +26,8 @@ type program struct {
 	usage   atomic.Pointer[engine.Usage] // nil until known
 	mu      sync.Mutex                   // guards what follows
 	cancels map[uint64]context.CancelFunc
-	engine  engine.Engine // nil until it is open
+	stops   map[uint64]func() // of the same calls
+	engine  engine.Engine     // nil until it is open
 }
 
 // Serve opens an engine and answers the calls of the Engine whose Start runs this program, until that is gone or closed;
@@ -41,7 +42,7 @@ func Serve(open Open) error {
 }
 
 func serve(in io.Reader, out io.Writer, open Open) (err error) {
-	p := &program{link: newLink(in, out), cancels: map[uint64]context.CancelFunc{}}
+	p := &program{link: newLink(in, out), cancels: map[uint64]context.CancelFunc{}, stops: map[uint64]func(){}}
 	var first call
 	switch err := p.link.read(&first); {
 	case err == io.EOF:
@@ -143,14 +144,21 @@ func (p *program) read(ctx context.Context) error {
 func (p *program) take(ctx context.Context, c call, j engine.Job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.Do == cancelCall {
+	switch c.Do {
+	case cancelCall:
 		if cancel := p.cancels[c.ID]; cancel != nil { // else it was answered meanwhile
 			cancel()
+		}
+		return
+	case stopCall:
+		if stop := p.stops[c.ID]; stop != nil {
+			stop()
 		}
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p.cancels[c.ID] = cancel
+	p.makeStop(c.ID, &j)
 	p.running.Go(func() {
 		a, raw := p.do(ctx, c, j)
 		p.end(a, raw)
@@ -158,10 +166,18 @@ func (p *program) take(ctx context.Context, c call, j engine.Job) {
 	})
 }
 
+// makeStop gives a job's request a Stop of its own. The caller holds mu.
+func (p *program) makeStop(id uint64, j *engine.Job) {
+	stop := make(chan struct{})
+	j.Request.Stop = stop
+	p.stops[id] = sync.OnceFunc(func() { close(stop) })
+}
+
 // end answers a call.
 func (p *program) end(a answer, raw [][]byte) {
 	p.mu.Lock()
 	delete(p.cancels, a.ID)
+	delete(p.stops, a.ID)
 	p.mu.Unlock()
 	// An answer that can't be given has nobody who waits for it: the server is gone, which ends the input too.
 	if err := p.link.write(a, raw...); errors.Is(err, errHeader) {

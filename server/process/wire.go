@@ -19,6 +19,7 @@ type verb string
 const (
 	hello      verb = "hello"  // the first call; it is answered when the models are open
 	cancelCall verb = "cancel" // the call with that id; it is not answered
+	stopCall   verb = "stop"   // closes Stop of the request of the call with that id; it is not answered
 	generate   verb = "generate"
 	together   verb = "together" // several jobs, each answered by its own id
 )
@@ -46,7 +47,7 @@ type job struct {
 // request is an sdxl.Request without its callbacks, and with what is raw apart: fields here hide those of the same name.
 type request struct {
 	sdxl.Request
-	Image, Progress, OnStep, Preview, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
+	Image, Progress, OnStep, Stop, Preview, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
 
 	Pixels                *pixels     `json:",omitempty"` // of Image
 	PreviewEvery          int         `json:",omitempty"` // of Preview, 0 for none
