@@ -14,6 +14,9 @@ var (
 	// ErrExpired says that a job was there, and was removed when its time was over.
 	ErrExpired = errors.New("job: the job has expired")
 
+	// ErrNotRunning says that there is nothing yet of a job that could be its result.
+	ErrNotRunning = errors.New("job: the job is not being computed")
+
 	// ErrNotEnded refuses to remove a job that is still to be computed.
 	ErrNotEnded = errors.New("job: the job has not ended")
 )

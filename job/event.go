@@ -12,6 +12,8 @@ const (
 	KindStep    EventKind = "step"
 	KindPreview EventKind = "preview"
 	KindWarning EventKind = "warning"
+	// KindStopping: the job is going to end with what there is; see Queue.Interrupt.
+	KindStopping EventKind = "stopping"
 )
 
 // Event is a change of a job. Only the fields of its kind are set.
@@ -55,4 +57,5 @@ type Live struct {
 	Steps    int           // 0 until known
 	Left     time.Duration // until the job is done; 0 until known
 	Loading  float64       // percent of its model; 0 when none is loaded
+	Stopping bool          // it is going to end with what there is
 }

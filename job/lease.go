@@ -18,6 +18,7 @@ type Lease struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	recorded chan struct{} // closed when the journal has the attempt
+	stop     chan struct{} // closed by Interrupt
 
 	// Of queue.mu.
 	released bool
@@ -31,6 +32,10 @@ func (l *Lease) Job() Job { return l.job }
 // Context ends with the lease: with ErrCancelled as its cause when the job is cancelled, and with ErrClosed when the
 // queue is closed.
 func (l *Lease) Context() context.Context { return l.ctx }
+
+// Stop is closed when the job's client wants no more than what there is: the taker ends the computation with that, and
+// the lease with Done. One that can't goes on.
+func (l *Lease) Stop() <-chan struct{} { return l.stop }
 
 // Event publishes progress to the job's watchers. Job, Seq and Time are set by the queue. An event of KindState is
 // ignored, since states are the queue's, and so is one after the lease's end.

@@ -25,6 +25,30 @@ func (q *Queue) Cancel(id string, by string) (Job, error) {
 	return e.job, err
 }
 
+// Interrupt has a job that is computed end, Done, with what there is: its lease's Stop is closed. It returns at once. One
+// that has ended is returned as it is; of one that waits there is nothing, which ErrNotRunning says. An attempt that
+// fails takes the wish along: the next one is for the whole job. (The state Interrupted is of such jobs, not of these.)
+// Other errors are those of Journal.Get.
+func (q *Queue) Interrupt(id string) (Job, error) {
+	q.mu.Lock()
+	e := q.visible(id)
+	switch {
+	case e == nil:
+		q.mu.Unlock()
+		return q.journal.Get(id)
+	case e.job.State.Ended():
+	case e.lease == nil:
+		defer q.mu.Unlock()
+		return e.job, ErrNotRunning
+	case !e.live.Stopping:
+		e.live.Stopping = true
+		close(e.lease.stop)
+		q.publish(e, Event{Kind: KindStopping})
+	}
+	defer q.mu.Unlock()
+	return e.job, nil
+}
+
 // end ends a job whose entry find gave, Failed or Cancelled. Where its record can't be written, the job has ended all
 // the same, and stays in memory to say so. over is what its lease says from then on.
 func (q *Queue) end(e *active, state State, why *Error, over error) error {

@@ -155,7 +155,7 @@ func (q *Queue) lease(e *active, t *taker) *Lease {
 	e.job.State, e.job.Started, e.job.Error = Running, q.options.Now(), nil
 	e.job.Attempts++
 	e.passed = 0
-	l := &Lease{queue: q, taker: t, entry: e, job: e.job, recorded: make(chan struct{})}
+	l := &Lease{queue: q, taker: t, entry: e, job: e.job, recorded: make(chan struct{}), stop: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	t.computing++
 	e.lease = l

@@ -107,7 +107,7 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 		c.files = append(c.files, f)
 	}
 	r := &c.task.Job.Request
-	r.OnComputed = release
+	r.OnComputed, r.Stop = release, l.Stop()
 	r.Progress = func(at sdxl.Progress) {
 		l.Event(job.Event{Kind: job.KindStep, Step: at.Step, Steps: at.Steps, Left: at.Left})
 	}

@@ -22,6 +22,7 @@ type Source interface {
 type Lease interface {
 	Job() job.Job
 	Context() context.Context
+	Stop() <-chan struct{}
 	Event(ev job.Event)
 	Released()
 	Blobs() Blobs // where the images of the job lie

@@ -106,7 +106,7 @@ func (w *Worker) hold(in work, m jetstream.Msg) *lease {
 	}
 	w.seen = append(w.seen, in.Run)
 	w.seen = w.seen[max(0, len(w.seen)-mostSeen):]
-	l := &lease{worker: w, job: in.Job, run: in.Run, message: m, files: map[string][]byte{}}
+	l := &lease{worker: w, job: in.Job, run: in.Run, message: m, stop: make(chan struct{}), files: map[string][]byte{}}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	if w.stopped.Err() != nil {
 		l.cancel(job.ErrClosed)

@@ -35,8 +35,10 @@ type lease struct {
 	message jetstream.Msg
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	stop    chan struct{} // see job.Lease.Stop
 
 	// Of worker.mu.
+	stopped  bool              // stop is closed
 	files    map[string][]byte // images that were computed, until the API has them
 	released bool              // the device is free
 	over     error             // why it has ended, nil while it has not
@@ -44,6 +46,7 @@ type lease struct {
 
 func (l *lease) Job() job.Job             { return l.job }
 func (l *lease) Context() context.Context { return l.ctx }
+func (l *lease) Stop() <-chan struct{}    { return l.stop }
 func (l *lease) Blobs() worker.Blobs      { return leaseBlobs{l} }
 
 // Event tells the API of progress; it may be lost.

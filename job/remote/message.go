@@ -19,10 +19,12 @@ const (
 	subjectState   = "goxl.api.job"
 	subjectEvents  = "goxl.job.*.events"
 	subjectCancel  = "goxl.job.*.cancel"
+	subjectStop    = "goxl.job.*.stop"
 )
 
 func eventsSubject(id string) string { return "goxl.job." + id + ".events" }
 func cancelSubject(id string) string { return "goxl.job." + id + ".cancel" }
+func stopSubject(id string) string   { return "goxl.job." + id + ".stop" }
 
 // object is the name of an image of a job in the object store.
 func object(jobID, run, id string) string { return jobID + "/" + run + "/" + id }
@@ -58,7 +60,7 @@ type news struct {
 	Event    job.Event `json:"event"`
 }
 
-// order is what an API tells of a job; a cancelled run.
+// order is what an API tells of a job: a run that is cancelled, or that is to end with what there is.
 type order struct {
 	Run string `json:"run"`
 }

@@ -83,8 +83,15 @@ func (a *API) drive(r *run, name string, adopted bool) {
 	}
 	tick := time.NewTicker(a.options.Lease / 6)
 	defer tick.Stop()
+	stop, stopped := r.lease.Stop(), false
 	for {
+		if stopped { // again at each tick: the worker may not have had the job, or the order was lost
+			a.conn.publish(stopSubject(r.job.ID), order{r.id})
+		}
 		select {
+		case <-stop:
+			stop, stopped = nil, true
+			continue
 		case <-r.lease.Context().Done():
 			switch cause := context.Cause(r.lease.Context()); {
 			case errors.Is(cause, job.ErrCancelled):

@@ -93,7 +93,7 @@ func (w *Worker) Start(devices func() []string) error {
 	if w.store, err = w.conn.objects(ctx); err != nil {
 		return err
 	}
-	for subject, handle := range map[string]nats.MsgHandler{subjectCancel: w.onCancel, subjectHello: func(*nats.Msg) { w.tell() }} {
+	for subject, handle := range map[string]nats.MsgHandler{subjectCancel: w.onCancel, subjectStop: w.onStop, subjectHello: func(*nats.Msg) { w.tell() }} {
 		s, err := w.conn.nc.Subscribe(subject, handle)
 		if err != nil {
 			w.unsubscribe()
@@ -209,17 +209,35 @@ func (w *Worker) Ended(id string) bool {
 
 // onCancel ends a job that nobody wants any more.
 func (w *Worker) onCancel(m *nats.Msg) {
-	var o order
-	if err := json.Unmarshal(m.Data, &o); err != nil {
-		w.options.Log.Warn("an order can't be read", slog.String("error", err.Error()))
+	if l := w.ordered(m); l != nil {
+		l.end(job.ErrCancelled)
+	}
+}
+
+// onStop has a job end with what there is.
+func (w *Worker) onStop(m *nats.Msg) {
+	l := w.ordered(m)
+	if l == nil {
 		return
 	}
 	w.mu.Lock()
-	l := w.held[o.Run]
-	w.mu.Unlock()
-	if l != nil {
-		l.end(job.ErrCancelled)
+	defer w.mu.Unlock()
+	if !l.stopped {
+		l.stopped = true
+		close(l.stop)
 	}
+}
+
+// ordered is the lease that an order is for, nil if the worker does not hold it.
+func (w *Worker) ordered(m *nats.Msg) *lease {
+	var o order
+	if err := json.Unmarshal(m.Data, &o); err != nil {
+		w.options.Log.Warn("an order can't be read", slog.String("error", err.Error()))
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held[o.Run]
 }
 
 // Leave takes no more jobs; those that the worker has go on.
