@@ -25,7 +25,7 @@ var schemaTypes = openapi.Types{
 		"Made": typeOf[madeView](), "Parameters": typeOf[sdxl.Parameters](), "Image": typeOf[imageView](),
 		"Job": typeOf[jobView](), "JobPage": typeOf[jobPage](), "Cancelled": typeOf[cancelView](), "Queue": typeOf[queueView](),
 		"StateEvent": typeOf[stateEvent](), "LoadingEvent": typeOf[loadingEvent](), "StepEvent": typeOf[stepEvent](),
-		"PreviewEvent": typeOf[previewEvent](), "WarningEvent": typeOf[warningEvent](),
+		"PreviewEvent": typeOf[previewEvent](), "WarningEvent": typeOf[warningEvent](), "StoppingEvent": typeOf[stoppingEvent](),
 		"Model": typeOf[modelView](), "ModelPage": typeOf[modelPage](), "Options": typeOf[optionsView](), "ModelOptions": typeOf[modelOptions](), "Session": typeOf[sessionView](),
 		"Health": typeOf[healthView](), "Problem": typeOf[problem](),
 		"OpenAIImages": typeOf[openAIImages](), "OpenAIEvent": typeOf[openAIEvent](), "OpenAIError": typeOf[openAIErrorBody](),

@@ -47,6 +47,11 @@ var jobOperations = []operation{
 		answers:     []answerDoc{{status: 200, about: "The job as it is now.", of: typeOf[jobView]()}, {status: 204, about: "The job was removed."}},
 		fails:       [][]kind{idFails, {invalid, jobNotEnded, storeBroken}},
 	}, {
+		route: "POST /v1/jobs/{id}/interrupt", id: "interruptJob", tag: tagJobs, summary: "End a job with the image so far",
+		about:   "A job that is computed ends after the step that is under way, and its parameters say so.",
+		answers: []answerDoc{{status: 202, about: "It is going to end.", of: typeOf[jobView]()}, {status: 200, about: "It had ended before.", of: typeOf[jobView]()}},
+		fails:   [][]kind{idFails, {jobNotRunning}},
+	}, {
 		route: "POST /v1/jobs/cancel", id: "cancelJobs", tag: tagJobs, summary: "Cancel many jobs", about: "Those with the ids, or all of who asks.",
 		body: &bodyForm{
 			parse:   func(_ *Server, _ *exchange, f *fields) { f.jobIDs() },
@@ -80,7 +85,8 @@ var jobEndDoc = fieldDoc{"denoising_end", "The fraction of the steps at which th
 var jobEventTypes = map[string]reflect.Type{
 	string(job.KindState): typeOf[stateEvent](), string(job.KindLoading): typeOf[loadingEvent](), string(job.KindStep): typeOf[stepEvent](),
 	string(job.KindPreview): typeOf[previewEvent](), string(job.KindWarning): typeOf[warningEvent](),
-	string(job.Done): typeOf[jobView](), string(job.Failed): typeOf[jobView](), string(job.Cancelled): typeOf[jobView](),
+	string(job.KindStopping): typeOf[stoppingEvent](),
+	string(job.Done):         typeOf[jobView](), string(job.Failed): typeOf[jobView](), string(job.Cancelled): typeOf[jobView](),
 }
 
 var serverOperations = []operation{

@@ -15,6 +15,9 @@
 //     time left, parameters, images, error. GET /v1/jobs lists them, the newest first: state, model, limit, before.
 //   - GET /v1/jobs/{id}/events streams them as server-sent events: state, loading, step, preview, warning, and at the
 //     end done, failed or cancelled with the whole job. Last-Event-ID, or after, goes on where a client was.
+//   - POST /v1/jobs/{id}/interrupt ends a job that is computed after the step that is under way, with the image so far:
+//     202, an event stopping, and then the job is done as any other, whose parameters have interrupted, {"steps_done",
+//     "steps"}, if steps were left. 409 is of a job that waits, 200 of one that had ended.
 //   - DELETE /v1/jobs/{id} cancels in any state, with purge=true it removes a job that has ended, and the images that
 //     it made or that came with its request, but those that other jobs have; uploads stay. POST /v1/jobs/cancel cancels
 //     many: ids, or all.
@@ -54,7 +57,8 @@
 // the one that a request for that seed alone gives; the noise is torch's of a CPU. denoising_strength counts steps as
 // diffusers does, of which A1111 runs one more; CLIP_stop_at_last_layers counts from the last layer, of which SDXL
 // always skips one. Without save_images, nothing of a request is kept once it is answered. interrupt and skip end what
-// is computed without a partial image, and the answer has the images that were done. Options are those of each user,
+// is computed after the step that is under way, with the image so far: that without noise that the UNet predicts there,
+// with guidance (A1111's is without). The images' infotext says after how many steps. Options are those of each user,
 // until the server ends. What goxl has not (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown
 // sampler, model or upscaler is 400 with those that there are. What nothing comes of is named in the header
 // X-Goxl-Ignored and in info.

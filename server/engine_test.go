@@ -91,8 +91,16 @@ func (e *fakeEngine) compute(ctx context.Context, j engine.Job) (*sdxl.Result, e
 		e.take(j)
 	}
 	if e.run != nil {
+		done, progress := 0, r.Progress
+		r.Progress = func(at sdxl.Progress) {
+			done = at.Step
+			progress(at)
+		}
 		if err := e.run(ctx, r); err != nil {
 			return nil, err
+		}
+		if stopped(r) && done < p.Steps {
+			p.Interrupted = &sdxl.Interruption{StepsDone: done, Steps: p.Steps}
 		}
 	}
 	if e.seedless {
@@ -106,6 +114,15 @@ func (e *fakeEngine) compute(ctx context.Context, j engine.Job) (*sdxl.Result, e
 		return e.give(j, img)
 	}
 	return &sdxl.Result{Images: []*image.NRGBA{img}, Parameters: p, Steps: p.Steps}, nil
+}
+
+func stopped(r sdxl.Request) bool {
+	select {
+	case <-r.Stop:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *fakeEngine) Lost() error {

@@ -52,6 +52,7 @@ const (
 	noJob           kind = "job_not_found"
 	expiredJob      kind = "job_expired"
 	jobNotEnded     kind = "job_not_ended"
+	jobNotRunning   kind = "job_not_running"
 	keyReused       kind = "idempotency_key_reused"
 	badMedia        kind = "unsupported_media_type"
 	foreignOrigin   kind = "foreign_origin"
@@ -114,6 +115,7 @@ var answers = map[kind]struct {
 	noJob:         {status: http.StatusNotFound, detail: "Job not found"},
 	expiredJob:    {status: http.StatusGone, detail: "The job has expired"},
 	jobNotEnded:   {status: http.StatusConflict, detail: "The job has not ended: cancel it first"},
+	jobNotRunning: {status: http.StatusConflict, detail: "The job is not being computed, and has no image yet: cancel it"},
 	keyReused:     {status: http.StatusUnprocessableEntity, detail: "The Idempotency-Key was used before with another body"},
 	badMedia: {status: http.StatusUnsupportedMediaType, hangUp: true,
 		detail: "Unsupported Media Type: must be image/png, image/jpeg, image/webp, or multipart/form-data with a field image"},

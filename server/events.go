@@ -128,6 +128,7 @@ type (
 	warningEvent struct {
 		Warning string `json:"warning"`
 	}
+	stoppingEvent struct{}
 )
 
 // sendEvent sends an event of a job; the last one has the whole job.
@@ -157,6 +158,8 @@ func (s *Server) sendEvent(w *eventWriter, e job.Event) {
 		data = previewEvent{e.Step, e.Image, e.PreviewType, base64.StdEncoding.EncodeToString(e.Preview)}
 	case job.KindWarning:
 		data = warningEvent{e.Warning}
+	case job.KindStopping:
+		data = stoppingEvent{}
 	default:
 		return
 	}

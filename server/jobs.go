@@ -152,6 +152,8 @@ func jobError(err error) error {
 		return &failure{kind: noJob, err: err}
 	case errors.Is(err, job.ErrExpired):
 		return &failure{kind: expiredJob, err: err}
+	case errors.Is(err, job.ErrNotRunning):
+		return &failure{kind: jobNotRunning}
 	case errors.Is(err, job.ErrNotEnded):
 		return &failure{kind: jobNotEnded, err: err}
 	}

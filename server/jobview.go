@@ -28,6 +28,7 @@ type jobView struct {
 	Progress    float64         `json:"progress,omitzero" jsonschema:"0 to 1."`
 	SecondsLeft float64         `json:"seconds_left,omitzero" jsonschema:"An estimate."`
 	Loading     float64         `json:"loading,omitzero" jsonschema:"How much of the model is read, 0 to 100."`
+	Stopping    bool            `json:"stopping,omitzero" jsonschema:"It was interrupted, and ends after the step that is under way."`
 	Attempts    int             `json:"attempts,omitzero"`
 	Warnings    []string        `json:"warnings,omitempty"`
 	Parameters  json.RawMessage `json:"parameters,omitempty"`
@@ -65,7 +66,7 @@ func view(j job.Job, live job.Live, prefix string) jobView {
 	v := jobView{
 		ID: j.ID, Seq: j.Seq, Owner: j.Owner, State: j.State, Task: j.Task, Model: j.Model, Priority: j.Priority,
 		Created: j.Created, Started: j.Started, Ended: j.Ended,
-		Position: live.Position, Step: live.Step, Steps: live.Steps, SecondsLeft: seconds(live.Left), Loading: live.Loading,
+		Position: live.Position, Step: live.Step, Steps: live.Steps, SecondsLeft: seconds(live.Left), Loading: live.Loading, Stopping: live.Stopping,
 		Attempts: j.Attempts, Warnings: j.Warnings, Parameters: j.Parameters,
 	}
 	var request struct{ Model engine.Model }

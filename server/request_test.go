@@ -98,7 +98,7 @@ func TestGoodInput(t *testing.T) {
 // withoutParameters is a job as its body gave it, but for the name of its model.
 func withoutParameters(j engine.Job) engine.Job {
 	j.Name, j.OnLoading = "", nil
-	j.Parameters, j.Request.OnComputed, j.Request.Progress = sdxl.Parameters{}, nil, nil
+	j.Parameters, j.Request.OnComputed, j.Request.Progress, j.Request.Stop = sdxl.Parameters{}, nil, nil, nil
 	return j
 }
 

@@ -151,8 +151,9 @@ type sdRun struct {
 	submitted []string // ids of the jobs
 }
 
-// do submits the jobs, one more than there are devices at a time, and gives those that are done, in order. One that was
-// interrupted or skipped is left out; another one that is not done ends the rest with it.
+// do submits the jobs, one more than there are devices at a time, and gives those that are done, in order: also with the
+// image so far of one that was interrupted or skipped, unless it had not begun. Another one that is not done ends the
+// rest with it.
 func (r *sdRun) do(ctx context.Context, batches []sdBatch) (done []job.Job, err error) {
 	s := r.server
 	ctx, cancel := context.WithCancel(ctx)

@@ -201,7 +201,7 @@ func TestSDRequest(t *testing.T) {
 		if c.want.img2img == (r.Image == nil) {
 			t.Errorf("%.200s: image %v", c.body, r.Image)
 		}
-		r.Image, r.Progress, r.OnComputed, r.Preview = nil, nil, nil, nil
+		r.Image, r.Progress, r.OnComputed, r.Stop, r.Preview = nil, nil, nil, nil, nil
 		if diff := cmp.Diff(expected, r); diff != "" {
 			t.Errorf("%.200s (-want +got):\n%s", c.body, diff)
 		}

@@ -24,6 +24,9 @@ func (b *bench) slowly() {
 				return context.Cause(ctx)
 			}
 			r.Progress(sdxl.Progress{Step: i + 1, Steps: 4})
+			if stopped(r) {
+				return nil
+			}
 			if r.Preview != nil && i == 1 {
 				r.Preview.Func(2, []*image.NRGBA{image.NewNRGBA(image.Rect(0, 0, 8, 8))})
 			}
@@ -130,7 +133,8 @@ func TestSDNoPreview(t *testing.T) {
 	})
 }
 
-// Interrupt ends a request with the images that it has; what waits for its turn is not touched.
+// Interrupt ends a request at the next step with the images that it has, the last one as it is then; what waits for its
+// turn is not touched.
 func TestSDInterrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := sdBench(t, nil)
@@ -151,11 +155,14 @@ func TestSDInterrupt(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 		a := decodeSD(t, <-answered)
-		if took := time.Since(began); took > 0 {
+		if took := time.Since(began); took > time.Second {
 			t.Errorf("the answer took %v", took)
 		}
-		if len(a.Images) != 1 || len(a.info.AllSeeds) != 1 || a.info.AllSeeds[0] != 1 || a.info.Seed != 1 || !a.info.Interrupted || len(a.info.Infotexts) != 1 {
+		if len(a.Images) != 2 || fmt.Sprint(a.info.AllSeeds) != "[1 2]" || a.info.Seed != 1 || !a.info.Interrupted || len(a.info.Infotexts) != 2 {
 			t.Errorf("%d images, %+v", len(a.Images), a.info)
+		}
+		if strings.Contains(a.info.Infotexts[0], "Interrupted") || !strings.Contains(a.info.Infotexts[1], "Steps: 4, ") || !strings.Contains(a.info.Infotexts[1], "Interrupted: after 2 of 4 steps, ") {
+			t.Errorf("%q", a.info.Infotexts)
 		}
 		if a := decodeSD(t, <-other); len(a.Images) != 1 || a.info.Interrupted {
 			t.Errorf("the other request: %d images, %+v", len(a.Images), a.info)
@@ -166,7 +173,8 @@ func TestSDInterrupt(t *testing.T) {
 	})
 }
 
-// Skip leaves out the iteration that is computed.
+// Skip ends the iteration that is computed at the next step: with the image as it is then, and without those that had
+// not begun.
 func TestSDSkip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := sdBench(t, nil)
@@ -178,7 +186,7 @@ func TestSDSkip(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 		a := decodeSD(t, <-answered)
-		if fmt.Sprint(a.info.AllSeeds) != "[1 2 5 6]" || len(a.Images) != 4 || !a.info.Interrupted {
+		if fmt.Sprint(a.info.AllSeeds) != "[1 2 3 5 6]" || len(a.Images) != 5 || !a.info.Interrupted {
 			t.Errorf("%d images, %+v", len(a.Images), a.info)
 		}
 	})

@@ -148,7 +148,7 @@ func (a *sdState) running(v *visitor) *sdTask {
 	return nil
 }
 
-// sdStop ends what is computed, of the whole task or of its iterations that are.
+// sdStop ends what is computed, of the whole task or of its iterations that are, with the images that there are so far.
 func (s *Server) sdStop(x *exchange, whole bool) error {
 	a := &s.sdapi
 	var ids []string
@@ -170,15 +170,10 @@ func (s *Server) sdStop(x *exchange, whole bool) error {
 		}
 	}
 	a.mu.Unlock()
-	for _, id := range ids {
-		if _, err := s.queue.Cancel(id, "client"); err != nil {
-			return jobError(err)
-		}
-	}
-	return nil
+	return s.interruptOrCancel(ids)
 }
 
-// sdInterrupt answers POST /sdapi/v1/interrupt: what is computed for this API ends, with the images that there are.
+// sdInterrupt answers POST /sdapi/v1/interrupt: what is computed for this API ends, with the image so far.
 func (s *Server) sdInterrupt(x *exchange) error {
 	if err := s.sdStop(x, true); err != nil {
 		return err
@@ -186,7 +181,8 @@ func (s *Server) sdInterrupt(x *exchange) error {
 	return x.reply(http.StatusOK, struct{}{})
 }
 
-// sdSkip answers POST /sdapi/v1/skip: the iterations that are computed end, and the next ones begin.
+// sdSkip answers POST /sdapi/v1/skip: the iterations that are computed end, with the image so far, and the next ones
+// begin.
 func (s *Server) sdSkip(x *exchange) error {
 	if err := s.sdStop(x, false); err != nil {
 		return err

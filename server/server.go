@@ -82,6 +82,7 @@ func (s *Server) table() []route {
 		{"GET", "/v1/jobs/{id}", s.getJob},
 		{"DELETE", "/v1/jobs/{id}", s.deleteJob},
 		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
+		{"POST", "/v1/jobs/{id}/interrupt", s.interruptJob},
 		{"POST", "/v1/images", s.uploadImage},
 		{"GET", "/v1/queue", s.queueState},
 		{"POST", "/v1/images/generations", s.imageGenerations},

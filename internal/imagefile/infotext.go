@@ -98,6 +98,9 @@ func (p Parameters) Infotext() string {
 		add("Refiner", p.Experts[n-1].Model)
 		add("Refiner switch at", number(p.DenoisingEnd))
 	}
+	if at := p.Interrupted; at != nil { // A1111 does not say so
+		add("Interrupted", fmt.Sprintf("after %d of %d steps", at.StepsDone, at.Steps))
+	}
 	add("Version", "goxl "+p.Version)
 
 	prompt := p.Prompt(p.Image)

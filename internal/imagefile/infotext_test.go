@@ -2,6 +2,7 @@ package imagefile
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,6 +124,24 @@ func TestPartsInTexts(t *testing.T) {
 	for _, text := range (Parameters{}).Texts() {
 		if slices.Contains([]string{"unet", "vae", "taesd", "base", "prediction"}, text.Key) {
 			t.Errorf("%q of a model with nothing from elsewhere", text)
+		}
+	}
+}
+
+// An image that was made with fewer steps than its parameters have says so.
+func TestInterruptedInTexts(t *testing.T) {
+	p := Parameters{Parameters: sdxl.Parameters{Steps: 20, Strength: 0.5, Interrupted: &sdxl.Interruption{StepsDone: 3, Steps: 10}}}
+	values := ParseInfotext(p.Infotext())
+	if values["Steps"] != "20" || values["Interrupted"] != "after 3 of 10 steps" {
+		t.Errorf("%q", p.Infotext())
+	}
+	if texts := p.Texts(); !slices.Contains(texts, Text{"interrupted", `{"steps_done":3,"steps":10}`}) {
+		t.Errorf("%q", texts)
+	}
+	p.Interrupted = nil
+	for _, text := range p.Texts() {
+		if text.Key == "interrupted" || strings.Contains(text.Value, "Interrupted") {
+			t.Errorf("%q", text)
 		}
 	}
 }

@@ -88,6 +88,7 @@ func (p Parameters) others() (texts []Text) {
 		{"timesteps", len(p.Timesteps) > 0, p.Timesteps},
 		{"sigmas", len(p.Sigmas) > 0, p.Sigmas},
 		{"interrupt", p.Interrupt != 0, p.Interrupt},
+		{"interrupted", p.Interrupted != nil, p.Interrupted},
 		{"denoising_start", p.DenoisingStart != 0, p.DenoisingStart},
 		{"latents_given", p.NoiseGiven, true},
 		{"embeddings_given", p.EmbeddingsGiven, true},
