@@ -107,9 +107,7 @@ type ensemble struct {
 }
 
 func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
-	if r.Seed == nil && len(r.Seeds) == 0 {
-		r.Seed = new(RandomSeed())
-	}
+	r = seeded(r)
 	e := &ensemble{experts: experts}
 	var ends []float64
 	var specs []*Spec
@@ -157,6 +155,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		}
 		if q.LatentsOnly = !last || r.LatentsOnly; i > 0 {
 			q.Image, q.Latents, q.Interrupt = nil, nil, 0
+			q.Subseed, q.SubseedStrength = nil, 0 // no noise is added
 			q.ImageLatents = e.resolved[0].draft()
 		}
 		part, err := resolvePart(&q, steps, func(q Request) (*resolved, error) { return resolve(i, q) })

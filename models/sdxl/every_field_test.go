@@ -65,6 +65,8 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"Eta":                    {set: func(r *Request) { r.Eta = new(0.5) }, base: ddim},
 		"Seed":                   {set: func(r *Request) { r.Seed = new(uint64(8)) }},
 		"Seeds":                  {set: func(r *Request) { r.Seeds = []uint64{8} }},
+		"Subseed":                {set: func(r *Request) { r.Subseed = new(uint64(8)) }, base: func(r *Request) { r.Subseed, r.SubseedStrength = new(uint64(3)), 0.5 }},
+		"SubseedStrength":        {set: func(r *Request) { r.SubseedStrength = 0.5 }, base: func(r *Request) { r.Subseed = new(uint64(3)) }},
 		"Scheduler":              {set: func(r *Request) { r.Scheduler = "heun" }},
 		"Preset":                 {set: func(r *Request) { r.Preset = "lcm" }},
 		"PresetFrom":             {set: func(r *Request) { r.PresetFrom = "a name" }, base: func(r *Request) { r.Preset = "lcm" }},

@@ -47,13 +47,15 @@ func (n *noise) clone() *noise {
 
 // draw returns unit normal noise of shape [N, C, H, W] in the device's order; the generators fill it in the order of
 // the shape.
-func (n *noise) draw(shape []int) []float32 {
+func (n *noise) draw(shape []int) []float32 { return channelsLast(n.drawTensor(shape)) }
+
+func (n *noise) drawTensor(shape []int) *Tensor {
 	x := nn.NewTensor(shape...)
 	part := len(x.Data) / len(n.generators)
 	for i, g := range n.generators {
 		g.Randn(x.Data[i*part : (i+1)*part])
 	}
-	return channelsLast(x)
+	return x
 }
 
 // step is the noise of a step, of shape [N, C, H, W] in the device's order.
@@ -75,7 +77,7 @@ func (r *Run) firstLatents() []float32 {
 	if given := r.q.request.Latents; given != nil {
 		x = channelsLast(given)
 	} else {
-		x = r.noise.draw(r.latentShape())
+		x = r.firstNoise()
 	}
 	sigma := float32(r.q.schedule.InitNoiseSigma)
 	for i := range x {
@@ -104,7 +106,7 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 		x = append(x, start...)
 	}
 	if r.q.DenoisingStart == 0 {
-		noise := r.noise.draw(r.latentShape())
+		noise := r.firstNoise()
 		scale, sigma := r.q.schedule.AddNoise(0)
 		a, b := float32(scale), float32(sigma)
 		for i := range x {

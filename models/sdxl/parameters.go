@@ -43,13 +43,15 @@ type Parameters struct {
 
 	Interrupted *Interruption `json:"interrupted,omitempty"` // of a result: nil if all steps were taken
 
-	Seed           uint64   `json:"seed"` // 0 in what Resolve gives for a request without one
-	Seeds          []uint64 `json:"seeds,omitempty"`
-	NoiseGiven     bool     `json:"latents_given,omitempty"` // the initial noise is the request's, not the seed's
-	Scheduler      string   `json:"scheduler"`               // a name that scheduler.Config.As takes; "" if the class has none
-	SchedulerClass string   `json:"scheduler_class"`
-	Preset         string   `json:"preset,omitempty"`      // "" is none
-	PresetFrom     string   `json:"preset_from,omitempty"` // how the preset was chosen; "" is of one that was asked for
+	Seed            uint64   `json:"seed"` // 0 in what Resolve gives for a request without one
+	Seeds           []uint64 `json:"seeds,omitempty"`
+	Subseed         uint64   `json:"subseed,omitempty"` // of the first image, the next ones follow; 0 without SubseedStrength
+	SubseedStrength float64  `json:"subseed_strength,omitempty"`
+	NoiseGiven      bool     `json:"latents_given,omitempty"` // the initial noise is the request's, not the seed's
+	Scheduler       string   `json:"scheduler"`               // a name that scheduler.Config.As takes; "" if the class has none
+	SchedulerClass  string   `json:"scheduler_class"`
+	Preset          string   `json:"preset,omitempty"`      // "" is none
+	PresetFrom      string   `json:"preset_from,omitempty"` // how the preset was chosen; "" is of one that was asked for
 
 	OriginalSize         Size   `json:"original_size"`
 	TargetSize           Size   `json:"target_size"`

@@ -56,6 +56,8 @@ type Request struct {
 	Eta              *float64  // η of DDIM and TCD, 0 to 1; nil is 0
 	Seed             *uint64   // of one generator (torch's of the CPU) that draws all noise of the batch; nil is random
 	Seeds            []uint64  // in place of Seed, one generator for each image, so that each is as if generated alone
+	Subseed          *uint64   // A1111's variation seed: image i of the batch has Subseed + i; nil is random
+	SubseedStrength  float64   // 0 to 1: how far the first noise is turned from the seed's to the subseed's, as A1111 does
 	Scheduler        string    // a name that scheduler.Lookup takes, A1111's and ComfyUI's too; "" is the model's own
 	Preset           string    // a name of PresetNames, for few-step models; "" is that of a LoRA's or the model's file, if there is one; see PresetOf
 	PresetFrom       string    // how Preset was chosen, for Parameters; "" by who asks. Spec.ChoosePreset sets it

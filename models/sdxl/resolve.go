@@ -33,7 +33,7 @@ type resolved struct {
 }
 
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
-// Result.Parameters will be, but for the seed of a request that gives none, the model's hash, an interruption, and what
+// Result.Parameters will be, but for the seeds of a request that gives none, the model's hash, an interruption, and what
 // only a device knows. A field that can't be done comes back as a *RequestError, a model that can't do the task as a *ModelError.
 // Only an image's Bounds are looked at, and of files the names: a preset that goes with a file's content is that of
 // ChoosePreset's request.
@@ -60,7 +60,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}
@@ -95,6 +95,9 @@ func (s *Spec) fill(q *resolved) {
 	q.Guidance, q.GuidancePerStep = or(r.Guidance, s.defaults.guidance), slices.Clone(r.GuidancePerStep)
 	q.GuidanceRescale, q.Eta, q.ClipSkip, q.Interrupt = or(r.GuidanceRescale, s.defaults.rescale), or(r.Eta, 0), r.ClipSkip, r.Interrupt
 	q.Seed, q.Seeds, q.NoiseGiven = or(r.Seed, 0), slices.Clone(r.Seeds), r.Latents != nil
+	if q.SubseedStrength = r.SubseedStrength; r.SubseedStrength != 0 {
+		q.Subseed = or(r.Subseed, 0)
+	}
 	q.Crop, q.NegativeCrop = [2]int{r.CropTop, r.CropLeft}, [2]int{r.NegativeCropTop, r.NegativeCropLeft}
 	q.NegativeOriginalSize, q.NegativeTargetSize = r.NegativeOriginalSize, r.NegativeTargetSize
 	q.DenoisingEnd, q.Watermark = r.DenoisingEnd, r.Watermark

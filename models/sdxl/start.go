@@ -35,10 +35,7 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 
 // prepare resolves a request, puts its adapters on the model and encodes its prompts. admit and begin follow.
 func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
-	if request.Seed == nil && len(request.Seeds) == 0 {
-		request.Seed = new(RandomSeed())
-	}
-	q, err := m.resolve(m.Spec().ChoosePreset(request))
+	q, err := m.resolve(m.Spec().ChoosePreset(seeded(request)))
 	if err != nil {
 		return nil, err
 	}
