@@ -84,6 +84,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	})
 	number(fs, "clip-skip", "`layers` of the text encoders to skip for -prompt, beyond the one that SDXL always skips: diffusers' clip_skip, whatever the prompt style. Forge's clip skip n is n-2 here; ComfyUI's CLIPSetLastLayer -n is n-2, there for the negative prompt too; A1111's does nothing with SDXL", "must be 0 or more", atLeast(0, &r.ClipSkip))
 	fs.Func("seed", "a `number` from 0 to 18446744073709551615; -1, or no -seed, is random, printed, and stored in the image; a list with commas has a seed for each image of the batch", g.setSeed)
+	g.registerSubseed(fs)
 	fs.Func("n", "`number` of images for each prompt, in one batch; several images are written to out-0.png, out-1.png …", g.setImages)
 	fs.StringVar(&r.Scheduler, "scheduler", "", "`name` of the sampler, one of\n"+wrap(scheduler.Names(), 88)+
 		"\nmost with a schedule type behind it and _ between, one of\n"+wrap(scheduler.Schedules(), 88)+

@@ -215,7 +215,7 @@ func (g *generateFlags) source() string {
 var flagOf = map[string]string{
 	"prompt": "prompt", "prompt_2": "prompt-2", "negative_prompt": "negative", "negative_prompt_2": "negative-2", "height": "height", "width": "width",
 	"num_images_per_prompt": "n", "num_inference_steps": "steps", "timesteps": "timesteps", "sigmas": "sigmas", "guidance_scale": "guidance",
-	"guidance_rescale": "guidance-rescale", "eta": "eta", "clip_skip": "clip-skip", "seed": "seed", "scheduler": "scheduler", "interrupt": "interrupt",
+	"guidance_rescale": "guidance-rescale", "eta": "eta", "clip_skip": "clip-skip", "seed": "seed", "subseed_strength": "subseed-strength", "scheduler": "scheduler", "interrupt": "interrupt",
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
@@ -253,14 +253,4 @@ func asUsage(err error, image bool) error {
 		return cli.Usagef("-%s %v: must be %s: %v", name, bad.Value, bad.Allowed, bad.Err)
 	}
 	return cli.Usagef("-%s %v: must be %s", name, bad.Value, bad.Allowed)
-}
-
-// chooseSeed fills in a random seed where none is given, and prints it.
-func (g *generateFlags) chooseSeed(s streams) {
-	if g.request.Seed != nil || len(g.request.Seeds) > 0 {
-		return
-	}
-	seed := sdxl.RandomSeed()
-	fmt.Fprintf(s.err, "seed %d\n", seed)
-	g.request.Seed = &seed
 }

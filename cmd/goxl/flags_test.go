@@ -47,6 +47,8 @@ func TestRequestOfFlags(t *testing.T) {
 		{[]string{"-seed", "0"}, func(r *sdxl.Request) { r.Seed = new(uint64(0)) }},
 		{[]string{"-seed", "1,18446744073709551615"}, func(r *sdxl.Request) { r.Seeds = []uint64{1, 1<<64 - 1} }},
 		{[]string{"-seed", "1,2", "-seed", "-1"}, func(r *sdxl.Request) {}},
+		{[]string{"-subseed", "9", "-subseed-strength", "0.25"}, func(r *sdxl.Request) { r.Subseed, r.SubseedStrength = new(uint64(9)), 0.25 }},
+		{[]string{"-subseed", "9", "-subseed", "-1", "-subseed-strength", "0"}, func(r *sdxl.Request) {}},
 		{[]string{"-n", "3"}, func(r *sdxl.Request) { r.ImagesPerPrompt = 3 }},
 		{[]string{"-scheduler", "ddim"}, func(r *sdxl.Request) { r.Scheduler = "ddim" }},
 		{[]string{"-scheduler", "dpmpp_2m_sgm_uniform"}, func(r *sdxl.Request) { r.Scheduler = "dpmpp_2m_sgm_uniform" }},

@@ -81,6 +81,10 @@ func (p Parameters) Infotext() string {
 	if p.TAESD != "" {
 		add("VAE Decoder", "TAESD")
 	}
+	if p.SubseedStrength > 0 {
+		add("Variation seed", strconv.FormatUint(p.subseed(), 10))
+		add("Variation seed strength", number(p.SubseedStrength))
+	}
 	if p.Task == sdxl.ImageToImage && p.Strength > 0 {
 		add("Denoising strength", number(p.Strength))
 	}

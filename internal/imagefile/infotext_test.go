@@ -128,6 +128,24 @@ func TestPartsInTexts(t *testing.T) {
 	}
 }
 
+// Image i of a batch has the subseed that comes i after the first one's; without a strength there is none.
+func TestSubseedInTexts(t *testing.T) {
+	p := Parameters{Image: 2, Parameters: sdxl.Parameters{Steps: 20, Subseed: 40, SubseedStrength: 0.25}}
+	values := ParseInfotext(p.Infotext())
+	if values["Variation seed"] != "42" || values["Variation seed strength"] != "0.25" {
+		t.Errorf("%q", p.Infotext())
+	}
+	if texts := p.Texts(); !slices.Contains(texts, Text{"subseed", "42"}) || !slices.Contains(texts, Text{"subseed_strength", "0.25"}) {
+		t.Errorf("%q", texts)
+	}
+	p.SubseedStrength = 0
+	for _, text := range p.Texts() {
+		if strings.HasPrefix(text.Key, "subseed") || strings.Contains(text.Value, "Variation") {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
 // An image that was made with fewer steps than its parameters have says so.
 func TestInterruptedInTexts(t *testing.T) {
 	p := Parameters{Parameters: sdxl.Parameters{Steps: 20, Strength: 0.5, Interrupted: &sdxl.Interruption{StepsDone: 3, Steps: 10}}}

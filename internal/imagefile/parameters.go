@@ -90,6 +90,8 @@ func (p Parameters) others() (texts []Text) {
 		{"interrupt", p.Interrupt != 0, p.Interrupt},
 		{"interrupted", p.Interrupted != nil, p.Interrupted},
 		{"denoising_start", p.DenoisingStart != 0, p.DenoisingStart},
+		{"subseed", p.SubseedStrength != 0, p.subseed()},
+		{"subseed_strength", p.SubseedStrength != 0, p.SubseedStrength},
 		{"latents_given", p.NoiseGiven, true},
 		{"embeddings_given", p.EmbeddingsGiven, true},
 		{"original_size", p.OriginalSize != own && p.OriginalSize != (sdxl.Size{}), p.OriginalSize},
@@ -123,6 +125,9 @@ func (p Parameters) seed() uint64 {
 	}
 	return p.Seed
 }
+
+// subseed is the image's own.
+func (p Parameters) subseed() uint64 { return p.Subseed + uint64(p.Image) }
 
 // guidance is the scale, or the scales of the steps.
 func (p Parameters) guidance() string {
