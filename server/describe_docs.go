@@ -13,6 +13,8 @@ var imageDocs = []fieldDoc{
 	{"emphasis", "With A1111's prompts, whether weights change the mean of the embeddings; original if absent."},
 	{"model", "A name of GET /v1/models. Absent, it is the default one."},
 	{"seed", "The noise that the image begins with; -1 or absent is random, and the answer has it."},
+	{"subseed", "A1111's variation seed: the noise that subseed_strength mixes in; -1 or absent is random."},
+	{"subseed_strength", "How much of the noise is subseed's, 0 to 1."},
 	{"num_inference_steps", "Steps of the scheduler. Absent, they are the model's own; a size may allow fewer."},
 	{"guidance_scale", "How much the prompt counts, or a list of that for each step. Absent, it is the model's own."},
 	{"guidance_rescale", "Rescales the guided noise, against images that are too bright."},

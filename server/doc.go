@@ -53,15 +53,15 @@
 //
 // /sdapi/v1 is A1111's API, for the clients of that: txt2img, img2img, progress, interrupt, skip, options, samplers,
 // schedulers, sd-models, loras, png-info, extra-single-image and the lists around them, with A1111's fields, defaults,
-// sampler names and prompt syntax. Its requests are jobs whose client waits. Image i of a request has seed + i and is
-// the one that a request for that seed alone gives; the noise is torch's of a CPU. denoising_strength counts steps as
-// diffusers does, of which A1111 runs one more; CLIP_stop_at_last_layers counts from the last layer, of which SDXL
-// always skips one. Without save_images, nothing of a request is kept once it is answered. interrupt and skip end what
-// is computed after the step that is under way, with the image so far: that without noise that the UNet predicts there,
-// with guidance (A1111's is without). The images' infotext says after how many steps. Options are those of each user,
-// until the server ends. What goxl has not (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown
-// sampler, model or upscaler is 400 with those that there are. What nothing comes of is named in the header
-// X-Goxl-Ignored and in info.
+// sampler names and prompt syntax. Its requests are jobs whose client waits. Image i of a request has seed + i, or
+// with a subseed_strength seed and subseed + i, and is the one that a request for that alone gives; the noise is
+// torch's of a CPU. denoising_strength counts steps as diffusers does, of which A1111 runs one more;
+// CLIP_stop_at_last_layers counts from the last layer, of which SDXL always skips one. Without save_images, nothing of
+// a request is kept once it is answered. interrupt and skip end what is computed after the step that is under way,
+// with the image so far: that without noise that the UNet predicts there, with guidance (A1111's is without). The
+// images' infotext says after how many steps. Options are those of each user, until the server ends. What goxl has not
+// (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown sampler, model or upscaler is 400 with those
+// that there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
@@ -74,8 +74,9 @@
 //   - prompt, prompt_2, negative_prompt, negative_prompt_2, which may name Config.TextualInversions; prompt_style,
 //     plain, long, a1111, comfy or compel (absent is Config.PromptStyle), and with a1111 emphasis, original (absent) or
 //     nonorm
-//   - seed (absent or -1 is random); scheduler, a name of Config.Schedulers, a schedule type after it or not, or
-//     A1111's or ComfyUI's name of one; preset, of few-step models, none without one (absent is Config.Preset)
+//   - seed (absent or -1 is random); subseed and subseed_strength, 0 to 1, A1111's variation seed; scheduler, a name
+//     of Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step
+//     models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
 //     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];

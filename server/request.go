@@ -100,6 +100,11 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
 	r.Seed = new(f.seed("seed", math.MaxUint64, s.newSeed))
+	r.SubseedStrength = f.number("subseed_strength", interval{min: 0, max: 1}, 0)
+	subseed := f.seed("subseed", math.MaxUint64, s.newSeed)
+	if r.SubseedStrength > 0 || f.given("subseed") != nil {
+		r.Subseed = &subseed
+	}
 	r.Scheduler = f.scheduler("scheduler", s.config.Schedulers)
 	r.Preset = f.choice("preset", sdxl.PresetNames())
 	size := limits{1, maxCoord, 0}

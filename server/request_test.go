@@ -78,6 +78,7 @@ func TestGoodInput(t *testing.T) {
 		`{"prompt":"a","prompt_2":"b","negative_prompt_2":""}`:                with(func(r *sdxl.Request) { r.Prompt2, r.NegativePrompt2 = "b", new("") }),
 		`{"prompt":"a","timesteps":[999,"500",1.0]}`:                          with(func(r *sdxl.Request) { r.Timesteps = []float64{999, 500, 1} }),
 		`{"prompt":"a","sigmas":[14.6,1]}`:                                    with(func(r *sdxl.Request) { r.Sigmas = []float64{14.6, 1} }),
+		`{"prompt":"a","subseed":9,"subseed_strength":0.25}`:                  with(func(r *sdxl.Request) { r.Subseed, r.SubseedStrength = new(uint64(9)), 0.25 }),
 		`{"prompt":"a","guidance_rescale":0.7,"clip_skip":"1","interrupt":5}`: with(func(r *sdxl.Request) { r.GuidanceRescale, r.ClipSkip, r.Interrupt = new(0.7), 1, 5 }),
 		`{"prompt":"a","denoising_end":0.5}`:                                  with(func(r *sdxl.Request) { r.DenoisingEnd = 0.5 }),
 		`{"prompt":"a","original_size":[512,"768"],"target_size":[1024,1024]}`: with(func(r *sdxl.Request) {

@@ -35,7 +35,6 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"tiling":true}`, 501, "not_implemented", "tiling: goxl has no tiled images"},
 		{"txt2img", `{"restore_faces":true}`, 501, "not_implemented", "restore_faces: goxl has no restoration of faces"},
 		{"txt2img", `{"firstpass_image":"x"}`, 501, "not_implemented", "firstpass_image: goxl has no second pass yet"},
-		{"txt2img", `{"subseed_strength":0.1}`, 501, "not_implemented", "subseed_strength: goxl has no variations of a seed's noise"},
 		{"txt2img", `{"seed_resize_from_w":512}`, 501, "not_implemented", "seed_resize_from_w: goxl has no noise of another size"},
 		{"img2img", `{"initial_noise_multiplier":0.5}`, 501, "not_implemented", "initial_noise_multiplier: goxl has no other multiplier than 1"},
 		{"img2img", `{"init_images":["` + picture + `"],"mask":"` + picture + `"}`, 501, "not_implemented", "mask: goxl has no inpainting yet"},

@@ -34,9 +34,6 @@ func (q *sdRequest) refuse() error {
 			return missing(t.name, t.what)
 		}
 	}
-	if f.number("subseed_strength", interval{min: 0, max: 1}, 0) != 0 {
-		return missing("subseed_strength", "variations of a seed's noise")
-	}
 	for _, name := range []string{"seed_resize_from_w", "seed_resize_from_h"} {
 		if v := f.given(name); v != nil && f.number(name, interval{min: -1, max: maxCoord}, -1) > 0 {
 			return missing(name, "noise of another size")
@@ -149,7 +146,7 @@ var sdInfotextTexts = []string{
 }
 
 // sdInfotextFacts say nothing of what is to be done.
-var sdInfotextFacts = []string{"Version", "Model hash", "Lora hashes", "TI hashes", "VAE hash"}
+var sdInfotextFacts = []string{"Version", "Interrupted", "Model hash", "Lora hashes", "TI hashes", "VAE hash"}
 
 var sdNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
 

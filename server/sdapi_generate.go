@@ -87,7 +87,7 @@ type sdBatch struct {
 // sdBatches are the jobs of a request: those of an iteration together as far as Config.MaxBatch allows, which changes no
 // image.
 func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
-	seed := q.seed
+	images := 0
 	resolved := map[int]sdBatch{} // by the number of images: they differ in nothing but their seeds
 	for iteration := range q.iterations {
 		for left := q.batch; left > 0; {
@@ -101,11 +101,15 @@ func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 			}
 			b.iteration, b.task.Outputs = iteration, nil
 			r, p := &b.task.Job.Request, &b.task.Job.Parameters
-			p.Seed = seed
+			own, subseed := q.seeds(images, n)
+			p.Seed = own[0]
 			if n == 1 {
-				r.Seed = new(seed)
+				r.Seed = new(own[0])
 			} else {
-				r.Seeds, p.Seeds = seeds(seed, n), seeds(seed, n)
+				r.Seeds, p.Seeds = own, own
+			}
+			if r.SubseedStrength > 0 {
+				r.Subseed, p.Subseed = new(subseed), subseed
 			}
 			for range n {
 				id, err := s.newID()
@@ -115,7 +119,7 @@ func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 				b.task.Outputs = append(b.task.Outputs, id)
 			}
 			list = append(list, b)
-			left, seed = left-n, seed+uint64(n)
+			left, images = left-n, images+n
 		}
 	}
 	return list, nil

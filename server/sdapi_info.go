@@ -59,7 +59,7 @@ type sdInfo struct {
 func (q *sdRequest) newInfo(s *Server, t *sdTask) *sdInfo {
 	r := &q.job.Request
 	i := &sdInfo{
-		Prompt: r.Prompt, NegativePrompt: or(r.NegativePrompt, ""), Seed: q.seed, Subseed: q.subseed, CFGScale: *r.Guidance, Steps: r.Steps, BatchSize: q.batch,
+		Prompt: r.Prompt, NegativePrompt: or(r.NegativePrompt, ""), Seed: q.seed, Subseed: q.subseed, SubseedStrength: r.SubseedStrength, CFGScale: *r.Guidance, Steps: r.Steps, BatchSize: q.batch,
 		AllPrompts: []string{}, AllNegativePrompts: []string{}, AllSeeds: []uint64{}, AllSubseeds: []uint64{}, Infotexts: []string{}, Styles: []string{},
 		Width: r.Width, Height: r.Height, SeedResizeFromW: -1, SeedResizeFromH: -1, Extra: map[string]any{}, ClipSkip: 1, JobTimestamp: sdTimestamp(t.began),
 		ModelName: sdModelName(q.job.Name), Version: "goxl " + s.config.Version,
@@ -105,8 +105,12 @@ func (i *sdInfo) add(q *sdRequest, version string, j job.Job, p sdxl.Parameters)
 	i.Extra["RNG"] = "CPU"
 	for k, b := range j.Outputs {
 		seed := or(b.Seed, p.Seed)
+		subseed := q.subseed + (seed - q.seed)
+		if p.SubseedStrength > 0 {
+			subseed = p.Subseed + uint64(k)
+		}
 		i.AllPrompts, i.AllNegativePrompts = append(i.AllPrompts, i.Prompt), append(i.AllNegativePrompts, i.NegativePrompt)
-		i.AllSeeds, i.AllSubseeds = append(i.AllSeeds, seed), append(i.AllSubseeds, q.subseed+(seed-q.seed))
+		i.AllSeeds, i.AllSubseeds = append(i.AllSeeds, seed), append(i.AllSubseeds, subseed)
 		text, _ := imagefile.InfotextOf(imagefile.Parameters{Parameters: p, Image: k, Version: version}.Texts())
 		i.Infotexts = append(i.Infotexts, text)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -122,6 +123,9 @@ func (s *Server) sdSampling(q *sdRequest) error {
 		f.report("n_iter", "value_error", fmt.Sprintf("Value error, n_iter × batch_size is %d images: must be at most %d", q.batch*q.iterations, sdMostImages), nil)
 	}
 	q.seed, q.subseed = q.readSeed("seed", s.newSeed), q.readSeed("subseed", s.newSeed)
+	if r.SubseedStrength = f.number("subseed_strength", interval{min: 0, max: 1}, 0); r.SubseedStrength > 0 {
+		r.Subseed = &q.subseed
+	}
 	r.Steps = int(f.integer("steps", limits{1, uint64(s.mostSteps()), 0}, 50))
 	r.Guidance = new(f.number("cfg_scale", interval{min: 0, max: maxGuidance}, 7))
 	r.ClipSkip, r.CropTop, r.CropLeft = v.clipSkip, v.crop[0], v.crop[1]
@@ -169,6 +173,16 @@ func (s *Server) sdSamplerOf(q *sdRequest, sampler, index, schedule string) (err
 		q.ignored = append(q.ignored, "eta")
 	}
 	return nil
+}
+
+// seeds are those of n images from the first on: each has the next one, but variations of one seed, of which each has the
+// next subseed, as in A1111.
+func (q *sdRequest) seeds(first, n int) (list []uint64, subseed uint64) {
+	list = seeds(q.seed+uint64(first), n)
+	if q.job.Request.SubseedStrength > 0 {
+		list = slices.Repeat([]uint64{q.seed}, n)
+	}
+	return list, q.subseed + uint64(first)
 }
 
 // readSeed reads a seed so that each image has one after the other; -1 and none are random.
