@@ -204,6 +204,11 @@ func (q *Queue) Job(id string) (Job, Live, error) {
 	return e.job, e.live, nil
 }
 
+// OwnerOfBlob is Journal.OwnerOfBlob.
+func (q *Queue) OwnerOfBlob(id string) (owner string, known bool, err error) {
+	return q.journal.OwnerOfBlob(id)
+}
+
 // visible returns a job that was accepted, whatever is written of it now.
 func (q *Queue) visible(id string) *active {
 	for {

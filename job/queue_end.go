@@ -49,6 +49,26 @@ func (q *Queue) Interrupt(id string) (Job, error) {
 	return e.job, nil
 }
 
+// FailWaiting fails the jobs that wait for which why gives a reason: nobody can compute them. why is called while the queue
+// is locked: it must be quick, not use the queue, and leave the job as it is.
+func (q *Queue) FailWaiting(why func(*Job) *Error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	reasons := map[string]*Error{}
+	for _, o := range q.turns {
+		for _, e := range o.jobs {
+			if reason := why(&e.job); reason != nil {
+				reasons[e.job.ID] = reason
+			}
+		}
+	}
+	for id, reason := range reasons {
+		if e := q.find(id); e != nil && e.lease == nil && !e.job.State.Ended() && !q.closed {
+			_ = q.end(e, Failed, reason, ErrLeaseEnded) // which logs what can't be recorded
+		}
+	}
+}
+
 // end ends a job whose entry find gave, Failed or Cancelled. Where its record can't be written, the job has ended all
 // the same, and stays in memory to say so. over is what its lease says from then on.
 func (q *Queue) end(e *active, state State, why *Error, over error) error {
