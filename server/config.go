@@ -203,7 +203,7 @@ func (s *Server) openJobs() (err error) {
 	}
 	s.pool = worker.NewPool(worker.Config{
 		Source: worker.Local{Queue: s.queue, Images: s.store}, Devices: c.Devices, Load: c.Load, Loaded: s.loaded, Opened: s.costs.set, Kept: s.kept, Lost: s.lost,
-		Shared: s.shared(), Resolve: s.resolveAgain,
+		Shared: s.shared(), Resolve: s.resolveAgain, Elsewhere: s.able,
 		Batch: c.Batch, Batched: s.metrics.batched,
 		Timeout: c.RequestTimeout, TimeoutWords: timeoutWords(c.RequestTimeout), Version: c.Version, Log: c.Log,
 	})

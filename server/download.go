@@ -3,40 +3,33 @@ package server
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
+	"time"
 )
 
 func (s *Server) download(x *exchange) error {
 	id := x.r.PathValue("id")
-	if err := s.checkImageOwner(x, id); err != nil {
-		return err
-	}
-	f, format, err := s.store.Open(id)
+	i, done, err := s.findImage(x, id)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer done()
 	x.id = id
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	if err := x.conn.work(); err != nil {
 		return err
 	}
 	h := x.Header()
-	h.Set("Content-Type", string(format))
-	h.Set("Content-Disposition", `attachment; filename="`+id+format.Ending()+`"`)
+	h.Set("Content-Type", string(i.Type))
+	h.Set("Content-Disposition", `attachment; filename="`+id+i.Type.Ending()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Etag", etag(info))
-	http.ServeContent(&contentWriter{exchange: x}, inBytes(x.r), "", info.ModTime(), f)
+	h.Set("Etag", etag(i.Modified, i.Bytes))
+	http.ServeContent(&contentWriter{exchange: x}, inBytes(x.r), "", i.Modified, i.Content)
 	return nil
 }
 
 // etag names what a file holds. It is strong: the server writes a file once, and who writes it again changes its time.
-func etag(info os.FileInfo) string {
-	return fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size())
+func etag(modified time.Time, size int64) string {
+	return fmt.Sprintf(`"%x-%x"`, modified.UnixNano(), size)
 }
 
 // inBytes gives a request whose range http.ServeContent can read: it knows the unit bytes in lower case alone, and

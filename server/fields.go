@@ -150,6 +150,13 @@ func (f *fields) choice(name string, words []string) string {
 	if json.Unmarshal(raw, &s) == nil && slices.Contains(words, s) {
 		return s
 	}
+	expected := oneOf(words)
+	f.report(name, "literal_error", "Input should be "+expected, map[string]any{"expected": expected})
+	return ""
+}
+
+// oneOf lists words as pydantic does.
+func oneOf(words []string) string {
 	expected := "nothing"
 	for i, w := range words {
 		switch w = "'" + w + "'"; {
@@ -161,8 +168,7 @@ func (f *fields) choice(name string, words []string) string {
 			expected += ", " + w
 		}
 	}
-	f.report(name, "literal_error", "Input should be "+expected, map[string]any{"expected": expected})
-	return ""
+	return expected
 }
 
 // scheduler reads one of the names, a schedule type after it or not, or what A1111 or ComfyUI call it, or "".

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/worker"
@@ -30,7 +31,7 @@ type modelState struct {
 // models are the views of the server's models, the default one first, and of their refiners. A refiner is where its
 // model is.
 func (s *Server) models() (list []modelView) {
-	on := s.pool.Models()
+	on := s.deviceModels()
 	all := s.config.allModels()
 	refiners := map[string]bool{}
 	for i, m := range all {
@@ -57,20 +58,15 @@ func (v *modelView) where(on []worker.DeviceModels, name string, first bool) {
 	v.State = engine.Unloaded
 	for _, d := range on {
 		state := modelState{State: engine.Unloaded}
-		switch {
-		case d.State != worker.Ready:
-			if first {
-				state.State = engine.Loading // engines open it at once
-			}
-		case d.Models == nil:
-			if first {
-				state.State = engine.Ready
-			}
-		}
-		for _, m := range d.Models {
-			if m.Name == name {
-				state = modelState{m.State, m.Percent}
-			}
+		switch i := slices.IndexFunc(d.Models, func(m engine.ModelStatus) bool { return m.Name == name }); {
+		case i >= 0:
+			state = modelState{d.Models[i].State, d.Models[i].Percent}
+		case d.Models != nil:
+			continue // the worker of the device lacks the model
+		case first && d.State != worker.Ready:
+			state.State = engine.Loading // engines open it at once
+		case first:
+			state.State = engine.Ready
 		}
 		switch {
 		case state.State == engine.Ready:

@@ -19,6 +19,9 @@ type workers struct {
 	queue  *job.Queue
 	closed atomic.Bool
 	other  job.Job // of another server
+	image  blob.Distant
+	models []string
+	opened []worker.DeviceModels
 }
 
 func (w *workers) Start(q *job.Queue, _ *blob.Store) error {
@@ -33,6 +36,17 @@ func (w *workers) Health() map[string]worker.State {
 		return nil
 	}
 	return map[string]worker.State{"far/cuda:0": worker.Ready}
+}
+
+func (w *workers) Able(*job.Job) bool            { return w.Ready() }
+func (w *workers) Offered() ([]string, bool)     { return w.models, w.Ready() }
+func (w *workers) Models() []worker.DeviceModels { return w.opened }
+
+func (w *workers) FindImage(_ context.Context, id string) (blob.Distant, error) {
+	if id == w.other.ID && w.image.Content != nil {
+		return w.image, nil
+	}
+	return blob.Distant{}, &blob.Error{Kind: blob.ErrNotFound}
 }
 
 func (w *workers) Find(_ context.Context, id string) (job.Job, job.Live, error) {
@@ -67,6 +81,7 @@ func TestRemote(t *testing.T) {
 	if r := b.do("POST", "/v1/jobs", plain); r.Code != http.StatusAccepted {
 		t.Errorf("%d %s", r.Code, r.Body)
 	}
+	w.models = b.modelNames()
 	w.ready.Store(true)
 	if r := b.do("GET", "/readyz", ""); r.Body.String() != `{"status":"ready","devices":{"far/cuda:0":"ready"}}` {
 		t.Errorf("%d %s", r.Code, r.Body)

@@ -54,6 +54,9 @@ func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err
 			return job.Job{}, false, err
 		}
 	}
+	if err := s.checkOffered(&j); err != nil {
+		return job.Job{}, false, err
+	}
 	settle, err := s.admit(x, &j)
 	if err != nil {
 		return job.Job{}, false, err

@@ -77,7 +77,7 @@ func (s *Server) thumbnailTag(id string, size int) (string, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(`%s-%d"`, strings.TrimSuffix(etag(info), `"`), size), nil
+	return fmt.Sprintf(`%s-%d"`, strings.TrimSuffix(etag(info.ModTime(), info.Size()), `"`), size), nil
 }
 
 // matches reports whether If-None-Match has a tag.

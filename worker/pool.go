@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -39,6 +40,10 @@ type Config struct {
 	// Resolve resolves a task anew, whose image has another size than when it was submitted. The warning is for the
 	// client, "" for none.
 	Resolve func(t *Task) (warning string, err error)
+
+	// Elsewhere tells whether takers beside the pool may compute a job that is too large for every device of it: the job is
+	// left to them then. It is called while the source is locked: it must be quick, and not use that. nil is nobody.
+	Elsewhere func(j *job.Job) bool
 
 	Timeout      time.Duration // for a job to compute, from when it has its device, times the jobs computed with it; 0 is none
 	TimeoutWords string        // for the client of one that took longer; "" is TookTooLongWords
@@ -152,10 +157,14 @@ func (p *Pool) Usage() map[string]engine.Usage {
 }
 
 // Check has those devices opened again that were lost while they computed nothing, as when the system killed an engine's
-// process.
+// process. Jobs that were left to others are looked at again: nobody may be left who could compute them.
 func (p *Pool) Check() {
+	p.forgetEnded()
+	p.mu.Lock()
+	left := p.config.Elsewhere != nil && len(p.refusals) > 0
+	p.mu.Unlock()
 	for _, d := range p.devices {
-		if d.failure() != nil {
+		if left || d.failure() != nil {
 			d.wake()
 		}
 	}

@@ -44,16 +44,20 @@ func (p *Pool) serve(d *device) {
 }
 
 // can reports whether a device takes a job: not while it is lost, also before it is opened again. One that is too large
-// for it is left to the others, while there are any.
+// for it is left to the others, while there are any, here or elsewhere.
 func (p *Pool) can(d *device, j *job.Job) bool {
 	if d.state() != Ready {
 		return false
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	f := p.refusals[j.ID]
-	return f == nil || !f.by[d.index] || p.refused(f)
+	free, last := f == nil || !f.by[d.index], f != nil && p.refused(f)
+	p.mu.Unlock()
+	return free || last && !p.elsewhere(j)
 }
+
+// elsewhere reports whether somebody else may compute a job that is too large for every device here.
+func (p *Pool) elsewhere(j *job.Job) bool { return p.config.Elsewhere != nil && p.config.Elsewhere(j) }
 
 // refused reports whether a job is too large for every device that is not down. The caller holds mu.
 func (p *Pool) refused(f *refusal) bool {
@@ -120,8 +124,11 @@ func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *
 	switch {
 	case e.Kind == KindStopping: // the queue is closed, which counts no attempt then
 		l.Retry(e.forJob())
-	case p.again(d, j, e):
+	case e.Kind == KindDeviceFailed:
 		l.Retry(e.forJob())
+		p.forgetEnded()
+	case e.Kind == KindTooLarge && (p.refuse(d, j, e) || p.elsewhere(&j)):
+		l.Return(e.forJob())
 		p.forgetEnded()
 	default:
 		p.forget(j.ID)
@@ -129,15 +136,8 @@ func (p *Pool) conclude(d *device, l Lease, took durations, kept []job.Blob, c *
 	}
 }
 
-// again reports whether a job that failed on a device is to be computed by another attempt. The queue counts those.
-func (p *Pool) again(d *device, j job.Job, e *Error) bool {
-	switch e.Kind {
-	case KindDeviceFailed:
-		return true
-	case KindTooLarge:
-	default:
-		return false
-	}
+// refuse notes that a job is too large for a device, and reports whether another one of the pool may have the memory.
+func (p *Pool) refuse(d *device, j job.Job, e *Error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.refusals[j.ID]

@@ -30,6 +30,7 @@ type Lease interface {
 	Done(outputs []job.Blob, parameters json.RawMessage, warnings []string) error
 	Fail(why *job.Error, cause error)
 	Retry(why *job.Error)
+	Return(why *job.Error) // the device can't compute the job after all: another one may, and the attempt does not count
 }
 
 // Blobs are where images lie.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/goxl/goxl/job"
@@ -78,9 +79,29 @@ func (p *Pool) used(d *device, e engine.Engine, j *job.Job, name string, err err
 
 // DeviceModels is what a device has of the models.
 type DeviceModels struct {
-	Device string // its name; may be ""
-	State  State
-	Models []engine.ModelStatus // nil unless the device is Ready and its engine a [engine.Keeper]
+	Device string               `json:"device"` // its name; may be ""
+	State  State                `json:"state"`
+	Models []engine.ModelStatus `json:"models,omitzero"` // nil unless the device is Ready and its engine a [engine.Keeper]
+}
+
+// Opened leaves out the models that the device has not opened, for those to whom their names are known.
+func (d DeviceModels) Opened() DeviceModels {
+	d.Models = slices.DeleteFunc(slices.Clone(d.Models), func(m engine.ModelStatus) bool { return m.State == engine.Unloaded })
+	return d
+}
+
+// Of are the models of those names alone: what Opened left out is added.
+func (d DeviceModels) Of(names []string) DeviceModels {
+	all := make([]engine.ModelStatus, 0, len(names))
+	for _, name := range names {
+		s := engine.ModelStatus{Name: name, State: engine.Unloaded}
+		if i := slices.IndexFunc(d.Models, func(m engine.ModelStatus) bool { return m.Name == name }); i >= 0 {
+			s = d.Models[i]
+		}
+		all = append(all, s)
+	}
+	d.Models = all
+	return d
 }
 
 // Models says what each device has of the models.

@@ -68,6 +68,21 @@ func startWorker(t *testing.T, args ...string) (c *exec.Cmd, stderr *output) {
 	return c, stderr
 }
 
+// read is what a server answers.
+func read(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
 // pixelsOfJob are those of the image of a job.
 func pixelsOfJob(t *testing.T, address string, j jobState) []byte {
 	t.Helper()
@@ -127,18 +142,36 @@ func TestWorkers(t *testing.T) {
 	if j := ask(t, "POST", api+"/generate", text, 503); j.ID != "" {
 		t.Errorf("%+v", j)
 	}
+	waits := ask(t, "POST", api+"/v1/jobs", text, 202)
 	flags := []string{"-nats", "nats://" + listen, "-nats-token", secret, "-device", "cpu"}
 	other, stderr := startWorker(t, append(flags, "-model", "synth:tiny")...)
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(stderr.String(), "msg=working") && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	waits := ask(t, "POST", api+"/v1/jobs", text, 202)
+	ask(t, "POST", api+"/v1/jobs", text, 503) // whose model no worker has
 	one, _ := startWorker(t, flags...)
+	j := until(t, api+"/v1/jobs/"+waits.ID, ended)
+	if j.State != "done" || j.Attempts != 1 {
+		t.Errorf("%+v", j)
+	}
 	if a, b := compute(api); !bytes.Equal(a, first) || !bytes.Equal(b, second) {
 		t.Error("a worker computes other images")
 	}
-	if j := until(t, api+"/v1/jobs/"+waits.ID, ended); j.State != "done" || j.Attempts != 1 {
-		t.Errorf("%+v", j)
+
+	// A second server has the same of models, jobs and images.
+	beside, another := spawn(t, "-images", t.TempDir(), "-role", "api", "-nats", "nats://"+listen, "-nats-token", secret)
+	var models string
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(models, `"state":"ready"`) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		models = read(t, another+"/v1/models")
+	}
+	if want := read(t, api+"/v1/models"); models != want || !strings.Contains(models, `"state":"ready"`) {
+		t.Errorf("models are %s, want %s", models, want)
+	}
+	if k := until(t, another+"/v1/jobs/"+waits.ID, ended); k.State != "done" || !bytes.Equal(pixelsOfJob(t, another, k), pixelsOfJob(t, api, j)) {
+		t.Errorf("%+v", k)
+	}
+	if err := beside.Process.Kill(); err != nil {
+		t.Fatal(err)
 	}
 
 	long := ask(t, "POST", api+"/v1/jobs", strings.Replace(text, `"num_inference_steps":4`, `"num_inference_steps":150`, 1), 202)

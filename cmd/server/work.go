@@ -60,6 +60,9 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 	}()
 	ctx, stopWatching := onSignals(w.Stop, log)
 	defer stopWatching()
+	if err := w.Start(func() []worker.DeviceModels { return opened(pool, o.first().called()) }); err != nil {
+		return err
+	}
 	loaded := make(chan error, 1)
 	go func() { loaded <- pool.Load() }() // ends before pool.Close returns, or with the process
 	select {
@@ -69,9 +72,6 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 		}
 	case <-ctx.Done():
 		return nil
-	}
-	if err := w.Start(func() []string { return ready(pool) }); err != nil {
-		return err
 	}
 	log.Info("working", slog.String("nats", o.nats), slog.String("model", o.first().called()), slog.String("devices", strings.Join(d.names(), ",")), slog.String("version", cli.Version()))
 	check := time.NewTicker(idleCheck)
@@ -92,13 +92,17 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 	return pool.Wait(limit)
 }
 
-// ready are the names of the devices that can compute.
-func ready(p *worker.Pool) (names []string) {
-	for name, state := range p.Health() {
-		if state == worker.Ready {
-			names = append(names, name)
+// opened is what the devices have of the models. One that is not ready opens the first.
+func opened(p *worker.Pool, first string) []worker.DeviceModels {
+	list := p.Models()
+	for i := range list {
+		if list[i].Models == nil {
+			state := engine.Loading
+			if list[i].State == worker.Ready {
+				state = engine.Ready
+			}
+			list[i].Models = []engine.ModelStatus{{Name: first, State: state}}
 		}
 	}
-	slices.Sort(names)
-	return names
+	return list
 }

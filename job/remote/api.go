@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,9 @@ import (
 // DefaultLease is how long a job may be without a sign of life from its worker.
 const DefaultLease = 15 * time.Second
 
+// DefaultPatience is how long a job waits for a worker that can compute it while there are others alone.
+const DefaultPatience = time.Minute
+
 const (
 	settleTime   = time.Second // for workers to tell what they hold, before interrupted jobs are given to others
 	mostOutcomes = 16          // results that are written at once
@@ -31,12 +35,21 @@ const (
 type APIOptions struct {
 	Lease time.Duration // DefaultLease if 0; the workers' should be the same
 	Local bool          // the queue has takers of this process too, which may compute what remote ones refuse
-	Log   *slog.Logger  // nil discards
+	// Patience is how long a job waits while there are workers and none that can compute it, before it fails: DefaultPatience
+	// if 0. While there are none at all, jobs wait.
+	Patience time.Duration
+	// Fingerprints tell files of one name apart: those of this server's models, by name. A worker whose model has another
+	// one lacks the model; what has none here, or there, is not compared.
+	Fingerprints map[string]string
+	Log          *slog.Logger // nil discards
+
+	now func() time.Time // by which Patience is measured; time.Now if nil
 }
 
 // API gives the jobs of a queue to workers. Its methods may be called at the same time.
 type API struct {
 	conn    *Conn
+	id      string // of the process
 	options APIOptions
 	queue   *job.Queue
 	images  *blob.Store
@@ -52,14 +65,16 @@ type API struct {
 	// mu guards what follows. It is never held while the queue is called, which calls can under its own lock.
 	mu        sync.Mutex
 	closed    bool
-	peers     map[string]*peer           // workers, by id
-	runs      map[string]*run            // jobs at workers, by the job's id
-	refusals  map[string]map[string]bool // workers that refused a job, by the job's id
-	finishing map[string]bool            // jobs whose result is being recorded
-	over      map[string]time.Time       // when runs ended that a worker's announcement may still have
-	settled   time.Time                  // when interrupted jobs may go to any worker
-	heard     time.Time                  // until when NATS, or this process, may have been deaf
-	empty     chan struct{}              // closed while there are no runs
+	peers     map[string]*peer     // workers, by id
+	others    map[string]time.Time // when other APIs gave a sign of life, by id
+	runs      map[string]*run      // jobs at workers, by the job's id
+	refusals  map[string]*refusal  // of workers, by the job's id
+	lacking   map[string]time.Time // since when jobs wait that no worker can compute
+	finishing map[string]bool      // jobs whose result is being recorded
+	over      map[string]time.Time // when runs ended that a worker's announcement may still have
+	settled   time.Time            // when interrupted jobs may go to any worker, and other APIs are known; zero once it is over
+	heard     time.Time            // until when NATS, or this process, may have been deaf
+	empty     chan struct{}        // closed while there are no runs
 }
 
 // NewAPI makes an API that gives out nothing until Start.
@@ -67,12 +82,19 @@ func NewAPI(c *Conn, o APIOptions) *API {
 	if o.Lease == 0 {
 		o.Lease = DefaultLease
 	}
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &API{
-		conn: c, options: o, outcomes: make(chan struct{}, mostOutcomes), empty: make(chan struct{}),
-		peers: map[string]*peer{}, runs: map[string]*run{}, refusals: map[string]map[string]bool{}, finishing: map[string]bool{}, over: map[string]time.Time{},
+		conn: c, id: rand.Text(), options: o, outcomes: make(chan struct{}, mostOutcomes), empty: make(chan struct{}),
+		peers: map[string]*peer{}, others: map[string]time.Time{}, runs: map[string]*run{}, refusals: map[string]*refusal{},
+		lacking: map[string]time.Time{}, finishing: map[string]bool{}, over: map[string]time.Time{},
 	}
 	close(a.empty)
 	a.ctx, a.cancel = context.WithCancel(context.Background())
@@ -92,7 +114,8 @@ func (a *API) Start(queue *job.Queue, images *blob.Store) (err error) {
 	}
 	a.settled, a.heard = time.Now().Add(settleTime), time.Now()
 	for subject, handle := range map[string]nats.MsgHandler{
-		subjectWorkers: a.onAnnouncement, subjectEvents: a.onNews, subjectResult: a.onOutcome, subjectState: a.onState,
+		subjectWorkers: a.onAnnouncement, subjectEvents: a.onNews, subjectResult: a.onOutcome,
+		subjectState: a.onState, subjectImage: a.onImage, subjectAPIs: a.onAPI, subjectHello: func(*nats.Msg) { a.present(false) },
 	} {
 		s, err := a.conn.nc.Subscribe(subject, handle)
 		if err != nil {
@@ -102,6 +125,7 @@ func (a *API) Start(queue *job.Queue, images *blob.Store) (err error) {
 		a.subs = append(a.subs, s)
 	}
 	a.conn.publish(subjectHello, struct{}{})
+	a.present(false)
 	a.loops.Go(a.watch)
 	return nil
 }
@@ -117,7 +141,7 @@ func (a *API) begin(do func()) bool {
 	return true
 }
 
-// watch drops workers that give no sign of life, until Close.
+// watch drops workers and other APIs that give no sign of life, and jobs that nobody can compute, until Close.
 func (a *API) watch() {
 	every := a.options.Lease / 6
 	tick := time.NewTicker(every)
@@ -145,10 +169,13 @@ func (a *API) watch() {
 				a.drop(id, "it gives no sign of life")
 			}
 		}
+		maps.DeleteFunc(a.others, func(_ string, sign time.Time) bool { return a.silent(sign, now) })
 		maps.DeleteFunc(a.over, func(_ string, at time.Time) bool { return now.Sub(at) > overTime })
 		all := slices.Collect(maps.Values(a.peers))
 		refused := slices.Collect(maps.Keys(a.refusals))
 		a.mu.Unlock()
+		a.present(false)
+		a.failLacking()
 		for _, p := range all {
 			if settled || p.rested(now) {
 				p.wake()
@@ -227,6 +254,7 @@ func (a *API) Close() error {
 		a.drop(id, "")
 	}
 	a.mu.Unlock()
+	a.present(true)
 	a.cancel()
 	a.unsubscribe()
 	a.loops.Wait()

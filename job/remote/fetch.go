@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goxl/goxl/job"
-	"github.com/goxl/goxl/worker"
 )
 
 const (
@@ -24,7 +23,7 @@ const (
 func (w *Worker) fetch(consumer jetstream.Consumer) {
 	for w.stopped.Err() == nil {
 		w.mu.Lock()
-		idle := w.waiting == 0 || w.leaving
+		idle := len(w.takers) == 0 || w.leaving
 		w.mu.Unlock()
 		if idle {
 			select {
@@ -84,17 +83,7 @@ func (w *Worker) receive(m jetstream.Msg) {
 	}
 	patience := time.NewTimer(w.options.Lease)
 	defer patience.Stop()
-	select {
-	case w.given <- l:
-	case <-patience.C: // its device was lost meanwhile: another worker may have one
-		l.giveBack(outcome{Ending: endReturned, Error: &job.Error{Kind: worker.KindDeviceFailed, Message: "The worker has no device for the job"}})
-		l.Released()
-	case <-l.ctx.Done():
-		if errors.Is(context.Cause(l.ctx), job.ErrClosed) {
-			l.Retry(&job.Error{Kind: worker.KindStopping, Message: worker.StoppingWords})
-		}
-		l.Released()
-	}
+	w.offer(l, patience.C)
 }
 
 // hold makes a lease of a job, nil if the run came before.

@@ -41,6 +41,7 @@ type lease struct {
 	stopped  bool              // stop is closed
 	files    map[string][]byte // images that were computed, until the API has them
 	released bool              // the device is free
+	taken    chan struct{}     // closed when a device has the job
 	over     error             // why it has ended, nil while it has not
 }
 

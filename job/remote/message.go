@@ -3,8 +3,11 @@ package remote
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/goxl/goxl/job"
+	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/worker"
 )
 
 // Names in NATS.
@@ -16,7 +19,9 @@ const (
 	subjectWorkers = "goxl.workers"
 	subjectHello   = "goxl.hello"
 	subjectResult  = "goxl.result"
+	subjectAPIs    = "goxl.apis"
 	subjectState   = "goxl.api.job"
+	subjectImage   = "goxl.api.image"
 	subjectEvents  = "goxl.job.*.events"
 	subjectCancel  = "goxl.job.*.cancel"
 	subjectStop    = "goxl.job.*.stop"
@@ -35,9 +40,12 @@ type announcement struct {
 	Name    string   `json:"name"` // for people
 	Version string   `json:"version"`
 	Models  []string `json:"models"`
-	Devices []string `json:"devices"` // that can compute
-	Held    []held   `json:"held"`
-	Leaving bool     `json:"leaving"` // it takes no more jobs
+	// Fingerprints are those of models, by name; one that is computed from no files has none.
+	Fingerprints map[string]string     `json:"fingerprints,omitzero"`
+	Devices      []string              `json:"devices"`         // that can compute
+	Opened       []worker.DeviceModels `json:"opened,omitzero"` // what the devices have of the models, without what is unloaded
+	Held         []held                `json:"held"`
+	Leaving      bool                  `json:"leaving"` // it takes no more jobs
 }
 
 // held is a job that a worker has, until the API has answered its result.
@@ -98,11 +106,39 @@ const (
 	missing verdict = "missing" // an image is not in the object store: send it again
 )
 
+// presence is the sign of life of an API.
+type presence struct {
+	ID      string `json:"id"`
+	Leaving bool   `json:"leaving,omitzero"`
+}
+
 // state is a job as another API has it.
 type state struct {
 	Job  job.Job  `json:"job"`
 	Live job.Live `json:"live"`
 }
+
+// piece asks for an image of another API, from an offset in bytes.
+type piece struct {
+	ID     string `json:"id"`
+	Offset int64  `json:"offset"`
+}
+
+// imageInfo is what an API says of an image with each piece of it.
+type imageInfo struct {
+	Type     blob.Type `json:"type"`
+	Bytes    int64     `json:"bytes"`
+	Modified time.Time `json:"modified"`
+	Owner    string    `json:"owner,omitzero"`
+	Known    bool      `json:"known,omitzero"` // it has an owner, if only ""
+}
+
+// Headers of messages between APIs.
+const (
+	headerAPI   = "Goxl-Api"   // the id of the sender
+	headerFound = "Goxl-Found" // of an answer: it is there
+	headerImage = "Goxl-Image" // of an answer: an imageInfo
+)
 
 func encode(v any) ([]byte, error) {
 	data, err := json.Marshal(v)

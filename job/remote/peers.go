@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,6 +58,7 @@ func (a *API) onAnnouncement(m *nats.Msg) {
 	p.said, p.sign = said, time.Now()
 	unknown := a.noteHeld(p)
 	changed := !slices.Equal(before.Devices, said.Devices) || !slices.Equal(before.Models, said.Models) ||
+		!maps.Equal(before.Fingerprints, said.Fingerprints) ||
 		before.Leaving != said.Leaving || !slices.Equal(before.Held, said.Held)
 	if said.Leaving && len(said.Held) == 0 {
 		a.drop(said.ID, "it leaves")
@@ -187,11 +189,6 @@ func (a *API) can(p *peer, j *job.Job) bool {
 		return false
 	}
 	return a.busy(p) < len(p.said.Devices)
-}
-
-// able reports whether a worker has a job's model, as far as is known. The caller holds mu.
-func (a *API) able(p *peer, j *job.Job) bool {
-	return slices.Contains(p.said.Models, j.Model) && !a.refusals[j.ID][p.id]
 }
 
 // busy is how many devices of a worker compute, for this API or another. The caller holds mu.

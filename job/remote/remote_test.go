@@ -2,7 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"image"
@@ -272,20 +271,6 @@ func TestLateResults(t *testing.T) {
 	}
 }
 
-// Two APIs tell each other of their jobs.
-func TestFind(t *testing.T) {
-	b := newBroker(t)
-	one, two := newFront(t, b), newFront(t, b)
-	id := one.submit(func(j *job.Job, _ *worker.Task) { j.Model = "none" })
-	j, live, err := two.api.Find(t.Context(), id)
-	if err != nil || j.ID != id || j.State != job.Queued || live.Position != 1 {
-		t.Errorf("%+v, %+v, %v", j, live, err)
-	}
-	if _, _, err := two.api.Find(context.Background(), "none"); !errors.Is(err, job.ErrUnknown) {
-		t.Error(err)
-	}
-}
-
 // A job that comes to a worker whose device was lost meanwhile goes to another one, which costs it no attempt.
 func TestNoDevice(t *testing.T) {
 	b := newBroker(t)
@@ -298,8 +283,8 @@ func TestNoDevice(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w.waiting = 1 // in a Take that has just ended
-	if err := w.Start(func() []string { return []string{"card0"} }); err != nil {
+	w.takers = []*taker{{Taker: job.Taker{Can: func(*job.Job) bool { return false }}}} // of a device that was lost
+	if err := w.Start(func() []worker.DeviceModels { return []worker.DeviceModels{{Device: "card0", State: worker.Ready}} }); err != nil {
 		t.Fatal(err)
 	}
 	id := f.submit(nil)

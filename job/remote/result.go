@@ -193,7 +193,7 @@ func (a *API) giveUp(r *run, o outcome) {
 	}
 	refused := o.Ending == endRefused || o.Ending == endFailed && why.Kind == worker.KindTooLarge
 	switch {
-	case refused && a.refuse(r):
+	case refused && a.refuse(r, why):
 		a.options.Log.Info("job is refused by a worker", slog.String("job", o.Job), slog.String("worker", o.Worker), slog.String("reason", why.Message))
 		r.lease.Return(why)
 	case o.Ending == endReturned:
@@ -203,64 +203,4 @@ func (a *API) giveUp(r *run, o outcome) {
 	default:
 		r.lease.Fail(why, cause)
 	}
-}
-
-// refuse notes that a worker can't compute a job, and reports whether another may.
-func (a *API) refuse(r *run) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	by := a.refusals[r.job.ID]
-	if by == nil {
-		by = map[string]bool{}
-		a.refusals[r.job.ID] = by
-	}
-	by[r.peer.id] = true
-	if a.options.Local {
-		return true
-	}
-	for _, p := range a.peers {
-		if !p.said.Leaving && a.able(p, &r.job) {
-			return true
-		}
-	}
-	return false
-}
-
-// onState answers what another API asks of a job, if it is one of this API.
-func (a *API) onState(m *nats.Msg) {
-	if m.Reply == "" {
-		return
-	}
-	j, live, err := a.queue.Job(string(m.Data))
-	if err != nil {
-		return
-	}
-	data, err := encode(state{j, live})
-	if err == nil {
-		err = m.Respond(data)
-	}
-	if err != nil {
-		a.options.Log.Warn("another API is not answered", slog.String("job", j.ID), slog.String("error", err.Error()))
-	}
-}
-
-// findTimeout is how long the other APIs may take to tell of a job.
-const findTimeout = 500 * time.Millisecond
-
-// Find asks the other APIs for a job that this one does not have. It returns job.ErrUnknown if none tells of it.
-func (a *API) Find(ctx context.Context, id string) (job.Job, job.Live, error) {
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
-	defer cancel()
-	if !a.conn.connected() {
-		return job.Job{}, job.Live{}, job.ErrUnknown
-	}
-	m, err := a.conn.nc.RequestWithContext(ctx, subjectState, []byte(id))
-	if err != nil {
-		return job.Job{}, job.Live{}, job.ErrUnknown
-	}
-	var s state
-	if err := json.Unmarshal(m.Data, &s); err != nil {
-		return job.Job{}, job.Live{}, fmt.Errorf("remote: the state of job %s: %w", id, err)
-	}
-	return s.Job, s.Live, nil
 }

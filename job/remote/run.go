@@ -133,7 +133,7 @@ func (a *API) unsent(r *run, err error) {
 		return
 	case errors.Is(err, nats.ErrMaxPayload):
 		why := &job.Error{Kind: worker.KindTooLong, Message: "The request is too large to be sent to a worker"}
-		if a.options.Local && a.refuse(r) { // a device of this process needs no message
+		if a.options.Local && a.refuse(r, why) { // a device of this process needs no message
 			r.lease.Return(why)
 		} else {
 			r.lease.Fail(why, err)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -120,6 +121,8 @@ type front struct {
 	folder string
 	images *blob.Store
 
+	options APIOptions
+
 	conn    *Conn
 	journal *job.Journal
 	queue   *job.Queue
@@ -145,7 +148,8 @@ func (f *front) start() {
 		f.t.Fatal(err)
 	}
 	f.conn = f.broker.connect("api")
-	f.api = NewAPI(f.conn, APIOptions{Lease: testLease, Log: testLog(f.t, "api")})
+	f.options.Lease, f.options.Log = testLease, testLog(f.t, "api")
+	f.api = NewAPI(f.conn, f.options)
 	if err := f.api.Start(f.queue, f.images); err != nil {
 		f.t.Fatal(err)
 	}
@@ -244,6 +248,9 @@ type handOptions struct {
 	devices int
 	refuse  func(job.Job) *job.Error
 	engine  *sleeper
+	engines []*sleeper // of the devices, in place of engine
+
+	fingerprints map[string]string
 }
 
 func newHand(t *testing.T, b *broker, o handOptions) *hand {
@@ -254,24 +261,35 @@ func newHand(t *testing.T, b *broker, o handOptions) *hand {
 	if o.devices == 0 {
 		o.devices = 1
 	}
-	if o.engine.count == nil {
-		o.engine.count = &atomic.Int64{}
+	if o.engines == nil {
+		o.engines = slices.Repeat([]*sleeper{o.engine}, o.devices)
+	}
+	for _, e := range o.engines {
+		if e.count == nil {
+			e.count = &atomic.Int64{}
+		}
 	}
 	h := &hand{t: t, conn: b.connect(o.name)}
 	var names []string
-	for i := range o.devices {
+	for i := range o.engines {
 		names = append(names, fmt.Sprint("card", i))
 	}
-	h.worker = NewWorker(h.conn, WorkerOptions{Name: o.name, Models: o.models, Lease: testLease, Refuse: o.refuse, Log: testLog(t, o.name)})
+	h.worker = NewWorker(h.conn, WorkerOptions{Name: o.name, Models: o.models, Fingerprints: o.fingerprints, Lease: testLease, Refuse: o.refuse, Log: testLog(t, o.name)})
 	h.pool = worker.NewPool(worker.Config{
 		Source: h.worker, Devices: names, Log: testLog(t, o.name),
-		Load:    func(int) (engine.Engine, error) { return o.engine, nil },
+		Load:    func(i int) (engine.Engine, error) { return o.engines[i], nil },
 		Resolve: func(*worker.Task) (string, error) { return "", nil },
 	})
-	devices := func() []string {
+	devices := func() []worker.DeviceModels {
 		h.paused.RLock()
 		defer h.paused.RUnlock()
-		return names
+		list := h.pool.Models()
+		for i := range list {
+			if list[i].State == worker.Ready {
+				list[i].Models = []engine.ModelStatus{{Name: o.models[0], State: engine.Ready}}
+			}
+		}
+		return list
 	}
 	if err := errors.Join(h.pool.Load(), h.worker.Start(devices)); err != nil {
 		t.Fatal(err)

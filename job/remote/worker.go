@@ -29,6 +29,8 @@ type WorkerOptions struct {
 	Name    string   // for people; that of the machine if ""
 	Version string   // of the program
 	Models  []string // names of the models that jobs may ask for
+	// Fingerprints tell files of one name apart, by the models' names; see APIOptions.
+	Fingerprints map[string]string
 	// Refuse tells why the worker can't compute a job that another one may, nil if it can.
 	Refuse func(j job.Job) *job.Error
 	Lease  time.Duration // DefaultLease if 0; the API's should be the same
@@ -41,14 +43,13 @@ type Worker struct {
 	options WorkerOptions
 	id      string
 	store   jetstream.ObjectStore
-	devices func() []string
+	devices func() []worker.DeviceModels
 
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	stopped  context.Context // ends with Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
-	given    chan *lease   // jobs for those that wait in Take
 	asked    chan struct{} // somebody came to wait in Take
 	announce chan struct{} // there is something to say
 	subs     []*nats.Subscription
@@ -56,7 +57,8 @@ type Worker struct {
 	mu      sync.Mutex
 	held    map[string]*lease // by run
 	seen    []string          // runs that came, the latest last
-	waiting int               // in Take
+	takers  []*taker          // that wait in Take; the first one for longest
+	waits   []*lease          // for one of them
 	leaving bool
 }
 
@@ -73,16 +75,16 @@ func NewWorker(c *Conn, o WorkerOptions) *Worker {
 	}
 	w := &Worker{
 		conn: c, options: o, id: token(o.Name) + "-" + rand.Text()[:10], held: map[string]*lease{},
-		given: make(chan *lease), asked: make(chan struct{}, 1), announce: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1), announce: make(chan struct{}, 1),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.stopped, w.stop = context.WithCancel(w.ctx)
 	return w
 }
 
-// Start announces the worker, which gets jobs for those that wait in Take. devices gives the names of those devices that
-// can compute now.
-func (w *Worker) Start(devices func() []string) error {
+// Start announces the worker, which gets jobs for those that wait in Take. devices says what devices there are, and what
+// they have of the models. The worker may start before they are ready: then it is known that it will have the models.
+func (w *Worker) Start(devices func() []worker.DeviceModels) error {
 	w.devices = devices
 	ctx, cancel := context.WithTimeout(w.ctx, 2*callTimeout)
 	defer cancel()
@@ -157,7 +159,17 @@ func (w *Worker) beat() {
 }
 
 func (w *Worker) announcement() announcement {
-	a := announcement{ID: w.id, Name: w.options.Name, Version: w.options.Version, Models: w.options.Models, Devices: w.devices(), Held: []held{}}
+	a := announcement{
+		ID: w.id, Name: w.options.Name, Version: w.options.Version, Models: w.options.Models, Fingerprints: w.options.Fingerprints,
+		Devices: []string{}, Held: []held{},
+	}
+	for _, d := range w.devices() {
+		a.Opened = append(a.Opened, d.Opened())
+		if d.State == worker.Ready {
+			a.Devices = append(a.Devices, d.Device)
+		}
+	}
+	slices.Sort(a.Devices)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a.Leaving = w.leaving
@@ -175,31 +187,6 @@ func (w *Worker) leases() (list []*lease) {
 		list = append(list, l)
 	}
 	return list
-}
-
-// Take waits for a job. It returns the cause of ctx's end, or job.ErrClosed. What the taker can is not asked: the API
-// knows what the worker can.
-func (w *Worker) Take(ctx context.Context, _ job.Taker) (worker.Lease, error) {
-	w.mu.Lock()
-	w.waiting++
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		w.waiting--
-		w.mu.Unlock()
-	}()
-	select {
-	case w.asked <- struct{}{}:
-	default:
-	}
-	select {
-	case l := <-w.given:
-		return l, nil
-	case <-w.stopped.Done():
-		return nil, job.ErrClosed
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 }
 
 // Ended reports whether the worker does not hold a job: whether that comes again is the API's to say.

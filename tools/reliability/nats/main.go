@@ -96,7 +96,7 @@ func (p *plan) work(ctx context.Context) error {
 	if err := pool.Load(); err != nil {
 		return err
 	}
-	if err := w.Start(func() []string { return []string{"sleep"} }); err != nil {
+	if err := w.Start(pool.Models); err != nil {
 		return err
 	}
 	<-ctx.Done()
