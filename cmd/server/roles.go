@@ -27,8 +27,9 @@ const embedded = "embedded"
 
 // roles are the flags that say what this process does of a server that is spread over several.
 type roles struct {
-	role, nats, listen          string
-	creds, token, ca, cert, key string
+	role, nats, listen string
+	creds, nkey, token string
+	ca, cert, key      string
 }
 
 func (r *roles) register(fs *flag.FlagSet) {
@@ -40,6 +41,7 @@ func (r *roles) register(fs *flag.FlagSet) {
 	fs.StringVar(&r.nats, "nats", "", "`url` of NATS with JetStream (nats:// or tls://, with commas between several), over which workers get jobs; embedded runs one in this process, in the folder nats beside the journal; without it there are no workers")
 	fs.StringVar(&r.listen, "nats-listen", "", "`host:port` where -nats embedded listens for workers; without it nobody else can connect")
 	fs.StringVar(&r.creds, "nats-creds", "", "`file` of credentials for NATS, as nsc writes it")
+	fs.StringVar(&r.nkey, "nats-nkey", "", "`file` of the seed of an nkey for NATS")
 	fs.StringVar(&r.token, "nats-token", "", "`file` of a secret that clients of NATS have in common; -nats embedded asks for it")
 	fs.StringVar(&r.ca, "nats-ca", "", "`file` of the authorities that the certificate of NATS is signed by, in PEM; with -nats embedded those of its clients, which must have one then")
 	fs.StringVar(&r.cert, "nats-cert", "", "`file` of the certificate for NATS, in PEM: with -nats embedded the server's, else this client's")
@@ -53,7 +55,7 @@ var (
 		"max-batch", "watermark", "tokens", "insecure", "cors", "base-path", "trusted-proxies", "tls-cert", "tls-key", "metrics",
 	}
 	ofDevices = []string{"device", "precision", "gpu-memory", "memory", "threads", "stall-timeout", "taesd", "preview-taesd", "preview-method", "models-memory", "batch"}
-	ofNATS    = []string{"nats-listen", "nats-creds", "nats-token", "nats-ca", "nats-cert", "nats-key"}
+	ofNATS    = []string{"nats-listen", "nats-creds", "nats-nkey", "nats-token", "nats-ca", "nats-cert", "nats-key"}
 )
 
 // check refuses flags that do not go together.
@@ -87,6 +89,8 @@ func (r *roles) check(fs *flag.FlagSet) error {
 		return cli.Usagef("-role api -nats embedded: needs -nats-listen, else no worker can connect")
 	case r.creds != "":
 		return cli.Usagef("-nats-creds: is of a NATS that runs apart; -nats embedded takes -nats-token")
+	case r.nkey != "":
+		return cli.Usagef("-nats-nkey: is of a NATS that runs apart; -nats embedded takes -nats-token")
 	case r.ca != "" && r.cert == "":
 		return cli.Usagef("-nats-ca: with -nats embedded needs -nats-cert and -nats-key")
 	}
@@ -111,7 +115,7 @@ func (r *roles) checkListen() error {
 
 // connect connects to a NATS that runs apart.
 func (r *roles) connect(log *slog.Logger) (*remote.Conn, error) {
-	return remote.Connect(remote.Options{URL: r.nats, Creds: r.creds, Token: r.token, CA: r.ca, Cert: r.cert, Key: r.key, Name: "goxl " + r.role, Log: log})
+	return remote.Connect(remote.Options{URL: r.nats, Creds: r.creds, NKey: r.nkey, Token: r.token, CA: r.ca, Cert: r.cert, Key: r.key, Name: "goxl " + r.role, Log: log})
 }
 
 // remotes are the workers of a server, and the way to them; the zero value is none.

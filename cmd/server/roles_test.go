@@ -38,6 +38,7 @@ func TestRoleFlags(t *testing.T) {
 		"a worker connects to it by -nats nats://host:port":               "-role worker -nats embedded",
 		"-role api -nats embedded: needs -nats-listen":                    "-role api -nats embedded",
 		"-nats-creds: is of a NATS that runs apart":                       "-nats embedded -nats-creds x",
+		"-nats-nkey: is of a NATS that runs apart":                        "-nats embedded -nats-nkey x",
 		"-nats-listen x: must be host:port":                               "-nats embedded -nats-listen x",
 		"-nats-listen 0.0.0.0:1: is no loopback address: needs -nats-tok": "-nats embedded -nats-listen 0.0.0.0:1",
 		"-nats-listen :1: is no loopback address":                         "-nats embedded -nats-listen :1",

@@ -73,7 +73,7 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 	case <-ctx.Done():
 		return nil
 	}
-	log.Info("working", slog.String("nats", o.nats), slog.String("model", o.first().called()), slog.String("devices", strings.Join(d.names(), ",")), slog.String("version", cli.Version()))
+	log.Info("working", slog.String("nats", remote.WithoutSecrets(o.nats)), slog.String("model", o.first().called()), slog.String("devices", strings.Join(d.names(), ",")), slog.String("version", cli.Version()))
 	check := time.NewTicker(idleCheck)
 	defer check.Stop()
 	for {

@@ -282,6 +282,9 @@ var table = map[string]rule{
 var testOutside = map[string]string{
 	"github.com/google/go-cmp": "differences one can read",
 	"github.com/chromedp":      "drives Chromium in the tests of the page",
+
+	"github.com/nats-io/jwt/v2": "accounts and users of a NATS that asks for credentials",
+	"github.com/nats-io/nkeys":  "keys of users of NATS",
 }
 
 // only names who alone may import a path outside its tests, whatever the table says: the boundaries between layers.

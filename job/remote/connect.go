@@ -24,9 +24,9 @@ const (
 // Options say how to connect to NATS. The zero value of everything but URL is no such thing.
 type Options struct {
 	URL string // nats:// or tls://, with commas between several
-	// Files: of credentials as nsc writes them, of a token, of the authorities that sign the server's certificate, and of
-	// the certificate and key of this client.
-	Creds, Token, CA, Cert, Key string
+	// Files: of credentials as nsc writes them, of the seed of an nkey, of a token, of the authorities that sign the server's
+	// certificate, and of the certificate and key of this client.
+	Creds, NKey, Token, CA, Cert, Key string
 
 	Name string       // of the connection, for the server's reports
 	Log  *slog.Logger // nil discards
@@ -52,13 +52,32 @@ func Connect(o Options) (*Conn, error) {
 		return nil, err
 	}
 	if c.nc, err = nats.Connect(o.URL, list...); err != nil {
-		return nil, fmt.Errorf("remote: NATS at %s: %w", o.URL, err)
+		return nil, fmt.Errorf("remote: NATS at %s: %w", WithoutSecrets(o.URL), err)
 	}
 	if c.js, err = jetstream.New(c.nc, jetstream.WithDefaultTimeout(callTimeout)); err != nil {
 		c.nc.Close()
-		return nil, fmt.Errorf("remote: NATS at %s: %w", o.URL, err)
+		return nil, fmt.Errorf("remote: NATS at %s: %w", WithoutSecrets(o.URL), err)
 	}
 	return c, nil
+}
+
+// WithoutSecrets leaves users, passwords and tokens out of URLs of NATS with commas between them, for people.
+func WithoutSecrets(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		scheme, rest, found := strings.Cut(strings.TrimSpace(u), "://")
+		if !found {
+			rest = scheme
+		}
+		if at := strings.LastIndex(rest, "@"); at >= 0 {
+			rest = rest[at+1:]
+		}
+		if found {
+			rest = scheme + "://" + rest
+		}
+		list[i] = rest
+	}
+	return strings.Join(list, ",")
 }
 
 func (o Options) natsOptions(log *slog.Logger) ([]nats.Option, error) {
@@ -93,6 +112,13 @@ func (o Options) natsOptions(log *slog.Logger) ([]nats.Option, error) {
 	}
 	if o.Creds != "" {
 		list = append(list, nats.UserCredentials(o.Creds))
+	}
+	if o.NKey != "" {
+		byKey, err := nats.NkeyOptionFromSeed(o.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("remote: the nkey in %s: %w", o.NKey, err)
+		}
+		list = append(list, byKey)
 	}
 	if o.CA != "" {
 		list = append(list, nats.RootCAs(o.CA))

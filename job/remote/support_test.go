@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,6 +61,7 @@ type broker struct {
 	t      *testing.T
 	folder string
 	listen string
+	client Options // of those that connect; URL is of listen unless it is given
 	mu     sync.Mutex
 	server *Embedded
 }
@@ -100,7 +102,9 @@ func (b *broker) stop() {
 
 func (b *broker) connect(name string) *Conn {
 	b.t.Helper()
-	c, err := Connect(Options{URL: "nats://" + b.listen, Name: name, Log: testLog(b.t, name)})
+	o := b.client
+	o.URL, o.Name, o.Log = cmp.Or(o.URL, "nats://"+b.listen), name, testLog(b.t, name)
+	c, err := Connect(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
