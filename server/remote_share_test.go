@@ -2,13 +2,20 @@ package server
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/job/blob"
+	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/scheduler"
 	"github.com/goxl/goxl/server/auth"
 	"github.com/goxl/goxl/server/engine"
@@ -118,5 +125,36 @@ func TestDownloadOfAnotherServer(t *testing.T) {
 	}
 	if none, err := blob.NewID(); err != nil || b.do("GET", "/download/"+none, "").Code != http.StatusNotFound {
 		t.Errorf("an image that no server has: %v", err)
+	}
+}
+
+// What workers are given says what is in the files of its adapters and of the embeddings.
+func TestFilesOfAJob(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "style.safetensors")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cat := inversion("cat", 32, 48)
+	b := apart(t, &workers{}, func(c *Config) {
+		c.LoRADir, c.TextualInversions = dir, []sdxl.TextualInversion{cat, inversion("dog", 32, 48)}
+	})
+	task := worker.Task{Job: engine.Job{Name: "first", Model: engine.Base, Request: sdxl.Request{
+		Prompt: "a cat", LoRAs: []sdxl.LoRA{{Path: file, Strengths: lora.Strength(1)}}, TextualInversions: b.config.TextualInversions,
+	}}, Outputs: []string{"a"}}
+	var err error
+	if task.Job.Parameters, err = b.specs("first").Resolve(task.Job); err != nil {
+		t.Fatal(err)
+	}
+	j, err := b.newJob(task, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte("x"))); len(j.Adapters) != 1 || j.Adapters[0].Hash != want {
+		t.Errorf("%+v, want %s", j.Adapters, want)
+	}
+	got, err := worker.Decode(j.Request, b.shared())
+	if want := b.shared().Hashes([]string{"cat", "dog"}); err != nil || !maps.Equal(got.Embeddings, want) || len(want) != 2 {
+		t.Errorf("%v, want %v; %v", got.Embeddings, want, err)
 	}
 }

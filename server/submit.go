@@ -25,6 +25,16 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 	for _, l := range p.LoRAs {
 		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
 	}
+	if s.config.Remote != nil { // workers compare them with their files
+		t.Embeddings = s.shared().Hashes(p.TextualInversions)
+	}
+	if s.config.Remote != nil && len(j.Adapters) > 0 {
+		for i, hash := range s.specs(t.Job.Name).AdapterHashes(t.Job) {
+			if i < len(j.Adapters) {
+				j.Adapters[i].Hash = hash
+			}
+		}
+	}
 	if j.Parameters, err = json.Marshal(p); err != nil {
 		return j, err
 	}

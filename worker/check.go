@@ -18,8 +18,9 @@ import (
 const KindOtherModel = "other_model"
 
 // Check returns why a worker with such models, by name, must not compute a job that another process resolved, nil if it
-// may: what the request resolves to here must be what it resolved to there. No weights are read for that: a file of the
-// same name with other contents, another VAE or UNet, a TAESD and another precision are not found out.
+// may: what the request resolves to here must be what it resolved to there, and adapters and embeddings must have the same
+// content. The models' weights are not read for that: their fingerprints are compared before, see package remote. Another
+// precision is not found out.
 func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	differs := func(format string, args ...any) *job.Error {
 		return &job.Error{Kind: KindOtherModel, Message: "The worker can't compute the job: " + fmt.Sprintf(format, args...)}
@@ -49,6 +50,9 @@ func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	}
 	if len(names) > 0 {
 		return differs("it has another %s", strings.Join(names, ", "))
+	}
+	if name := otherFile(j, t, specs, s); name != "" {
+		return differs("it has another file of %s", name)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type Task struct {
 	Quality int       // of JPEG and WebP, 1 to 100; 0 is DefaultQuality
 	// PreviewEvery is the number of steps between previews, 0 for none.
 	PreviewEvery int
+	// Embeddings are what Shared.Hashes gives of those that prompts may name, for who has others; nil is not compared.
+	Embeddings map[string]string
 }
 
 // Shared is what every request has of its server's own. A job's Request does not hold it: it is added where that is
@@ -49,6 +51,8 @@ type stored struct {
 	Format       blob.Type       `json:"format,omitzero"`
 	Quality      int             `json:"quality,omitzero"`
 	PreviewEvery int             `json:"preview_every,omitzero"`
+
+	Embeddings map[string]string `json:"embeddings,omitzero"`
 }
 
 // adapter is an sdxl.LoRA whose file is named within Shared.LoRADir.
@@ -69,7 +73,7 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	r := t.Job.Request
 	out := stored{
 		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
-		Source: t.Source, Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery,
+		Source: t.Source, Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery, Embeddings: t.Embeddings,
 	}
 	blank, isBlank := r.Image.(sdxl.Blank)
 	switch {
@@ -111,7 +115,7 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	t = Task{
-		Source: in.Source, Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery,
+		Source: in.Source, Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery, Embeddings: in.Embeddings,
 		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
 	}
 	r := &t.Job.Request

@@ -111,7 +111,7 @@ func TestEveryFieldComesBack(t *testing.T) {
 func TestTaskComesBack(t *testing.T) {
 	task := Task{
 		Job:     engine.Job{Model: engine.Ensemble, DenoisingEnd: 0.7},
-		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3,
+		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, Embeddings: map[string]string{"cat": "aa"},
 	}
 	for field, value := range reflect.ValueOf(task).Fields() {
 		if field.Name != "Source" && value.IsZero() {

@@ -144,7 +144,7 @@ func (o options) remotes(log *slog.Logger) (r remotes, err error) {
 	if err != nil {
 		return r, errors.Join(err, r.Close())
 	}
-	r.api = remote.NewAPI(r.conn, remote.APIOptions{Local: o.role == roleAll, Log: log})
+	r.api = remote.NewAPI(r.conn, remote.APIOptions{Local: o.role == roleAll, Fingerprints: o.fingerprints(log), Log: log})
 	return r, nil
 }
 

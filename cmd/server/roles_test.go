@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/nn/weights/lora"
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/worker"
 )
@@ -247,7 +249,54 @@ func TestCheck(t *testing.T) {
 		}
 		return j
 	}
+	write := func(content string) string {
+		file := filepath.Join(loras, "style.safetensors")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	cat := func(value float32) worker.Shared {
+		vector := func(n int) *sdxl.Tensor {
+			return &sdxl.Tensor{Shape: []int{1, n}, Data: slices.Repeat([]float32{value}, n)}
+		}
+		return worker.Shared{LoRADir: loras, TextualInversions: []sdxl.TextualInversion{
+			{Name: "cat", L: vector(specs.Base.TextEncoder.HiddenSize), G: vector(specs.Base.TextEncoder2.HiddenSize)},
+		}}
+	}
+	// withFiles is a job that has an adapter with a hash, and an embedding.
+	withFiles := func() job.Job {
+		t.Helper()
+		shared := cat(1)
+		task := worker.Task{Job: engine.Job{Name: "tiny", Model: engine.Base, Request: sdxl.Request{
+			Prompt: "a cat", TextualInversions: shared.TextualInversions, LoRAs: []sdxl.LoRA{{Path: write("x"), Strengths: lora.Strength(1)}},
+		}}, Outputs: []string{"a"}}
+		var err error
+		if task.Job.Parameters, err = specs.Resolve(task.Job); err != nil {
+			t.Fatal(err)
+		}
+		task.Embeddings = shared.Hashes(task.Job.Parameters.TextualInversions)
+		j := job.Job{Adapters: []job.Adapter{{Name: "style", Hash: specs.AdapterHashes(task.Job)[0]}}}
+		if j.Request, err = task.Encode(shared); err != nil {
+			t.Fatal(err)
+		}
+		if j.Parameters, err = json.Marshal(task.Job.Parameters); err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
 	models := map[string]engine.Specs{"tiny": specs}
+	files := withFiles()
+	if e := worker.Check(files, models, cat(1)); e != nil {
+		t.Error(e)
+	}
+	if e := worker.Check(files, models, cat(2)); e == nil || !strings.HasSuffix(e.Message, "it has another file of the embedding cat") {
+		t.Error(e)
+	}
+	write("another")
+	if e := worker.Check(files, models, cat(1)); e == nil || !strings.HasSuffix(e.Message, "it has another file of the adapter style") {
+		t.Error(e)
+	}
 	if e := worker.Check(made(nil, nil), models, shared); e != nil {
 		t.Error(e)
 	}

@@ -41,7 +41,7 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 	}
 	slices.Sort(names)
 	w := remote.NewWorker(conn, remote.WorkerOptions{
-		Version: cli.Version(), Models: slices.Compact(names), Log: log,
+		Version: cli.Version(), Models: slices.Compact(names), Fingerprints: o.fingerprints(log), Log: log,
 		Refuse: func(j job.Job) *job.Error { return worker.Check(j, specs, shared) },
 	})
 	pool := worker.NewPool(worker.Config{

@@ -150,6 +150,19 @@ func (s *Spec) ChoosePreset(r Request) Request {
 	return r
 }
 
+// AdapterHashes are the SHA-256 of the files of a request's adapters, those that its prompts name too, in the order of
+// Parameters.LoRAs; "" of one that can't be read, and nil for a request that Resolve refuses. Each file is read once.
+func (s *Spec) AdapterHashes(r Request) (list []string) {
+	q := &resolved{request: r, Parameters: Parameters{ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1)}}
+	if s.resolveLoRAsOf(q) != nil {
+		return nil
+	}
+	for _, l := range q.loras {
+		list = append(list, hashOfFile(l.Path))
+	}
+	return list
+}
+
 // filePreset is the preset of the first file that has one: of the LoRA, the UNet in the place of the model's own, the
 // model. hash is the SHA-256 of a LoRA whose name has none.
 func (s *Spec) filePreset(loras []LoRA, hash func(path string) string) (name, from string) {

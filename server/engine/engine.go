@@ -113,6 +113,14 @@ func (s Specs) Resolve(j Job) (sdxl.Parameters, error) {
 	return s.Base.Resolve(j.Request)
 }
 
+// AdapterHashes are those of the files of a job's adapters, as [sdxl.Spec.AdapterHashes] gives them.
+func (s Specs) AdapterHashes(j Job) []string {
+	if j.Model == Refiner && s.Refiner != nil {
+		return s.Refiner.AdapterHashes(j.Request)
+	}
+	return s.Base.AdapterHashes(j.Request)
+}
+
 // Costs are about how long an engine's models take.
 type Costs struct {
 	Base, Refiner sdxl.Cost
