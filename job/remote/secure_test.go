@@ -175,6 +175,8 @@ func TestSecured(t *testing.T) {
 	}
 	withPassword := tlsOptions(false)
 	withPassword.Username, withPassword.Password = "anna", "secret"
+	subjects := &server.SubjectPermission{Allow: []string{"goxl.>", "_INBOX.>", "$JS.>", "$O.goxl-images.>"}}
+	few := &server.Options{Users: []*server.User{{Username: "anna", Password: "secret", Permissions: &server.Permissions{Publish: subjects, Subscribe: subjects}}}}
 	byOperator := &server.Options{}
 	creds := operated(t, byOperator)
 	for name, c := range map[string]struct {
@@ -185,6 +187,7 @@ func TestSecured(t *testing.T) {
 		says   string
 	}{
 		"password":            {&server.Options{Username: "anna", Password: "secret"}, "nats://anna:secret@", Options{}, Options{URL: "nats://anna:wrong@"}, "Authorization Violation"},
+		"few subjects":        {few, "nats://anna:secret@", Options{}, Options{}, "Authorization Violation"},
 		"token":               {&server.Options{Authorization: "secret"}, "nats://", Options{Token: keep(t, "token", []byte("secret\n"))}, Options{}, "Authorization Violation"},
 		"nkey":                {&server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}, "nats://", Options{NKey: keep(t, "seed", seed)}, Options{}, "Authorization Violation"},
 		"credentials":         {byOperator, "nats://", Options{Creds: creds}, Options{}, "Authorization Violation"},
