@@ -152,7 +152,7 @@ func serve(o options, stderr io.Writer) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err = o.find(log)
 	if err == nil {
-		err = o.fetch(ctx, log)
+		err = o.fetch(ctx, o.role == roleAPI, log)
 	}
 	stop()
 	if err != nil {

@@ -99,8 +99,8 @@ func (m *models) parts() sdxl.Parts {
 	return sdxl.Parts{UNet: m.unet, VAE: m.vae, Missing: m.missing, Prediction: m.prediction}
 }
 
-// fetch downloads the models that are names of the hub.
-func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
+// fetch downloads the models that are names of the hub, with settings alone those without their weights.
+func (m *models) fetch(ctx context.Context, settings bool, log *slog.Logger) error {
 	refiner, err := m.chosenRefiner()
 	if err != nil {
 		return err
@@ -109,7 +109,9 @@ func (m *models) fetch(ctx context.Context, log *slog.Logger) error {
 	for _, e := range m.more {
 		names = append(names, e.path)
 	}
-	return cli.Fetch(ctx, m.device.Variant(m.variant), log, names...)
+	v := m.device.Variant(m.variant)
+	v.None = settings
+	return cli.Fetch(ctx, v, log, names...)
 }
 
 // specs reads the configurations of the models that open opens.

@@ -49,6 +49,18 @@ func TestHubName(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for _, component := range []string{"unet", "vae", "text_encoder", "text_encoder_2"} {
+		if err := os.Remove(filepath.Join(entry, "snapshots", commit, filepath.FromSlash(weightsFile(component)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := ReadSpec("maker/tiny-xl", nil, nil); err != nil || s.Path != "maker/tiny-xl" {
+		t.Errorf("the configurations of a model without weights: %v", err)
+	}
+	_, err = Open(t.Context(), "maker/tiny-xl", Options{Host: hostOf(m.dev)})
+	if !errors.Is(err, hub.ErrNotCached) || !strings.Contains(err.Error(), "goxl pull maker/tiny-xl") {
+		t.Errorf("a model without weights: %v", err)
+	}
 	for _, name := range []string{"maker/tiny-xl@v2", "maker/none"} {
 		_, err := ReadSpec(name, nil, nil)
 		if !errors.Is(err, hub.ErrNotCached) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "goxl pull "+name) {

@@ -82,7 +82,7 @@ func openStore(name string, log *slog.Logger) (*store, error) {
 	if synthetic, ok := strings.CutPrefix(name, SyntheticPrefix); ok {
 		return openSynthetic(name, synthetic)
 	}
-	path, err := locate(name)
+	path, partial, err := locate(name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,9 @@ func openStore(name string, log *slog.Logger) (*store, error) {
 		return nil, err
 	}
 	open := func(component string, v weights.Variant, _ func() map[string][]int) (kernels.Source, io.Closer, error) {
+		if partial != nil {
+			return nil, nil, partial
+		}
 		c, err := folder.Component(component, v)
 		if err != nil {
 			return nil, nil, err
@@ -107,20 +110,24 @@ func openStore(name string, log *slog.Logger) (*store, error) {
 }
 
 // locate is where the hub's cache has a model of that name, or the name itself, if there is a path of that name or no
-// model of the hub can have it. Nothing is downloaded.
-func locate(name string) (string, error) {
+// model of the hub can have it. Nothing is downloaded. partial is the error of a model whose weights are not in the cache.
+func locate(name string) (path string, partial, err error) {
 	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-		return name, nil
+		return name, nil, nil
 	}
 	n, err := hub.ParseName(name)
 	if err != nil {
-		return name, nil
+		return name, nil, nil
 	}
-	path, err := (&hub.Client{Settings: hub.FromEnvironment()}).Find(n)
-	if err != nil {
-		return "", fmt.Errorf("no such file or folder (%w), and of the hub: %w", fs.ErrNotExist, err)
+	client := &hub.Client{Settings: hub.FromEnvironment()}
+	if path, err = client.Find(n); err == nil {
+		return path, nil, nil
 	}
-	return path, nil
+	missing := fmt.Errorf("no such file or folder (%w), and of the hub: %w", fs.ErrNotExist, err)
+	if path, err = client.FindSettings(n); err == nil {
+		return path, missing, nil
+	}
+	return "", nil, missing
 }
 
 // openSynthetic opens one of SyntheticNames.

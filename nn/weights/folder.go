@@ -131,6 +131,8 @@ type Variant struct {
 	// Precision chooses where Name is empty: F32 prefers the plain files, any other the fp16 variant; failing that, the
 	// other of the two, and then the only variant there is.
 	Precision kernels.DType
+	// None is for who needs settings and vocabularies alone. It is of PipelineFiles.
+	None bool
 }
 
 // wanted lists variants by preference; "" is the plain file.

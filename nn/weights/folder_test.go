@@ -92,7 +92,7 @@ func TestComponentChoosesFile(t *testing.T) {
 		{"two other variants", []string{te + ".ema.safetensors", te + ".bf16.safetensors"}, "text_encoder", f16, "choose a variant of: bf16, ema"},
 		{"plain before other variants", []string{te + ".ema.safetensors", te + ".safetensors"}, "text_encoder", f16, te + ".safetensors"},
 		{"named", []string{te + ".ema.safetensors", te + ".safetensors"}, "text_encoder", Variant{Name: "ema"}, te + ".ema.safetensors"},
-		{"named beats precision", []string{te + ".ema.safetensors", te + ".fp16.safetensors"}, "text_encoder", Variant{"ema", kernels.F16}, te + ".ema.safetensors"},
+		{"named beats precision", []string{te + ".ema.safetensors", te + ".fp16.safetensors"}, "text_encoder", Variant{Name: "ema", Precision: kernels.F16}, te + ".ema.safetensors"},
 		{"named falls back", []string{te + ".safetensors", unet + ".fp16.safetensors"}, "text_encoder", Variant{Name: "fp16"}, te + ".safetensors"},
 		{"named nowhere", []string{te + ".safetensors", unet + ".bf16.safetensors"}, "text_encoder", Variant{Name: "fp16"}, `no component has the variant "fp16"; there are: plain (no variant), bf16`},
 		{"named elsewhere only", []string{te + ".bf16.safetensors", unet + ".fp16.safetensors"}, "text_encoder", Variant{Name: "fp16"}, "no fp16, plain (no variant) weights; choose a variant of: bf16"},

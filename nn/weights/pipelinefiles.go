@@ -31,7 +31,7 @@ func PipelineFiles(index Index, paths []string, v Variant) ([]string, error) {
 			chosen = append(chosen, p)
 		}
 	}
-	named := v.Name == ""
+	named := v.Name == "" || v.None
 	for component, class := range index.Components {
 		weighed, reads := pipelineComponents[component]
 		if !reads || class == (Class{}) {
@@ -52,6 +52,9 @@ func PipelineFiles(index Index, paths []string, v Variant) ([]string, error) {
 		}
 		if !slices.Contains(names, "config.json") {
 			return nil, fmt.Errorf("the component %s has no config.json", component)
+		}
+		if v.None {
+			continue
 		}
 		variant, files, err := chooseWeights(component, names, v)
 		if err != nil {

@@ -121,10 +121,13 @@ func (r repo) files(commit string) (paths []string, err error) {
 
 // Find returns where the cache has a model, its snapshot's folder, or a file, without asking the server. A model that it
 // has not, or not all of, is an error with ErrNotCached.
-func (c *Client) Find(n Name) (string, error) { return c.find(n, "") }
+func (c *Client) Find(n Name) (string, error) { return c.find(n, weights.Variant{}) }
 
-// find is Find of a variant of the weights; "" is any.
-func (c *Client) find(n Name, variant string) (string, error) {
+// FindSettings is Find of a model of which the weights may be missing.
+func (c *Client) FindSettings(n Name) (string, error) { return c.find(n, weights.Variant{None: true}) }
+
+// find is Find of a variant of the weights by its name; "" is any.
+func (c *Client) find(n Name, v weights.Variant) (string, error) {
 	r := c.repo(n)
 	missing := func(why string, args ...any) (string, error) {
 		return "", fmt.Errorf("%s is %w (%s): %s; goxl pull %s downloads it", n, ErrNotCached, c.Cache, fmt.Sprintf(why, args...), n)
@@ -146,7 +149,7 @@ func (c *Client) find(n Name, variant string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want, err := choose(paths, weights.Variant{Name: variant}, func() ([]byte, error) { return os.ReadFile(r.file(at, weights.IndexFile)) })
+	want, err := choose(paths, weights.Variant{Name: v.Name, None: v.None}, func() ([]byte, error) { return os.ReadFile(r.file(at, weights.IndexFile)) })
 	if err != nil {
 		return missing("snapshot %s: %v", at, err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // Ensure returns what Find does, and pulls what the cache lacks. Offline that is an error.
 func (c *Client) Ensure(ctx context.Context, n Name, v weights.Variant) (string, error) {
-	path, err := c.find(n, v.Name)
+	path, err := c.find(n, v)
 	if err == nil || !errors.Is(err, ErrNotCached) {
 		return path, err
 	}
@@ -24,7 +24,7 @@ func (c *Client) Ensure(ctx context.Context, n Name, v weights.Variant) (string,
 }
 
 // Pull downloads what the cache lacks of a model's revision as the server has it now, or of a file, and returns where it
-// is: the snapshot's folder, or the file. Where there are several variants of the weights, v chooses. A download that
+// is: the snapshot's folder, or the file. Where there are several variants of the weights, v chooses, or none. A download that
 // ended early goes on where it was; what is complete is not asked for again.
 func (c *Client) Pull(ctx context.Context, n Name, v weights.Variant) (string, error) {
 	if c.Offline {
@@ -66,5 +66,5 @@ func (c *Client) Pull(ctx context.Context, n Name, v weights.Variant) (string, e
 	if err := r.setCommit(n.Revision, l.Commit); err != nil {
 		return "", err
 	}
-	return c.find(n, v.Name)
+	return c.find(n, v)
 }
