@@ -34,6 +34,25 @@ func (a *API) other(p *peer, model string) bool {
 	return here != "" && there != "" && here != there
 }
 
+// differing are the models of which a worker has other files than this server or, where that has none to compare, than
+// another worker. The caller holds mu.
+func (a *API) differing(p *peer) (names []string) {
+	for _, name := range p.said.Models {
+		differs := a.other(p, name)
+		if there := p.said.Fingerprints[name]; there != "" && a.options.Fingerprints[name] == "" {
+			for _, q := range a.peers {
+				if of := q.said.Fingerprints[name]; of != "" && of != there {
+					differs = true
+				}
+			}
+		}
+		if differs {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // refuse notes that a worker can't compute a job, and reports whether another may.
 func (a *API) refuse(r *run, why *job.Error) bool {
 	a.mu.Lock()

@@ -184,3 +184,22 @@ func TestOtherFiles(t *testing.T) {
 		t.Error("computed with other files")
 	}
 }
+
+// A worker whose files differ is known by name: from the server's or, where that has none, from another worker's.
+func TestDiffering(t *testing.T) {
+	a := NewAPI(&Conn{}, APIOptions{Fingerprints: map[string]string{"mine": "a"}})
+	hire := func(id string, fingerprints map[string]string) *peer {
+		p := &peer{api: a, id: id, said: announcement{ID: id, Models: []string{"mine", "theirs", "made"}, Fingerprints: fingerprints}}
+		a.peers[id] = p
+		return p
+	}
+	if names := a.differing(hire("one", map[string]string{"mine": "a", "theirs": "x"})); len(names) != 0 {
+		t.Errorf("%v", names)
+	}
+	if names := a.differing(hire("two", map[string]string{"mine": "a", "theirs": "x"})); len(names) != 0 {
+		t.Errorf("%v", names)
+	}
+	if names := a.differing(hire("three", map[string]string{"mine": "b", "theirs": "y"})); !slices.Equal(names, []string{"mine", "theirs"}) {
+		t.Errorf("%v", names)
+	}
+}

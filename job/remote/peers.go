@@ -56,6 +56,11 @@ func (a *API) onAnnouncement(m *nats.Msg) {
 	}
 	before := p.said
 	p.said, p.sign = said, time.Now()
+	if !maps.Equal(before.Fingerprints, said.Fingerprints) {
+		if names := a.differing(p); len(names) > 0 {
+			a.options.Log.Warn("a worker has other files of models", slog.String("name", said.Name), slog.Any("models", names))
+		}
+	}
 	unknown := a.noteHeld(p)
 	changed := !slices.Equal(before.Devices, said.Devices) || !slices.Equal(before.Models, said.Models) ||
 		!maps.Equal(before.Fingerprints, said.Fingerprints) ||
