@@ -66,6 +66,9 @@ func TestCancelBetweenDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() string { return "the worker keeps a job that was cancelled" }, func() bool { return w.Ended(second) })
+	if n := tries.Load(); n > 2 { // one of each job
+		t.Errorf("the small device is tried %d times", n)
+	}
 	close(hold)
 	f.done(first)
 	f.done(f.submit(nil))
