@@ -204,7 +204,7 @@ func (b *batch) together(group []*member) error {
 			return err
 		}
 		for _, r := range group {
-			r.next, r.at = all.next, all.at
+			r.next, r.at, r.pace = all.next, all.at, all.pace
 		}
 	}
 	return all.split(b.ctx)

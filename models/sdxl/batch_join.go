@@ -13,7 +13,7 @@ func join(group []*member) *Run {
 	q.request = Request{LatentsOnly: true}
 	q.Watermark = false
 	all := &Run{
-		m: first.m, unet: first.unet, q: &q, shape: first.shape, adapters: first.adapters, started: first.started,
+		m: first.m, unet: first.unet, q: &q, shape: first.shape, adapters: first.adapters, started: first.started, pace: first.pace,
 		noise: &noise{}, next: first.next, at: first.at, history: make([][]float32, len(first.history)),
 	}
 	all.shape.batch = 0

@@ -64,7 +64,10 @@ func (r *Run) preparePreviews(ctx context.Context) error {
 	} else if a != nil && method != PreviewLatent2RGB {
 		err := r.m.tileBy(tilingOf(a), true, false, r.imageSize())
 		if err == nil {
-			r.taesd, r.pace = a, pace{now: time.Now, since: r.started}
+			r.taesd = a
+			if r.pace.now == nil { // else of the steps before, in another batch
+				r.pace = pace{now: time.Now, since: r.started}
+			}
 		} else if method == PreviewByTAESD || !errors.Is(err, kernels.ErrMemory) {
 			return err
 		}

@@ -187,6 +187,27 @@ func TestPreviewPace(t *testing.T) {
 	}
 }
 
+// TestPreviewPaceOfBatch: requests whose steps are joined keep the pace of their previews.
+func TestPreviewPaceOfBatch(t *testing.T) {
+	t.Parallel()
+	m := newModels(t)
+	p := previewModel(t, m, hostOf(m.dev), "")
+	r, _, _ := previewing(scheduled("euler", 1, 48), 1)
+	var group []*member
+	for range 2 {
+		run := started(t, p, r)
+		run.pace.since, run.pace.had = time.Unix(1, 0), true
+		group = append(group, &member{Run: run})
+	}
+	all := join(group)
+	if err := all.preparePreviews(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !all.pace.had || !all.pace.since.Equal(time.Unix(1, 0)) || all.taesd == nil {
+		t.Errorf("had %v, the last one at %v", all.pace.had, all.pace.since)
+	}
+}
+
 // TestPreviewMethodErrors names methods and files that can't make previews. A refiner has its base's.
 func TestPreviewMethodErrors(t *testing.T) {
 	t.Parallel()
