@@ -35,8 +35,8 @@
 //
 // With Config.Remote, devices of other processes compute jobs too (package job/remote). Without any device, requests
 // that wait for their image are 503; other jobs wait for one, or are refused where there are workers and none has their
-// model. Limits that Config does not name are measured on the devices of this process alone. GET /v1/models tells of the
-// workers' too. GET /v1/jobs/{id} and /download/{id} answer with what other servers with the same workers have.
+// model. Limits that Config does not name are measured on the devices of this process alone. GET /v1/models has those
+// of the workers too. GET /v1/jobs/{id} and /download/{id} answer with what other servers with the same workers have.
 //
 // OpenAI's clients (https://platform.openai.com/docs/api-reference/images) make images by POST /v1/images/generations
 // and /v1/images/edits, whose bodies have OpenAI's fields and those of POST /v1/jobs beside: model, a name of GET

@@ -14,8 +14,9 @@
 //	goxl.api.job         a question for the state of a job: every other API answers, one of them that it has it
 //	goxl.api.image       the same for a piece of an image, of 512 KiB at most
 //
-// A job goes to a worker that announces its model, with the same fingerprint where both sides have one, and that has not
-// refused it. Where there are workers and none can compute it, it fails after a minute; where there are none, it waits.
+// A job goes to a worker that announces its model, with the same fingerprint where both sides have one, and that has
+// not refused it. Where there are workers and none can compute it, it fails after a minute; where there are none, it
+// waits.
 //
 // Images lie in the object store goxl-images while they are under way, as JOB/RUN/ID, where RUN is one attempt.
 //

@@ -139,15 +139,15 @@ func (p *peer) rested(now time.Time) bool {
 	return true
 }
 
-// taker tells the queue which device of which worker takes.
-type taker struct {
+// slotID tells the queue which device of which worker takes.
+type slotID struct {
 	worker string
 	slot   int
 }
 
 // serve takes jobs for one device of a worker while that has it.
 func (a *API) serve(p *peer, slot int) {
-	id := taker{p.id, slot}
+	id := slotID{p.id, slot}
 	defer a.queue.Leave(id)
 	for {
 		a.mu.Lock()
