@@ -23,10 +23,14 @@ func batching(t *testing.T, jobs int) *apart {
 	return newApartOf(t, m, "cpu", process.Config{}, func(c *server.Config) { c.Batch, c.Metrics = jobs, true })
 }
 
-// post submits a job.
+// post submits a job. One whose prompt is "busy" computes for so long that others wait together, until it is cancelled.
 func (a *apart) post(t *testing.T, seed, steps int, prompt string) (id string) {
 	t.Helper()
-	body := fmt.Sprintf(`{"prompt":%q,"width":64,"height":64,"num_inference_steps":%d,"seed":%d}`, prompt, steps, seed)
+	side := 64
+	if prompt == "busy" {
+		side = 256
+	}
+	body := fmt.Sprintf(`{"prompt":%q,"width":%d,"height":%d,"num_inference_steps":%d,"seed":%d}`, prompt, side, side, steps, seed)
 	code, answer := a.do("POST", "/v1/jobs", body)
 	var j jobState
 	if err := json.Unmarshal([]byte(answer), &j); code != http.StatusAccepted || err != nil {
