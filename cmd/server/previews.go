@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 
 	"github.com/goxl/goxl/internal/cli"
@@ -24,7 +25,7 @@ func (p *previews) register(fs *flag.FlagSet) {
 
 // args are the flags of a process that computes with the same.
 func (p *previews) args() []string {
-	return []string{"-preview-taesd", p.taesd, "-preview-method", string(p.method)}
+	return []string{"-preview-taesd", p.taesd, "-preview-method", string(cmp.Or(p.method, sdxl.PreviewAuto))}
 }
 
 // checkPreviews refuses a method that there is nothing for.
