@@ -90,7 +90,7 @@ func (r *Run) split(ctx context.Context) error {
 
 // restart brings a run back to before its first step.
 func (r *Run) restart() {
-	r.next, r.at = 0, 0
+	r.next, r.at, r.stopped = 0, 0, false
 	r.x, r.history, r.noise = r.retry.at(0), r.noHistory(), r.retry.noise.clone()
 }
 

@@ -101,6 +101,22 @@ func TestBatchOverflows(t *testing.T) {
 				t.Errorf("request %d was computed in %s", i, got.Parameters.Precision)
 			}
 		}
+		// One that is stopped where it overflows begins anew too, and has an image of a step that was taken.
+		enough := make(chan struct{})
+		requests = varied(func(r *Request) { r.Steps, r.Stop = 5, make(chan struct{}) })
+		got := batchOf(t, m, requests, func(i int, q *BatchRequest) {
+			if i == 1 {
+				q.Request.Stop = enough
+				q.Request.Progress = func(p Progress) {
+					if p.Step == 3 {
+						close(enough)
+					}
+				}
+			}
+		})
+		if one := got[1]; len(spoils) == 1 && (one.err != nil || one.Parameters.Interrupted == nil || one.Steps == 0 || slices.Max(one.Latents.Data) == 0) {
+			t.Errorf("stopped in a batch that overflows: %v, %+v", one.err, one.Result)
+		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
