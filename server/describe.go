@@ -53,8 +53,8 @@ var schemaTypes = openapi.Types{
 	},
 }
 
-// document describes the server, whose paths begin with prefix. What is strange is what a test has to find: fields without a
-// description, and descriptions of no field.
+// document describes the server, whose paths begin with prefix. What is strange is what a test has to find: fields
+// without a description, and descriptions of no field.
 func (s *Server) document(prefix string) (d *openapi.Document, strange []string, err error) {
 	d = &openapi.Document{
 		OpenAPI: openapi.Version,

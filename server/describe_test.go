@@ -61,8 +61,9 @@ func TestDocumentRoutes(t *testing.T) {
 	}
 }
 
-// The document is one of OpenAPI 3.1, by the schema that OpenAPI gives (https://spec.openapis.org/oas/3.1/schema/2022-10-07,
-// Apache-2.0), its references lead somewhere, and its schemas are ones of JSON Schema.
+// The document is one of OpenAPI 3.1, by the schema that OpenAPI gives (Apache-2.0,
+// https://spec.openapis.org/oas/3.1/schema/2022-10-07), its references lead somewhere, and its schemas are ones of JSON
+// Schema.
 func TestDocumentValid(t *testing.T) {
 	_, text := described(t, newBench(t, nil))
 	data, err := os.ReadFile("testdata/openapi-3.1.schema.json")

@@ -50,6 +50,11 @@
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
 // are without a value, of each model and its refiner, and the limits.
 //
+// GET /openapi.json describes every route in OpenAPI 3.1, and GET /docs shows that as a page. Neither needs a token,
+// nor tells what is installed. Both are made of what parses the bodies, which notes the fields that it reads with their
+// types, ranges and defaults, of the types that are encoded as answers, and of the table of errors. A framework (huma)
+// would parse the bodies itself, and answer what can't be used in another form than FastAPI's.
+//
 // Jobs that have ended, and images, are kept as Config.Keep and KeepBytes say; an id that has expired is 410.
 //
 // /sdapi/v1 is A1111's API, for the clients of that: txt2img, img2img, progress, interrupt, skip, options, samplers,

@@ -72,8 +72,8 @@ func (t *Types) Components() (map[string]*jsonschema.Schema, error) {
 	return all, nil
 }
 
-// tidy makes a schema say what this server writes, of which inference knows less: a list is never null, a field that may
-// be left out is left out in place of null, and clients have to live with fields that are new.
+// tidy makes a schema say what this server writes, of which inference knows less: a list is never null, a field that
+// may be left out is left out in place of null, and clients have to live with fields that are new.
 func tidy(s *jsonschema.Schema) {
 	if s == nil {
 		return
