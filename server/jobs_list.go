@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"log/slog"
 	"math"
 	"net/http"
 	"slices"
@@ -58,6 +59,9 @@ func (s *Server) listJobs(x *exchange) error {
 	page, err := s.journal.List(filter)
 	if err != nil {
 		return err
+	}
+	if len(page.Damaged) > 0 { // which are in no answer
+		s.config.Log.Error("journal: records of jobs are damaged", slog.Any("jobs", page.Damaged))
 	}
 	answer := jobPage{Jobs: []jobView{}}
 	for _, j := range page.Jobs {
