@@ -237,6 +237,13 @@ var table = map[string]rule{
 		"sigs.k8s.io/kustomize/kyaml":           "builds manifests",
 		"sigs.k8s.io/yaml":                      "reads manifests strictly",
 	}},
+	"tools/reliability": {
+		own: map[string]string{
+			"internal/imagefile": "the parameters that images say of themselves, and files to upload",
+			"job/blob":           "ids that nobody has",
+		},
+		outside: map[string]string{"golang.org/x/image": "decodes WebP files without the code under test"},
+	},
 	"tools/reliability/nats": {own: map[string]string{
 		"job/remote":    "what is proved",
 		"models/sdxl":   "results of an engine that only sleeps",
