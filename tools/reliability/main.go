@@ -1,6 +1,7 @@
 // Command reliability runs a goxl server through what it must withstand, and says with figures whether it did:
 //
 //	reliability load     -server FILE [flags] [-- server flags]   mixed requests on many connections while devices are busy
+//	reliability kill     -server FILE [flags] [-- server flags]   kill -9 at random moments
 //
 // Each starts the server itself, ends with a table, and has the exit status 1 if anything was violated. A seed makes the
 // same requests and faults again, though not at the same moments.
@@ -30,7 +31,7 @@ type trial interface {
 
 func trials() map[string]trial {
 	return map[string]trial{
-		"load": &load{},
+		"load": &load{}, "kill": &killing{},
 	}
 }
 
