@@ -240,7 +240,7 @@ var table = map[string]rule{
 	"tools/reliability": {
 		own: map[string]string{
 			"internal/imagefile": "the parameters that images say of themselves, and files to upload",
-			"job":                "reads journals",
+			"job":                "journals that it damages and reads",
 			"job/blob":           "ids that nobody has",
 		},
 		outside: map[string]string{"golang.org/x/image": "decodes WebP files without the code under test"},
