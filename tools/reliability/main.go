@@ -3,6 +3,7 @@
 //	reliability load     -server FILE [flags] [-- server flags]   mixed requests on many connections while devices are busy
 //	reliability kill     -server FILE [flags] [-- server flags]   kill -9 at random moments
 //	reliability damage   -server FILE [flags] [-- server flags]   a journal that was cut, or whose bits were flipped
+//	reliability hostile  -server FILE [flags] [-- server flags]   clients that stand still, send too much, or smuggle
 //
 // Each starts the server itself, ends with a table, and has the exit status 1 if anything was violated. A seed makes the
 // same requests and faults again, though not at the same moments.
@@ -32,7 +33,7 @@ type trial interface {
 
 func trials() map[string]trial {
 	return map[string]trial{
-		"load": &load{}, "kill": &killing{}, "damage": &damage{},
+		"load": &load{}, "kill": &killing{}, "damage": &damage{}, "hostile": &hostile{},
 	}
 }
 
