@@ -4,6 +4,8 @@
 //	reliability kill     -server FILE [flags] [-- server flags]   kill -9 at random moments
 //	reliability damage   -server FILE [flags] [-- server flags]   a journal that was cut, or whose bits were flipped
 //	reliability hostile  -server FILE [flags] [-- server flags]   clients that stand still, send too much, or smuggle
+//	reliability memory   -server FILE [flags] [-- server flags]   memory over thousands of images
+//	reliability overhead -server FILE -goxl FILE [flags] [-- server flags]   what the server takes of a device's time
 //
 // Each starts the server itself, ends with a table, and has the exit status 1 if anything was violated. A seed makes the
 // same requests and faults again, though not at the same moments.
@@ -33,7 +35,7 @@ type trial interface {
 
 func trials() map[string]trial {
 	return map[string]trial{
-		"load": &load{}, "kill": &killing{}, "damage": &damage{}, "hostile": &hostile{},
+		"load": &load{}, "kill": &killing{}, "damage": &damage{}, "hostile": &hostile{}, "memory": &memory{}, "overhead": &overhead{},
 	}
 }
 
