@@ -35,7 +35,7 @@ const nobody = "http://127.0.0.1:9"
 func (k *killing) flags(fs *flag.FlagSet) {
 	fs.IntVar(&k.kills, "kills", 100, "`times` that the server is killed")
 	fs.IntVar(&k.writers, "writers", 8, "`clients` that submit jobs all the time")
-	fs.IntVar(&k.queue, "queue", 100, "`jobs` that may wait")
+	fs.IntVar(&k.queue, "queue", 600, "`jobs` that may wait")
 }
 
 func (k *killing) run(ctx context.Context, s *setup, r *report) error {
@@ -150,9 +150,11 @@ func (k *killing) write(ctx context.Context, random *rand.Rand) {
 			b.vary(random)
 			err = k.accept(ctx, b, random)
 		}
-		if err != nil { // it was killed
-			sleep(ctx, 20*time.Millisecond)
+		most := 300 * time.Millisecond // so that jobs are accepted in every life of the server
+		if err != nil {                // it was killed
+			most = 40 * time.Millisecond
 		}
+		sleep(ctx, time.Duration(random.Int64N(int64(most))))
 	}
 }
 
@@ -167,6 +169,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // same then.
 func (k *killing) accept(ctx context.Context, b body, random *rand.Rand) error {
 	key := [2]string{"Idempotency-Key", fmt.Sprintf("%x", random.Uint64())}
+	b.fields["priority"] = -1 // behind clients that wait
 	for {
 		a, err := k.once(ctx, "/v1/jobs", b, key)
 		var j jobRecord

@@ -60,7 +60,7 @@ func (s *setup) start(ctx context.Context, flags ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.listens(ctx); err == nil {
+	if err = p.listens(ctx); err == nil {
 		err = p.ready(ctx)
 	}
 	if err != nil {
