@@ -23,6 +23,7 @@ type load struct {
 	known    ledger
 	made     recipes
 	uploads  []upload
+	base     bool         // there is no refiner: the base does image-to-image
 	dropped  atomic.Int64 // streams of events that were left and taken up again
 	hungUp   atomic.Int64
 	verified atomic.Int64 // images
@@ -104,6 +105,11 @@ func (l *load) prepare(ctx context.Context) error {
 			return fmt.Errorf("a first job is %s: %+v, %w", j.State, j.Error, err)
 		}
 	}
+	a, err := l.c.post(ctx, "/refine", map[string]any{"id": l.uploads[0].id, "prompt": "a", "num_inference_steps": l.s.steps, "strength": 0.9})
+	if err != nil {
+		return err
+	}
+	l.base = a.status == 501
 	l.c.times = newLatencies() // of which loading is no part
 	return nil
 }

@@ -169,6 +169,9 @@ func (l *load) refine(ctx context.Context, random *rand.Rand) error {
 	}
 	delete(b.fields, "image")
 	delete(b.fields, "task")
+	if l.base {
+		b.fields["refiner"] = false
+	}
 	return l.answered(ctx, "/refine", b)
 }
 

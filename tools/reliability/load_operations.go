@@ -121,7 +121,7 @@ var wrongBodies = []struct {
 	{"/v1/jobs", `{"prompt": "a", "scheduler": "nothing"}`, 422},
 	{"/v1/jobs", `{"prompt": "a", "image": "bm8gaW1hZ2U="}`, 422},
 	{"/generate", `{"prompt": 1}`, 422},
-	{"/refine", `{"prompt": "a", "id": "../../etc/passwd"}`, 404},
+	{"/refine", `{"prompt": "a", "id": "../../etc/passwd", "refiner": false}`, 404},
 	{"/v1/images/generations", `{"prompt": "a", "size": "1x1"}`, 400},
 	{"/v1/images/generations", `{"prompt": "a", "n": 11}`, 400},
 	{"/sdapi/v1/txt2img", `{"prompt": "a", "sampler_name": "nothing"}`, 400},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,7 +145,7 @@ func (p *process) tail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// levels are what a process holds.
+// levels are what a process and its children hold.
 type levels struct {
 	resident, anonymous int64 // bytes; the second without mapped files
 	files               int
@@ -161,22 +162,66 @@ func (l levels) String() string {
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// levels reads what the process holds, from /proc.
-func (p *process) levels() (l levels, err error) {
-	of := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
-	status, err := os.ReadFile(filepath.Join(of, "status"))
+// levels reads what the process holds, and those that it started, from /proc: a card has a process of its own.
+func (p *process) levels() (all levels, err error) {
+	pids, err := family(p.cmd.Process.Pid)
 	if err != nil {
-		return l, err
+		return all, err
 	}
-	if l.resident, err = kilobytes(string(status), "VmRSS"); err == nil {
-		l.anonymous, err = kilobytes(string(status), "RssAnon")
+	for _, pid := range pids {
+		of := filepath.Join("/proc", strconv.Itoa(pid))
+		status, err := os.ReadFile(filepath.Join(of, "status"))
+		if errors.Is(err, fs.ErrNotExist) && pid != p.cmd.Process.Pid {
+			continue // it has ended since
+		}
+		var l levels
+		if err == nil {
+			l.resident, err = kilobytes(string(status), "VmRSS")
+		}
+		if err == nil {
+			l.anonymous, err = kilobytes(string(status), "RssAnon")
+		}
+		if err != nil {
+			return all, err
+		}
+		files, err := os.ReadDir(filepath.Join(of, "fd"))
+		if err != nil {
+			return all, err
+		}
+		all.resident, all.anonymous, all.files = all.resident+l.resident, all.anonymous+l.anonymous, all.files+len(files)
 	}
+	return all, nil
+}
+
+// family is a process and all that descend from it.
+func family(pid int) (list []int, err error) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return l, err
+		return nil, err
 	}
-	files, err := os.ReadDir(filepath.Join(of, "fd"))
-	l.files = len(files)
-	return l, err
+	children := map[int][]int{}
+	for _, e := range entries {
+		child, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue // it has ended since
+		}
+		// The name before the last bracket may have anything in it; the state and the parent follow.
+		after := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(after) > 1 {
+			if parent, err := strconv.Atoi(after[1]); err == nil {
+				children[parent] = append(children[parent], child)
+			}
+		}
+	}
+	list = []int{pid}
+	for i := 0; i < len(list); i++ {
+		list = append(list, children[list[i]]...)
+	}
+	return list, nil
 }
 
 // kilobytes is a field of /proc/PID/status in bytes.

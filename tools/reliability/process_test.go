@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,6 +35,9 @@ func TestStart(t *testing.T) {
 	defer p.kill()
 	if err := p.listens(t.Context()); err != nil || p.base != "http://127.0.0.1:9" {
 		t.Errorf("%q, %v", p.base, err)
+	}
+	if pids, err := family(os.Getpid()); err != nil || !slices.Contains(pids, p.cmd.Process.Pid) || slices.Contains(pids, os.Getppid()) {
+		t.Errorf("%v, %v: want %d", pids, err, p.cmd.Process.Pid)
 	}
 	if l, err := p.levels(); err != nil || l.resident <= 0 || l.anonymous > l.resident || l.files < 3 {
 		t.Errorf("%+v, %v", l, err)
