@@ -49,7 +49,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
+// socketBuffer is how many bytes the system keeps of what a connection sends, and of what it is sent. Left alone, the
+// system gives megabytes of its memory to a client that reads nothing, and the server fills them.
+const socketBuffer = 256 << 10
+
 func (l *listener) add(accepted net.Conn) *conn {
+	if tcp, ok := accepted.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(socketBuffer) // without the limit a connection works all the same
+		_ = tcp.SetReadBuffer(socketBuffer)
+	}
 	c := &conn{Conn: accepted, raw: accepted, owner: l, begins: time.Now(), framing: newFraming()}
 	if l.tls != nil {
 		c.Conn, c.secure = tls.Server(accepted, l.tls), true
