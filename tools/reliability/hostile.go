@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,7 +183,7 @@ func (h *hostile) serveOthers(ctx context.Context, a attack) (times *latencies, 
 	if !a.keepsDevice {
 		random := rand.New(rand.NewPCG(h.s.seed, 5))
 		c := newClient(func() string { return h.p.base }, h.r, newLatencies())
-		defer c.close()
+		c.http.Transport.(*http.Transport).DisableKeepAlives = true // one that waits may be closed for others
 		for ok := true; ok && time.Now().Before(until) && ctx.Err() == nil; {
 			l := load{s: h.s, r: h.r, c: c}
 			if err := l.answeredNow(ctx, l.body(random)); err != nil {

@@ -84,25 +84,27 @@ func length(m *sync.Map) (n int) {
 	return n
 }
 
-// killOften kills the server: one time of three while it starts, else while it serves. It returns the last one, which
-// goes on.
+// killOften kills the server: one time of three while it starts, one soon after it listens, one while it computes. It
+// returns the last one, which goes on.
 func (k *killing) killOften(ctx context.Context, p *process) (*process, error) {
 	random := rand.New(rand.NewPCG(k.s.seed, 0))
-	starting := 0
+	var times [3]int
 	var slowest time.Duration
 	for i := range k.kills {
-		early := random.IntN(3) == 0
+		moment := random.IntN(3)
+		times[moment]++
 		most := 1500 * time.Millisecond
-		if early {
-			most = 400 * time.Millisecond
-			starting++
-		}
-		if !early {
-			if err := p.listens(ctx); err != nil {
+		if moment == 0 {
+			most = early
+		} else {
+			took, err := k.goOn(ctx, p)
+			if err == nil && moment == 2 {
+				err = p.ready(ctx)
+			}
+			if err != nil {
 				return p, fmt.Errorf("after %d kills: %w", i, err)
 			}
-			slowest = max(slowest, time.Since(p.began))
-			k.base.Store(&p.base)
+			slowest = max(slowest, took)
 		}
 		select {
 		case <-time.After(time.Duration(random.Int64N(int64(most)))):
@@ -122,12 +124,25 @@ func (k *killing) killOften(ctx context.Context, p *process) (*process, error) {
 			fmt.Fprintf(k.s.out, "%d of %d kills\n", i+1, k.kills)
 		}
 	}
-	if err := p.listens(ctx); err != nil {
+	if _, err := k.goOn(ctx, p); err != nil {
 		return p, fmt.Errorf("after all kills: %w", err)
 	}
-	k.base.Store(&p.base)
-	k.r.figure("kills", "%d, %d of them within 400 ms of the start; it listened again after at most %v", k.kills, starting, slowest.Round(time.Millisecond))
+	k.r.figure("kills", "%d: %d within %v of the start, %d soon after it listens, %d while it computes; it listened again after at most %v",
+		k.kills, times[0], early, times[1], times[2], slowest.Round(time.Millisecond))
 	return p, nil
+}
+
+// early is the time of the start in which a server is killed.
+const early = 400 * time.Millisecond
+
+// goOn waits until a server listens, and lets the clients ask it.
+func (k *killing) goOn(ctx context.Context, p *process) (took time.Duration, err error) {
+	if err := p.listens(ctx); err != nil {
+		return 0, err
+	}
+	took = time.Since(p.began)
+	k.base.Store(&p.base)
+	return took, nil
 }
 
 // write submits jobs until the kills are over, and looks now and then at one that was answered before.

@@ -32,7 +32,7 @@ type sample struct {
 
 func (m *memory) flags(fs *flag.FlagSet) {
 	fs.IntVar(&m.images, "images", 2000, "`images` after those that warm up")
-	fs.IntVar(&m.warm, "warm", 300, "`images` before memory is looked at")
+	fs.IntVar(&m.warm, "warm", 500, "`images` before memory is looked at")
 	fs.IntVar(&m.clients, "clients", 4, "`clients` that wait for their image each")
 	fs.Float64Var(&m.limit, "tolerance", 2, "`percent` that memory may change from the second quarter to the last, and along a line")
 }
