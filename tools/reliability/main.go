@@ -1,14 +1,15 @@
 // Command reliability runs a goxl server through what it must withstand, and says with figures whether it did:
 //
-//	reliability load     -server FILE [flags] [-- server flags]   mixed requests on many connections while devices are busy
-//	reliability kill     -server FILE [flags] [-- server flags]   kill -9 at random moments
-//	reliability damage   -server FILE [flags] [-- server flags]   a journal that was cut, or whose bits were flipped
-//	reliability hostile  -server FILE [flags] [-- server flags]   clients that stand still, send too much, or smuggle
-//	reliability memory   -server FILE [flags] [-- server flags]   memory over thousands of images
-//	reliability overhead -server FILE -goxl FILE [flags] [-- server flags]   what the server takes of a device's time
+//	reliability load     -server FILE   mixed requests on many connections while devices are busy
+//	reliability kill     -server FILE   kill -9 at random moments
+//	reliability damage   -server FILE   a journal that was cut, or whose bits were flipped
+//	reliability hostile  -server FILE   clients that stand still, send too much, or smuggle
+//	reliability memory   -server FILE   memory over thousands of images
+//	reliability overhead -server FILE -goxl FILE   what the server takes of a device's time
 //
-// Each starts the server itself, ends with a table, and has the exit status 1 if anything was violated. A seed makes the
-// same requests and faults again, though not at the same moments.
+// Further flags may follow, and behind -- those of the server. Each starts the server itself, ends with a table, and
+// has the exit status 1 if anything was violated. A seed makes the same requests and faults again, though not at the
+// same moments.
 package main
 
 import (
