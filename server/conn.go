@@ -20,6 +20,9 @@ const (
 	maxAhead = maxHeader + maxBody + 32<<10
 	// readSize is how many bytes are read at once.
 	readSize = 4 << 10
+	// aheadTime is how long that many may wait while an image is computed or sent. A client may have all of the answer,
+	// and send its next request, a moment before net/http has ended this one.
+	aheadTime = time.Second
 )
 
 // conn is a client's connection.
@@ -97,9 +100,20 @@ func (c *conn) took(data []byte, err error) bool {
 		c.leave(nil)
 	}
 	c.changed.Broadcast()
+	var full bool // for aheadTime
+	var timer *time.Timer
 	for c.err == nil && !c.closed && c.ahead.Len() > maxAhead-readSize {
-		if c.working {
+		switch {
+		case c.working && full:
 			c.leave(&failure{kind: sentAhead})
+		case c.working && timer == nil:
+			timer = time.AfterFunc(aheadTime, func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				full = true
+				c.changed.Broadcast()
+			})
+			defer timer.Stop()
 		}
 		c.changed.Wait()
 	}

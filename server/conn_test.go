@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -161,4 +162,38 @@ func TestGivenUp(t *testing.T) {
 			t.Errorf("%d bytes were read, %v", n, err)
 		}
 	})
+}
+
+// A client that has all of an answer may send its next request, however long, before net/http has ended this one. What
+// waits for longer is too much.
+func TestSentAheadOfRest(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rest time.Duration
+		ends bool
+	}{
+		{"the answer ends in time", aheadTime / 2, false},
+		{"the answer goes on", 2 * aheadTime, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newListener()
+				client, server := net.Pipe()
+				conn := l.add(server)
+				ctx := conn.context(t.Context())
+				if err := conn.work(); err != nil {
+					t.Fatal(err)
+				}
+				go client.Write(make([]byte, 2*maxAhead)) // ends when client is closed
+				time.Sleep(c.rest)
+				l.rest(conn)
+				time.Sleep(2 * aheadTime)
+				if ended := ctx.Err() != nil; ended != c.ends {
+					t.Errorf("the context ended: %v", context.Cause(ctx))
+				}
+				client.Close()
+				conn.Close()
+			})
+		})
+	}
 }
