@@ -90,6 +90,12 @@ var table = map[string]rule{
 		"nn":         modules,
 		"nn/weights": checkps,
 	}},
+	"models/controlnet": {own: map[string]string{
+		"kernels":     contract,
+		"models/unet": "a ControlNet is the way down and the middle of a UNet",
+		"nn":          modules,
+		"nn/weights":  checkps,
+	}},
 	"models/demo": {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
@@ -101,12 +107,13 @@ var table = map[string]rule{
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
-		"models/clip":  "a part of the model",
-		"models/taesd": "decodes in the VAE's place",
-		"models/unet":  "a part of the model",
-		"models/vae":   "a part of the model",
-		"scheduler":    "a part of the model",
-		"tokenizer":    "a part of the model",
+		"models/clip":       "a part of the model",
+		"models/controlnet": "steers the UNet by an image",
+		"models/taesd":      "decodes in the VAE's place",
+		"models/unet":       "a part of the model",
+		"models/vae":        "a part of the model",
+		"scheduler":         "a part of the model",
+		"tokenizer":         "a part of the model",
 
 		"tokenizer/prompt": "reads prompts",
 
