@@ -96,7 +96,8 @@ var table = map[string]rule{
 		"nn":          modules,
 		"nn/weights":  checkps,
 	}},
-	"models/demo": {},
+	"models/controlnet/preprocess": {},
+	"models/demo":                  {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
 		"nn":         modules,
