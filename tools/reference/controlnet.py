@@ -125,7 +125,7 @@ def cases():
     yield case("guess-unguided", control("full"), guess=True, guidance=1.0)
     yield case("pool", control("pool"))
     yield case("seeds", control("full"), n=2, seeds=[8, 9], scheduler="euler_a")
-    yield case("rescale", control("full"), guidance_rescale=0.7, scheduler="dpmpp_2m")
+    yield case("dpmpp_2m", control("full"), scheduler="dpmpp_2m")
     yield case("image", control("full", scale=0.7), init="b", strength=0.6, steps=5)
     yield case("image-start-end", control("full", start=0.3, end=0.8), init="b", strength=0.6, steps=8)
     yield case("image-two", control("full"), control("other", "odd", end=0.6), init="b", strength=0.8, steps=5, n=2)
@@ -157,7 +157,7 @@ def images(out):
 
 
 FIELDS = {"prompt": "prompt", "negative": "negative_prompt", "width": "width", "height": "height", "steps": "num_inference_steps",
-          "guidance": "guidance_scale", "guidance_rescale": "guidance_rescale", "n": "num_images_per_prompt", "strength": "strength",
+          "guidance": "guidance_scale", "n": "num_images_per_prompt", "strength": "strength",
           "denoising_end": "denoising_end"}
 OWN = {"name", "seed", "seeds", "controls", "guess", "init", "scheduler"}
 parts = {}
