@@ -108,8 +108,6 @@ func parseUNet(members map[string]json.RawMessage, file string) (unet.Config, er
 	if depths, ok := members["transformer_layers_per_block"]; ok {
 		members["transformer_layers_per_block"] = withoutZeros(depths, down)
 	}
-	// Union's training code writes it; the class computes as without.
-	delete(members, "encoder_hid_dim_type_")
 	data, err := json.Marshal(members)
 	if err != nil {
 		return unet.Config{}, err
@@ -162,6 +160,11 @@ func (c Config) validate(file string) error {
 		return bad("num_trans_layer", c.FusedLayers, "0 to %d", maxTypes)
 	}
 	return nil
+}
+
+// ReadsText reports whether the net has cross-attention; the published small one has none.
+func (c Config) ReadsText() bool {
+	return c.UNet.MidBlockType == unet.CrossAttnMid || slices.ContainsFunc(c.UNet.DownBlockTypes, func(t string) bool { return strings.HasPrefix(t, "CrossAttn") })
 }
 
 // ScaleFactor is the pixels a side of a latent.

@@ -124,7 +124,7 @@ func (s *Spec) fitsControl(c controlnet.Config) error {
 		return fmt.Errorf("it reads latents of %d channels: must read the model's %d", theirs.InChannels, s.VAE.LatentChannels)
 	case c.ScaleFactor() != s.VAE.ScaleFactor():
 		return fmt.Errorf("its control images have %d pixels a side of a latent: must have the model's %d", c.ScaleFactor(), s.VAE.ScaleFactor())
-	case theirs.Context() != ours.Context():
+	case c.ReadsText() && theirs.Context() != ours.Context():
 		return fmt.Errorf("it reads prompt embeddings %d wide, of %s: must read the model's, %d wide", theirs.Context(), contextFamily(theirs.Context()), ours.Context())
 	case theirs.ProjectionInputDim != ours.ProjectionInputDim:
 		return fmt.Errorf("it reads pooled embeddings and time ids %d wide: must read the model's, %d wide", theirs.ProjectionInputDim, ours.ProjectionInputDim)
