@@ -165,7 +165,7 @@ func TestControlNets(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
 		t.Fatal(err)
 	}
-	if len(cases) < 27 {
+	if len(cases) < 28 {
 		t.Fatalf("%d cases, want the whole list", len(cases))
 	}
 	p := newModels(t).open("tiny")

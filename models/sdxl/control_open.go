@@ -57,6 +57,8 @@ type openedControl struct {
 	source kernels.Source
 	update *kernels.Update // of a Control-LoRA
 	based  bool            // it is built on the UNet, without which nothing more is known of it
+
+	products []controlnet.Lora // of a Control-LoRA
 }
 
 // control reads a ControlNet. base gives the UNet's tensors, which a Control-LoRA and a net of differences are built on;
@@ -81,7 +83,7 @@ func (f *sideFiles) singleControl(base func() kernels.Source) (*openedControl, e
 	if err != nil {
 		return nil, err
 	}
-	o := &openedControl{source: file, based: file.Base}
+	o := &openedControl{source: file, based: file.Base, products: file.Lora}
 	if file.Base && base == nil {
 		return o, nil
 	}

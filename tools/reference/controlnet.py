@@ -132,6 +132,7 @@ def cases():
     yield case("image-guess", control("full"), init="b", strength=0.6, steps=5, guess=True)
     yield case("union", control("union", mode=3, scale=0.8))
     yield case("union-several", control("union", mode=3, scale=0.8), control("union", "b", mode=1, scale=1.2, end=0.6))
+    yield case("union-several-end", control("union", mode=3, end=0.75), control("union", "b", mode=1, scale=1.2, end=0.75))
     yield case("union-image", control("union", mode=0), init="b", strength=0.6, steps=5)
     yield case("promax", control("promax", mode=7))
     yield case("union-two", control("union", mode=3, scale=0.8), control("promax", "b", mode=6, scale=0.7, start=0.3))
