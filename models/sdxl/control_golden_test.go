@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -194,18 +193,4 @@ func moved(a, b *Tensor) float64 {
 		most, largest = max(most, math.Abs(float64(v-b.Data[i]))), max(largest, math.Abs(float64(v)))
 	}
 	return most / largest
-}
-
-// controlCaseNamed is one of the golden's cases.
-func (g *controlGoldens) caseNamed(name string) controlCase {
-	g.t.Helper()
-	var cases []controlCase
-	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
-		g.t.Fatal(err)
-	}
-	i := slices.IndexFunc(cases, func(c controlCase) bool { return c.Name == name })
-	if i < 0 {
-		g.t.Fatalf("no case %s", name)
-	}
-	return cases[i]
 }

@@ -115,6 +115,8 @@ func (k Kind) Flag() (flag, more string) {
 		return "-control", "with a -control-image"
 	case k.Family == T2IAdapter && k.Form == ComponentForm:
 		return "-t2i-adapter", "with a -t2i-image"
+	case k.Family == ControlNet && k.Form == ModelFolder:
+		return "", "its folder controlnet is given with -control, beside a -model"
 	case k.Family == IPAdapter:
 		return "", "image prompts come later"
 	case k.Family == ESRGAN:

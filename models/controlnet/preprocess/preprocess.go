@@ -1,5 +1,5 @@
-// Package preprocess makes control images of photographs by the small algorithms that need no model, with the results of
-// OpenCV and of the extension sd-webui-controlnet, bit for bit. Images keep their size.
+// Package preprocess makes control images of photographs by the small algorithms that need no model, with the results
+// of OpenCV as the extension sd-webui-controlnet calls it, bit for bit. Images keep their size, but for TileResample's.
 package preprocess
 
 import (
