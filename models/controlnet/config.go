@@ -15,6 +15,7 @@ import (
 const (
 	plainClass = "ControlNetModel"
 	unionClass = "ControlNetUnionModel"
+	firstUnion = "ControlNetModel_Union" // as the first union's own folder has it
 )
 
 // Config is the part of a ControlNetModel's or ControlNetUnionModel's config.json that shapes it.
@@ -54,7 +55,11 @@ func ParseConfig(data []byte, file string) (Config, error) {
 		return c, &weights.ConfigError{File: file, Allowed: "an object: " + err.Error()}
 	}
 	var class string
-	if err := json.Unmarshal(members["_class_name"], &class); err != nil || class != plainClass && class != unionClass {
+	err := json.Unmarshal(members["_class_name"], &class)
+	if class == firstUnion {
+		class = unionClass
+	}
+	if err != nil || class != plainClass && class != unionClass {
 		return c, &weights.ConfigError{File: file, Key: "_class_name", Value: string(members["_class_name"]), Allowed: plainClass + " or " + unionClass}
 	}
 	if added, ok := members["addition_embed_type"]; !ok || string(added) == "null" {
