@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
@@ -23,6 +24,7 @@ func TestControlNetsOnCard(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
 		t.Fatal(err)
 	}
+	cases = slices.DeleteFunc(cases, func(c controlCase) bool { return c.Mask != "" }) // a request has no mask
 	m := &models{t, dev, map[string]*Model{}}
 	p, cpu := m.open("tiny"), newModels(t).open("tiny")
 	for _, c := range cases {

@@ -7,7 +7,8 @@ Single calls of each net, and whole runs by diffusers' pipelines. Weights are sy
 called. Metadata "nets" has each net's config.json and component; "calls" the kinds of hints of each call; "cases" the
 whole runs with the fields of cases.py and these:
 
-controls ([{net, image, scale, start, end, mode}, ...]); guess (guess_mode); seeds; init (the image of image-to-image).
+controls ([{net, image, scale, start, end, mode}, ...]); guess (guess_mode); seeds; init (the image of image-to-image);
+mask and padding (of inpainting, mask_image and padding_mask_crop).
 
 A field "float32_error" is as in pipelines.json; "change" is how far the latents move, relative to their largest, without
 the controls, "image_change" with other images in their place. Weights of controlnet_cond_embedding.conv_out are
@@ -138,7 +139,13 @@ def cases():
     yield case("union-two", control("union", mode=3, scale=0.8), control("promax", "b", mode=6, scale=0.7, start=0.3))
 
 
-IMAGES = {"a": (40, 48), "b": (40, 48), "odd": (37, 51), "grey": (40, 48)}
+    yield case("inpaint", control("full", scale=0.7), init="b", mask="mask", strength=0.7, steps=5)
+    yield case("inpaint-odd", control("full", "odd", end=0.7), control("small", scale=0.5), init="b", mask="mask", strength=1.0)
+    yield case("inpaint-padding", control("full"), init="b", mask="mask", padding=4, strength=0.9, steps=5)
+    yield case("inpaint-union", control("union", mode=1), init="b", mask="mask", strength=0.7, steps=5)
+
+
+IMAGES = {"a": (40, 48), "b": (40, 48), "odd": (37, 51), "grey": (40, 48), "mask": (40, 48)}
 
 
 def images(out):
@@ -150,6 +157,9 @@ def images(out):
         for _ in range(6):
             y, x = int(r.integers(0, height - 8)), int(r.integers(0, width - 8))
             pixels[y:y + int(r.integers(4, 20)), x:x + int(r.integers(4, 24))] = r.integers(0, 256, 3)
+        if name == "mask":
+            pixels[:] = 0
+            pixels[12:30, 9:33] = 255
         if name == "grey":
             pixels[:] = pixels[:, :, :1]
         out["image." + name] = torch.from_numpy(pixels)
@@ -159,8 +169,8 @@ def images(out):
 
 FIELDS = {"prompt": "prompt", "negative": "negative_prompt", "width": "width", "height": "height", "steps": "num_inference_steps",
           "guidance": "guidance_scale", "n": "num_images_per_prompt", "strength": "strength",
-          "denoising_end": "denoising_end"}
-OWN = {"name", "seed", "seeds", "controls", "guess", "init", "scheduler"}
+          "denoising_end": "denoising_end", "padding": "padding_mask_crop"}
+OWN = {"name", "seed", "seeds", "controls", "guess", "init", "mask", "scheduler"}
 parts = {}
 
 
@@ -171,6 +181,8 @@ def pipe_for(case, nets, dtype):
     union = any(n in ("union", "promax") for n in nets)
     names = {(False, False): "StableDiffusionXLControlNetPipeline", (False, True): "StableDiffusionXLControlNetImg2ImgPipeline",
              (True, False): "StableDiffusionXLControlNetUnionPipeline", (True, True): "StableDiffusionXLControlNetUnionImg2ImgPipeline"}
+    if "mask" in case:
+        names = {(False, True): "StableDiffusionXLControlNetInpaintPipeline", (True, True): "StableDiffusionXLControlNetUnionInpaintPipeline"}
     models = [net(n, dtype) for n in nets]
     pipe = getattr(diffusers, names[union, "init" in case])(
         **{k: v for k, v in parts[dtype].items() if k not in ("image_encoder", "feature_extractor")},
@@ -210,11 +222,27 @@ def run(case, dtype, drawn, strip=False, swap=False):
         call["control_image"] = call.pop("image")
     if "init" in case:
         call["image"] = drawn[case["init"]]
+    if "mask" in case:
+        call["mask_image"] = drawn[case["mask"]].convert("L")
+    if "padding" in case:
+        return padded(pipe, call, case)
     if "guess" in case:
         call["guess_mode"] = True
     seeds = case.get("seeds", [case["seed"]])
     generators = [torch.Generator("cpu").manual_seed(s) for s in seeds]
     return pipe(generator=generators if "seeds" in case else generators[0], output_type="latent", **call).images
+
+
+def padded(pipe, call, case):
+    """The latents of a run whose images would be pasted: those of its last step."""
+    last = {}
+
+    def keep(_pipe, _i, _t, values):
+        last.update(values)
+        return {}
+
+    pipe(generator=torch.Generator("cpu").manual_seed(case["seed"]), callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["latents"], **call)
+    return last["latents"]
 
 
 def main():
