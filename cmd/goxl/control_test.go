@@ -16,7 +16,8 @@ func controlNet(t *testing.T, kind string) string {
 	return dir
 }
 
-// TestControlFlags draws with ControlNets and T2I-Adapters: each flag changes the image, and the file says what was used.
+// TestControlFlags draws with ControlNets and T2I-Adapters: each flag changes the image, and the file says what was
+// used.
 func TestControlFlags(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in.png"), filepath.Join(dir, "out.png")

@@ -107,9 +107,9 @@ func taskName(i int) string      { return fmt.Sprintf("task %d", i) }
 func maskName(width int) string  { return fmt.Sprintf("mask of %d channels", width) }
 
 // Program compiles the net for a shape in a precision, 0 for the network's; id tells programs apart that have inputs of
-// their own at the same time. Its inputs are x, the latents as the solver has them [B, h, w, C]; "input scale", "timestep"
-// [rows, 1], "text", "pooled" and "time ids" of the rows as the UNet's step has them; and those of Prepare and SetScales.
-// Its outputs are residuals [B or 2B, H, W, C].
+// their own at the same time. Its inputs are x, the latents as the solver has them [B, h, w, C]; "input scale",
+// "timestep" [rows, 1], "text", "pooled" and "time ids" of the rows as the UNet's step has them; and those of Prepare
+// and SetScales. Its outputs are residuals [B or 2B, H, W, C].
 func (n *Network) Program(precision kernels.DType, s Shape, id string) (*nn.Program, error) {
 	return n.ProgramIn(precision, fmt.Sprintf("controlnet %s %+v", id, s), n.build(s))
 }
@@ -170,8 +170,8 @@ func (c *constants) zeros(shape ...int) *nn.Value { return c.input(zerosName(sha
 
 func zerosName(shape []int) string { return fmt.Sprintf("zeros %v", shape) }
 
-// mask returns r [B, H, W, C] with as many rows of zeros before it: with r's rows twice, max(r + m, 0) − max(−r + m, 0),
-// where m is far below every number for the first and 0 for the others.
+// mask returns r [B, H, W, C] with as many rows of zeros before it: with r's rows twice, max(r + m, 0) − max(−r + m,
+// 0), where m is far below every number for the first and 0 for the others.
 func (c *constants) mask(r, one, minusOne *nn.Value) *nn.Value {
 	b, width := c.b, r.Dim(3)
 	r = b.ScaleRepeat(r, one, 2)

@@ -140,8 +140,8 @@ func unetTensors(t *testing.T, m *Model) map[string][]float32 {
 	return all
 }
 
-// TestDifferenceFile: a file of differences to the UNet's weights is the net that it was made of, to the rounding of the
-// differences, whatever LoRA the base has.
+// TestDifferenceFile: a file of differences to the UNet's weights is the net that it was made of, to the rounding of
+// the differences, whatever LoRA the base has.
 func TestDifferenceFile(t *testing.T) {
 	t.Parallel()
 	g := openControlGoldens(t)
@@ -178,8 +178,8 @@ func TestDifferenceFile(t *testing.T) {
 	}
 }
 
-// TestControlLoRA: a file that has products for some layers, some layers whole and lacks others is the net of the base's
-// weights, changed so.
+// TestControlLoRA: a file that has products for some layers, some layers whole and lacks others is the net of the
+// base's weights, changed so.
 func TestControlLoRA(t *testing.T) {
 	t.Parallel()
 	g := openControlGoldens(t)

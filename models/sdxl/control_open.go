@@ -61,8 +61,8 @@ type openedControl struct {
 	products []controlnet.Lora // of a Control-LoRA
 }
 
-// control reads a ControlNet. base gives the UNet's tensors, which a Control-LoRA and a net of differences are built on;
-// nil where they are not at hand.
+// control reads a ControlNet. base gives the UNet's tensors, which a Control-LoRA and a net of differences are built
+// on; nil where they are not at hand.
 func (f *sideFiles) control(base func() kernels.Source) (*openedControl, error) {
 	if f.file != "" {
 		c, err := controlnet.ParseConfig(f.data, f.file)
@@ -172,8 +172,8 @@ func (s *Spec) fitsAdapter(c t2iadapter.Config, size Size) error {
 	return nil
 }
 
-// CheckControls opens the files of a request's ControlNets and T2I-Adapters, and checks that they fit the model, without
-// a device.
+// CheckControls opens the files of a request's ControlNets and T2I-Adapters, and checks that they fit the model,
+// without a device.
 func (s *Spec) CheckControls(r Request) error {
 	q, err := s.resolve(r)
 	if err != nil {

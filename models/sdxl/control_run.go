@@ -88,8 +88,8 @@ type steering struct {
 	into    *nn.Program // the UNet's, whose residuals are filled
 }
 
-// steer evaluates the ControlNets that count and gives the sums of their residuals to the UNet's program. Nothing passes
-// through the host's memory.
+// steer evaluates the ControlNets that count and gives the sums of their residuals to the UNet's program. Nothing
+// passes through the host's memory.
 func (r *Run) steer(ctx context.Context, s steering) error {
 	for part := range max(1, s.shape.parts) {
 		var last *nn.Program

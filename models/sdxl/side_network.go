@@ -20,7 +20,8 @@ type sideNetwork struct {
 	adapter *t2iadapter.Adapter
 	close   func() error
 
-	// prepared is what programs of a ControlNet hold. Runs share programs; who has the right to compute reads and writes it.
+	// prepared is what programs of a ControlNet hold. Runs share programs; who has the right to compute reads and
+	// writes it.
 	prepared map[*nn.Program]preparedControl
 
 	owner *sideNetworks
@@ -44,8 +45,8 @@ func (n *sideNetwork) network() *nn.Network {
 	return n.adapter.Network
 }
 
-// idleNetworks is how many networks stay open that no run has when another one is opened. Their weights are pages of mapped files, and on a device
-// with memory of its own they leave when another component has no room.
+// idleNetworks is how many networks stay open that no run has when another one is opened. Their weights are pages of
+// mapped files, and on a device with memory of its own they leave when another component has no room.
 const idleNetworks = 4
 
 // sideNetworks are the networks beside the UNet that a model has opened, the last used first.

@@ -8,8 +8,8 @@ import (
 	"github.com/goxl/goxl/nn"
 )
 
-// adapterFeatures computes what the request's T2I-Adapters add to the UNet, scaled and added up: one tensor [1, H, W, C]
-// a level. It is nil for none. They do not depend on the step.
+// adapterFeatures computes what the request's T2I-Adapters add to the UNet, scaled and added up: one tensor [1, H, W,
+// C] a level. It is nil for none. They do not depend on the step.
 func (m *Model) adapterFeatures(ctx context.Context, q *resolved) ([]*Tensor, error) {
 	var sum []*Tensor
 	for i, a := range q.request.T2IAdapters {

@@ -76,7 +76,8 @@ func (a *Adapter) stage(ctx context.Context, x *nn.Tensor, from, to int) ([]*nn.
 	return out, err
 }
 
-// unshuffled makes each f×f pixels of an image [H, W, C] the channels of one: torch's PixelUnshuffle, [H/f, W/f, C·f·f].
+// unshuffled makes each f×f pixels of an image [H, W, C] the channels of one: torch's PixelUnshuffle, [H/f, W/f,
+// C·f·f].
 func unshuffled(values []float32, height, width, channels, f int) []float32 {
 	out := make([]float32, len(values))
 	for y := range height {

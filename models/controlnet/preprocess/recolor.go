@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// RecolorLuminance is the L of Lab, as the extension has it: it gives OpenCV its RGB image as BGR, so that red weighs as
-// blue does and blue as red.
+// RecolorLuminance is the L of Lab, as the extension has it: it gives OpenCV its RGB image as BGR, so that red weighs
+// as blue does and blue as red.
 func RecolorLuminance(img *image.NRGBA, gamma float64) *image.NRGBA {
 	t := gammaTable(gamma)
 	return grey(img.Bounds().Dx(), img.Bounds().Dy(), func(x, y int) uint8 {
@@ -37,8 +37,8 @@ func gammaTable(gamma float64) (t [256]uint8) {
 	return t
 }
 
-// labTables are OpenCV's integers for the conversion of sRGB to Lab in bytes. Source: modules/imgproc/src/color_lab.cpp,
-// RGB2Lab_b.
+// labTables are OpenCV's integers for the conversion of sRGB to Lab in bytes. Source:
+// modules/imgproc/src/color_lab.cpp, RGB2Lab_b.
 type labTables struct {
 	gamma [256]int
 	cbrt  []int
