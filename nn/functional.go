@@ -15,8 +15,16 @@ func (b *Builder) Activate(x *Value, act kernels.Activation) *Value {
 // Add is x + y, of one shape.
 func (b *Builder) Add(x, y *Value) *Value { return b.apply1(kernels.Add{}, x, y) }
 
+// AddRows adds rows [B, C] to every position of x [B, ..., C].
+func (b *Builder) AddRows(x, rows *Value) *Value { return b.apply1(kernels.Add{Rows: true}, x, rows) }
+
 // Concat joins along the last axis.
 func (b *Builder) Concat(x, y *Value) *Value { return b.apply1(kernels.Concat{}, x, y) }
+
+// Resize is nearest neighbour: [B, h, w, C] to [B, height, width, C]; see kernels.Resize.
+func (b *Builder) Resize(x *Value, height, width int) *Value {
+	return b.apply1(kernels.Resize{H: height, W: width}, x)
+}
 
 // Gather takes row rows[i] of sequence i: [B, T, C] to [B, C].
 func (b *Builder) Gather(x, rows *Value) *Value { return b.apply1(kernels.Gather{}, x, rows) }

@@ -46,7 +46,8 @@ step, image, batch and swap have
 step has as well
     prepared_s, first_step_s, load_s (from nothing to the end of the first step), steps_together
     (how many are timed as one, right behind one another: 10 on a card), steps_s (means of those),
-    step_s (median), least_step_s, gflop, gflops, peak, and ops, an array of
+    step_s (median), least_step_s, gflop (of the UNet: -control takes more), gflops, peak, and
+    ops, an array of
     op, calls, ms, fraction, gflop, gflops, peak
 swap has as well
     rank, tensors, weights_bytes (of the tensors that change), factors_bytes, first_swap_s (from
@@ -74,6 +75,7 @@ image has as well
 		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image and batch; 0 is %d)", defaultImageSteps))
 		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
+		fs.Func("control", "evaluate a ControlNet in every step, `PATH[:SCALE]` as of generate, on an image of stripes; may be repeated (step or image)", b.addControl)
 		fs.StringVar(&b.filter, "run", "", "only the operations whose name a regular `expression` matches (kernels)")
 		fs.BoolVar(&b.json, "json", false, "write JSON in place of a table")
 		fs.StringVar(&b.device.Kernels, "kernels", "", "the device's `kernels`, of which each machine has some: avx512, avx2 or portable of a CPU, sm_90a or sm_80 of a card; without it, the best")
@@ -91,6 +93,7 @@ type bench struct {
 	steps, runs, rank   int
 	largest             int   // -batch
 	sizes               []int // -sizes
+	controls            []sdxl.Control
 	filter              string
 	json                bool
 	device              cli.DeviceFlags
@@ -125,7 +128,7 @@ func (m machine) fraction(gflops float64) float64 {
 // kinds lists what -variant and so on apply to; the other flags apply to everything.
 var kinds = map[string]string{
 	"variant": models, "width": single, "height": single, "guidance": models, "steps": "image or batch", "runs": single, "rank": "swap", "run": "kernels",
-	"batch": "batch", "sizes": "batch",
+	"batch": "batch", "sizes": "batch", "control": "step or image",
 }
 
 // models are what is measured with a model, single those of one size and without a batch.

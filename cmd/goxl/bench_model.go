@@ -40,7 +40,23 @@ type pool struct {
 
 // request is what step and image time.
 func (b *bench) request(steps int) sdxl.Request {
-	return sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: &b.guidance, Seed: new(uint64(20250101))}
+	r := sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: &b.guidance, Seed: new(uint64(20250101))}
+	for _, c := range b.controls {
+		c.Image = stripes(b.width, b.height)
+		r.Controls = append(r.Controls, c)
+	}
+	return r
+}
+
+// stripes is the control image of what is timed, whose content makes no difference.
+func stripes(width, height int) image.Image {
+	img := image.NewGray(image.Rect(0, 0, width, height))
+	for i := range img.Pix {
+		if i%width/16%2 == 0 {
+			img.Pix[i] = 0xff
+		}
+	}
+	return img
 }
 
 // start starts the run that step and image time: text-to-image on a base, every step of image-to-image on a refiner,

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -56,6 +55,9 @@ func (g *generateFlags) check() error {
 		return cli.Usagef("-embeddings %s: must be absent where there is -refiner, which takes embeddings of another width: goxl refine -image-latents goes on", g.embeddings)
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
+	}
+	if err := g.checkControls(); err != nil {
+		return err
 	}
 	if r.LoRADir != "" {
 		if info, err := os.Stat(r.LoRADir); err != nil || !info.IsDir() {
@@ -166,6 +168,9 @@ func (g *generateFlags) read() (err error) {
 	if r.TextualInversions, err = cli.ReadTextualInversions(g.inversions); err != nil {
 		return err
 	}
+	if err := g.readControls(); err != nil {
+		return err
+	}
 	if g.image != "" {
 		if r.Image, err = readImage(g.image); err != nil {
 			return err
@@ -182,17 +187,7 @@ func (g *generateFlags) read() (err error) {
 	return err
 }
 
-func readImage(path string) (image.Image, error) {
-	data, err := readFile("image", path, maxImage)
-	if err != nil {
-		return nil, err
-	}
-	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
-	if err != nil {
-		return nil, fmt.Errorf("-image %s: %w", path, err)
-	}
-	return img, nil
-}
+func readImage(path string) (image.Image, error) { return readImageOf("image", path) }
 
 // images is how many the request asks for.
 func (g *generateFlags) images() int {
@@ -219,7 +214,7 @@ var flagOf = map[string]string{
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
-	"loras": "lora", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
+	"loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 

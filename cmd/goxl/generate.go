@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,6 +28,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
     goxl generate -model checkpoint.safetensors -lora style.safetensors:0.8 -prompt-style a1111 -prompt "a (red:1.3) apple"
     goxl generate -model checkpoint.safetensors -unet sdxl_lightning_4step_unet.safetensors -prompt "a lighthouse at dusk"
+    goxl generate -model checkpoint.safetensors -prompt "a house" -control canny-sdxl:0.8 -control-image photo.png -control-preprocessor canny
     goxl generate -model synth:tiny -prompt "" -steps 2`,
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
@@ -115,7 +117,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	if g.refiner == "" {
 		p, err := spec.Resolve(g.request)
 		if err == nil {
-			err = spec.CheckLoRAs(g.request)
+			err = cmp.Or(spec.CheckLoRAs(g.request), spec.CheckControls(g.request))
 		}
 		g.steps, g.preset = p.Steps, p.PresetNote()
 		return g.asUsage(err)
@@ -128,7 +130,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	r.DenoisingEnd = 0
 	p, err := sdxl.ResolveEnsemble(r, []*sdxl.Spec{spec, refiner}, []float64{g.denoisingEnd(), 0})
 	if err == nil {
-		err = spec.CheckLoRAs(r)
+		err = cmp.Or(spec.CheckLoRAs(r), spec.CheckControls(r))
 	}
 	g.steps, g.preset = p.Steps, p.PresetNote()
 	return g.asUsage(err)

@@ -136,6 +136,7 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 	}
 	switch {
 	case flag != "":
+		facts = append(facts, i.control(path, kind)...)
 		facts = append(facts, [2]string{"flag", takes})
 	case more != "":
 		i.problem(fmt.Errorf("goxl takes no %v: %s", kind.Family, more))

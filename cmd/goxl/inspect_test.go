@@ -234,7 +234,7 @@ func TestInspectOthers(t *testing.T) {
 	component := filepath.Join(synthesised(t, "base"), "vae")
 	for path, want := range map[string][]string{
 		old:         {"Stable Diffusion 1 or 2 model folder", "goxl runs SDXL"},
-		control:     {"a ControlNet component", "F32", "goxl takes no ControlNet: control images come later"},
+		control:     {"a ControlNet component", "F32", "not a ControlNet's", "-control, with a -control-image"},
 		pickle:      {"damaged", "a pickle that torch.save did not write"},
 		damaged:     {"damaged", "header"},
 		index:       {"damaged", "model_index.json"},

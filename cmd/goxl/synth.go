@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goxl/goxl/internal/cli"
@@ -12,15 +14,16 @@ import (
 )
 
 var synthCommand = command{
-	name: "synth", summary: "write a model with random weights, for tests and timing", synopsis: "-size tiny|full -kind base|refiner -o DIR [-dtype fp16|fp32] [-single]",
+	name: "synth", summary: "write a model with random weights, for tests and timing", synopsis: "-size tiny|full -kind KIND -o DIR [-dtype fp16|fp32] [-single]",
 	notes: `The folder has diffusers' layout, and diffusers can load it. Its weights are random but deterministic:
 the same on every machine. Its images are noise. A full base takes 7 GB in fp16, a tiny one a few MB.
+Nets beside the UNet (-kind controlnet and so on) fit the base of the same size.
 With -single it is a checkpoint in one file, as -model and other programs take it.`,
 	required: []string{"size", "kind", "o"},
 	define: func(fs *flag.FlagSet) action {
 		f := &synthesis{}
 		fs.StringVar(&f.size, "size", "", "`size`: tiny or full")
-		fs.StringVar(&f.kind, "kind", "", "`kind`: base or refiner")
+		fs.StringVar(&f.kind, "kind", "", "`kind`: base, refiner, or a net for -control and -t2i-adapter: "+strings.Join(sdxl.SyntheticControls(), ", "))
 		fs.StringVar(&f.dtype, "dtype", "", "element `type` of the weights: fp16 or fp32; without it, fp16 for full and fp32 for tiny")
 		fs.StringVar(&f.out, "o", "", "the folder, `DIR`, to write: new or empty; with -single, the file")
 		fs.BoolVar(&f.single, "single", false, "write one safetensors file, in the original names")
@@ -35,12 +38,15 @@ type synthesis struct {
 }
 
 func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
+	control := slices.Contains(sdxl.SyntheticControls(), f.kind)
 	name, ok := map[string]string{"full base": "base", "full refiner": "refiner", "tiny base": "tiny", "tiny refiner": "tiny-refiner"}[f.size+" "+f.kind]
 	switch {
 	case f.size != "tiny" && f.size != "full":
 		return cli.Usagef("-size %q: must be tiny or full", f.size)
-	case !ok:
-		return cli.Usagef("-kind %q: must be base or refiner", f.kind)
+	case !ok && !control:
+		return cli.Usagef("-kind %q: must be base, refiner or one of %s", f.kind, strings.Join(sdxl.SyntheticControls(), ", "))
+	case control && f.single:
+		return cli.Usagef("-single: must be absent with -kind %s, which is a folder", f.kind)
 	case f.out == "":
 		return cli.Usagef(`-o "": must be the name of a folder`)
 	}
@@ -53,13 +59,22 @@ func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
 	}
 	start := time.Now()
 	write := sdxl.Synthesise
+	if control {
+		name = f.kind
+		write = func(ctx context.Context, name string, dtype kernels.DType, dir string) error {
+			return sdxl.SynthesiseControl(ctx, name, f.size == "tiny", dtype, dir)
+		}
+	}
 	if f.single {
 		write = sdxl.SynthesiseFile
 	}
 	if err := write(ctx, name, dtype, f.out); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "synth:%s written as %v in %v\n", name, dtype, seconds(time.Since(start)))
+	if !control {
+		name = "synth:" + name
+	}
+	fmt.Fprintf(s.err, "%s written as %v in %v\n", name, dtype, seconds(time.Since(start)))
 	fmt.Fprintln(s.out, f.out)
 	return nil
 }

@@ -81,16 +81,25 @@ var table = map[string]rule{
 	},
 	"nn/weights/embedding": {own: map[string]string{"kernels": contract, "nn/weights": "reads files"}},
 
-	"models/clip": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
-	"models/unet": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
-	"models/vae":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/clip":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/unet":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/t2iadapter": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/vae":        {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/taesd": {own: map[string]string{
 		"kernels":    contract,
 		"models/vae": "images and latents, and how an image becomes pixels",
 		"nn":         modules,
 		"nn/weights": checkps,
 	}},
-	"models/demo": {},
+	"models/controlnet": {own: map[string]string{
+		"kernels":               contract,
+		"models/unet":           "a ControlNet is the way down and the middle of a UNet",
+		"nn":                    modules,
+		"nn/weights":            checkps,
+		"nn/weights/singlefile": "the original names of a UNet's modules",
+	}},
+	"models/controlnet/preprocess": {},
+	"models/demo":                  {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
 		"nn":         modules,
@@ -101,12 +110,15 @@ var table = map[string]rule{
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
-		"models/clip":  "a part of the model",
-		"models/taesd": "decodes in the VAE's place",
-		"models/unet":  "a part of the model",
-		"models/vae":   "a part of the model",
-		"scheduler":    "a part of the model",
-		"tokenizer":    "a part of the model",
+		"models/clip":                  "a part of the model",
+		"models/controlnet":            "steers the UNet by an image",
+		"models/controlnet/preprocess": "makes control images",
+		"models/t2iadapter":            "steers the UNet by an image",
+		"models/taesd":                 "decodes in the VAE's place",
+		"models/unet":                  "a part of the model",
+		"models/vae":                   "a part of the model",
+		"scheduler":                    "a part of the model",
+		"tokenizer":                    "a part of the model",
 
 		"tokenizer/prompt": "reads prompts",
 
@@ -201,17 +213,18 @@ var table = map[string]rule{
 	}},
 	"cmd/goxl": {
 		own: map[string]string{
-			"internal/cli":        "flags of both commands",
-			"internal/imagefile":  "PNG files with generation parameters",
-			"kernels":             "bench and inspect speak of operations and dtypes",
-			"kernels/cpu":         "bench names the variants of the CPU",
-			"kernels/kernelbench": "bench times the kernels",
-			"models/clip":         "bench builds a single model",
-			"models/sdxl":         "what it runs",
-			"models/unet":         "bench builds a single model",
-			"models/vae":          "bench builds a single model",
-			"nn":                  "bench times a compiled program",
-			"nn/weights":          "inspect, synth, and files of latents",
+			"internal/cli":                 "flags of both commands",
+			"internal/imagefile":           "PNG files with generation parameters",
+			"kernels":                      "bench and inspect speak of operations and dtypes",
+			"kernels/cpu":                  "bench names the variants of the CPU",
+			"kernels/kernelbench":          "bench times the kernels",
+			"models/clip":                  "bench builds a single model",
+			"models/controlnet/preprocess": "names of preprocessors",
+			"models/sdxl":                  "what it runs",
+			"models/unet":                  "bench builds a single model",
+			"models/vae":                   "bench builds a single model",
+			"nn":                           "bench times a compiled program",
+			"nn/weights":                   "inspect, synth, and files of latents",
 
 			"nn/weights/hub":        "pull, and inspect by name",
 			"nn/weights/lora":       "names and strengths of adapters",
@@ -284,46 +297,4 @@ var table = map[string]rule{
 			"github.com/deepteams/webp": "encodes WebP files",
 		},
 	},
-}
-
-// testOutside is what tests may import of other modules, beyond what their package may.
-var testOutside = map[string]string{
-	"github.com/google/go-cmp": "differences one can read",
-	"github.com/chromedp":      "drives Chromium in the tests of the page",
-
-	"github.com/nats-io/jwt/v2": "accounts and users of a NATS that asks for credentials",
-	"github.com/nats-io/nkeys":  "keys of users of NATS",
-}
-
-// only names who alone may import a path outside its tests, whatever the table says: the boundaries between layers.
-var only = map[string][]string{
-	"gorgonia.org/gorgonia":               {"nn"},
-	"gorgonia.org/tensor":                 {"nn"},
-	modulePath + "/kernels/cpu":           {"cmd/goxl", "cmd/server", "internal/cli"},
-	modulePath + "/kernels/cuda":          {"internal/cli", "kernels/cuda", "kernels/cuda/driver/drivertest"},
-	modulePath + "/models/demo":           {"internal/cli"},
-	modulePath + "/server":                {"cmd/server", "server", "server/process", "tools/reliability/nats", "worker"},
-	modulePath + "/server/process":        {"cmd/server"},
-	"github.com/google/uuid":              {"job/blob", "server"},
-	"github.com/nats-io/nats.go":          {"job/remote"},
-	"github.com/nats-io/nats-server/v2":   {"job/remote"},
-	"go.etcd.io/bbolt":                    {"job"},
-	"github.com/deepteams/webp":           {"internal/imagefile"},
-	"github.com/prometheus/client_golang": {"server"},
-	"go.opentelemetry.io/otel/sdk":        {"cmd/server"},
-	"go.opentelemetry.io/otel/exporters":  {"cmd/server"},
-	modulePath + "/internal/golden":       {"internal/tinyunet"},
-	modulePath + "/internal/require":      {},
-	modulePath + "/internal/tinyunet":     {},
-	modulePath + "/kernels/cases":         {"kernels/kernelbench", "kernels/kerneltest"},
-	modulePath + "/kernels/kerneltest":    {},
-	modulePath + "/kernels/kernelbench":   {"cmd/goxl"},
-}
-
-// longFiles may exceed maxLines. Generated files may anyway.
-var longFiles = map[string]string{
-	"kernels/cpu/vecmath_avx2_amd64.s":   "one loop after another, each short; they share constants",
-	"kernels/cpu/vecmath_avx512_amd64.s": "one loop after another, each short; they share constants",
-	"tools/reference/scheduler.py":       "writes all that package scheduler is tested against",
-	"tools/reference/tokenizer.py":       "writes all that package tokenizer is tested against",
 }

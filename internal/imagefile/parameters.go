@@ -104,6 +104,8 @@ func (p Parameters) others() (texts []Text) {
 		{"negative_aesthetic_score", p.NegativeAestheticScore != nil && *p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
 		{"experts", len(p.Experts) > 2, p.Experts},
 		{"loras", len(p.LoRAs) > 0, p.LoRAs},
+		{"controls", len(p.Controls) > 0, p.Controls},
+		{"t2i_adapters", len(p.T2IAdapters) > 0, p.T2IAdapters},
 		{"watermark", p.Watermark, true},
 	} {
 		if !o.given {

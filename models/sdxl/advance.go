@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
 
@@ -19,11 +20,20 @@ func (r *Run) advance(ctx context.Context) error {
 	if r.q.keepsX0() {
 		step = keepX0(step)
 	}
-	if err := r.use(ctx, r.shape.at(guidance)); err != nil {
+	if err := r.use(ctx, r.shapeAt(r.at)); err != nil {
 		return err
 	}
 	if phase := r.conditioning.phase(r.at); guidance != r.scale || phase != r.phase {
 		if err := r.recondition(phase, guidance); err != nil {
+			return err
+		}
+	}
+	if r.in.residuals {
+		err := r.steer(ctx, steering{
+			shape: r.in, at: r.at, phase: r.phase, timestep: step.Timestep, inputScale: step.InputScale, into: r.program,
+			latents: func(p *nn.Program) error { return p.CopyFrom("x", r.program, "x") },
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -21,8 +21,9 @@ type BatchRequest struct {
 
 // GenerateBatch makes the images of several requests and evaluates the UNet for all of them at once, where they have
 // the same size, steps, scheduler, guidance, adapters and number of images; prompts, seeds, images to begin with and
-// micro-conditioning may differ. Requests that do not go together, and those with OnStep or Taps, are computed one after
-// the other. So are those for which there is no memory together: halves of the batch are tried first.
+// micro-conditioning may differ. Requests that do not go together, and those with OnStep, Taps, Controls or T2IAdapters,
+// are computed one after the other. So are those for which there is no memory together: halves of the batch are tried
+// first.
 //
 // A request has its own text encoding, noise and decoding, and its context, its errors and its callbacks are its own:
 // Progress and Preview are called after each step of the batch, OnComputed once the request's own last image is
@@ -122,7 +123,9 @@ func (r *Run) joins(other *Run) bool {
 }
 
 // stepsAlone reports whether a request sees or changes what the UNet computes at a step.
-func (r *Request) stepsAlone() bool { return r.OnStep != nil || !reflect.ValueOf(r.Taps).IsZero() }
+func (r *Request) stepsAlone() bool {
+	return r.OnStep != nil || !reflect.ValueOf(r.Taps).IsZero() || len(r.Controls) > 0 || len(r.T2IAdapters) > 0
+}
 
 func samePreviews(a, b *Preview) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.Every == b.Every && a.before == b.before

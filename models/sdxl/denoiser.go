@@ -20,6 +20,8 @@ type shape struct {
 	parts                int  // of the positive side that AND joins, with weights; 0 is one of weight 1
 	history              int  // tensors that the solver keeps
 	unconditional        int  // which of them is the unconditional prediction, counted from 1; 0 is none
+	residuals            bool // ControlNets' are added
+	features             bool // T2I-Adapters' are added
 }
 
 // newShape is that of a step without guidance and without history.
@@ -52,6 +54,7 @@ func (m *Model) shape(q *resolved) shape {
 		s.parts, s.guided = len(plan.weights), s.guided || len(plan.weights) > 0
 	}
 	s.rescaled = s.guided && q.GuidanceRescale > 0
+	s.residuals, s.features = len(q.request.Controls) > 0, len(q.request.T2IAdapters) > 0
 	return s
 }
 
@@ -93,7 +96,9 @@ func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts 
 		Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), n/s.batch),
 		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
 	}
+	in.Features = featureInputs(b, u, s, n)
 	for part := range max(1, s.parts) {
+		in.Residuals = residualInputs(b, u, s, n, part)
 		in.Text = b.Input(named("text", part), kernels.Request, kernels.F32, n, s.tokens, s.text)
 		in.Pooled = b.Input(named("pooled", part), kernels.Request, kernels.F32, n, s.pooled)
 		in.TimeIDs = b.Input(named("time ids", part), kernels.Request, kernels.F32, n, s.ids)

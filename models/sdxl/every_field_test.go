@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/tokenizer/prompt"
 )
@@ -41,6 +42,8 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	encoded := Embeddings{Prompt: nn.NewTensor(1, 77, base.UNet.Context()), Pooled: nn.NewTensor(1, base.TextEncoder2.ProjectionDim)}
 	inversions := []TextualInversion{{Name: "a", L: nn.NewTensor(1, base.TextEncoder.HiddenSize), G: nn.NewTensor(1, base.TextEncoder2.HiddenSize)}}
 	adapter := adapterFile(t, tiny, "adapter", 1, false)
+	g := openControlGoldens(t)
+	adapters := adapterFolders(t, golden.Open(t, testdata+"/goldens/t2iadapter.safetensors"))
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
 	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
 	return map[string]fieldChange{
@@ -90,6 +93,8 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"DenoisingStart":         {set: func(r *Request) { r.DenoisingStart = 0.5 }, refiner: true},
 		"AestheticScore":         {set: func(r *Request) { r.AestheticScore = new(0.0) }, refiner: true, base: img2img},
 		"NegativeAestheticScore": {set: func(r *Request) { r.NegativeAestheticScore = new(9.0) }, refiner: true, base: img2img},
+		"Controls":               {set: func(r *Request) { r.Controls = []Control{{Path: g.folder("full"), Image: g.picture("a")}} }},
+		"T2IAdapters":            {set: func(r *Request) { r.T2IAdapters = []T2IAdapter{{Path: adapters + "/colour", Image: g.picture("a")}} }, base: func(r *Request) { r.Width, r.Height = 48, 48 }},
 		"Watermark":              {set: func(r *Request) { r.Watermark = true }},
 		"Taps": {set: func(r *Request) {
 			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Replace: func(_ string, x *Tensor) *Tensor { return nn.NewTensor(x.Shape...) }}}

@@ -33,11 +33,7 @@ func (r *Run) load(ctx context.Context) error {
 	if err := r.m.adapt(ctx, r.adapters, map[string]*nn.Network{"unet": r.unet.Network}); err != nil {
 		return err
 	}
-	s := r.shape
-	if r.at < len(r.q.guidance) {
-		s = s.at(r.q.guidance[r.at])
-	}
-	if err := r.compile(ctx, s); err != nil {
+	if err := r.compile(ctx, r.shapeAt(r.at)); err != nil {
 		return err
 	}
 	if err := r.program.SetFloats("x", r.x...); err != nil {
@@ -67,6 +63,9 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	}
 	phase := r.conditioning.phase(r.at)
 	if err := setConditioning(r.unet, p, s, r.conditioning, phase, scale); err != nil {
+		return err
+	}
+	if err := setFeatures(p, s, r.features); err != nil {
 		return err
 	}
 	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {
@@ -164,6 +163,9 @@ func (r *Run) usable() error {
 func (r *Run) Close() {
 	if r.closed.Swap(true) {
 		return
+	}
+	for _, g := range r.controls {
+		g.handle.release()
 	}
 	if err := r.adapters.release(); err != nil {
 		r.m.options.Log.Warn("closing an adapter", "error", err)

@@ -51,6 +51,7 @@ type Model struct {
 	closers  []io.Closer               // what this model opened itself, in order
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
+	sides    *sideNetworks
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
 	costs    map[Size]time.Duration     // of a preview by TAESD, by the image's size; who computes has it
 	opened   *unet.Denoiser             // whose weights hash is of
@@ -266,7 +267,7 @@ func (m *Model) Decode(ctx context.Context, latents *Tensor) ([]*image.NRGBA, er
 
 // Close frees what the model opened itself. No run may be open.
 func (m *Model) Close() error {
-	var all []error
+	all := []error{m.sides.close()}
 	for i := len(m.closers) - 1; i >= 0; i-- {
 		all = append(all, m.closers[i].Close())
 	}

@@ -87,7 +87,7 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory)}
+	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory), sides: newSideNetworks()}
 	if o.OnLoad != nil {
 		m.progress = &loadProgress{tell: o.OnLoad}
 	}

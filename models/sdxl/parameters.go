@@ -67,6 +67,9 @@ type Parameters struct {
 	NegativeAestheticScore *float64 `json:"negative_aesthetic_score,omitempty"`
 	Watermark              bool     `json:"watermark,omitempty"`
 
+	Controls    []ControlParameters    `json:"controls,omitempty"`
+	T2IAdapters []T2IAdapterParameters `json:"t2i_adapters,omitempty"`
+
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
 	LoRAs     []LoRAParameters `json:"loras,omitempty"`

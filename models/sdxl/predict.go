@@ -56,6 +56,7 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 	}
 	s := r.shape
 	s.parts = 0
+	s.residuals = r.shapeAt(r.next).residuals
 	key, build := prediction(r.unet, s)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
@@ -64,6 +65,9 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 			return err
 		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
+			return err
+		}
+		if err := r.steerPrediction(ctx, p, s, x, timestep, inputScale); err != nil {
 			return err
 		}
 		return r.shape.setEvaluation(p, timestep, inputScale)

@@ -87,6 +87,9 @@ type Request struct {
 	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
 	NegativeAestheticScore *float64    // nil is 2.5
 
+	Controls    []Control    // ControlNets
+	T2IAdapters []T2IAdapter // T2I-Adapters
+
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // output_type="latent": do not decode, Result has no Images
 

@@ -28,8 +28,9 @@ type resolved struct {
 	loras    []LoRA    // the request's, and those that prompts name
 	guidance []float64 // a scale for each of schedule's steps
 
-	firstStep int // steps that were taken before, for the schedules of prompts
-	warnings  []string
+	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
+	firstStep    int // steps that were taken before, for the schedules of prompts
+	warnings     []string
 }
 
 // Resolve fills in the model's defaults and checks the request, without computing anything: what it returns is what
@@ -60,7 +61,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.resolveSize, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

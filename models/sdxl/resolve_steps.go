@@ -62,7 +62,24 @@ func (s *Spec) resolveSteps(q *resolved) error {
 	default:
 		return &RequestError{Field: "num_inference_steps", Value: q.Steps, Allowed: enoughSteps(o), Err: err}
 	}
+	if err := q.countControlSteps(config, o); err != nil {
+		return err
+	}
 	return q.skipSteps(config, o)
+}
+
+// countControlSteps counts the evaluations that the fractions of ControlNets are of; see controlSteps.
+func (q *resolved) countControlSteps(config scheduler.Config, o scheduler.Options) error {
+	q.controlSteps = len(q.schedule.Steps)
+	if len(q.Controls) == 0 || q.DenoisingEnd == 0 {
+		return nil
+	}
+	o.DenoisingEnd = 0
+	whole, err := config.Schedule(o)
+	if err == nil {
+		q.controlSteps = len(whole.Steps)
+	}
+	return err
 }
 
 // skipSteps counts the steps before denoising_start, which the schedules of prompts count too.

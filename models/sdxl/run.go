@@ -22,6 +22,8 @@ type Run struct {
 	shape        shape // of the guided steps, if there are any
 	conditioning *conditioning
 	adapters     *adapterSet // nil for none
+	controls     []*controlGroup
+	features     []*Tensor // of T2I-Adapters
 	noise        *noise
 	next         int  // steps that were taken: the next one's index into schedule.Steps
 	due          bool // the last step was taken, but reading its latents or its preview failed: OnStep and Progress were not called
@@ -201,8 +203,10 @@ func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 	if r.q.request.LatentsOnly {
 		return result, nil
 	}
-	if err := r.m.host.memory.done(ctx, r.unet.Network); err != nil {
-		return nil, err
+	for _, n := range r.stepNetworks() {
+		if err := r.m.host.memory.done(ctx, n); err != nil {
+			return nil, err
+		}
 	}
 	for i := range r.shape.batch {
 		computed := func() {}

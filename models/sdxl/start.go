@@ -33,7 +33,8 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 	return r, nil
 }
 
-// prepare resolves a request, puts its adapters on the model and encodes its prompts. admit and begin follow.
+// prepare resolves a request, puts its adapters on the model and encodes its prompts
+// and opens what steers it by images. admit and begin follow.
 func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
 	q, err := m.resolve(m.Spec().ChoosePreset(seeded(request)))
 	if err != nil {
@@ -54,6 +55,10 @@ func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet
 		r.Close()
 		return nil, err
 	}
+	if err := r.openControls(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -62,7 +67,10 @@ func (r *Run) admit(ctx context.Context) error {
 	if err := r.preparePreviews(ctx); err != nil {
 		return err
 	}
-	return r.m.admit(r.q, r.shape)
+	if err := r.m.admit(r.q, r.shape); err != nil {
+		return err
+	}
+	return r.admitControls()
 }
 
 // begin gives a run what its first step begins with.

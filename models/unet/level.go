@@ -97,10 +97,19 @@ func (l *Level) add(c LevelConfig, i, in int) {
 // The last result is both what the next level reads and a skip: taps that replace the level's output change the first
 // alone, those of its last module change both.
 func (l *Level) Down(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (*nn.Value, []*nn.Value) {
+	return l.DownAdapted(b, x, emb, text, nil, skips)
+}
+
+// DownAdapted is Down with a T2I-Adapter's features of the level, nil for none: where the level has attention they are
+// added before its downsampler, else after it. They are part of the skip in either case, as in diffusers.
+func (l *Level) DownAdapted(b *nn.Builder, x, emb, text, features *nn.Value, skips []*nn.Value) (*nn.Value, []*nn.Value) {
 	for j, resnet := range l.Resnets {
 		x = resnet.Forward(b, x, nil, emb)
 		if len(l.Attentions) > 0 {
 			x = l.Attentions[j].Forward(b, x, text)
+			if j == len(l.Resnets)-1 && features != nil {
+				x = b.Add(x, features)
+			}
 		}
 		skips = append(skips, x)
 	}
@@ -108,7 +117,12 @@ func (l *Level) Down(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (
 		x = b.Tap(s, s.Conv.Forward(b, x))
 		skips = append(skips, x)
 	}
-	return b.Tap(l, x), skips
+	x = b.Tap(l, x)
+	if len(l.Attentions) == 0 && features != nil {
+		x = b.Add(x, features)
+		skips[len(skips)-1] = x
+	}
+	return x, skips
 }
 
 // Up maps x [B, H, W, in] to [B, H, W, out], resized to the next skip if the level has an upsampler: to the double or,

@@ -74,6 +74,9 @@ func New(c Config) *Model {
 // crossAttention begins the names of the block types that have attention.
 const crossAttention = "CrossAttn"
 
+// attends reports whether a level of the way down has attention.
+func (c Config) attends(i int) bool { return strings.HasPrefix(c.DownBlockTypes[i], crossAttention) }
+
 // level is what the configuration says of a level, for a block of the given type.
 func (c Config) level(i int, blockType string, in, out int) LevelConfig {
 	l := LevelConfig{
@@ -102,6 +105,13 @@ type Inputs struct {
 	Pooled    *nn.Value // pooled prompt embeddings (text_embeds): [B, P]
 	TimeIDs   *nn.Value // micro-conditioning, the added time ids (time_ids): [B, 6], or [B, 5] for a refiner
 	Condition *nn.Value // guidance embedding (timestep_cond): [B, time_cond_proj_dim]; nil where the model has none
+
+	// Residuals of ControlNets (down_block_additional_residuals, then mid_block_additional_residual), one for each of
+	// Config.Residuals with B before its shape; nil is none.
+	Residuals []*nn.Value
+	// Features of T2I-Adapters (down_intrablock_additional_residuals), one for each of Config.Features with B before its
+	// shape; nil is none.
+	Features []*nn.Value
 }
 
 // Forward predicts the noise, or v: [B, H, W, out_channels].
@@ -111,10 +121,14 @@ func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 
 	x := m.ConvIn.Forward(b, in.Sample)
 	skips := []*nn.Value{x}
-	for _, level := range m.DownBlocks {
-		x, skips = level.Down(b, x, emb, in.Text, skips)
+	for i, level := range m.DownBlocks {
+		x, skips = level.DownAdapted(b, x, emb, in.Text, in.feature(i), skips)
 	}
 	x = m.MidBlock.Forward(b, x, emb, in.Text)
+	if f := in.feature(len(m.DownBlocks)); f != nil {
+		x = b.Add(x, f)
+	}
+	x = in.addResiduals(b, x, skips)
 	for _, level := range m.UpBlocks {
 		x, skips = level.Up(b, x, emb, in.Text, skips)
 	}

@@ -74,6 +74,9 @@ func adapterFamily(f tensorIndex) Family {
 	return UnknownFamily
 }
 
+// lllite is the detail of a ControlNet-LLLite.
+const lllite = "ControlNet-LLLite"
+
 // recogniseControl detects what steers a UNet beside the prompt.
 func recogniseControl(f tensorIndex) (Kind, bool) {
 	for _, c := range []struct {
@@ -81,12 +84,12 @@ func recogniseControl(f tensorIndex) (Kind, bool) {
 		family Family
 		detail string
 	}{
-		{"lora_controlnet", ControlNet, "Control-LoRA"}, {"lllite_", ControlNet, "ControlNet-LLLite"},
+		{"lora_controlnet", ControlNet, "Control-LoRA"}, {"lllite_", ControlNet, lllite},
 		{"control_add_embedding.", ControlNet, "union"}, {"task_embedding", ControlNet, "union"},
 		{"control_model.", ControlNet, ""}, {"controlnet_cond_embedding.", ControlNet, ""}, {"controlnet_", ControlNet, ""},
 		{"input_hint_block.", ControlNet, "original names"}, {"zero_convs.", ControlNet, "original names"},
 		{"image_proj.", IPAdapter, ""}, {"ip_adapter.", IPAdapter, ""},
-		{"adapter.body.", T2IAdapter, ""}, {"body.0.block1.", T2IAdapter, "original names"},
+		{"adapter.body.", T2IAdapter, ""}, {"body.0.resnets.0.block1.", T2IAdapter, ""}, {"body.0.block1.", T2IAdapter, "original names"},
 	} {
 		if f.has(c.prefix) {
 			return Kind{Form: ComponentForm, Family: c.family, Detail: c.detail}, true

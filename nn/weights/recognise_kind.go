@@ -109,8 +109,14 @@ func (k Kind) Flag() (flag, more string) {
 		return "-vae", ""
 	case k.Form == ComponentForm && k.Family == TAESD:
 		return "-taesd", ""
-	case k.Family == ControlNet, k.Family == T2IAdapter:
-		return "", "control images come later"
+	case k.Family == ControlNet && k.Detail == lllite:
+		return "", "it patches the UNet's attention, which goxl does not do"
+	case k.Family == ControlNet && k.Form == ComponentForm:
+		return "-control", "with a -control-image"
+	case k.Family == T2IAdapter && k.Form == ComponentForm:
+		return "-t2i-adapter", "with a -t2i-image"
+	case k.Family == ControlNet && k.Form == ModelFolder:
+		return "", "its folder controlnet is given with -control, beside a -model"
 	case k.Family == IPAdapter:
 		return "", "image prompts come later"
 	case k.Family == ESRGAN:

@@ -158,7 +158,7 @@ func TestLeftOver(t *testing.T) {
 		"a UNet of SD 1.5":      {map[string][]int{u + "input_blocks.0.0.weight": {320, 4, 3, 3}, u + "time_embed.0.weight": {1}, u + "output_blocks.0.0.x": {1}, u + "middle_block.1.transformer_blocks.0.attn2.to_k.weight": {8, 768}}, nil, []string{"Stable Diffusion 1 or 2", "only the SDXL family"}},
 		"a LoRA":                {map[string][]int{"lora_unet_x.lora_down.weight": {1}}, nil, []string{"a LoRA adapter", "give it with -lora"}},
 		"a VAE":                 {map[string][]int{"decoder.conv_in.weight": {1}}, nil, []string{"a VAE component", "give it with -vae"}},
-		"a ControlNet":          {map[string][]int{"control_model.x": {1}}, nil, []string{"a ControlNet component", "control images come later"}},
+		"a ControlNet":          {map[string][]int{"control_model.x": {1}}, nil, []string{"a ControlNet component", "give it with -control, with a -control-image"}},
 		"Flux":                  {map[string][]int{"double_blocks.0.x": {1}}, nil, []string{"a Flux", "only the SDXL family"}},
 		"an embedding":          {map[string][]int{"clip_g": {2, 1280}, "clip_l": {2, 768}}, nil, []string{"textual inversion", "give it with -embedding"}},
 		"a TAESD":               {map[string][]int{"decoder.layers.0.weight": {1}}, nil, []string{"TAESD", "give it with -taesd"}},

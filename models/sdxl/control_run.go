@@ -1,0 +1,188 @@
+package sdxl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/goxl/goxl/models/controlnet"
+	"github.com/goxl/goxl/nn"
+)
+
+// preparedControl is what was written to a program of a ControlNet: by which group of controls, and the conditioning of
+// which phase.
+type preparedControl struct {
+	group uint64
+	part  int
+	phase int
+}
+
+// controlShape is that of a ControlNet's program beside the UNet's step of a shape.
+func (g *controlGroup) controlShape(s shape, sums bool) controlnet.Shape {
+	return controlnet.Shape{
+		Batch: s.batch, Height: s.height, Width: s.width, Tokens: s.tokens, Text: s.text, Pooled: s.pooled, TimeIDs: s.ids,
+		Guided: s.guided, Guess: g.guess, Hints: len(g.hints), HintScales: g.several, Sums: sums,
+	}
+}
+
+// openControls opens what steers the run by images. Close releases it.
+func (r *Run) openControls(ctx context.Context) (err error) {
+	if r.controls, err = r.m.groupControls(ctx, r.q); err != nil {
+		return err
+	}
+	r.features, err = r.m.adapterFeatures(ctx, r.q)
+	return err
+}
+
+// stepNetworks are those that take part in steps.
+func (r *Run) stepNetworks() []*nn.Network {
+	all := []*nn.Network{r.unet.Network}
+	for _, g := range r.controls {
+		all = append(all, g.net.Network)
+	}
+	return all
+}
+
+// shapeAt is the shape of the step at evaluation i: with guidance where its scale asks for it, with residuals where a
+// ControlNet counts.
+func (r *Run) shapeAt(i int) shape {
+	s := r.shape
+	if i < len(r.q.guidance) {
+		s = s.at(r.q.guidance[i])
+	}
+	if s.residuals && i < len(r.q.guidance) {
+		s.residuals = false
+		for _, g := range r.controls {
+			if _, any := g.counts(i, r.q.controlSteps); any {
+				s.residuals = true
+			}
+		}
+	}
+	return s
+}
+
+// admitControls finds out whether there is memory for the ControlNets, as admit does for the rest.
+func (r *Run) admitControls() error {
+	for i, g := range r.controls {
+		p, err := g.net.Program(r.retry.precision, g.controlShape(r.shape, i > 0), controlID(i, 0))
+		if err != nil {
+			return err
+		}
+		if err := r.m.host.memory.fits(g.net.Network, p, 0); err != nil {
+			return errors.Join(err, p.Discard())
+		}
+	}
+	return nil
+}
+
+func controlID(group, part int) string { return fmt.Sprintf("%d of part %d", group, part) }
+
+// steering is one evaluation of the UNet that ControlNets take part in.
+type steering struct {
+	shape                shape
+	at                   int // the evaluation
+	phase                int // of the conditioning
+	timestep, inputScale float64
+	// latents gives a program of a ControlNet its input x.
+	latents func(p *nn.Program) error
+	into    *nn.Program // the UNet's, whose residuals are filled
+}
+
+// steer evaluates the ControlNets that count and gives the sums of their residuals to the UNet's program. Nothing
+// passes through the host's memory.
+func (r *Run) steer(ctx context.Context, s steering) error {
+	for part := range max(1, s.shape.parts) {
+		var last *nn.Program
+		for i, g := range r.controls {
+			scales, any := g.counts(s.at, r.q.controlSteps)
+			if !any {
+				continue
+			}
+			p, err := r.evaluateControl(ctx, g, i, part, scales, last, s)
+			if err != nil {
+				return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
+			}
+			last = p
+		}
+		if last == nil {
+			return nil
+		}
+		for i := range r.unet.Config.Residuals(s.shape.height, s.shape.width) {
+			if err := s.into.CopyFrom(named(controlnet.ResidualName(i), part), last, controlnet.ResidualName(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// evaluateControl runs one ControlNet, whose residuals are added to those of last.
+func (r *Run) evaluateControl(ctx context.Context, g *controlGroup, i, part int, scales []float64, last *nn.Program, s steering) (*nn.Program, error) {
+	shape := g.controlShape(s.shape, last != nil)
+	p, err := r.prepareControl(g, i, part, shape, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.latents(p); err != nil {
+		return nil, err
+	}
+	rows := s.shape.unetBatch()
+	if shape.Guess {
+		rows = s.shape.batch
+	}
+	times := make([]float32, rows)
+	for k := range times {
+		times[k] = float32(s.timestep)
+	}
+	err = errors.Join(p.SetFloats("timestep", times...), p.SetFloats("input scale", float32(s.inputScale)), g.net.SetScales(p, shape, scales))
+	if err != nil {
+		return nil, err
+	}
+	if last != nil {
+		for k := range g.net.Config.UNet.Residuals(s.shape.height, s.shape.width) {
+			if err := p.CopyFrom(controlnet.SumName(k), last, controlnet.ResidualName(k)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, p.Run(ctx)
+}
+
+// prepareControl returns the program of a ControlNet with everything in it that does not change at every step. It is
+// compiled anew where other sizes, or other runs, have taken its place.
+func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shape, s steering) (*nn.Program, error) {
+	p, err := g.net.Program(r.retry.precision, shape, controlID(i, part))
+	if err != nil {
+		return nil, err
+	}
+	is, found := g.handle.prepared[p]
+	if !found || is.group != g.id || is.part != part {
+		if err := g.net.Prepare(p, shape, g.hints); err != nil {
+			return nil, err
+		}
+		is = preparedControl{g.id, part, -1}
+	}
+	if is.phase != s.phase {
+		text, pooled, timeIDs := r.conditioning.rows(s.shape.guided, s.phase, part)
+		if s.shape.guided && shape.Guess { // the positive side alone
+			text, pooled, timeIDs = text[len(text)/2:], pooled[len(pooled)/2:], timeIDs[len(timeIDs)/2:]
+		}
+		if err := errors.Join(p.SetFloats("text", text...), p.SetFloats("pooled", pooled...), p.SetFloats("time ids", timeIDs...)); err != nil {
+			return nil, err
+		}
+	}
+	g.handle.prepare(p, preparedControl{g.id, part, s.phase})
+	return p, nil
+}
+
+// steerPrediction gives a program that predicts for latents what steers it.
+func (r *Run) steerPrediction(ctx context.Context, into *nn.Program, s shape, x *Tensor, timestep, inputScale float64) error {
+	if err := setFeatures(into, s, r.features); err != nil || !s.residuals {
+		return err
+	}
+	latents := channelsLast(x)
+	return r.steer(ctx, steering{
+		shape: s, at: r.next, phase: r.conditioning.phase(r.next), timestep: timestep, inputScale: inputScale, into: into,
+		latents: func(p *nn.Program) error { return p.SetFloats("x", latents...) },
+	})
+}
