@@ -102,12 +102,16 @@ type Inputs struct {
 	Pooled    *nn.Value // pooled prompt embeddings (text_embeds): [B, P]
 	TimeIDs   *nn.Value // micro-conditioning, the added time ids (time_ids): [B, 6], or [B, 5] for a refiner
 	Condition *nn.Value // guidance embedding (timestep_cond): [B, time_cond_proj_dim]; nil where the model has none
+
+	// Images are what IP-Adapters add to each of Config.CrossAttentions; nil is none.
+	Images [][]ImagePrompt
 }
 
 // Forward predicts the noise, or v: [B, H, W, out_channels].
 func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 	emb := m.Embed(b, in) // [B, T]
 	emb = b.Activate(emb, kernels.SiLU)
+	m.attachImages(b, in.Images)
 
 	x := m.ConvIn.Forward(b, in.Sample)
 	skips := []*nn.Value{x}
