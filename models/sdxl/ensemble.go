@@ -146,6 +146,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		}
 		if q.DenoisingStart = start; spec.refiner() && !specs[0].refiner() {
 			q = withoutLoRAs(q)
+			q.IPAdapters = nil
 		}
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd
