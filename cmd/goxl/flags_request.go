@@ -57,6 +57,9 @@ func (g *generateFlags) check() error {
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
 	}
+	if err := g.checkImagePrompts(); err != nil {
+		return err
+	}
 	if r.LoRADir != "" {
 		if info, err := os.Stat(r.LoRADir); err != nil || !info.IsDir() {
 			return cli.Usagef("-lora-dir %s: must be a folder that is there", r.LoRADir)
@@ -167,9 +170,12 @@ func (g *generateFlags) read() (err error) {
 		return err
 	}
 	if g.image != "" {
-		if r.Image, err = readImage(g.image); err != nil {
+		if r.Image, err = readImage("image", g.image); err != nil {
 			return err
 		}
+	}
+	if err := g.readImagePrompts(); err != nil {
+		return err
 	}
 	if g.imageLatents != "" {
 		if r.ImageLatents, err = readLatents("image-latents", g.imageLatents); err != nil {
@@ -182,14 +188,15 @@ func (g *generateFlags) read() (err error) {
 	return err
 }
 
-func readImage(path string) (image.Image, error) {
-	data, err := readFile("image", path, maxImage)
+// readImage reads the image that a flag names.
+func readImage(flag, path string) (image.Image, error) {
+	data, err := readFile(flag, path, maxImage)
 	if err != nil {
 		return nil, err
 	}
 	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {
-		return nil, fmt.Errorf("-image %s: %w", path, err)
+		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
 	}
 	return img, nil
 }
@@ -242,6 +249,9 @@ func asUsage(err error, image bool) error {
 		return err
 	}
 	name, ok := flagOf[bad.Field]
+	if of, is := imagePromptFlagOf(bad.Field); is {
+		name, ok = of, true
+	}
 	switch {
 	case !ok:
 		return cli.Usagef("%v", bad)

@@ -1,4 +1,5 @@
-// Package clip is CLIP's transformers: that of text, both of SDXL's encoders, and that of images, which IP-Adapters read.
+// Package clip is CLIP's transformers: that of text, both of SDXL's encoders, and that of images, which IP-Adapters
+// read.
 //
 // Source: transformers 5 models/clip/modeling_clip.py (CLIPTextModel, CLIPTextModelWithProjection,
 // CLIPVisionModelWithProjection).

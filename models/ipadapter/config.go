@@ -2,8 +2,8 @@
 // values that each cross-attention of a UNet reads beside those of the prompt.
 //
 // Source: diffusers 0.42 models/embeddings.py (ImageProjection, IPAdapterPlusImageProjection), loaders/unet.py
-// (_convert_ip_adapter_image_proj_to_diffusers, _convert_ip_adapter_attn_to_diffusers) and models/attention_processor.py
-// (IPAdapterAttnProcessor2_0).
+// (_convert_ip_adapter_image_proj_to_diffusers, _convert_ip_adapter_attn_to_diffusers) and
+// models/attention_processor.py (IPAdapterAttnProcessor2_0).
 package ipadapter
 
 import (

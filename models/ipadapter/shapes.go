@@ -42,21 +42,3 @@ func Shapes(c Config) map[string][]int {
 	}
 	return shapes
 }
-
-// Published is the configuration of h94/IP-Adapter's file for SDXL of a name, for a UNet whose cross-attentions have
-// these channels: "base" is ip-adapter_sdxl, which reads ViT-bigG/14, "base-h" is ip-adapter_sdxl_vit-h, "plus" is
-// ip-adapter-plus_sdxl_vit-h; ok is false for another name.
-func Published(name string, layers []int) (c Config, ok bool) {
-	c = Config{Tokens: baseTokens, Context: 2048, Layers: layers}
-	switch name {
-	case "base":
-		c.Width = 1280
-	case "base-h":
-		c.Width = 1024
-	case "plus":
-		c.Plus, c.Width, c.Tokens, c.Hidden, c.Depth, c.Heads, c.Intermediate = true, 1280, 16, 1280, 4, 20, 5120
-	default:
-		return c, false
-	}
-	return c, true
-}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"image"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -159,8 +160,8 @@ func (s BlockScales) expand(field string, attentions []unet.CrossAttention, c un
 		}
 		return nil
 	}
-	for key, value := range s {
-		name := field + "." + key
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		value, name := s[key], field+"."+key
 		var err error
 		switch key {
 		case "mid":
@@ -180,7 +181,7 @@ func (s BlockScales) expand(field string, attentions []unet.CrossAttention, c un
 					return nil, err
 				}
 			}
-			for one := range blocks {
+			for _, one := range slices.Sorted(maps.Keys(blocks)) {
 				if i, e := strconv.Atoi(strings.TrimPrefix(one, "block_")); e != nil || i < 0 || i >= len(c.BlockOutChannels) || one != fmt.Sprintf("block_%d", i) {
 					return nil, bad(name, fmt.Sprintf("with %q", one), "a number, or one for block_0 to block_%d", len(c.BlockOutChannels)-1)
 				}

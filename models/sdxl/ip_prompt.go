@@ -6,12 +6,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/clip"
 	"github.com/goxl/goxl/models/ipadapter"
 	"github.com/goxl/goxl/models/unet"
 	"github.com/goxl/goxl/nn"
-
-	"github.com/goxl/goxl/kernels"
 )
 
 // imageStates are an image prompt as the UNet reads it.

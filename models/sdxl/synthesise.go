@@ -34,7 +34,43 @@ func Synthesise(ctx context.Context, name string, dtype kernels.DType, dir strin
 
 // synthesise completes the configurations in fsys with weights; seeds gives the name that a component's values are made
 // from.
-func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) (err error) {
+func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string, seeds func(component string) string) error {
+	return inNewFolder(dir, func(building string) error {
+		if err := os.CopyFS(building, fsys); err != nil {
+			return err
+		}
+		for component, read := range componentShapes {
+			if _, err := fs.Stat(fsys, component); err != nil {
+				continue
+			}
+			data, err := fs.ReadFile(fsys, component+"/config.json")
+			if err != nil {
+				return err
+			}
+			shapes, err := read(data, component+"/config.json")
+			if err != nil {
+				return err
+			}
+			file := filepath.Join(building, filepath.FromSlash(weightsFile(component)))
+			if err := writeSynthetic(ctx, file, seeds(component), shapes, dtype); err != nil {
+				return err
+			}
+		}
+		return writeVocabularies(building)
+	})
+}
+
+// writeSynthetic writes a file of random weights.
+func writeSynthetic(ctx context.Context, file, component string, shapes map[string][]int, dtype kernels.DType) error {
+	tensors, err := weights.Tensors(weights.Synthetic(component, shapes, dtype))
+	if err != nil {
+		return err
+	}
+	return weights.Write(file, interruptible(ctx, tensors), map[string]string{"format": "pt"})
+}
+
+// inNewFolder makes a folder out of what build writes, all of it or nothing. Nothing may be at dir but an empty folder.
+func inNewFolder(dir string, build func(building string) error) (err error) {
 	dir, exists, err := newFolder(dir)
 	if err != nil {
 		return err
@@ -52,31 +88,7 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 			os.RemoveAll(building)
 		}
 	}()
-	if err := os.CopyFS(building, fsys); err != nil {
-		return err
-	}
-	for component, read := range componentShapes {
-		if _, err := fs.Stat(fsys, component); err != nil {
-			continue
-		}
-		data, err := fs.ReadFile(fsys, component+"/config.json")
-		if err != nil {
-			return err
-		}
-		shapes, err := read(data, component+"/config.json")
-		if err != nil {
-			return err
-		}
-		tensors, err := weights.Tensors(weights.Synthetic(seeds(component), shapes, dtype))
-		if err != nil {
-			return err
-		}
-		file := filepath.Join(building, filepath.FromSlash(weightsFile(component)))
-		if err := weights.Write(file, interruptible(ctx, tensors), map[string]string{"format": "pt"}); err != nil {
-			return err
-		}
-	}
-	if err := writeVocabularies(building); err != nil {
+	if err := build(building); err != nil {
 		return err
 	}
 	if err := os.Chmod(building, 0o755); err != nil {

@@ -200,6 +200,8 @@ func recogniseConfig(file string) (Kind, error) {
 		k.Family = TAESD
 	case strings.HasPrefix(class, "ControlNet"):
 		k.Family = ControlNet
+	case class == "CLIPVisionModelWithProjection":
+		k.Family = ImageEncoder
 	case strings.HasPrefix(class, "CLIPText") && config.Hidden == 768:
 		k.Family = TextEncoderL
 	case strings.HasPrefix(class, "CLIPText") && config.Hidden == 1280:
