@@ -129,3 +129,37 @@ func TestDamaged(t *testing.T) {
 		}
 	}
 }
+
+// TestPickle reads an adapter that torch.save wrote, as h94/IP-Adapter has them beside safetensors files.
+func TestPickle(t *testing.T) {
+	dev, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	file, err := weights.OpenComponent("../../testdata/ip_adapter.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	c, err := ipadapter.Detect(file)
+	if want := (ipadapter.Config{Width: 12, Tokens: 4, Context: 8, Layers: []int{8, 16}}); err != nil || fmt.Sprint(c) != fmt.Sprint(want) {
+		t.Fatalf("detected as %+v, %v, want %+v", c, err, want)
+	}
+	var got [2][]ipadapter.KV
+	for i, src := range []kernels.Source{file, weights.Synthetic("bin", ipadapter.Shapes(c), kernels.F16)} {
+		a, err := ipadapter.Open(dev, src, c, kernels.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { a.Close() })
+		if got[i], err = a.Project(t.Context(), [][]float32{{1, -1, 2, 0, 0.5, 3, 1, 1, -2, 0, 0, 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for l, kv := range got[0] {
+		if !slices.Equal(kv.K, got[1][l].K) || !slices.Equal(kv.V, got[1][l].V) {
+			t.Errorf("keys and values of layer %d are not those of the same tensors", l)
+		}
+	}
+}

@@ -6,7 +6,8 @@ Images and masks are stored as uint8 [height, width, channels]. "preprocess/…"
 them: the class that resizes by Pillow. How far CLIPImageProcessor, which resizes by torchvision, is from it is printed.
 "mask/…" are IPAdapterMaskProcessor's for a size, at numbers of queries. Encoders are drawn as component "encoder-a" and
 "encoder-b", adapters as "base", "plus" and so on, of the file's names. "run/…" are final latents of the model tiny, in
-float32; the metadata lists the calls. The pipeline's feature extractor is CLIPImageProcessorPil there too.
+float32; the metadata lists the calls. The pipeline's feature extractor is CLIPImageProcessorPil there too. Beside it
+testdata/ip_adapter.bin is a small adapter in float16 as torch.save writes it, drawn as component "bin".
 """
 
 import diffusers
@@ -100,6 +101,16 @@ def adapter(name):
     return state
 
 
+def write_bin():
+    """An adapter of 12 channels for tokens of 8, for two cross-attentions of 8 and 16 channels."""
+    draw = lambda key, *shape: torch.from_numpy(synth.tensor("bin/" + key, shape, "float16"))
+    state = {"image_proj": {k: draw("image_proj." + k, *s) for k, s in
+                            {"proj.weight": (32, 12), "proj.bias": (32,), "norm.weight": (8,), "norm.bias": (8,)}.items()},
+             "ip_adapter": {f"{i}.{w}.weight": draw(f"ip_adapter.{i}.{w}.weight", channels, 8)
+                            for i, channels in ((1, 8), (3, 16)) for w in ("to_k_ip", "to_v_ip")}}
+    torch.save(state, common.TESTDATA + "/ip_adapter.bin")
+
+
 def pipe(adapters, cls=None, lora=None, scheduler=None):
     p = common.pipeline("tiny", cls)
     if scheduler:
@@ -141,6 +152,7 @@ def run(stored, adapters, images, scale=None, guidance=5.0, count=1, masks=None,
 
 def main():
     diffusers.logging.set_verbosity_error()
+    write_bin()
     stored = pictures()
     out = dict(stored)
     for name in IMAGES:
