@@ -81,12 +81,7 @@ var table = map[string]rule{
 	},
 	"nn/weights/embedding": {own: map[string]string{"kernels": contract, "nn/weights": "reads files"}},
 
-	"models/clip": {own: map[string]string{
-		"kernels":           contract,
-		"internal/resample": "images as an image encoder takes them",
-		"nn":                modules,
-		"nn/weights":        checkps,
-	}},
+	"models/clip":      {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps, "internal/resample": "images as encoders take them"}},
 	"models/ipadapter": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet":      {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
@@ -106,14 +101,13 @@ var table = map[string]rule{
 		"nn/weights/embedding":  "embeddings that an adapter's file brings along",
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
-
-		"models/clip":      "a part of the model, and encoders of image prompts",
-		"models/ipadapter": "image prompts",
-		"models/taesd":     "decodes in the VAE's place",
-		"models/unet":      "a part of the model",
-		"models/vae":       "a part of the model",
-		"scheduler":        "a part of the model",
-		"tokenizer":        "a part of the model",
+		"models/clip":           "a part of the model, and encoders of image prompts",
+		"models/ipadapter":      "image prompts",
+		"models/taesd":          "decodes in the VAE's place",
+		"models/unet":           "a part of the model",
+		"models/vae":            "a part of the model",
+		"scheduler":             "a part of the model",
+		"tokenizer":             "a part of the model",
 
 		"tokenizer/prompt": "reads prompts",
 

@@ -96,9 +96,6 @@ func (m *Model) openAdapter(path string) (*imageModel, error) {
 		return nil, err
 	}
 	config, err := ipadapter.Detect(file)
-	if err == nil {
-		err = m.fitsAdapter(config)
-	}
 	var a *ipadapter.Adapter
 	if err == nil {
 		a, err = ipadapter.Open(m.host.device, file, config, m.kernelOptions())

@@ -20,11 +20,17 @@ type imageStates struct {
 	copies             int               // images of the batch
 }
 
+// openedImages are the files of an image prompt, which who has the right to compute may use.
+type openedImages struct{ adapter, encoder *imageModel }
+
 // openImages opens the files of a request's image prompts, which say how many tokens an image has.
-func (m *Model) openImages(q *resolved) (opened [][2]*imageModel, err error) {
+func (m *Model) openImages(q *resolved) (opened []openedImages, err error) {
 	for i := range q.images {
 		a := &q.images[i]
 		adapter, err := m.openAdapter(a.Path)
+		if err == nil {
+			err = m.fitsAdapter(adapter.adapter.Config)
+		}
 		if err != nil {
 			return nil, &RequestError{Field: "ip_adapters.path", Value: a.Path, Allowed: "an IP-Adapter for this model", Err: err}
 		}
@@ -43,20 +49,15 @@ func (m *Model) openImages(q *resolved) (opened [][2]*imageModel, err error) {
 			}
 			return nil, &RequestError{Field: "ip_adapters.encoder", Value: value, Allowed: "the image encoder of " + a.Path, Err: err}
 		}
-		opened = append(opened, [2]*imageModel{adapter, encoder})
+		opened = append(opened, openedImages{adapter, encoder})
 	}
 	return opened, m.images.trim(2 * len(q.images))
 }
 
 // encodeImages computes what the UNet reads of a request's image prompts.
-func (m *Model) encodeImages(ctx context.Context, q *resolved, guided bool) ([]imageStates, error) {
-	opened, err := m.openImages(q)
-	if err != nil {
-		return nil, err
-	}
-	var all []imageStates
+func (m *Model) encodeImages(ctx context.Context, q *resolved, opened []openedImages, guided bool) (all []imageStates, err error) {
 	for i, a := range q.images {
-		adapter, encoder := opened[i][0].adapter, opened[i][1]
+		adapter, encoder := opened[i].adapter.adapter, opened[i].encoder
 		s := imageStates{copies: q.Images}
 		var inputs [][]float32
 		for _, img := range a.Images {
@@ -86,8 +87,8 @@ func (m *Model) encodeImages(ctx context.Context, q *resolved, guided bool) ([]i
 			s.masks = attentionMasks(a.Mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
 		}
 		all = append(all, s)
-		for _, c := range opened[i] {
-			if err := m.host.memory.done(ctx, c.network); err != nil {
+		for _, n := range []*nn.Network{encoder.network, adapter.Network} {
+			if err := m.host.memory.done(ctx, n); err != nil {
 				return nil, err
 			}
 		}

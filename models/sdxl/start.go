@@ -44,7 +44,8 @@ func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err
 	}
-	if _, err := m.openImages(q); err != nil {
+	images, err := m.openImages(q) // before the shape, which has the number of their tokens
+	if err != nil {
 		return nil, err
 	}
 	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
@@ -54,7 +55,7 @@ func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet
 		return nil, err
 	}
 	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err == nil {
-		r.conditioning.images, err = m.encodeImages(ctx, q, r.shape.guided)
+		r.conditioning.images, err = m.encodeImages(ctx, q, images, r.shape.guided)
 	}
 	if err != nil {
 		r.Close()
