@@ -128,7 +128,18 @@ func TestIPAdapterFiles(t *testing.T) {
 	if len(m.images.open) != 2 {
 		t.Errorf("%d files are open, want those of the request", len(m.images.open))
 	}
+	first := m.images.open
+	for _, c := range first {
+		if !m.host.manages(c.network) {
+			t.Errorf("%s: not under the host's planner", c.key)
+		}
+	}
 	generate("plus")
+	for _, c := range first {
+		if open := slices.Contains(m.images.open, c); m.host.manages(c.network) != open {
+			t.Errorf("%s: open %v, but not so for the planner", c.key, open)
+		}
+	}
 	if len(m.images.open) != 2 {
 		t.Errorf("%d files are open, want those of the last request", len(m.images.open))
 	}
