@@ -85,8 +85,8 @@ func imageFileKey(kind, path string) string {
 	return fmt.Sprintf("%s %s %d %d", kind, path, info.Size(), info.ModTime().UnixNano())
 }
 
-// openAdapter gives the adapter of a file.
-func (m *Model) openAdapter(path string) (*imageModel, error) {
+// openIPAdapter gives the adapter of a file.
+func (m *Model) openIPAdapter(path string) (*imageModel, error) {
 	key := imageFileKey("adapter", path)
 	if found := m.images.find(key); found != nil {
 		return found, nil

@@ -27,7 +27,7 @@ type openedImages struct{ adapter, encoder *imageModel }
 func (m *Model) openImages(q *resolved) (opened []openedImages, err error) {
 	for i := range q.images {
 		a := &q.images[i]
-		adapter, err := m.openAdapter(a.Path)
+		adapter, err := m.openIPAdapter(a.Path)
 		if err == nil {
 			err = m.fitsAdapter(adapter.adapter.Config)
 		}
