@@ -60,6 +60,9 @@ func TestGenerateWithImagePrompt(t *testing.T) {
 	plain := pixels(t, out)
 	must(t, tiny(dir, "-ip-adapter", file("ip-adapter_sdxl"), "-ip-image", in)...)
 	one := pixels(t, out)
+	if a := must(t, "inspect", out); !strings.Contains(a.out, "ip_adapters") || !strings.Contains(a.out, `"name":"ip-adapter_sdxl","images":1,"scale":1`) {
+		t.Errorf("inspect says of the image %s", a.out)
+	}
 	must(t, tiny(dir, "-ip-adapter", file("ip-adapter_sdxl"), "-ip-image", in, "-ip-adapter", file("ip-adapter-plus_sdxl_vit-h")+":0.5", "-ip-image", in, "-ip-mask", in)...)
 	two := pixels(t, out)
 	if bytes.Equal(plain, one) || bytes.Equal(one, two) {
