@@ -43,6 +43,7 @@ type Builder struct {
 	taps     *tapping          // nil without
 	aliases  map[string]string // outputs that are what a module's was replaced with: its path
 	trace    func(any, *Value) // is given modules and what they computed; nil without
+	attached map[any]any       // see Attach
 }
 
 // application is an operation as the expression graph should have it.
@@ -165,6 +166,17 @@ func (b *Builder) Input(name string, role kernels.Role, dtype kernels.DType, sha
 	b.named[name] = v.id
 	return v
 }
+
+// Attach gives a module, by its pointer, what it reads in this graph beside its operands; Attached returns it.
+func (b *Builder) Attach(module, x any) {
+	if b.attached == nil {
+		b.attached = map[any]any{}
+	}
+	b.attached[module] = x
+}
+
+// Attached is what Attach gave a module, nil for nothing.
+func (b *Builder) Attached(module any) any { return b.attached[module] }
 
 // Output makes a computed value readable under this name. A value may have several.
 func (b *Builder) Output(name string, v *Value) {

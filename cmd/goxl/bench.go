@@ -72,6 +72,7 @@ image has as well
 		fs.IntVar(&b.largest, "batch", defaultBatch, "`number` of images to make, and of the largest batch of them, 2 to 64 (batch)")
 		fs.Func("sizes", "`pixels` of a side, multiples of 8 with commas between them; 512,1024 without it (batch)", b.setSizes)
 		fs.Float64Var(&b.guidance, "guidance", 5, "guidance `scale`; at 1 and below a step has one sample, as of few-step models (not of kernels)")
+		fs.Func("ip-adapter", "an image prompt of one grey image by an IP-Adapter, whose encoder lies beside it as in h94/IP-Adapter: `FILE[:SCALE]`; goxl synth -kind ip-adapter writes some (not of kernels)", b.setImagePrompt)
 		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image and batch; 0 is %d)", defaultImageSteps))
 		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
@@ -96,6 +97,7 @@ type bench struct {
 	controls            []sdxl.Control
 	filter              string
 	json                bool
+	imagePrompts        []sdxl.IPAdapter // -ip-adapter
 	device              cli.DeviceFlags
 
 	streams   // of which out takes the table
@@ -128,7 +130,7 @@ func (m machine) fraction(gflops float64) float64 {
 // kinds lists what -variant and so on apply to; the other flags apply to everything.
 var kinds = map[string]string{
 	"variant": models, "width": single, "height": single, "guidance": models, "steps": "image or batch", "runs": single, "rank": "swap", "run": "kernels",
-	"batch": "batch", "sizes": "batch", "control": "step or image",
+	"batch": "batch", "sizes": "batch", "ip-adapter": models, "control": "step or image",
 }
 
 // models are what is measured with a model, single those of one size and without a batch.

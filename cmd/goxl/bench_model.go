@@ -40,7 +40,7 @@ type pool struct {
 
 // request is what step and image time.
 func (b *bench) request(steps int) sdxl.Request {
-	r := sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: &b.guidance, Seed: new(uint64(20250101))}
+	r := sdxl.Request{Prompt: "a lighthouse at dusk", Width: b.width, Height: b.height, Steps: steps, Guidance: &b.guidance, Seed: new(uint64(20250101)), IPAdapters: b.imagePrompts}
 	for _, c := range b.controls {
 		c.Image = stripes(b.width, b.height)
 		r.Controls = append(r.Controls, c)
@@ -57,6 +57,20 @@ func stripes(width, height int) image.Image {
 		}
 	}
 	return img
+}
+
+// setImagePrompt reads -ip-adapter.
+func (b *bench) setImagePrompt(s string) error {
+	file, scale, err := parseScaled(s)
+	if err != nil {
+		return err
+	}
+	grey := image.NewGray(image.Rect(0, 0, 512, 512))
+	for i := range grey.Pix {
+		grey.Pix[i] = 128
+	}
+	b.imagePrompts = append(b.imagePrompts, sdxl.IPAdapter{Path: file, Scale: scale, Images: []image.Image{grey}})
+	return nil
 }
 
 // start starts the run that step and image time: text-to-image on a base, every step of image-to-image on a refiner,

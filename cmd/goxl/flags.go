@@ -34,6 +34,8 @@ type generateFlags struct {
 
 	inversions []string // -embedding
 
+	imagePrompts []imagePromptFlag
+
 	previewEvery int // steps
 	control      controlFlags
 
@@ -105,6 +107,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, LoRA or a relative of it: `FILE[:STRENGTH]`, 1 without a strength, or parts with colons between them: te=, te1=, te2=, unet=, down=, mid=, up=, single blocks in00= to out08=, lbw=, dyn=; may be repeated, applied in order; what was found in it is printed", g.addLoRA)
 	name(fs, "lora-dir", "a `folder` of adapters, and of folders of them, that the prompt names as in <lora:NAME:0.8>, in every prompt style", &r.LoRADir)
+	g.registerImagePrompts(fs)
 	g.registerControls(fs)
 	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)

@@ -56,6 +56,9 @@ func (g *generateFlags) check() error {
 	case g.embeddings == "" && g.prompts == "" && g.prompt == nil:
 		return cli.Usagef("missing -prompt")
 	}
+	if err := g.checkImagePrompts(); err != nil {
+		return err
+	}
 	if err := g.checkControls(); err != nil {
 		return err
 	}
@@ -176,6 +179,9 @@ func (g *generateFlags) read() (err error) {
 			return err
 		}
 	}
+	if err := g.readImagePrompts(); err != nil {
+		return err
+	}
 	if g.imageLatents != "" {
 		if r.ImageLatents, err = readLatents("image-latents", g.imageLatents); err != nil {
 			return err
@@ -237,6 +243,9 @@ func asUsage(err error, image bool) error {
 		return err
 	}
 	name, ok := flagOf[bad.Field]
+	if of, is := imagePromptFlagOf(bad.Field); is {
+		name, ok = of, true
+	}
 	switch {
 	case !ok:
 		return cli.Usagef("%v", bad)

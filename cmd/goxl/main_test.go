@@ -153,7 +153,7 @@ func TestUsage(t *testing.T) {
 		{refiner("-image", "main.go", "-o", filepath.Join(dir, "out.png")), 1, "-image main.go: not a PNG, JPEG or WebP image"},
 		{[]string{"synth"}, 2, "missing -size, -kind, -o"},
 		{[]string{"synth", "-size", "big", "-kind", "base", "-o", dir}, 2, `-size "big": must be tiny or full`},
-		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base or refiner`},
+		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base, refiner, ip-adapter or one of`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-dtype", "bf16", "-o", dir}, 2, `-dtype "bf16": must be fp16 or fp32`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-o", "."}, 1, "is not empty"},
 		{[]string{"inspect"}, 2, "missing DIR"},

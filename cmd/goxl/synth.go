@@ -18,12 +18,13 @@ var synthCommand = command{
 	notes: `The folder has diffusers' layout, and diffusers can load it. Its weights are random but deterministic:
 the same on every machine. Its images are noise. A full base takes 7 GB in fp16, a tiny one a few MB.
 Nets beside the UNet (-kind controlnet and so on) fit the base of the same size.
-With -single it is a checkpoint in one file, as -model and other programs take it.`,
+Of kind ip-adapter it is IP-Adapters with their image encoders, laid out as in h94/IP-Adapter: 7 GB of
+full size. With -single it is a checkpoint in one file, as -model and other programs take it.`,
 	required: []string{"size", "kind", "o"},
 	define: func(fs *flag.FlagSet) action {
 		f := &synthesis{}
 		fs.StringVar(&f.size, "size", "", "`size`: tiny or full")
-		fs.StringVar(&f.kind, "kind", "", "`kind`: base, refiner, or a net for -control and -t2i-adapter: "+strings.Join(sdxl.SyntheticControls(), ", "))
+		fs.StringVar(&f.kind, "kind", "", "`kind`: base, refiner, ip-adapter, or a net for -control and -t2i-adapter: "+strings.Join(sdxl.SyntheticControls(), ", "))
 		fs.StringVar(&f.dtype, "dtype", "", "element `type` of the weights: fp16 or fp32; without it, fp16 for full and fp32 for tiny")
 		fs.StringVar(&f.out, "o", "", "the folder, `DIR`, to write: new or empty; with -single, the file")
 		fs.BoolVar(&f.single, "single", false, "write one safetensors file, in the original names")
@@ -39,14 +40,16 @@ type synthesis struct {
 
 func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
 	control := slices.Contains(sdxl.SyntheticControls(), f.kind)
-	name, ok := map[string]string{"full base": "base", "full refiner": "refiner", "tiny base": "tiny", "tiny refiner": "tiny-refiner"}[f.size+" "+f.kind]
+	name, ok := map[string]string{"full base": "base", "full refiner": "refiner", "tiny base": "tiny", "tiny refiner": "tiny-refiner", "full ip-adapter": "ip-adapter", "tiny ip-adapter": "tiny-ip-adapter"}[f.size+" "+f.kind]
 	switch {
 	case f.size != "tiny" && f.size != "full":
 		return cli.Usagef("-size %q: must be tiny or full", f.size)
 	case !ok && !control:
-		return cli.Usagef("-kind %q: must be base, refiner or one of %s", f.kind, strings.Join(sdxl.SyntheticControls(), ", "))
+		return cli.Usagef("-kind %q: must be base, refiner, ip-adapter or one of %s", f.kind, strings.Join(sdxl.SyntheticControls(), ", "))
 	case control && f.single:
 		return cli.Usagef("-single: must be absent with -kind %s, which is a folder", f.kind)
+	case f.single && f.kind == "ip-adapter":
+		return cli.Usagef("-single: must be absent with -kind ip-adapter, which is several files")
 	case f.out == "":
 		return cli.Usagef(`-o "": must be the name of a folder`)
 	}
@@ -65,8 +68,13 @@ func (f *synthesis) run(ctx context.Context, s streams, _ string) error {
 			return sdxl.SynthesiseControl(ctx, name, f.size == "tiny", dtype, dir)
 		}
 	}
-	if f.single {
+	switch {
+	case f.single:
 		write = sdxl.SynthesiseFile
+	case f.kind == "ip-adapter":
+		write = func(ctx context.Context, _ string, dtype kernels.DType, dir string) error {
+			return sdxl.SynthesiseIPAdapters(ctx, f.size == "tiny", dtype, dir)
+		}
 	}
 	if err := write(ctx, name, dtype, f.out); err != nil {
 		return err

@@ -81,7 +81,8 @@ var table = map[string]rule{
 	},
 	"nn/weights/embedding": {own: map[string]string{"kernels": contract, "nn/weights": "reads files"}},
 
-	"models/clip":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/clip":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps, "internal/resample": "images as encoders take them"}},
+	"models/ipadapter":  {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/unet":       {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/t2iadapter": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/vae":        {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
@@ -105,12 +106,12 @@ var table = map[string]rule{
 		"nn":         modules,
 		"nn/weights": checkps,
 
-		"nn/weights/hub":        "finds models by their names in the hub's cache",
-		"nn/weights/embedding":  "embeddings that an adapter's file brings along",
-		"nn/weights/lora":       "adapters",
-		"nn/weights/singlefile": "models in one file",
-
-		"models/clip":                  "a part of the model",
+		"nn/weights/hub":               "finds models by their names in the hub's cache",
+		"nn/weights/embedding":         "embeddings that an adapter's file brings along",
+		"nn/weights/lora":              "adapters",
+		"nn/weights/singlefile":        "models in one file",
+		"models/clip":                  "a part of the model, and encoders of image prompts",
+		"models/ipadapter":             "image prompts",
 		"models/controlnet":            "steers the UNet by an image",
 		"models/controlnet/preprocess": "makes control images",
 		"models/t2iadapter":            "steers the UNet by an image",

@@ -106,6 +106,7 @@ func (p Parameters) others() (texts []Text) {
 		{"loras", len(p.LoRAs) > 0, p.LoRAs},
 		{"controls", len(p.Controls) > 0, p.Controls},
 		{"t2i_adapters", len(p.T2IAdapters) > 0, p.T2IAdapters},
+		{"ip_adapters", len(p.IPAdapters) > 0, p.IPAdapters},
 		{"watermark", p.Watermark, true},
 	} {
 		if !o.given {

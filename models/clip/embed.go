@@ -47,9 +47,13 @@ func (e *Encoder) embed(batch []Sequence) ([]float32, error) {
 	return x, nil
 }
 
-// rows reads the rows of an embedding table.
+// rows reads the rows of a text encoder's embedding table.
 func rows(source kernels.Source, table string) (read func(dst []float32, row int), err error) {
-	name := prefix + "embeddings." + table + ".weight"
+	return rowsOf(source, prefix+"embeddings."+table+".weight")
+}
+
+// rowsOf reads the rows of a matrix, or a vector as row 0.
+func rowsOf(source kernels.Source, name string) (read func(dst []float32, row int), err error) {
 	dtype, _, data, err := source.Tensor(name)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
-// Package clip is the CLIP text transformer, both of SDXL's encoders.
+// Package clip is CLIP's transformers: that of text, both of SDXL's encoders, and that of images, which IP-Adapters
+// read.
 //
-// Source: transformers 5 models/clip/modeling_clip.py (CLIPTextModel, CLIPTextModelWithProjection).
+// Source: transformers 5 models/clip/modeling_clip.py (CLIPTextModel, CLIPTextModelWithProjection,
+// CLIPVisionModelWithProjection).
 package clip
 
 import (
@@ -102,27 +104,28 @@ func (l *Layer) Forward(b *nn.Builder, x *nn.Value) *nn.Value {
 	return b.Tap(l, l.MLP.Forward(b, l.LayerNorm2.Forward(b, x), x))
 }
 
-// Attention is causal multi-head self-attention.
+// Attention is multi-head self-attention, causal in text encoders.
 type Attention struct {
 	heads   int
+	causal  bool
 	KProj   *nn.Linear `weight:"k_proj"`
 	VProj   *nn.Linear `weight:"v_proj"`
 	QProj   *nn.Linear `weight:"q_proj"`
 	OutProj *nn.Linear `weight:"out_proj"`
 }
 
-// NewAttention declares attention of the given channels, a multiple of heads.
+// NewAttention declares causal attention of the given channels, a multiple of heads.
 func NewAttention(channels, heads int) *Attention {
 	linear := func() *nn.Linear { return nn.NewLinear(channels, channels, true) }
-	return &Attention{heads: heads, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
+	return &Attention{heads: heads, causal: true, KProj: linear(), VProj: linear(), QProj: linear(), OutProj: linear()}
 }
 
 // Forward returns attention of x [B, T, C], projected and added to residual, of x's shape. Taps see it before residual
 // is added.
 func (a *Attention) Forward(b *nn.Builder, x, residual *nn.Value) *nn.Value {
 	q, k := a.QProj.Forward(b, x), a.KProj.Forward(b, x)
-	b.TapAttention(a, q, k, a.heads, true)
-	y := b.Attention(q, k, a.VProj.Forward(b, x), a.heads, true)
+	b.TapAttention(a, q, k, a.heads, a.causal)
+	y := b.Attention(q, k, a.VProj.Forward(b, x), a.heads, a.causal)
 	return a.OutProj.Fused(b, y, nn.Epilogue{Residual: residual, Ends: a})
 }
 

@@ -14,6 +14,7 @@ type conditioning struct {
 	steps   []int     // the phase of each step; nil is the first
 	weights []float64 // of the positive parts; nil is one of weight 1
 	aligned bool      // time ids come in the order of the other rows
+	images  []imageStates
 
 	members []*conditioning // of a batch, in place of phases: a phase is a step at which a member's begins
 }

@@ -13,15 +13,16 @@ import (
 
 // shape is what a compiled step depends on.
 type shape struct {
-	batch, height, width int  // of the latents
-	tokens, text, pooled int  // prompt embeddings [tokens, text] and pooled ones
-	ids                  int  // added time ids
-	guided, rescaled     bool // classifier-free guidance; and its rescale
-	parts                int  // of the positive side that AND joins, with weights; 0 is one of weight 1
-	history              int  // tensors that the solver keeps
-	unconditional        int  // which of them is the unconditional prediction, counted from 1; 0 is none
-	residuals            bool // ControlNets' are added
-	features             bool // T2I-Adapters' are added
+	batch, height, width int    // of the latents
+	tokens, text, pooled int    // prompt embeddings [tokens, text] and pooled ones
+	ids                  int    // added time ids
+	guided, rescaled     bool   // classifier-free guidance; and its rescale
+	parts                int    // of the positive side that AND joins, with weights; 0 is one of weight 1
+	history              int    // tensors that the solver keeps
+	unconditional        int    // which of them is the unconditional prediction, counted from 1; 0 is none
+	residuals            bool   // ControlNets' are added
+	features             bool   // T2I-Adapters' are added
+	images               string // prompts of IP-Adapters, see imageShape; "" is none
 }
 
 // newShape is that of a step without guidance and without history.
@@ -54,6 +55,7 @@ func (m *Model) shape(q *resolved) shape {
 		s.parts, s.guided = len(plan.weights), s.guided || len(plan.weights) > 0
 	}
 	s.rescaled = s.guided && q.GuidanceRescale > 0
+	s.images = imageShape(q.images)
 	s.residuals, s.features = len(q.request.Controls) > 0, len(q.request.T2IAdapters) > 0
 	return s
 }
@@ -93,6 +95,7 @@ func named(name string, part int) string {
 func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts []*nn.Value) {
 	n := s.unetBatch()
 	in := unet.Inputs{
+		Images:   declareImages(b, u.Config, s),
 		Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), n/s.batch),
 		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
 	}

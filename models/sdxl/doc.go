@@ -9,8 +9,9 @@
 // [Open] takes a folder in diffusers' layout, a checkpoint in one file (package singlefile), or a name of the hub that
 // the hub's cache holds (package hub downloads it). [Options] puts another UNet, VAE or TAESD in. What is a request's
 // own leaves the model as it is: [Request.LoRAs] change weights for one run (package lora), [Request.TextualInversions]
-// give prompts names for vectors (package embedding), [Request.PromptStyle] says how prompts are read (package prompt),
-// and [Request.Preset] is the settings of a few-step model. Without them prompts, weights and samplers are diffusers'.
+// give prompts names for vectors (package embedding), [Request.IPAdapters] are image prompts (package ipadapter),
+// [Request.PromptStyle] says how prompts are read (package prompt), and [Request.Preset] is the settings of a few-step
+// model. Without them prompts, weights and samplers are diffusers'.
 //
 // A seed gives diffusers' image: names, defaults, the order of random draws and the arithmetic follow diffusers 0.42
 // pipelines/stable_diffusion_xl. [Model.Start] gives the same run step by step, for sampling loops of one's own. A

@@ -146,6 +146,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 		}
 		if q.DenoisingStart = start; spec.refiner() && !specs[0].refiner() {
 			q = withoutLoRAs(q)
+			q.IPAdapters = nil
 			q.Controls, q.T2IAdapters = nil, nil // made for the base
 		}
 		if q.DenoisingEnd = end; last {

@@ -42,6 +42,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	encoded := Embeddings{Prompt: nn.NewTensor(1, 77, base.UNet.Context()), Pooled: nn.NewTensor(1, base.TextEncoder2.ProjectionDim)}
 	inversions := []TextualInversion{{Name: "a", L: nn.NewTensor(1, base.TextEncoder.HiddenSize), G: nn.NewTensor(1, base.TextEncoder2.HiddenSize)}}
 	adapter := adapterFile(t, tiny, "adapter", 1, false)
+	prompts := []IPAdapter{{Path: filepath.Join(ipFiles(t), "sdxl_models", "base.safetensors"), Images: []image.Image{gradient(48, 40)}}}
 	g := openControlGoldens(t)
 	adapters := adapterFolders(t, golden.Open(t, testdata+"/goldens/t2iadapter.safetensors"))
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
@@ -57,6 +58,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"Prompts":                {set: func(r *Request) { r.Prompt, r.Prompts = "", []Prompt{{Prompt: "b"}} }},
 		"Embeddings":             {set: func(r *Request) { r.Prompt, r.Embeddings = "", &encoded }},
 		"LoRAs":                  {set: func(r *Request) { r.LoRAs = []LoRA{adapter} }},
+		"IPAdapters":             {set: func(r *Request) { r.IPAdapters = prompts }},
 		"LoRADir":                {set: func(r *Request) { r.LoRADir = filepath.Dir(adapter.Path) }, base: func(r *Request) { r.Prompt = "a <lora:" + loraName(adapter.Path) + ":1>" }},
 		"Width":                  {set: func(r *Request) { r.Width = 56 }},
 		"Height":                 {set: func(r *Request) { r.Height = 56 }},

@@ -65,6 +65,9 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	if err := setConditioning(r.unet, p, s, r.conditioning, phase, scale); err != nil {
 		return err
 	}
+	if err := setImages(r.unet, p, s, r.conditioning); err != nil {
+		return err
+	}
 	if err := setFeatures(p, s, r.features); err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ type Model struct {
 	closers  []io.Closer               // what this model opened itself, in order
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
+	images   *imageModels
 	sides    *sideNetworks
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
 	costs    map[Size]time.Duration     // of a preview by TAESD, by the image's size; who computes has it

@@ -40,7 +40,8 @@ type Options struct {
 	// as ComfyUI has it, trailing timesteps and guidance rescale 0.7. "" is what they say.
 	Prediction string
 	// AdapterMemory is how many bytes of the host's memory sets of LoRA may take between requests, so that one that was
-	// used before need not be read again; 0 is 2 GiB. The set of the last request stays in any case.
+	// used before need not be read again, and as many the files of IP-Adapters and their image encoders; 0 is 2 GiB. Those of
+	// the last request stay in any case.
 	AdapterMemory int64
 	// OnLoad is told how many bytes of the weights were read, for the first time each, of how many in all; nil is not. Most
 	// are read by the first run, so it is called then, from any goroutine; it must return soon, and not use the model.
@@ -88,6 +89,8 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory), sides: newSideNetworks()}
+	m.images = &imageModels{budget: cmp.Or(o.AdapterMemory, defaultAdapterMemory)}
+	m.closers = append(m.closers, m.images)
 	if o.OnLoad != nil {
 		m.progress = &loadProgress{tell: o.OnLoad}
 	}

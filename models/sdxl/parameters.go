@@ -73,8 +73,10 @@ type Parameters struct {
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
 	LoRAs     []LoRAParameters `json:"loras,omitempty"`
-	Device    string           `json:"device,omitempty"`
-	Precision string           `json:"precision,omitempty"`
+	// Image prompts. An ensemble's refiner has none.
+	IPAdapters []IPAdapterParameters `json:"ip_adapters,omitempty"`
+	Device     string                `json:"device,omitempty"`
+	Precision  string                `json:"precision,omitempty"`
 
 	// What the model has from elsewhere, in an ensemble the first expert: names of files, folders or models. "" is nothing,
 	// and all of what a Spec resolves.

@@ -64,6 +64,9 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 		if err := setConditioning(r.unet, p, s, r.conditioning, r.conditioning.phase(r.next), r.q.Guidance); err != nil {
 			return err
 		}
+		if err := setImages(r.unet, p, s, r.conditioning); err != nil {
+			return err
+		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
 			return err
 		}

@@ -46,6 +46,9 @@ type Request struct {
 	// style then. Without it they are taken out of prompts of the styles that have them, with a warning.
 	LoRADir string
 
+	// IPAdapters are image prompts, beside the text. A base's refiner has none in an ensemble.
+	IPAdapters []IPAdapter
+
 	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's
 	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1
 

@@ -24,8 +24,9 @@ type resolved struct {
 	size     Size    // the result's
 	latents  []int   // [N, C, H, W]
 	schedule *scheduler.Schedule
-	preset   *Preset   // nil is none
-	loras    []LoRA    // the request's, and those that prompts name
+	preset   *Preset // nil is none
+	loras    []LoRA  // the request's, and those that prompts name
+	images   []imagePrompt
 	guidance []float64 // a scale for each of schedule's steps
 
 	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
@@ -61,7 +62,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

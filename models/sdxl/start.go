@@ -45,13 +45,20 @@ func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return nil, err
 	}
+	images, err := m.openImages(q) // before the shape, which has the number of their tokens
+	if err != nil {
+		return nil, err
+	}
 	r := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q), started: time.Now(), warnings: q.warnings}
 	r.noise = newNoise(q, r.elements())
 	warn := func(s string) { r.warnings = append(r.warnings, s) }
 	if err := r.adapt(ctx, shared); err != nil {
 		return nil, err
 	}
-	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err != nil {
+	if r.conditioning, err = m.condition(ctx, q, r.shape.guided, warn); err == nil {
+		r.conditioning.images, err = m.encodeImages(ctx, q, images, r.shape.guided)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}

@@ -51,17 +51,22 @@ func synthesise(ctx context.Context, fsys fs.FS, dtype kernels.DType, dir string
 			if err != nil {
 				return err
 			}
-			tensors, err := weights.Tensors(weights.Synthetic(seeds(component), shapes, dtype))
-			if err != nil {
-				return err
-			}
 			file := filepath.Join(building, filepath.FromSlash(weightsFile(component)))
-			if err := weights.Write(file, interruptible(ctx, tensors), map[string]string{"format": "pt"}); err != nil {
+			if err := writeSynthetic(ctx, file, seeds(component), shapes, dtype); err != nil {
 				return err
 			}
 		}
 		return writeVocabularies(building)
 	})
+}
+
+// writeSynthetic writes a file of random weights.
+func writeSynthetic(ctx context.Context, file, component string, shapes map[string][]int, dtype kernels.DType) error {
+	tensors, err := weights.Tensors(weights.Synthetic(component, shapes, dtype))
+	if err != nil {
+		return err
+	}
+	return weights.Write(file, interruptible(ctx, tensors), map[string]string{"format": "pt"})
 }
 
 // buildFolder makes a folder, new or in the place of an empty one, of what build writes to one beside it. On an error

@@ -152,10 +152,12 @@ func NewAttention(channels, context, heads int) *Attention {
 }
 
 // Forward returns attention of x [B, ..., channels] to source [B, ..., context], projected and added to residual, which
-// has x's shape. Taps see it before residual is added.
+// has x's shape; what it attends to of Inputs.Images is added before it is projected. Taps see the result before residual
+// is added, and probabilities of source alone.
 func (a *Attention) Forward(b *nn.Builder, x, source, residual *nn.Value) *nn.Value {
 	q, k := a.ToQ.Forward(b, x), a.ToK.Forward(b, source)
 	b.TapAttention(a, q, k, a.heads, false)
 	y := b.Attention(q, k, a.ToV.Forward(b, source), a.heads, false)
+	y = a.attendImages(b, q, y)
 	return a.ToOut.Fused(b, y, nn.Epilogue{Residual: residual, Ends: a})
 }

@@ -106,6 +106,8 @@ type Inputs struct {
 	TimeIDs   *nn.Value // micro-conditioning, the added time ids (time_ids): [B, 6], or [B, 5] for a refiner
 	Condition *nn.Value // guidance embedding (timestep_cond): [B, time_cond_proj_dim]; nil where the model has none
 
+	// Images are what IP-Adapters add to each of Config.CrossAttentions; nil is none.
+	Images [][]ImagePrompt
 	// Residuals of ControlNets (down_block_additional_residuals, then mid_block_additional_residual), one for each of
 	// Config.Residuals with B before its shape; nil is none.
 	Residuals []*nn.Value
@@ -118,6 +120,7 @@ type Inputs struct {
 func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 	emb := m.Embed(b, in) // [B, T]
 	emb = b.Activate(emb, kernels.SiLU)
+	m.attachImages(b, in.Images)
 
 	x := m.ConvIn.Forward(b, in.Sample)
 	skips := []*nn.Value{x}

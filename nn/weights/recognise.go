@@ -200,6 +200,8 @@ func recogniseConfig(file string) (Kind, error) {
 		k.Family = TAESD
 	case strings.HasPrefix(class, "ControlNet"):
 		k.Family = ControlNet
+	case class == "CLIPVisionModelWithProjection":
+		k.Family = ImageEncoder
 	case class == "T2IAdapter":
 		k.Family = T2IAdapter
 	case strings.HasPrefix(class, "CLIPText") && config.Hidden == 768:

@@ -88,7 +88,7 @@ func recogniseControl(f tensorIndex) (Kind, bool) {
 		{"control_add_embedding.", ControlNet, "union"}, {"task_embedding", ControlNet, "union"},
 		{"control_model.", ControlNet, ""}, {"controlnet_cond_embedding.", ControlNet, ""}, {"controlnet_", ControlNet, ""},
 		{"input_hint_block.", ControlNet, "original names"}, {"zero_convs.", ControlNet, "original names"},
-		{"image_proj.", IPAdapter, ""}, {"ip_adapter.", IPAdapter, ""},
+		{"image_proj.", IPAdapter, ipAdapterDetail(f)}, {"ip_adapter.", IPAdapter, ""},
 		{"adapter.body.", T2IAdapter, ""}, {"body.0.resnets.0.block1.", T2IAdapter, ""}, {"body.0.block1.", T2IAdapter, "original names"},
 	} {
 		if f.has(c.prefix) {
@@ -96,4 +96,35 @@ func recogniseControl(f tensorIndex) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// forSDXL begins the detail of an IP-Adapter of SDXL that goxl computes.
+const forSDXL = "SDXL"
+
+// ipAdapterDetail tells an IP-Adapter's kind, its family by the width of its tokens, and of SDXL's the image encoder by
+// the width of what it reads.
+func ipAdapterDetail(f tensorIndex) string {
+	const part = "image_proj."
+	base, plus := f.dim(part+"proj.weight", 1), f.dim(part+"proj_in.weight", 1)
+	family := map[int]string{2048: forSDXL, 768: "Stable Diffusion 1"}[f.dim("ip_adapter.1.to_k_ip.weight", 1)]
+	kind, encoder := "", ""
+	switch {
+	case f.has(part + "perceiver_resampler."):
+		return "FaceID plus"
+	case base > 0:
+		kind, encoder = "base", map[int]string{1024: "ViT-H/14", 1280: "ViT-bigG/14"}[base]
+	case f.has(part + "proj.3."):
+		return "full face"
+	case f.has(part + "norm.weight"):
+		return "FaceID"
+	case plus > 0:
+		kind, encoder = "plus", map[int]string{1280: "ViT-H/14", 1664: "ViT-bigG/14"}[plus]
+	}
+	switch {
+	case family == "" || kind == "":
+		return ""
+	case encoder == "" || family != forSDXL:
+		return family + ", " + kind
+	}
+	return family + ", " + kind + ", reads " + encoder
 }

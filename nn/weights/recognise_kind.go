@@ -45,13 +45,14 @@ const (
 	ESRGAN
 	TextEncoderL // CLIP ViT-L/14, text_encoder
 	TextEncoderG // OpenCLIP ViT-bigG/14, text_encoder_2
+	ImageEncoder // CLIPVisionModelWithProjection
 )
 
 var familyNames = map[Family]string{
 	SDXLBase: "SDXL base", SDXLRefiner: "SDXL refiner", SDXLInpainting: "SDXL inpainting", SDXLInstruct: "SDXL InstructPix2Pix",
 	SSD1B: "SSD-1B", SegmindVega: "Segmind-Vega", KOALA700M: "KOALA-700M", KOALA1B: "KOALA-1B", Playground25: "Playground v2.5", CosXL: "CosXL",
 	StableDiffusion: "Stable Diffusion 1 or 2", ControlNet: "ControlNet", T2IAdapter: "T2I-Adapter", IPAdapter: "IP-Adapter", SD3: "Stable Diffusion 3", Flux: "Flux",
-	UNet: "UNet", VAE: "VAE", TAESD: "TAESD (tiny VAE)", ESRGAN: "ESRGAN upscaler", TextEncoderL: "CLIP ViT-L text encoder", TextEncoderG: "OpenCLIP ViT-bigG text encoder",
+	UNet: "UNet", VAE: "VAE", TAESD: "TAESD (tiny VAE)", ESRGAN: "ESRGAN upscaler", TextEncoderL: "CLIP ViT-L text encoder", TextEncoderG: "OpenCLIP ViT-bigG text encoder", ImageEncoder: "CLIP image encoder",
 }
 
 func (f Family) String() string { return familyNames[f] }
@@ -117,8 +118,12 @@ func (k Kind) Flag() (flag, more string) {
 		return "-t2i-adapter", "with a -t2i-image"
 	case k.Family == ControlNet && k.Form == ModelFolder:
 		return "", "its folder controlnet is given with -control, beside a -model"
+	case k.Family == IPAdapter && (k.Detail == "" || strings.HasPrefix(k.Detail, forSDXL)):
+		return "-ip-adapter", "with -ip-encoder and -ip-image"
 	case k.Family == IPAdapter:
-		return "", "image prompts come later"
+		return "", "only IP-Adapters of SDXL, base and plus, are supported"
+	case k.Family == ImageEncoder:
+		return "-ip-encoder", "beside an -ip-adapter"
 	case k.Family == ESRGAN:
 		return "", "upscaling comes later"
 	case k.Family == TextEncoderL, k.Family == TextEncoderG:

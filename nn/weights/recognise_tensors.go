@@ -144,6 +144,10 @@ func recogniseComponent(f tensorIndex) (Kind, bool) {
 	case f.has("token_embedding.weight") && f.has("transformer.resblocks."):
 		return component(TextEncoderG, "OpenCLIP names")
 	}
+	if f.has("vision_model.embeddings.") && f.has("visual_projection.") && !f.has("text_model.") {
+		name := map[[2]int]string{{1280, 1024}: "ViT-H/14", {1664, 1280}: "ViT-bigG/14", {1024, 768}: "ViT-L/14"}
+		return component(ImageEncoder, name[[2]int{f.dim("vision_model.embeddings.position_embedding.weight", 1), f.dim("visual_projection.weight", 0)}])
+	}
 	for _, prefix := range []string{"text_model.", ""} {
 		switch f.dim(prefix+"embeddings.token_embedding.weight", 1) {
 		case 768:

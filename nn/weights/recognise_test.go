@@ -40,6 +40,7 @@ func TestRecogniseFolder(t *testing.T) {
 		{map[string]string{"config.json": `{"_class_name":"ControlNetModel"}`}, Kind{ComponentForm, ControlNet, "ControlNetModel"}, "a ControlNet component"},
 		{map[string]string{"config.json": `{"architectures":["CLIPTextModel"],"hidden_size":768}`}, Kind{ComponentForm, TextEncoderL, "CLIPTextModel"}, "a CLIP"},
 		{map[string]string{"config.json": `{"architectures":["CLIPTextModelWithProjection"],"hidden_size":1280}`}, Kind{ComponentForm, TextEncoderG, "CLIPTextModelWithProjection"}, "an OpenCLIP"},
+		{map[string]string{"config.json": `{"architectures":["CLIPVisionModelWithProjection"]}`}, Kind{ComponentForm, ImageEncoder, "CLIPVisionModelWithProjection"}, "a CLIP image encoder"},
 		{map[string]string{"config.json": `{"architectures":["T5EncoderModel"]}`}, Kind{ComponentForm, UnknownFamily, "T5EncoderModel"}, "a component (T5"},
 		{map[string]string{"config.json": `{}`}, Kind{Detail: "a folder with a config.json that names no class"}, "nothing that goxl knows"},
 		{map[string]string{"model.safetensors": "x"}, Kind{Detail: "a folder around the file model.safetensors"}, "nothing"},
@@ -133,6 +134,11 @@ func TestRecogniseFile(t *testing.T) {
 		{shapes{"control_add_embedding.linear_1.weight": {1}}, ComponentForm, ControlNet, "union"},
 		{shapes{"lora_controlnet": {1}, "input_blocks.0.0.up": {1}}, ComponentForm, ControlNet, "Control-LoRA"},
 		{shapes{"image_proj.proj.weight": {1}, "ip_adapter.1.to_k_ip.weight": {1}}, ComponentForm, IPAdapter, ""},
+		{shapes{"image_proj.proj.weight": {8192, 1280}, "ip_adapter.1.to_k_ip.weight": {640, 2048}}, ComponentForm, IPAdapter, "SDXL, base, reads ViT-bigG/14"},
+		{shapes{"image_proj.proj_in.weight": {1280, 1280}, "ip_adapter.1.to_k_ip.weight": {640, 2048}}, ComponentForm, IPAdapter, "SDXL, plus, reads ViT-H/14"},
+		{shapes{"image_proj.proj.weight": {3072, 1024}, "ip_adapter.1.to_k_ip.weight": {320, 768}}, ComponentForm, IPAdapter, "Stable Diffusion 1, base"},
+		{shapes{"image_proj.norm.weight": {2048}, "image_proj.proj.0.weight": {1024, 512}, "ip_adapter.1.to_k_ip.weight": {640, 2048}}, ComponentForm, IPAdapter, "FaceID"},
+		{shapes{"vision_model.embeddings.position_embedding.weight": {257, 1664}, "visual_projection.weight": {1280, 1664}}, ComponentForm, ImageEncoder, "ViT-bigG/14"},
 		{shapes{"adapter.body.0.resnets.0.block1.weight": {1}}, ComponentForm, T2IAdapter, ""},
 		{shapes{"body.0.block1.weight": {1}, "conv_in.weight": {320, 768, 3, 3}}, ComponentForm, T2IAdapter, "original"},
 		{shapes{"body.0.rdb1.conv1.weight": {1}}, ComponentForm, ESRGAN, ""},
@@ -207,6 +213,22 @@ func TestRecogniseOther(t *testing.T) {
 	for _, path := range []string{filepath.Join(dir, "none"), "none", "./a/b", "a/b/c"} {
 		if _, err := Recognise(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: error %v, want not exist", path, err)
+		}
+	}
+}
+
+// TestFlagsOfImagePrompts has what takes IP-Adapters and their encoders, or says why nothing does.
+func TestFlagsOfImagePrompts(t *testing.T) {
+	for k, want := range map[Kind]string{
+		{Form: ComponentForm, Family: IPAdapter, Detail: "SDXL, plus, reads ViT-H/14"}: "-ip-adapter",
+		{Form: ComponentForm, Family: IPAdapter}:                                       "-ip-adapter",
+		{Form: ComponentForm, Family: IPAdapter, Detail: "FaceID"}:                     "",
+		{Form: ComponentForm, Family: IPAdapter, Detail: "Stable Diffusion 1, plus"}:   "",
+		{Form: ComponentForm, Family: ImageEncoder}:                                    "-ip-encoder",
+	} {
+		flag, more := k.Flag()
+		if flag != want || more == "" {
+			t.Errorf("%v: flag %q, %q, want %q", k, flag, more, want)
 		}
 	}
 }

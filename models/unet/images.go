@@ -1,0 +1,84 @@
+package unet
+
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/nn"
+)
+
+// ImagePrompt is keys and values that a cross-attention reads beside those of the prompt: IP-Adapter's, its scale among
+// the values.
+type ImagePrompt struct {
+	K, V *nn.Value // [B, T, channels]
+	Mask *nn.Value // [B, positions], which multiplies what is attended to; nil for none
+}
+
+// CrossAttention is one of a UNet's attentions to the prompt embeddings.
+type CrossAttention struct {
+	Path     string // of the transformer, such as "down_blocks.1.attentions.0"
+	Channels int
+	Level    int // of the resolution: the latents', halved so many times
+}
+
+// CrossAttentions are those of the configuration in the order in which diffusers registers them: of the way down, of the
+// way up, of the middle. IP-Adapters' files have that order.
+func (c Config) CrossAttentions() []CrossAttention {
+	var all []CrossAttention
+	New(c).eachCross(func(path string, level int, a *Attention) {
+		all = append(all, CrossAttention{path, a.ToQ.Weight.Shape[0], level})
+	})
+	return all
+}
+
+// eachCross calls f with every cross-attention.
+func (m *Model) eachCross(f func(path string, level int, a *Attention)) {
+	each := func(path string, level int, transformers []*Transformer) {
+		for j, t := range transformers {
+			for _, block := range t.Blocks {
+				f(fmt.Sprintf("%s.attentions.%d", path, j), level, block.Attn2)
+			}
+		}
+	}
+	for i, l := range m.DownBlocks {
+		each(fmt.Sprintf("down_blocks.%d", i), i, l.Attentions)
+	}
+	last := len(m.DownBlocks) - 1
+	for i, l := range m.UpBlocks {
+		each(fmt.Sprintf("up_blocks.%d", i), last-i, l.Attentions)
+	}
+	if m.MidBlock != nil {
+		each("mid_block", last, m.MidBlock.Attentions)
+	}
+}
+
+// attachImages gives every cross-attention what it reads of images.
+func (m *Model) attachImages(b *nn.Builder, images [][]ImagePrompt) {
+	if images == nil {
+		return
+	}
+	i := 0
+	m.eachCross(func(_ string, _ int, a *Attention) {
+		if i < len(images) {
+			b.Attach(a, images[i])
+		}
+		i++
+	})
+	if i != len(images) {
+		b.Fail("image prompts for %d cross-attentions: must be for %d", len(images), i)
+	}
+}
+
+// attendImages adds attention of queries q to images to y. Source: diffusers models/attention_processor.py,
+// IPAdapterAttnProcessor2_0.
+func (a *Attention) attendImages(b *nn.Builder, q, y *nn.Value) *nn.Value {
+	prompts, _ := b.Attached(a).([]ImagePrompt)
+	for _, p := range prompts {
+		z := b.Attention(q, p.K, p.V, a.heads, false)
+		if p.Mask != nil {
+			y = b.AddMasked(y, z, p.Mask)
+		} else {
+			y = b.Add(y, z)
+		}
+	}
+	return y
+}
