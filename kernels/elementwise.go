@@ -51,8 +51,43 @@ func (s Add) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s Add) FLOPs(in []Tensor) int64 { return int64(in[0].Len()) }
 
-// Concat joins two tensors along the last axis. Inputs: x [..., C1]; y [..., C2].
-type Concat struct{}
+// AddMasked is x + mask·y. Inputs: x and y [B, ..., C]; mask [B, T], a factor for each of the T positions of the middle
+// axes. Output: x's shape.
+type AddMasked struct{}
+
+// Infer implements Spec.
+func (s AddMasked) Infer(in []Tensor) ([]Tensor, error) {
+	const op = "AddMasked"
+	if err := arity(op, in, 3); err != nil {
+		return nil, err
+	}
+	if len(in[0].Shape) < 3 {
+		return nil, &OpError{op, "rank of x", len(in[0].Shape), "at least 3"}
+	}
+	if err := shape(op, "y", in[1], in[0].Shape...); err != nil {
+		return nil, err
+	}
+	if err := shape(op, "mask", in[2], in[0].Shape[0], Tokens(in[0])); err != nil {
+		return nil, err
+	}
+	return []Tensor{{DType: F32, Shape: slices.Clone(in[0].Shape)}}, floats(op, in)
+}
+
+// FLOPs implements Spec.
+func (s AddMasked) FLOPs(in []Tensor) int64 { return 2 * int64(in[0].Len()) }
+
+// Concat joins two tensors along the last axis, inputs x [..., C1] and y [..., C2], or along the middle one if Tokens,
+// inputs x [B, T1, C] and y [B, T2, C].
+type Concat struct{ Tokens bool }
+
+// Widths are the numbers of consecutive elements that rows of the result take from x and y in turns.
+func (s Concat) Widths(x, y Tensor) (int, int) {
+	last := len(x.Shape) - 1
+	if s.Tokens {
+		return x.Shape[1] * x.Shape[2], y.Shape[1] * y.Shape[2]
+	}
+	return x.Shape[last], y.Shape[last]
+}
 
 // Infer implements Spec.
 func (s Concat) Infer(in []Tensor) ([]Tensor, error) {
@@ -67,12 +102,19 @@ func (s Concat) Infer(in []Tensor) ([]Tensor, error) {
 	if err := rank(op, "y", in[1], last+1); err != nil {
 		return nil, err
 	}
+	axis := last
+	if s.Tokens {
+		if err := rank(op, "x", in[0], 3); err != nil {
+			return nil, err
+		}
+		axis = 1
+	}
 	out := slices.Clone(in[0].Shape)
-	out[last] = in[1].Shape[last]
+	out[axis] = in[1].Shape[axis]
 	if err := shape(op, "y", in[1], out...); err != nil {
 		return nil, err
 	}
-	out[last] += in[0].Shape[last]
+	out[axis] += in[0].Shape[axis]
 	return []Tensor{{DType: F32, Shape: out}}, floats(op, in)
 }
 

@@ -15,8 +15,18 @@ func (b *Builder) Activate(x *Value, act kernels.Activation) *Value {
 // Add is x + y, of one shape.
 func (b *Builder) Add(x, y *Value) *Value { return b.apply1(kernels.Add{}, x, y) }
 
+// AddMasked is x + mask·y: x and y [B, ..., C], mask [B, T] for the T positions of the middle axes.
+func (b *Builder) AddMasked(x, y, mask *Value) *Value {
+	return b.apply1(kernels.AddMasked{}, x, y, mask)
+}
+
 // Concat joins along the last axis.
 func (b *Builder) Concat(x, y *Value) *Value { return b.apply1(kernels.Concat{}, x, y) }
+
+// ConcatTokens joins sequences: [B, T1, C] and [B, T2, C] to [B, T1+T2, C].
+func (b *Builder) ConcatTokens(x, y *Value) *Value {
+	return b.apply1(kernels.Concat{Tokens: true}, x, y)
+}
 
 // Gather takes row rows[i] of sequence i: [B, T, C] to [B, C].
 func (b *Builder) Gather(x, rows *Value) *Value { return b.apply1(kernels.Gather{}, x, rows) }

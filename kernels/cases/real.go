@@ -72,6 +72,10 @@ func unetCases() []Case {
 		attention("base 1024 level 1 context", kernels.Attention{Heads: 10}, 2, 4096, 77, 64),
 		attention("base 1024 level 2 context", kernels.Attention{Heads: 20}, 2, 1024, 77, 64),
 		attention("base 512 level 2", kernels.Attention{Heads: 20}, 2, 256, 256, 64),
+		attention("IP-Adapter plus 1024 level 1", kernels.Attention{Heads: 10}, 2, 4096, 16, 64),
+		attention("IP-Adapter 1024 level 2", kernels.Attention{Heads: 20}, 2, 1024, 4, 64),
+		attention("ViT-H/14", kernels.Attention{Heads: 16}, 1, 257, 257, 80),
+		attention("ViT-bigG/14", kernels.Attention{Heads: 16}, 1, 257, 257, 104),
 		attention("refiner 1024 level 1", kernels.Attention{Heads: 12}, 1, 4096, 4096, 64),
 		attention("refiner 1024 level 2", kernels.Attention{Heads: 24}, 2, 1024, 1024, 64),
 
@@ -93,6 +97,8 @@ func unetCases() []Case {
 		Case{Name: "pixels/from 1024", Spec: kernels.FromPixels{}}.with(true, pixels("v", 1, 1024, 1024, 4)),
 		Case{Name: "add/1024 level 1", Spec: kernels.Add{}}.with(true, x("x", 2, 4096, 640)).with(true, x("y", 2, 4096, 640)),
 		Case{Name: "add/1024 level 0 rows", Spec: kernels.Add{Rows: true}}.with(true, x("x", 2, 128, 128, 320)).with(true, x("y", 2, 320)),
+		Case{Name: "add masked/1024 level 1", Spec: kernels.AddMasked{}}.with(true, x("x", 2, 4096, 640)).with(true, x("y", 2, 4096, 640)).with(true, x("mask", 2, 4096)),
+		Case{Name: "concat/IP-Adapter plus", Spec: kernels.Concat{Tokens: true}}.with(true, x("x", 1, 257, 1280)).with(true, x("y", 1, 16, 1280)),
 		Case{Name: "concat/1024 level 0", Spec: kernels.Concat{}}.with(true, x("x", 2, 128, 128, 640)).with(true, x("y", 2, 128, 128, 320)),
 		Case{Name: "resize/1024 up 1", Spec: kernels.Resize{H: 128, W: 128}}.with(true, x("x", 2, 64, 64, 640)),
 	}

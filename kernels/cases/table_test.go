@@ -48,7 +48,7 @@ func TestTable(t *testing.T) {
 		}
 		seen[op]++
 	}
-	for _, op := range []string{"Linear", "Conv2d", "Attention", "GroupNorm", "LayerNorm", "Activate", "Add", "Concat", "Resize",
+	for _, op := range []string{"Linear", "Conv2d", "Attention", "GroupNorm", "LayerNorm", "Activate", "Add", "AddMasked", "Concat", "Resize",
 		"Embedding", "Gather", "ToPixels", "FromPixels", "ScaleRepeat", "Guidance", "Solver"} {
 		if seen[op] == 0 || seen[op+" real"] == 0 {
 			t.Errorf("%s: %d odd cases and %d real ones, want some of both", op, seen[op], seen[op+" real"])

@@ -27,8 +27,10 @@ func newKernel(s kernels.Spec, in, out []kernels.Tensor, v *variant) (kernel, er
 		return newActivate(s, in, v), nil
 	case kernels.Add:
 		return newAdd(s, in, v), nil
+	case kernels.AddMasked:
+		return newAddMasked(in), nil
 	case kernels.Concat:
-		return newConcat(in), nil
+		return newConcat(s, in), nil
 	case kernels.Resize:
 		return newResize(in, out), nil
 	case kernels.Embedding:

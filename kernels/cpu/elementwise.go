@@ -109,6 +109,39 @@ func (k *add) do(_, i int) {
 	}
 }
 
+// addMasked adds rows of y, each times its mask.
+type addMasked struct {
+	noScratch
+	rows, width, parts int
+	x, y, mask, out    []float32
+}
+
+func newAddMasked(in []kernels.Tensor) kernel {
+	k := &addMasked{rows: in[2].Len()}
+	k.width = in[0].Len() / k.rows
+	k.parts = rowwise(k.rows, k.width)
+	return k
+}
+
+func (k *addMasked) run(p *workers, in, out []view, _ scratch) error {
+	k.x, k.y, k.mask, k.out = in[0].f32, in[1].f32, in[2].f32, out[0].f32
+	p.run(k.parts, k)
+	return nil
+}
+
+func (k *addMasked) release() { k.x, k.y, k.mask, k.out = nil, nil, nil, nil }
+
+func (k *addMasked) do(_, i int) {
+	lo, hi := slice(k.rows, k.parts, i)
+	for r := lo; r < hi; r++ {
+		m := k.mask[r]
+		x, y, out := k.x[r*k.width:][:k.width], k.y[r*k.width:][:k.width], k.out[r*k.width:][:k.width]
+		for c, v := range x {
+			out[c] = v + m*y[c]
+		}
+	}
+}
+
 // concat copies rows of two sources one behind the other.
 type concat struct {
 	noScratch
@@ -117,9 +150,9 @@ type concat struct {
 	x, y, out            []float32
 }
 
-func newConcat(in []kernels.Tensor) kernel {
-	last := len(in[0].Shape) - 1
-	k := &concat{width1: in[0].Shape[last], width2: in[1].Shape[last]}
+func newConcat(s kernels.Concat, in []kernels.Tensor) kernel {
+	k := &concat{}
+	k.width1, k.width2 = s.Widths(in[0], in[1])
 	k.rows = in[0].Len() / k.width1
 	k.parts = rowwise(k.rows, k.width1+k.width2)
 	return k

@@ -141,8 +141,10 @@ func (l *lowering) lower(s kernels.Spec) error {
 		return l.activate(s)
 	case kernels.Add:
 		return l.add(s)
+	case kernels.AddMasked:
+		return l.addMasked()
 	case kernels.Concat:
-		return l.concat()
+		return l.concat(s)
 	case kernels.Resize:
 		return l.resize()
 	case kernels.Embedding:

@@ -42,7 +42,25 @@ func (l *lowering) add(s kernels.Add) error {
 	return nil
 }
 
-func (l *lowering) concat() error {
+func (l *lowering) addMasked() error {
+	var in [3]operand
+	for i := range in {
+		var err error
+		if in[i], err = l.float(i); err != nil {
+			return err
+		}
+	}
+	x, y, mask, out := in[0], in[1], in[2], l.out[0]
+	c, n := out.Shape[len(out.Shape)-1], int64(out.Len())
+	name, v := vectors("add_masked", c)
+	l.each(name, n, v, func(at resolver) any {
+		return maskedParams{X: at(x.symbol), Y: at(y.symbol), Mask: at(mask.symbol), Out: at(out.symbol), N: n, C: int32(c),
+			XType: x.storage, YType: y.storage, MaskType: mask.storage, OutType: out.storage}
+	})
+	return nil
+}
+
+func (l *lowering) concat(s kernels.Concat) error {
 	x, err := l.float(0)
 	if err != nil {
 		return err
@@ -52,8 +70,7 @@ func (l *lowering) concat() error {
 		return err
 	}
 	out := l.out[0]
-	last := len(out.Shape) - 1
-	c, c2 := x.Shape[last], y.Shape[last]
+	c, c2 := s.Widths(x.Tensor, y.Tensor)
 	name, v := vectors("concat", c, c2)
 	l.each(name, int64(out.Len()), v, func(at resolver) any {
 		return mapParams{X: at(x.symbol), Y: at(y.symbol), Out: at(out.symbol), N: int64(out.Len()), C: int32(c), C2: int32(c2),

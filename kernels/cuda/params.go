@@ -88,6 +88,11 @@ type (
 		C, C2, Sample, Act    int32
 		XType, YType, OutType int32
 	}
+	maskedParams struct {
+		X, Y, Mask, Out                    driver.Ptr
+		N                                  int64
+		C, XType, YType, MaskType, OutType int32
+	}
 	resizeParams struct {
 		X, Out                        driver.Ptr
 		N                             int64

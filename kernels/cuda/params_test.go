@@ -32,6 +32,7 @@ var parameterSize = map[string]uintptr{
 	"layer_norm":         unsafe.Sizeof(layerNormParams{}),
 	"activate":           unsafe.Sizeof(mapParams{}),
 	"add":                unsafe.Sizeof(mapParams{}),
+	"add_masked":         unsafe.Sizeof(maskedParams{}),
 	"concat":             unsafe.Sizeof(mapParams{}),
 	"pad":                unsafe.Sizeof(mapParams{}),
 	"resize":             unsafe.Sizeof(resizeParams{}),

@@ -16,9 +16,15 @@ func add[T float](s kernels.Add, in []Tensor) element[T] {
 	return func(i int) T { return T(x.F[i]) + T(y.F[i/sample*c+i%c]) }
 }
 
-func concat[T float](in []Tensor) element[T] {
+func addMasked[T float](in []Tensor) element[T] {
+	x, y, mask := in[0], in[1], in[2]
+	c := x.Shape[len(x.Shape)-1]
+	return func(i int) T { return T(x.F[i]) + T(mask.F[i/c])*T(y.F[i]) }
+}
+
+func concat[T float](s kernels.Concat, in []Tensor) element[T] {
 	x, y := in[0], in[1]
-	c1, c2 := x.Shape[len(x.Shape)-1], y.Shape[len(y.Shape)-1]
+	c1, c2 := s.Widths(kernels.Tensor{Shape: x.Shape}, kernels.Tensor{Shape: y.Shape})
 	return func(i int) T {
 		row, ch := i/(c1+c2), i%(c1+c2)
 		if ch < c1 {

@@ -151,8 +151,10 @@ func formula[T float](s kernels.Spec, in []Tensor, out int) (element[T], error) 
 		return activate[T](s, in), nil
 	case kernels.Add:
 		return add[T](s, in), nil
+	case kernels.AddMasked:
+		return addMasked[T](in), nil
 	case kernels.Concat:
-		return concat[T](in), nil
+		return concat[T](s, in), nil
 	case kernels.Resize:
 		return resize[T](s, in), nil
 	case kernels.ToPixels:

@@ -75,6 +75,32 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) add_8(const Map p) {
   addAll<8>(p);
 }
 
+// Masked are the parameters of out = x + mask·y.
+struct Masked {
+  const void *x, *y, *mask;
+  void *out;
+  i64 n; // elements of out
+  int C; // its last axis, which has one mask
+  int xType, yType, maskType, outType;
+};
+
+template <int V> DEVICE void addMaskedAll(const Masked &p) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
+    float v[V], w[V], mask = load(p.mask, i / p.C, p.maskType);
+    loadVec<V>(p.x, i, p.xType, v);
+    loadVec<V>(p.y, i, p.yType, w);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] += mask * w[k];
+    storeVec<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void LAUNCH_BOUNDS(256, 1) add_masked_1(const Masked p) {
+  addMaskedAll<1>(p);
+}
+GLOBAL void LAUNCH_BOUNDS(256, 1) add_masked_8(const Masked p) {
+  addMaskedAll<8>(p);
+}
+
 template <int V> DEVICE void concatAll(const Map &p) {
   int C = p.C + p.C2;
   for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
