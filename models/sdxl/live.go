@@ -69,6 +69,9 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	if err := setConditioning(r.unet, p, s, r.conditioning, phase, scale); err != nil {
 		return err
 	}
+	if err := r.setImageInputs(p, s); err != nil {
+		return err
+	}
 	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {
 		return err
 	}

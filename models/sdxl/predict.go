@@ -63,6 +63,9 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 		if err := setConditioning(r.unet, p, s, r.conditioning, r.conditioning.phase(r.next), r.q.Guidance); err != nil {
 			return err
 		}
+		if err := r.setImageInputs(p, s); err != nil {
+			return err
+		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
 			return err
 		}

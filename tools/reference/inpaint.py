@@ -5,7 +5,8 @@ rule, and what Pillow, diffusers and A1111 do to images and masks.
 
 Soft masks are written anew from what ComfyUI computes (comfy_extras/nodes_differential_diffusion.py at strength 1, comfy/samplers.py KSamplerX0Inpaint), with
 Euler: before the model sees the latents, those where mask < t/t_first are the original with noise, and x0 is the original there. fill is A1111's
-modules/masking.py, likewise."""
+modules/masking.py, likewise. The inpainting pipeline forgets a VAE's latents_mean and latents_std where it encodes, though not where it decodes: here it
+has them, as the image-to-image pipeline does."""
 
 import json
 import os
@@ -53,6 +54,11 @@ def pipe_of(model):
     pipe = common.pipeline("tiny" if model == "tiny-inpaint" else model, diffusers.StableDiffusionXLInpaintPipeline)
     if model == "tiny-inpaint":
         pipe.unet = inpainting_unet()
+    config = pipe.vae.config
+    if getattr(config, "latents_mean", None) is not None:
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (config.latents_mean, config.latents_std))
+        encode = pipe._encode_vae_image
+        pipe._encode_vae_image = lambda image, generator: (encode(image, generator) / config.scaling_factor - mean) * config.scaling_factor / std
     return pipe
 
 
@@ -165,6 +171,7 @@ def main():
     run("odd", picture="odd", hole="odd mask", pixels=True)
     run("padding", picture="odd", hole="odd mask", width=64, height=64, padding_mask_crop=6, pixels=True)
     run("refiner", model="tiny-refiner")
+    run("v-prediction", model="tiny-b")
     run("nine channels", model="tiny-inpaint")
     run("nine channels at strength 1", model="tiny-inpaint", strength=1.0, num_images_per_prompt=2)
     run("first expert", denoising_end=0.5, strength=1.0)
