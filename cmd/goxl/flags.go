@@ -29,8 +29,9 @@ type generateFlags struct {
 	prediction                                      string // in place of what the model's files say
 	out, saveLatents, preview                       string
 	previewTAESD                                    string
-	image, imageLatents                             string // files
-	latents, embeddings                             string // files
+	image, imageLatents, mask                       string   // files
+	animations                                      []string // flags whose files are some
+	latents, embeddings                             string   // files
 
 	inversions []string // -embedding
 
@@ -104,6 +105,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, LoRA or a relative of it: `FILE[:STRENGTH]`, 1 without a strength, or parts with colons between them: te=, te1=, te2=, unet=, down=, mid=, up=, single blocks in00= to out08=, lbw=, dyn=; may be repeated, applied in order; what was found in it is printed", g.addLoRA)
 	name(fs, "lora-dir", "a `folder` of adapters, and of folders of them, that the prompt names as in <lora:NAME:0.8>, in every prompt style", &r.LoRADir)
+	g.registerInpaint(fs)
 	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)

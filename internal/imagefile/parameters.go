@@ -37,7 +37,7 @@ func (p Parameters) Texts() []Text {
 	add("num_inference_steps", strconv.Itoa(p.Steps))
 	add("guidance_scale", p.guidance())
 	add("scheduler", p.scheduler())
-	if p.Task == sdxl.ImageToImage {
+	if p.Task == sdxl.ImageToImage || p.Task == sdxl.Inpaint {
 		if p.Strength > 0 {
 			add("strength", number(p.Strength))
 		}
@@ -105,6 +105,15 @@ func (p Parameters) others() (texts []Text) {
 		{"experts", len(p.Experts) > 2, p.Experts},
 		{"loras", len(p.LoRAs) > 0, p.LoRAs},
 		{"watermark", p.Watermark, true},
+		{"resize", p.Resize != "", p.Resize},
+		{"mask", p.Mask, true},
+		{"soft_mask", p.SoftMask, true},
+		{"mask_blur", p.MaskBlur != 0, p.MaskBlur},
+		{"mask_invert", p.MaskInvert, true},
+		{"inpaint_fill", p.InpaintFill != "" && p.InpaintFill != sdxl.FillOriginal, p.InpaintFill},
+		{"mask_padding", p.MaskPadding != nil, p.MaskPadding},
+		{"outpaint", p.Outpaint != sdxl.Border{}, p.Outpaint},
+		{"keep_unmasked", p.KeepUnmasked != nil && !*p.KeepUnmasked, false},
 	} {
 		if !o.given {
 			continue
