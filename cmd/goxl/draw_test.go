@@ -33,7 +33,7 @@ func texts(t *testing.T, path string) map[string]string {
 // pixels decodes a PNG, so that images can be compared whatever they say of themselves.
 func pixels(t *testing.T, path string) []byte {
 	t.Helper()
-	img, err := readImage(path)
+	img, err := (&generateFlags{}).readImage("image", path)
 	if err != nil {
 		t.Fatal(err)
 	}

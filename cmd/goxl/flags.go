@@ -29,8 +29,9 @@ type generateFlags struct {
 	prediction                                      string // in place of what the model's files say
 	out, saveLatents, preview                       string
 	previewTAESD                                    string
-	image, imageLatents                             string // files
-	latents, embeddings                             string // files
+	image, imageLatents, mask                       string   // files
+	animations                                      []string // flags whose files are some
+	latents, embeddings                             string   // files
 
 	inversions []string // -embedding
 
@@ -109,6 +110,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	name(fs, "lora-dir", "a `folder` of adapters, and of folders of them, that the prompt names as in <lora:NAME:0.8>, in every prompt style", &r.LoRADir)
 	g.registerImagePrompts(fs)
 	g.registerControls(fs)
+	g.registerInpaint(fs)
 	g.registerParts(fs)
 	name(fs, "taesd", taesdUsage, &g.taesd)
 	fs.StringVar(&g.variant, "variant", "", variantUsage)

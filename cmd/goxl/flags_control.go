@@ -4,14 +4,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"image"
 	"math"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/goxl/goxl/internal/cli"
-	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/controlnet/preprocess"
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -143,27 +141,14 @@ func (g *generateFlags) checkControls() error {
 // readControls reads the images.
 func (g *generateFlags) readControls() (err error) {
 	for i, path := range g.control.images {
-		if g.request.Controls[i].Image, err = readImageOf("control-image", path); err != nil {
+		if g.request.Controls[i].Image, err = g.readImage("control-image", path); err != nil {
 			return err
 		}
 	}
 	for i, path := range g.control.adapterImages {
-		if g.request.T2IAdapters[i].Image, err = readImageOf("t2i-image", path); err != nil {
+		if g.request.T2IAdapters[i].Image, err = g.readImage("t2i-image", path); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// readImageOf reads the image file that a flag names.
-func readImageOf(flag, path string) (image.Image, error) {
-	data, err := readFile(flag, path, maxImage)
-	if err != nil {
-		return nil, err
-	}
-	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
-	if err != nil {
-		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
-	}
-	return img, nil
 }

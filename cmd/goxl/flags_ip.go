@@ -119,7 +119,7 @@ func (g *generateFlags) readImagePrompts() error {
 	for _, p := range g.imagePrompts {
 		a := p.IPAdapter
 		for _, path := range p.images {
-			img, err := readImageOf("ip-image", path)
+			img, err := g.readImage("ip-image", path)
 			if err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ func (g *generateFlags) readImagePrompts() error {
 		}
 		if p.mask != "" {
 			var err error
-			if a.Mask, err = readImageOf("ip-mask", p.mask); err != nil {
+			if a.Mask, err = g.readImage("ip-mask", p.mask); err != nil {
 				return err
 			}
 		}

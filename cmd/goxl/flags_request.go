@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/goxl/goxl/internal/cli"
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -28,8 +29,8 @@ func (g *generateFlags) check() error {
 		if side.pixels < 0 || side.pixels > sdxl.MaxSide || side.pixels%8 != 0 {
 			return cli.Usagef("-%s %d: must be a multiple of 8 from 8 to %d, or 0 for the model's own", side.flag, side.pixels, sdxl.MaxSide)
 		}
-		if side.pixels != 0 && (g.image != "" || g.imageLatents != "") {
-			return cli.Usagef("-%s %d: must be absent where there is an image, whose size the result has", side.flag, side.pixels)
+		if side.pixels != 0 && g.imageLatents != "" {
+			return cli.Usagef("-%s %d: must be absent where there is -image-latents, whose size the result has", side.flag, side.pixels)
 		}
 	}
 	switch {
@@ -60,6 +61,9 @@ func (g *generateFlags) check() error {
 		return err
 	}
 	if err := g.checkControls(); err != nil {
+		return err
+	}
+	if err := g.checkInpaint(); err != nil {
 		return err
 	}
 	if r.LoRADir != "" {
@@ -175,7 +179,12 @@ func (g *generateFlags) read() (err error) {
 		return err
 	}
 	if g.image != "" {
-		if r.Image, err = readImage(g.image); err != nil {
+		if r.Image, err = g.readImage("image", g.image); err != nil {
+			return err
+		}
+	}
+	if g.mask != "" {
+		if r.Mask, err = g.readImage("mask", g.mask); err != nil {
 			return err
 		}
 	}
@@ -193,7 +202,21 @@ func (g *generateFlags) read() (err error) {
 	return err
 }
 
-func readImage(path string) (image.Image, error) { return readImageOf("image", path) }
+// readImage reads the image file that a flag names, and notes where more than its first frame is left out.
+func (g *generateFlags) readImage(flag, path string) (image.Image, error) {
+	data, err := readFile(flag, path, maxImage)
+	if err != nil {
+		return nil, err
+	}
+	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
+	if err != nil {
+		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+	}
+	if imagefile.Animated(data) {
+		g.animations = append(g.animations, flag)
+	}
+	return img, nil
+}
 
 // images is how many the request asks for.
 func (g *generateFlags) images() int {
@@ -220,6 +243,8 @@ var flagOf = map[string]string{
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
+	"mask_image": "mask", "soft_mask": "soft-mask", "mask_blur": "mask-blur", "mask_invert": "mask-invert", "inpaint_fill": "inpaint-fill",
+	"mask_padding": "mask-padding", "outpaint": "outpaint", "keep_unmasked": "keep-unmasked", "resize": "resize",
 	"loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }

@@ -25,6 +25,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
     goxl generate -prompt "a rocket in the night sky" -refiner demo
     goxl generate -prompt "a cat" -o - | convert - cat.jpg
     goxl generate -prompt "a green apple" -image out.png -strength 0.6 -o green.png
+    goxl generate -prompt "a banana" -image out.png -mask mask.png -mask-blur 6 -o banana.png
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
     goxl generate -model checkpoint.safetensors -lora style.safetensors:0.8 -prompt-style a1111 -prompt "a (red:1.3) apple"
     goxl generate -model checkpoint.safetensors -unet sdxl_lightning_4step_unet.safetensors -prompt "a lighthouse at dusk"
@@ -33,8 +34,8 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 	define: func(fs *flag.FlagSet) action {
 		g := &generateFlags{}
 		fs.StringVar(&g.model, "model", cli.Demo, fmt.Sprintf(modelUsage, "synth:base or synth:tiny", ""))
-		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
-		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size")
+		fs.IntVar(&g.request.Width, "width", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size, or -image's")
+		fs.IntVar(&g.request.Height, "height", 0, "`pixels`, a multiple of 8 up to 8192; 0 is the model's own size, or -image's")
 		name(fs, "refiner", "run the last steps with this refiner: demo, which belongs to -model demo, a `DIR`, synth:refiner or synth:tiny-refiner", &g.refiner)
 		name(fs, "base", "the model whose text encoders and VAE are used where -model is a file that lacks them; it must be there, and a warning says where nothing is taken from it: a `DIR`, a checkpoint in one file, ORG/NAME[@REVISION] of the hub, synth:base or synth:tiny", &g.missing)
 		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
@@ -50,6 +51,7 @@ func (g *generateFlags) run(ctx context.Context, s streams, _ string) (err error
 	if err := g.prepare(ctx, s); err != nil {
 		return err
 	}
+	g.noteAnimations(s)
 	notes, start := g.notes(s), time.Now()
 	device, precision, err := g.device.Open(func(line string) { fmt.Fprintln(notes, line) })
 	if err != nil {

@@ -16,7 +16,8 @@ type flagGroup struct {
 var flagGroups = []flagGroup{
 	{"The model", []string{"model", "base", "refiner", "unet", "vae", "taesd", "lora", "lora-dir", "embedding", "prediction", "variant"}},
 	{"What to make", []string{"prompt", "prompt-2", "negative", "negative-2", "prompts", "negatives", "embeddings", "prompt-style", "emphasis", "clip-skip", "width", "height", "n", "seed", "subseed", "subseed-strength", "latents"}},
-	{"Image-to-image", []string{"image", "image-latents", "strength", "denoising-start"}},
+	{"Image-to-image", []string{"image", "image-latents", "strength", "resize", "denoising-start"}},
+	{"Inpainting", []string{"mask", "soft-mask", "mask-blur", "mask-invert", "inpaint-fill", "mask-padding", "outpaint", "keep-unmasked"}},
 	{"Image prompts", []string{"ip-adapter", "ip-image", "ip-encoder", "ip-scales", "ip-mask"}},
 	{"Control images", []string{"control", "control-image", "control-mode", "control-preprocessor", "control-guess", "t2i-adapter", "t2i-image"}},
 	{"Sampling", []string{"preset", "steps", "scheduler", "guidance", "guidance-rescale", "eta", "timesteps", "sigmas", "denoising-end", "interrupt"}},

@@ -85,9 +85,10 @@ func (p Parameters) Infotext() string {
 		add("Variation seed", strconv.FormatUint(p.subseed(), 10))
 		add("Variation seed strength", number(p.SubseedStrength))
 	}
-	if p.Task == sdxl.ImageToImage && p.Strength > 0 {
+	if p.Task != sdxl.TextToImage && p.Strength > 0 {
 		add("Denoising strength", number(p.Strength))
 	}
+	p.addInpaint(add)
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}

@@ -37,7 +37,7 @@ func (p Parameters) Texts() []Text {
 	add("num_inference_steps", strconv.Itoa(p.Steps))
 	add("guidance_scale", p.guidance())
 	add("scheduler", p.scheduler())
-	if p.Task == sdxl.ImageToImage {
+	if p.Task == sdxl.ImageToImage || p.Task == sdxl.Inpaint {
 		if p.Strength > 0 {
 			add("strength", number(p.Strength))
 		}
@@ -108,6 +108,15 @@ func (p Parameters) others() (texts []Text) {
 		{"t2i_adapters", len(p.T2IAdapters) > 0, p.T2IAdapters},
 		{"ip_adapters", len(p.IPAdapters) > 0, p.IPAdapters},
 		{"watermark", p.Watermark, true},
+		{"resize", p.Resize != "", p.Resize},
+		{"mask", p.Mask, true},
+		{"soft_mask", p.SoftMask, true},
+		{"mask_blur", p.MaskBlur != 0, p.MaskBlur},
+		{"mask_invert", p.MaskInvert, true},
+		{"inpaint_fill", p.InpaintFill != "" && p.InpaintFill != sdxl.FillOriginal, p.InpaintFill},
+		{"mask_padding", p.MaskPadding != nil, p.MaskPadding},
+		{"outpaint", p.Outpaint != sdxl.Border{}, p.Outpaint},
+		{"keep_unmasked", p.KeepUnmasked != nil && !*p.KeepUnmasked, false},
 	} {
 		if !o.given {
 			continue

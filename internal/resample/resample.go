@@ -1,4 +1,4 @@
-// Package resample resizes images as Pillow's Image.resize does, bit for bit.
+// Package resample resizes and blurs images as Pillow's Image.resize and ImageFilter do, bit for bit.
 package resample
 
 import (

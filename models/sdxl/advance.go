@@ -43,8 +43,18 @@ func (r *Run) advance(ctx context.Context) error {
 		generators = r.noise.clone()
 		noise = generators.step(&step, r.latentShape())
 	}
+	put, err := r.heldLatents()
+	if err != nil {
+		return err
+	}
 	if err := r.apply(ctx, step, noise, guidance*r.q.schedule.GuidanceFactor); err != nil {
 		return err
+	}
+	if put != nil {
+		// The latents have had the step, which must not be taken twice.
+		if err := put.into(context.WithoutCancel(ctx), r.program); err != nil {
+			return err
+		}
 	}
 	r.noise = generators
 	r.at++

@@ -105,12 +105,15 @@ func (m *Model) checkedUNet(ctx context.Context, size Size) (func(*nn.Builder), 
 	}
 	text, pooled, timeIDs := c.rows(s.guided, 0, 0)
 	inputs := map[string]any{
-		"x":           channelsLast(checkedNoise(1, m.UNet.Config.InChannels, s.height, s.width)),
+		"x":           channelsLast(checkedNoise(1, m.UNet.Config.OutChannels, s.height, s.width)),
 		"input scale": []float32{1}, "timestep": slices.Repeat([]float32{checkTimestep}, s.unetBatch()),
 		"text": text, "pooled": pooled, "time ids": timeIDs,
 	}
 	if dim := int(m.UNet.Config.TimeCondProjDim); dim > 0 {
 		inputs["guidance embedding"] = slices.Repeat(guidanceEmbedding(checkScale, dim), s.unetBatch())
+	}
+	if s.extra > 0 {
+		inputs["image inputs"] = checkedNoise(s.unetBatch(), s.height, s.width, s.extra).Data
 	}
 	_, build := prediction(m.UNet, s)
 	return build, inputs, nil

@@ -40,7 +40,7 @@ func (c *conditioning) phase(step int) int {
 
 // condition encodes the prompts, or takes their embeddings, and adds micro-conditioning.
 func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn func(string)) (*conditioning, error) {
-	c := &conditioning{aligned: q.Task == ImageToImage}
+	c := &conditioning{aligned: q.Task.ofImage()}
 	ids, negativeIDs := m.timeIDsOf(q)
 	fill := func(e embeddings, ids []float32) (s side) {
 		for i := range e.hidden {
@@ -149,7 +149,7 @@ func (m *Model) timeIDsOf(q *resolved) (ids, negative []float32) {
 	}
 	ids = append(ids, pair(q.TargetSize.Height, q.TargetSize.Width)...)
 	original, target := q.NegativeOriginalSize, q.NegativeTargetSize
-	if q.Task == ImageToImage {
+	if q.Task.ofImage() {
 		// As upstream: each negative size stands alone, and the crop is the positive one.
 		original, target, negativeCrop = sizeOr(original, q.OriginalSize), sizeOr(target, q.TargetSize), crop
 	} else if original == (Size{}) || target == (Size{}) {

@@ -30,7 +30,7 @@ func (c Cost) Seconds(p Parameters) float64 {
 	if !scheduler.NeedsUnconditional(cmp.Or(p.Scheduler, p.SchedulerClass)) && !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
 		step /= 2
 	}
-	if p.Task == ImageToImage {
+	if p.Task.ofImage() {
 		once += images * c.Encode.At(pixels)
 		if p.Strength > 0 {
 			step *= p.Strength

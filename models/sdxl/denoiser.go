@@ -19,6 +19,7 @@ type shape struct {
 	guided, rescaled     bool   // classifier-free guidance; and its rescale
 	parts                int    // of the positive side that AND joins, with weights; 0 is one of weight 1
 	history              int    // tensors that the solver keeps
+	extra                int    // channels that the UNet reads beside the latents: of a mask and a masked image
 	unconditional        int    // which of them is the unconditional prediction, counted from 1; 0 is none
 	residuals            bool   // ControlNets' are added
 	features             bool   // T2I-Adapters' are added
@@ -31,6 +32,7 @@ func (m *Model) newShape(batch int, size Size) shape {
 	return shape{
 		batch: batch, height: size.Height / f, width: size.Width / f,
 		tokens: m.Tokenizer2.MaxLength(), text: m.UNet.Config.Context(), pooled: m.TextEncoder2.Config.ProjectionDim, ids: m.spec.timeIDs(),
+		extra: m.UNet.Config.InChannels - m.UNet.Config.OutChannels,
 	}
 }
 
@@ -100,6 +102,9 @@ func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts 
 		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
 	}
 	in.Features = featureInputs(b, u, s, n)
+	if s.extra > 0 {
+		in.Sample = b.Concat(in.Sample, b.Input("image inputs", kernels.Request, kernels.F32, n, s.height, s.width, s.extra))
+	}
 	for part := range max(1, s.parts) {
 		in.Residuals = residualInputs(b, u, s, n, part)
 		in.Text = b.Input(named("text", part), kernels.Request, kernels.F32, n, s.tokens, s.text)
@@ -145,7 +150,7 @@ func stepProgram(u *unet.Denoiser, s shape, precision kernels.DType, taps ...nn.
 // sampling builds one sampling step: the latents x are a state that the solver advances.
 func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {
-		image := []int{s.batch, s.height, s.width, u.Config.InChannels}
+		image := []int{s.batch, s.height, s.width, u.Config.OutChannels}
 		x := b.Input("x", kernels.State, kernels.F32, image...)
 		noise := b.Input("noise", kernels.Step, kernels.F32, image...)
 		coefficients := b.Input("coefficients", kernels.Step, kernels.F32, kernels.Solver{History: s.history}.Coefficients())
@@ -170,7 +175,7 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
 	s.history, s.unconditional, s.rescaled, s.parts = 0, 0, false, 0
 	return fmt.Sprintf("unet prediction of model %d %+v", u.Number(u.Model), s), func(b *nn.Builder) {
-		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.InChannels)
+		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.OutChannels)
 		b.Output("prediction", predictNoise(b, u, s, x)[0])
 	}
 }

@@ -1,5 +1,5 @@
-// Package sdxl is Stable Diffusion XL: text-to-image, and image-to-image with a base or a refiner, also as an ensemble
-// of experts.
+// Package sdxl is Stable Diffusion XL: text-to-image, and image-to-image and inpainting with a base or a refiner, also
+// as an ensemble of experts.
 //
 //	dev, err := cpu.New(cpu.Options{})
 //	host, err := sdxl.NewHost(dev, nil)

@@ -156,7 +156,10 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 			q.Preset = cmp.Or(e.parameters.Preset, NoPreset)
 		}
 		if q.LatentsOnly = !last || r.LatentsOnly; i > 0 {
-			q.Image, q.Latents, q.Interrupt = nil, nil, 0
+			q.Latents, q.Interrupt = nil, 0
+			if q.InpaintFill = ""; !q.inpaints() { // else its pixels are kept at the end
+				q.Image, q.Resize = nil, ""
+			}
 			q.Subseed, q.SubseedStrength = nil, 0 // no noise is added
 			q.ImageLatents = e.resolved[0].draft()
 		}

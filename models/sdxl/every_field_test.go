@@ -14,10 +14,11 @@ import (
 
 // fieldChange says how a field of Request shows: set on a request, it changes the parameters or the latents.
 type fieldChange struct {
-	base    func(*Request) // of both
-	set     func(*Request)
-	refiner bool
-	result  bool // the parameters do not say it: the latents differ
+	base       func(*Request) // of both
+	set        func(*Request)
+	refiner    bool
+	imagesOnly bool // the parameters say it, and the latents are the same
+	result     bool // the parameters do not say it: the latents differ
 }
 
 func (c fieldChange) request() Request {
@@ -47,7 +48,20 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	adapters := adapterFolders(t, golden.Open(t, testdata+"/goldens/t2iadapter.safetensors"))
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
 	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
+	masked := func(r *Request) { img2img(r); r.Mask = leftHalf(48, 40) }
 	return map[string]fieldChange{
+		"Resize":      {set: func(r *Request) { r.Resize = ResizeCrop }, base: func(r *Request) { img2img(r); r.Width = 64 }},
+		"Mask":        {set: func(r *Request) { r.Mask = leftHalf(48, 40) }, base: img2img},
+		"SoftMask":    {set: func(r *Request) { r.SoftMask = true }, base: func(r *Request) { masked(r); r.Mask = gradient(48, 40) }},
+		"MaskBlur":    {set: func(r *Request) { r.MaskBlur = 4 }, base: func(r *Request) { masked(r); r.Mask = gradient(48, 40) }},
+		"MaskInvert":  {set: func(r *Request) { r.MaskInvert = true }, base: masked},
+		"InpaintFill": {set: func(r *Request) { r.InpaintFill = FillNothing }, base: func(r *Request) { masked(r); r.Strength = 0.7 }},
+		"MaskPadding": {set: func(r *Request) { r.MaskPadding = new(0) }, base: func(r *Request) {
+			img2img(r)
+			r.Mask = extend(opaque(leftHalf(24, 10)), Border{0, 0, 24, 30}, []uint8{0, 0, 0, 255})
+		}},
+		"Outpaint":               {set: func(r *Request) { r.Outpaint.Top = 8 }, base: func(r *Request) { img2img(r); r.Height = 0 }},
+		"KeepUnmasked":           {set: func(r *Request) { r.KeepUnmasked = new(false) }, base: masked, imagesOnly: true},
 		"Prompt":                 {set: func(r *Request) { r.Prompt = "b" }},
 		"Prompt2":                {set: func(r *Request) { r.Prompt2 = "b" }},
 		"NegativePrompt":         {set: func(r *Request) { r.NegativePrompt = new("") }},
@@ -104,6 +118,17 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	}
 }
 
+// leftHalf is a mask that repaints the left half.
+func leftHalf(width, height int) image.Image {
+	img := image.NewGray(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width / 2 {
+			img.Pix[y*img.Stride+x] = 255
+		}
+	}
+	return img
+}
+
 func negativeSizes(r *Request) {
 	r.NegativeOriginalSize, r.NegativeTargetSize = Size{64, 64}, Size{64, 64}
 }
@@ -139,7 +164,7 @@ func TestEveryFieldShows(t *testing.T) {
 		if same := reflect.DeepEqual(before.Parameters, after.Parameters); same != c.result {
 			t.Errorf("%s: equal parameters %v, want %v", f.Name, same, c.result)
 		}
-		if f.Name != "Watermark" && f.Name != "PresetFrom" && slices.Equal(before.Latents.Data, after.Latents.Data) {
+		if f.Name != "Watermark" && f.Name != "PresetFrom" && !c.imagesOnly && slices.Equal(before.Latents.Data, after.Latents.Data) {
 			t.Errorf("%s changes no latents", f.Name)
 		}
 	}

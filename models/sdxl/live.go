@@ -68,6 +68,9 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	if err := setImages(r.unet, p, s, r.conditioning); err != nil {
 		return err
 	}
+	if err := r.setImageInputs(p, s); err != nil {
+		return err
+	}
 	if err := setFeatures(p, s, r.features); err != nil {
 		return err
 	}

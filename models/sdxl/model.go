@@ -54,6 +54,7 @@ type Model struct {
 	images   *imageModels
 	sides    *sideNetworks
 	previews map[*latentRGB]*rgbDecoder // those that were opened; closers has them
+	holding  *nn.Network                // of programs that put latents back; nil before the first; closers has it
 	costs    map[Size]time.Duration     // of a preview by TAESD, by the image's size; who computes has it
 	opened   *unet.Denoiser             // whose weights hash is of
 	hash     func() string

@@ -3,6 +3,7 @@ package sdxl
 import (
 	"context"
 
+	"github.com/goxl/goxl/models/vae"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -86,6 +87,23 @@ func (r *Run) firstLatents() []float32 {
 	return x
 }
 
+// draws draws latents from a posterior, once for each generator.
+func (r *Run) draws(moments vae.Image) (x []float32) {
+	for _, g := range r.noise.generators {
+		x = append(x, channelsLast(r.m.sample(moments, g))...)
+	}
+	return x
+}
+
+// forAll repeats latents of some images for the whole batch.
+func (r *Run) forAll(start []float32) []float32 {
+	x := make([]float32, 0, r.elements())
+	for len(x) < r.elements() {
+		x = append(x, start...)
+	}
+	return x
+}
+
 // imageLatents returns what image-to-image starts from. Draws come in diffusers' order: the posterior's, once for each
 // generator, then the noise.
 func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
@@ -93,18 +111,13 @@ func (r *Run) imageLatents(ctx context.Context) ([]float32, error) {
 	if given := r.q.request.ImageLatents; given != nil {
 		start = channelsLast(given)
 	} else {
-		moments, err := r.m.encodeImage(ctx, fitToFactor(r.q.request.Image, r.m.VAE.Config.ScaleFactor()), r.q.request.Taps.VAE...)
+		moments, err := r.m.encodeImage(ctx, r.q.startImage(), r.q.request.Taps.VAE...)
 		if err != nil {
 			return nil, err
 		}
-		for _, g := range r.noise.generators {
-			start = append(start, channelsLast(r.m.sample(moments, g))...)
-		}
+		start = r.draws(moments)
 	}
-	x := make([]float32, 0, r.elements())
-	for len(x) < r.elements() {
-		x = append(x, start...)
-	}
+	x := r.forAll(start)
 	if r.q.DenoisingStart == 0 {
 		noise := r.firstNoise()
 		scale, sigma := r.q.schedule.AddNoise(0)

@@ -13,7 +13,11 @@ type Task string
 const (
 	TextToImage  Task = "text-to-image"
 	ImageToImage Task = "image-to-image"
+	Inpaint      Task = "inpaint" // image-to-image of what a mask covers, or of what is around the image
 )
+
+// ofImage reports whether the task begins with an image.
+func (t Task) ofImage() bool { return t != TextToImage }
 
 // Parameters are the generation parameters of a run: every value as it is used, defaults filled in. They are plain
 // data, named in JSON as in diffusers, and the only source of what PNG text, logs and answers say of an image.
@@ -67,8 +71,17 @@ type Parameters struct {
 	NegativeAestheticScore *float64 `json:"negative_aesthetic_score,omitempty"`
 	Watermark              bool     `json:"watermark,omitempty"`
 
-	Controls    []ControlParameters    `json:"controls,omitempty"`
-	T2IAdapters []T2IAdapterParameters `json:"t2i_adapters,omitempty"`
+	Controls     []ControlParameters    `json:"controls,omitempty"`
+	T2IAdapters  []T2IAdapterParameters `json:"t2i_adapters,omitempty"`
+	Resize       Resize                 `json:"resize,omitempty"` // of an image that got another size than its own
+	Mask         bool                   `json:"mask,omitempty"`   // there is one
+	SoftMask     bool                   `json:"soft_mask,omitempty"`
+	MaskBlur     float64                `json:"mask_blur,omitempty"`
+	MaskInvert   bool                   `json:"mask_invert,omitempty"`
+	InpaintFill  InpaintFill            `json:"inpaint_fill,omitempty"` // "" without inpainting
+	MaskPadding  *int                   `json:"mask_padding,omitempty"` // nil is the whole image; Width and Height are what is computed
+	Outpaint     Border                 `json:"outpaint,omitzero"`
+	KeepUnmasked *bool                  `json:"keep_unmasked,omitempty"` // nil without inpainting
 
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves

@@ -67,6 +67,9 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 		if err := setImages(r.unet, p, s, r.conditioning); err != nil {
 			return err
 		}
+		if err := r.setImageInputs(p, s); err != nil {
+			return err
+		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
 			return err
 		}

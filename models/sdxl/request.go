@@ -17,7 +17,7 @@ type Tensor = nn.Tensor
 
 // Request says what to generate. Its zero value with a prompt is usable: a field that is not given takes the model's
 // own value (goxl.json's) or, where the model has none, diffusers'. What it holds says the task: text-to-image without
-// an image, image-to-image (img2img) with one, on a base or a refiner.
+// an image, image-to-image (img2img) with one, on a base or a refiner, inpainting with a mask or a border beside it.
 type Request struct {
 	Prompt          string
 	Prompt2         string  // for the second text encoder; "" is Prompt
@@ -49,7 +49,7 @@ type Request struct {
 	// IPAdapters are image prompts, beside the text. A base's refiner has none in an ensemble.
 	IPAdapters []IPAdapter
 
-	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's
+	Width, Height   int // pixels, multiples of 8; 0 is the model's own size, or the image's, which others resize
 	ImagesPerPrompt int // num_images_per_prompt, of one batch; 0 is 1
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
@@ -83,15 +83,31 @@ type Request struct {
 	NegativeTargetSize   Size
 
 	// Image-to-image.
-	Image                  image.Image // one image; its size, rounded down to the scale factor, is the result's
+	Image                  image.Image // one image; without Width and Height its size, rounded down to the scale factor, is the result's
 	ImageLatents           *Tensor     // in place of Image, as Result.Latents gives them
 	Strength               float64     // in (0, 1]: the fraction of the steps that is run; 0 is the model's own, or 0.3
 	DenoisingStart         float64     // in (0, 1): Image is already that far denoised, and Strength is unused; 0 is none
+	Resize                 Resize      // how Image gets Width and Height; "" is ResizeStretch
 	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
 	NegativeAestheticScore *float64    // nil is 2.5
 
 	Controls    []Control    // ControlNets
 	T2IAdapters []T2IAdapter // T2I-Adapters
+	// Inpainting repaints the part of Image that Mask says, or what is around it; the rest steers that. Where Mask is black
+	// the result's pixels are Image's own. An inpainting model, whose UNet has 9 input channels, reads the mask and the
+	// masked image at every step; others get the image, with the noise of the next step, back into their latents after
+	// each; where the VAE has latents_mean these are normalised, which diffusers' inpainting forgets. Draws come in diffusers' order: Image's posterior, unless an inpainting model has Strength 1; the noise; the
+	// masked image's posterior, of every model; the steps' noise. Each generator of Seeds draws all of them, where
+	// diffusers has the first one draw both posteriors for all images. Strength 0 is DefaultInpaintStrength. ImageLatents in
+	// Image's place have no pixels to keep.
+	Mask         image.Image // white repaints, 128 of 255 and above of its luminance; one of another size than Image's is resized
+	SoftMask     bool        // differential diffusion: grey repaints in the last steps, from that on where it is t/t_first or more, as ComfyUI does
+	MaskBlur     float64     // standard deviation in pixels, of Pillow's GaussianBlur; the border of Outpaint is blurred too
+	MaskInvert   bool        // black repaints
+	InpaintFill  InpaintFill // what is repainted begins with; "" is FillOriginal
+	MaskPadding  *int        // computes the part around the mask alone, with so many more pixels (padding_mask_crop), at Width × Height; nil is the whole image
+	Outpaint     Border      // pixels to add, repainted beside what Mask says; they begin with the image's outermost pixels
+	KeepUnmasked *bool       // false keeps the VAE's pixels outside of the mask; nil is true
 
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // output_type="latent": do not decode, Result has no Images

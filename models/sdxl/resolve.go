@@ -49,7 +49,7 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 
 func (s *Spec) resolve(r Request) (*resolved, error) {
 	q := &resolved{request: r, Parameters: Parameters{Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Model: filepath.Base(s.Path)}}
-	if err := s.imageInputs(); err != nil {
+	if err := s.imageInputs(q.Task); err != nil {
 		return nil, err
 	}
 	if s.refiner() && q.Task == TextToImage {
@@ -62,7 +62,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveInpaint, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
 		if err := check(q); err != nil {
 			return nil, err
 		}
@@ -109,11 +109,19 @@ func (s *Spec) fill(q *resolved) {
 	if s.aestheticScore {
 		q.AestheticScore, q.NegativeAestheticScore = new(or(r.AestheticScore, 6)), new(or(r.NegativeAestheticScore, 2.5))
 	}
-	if q.Task == ImageToImage {
+	if q.Task.ofImage() {
 		if q.DenoisingStart = r.DenoisingStart; r.DenoisingStart == 0 {
-			q.Strength = cmp.Or(r.Strength, s.defaults.strength)
+			q.Strength = cmp.Or(r.Strength, s.defaultStrength(q.Task))
 		}
 	}
+}
+
+// defaultStrength is that of a task with an image. A model's own is of image-to-image.
+func (s *Spec) defaultStrength(t Task) float64 {
+	if t == Inpaint {
+		return DefaultInpaintStrength
+	}
+	return s.defaults.strength
 }
 
 // secondAlone reports whether a prompt has a negative one for the second text encoder alone.
@@ -121,7 +129,10 @@ func secondAlone(p Prompt) bool { return p.NegativePrompt == nil && or(p.Negativ
 
 // taskOf is what a request asks for by what it holds.
 func taskOf(r Request) Task {
-	if r.Image != nil || r.ImageLatents != nil {
+	switch {
+	case r.inpaints():
+		return Inpaint
+	case r.Image != nil || r.ImageLatents != nil:
 		return ImageToImage
 	}
 	return TextToImage

@@ -117,15 +117,14 @@ type field[T any] struct {
 	value T
 }
 
-// imageInputs refuses models whose UNet reads, beside the latents, those of images that a request can't hold: of
-// inpainting a mask and the masked image, of InstructPix2Pix and CosXL Edit the image to edit.
-func (s *Spec) imageInputs() error {
-	const later = "the UNet reads %d channels, %s; goxl does not take that yet: a model of %d channels"
-	switch latents := s.VAE.LatentChannels; s.UNet.InChannels {
-	case 2*latents + 1:
-		return bad("mask_image", "absent", later, s.UNet.InChannels, "the latents of a masked image and its mask among them (inpainting)", latents)
-	case 2 * latents:
-		return bad("image", "absent", later, s.UNet.InChannels, "the latents of the image to edit among them (InstructPix2Pix)", latents)
+// imageInputs refuses tasks that leave out what a UNet reads beside the latents: of inpainting a mask and the masked
+// image. That of InstructPix2Pix and CosXL Edit, the image to edit, no request can hold.
+func (s *Spec) imageInputs(t Task) error {
+	switch latents := s.VAE.LatentChannels; {
+	case s.UNet.InChannels == 2*latents+1 && t != Inpaint:
+		return bad("mask_image", "absent", "given, beside an image: the UNet reads %d channels, the latents of a masked image and its mask among them (inpainting)", s.UNet.InChannels)
+	case s.UNet.InChannels == 2*latents:
+		return bad("image", "absent", "the UNet reads %d channels, the latents of the image to edit among them (InstructPix2Pix); goxl does not take that yet: a model of %d channels", s.UNet.InChannels, latents)
 	}
 	return nil
 }
@@ -169,7 +168,7 @@ func checkNumbers(q *resolved) error {
 	switch {
 	case q.Task == TextToImage && r.DenoisingStart != 0:
 		return bad("denoising_start", r.DenoisingStart, "absent without an image")
-	case q.Task == TextToImage && r.Strength != 0 && !(r.Strength > 0 && r.Strength <= 1), q.Task == ImageToImage && q.DenoisingStart == 0 && !(q.Strength > 0 && q.Strength <= 1):
+	case q.Task == TextToImage && r.Strength != 0 && !(r.Strength > 0 && r.Strength <= 1), q.Task.ofImage() && q.DenoisingStart == 0 && !(q.Strength > 0 && q.Strength <= 1):
 		return bad("strength", r.Strength, "above 0, up to 1")
 	}
 	return nil

@@ -1,5 +1,11 @@
 package sdxl
 
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
 // resolveSize fills in the result's size and what micro-conditioning has by default, and checks latents against it.
 func (s *Spec) resolveSize(q *resolved) (err error) {
 	if q.size, err = s.size(q); err != nil {
@@ -8,14 +14,14 @@ func (s *Spec) resolveSize(q *resolved) (err error) {
 	q.Height, q.Width = q.size.Height, q.size.Width
 	q.OriginalSize, q.TargetSize = sizeOr(q.request.OriginalSize, q.size), sizeOr(q.request.TargetSize, q.size)
 	f := s.VAE.ScaleFactor()
-	q.latents = []int{q.Images, s.UNet.InChannels, q.Height / f, q.Width / f}
+	q.latents = []int{q.Images, s.VAE.LatentChannels, q.Height / f, q.Width / f}
 	if q.request.Latents == nil {
 		return nil
 	}
-	if q.Task == ImageToImage {
+	if q.Task.ofImage() {
 		return bad("latents", shapeOf(q.request.Latents), "absent where there is an image, whose noise is the seed's")
 	}
-	return checkLatents("latents", q.request.Latents, q.Images, s.UNet.InChannels, q.Height/f, q.Width/f)
+	return checkLatents("latents", q.request.Latents, q.Images, s.VAE.LatentChannels, q.Height/f, q.Width/f)
 }
 
 func sizeOr(s, otherwise Size) Size {
@@ -29,6 +35,9 @@ func sizeOr(s, otherwise Size) Size {
 func (s *Spec) size(q *resolved) (Size, error) {
 	f := s.VAE.ScaleFactor()
 	r := &q.request
+	if r.Resize != "" && (r.Image == nil || !slices.Contains(Resizes(), r.Resize)) {
+		return Size{}, bad("resize", fmt.Sprintf("%q", r.Resize), "one of %v with an image, and absent without", Resizes())
+	}
 	if q.Task == TextToImage {
 		height, width := s.defaultSize()
 		if r.Height != 0 {
@@ -39,7 +48,10 @@ func (s *Spec) size(q *resolved) (Size, error) {
 		}
 		return checkSize(Size{height, width}, max(f, 8)) // the text-to-image pipeline wants multiples of 8 whatever the VAE
 	}
-	size, err := s.imageSize(q)
+	if r.ImageLatents == nil {
+		return s.resizedSize(q)
+	}
+	size, err := s.latentsSize(q)
 	if err != nil {
 		return Size{}, err
 	}
@@ -54,14 +66,26 @@ func (s *Spec) size(q *resolved) (Size, error) {
 	return size, nil
 }
 
-// imageSize is the size that an image gives the result, checked.
-func (s *Spec) imageSize(q *resolved) (Size, error) {
-	f := s.VAE.ScaleFactor()
-	image, x := q.request.Image, q.request.ImageLatents
-	if x == nil {
-		return checkSize(fittedSize(image.Bounds(), f), f)
+// resizedSize is that of an image, with its border, and where the request has sides, those, checked.
+func (s *Spec) resizedSize(q *resolved) (Size, error) {
+	f, r := s.VAE.ScaleFactor(), &q.request
+	if b := r.Image.Bounds(); min(b.Dx(), b.Dy()) < 1 {
+		return Size{}, bad("image", fmt.Sprintf("%d×%d pixels", b.Dx(), b.Dy()), "1 or more pixels a side")
 	}
-	if image != nil {
+	bounds := r.Outpaint.around(r.Image.Bounds())
+	fitted := fittedSize(bounds, f)
+	size, err := checkSize(Size{cmp.Or(r.Height, fitted.Height), cmp.Or(r.Width, fitted.Width)}, f)
+	if err == nil && size != fitted && q.MaskPadding == nil {
+		q.Resize = cmp.Or(r.Resize, ResizeStretch)
+	}
+	return size, err
+}
+
+// latentsSize is the size that latents give the result, checked.
+func (s *Spec) latentsSize(q *resolved) (Size, error) {
+	f := s.VAE.ScaleFactor()
+	x := q.request.ImageLatents
+	if q.request.Image != nil && q.Task != Inpaint {
 		return Size{}, bad("image", "given twice", "one image, or its latents")
 	}
 	if err := checkLatents("image", x, 0, s.VAE.LatentChannels, 0, 0); err != nil {

@@ -3,6 +3,7 @@ package sdxl
 import (
 	"context"
 	"errors"
+	"image"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,8 @@ type Run struct {
 	warnings     []string
 	failed       error // what went wrong while the run was parked
 	closed       atomic.Bool
-	members      []*Run // of a batch, whose steps this run takes for all; nil is none
+	inpaint      *inpainting // nil without
+	members      []*Run      // of a batch, whose steps this run takes for all; nil is none
 
 	// Steps that the latents have had. It is less than next only while the run is computed again, which another run's
 	// caller may do; so who has the right to compute reads and writes it, and next is the run's own.
@@ -63,11 +65,11 @@ func (r *Run) noHistory() [][]float32 {
 
 // latentShape is [N, C, H, W].
 func (r *Run) latentShape() []int {
-	return []int{r.shape.batch, r.unet.Config.InChannels, r.shape.height, r.shape.width}
+	return []int{r.shape.batch, r.unet.Config.OutChannels, r.shape.height, r.shape.width}
 }
 
 // elements is the length of the latents.
-func (r *Run) elements() int { return r.shape.elements(r.unet.Config.InChannels) }
+func (r *Run) elements() int { return r.shape.elements(r.unet.Config.OutChannels) }
 
 // Schedule returns the steps of this run. It must not be changed.
 func (r *Run) Schedule() *scheduler.Schedule { return r.q.schedule }
@@ -77,7 +79,7 @@ func (r *Run) Parameters() Parameters { return r.q.Parameters }
 
 // Next reports whether a step is left.
 func (r *Run) Next() bool {
-	return r.due || r.next < len(r.q.schedule.Steps) && !r.cut()
+	return r.due || r.next < len(r.q.schedule.Steps) && !r.cut() && !r.inpaint.idle()
 }
 
 // Step evaluates the model once and advances the latents. On a device that finds NaN by itself it does not wait for the
@@ -213,13 +215,26 @@ func (r *Run) finish(ctx context.Context, held *slot) (*Result, error) {
 		if i == r.shape.batch-1 {
 			computed = func() { r.computed(held) }
 		}
-		img, err := r.m.decode(ctx, x, i, r.q.Watermark, computed, r.m.decoderTaps(r.q.request.Taps))
+		img, err := r.image(ctx, x, i, computed)
 		if err != nil {
 			return nil, err
 		}
 		result.Images = append(result.Images, img)
 	}
 	return result, nil
+}
+
+// image is image i of the result. It calls computed once the device has done its part.
+func (r *Run) image(ctx context.Context, x *Tensor, i int, computed func()) (*image.NRGBA, error) {
+	if r.inpaint.idle() && r.inpaint.source != nil {
+		computed()
+		return opaque(r.inpaint.source), nil
+	}
+	img, err := r.m.decode(ctx, x, i, r.q.Watermark, computed, r.m.decoderTaps(r.q.request.Taps))
+	if err != nil || r.inpaint == nil {
+		return img, err
+	}
+	return r.inpaint.compose(img, *r.q.KeepUnmasked, r.q.SoftMask), nil
 }
 
 // computed gives the right to compute back, and calls OnComputed.

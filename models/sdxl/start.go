@@ -82,9 +82,12 @@ func (r *Run) admit(ctx context.Context) error {
 
 // begin gives a run what its first step begins with.
 func (r *Run) begin(ctx context.Context) (err error) {
-	if r.q.Task == ImageToImage {
+	switch r.q.Task {
+	case Inpaint:
+		r.x, err = r.inpaintLatents(ctx)
+	case ImageToImage:
 		r.x, err = r.imageLatents(ctx)
-	} else {
+	default:
 		r.x = r.firstLatents()
 	}
 	if err != nil {

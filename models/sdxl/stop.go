@@ -1,6 +1,9 @@
 package sdxl
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Interruption is where a run ended that had steps left.
 type Interruption struct {
@@ -50,11 +53,11 @@ func (r *Run) finalLatents(ctx context.Context) (*Tensor, error) {
 		return x, err
 	}
 	if !r.live() {
-		return channelsFirst(r.latentShape(), r.history[r.q.schedule.History]), nil
+		return channelsFirst(r.latentShape(), r.holdClean(slices.Clone(r.history[r.q.schedule.History]))), nil
 	}
 	data := make([]float32, r.elements())
 	if err := r.program.Floats(ctx, r.x0Name(), data); err != nil {
 		return nil, err
 	}
-	return channelsFirst(r.latentShape(), data), nil
+	return channelsFirst(r.latentShape(), r.holdClean(data)), nil
 }

@@ -27,6 +27,9 @@ func (m *Model) Trial(ctx context.Context) error {
 	if m.spec.refiner() {
 		r.Image = blank
 	}
+	if m.UNet.Config.InChannels == 2*m.UNet.Config.OutChannels+1 { // an inpainting model
+		r.Image, r.Mask, r.MaskInvert = blank, blank, true
+	}
 	_, err := m.Generate(ctx, r)
 	if err == nil && !m.spec.refiner() { // the half of the autoencoder that text-to-image does not use
 		_, err = m.EncodeImage(ctx, blank, nil)

@@ -1,0 +1,26 @@
+package imagefile
+
+import "bytes"
+
+// Animated reports whether data is an animation, of which [Decode] takes the first frame: an animated PNG or WebP. What
+// can't be read is none.
+func Animated(data []byte) bool {
+	if like(data, "RIFF....WEBP") {
+		const flags, animation = 20, 0x02 // of the chunk VP8X, which comes first
+		return len(data) > flags && string(data[12:16]) == "VP8X" && data[flags]&animation != 0
+	}
+	if !bytes.HasPrefix(data, []byte(signature)) {
+		return false
+	}
+	for rest := data[len(signature):]; len(rest) > 0; {
+		name, _, after, err := nextChunk(rest)
+		if err != nil || name == "IDAT" {
+			return false
+		}
+		if name == "acTL" {
+			return true
+		}
+		rest = after
+	}
+	return false
+}
