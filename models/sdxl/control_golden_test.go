@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -27,9 +26,10 @@ type controlCase struct {
 		Scale, Start, End *float64
 		Mode              *int
 	}
-	Guess bool
-	Init  string
-	Mask  string
+	Guess   bool
+	Init    string
+	Mask    string
+	Padding *int
 }
 
 // controlGoldens is the golden file, and the nets of it in folders.
@@ -153,6 +153,12 @@ func (c controlCase) request(t *testing.T, g *controlGoldens) Request {
 	if c.Init != "" {
 		r.Image, r.Width, r.Height = g.picture(c.Init), 0, 0
 	}
+	if c.Mask != "" {
+		r.Mask, r.MaskPadding = g.picture(c.Mask), c.Padding
+	}
+	if c.Padding != nil {
+		r.Width, r.Height = c.Width, c.Height
+	}
 	r.Controls, r.LatentsOnly = c.controls(g), true
 	return r
 }
@@ -166,8 +172,7 @@ func TestControlNets(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.Metadata["cases"]), &cases); err != nil {
 		t.Fatal(err)
 	}
-	cases = slices.DeleteFunc(cases, func(c controlCase) bool { return c.Mask != "" }) // a request has no mask
-	if len(cases) < 28 {
+	if len(cases) < 32 {
 		t.Fatalf("%d cases, want the whole list", len(cases))
 	}
 	p := newModels(t).open("tiny")
