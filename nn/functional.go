@@ -15,6 +15,11 @@ func (b *Builder) Activate(x *Value, act kernels.Activation) *Value {
 // Add is x + y, of one shape.
 func (b *Builder) Add(x, y *Value) *Value { return b.apply1(kernels.Add{}, x, y) }
 
+// PReLU multiplies what is below 0 by its channel's slope; see kernels.PReLU.
+func (b *Builder) PReLU(x *Value, slope *Param) *Value {
+	return b.apply1(kernels.PReLU{}, x, b.weight(slope))
+}
+
 // Concat joins along the last axis.
 func (b *Builder) Concat(x, y *Value) *Value { return b.apply1(kernels.Concat{}, x, y) }
 

@@ -16,6 +16,16 @@ func add[T float](s kernels.Add, in []Tensor) element[T] {
 	return func(i int) T { return T(x.F[i]) + T(y.F[i/sample*c+i%c]) }
 }
 
+func prelu[T float](in []Tensor) element[T] {
+	x, slope := in[0].F, in[1].F
+	return func(i int) T {
+		if v := T(x[i]); !(v < 0) {
+			return v
+		}
+		return T(T(x[i]) * T(slope[i%len(slope)]))
+	}
+}
+
 func concat[T float](in []Tensor) element[T] {
 	x, y := in[0], in[1]
 	c1, c2 := x.Shape[len(x.Shape)-1], y.Shape[len(y.Shape)-1]
