@@ -90,7 +90,8 @@ var table = map[string]rule{
 		"nn":         modules,
 		"nn/weights": checkps,
 	}},
-	"models/demo": {},
+	"models/esrgan": {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
+	"models/demo":   {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
 		"nn":         modules,
