@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		says   string
 	}{
 		{nil, 2, "Usage: goxl COMMAND"},
-		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, pull, synth, inspect, check, bench`},
+		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, upscale, pull, synth, inspect, check, bench`},
 		{[]string{"help", "draw"}, 2, `unknown command "draw"`},
 		{[]string{"help", "synth", "x"}, 2, `unexpected argument "x"`},
 		{[]string{"version", "x"}, 2, `unexpected argument "x"`},
@@ -153,7 +153,7 @@ func TestUsage(t *testing.T) {
 		{refiner("-image", "main.go", "-o", filepath.Join(dir, "out.png")), 1, "-image main.go: not a PNG, JPEG or WebP image"},
 		{[]string{"synth"}, 2, "missing -size, -kind, -o"},
 		{[]string{"synth", "-size", "big", "-kind", "base", "-o", dir}, 2, `-size "big": must be tiny or full`},
-		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base or refiner`},
+		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base, refiner, esrgan or esrgan-compact`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-dtype", "bf16", "-o", dir}, 2, `-dtype "bf16": must be fp16 or fp32`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-o", "."}, 1, "is not empty"},
 		{[]string{"inspect"}, 2, "missing DIR"},

@@ -208,6 +208,7 @@ var table = map[string]rule{
 			"kernels/cpu":         "bench names the variants of the CPU",
 			"kernels/kernelbench": "bench times the kernels",
 			"models/clip":         "bench builds a single model",
+			"models/esrgan":       "upscale",
 			"models/sdxl":         "what it runs",
 			"models/unet":         "bench builds a single model",
 			"models/vae":          "bench builds a single model",

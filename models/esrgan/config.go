@@ -141,8 +141,17 @@ func detect(src kernels.Source) (Config, error) {
 	return c, nil
 }
 
-// Synthetic is a checkpoint of a configuration with random (deterministic) weights, as tools/reference/esrgan.py makes
-// the same: a network whose blocks each add a little, as trained ones do.
+// Synthetic is a checkpoint of a configuration with random (deterministic) weights; tools/reference/esrgan.py makes the
+// same.
 func Synthetic(c Config, dtype kernels.DType) *weights.SyntheticSource {
 	return weights.Synthetic("esrgan", c.Shapes(), dtype)
+}
+
+// Synthesise writes such a checkpoint as a safetensors file.
+func Synthesise(c Config, dtype kernels.DType, file string) error {
+	tensors, err := weights.Tensors(Synthetic(c, dtype))
+	if err != nil {
+		return err
+	}
+	return weights.Write(file, tensors, map[string]string{"format": "pt"})
 }

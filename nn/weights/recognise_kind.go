@@ -114,7 +114,7 @@ func (k Kind) Flag() (flag, more string) {
 	case k.Family == IPAdapter:
 		return "", "image prompts come later"
 	case k.Family == ESRGAN:
-		return "", "upscaling comes later"
+		return "goxl upscale -model", ""
 	case k.Family == TextEncoderL, k.Family == TextEncoderG:
 		return "", "text encoders are taken from a model alone"
 	case k.Family == StableDiffusion, k.Family == SD3, k.Family == Flux:
