@@ -36,6 +36,9 @@ type generateFlags struct {
 
 	previewEvery int // steps
 
+	hires    sdxl.Hires
+	hiresSet bool // -hires was given
+
 	request   sdxl.Request // what the flags say; files are not read yet
 	prompt    *string      // nil is not given
 	prompts   string       // a file with a prompt a line

@@ -18,6 +18,7 @@ var flagGroups = []flagGroup{
 	{"What to make", []string{"prompt", "prompt-2", "negative", "negative-2", "prompts", "negatives", "embeddings", "prompt-style", "emphasis", "clip-skip", "width", "height", "n", "seed", "subseed", "subseed-strength", "latents"}},
 	{"Image-to-image", []string{"image", "image-latents", "strength", "denoising-start"}},
 	{"Sampling", []string{"preset", "steps", "scheduler", "guidance", "guidance-rescale", "eta", "timesteps", "sigmas", "denoising-end", "interrupt"}},
+	{"A second pass in a larger size", []string{"hires", "hires-steps", "hires-strength", "upscaler"}},
 	{"Micro-conditioning", []string{"original-size", "target-size", "crop", "negative-original-size", "negative-target-size", "negative-crop", "aesthetic-score", "negative-aesthetic-score"}},
 	{"Output", []string{"o", "save-latents", "preview", "preview-taesd", "watermark", "quiet"}},
 	{"The device", []string{"device", "precision", "gpu-memory", "memory", "threads"}},

@@ -102,12 +102,13 @@ var table = map[string]rule{
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
-		"models/clip":  "a part of the model",
-		"models/taesd": "decodes in the VAE's place",
-		"models/unet":  "a part of the model",
-		"models/vae":   "a part of the model",
-		"scheduler":    "a part of the model",
-		"tokenizer":    "a part of the model",
+		"models/clip":   "a part of the model",
+		"models/esrgan": "enlarges what the first pass of hires gives",
+		"models/taesd":  "decodes in the VAE's place",
+		"models/unet":   "a part of the model",
+		"models/vae":    "a part of the model",
+		"scheduler":     "a part of the model",
+		"tokenizer":     "a part of the model",
 
 		"tokenizer/prompt": "reads prompts",
 

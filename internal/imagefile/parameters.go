@@ -104,6 +104,7 @@ func (p Parameters) others() (texts []Text) {
 		{"negative_aesthetic_score", p.NegativeAestheticScore != nil && *p.NegativeAestheticScore != 2.5, p.NegativeAestheticScore},
 		{"experts", len(p.Experts) > 2, p.Experts},
 		{"loras", len(p.LoRAs) > 0, p.LoRAs},
+		{"hires", p.Hires != nil, p.Hires},
 		{"watermark", p.Watermark, true},
 	} {
 		if !o.given {

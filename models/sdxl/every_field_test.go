@@ -90,6 +90,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"DenoisingStart":         {set: func(r *Request) { r.DenoisingStart = 0.5 }, refiner: true},
 		"AestheticScore":         {set: func(r *Request) { r.AestheticScore = new(0.0) }, refiner: true, base: img2img},
 		"NegativeAestheticScore": {set: func(r *Request) { r.NegativeAestheticScore = new(9.0) }, refiner: true, base: img2img},
+		"Hires":                  {set: func(r *Request) { r.Hires = &Hires{Steps: 2} }},
 		"Watermark":              {set: func(r *Request) { r.Watermark = true }},
 		"Taps": {set: func(r *Request) {
 			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Replace: func(_ string, x *Tensor) *Tensor { return nn.NewTensor(x.Shape...) }}}

@@ -67,6 +67,8 @@ type Parameters struct {
 	NegativeAestheticScore *float64 `json:"negative_aesthetic_score,omitempty"`
 	Watermark              bool     `json:"watermark,omitempty"`
 
+	Hires *HiresParameters `json:"hires,omitempty"` // the second pass; Width and Height are the first's
+
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves
 	LoRAs     []LoRAParameters `json:"loras,omitempty"`

@@ -87,6 +87,8 @@ type Request struct {
 	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
 	NegativeAestheticScore *float64    // nil is 2.5
 
+	Hires *Hires // a second pass in a larger size, of text-to-image; nil is none
+
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // output_type="latent": do not decode, Result has no Images
 

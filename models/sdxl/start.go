@@ -35,6 +35,9 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 
 // prepare resolves a request, puts its adapters on the model and encodes its prompts. admit and begin follow.
 func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
+	if request.Hires != nil {
+		return nil, bad("hires", "given", "absent in one pass: Generate does both")
+	}
 	q, err := m.resolve(m.Spec().ChoosePreset(seeded(request)))
 	if err != nil {
 		return nil, err
