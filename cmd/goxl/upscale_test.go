@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,5 +111,17 @@ func TestUpscalerFiles(t *testing.T) {
 			t.Errorf("inspect says\n%s\nwant %s", a.out, want)
 		}
 		must(t, "upscale", "-device", "cpu", "-model", file, "-image", "../../internal/imagefile/testdata/rgb8.png", "-o", filepath.Join(dir, "o.png"))
+	}
+}
+
+// TestBenchUpscale: figures of an upscaler.
+func TestBenchUpscale(t *testing.T) {
+	var f upscaleFigures
+	out := must(t, "bench", "upscale", "-device", "cpu", "-model", upscalers+"old.pth", "-width", "64", "-height", "40", "-runs", "2", "-json").out
+	if err := json.Unmarshal([]byte(out), &f); err != nil {
+		t.Fatal(err)
+	}
+	if f.Tiles != 1 || len(f.Upscales) != 2 || !(f.Upscale > 0 && f.First > 0 && f.GFLOPS > 0) || f.Network != "RRDBNet ×4, 8 features, 2 blocks" {
+		t.Errorf("%+v", f)
 	}
 }

@@ -3,6 +3,8 @@ package esrgan
 import (
 	"context"
 	"image"
+
+	"github.com/goxl/goxl/kernels"
 )
 
 // Values are the network's for a whole image, a colour after the other for each pixel, before they are rounded.
@@ -20,4 +22,21 @@ func (u *Upscaler) Values(ctx context.Context, img image.Image) (values []float3
 		values = append(values, b.values[3*y*b.width:][:3*width]...)
 	}
 	return values, width, height, nil
+}
+
+// Products are the operations of the convolutions in the program of a whole image.
+func (u *Upscaler) Products(width, height int) (sum int64, err error) {
+	unit := u.Config.unit()
+	key, build := u.stage(height/unit, width/unit)
+	p, err := u.Network.Program(key, build)
+	if err != nil {
+		return 0, err
+	}
+	plan := p.Plan()
+	for _, n := range plan.Nodes {
+		if _, ok := n.Spec.(kernels.Conv2d); ok {
+			sum += n.Spec.FLOPs(plan.Inputs(n))
+		}
+	}
+	return sum, nil
 }

@@ -72,6 +72,9 @@ func Open(dev kernels.Device, src kernels.Source, o kernels.Options) (*Upscaler,
 // MaxPixels is the largest result, in pixels.
 const MaxPixels = 1 << 28
 
+// mostValues is how many a tile has between two layers at most: devices count them in 31 bits.
+const mostValues = 1<<31 - 1
+
 // Upscale enlarges an image by the model's scale; its alpha is dropped, and the result is opaque. progress, if it is
 // not nil, is called after each tile. Where the device's memory is too small for a tile, smaller ones are tried.
 func (u *Upscaler) Upscale(ctx context.Context, img image.Image, progress func(done, tiles int)) (*image.NRGBA, error) {
@@ -88,6 +91,9 @@ func (u *Upscaler) Upscale(ctx context.Context, img image.Image, progress func(d
 	}
 	if err := CheckTiles(tile, u.Overlap); err != nil {
 		return nil, err
+	}
+	for side := int64(tile * scale); side*side*int64(u.Config.Features) > mostValues && tile > Least; side = int64(tile * scale) {
+		tile /= 2
 	}
 	in := newPixels(img)
 	for {
