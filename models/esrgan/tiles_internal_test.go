@@ -44,3 +44,23 @@ func TestReflected(t *testing.T) {
 		}
 	}
 }
+
+// TestRamp: what two parts share goes over from one to the other in a straight line, at every scale.
+func TestRamp(t *testing.T) {
+	a := cut(56, 32, 8, 1)
+	if len(a.starts) != 2 || a.size != 32 || a.starts[1] != 24 {
+		t.Fatalf("%+v", a)
+	}
+	for _, scale := range []int{1, 4} {
+		w := a.weights(scale)
+		for k := range 8 * scale {
+			want := (float64(k) + 0.5) / float64(8*scale)
+			if left, right := float64(w[0][24*scale+k]), float64(w[1][k]); math.Abs(right-want) > 1e-6 || math.Abs(left-(1-want)) > 1e-6 {
+				t.Errorf("scale %d: position %d weighs %g and %g, want %g and %g", scale, k, left, right, 1-want, want)
+			}
+		}
+		if w[0][24*scale-1] != 1 || w[1][8*scale] != 1 {
+			t.Errorf("scale %d: a position of one part weighs %g and %g, want 1", scale, w[0][24*scale-1], w[1][8*scale])
+		}
+	}
+}
