@@ -72,7 +72,6 @@ var table = map[string]rule{
 		"nn/weights":            "files of adapters, and what is wrong with them",
 		"nn/weights/singlefile": "the original names of a UNet's modules, which most files use",
 	}},
-
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
 	"nn/weights/pickle":     {},
 	"nn/weights/hub": {
@@ -102,14 +101,13 @@ var table = map[string]rule{
 		"nn/weights/lora":       "adapters",
 		"nn/weights/singlefile": "models in one file",
 
-		"models/clip":   "a part of the model",
-		"models/esrgan": "enlarges what the first pass of hires gives",
-		"models/taesd":  "decodes in the VAE's place",
-		"models/unet":   "a part of the model",
-		"models/vae":    "a part of the model",
-		"scheduler":     "a part of the model",
-		"tokenizer":     "a part of the model",
-
+		"models/clip":      "a part of the model",
+		"models/esrgan":    "enlarges what the first pass of hires gives",
+		"models/taesd":     "decodes in the VAE's place",
+		"models/unet":      "a part of the model",
+		"models/vae":       "a part of the model",
+		"scheduler":        "a part of the model",
+		"tokenizer":        "a part of the model",
 		"tokenizer/prompt": "reads prompts",
 
 		"internal/contexts": "a batch goes on while anybody waits for one of its requests",
