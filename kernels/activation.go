@@ -6,7 +6,7 @@ import "fmt"
 type Activation uint8
 
 // The activations. Source: diffusers models/activations.py and models/autoencoders/vae.py (DecoderTiny), transformers
-// activations.py.
+// activations.py; LeakyReLU is that of BasicSR archs/rrdbnet_arch.py.
 const (
 	Identity  Activation = iota
 	SiLU                 // x·σ(x)
@@ -14,10 +14,11 @@ const (
 	QuickGELU            // x·σ(1.702x)
 	ReLU                 // x above 0, else 0; NaN stays NaN
 	SoftClamp            // 3·tanh(x/3), TAESD's clamp of latents
+	LeakyReLU            // x above 0, else x/5; NaN stays NaN
 	GEGLU                // the last axis in halves [value, gate]: value·GELU(gate); halves the width
 )
 
-var activations = [...]string{"identity", "silu", "gelu", "quick_gelu", "relu", "soft_clamp", "geglu"}
+var activations = [...]string{"identity", "silu", "gelu", "quick_gelu", "relu", "soft_clamp", "leaky_relu", "geglu"}
 
 func (a Activation) String() string {
 	if int(a) < len(activations) {

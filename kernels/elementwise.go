@@ -26,6 +26,30 @@ func (s Activate) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s Activate) FLOPs(in []Tensor) int64 { return 8 * int64(in[0].Len()) }
 
+// PReLU is x where x is above 0, else x times its channel's slope; NaN stays NaN. Source: torch nn.PReLU.
+//
+// Inputs: x [..., C]; slope [C]. Output: x's shape.
+type PReLU struct{}
+
+// Infer implements Spec.
+func (s PReLU) Infer(in []Tensor) ([]Tensor, error) {
+	const op = "PReLU"
+	if err := arity(op, in, 2); err != nil {
+		return nil, err
+	}
+	if err := axes(op, "x", in[0]); err != nil {
+		return nil, err
+	}
+	out := slices.Clone(in[0].Shape)
+	if err := shape(op, "slope", in[1], out[len(out)-1]); err != nil {
+		return nil, err
+	}
+	return []Tensor{{DType: F32, Shape: out}}, floats(op, in)
+}
+
+// FLOPs implements Spec.
+func (s PReLU) FLOPs(in []Tensor) int64 { return int64(in[0].Len()) }
+
 // Add is x + y. Inputs: x [B, ..., C]; y of x's shape, or [B, C] if Rows, which is added to every position.
 type Add struct{ Rows bool }
 

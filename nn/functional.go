@@ -23,6 +23,11 @@ func (b *Builder) AddMasked(x, y, mask *Value) *Value {
 // AddRows adds rows [B, C] to every position of x [B, ..., C].
 func (b *Builder) AddRows(x, rows *Value) *Value { return b.apply1(kernels.Add{Rows: true}, x, rows) }
 
+// PReLU multiplies what is below 0 by its channel's slope; see kernels.PReLU.
+func (b *Builder) PReLU(x *Value, slope *Param) *Value {
+	return b.apply1(kernels.PReLU{}, x, b.weight(slope))
+}
+
 // Concat joins along the last axis.
 func (b *Builder) Concat(x, y *Value) *Value { return b.apply1(kernels.Concat{}, x, y) }
 

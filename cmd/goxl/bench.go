@@ -18,7 +18,7 @@ import (
 )
 
 var benchCommand = command{
-	name: "bench", summary: "measure speed: of kernels, of a denoising step, of images, alone and together, of swapping adapters", synopsis: "kernels|step|image|batch|swap [flags]",
+	name: "bench", summary: "measure speed: of kernels, of a denoising step, of images, alone and together, of swapping adapters", synopsis: "kernels|step|image|batch|swap|upscale [flags]",
 	notes: `    kernels  every operation at the model's real shapes
     step     one denoising step with guidance, and on a CPU which operations take its time
     image    whole images by stage, from the request to the bytes of a PNG file
@@ -27,6 +27,7 @@ var benchCommand = command{
     swap     one set of LoRA adapters in the place of another, merged into every linear layer and
              convolution of the UNet and the text encoders; of a folder (goxl synth writes one),
              since a synth: model computes its weights anew each time
+    upscale  an image enlarged by an ESRGAN model: synth:esrgan without -model
 
 The column peak is the fraction of this machine's peak, which is measured before anything else: on a
 CPU multiply-adds in registers on every thread, on a card products of its matrix units. On a card
@@ -49,6 +50,9 @@ step has as well
     step_s (median), least_step_s, gflop (of the UNet: -control takes more), gflops, peak, and
     ops, an array of
     op, calls, ms, fraction, gflop, gflops, peak
+upscale has
+    model, network, width, height, tiles, opened_s, first_s (programs are compiled), upscales_s,
+    upscale_s (median), gflop (of the whole image; tiles compute a little more), gflops, peak
 swap has as well
     rank, tensors, weights_bytes (of the tensors that change), factors_bytes, first_swap_s (from
     no adapters; a card keeps what the others read, where it has room), swaps_s (all others),
@@ -62,7 +66,7 @@ image has as well
     steps, first_s, images_s (all after the first), image_s (median), png_bytes, total_s,
     and stages of the median image, an array of
     stage, s, gflop (0: the device doesn't report it), gflops, peak`,
-	operand: "what to measure: kernels, step, image, batch or swap",
+	operand: "what to measure: kernels, step, image, batch, swap or upscale",
 	define: func(fs *flag.FlagSet) action {
 		b := &bench{flags: fs, sizes: []int{512, 1024}}
 		fs.StringVar(&b.model, "model", "synth:base", fmt.Sprintf(modelUsage, "synth:base, synth:tiny, synth:refiner or synth:tiny-refiner", " (not of kernels; a refiner runs image-to-image on a black image; kernels have SDXL's shapes whatever it is)"))
@@ -73,7 +77,7 @@ image has as well
 		fs.Func("sizes", "`pixels` of a side, multiples of 8 with commas between them; 512,1024 without it (batch)", b.setSizes)
 		fs.Float64Var(&b.guidance, "guidance", 5, "guidance `scale`; at 1 and below a step has one sample, as of few-step models (not of kernels)")
 		fs.Func("ip-adapter", "an image prompt of one grey image by an IP-Adapter, whose encoder lies beside it as in h94/IP-Adapter: `FILE[:SCALE]`; goxl synth -kind ip-adapter writes some (not of kernels)", b.setImagePrompt)
-		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d)", defaultSteps, defaultSwaps))
+		fs.IntVar(&b.runs, "runs", 0, fmt.Sprintf("`number` of steps to time after a first one (step; 0 is %d; a card takes more than ten in tens, rounded up), of images to make, the first of which is reported apart (image; 0 is 1), or of swaps (swap; 0 is %d) or images after a first one (upscale; 0 is %d)", defaultSteps, defaultSwaps, defaultUpscales))
 		fs.IntVar(&b.steps, "steps", 0, fmt.Sprintf("`number` of steps of an image (image and batch; 0 is %d)", defaultImageSteps))
 		fs.IntVar(&b.rank, "rank", defaultRank, "`rank` of the adapters, 1 to 1024 (swap)")
 		fs.Func("control", "evaluate a ControlNet in every step, `PATH[:SCALE]` as of generate, on an image of stripes; may be repeated (step or image)", b.addControl)
@@ -136,7 +140,7 @@ var kinds = map[string]string{
 // models are what is measured with a model, single those of one size and without a batch.
 const (
 	models = "step, image, batch or swap"
-	single = "step, image or swap"
+	single = "step, image, swap or upscale"
 )
 
 // setSizes reads -sizes.
@@ -153,9 +157,9 @@ func (b *bench) setSizes(list string) error {
 }
 
 func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
-	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image, "batch": b.batch, "swap": b.swap}[what]
+	measure, ok := map[string]func(context.Context) (any, error){"kernels": b.kernels, "step": b.step, "image": b.image, "batch": b.batch, "swap": b.swap, "upscale": b.upscale}[what]
 	if !ok {
-		return cli.Usagef("%q can't be measured: must be kernels, step, image, batch or swap", what)
+		return cli.Usagef("%q can't be measured: must be kernels, step, image, batch, swap or upscale", what)
 	}
 	b.flags.Visit(func(f *flag.Flag) {
 		if k := kinds[f.Name]; k != "" && !strings.Contains(k, what) {
@@ -185,7 +189,7 @@ func (b *bench) run(ctx context.Context, s streams, what string) (err error) {
 	if _, err := regexp.Compile(b.filter); err != nil {
 		return cli.Usagef("-run %q: must be a regular expression: %v", b.filter, err)
 	}
-	if what != "kernels" {
+	if what != "kernels" && what != "upscale" {
 		b.device.CPU.Trace = b.trace.add
 	}
 	start := time.Now()

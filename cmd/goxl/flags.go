@@ -40,6 +40,9 @@ type generateFlags struct {
 	previewEvery int // steps
 	control      controlFlags
 
+	hires    sdxl.Hires
+	hiresSet bool // -hires was given
+
 	request   sdxl.Request // what the flags say; files are not read yet
 	prompt    *string      // nil is not given
 	prompts   string       // a file with a prompt a line

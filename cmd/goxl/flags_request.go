@@ -245,7 +245,8 @@ var flagOf = map[string]string{
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
 	"mask_image": "mask", "soft_mask": "soft-mask", "mask_blur": "mask-blur", "mask_invert": "mask-invert", "inpaint_fill": "inpaint-fill",
 	"mask_padding": "mask-padding", "outpaint": "outpaint", "keep_unmasked": "keep-unmasked", "resize": "resize",
-	"loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
+	"hires": "hires", "hires.scale": "hires", "hires.width": "hires", "hires.height": "hires", "hires.steps": "hires-steps",
+	"hires.strength": "hires-strength", "hires.upscaler": "upscaler", "loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 

@@ -27,6 +27,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
     goxl generate -prompt "a green apple" -image out.png -strength 0.6 -o green.png
     goxl generate -prompt "a banana" -image out.png -mask mask.png -mask-blur 6 -o banana.png
     goxl generate -model stable-diffusion-xl-base-1.0 -prompt "a lighthouse at dusk" -seed 1
+    goxl generate -model checkpoint.safetensors -prompt "a lighthouse" -hires 1.5 -upscaler RealESRGAN_x4plus.pth
     goxl generate -model checkpoint.safetensors -lora style.safetensors:0.8 -prompt-style a1111 -prompt "a (red:1.3) apple"
     goxl generate -model checkpoint.safetensors -unet sdxl_lightning_4step_unet.safetensors -prompt "a lighthouse at dusk"
     goxl generate -model checkpoint.safetensors -prompt "a house" -control canny-sdxl:0.8 -control-image photo.png -control-preprocessor canny
@@ -41,6 +42,7 @@ With -image it is image-to-image: the image is noised by -strength and denoised 
 		name(fs, "latents", "a safetensors `file` with initial noise of unit variance, in place of the seed's: tensor \"latents\", F32, [n, 4, height/8, width/8]", &g.latents)
 		name(fs, "image", "image-to-image: the PNG, JPEG or WebP `file` to begin with, turned upright by its EXIF orientation; of an animation the first frame", &g.image)
 		g.registerEnd(fs, "stop at this `fraction` of the steps, above 0 and below 1; with -refiner, which goes on from there, without it "+strconv.FormatFloat(sdxl.DefaultDenoisingEnd, 'g', -1, 64))
+		g.registerHires(fs)
 		g.register(fs)
 		return g.run
 	},
@@ -91,7 +93,7 @@ func (g *generateFlags) prepare(ctx context.Context, s streams) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	if err := g.readPrompts(); err != nil {
+	if err := errors.Join(g.useHires(), g.readPrompts()); err != nil {
 		return err
 	}
 	if err := g.checkOutputs(s); err != nil {

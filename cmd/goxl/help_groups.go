@@ -21,6 +21,7 @@ var flagGroups = []flagGroup{
 	{"Image prompts", []string{"ip-adapter", "ip-image", "ip-encoder", "ip-scales", "ip-mask"}},
 	{"Control images", []string{"control", "control-image", "control-mode", "control-preprocessor", "control-guess", "t2i-adapter", "t2i-image"}},
 	{"Sampling", []string{"preset", "steps", "scheduler", "guidance", "guidance-rescale", "eta", "timesteps", "sigmas", "denoising-end", "interrupt"}},
+	{"A second pass in a larger size", []string{"hires", "hires-steps", "hires-strength", "upscaler"}},
 	{"Micro-conditioning", []string{"original-size", "target-size", "crop", "negative-original-size", "negative-target-size", "negative-crop", "aesthetic-score", "negative-aesthetic-score"}},
 	{"Output", []string{"o", "save-latents", "preview", "preview-taesd", "watermark", "quiet"}},
 	{"The device", []string{"device", "precision", "gpu-memory", "memory", "threads"}},

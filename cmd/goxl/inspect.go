@@ -119,6 +119,9 @@ func (i *inspection) stored(path string) ([][2]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if kind.Family == weights.ESRGAN && !info.IsDir() {
+		facts = append(facts, i.upscaler(path)...)
+	}
 	flag, more := kind.Flag()
 	takes := flag
 	if more != "" {

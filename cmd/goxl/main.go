@@ -3,8 +3,9 @@
 //	goxl generate -model DIR|FILE|NAME -prompt "a lighthouse at dusk"
 //	goxl generate -model DIR -image in.png -strength 0.6 -prompt "a lighthouse at dusk"
 //	goxl refine   -model REFINER -image in.png -prompt "a lighthouse at dusk"
+//	goxl upscale  -model FILE -image in.png -o out.png
 //	goxl pull     ORG/NAME
-//	goxl synth    -size tiny|full -kind base|refiner -o DIR
+//	goxl synth    -size tiny|full -kind base|refiner|esrgan|esrgan-compact -o DIR|FILE
 //	goxl inspect  DIR|FILE|demo|synth:NAME
 //	goxl check    DIR|demo|synth:NAME
 //	goxl bench    kernels|step|image|swap
@@ -52,7 +53,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{generateCommand, refineCommand, pullCommand, synthCommand, inspectCommand, checkCommand, benchCommand}
+	return []command{generateCommand, refineCommand, upscaleCommand, pullCommand, synthCommand, inspectCommand, checkCommand, benchCommand}
 }
 
 // run is the program; it returns the exit status.

@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		says   string
 	}{
 		{nil, 2, "Usage: goxl COMMAND"},
-		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, pull, synth, inspect, check, bench`},
+		{[]string{"draw"}, 2, `unknown command "draw": must be one of generate, refine, upscale, pull, synth, inspect, check, bench`},
 		{[]string{"help", "draw"}, 2, `unknown command "draw"`},
 		{[]string{"help", "synth", "x"}, 2, `unexpected argument "x"`},
 		{[]string{"version", "x"}, 2, `unexpected argument "x"`},
@@ -153,7 +153,7 @@ func TestUsage(t *testing.T) {
 		{refiner("-image", "main.go", "-o", filepath.Join(dir, "out.png")), 1, "-image main.go: not a PNG, JPEG or WebP image"},
 		{[]string{"synth"}, 2, "missing -size, -kind, -o"},
 		{[]string{"synth", "-size", "big", "-kind", "base", "-o", dir}, 2, `-size "big": must be tiny or full`},
-		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base, refiner, ip-adapter or one of`},
+		{[]string{"synth", "-size", "tiny", "-kind", "vae", "-o", dir}, 2, `-kind "vae": must be base, refiner, ip-adapter, esrgan, esrgan-compact or one of`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-dtype", "bf16", "-o", dir}, 2, `-dtype "bf16": must be fp16 or fp32`},
 		{[]string{"synth", "-size", "tiny", "-kind", "base", "-o", "."}, 1, "is not empty"},
 		{[]string{"inspect"}, 2, "missing DIR"},
@@ -170,8 +170,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"check", "synth:tiny", "-device", "cpu", "-memory", "32MiB", "-width", "1024", "-height", "1024"}, 1, "unet: comparing all modules: kernels: out of device memory"},
 		{[]string{"check", "synth:huge", "-device", "cpu"}, 1, "must be one of base, refiner, tiny, tiny-refiner"},
 		{[]string{"check", filepath.Join(dir, "none"), "-device", "cpu"}, 1, "no such file"},
-		{[]string{"bench"}, 2, "kernels, step, image, batch or swap"},
-		{[]string{"bench", "lunch"}, 2, `"lunch" can't be measured: must be kernels, step, image, batch or swap`},
+		{[]string{"bench"}, 2, "kernels, step, image, batch, swap or upscale"},
+		{[]string{"bench", "lunch"}, 2, `"lunch" can't be measured: must be kernels, step, image, batch, swap or upscale`},
 		{[]string{"bench", "kernels", "-steps", "3"}, 2, "-steps has no meaning for kernels: it is for image"},
 		{[]string{"bench", "step", "-runs", "-1"}, 2, "-runs -1: must be 0 or more"},
 		{[]string{"bench", "batch", "-sizes", "64,65"}, 2, `"65": must be a multiple of 8 from 8 to 8192`},

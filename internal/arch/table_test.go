@@ -72,7 +72,6 @@ var table = map[string]rule{
 		"nn/weights":            "files of adapters, and what is wrong with them",
 		"nn/weights/singlefile": "the original names of a UNet's modules, which most files use",
 	}},
-
 	"nn/weights/singlefile": {own: map[string]string{"kernels": contract, "nn/weights": "the file, and what kind it is of"}},
 	"nn/weights/pickle":     {},
 	"nn/weights/hub": {
@@ -100,6 +99,7 @@ var table = map[string]rule{
 		"nn/weights/singlefile": "the original names of a UNet's modules",
 	}},
 	"models/controlnet/preprocess": {},
+	"models/esrgan":                {own: map[string]string{"kernels": contract, "nn": modules, "nn/weights": checkps}},
 	"models/demo":                  {},
 	"models/sdxl": {own: map[string]string{
 		"kernels":    contract,
@@ -115,6 +115,7 @@ var table = map[string]rule{
 		"models/controlnet":            "steers the UNet by an image",
 		"models/controlnet/preprocess": "makes control images",
 		"models/t2iadapter":            "steers the UNet by an image",
+		"models/esrgan":                "enlarges what the first pass of hires gives",
 		"models/taesd":                 "decodes in the VAE's place",
 		"models/unet":                  "a part of the model",
 		"models/vae":                   "a part of the model",
@@ -221,6 +222,7 @@ var table = map[string]rule{
 			"kernels/kernelbench":          "bench times the kernels",
 			"models/clip":                  "bench builds a single model",
 			"models/controlnet/preprocess": "names of preprocessors",
+			"models/esrgan":                "upscale",
 			"models/sdxl":                  "what it runs",
 			"models/unet":                  "bench builds a single model",
 			"models/vae":                   "bench builds a single model",

@@ -107,6 +107,7 @@ func (p Parameters) others() (texts []Text) {
 		{"controls", len(p.Controls) > 0, p.Controls},
 		{"t2i_adapters", len(p.T2IAdapters) > 0, p.T2IAdapters},
 		{"ip_adapters", len(p.IPAdapters) > 0, p.IPAdapters},
+		{"hires", p.Hires != nil, p.Hires},
 		{"watermark", p.Watermark, true},
 		{"resize", p.Resize != "", p.Resize},
 		{"mask", p.Mask, true},

@@ -32,7 +32,7 @@ func oddLinear() []Case {
 			cases = append(cases, linear(fmt.Sprintf("odd %dx%dx%d %v", m, n, k, dtype), kernels.Linear{Bias: (i+j)%2 == 0}, dtype, []int{m}, k, n))
 		}
 	}
-	acts := []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.GEGLU}
+	acts := []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.LeakyReLU, kernels.GEGLU}
 	for i, act := range acts { // every fusion
 		for flags := range 4 {
 			s := kernels.Linear{Act: act, Bias: flags&1 != 0, Residual: flags&2 != 0}
@@ -97,7 +97,7 @@ func oddConv() []Case {
 				s, WeightTypes[flags%len(WeightTypes)], n))
 		}
 	}
-	for i, act := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp} {
+	for i, act := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.LeakyReLU} {
 		for flags := range 4 { // the activation after the residual
 			s := kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: flags&1 != 0, BroadcastBias: flags&2 != 0, Act: act, ActLast: true, Residual: true}
 			cases = append(cases,
@@ -119,6 +119,7 @@ func oddConv() []Case {
 		conv("many tiles", rowConv, kernels.F16, image{2, 20, 20, 16, 0, 328, 3}),
 		conv("many tiles, halved", kernels.Conv2d{Stride: 2, Pad: pad(1), Bias: true, Residual: true}, kernels.F16, image{2, 37, 40, 16, 0, 328, 3}),
 		conv("many tiles, relu", kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Act: kernels.ReLU}, kernels.F16, image{1, 20, 20, 64, 0, 64, 3}),
+		conv("many tiles, leaky relu to few columns", kernels.Conv2d{Stride: 1, Pad: pad(1), Bias: true, Act: kernels.LeakyReLU, Concat: true}, kernels.F16, image{1, 20, 20, 96, 32, 32, 3}),
 		conv("many tiles, relu after the residual", blockConv, kernels.F16, image{2, 20, 20, 64, 0, 64, 3}),
 		conv("many tiles, doubled", kernels.Conv2d{Stride: 1, Pad: pad(1), UpH: 20, UpW: 24}, kernels.F16, image{1, 10, 12, 64, 0, 64, 3}),
 		conv("no padding", kernels.Conv2d{Stride: 1}, kernels.F32, n),

@@ -8,7 +8,7 @@ import (
 
 func oddElementwise() []Case {
 	var cases []Case
-	for _, a := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.GEGLU} {
+	for _, a := range []kernels.Activation{kernels.Identity, kernels.SiLU, kernels.GELU, kernels.QuickGELU, kernels.ReLU, kernels.SoftClamp, kernels.LeakyReLU, kernels.GEGLU} {
 		for _, n := range []int{2, 6, 34, 130} {
 			c := Case{Name: fmt.Sprintf("activate/odd %v %d", a, n), Spec: kernels.Activate{Act: a}}.with(true, x("x", 3, n))
 			cases = append(cases, c.fill(0, Fill{Scale: 3}))
@@ -22,11 +22,13 @@ func oddElementwise() []Case {
 			Case{Name: fmt.Sprintf("add/odd %d", n), Spec: kernels.Add{}}.with(true, x("x", 2, n)).with(true, x("y", 2, n)),
 			Case{Name: fmt.Sprintf("add/odd rows %d", n), Spec: kernels.Add{Rows: true}}.with(true, x("x", 3, 2, m, n)).with(true, x("y", 3, n)),
 			Case{Name: fmt.Sprintf("add masked/odd %d", n), Spec: kernels.AddMasked{}}.with(true, x("x", 2, m, 3, n)).with(true, x("y", 2, m, 3, n)).with(true, x("mask", 2, 3*m)),
+			Case{Name: fmt.Sprintf("prelu/odd %d", n), Spec: kernels.PReLU{}}.with(true, x("x", 2, m, n)).with(true, bias(WeightTypes[i%3], n)),
 			Case{Name: fmt.Sprintf("concat/odd %d+%d", n, m), Spec: kernels.Concat{}}.with(true, x("x", 2, 3, n)).with(true, x("y", 2, 3, m)),
 			Case{Name: fmt.Sprintf("concat/odd tokens %d+%d", n, m), Spec: kernels.Concat{Tokens: true}}.with(true, x("x", 2, n, 5)).with(true, x("y", 2, m, 5)),
 			Case{Name: fmt.Sprintf("resize/odd %d to %d", n, m), Spec: kernels.Resize{H: m, W: n + 1}}.with(true, x("x", 2, n, m, 3)))
 	}
 	return append(cases,
+		Case{Name: "prelu/eights", Spec: kernels.PReLU{}}.with(true, x("x", 3, 7, 64)).with(true, bias(kernels.F16, 64)),
 		Case{Name: "resize/twice", Spec: kernels.Resize{H: 14, W: 10}}.with(true, x("x", 3, 7, 5, 8)),
 		Case{Name: "resize/odd 9 to 17", Spec: kernels.Resize{H: 17, W: 17}}.with(true, x("x", 1, 9, 9, 4)))
 }

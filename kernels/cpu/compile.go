@@ -25,6 +25,8 @@ func newKernel(s kernels.Spec, in, out []kernels.Tensor, v *variant) (kernel, er
 		return newLayerNorm(s, in, v), nil
 	case kernels.Activate:
 		return newActivate(s, in, v), nil
+	case kernels.PReLU:
+		return newPReLU(in, v), nil
 	case kernels.Add:
 		return newAdd(s, in, v), nil
 	case kernels.AddMasked:

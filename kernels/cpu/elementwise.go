@@ -62,10 +62,43 @@ func (k *activation) do(_, i int) {
 		k.v.vec.quickGELU(out, x)
 	case kernels.ReLU:
 		k.v.vec.relu(out, x)
+	case kernels.LeakyReLU:
+		k.v.vec.leakyReLU(out, x)
 	case kernels.SoftClamp:
 		k.v.vec.softClamp(out, x)
 	default:
 		copy(out, x)
+	}
+}
+
+// prelu applies slopes of channels, row by row.
+type prelu struct {
+	noScratch
+	v             *variant
+	rows, width   int
+	parts         int
+	x, slope, out []float32
+}
+
+func newPReLU(in []kernels.Tensor, v *variant) kernel {
+	k := &prelu{v: v, width: in[1].Shape[0]}
+	k.rows = in[0].Len() / k.width
+	k.parts = rowwise(k.rows, k.width)
+	return k
+}
+
+func (k *prelu) run(p *workers, in, out []view, _ scratch) error {
+	k.x, k.slope, k.out = in[0].f32, in[1].f32, out[0].f32
+	p.run(k.parts, k)
+	return nil
+}
+
+func (k *prelu) release() { k.x, k.slope, k.out = nil, nil, nil }
+
+func (k *prelu) do(_, i int) {
+	lo, hi := slice(k.rows, k.parts, i)
+	for r := lo; r < hi; r++ {
+		k.v.vec.prelu(k.out[r*k.width:][:k.width], k.x[r*k.width:], k.slope)
 	}
 }
 

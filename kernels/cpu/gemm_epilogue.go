@@ -95,6 +95,8 @@ func (p *product) finishRow(dst, sums, gates, bias, gateBias, residual []float32
 		vec.quickGELU(to, sums)
 	case kernels.ReLU:
 		vec.relu(to, sums)
+	case kernels.LeakyReLU:
+		vec.leakyReLU(to, sums)
 	case kernels.SoftClamp:
 		vec.softClamp(to, sums)
 	case kernels.GEGLU:

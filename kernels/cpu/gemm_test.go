@@ -176,6 +176,8 @@ func activate(a kernels.Activation, x float64) float64 {
 		return x / (1 + math.Exp(-1.702*x))
 	case kernels.ReLU:
 		return max(x, 0)
+	case kernels.LeakyReLU:
+		return max(x, 0.2*x)
 	}
 	return x
 }

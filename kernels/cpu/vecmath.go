@@ -7,6 +7,7 @@ type vecKernels struct {
 	gelu      func(dst, src []float32) // x·Φ(x)
 	quickGELU func(dst, src []float32) // x·σ(1.702x)
 	relu      func(dst, src []float32) // x above 0, else 0; NaN stays NaN
+	leakyReLU func(dst, src []float32) // x above 0, else x/5; NaN stays NaN
 	softClamp func(dst, src []float32) // 3·tanh(x/3)
 	// geglu is value·GELU(gate).
 	geglu func(dst, value, gate []float32)
@@ -22,6 +23,8 @@ type vecKernels struct {
 	scaleShift func(dst, x, scale, shift []float32)
 	// normalize is (x−mean)·rstd·scale + shift.
 	normalize func(dst, x, scale, shift []float32, mean, rstd float32)
+	// prelu is x above 0, else x·slope; NaN stays NaN.
+	prelu func(dst, x, slope []float32)
 	// add is x + y.
 	add func(dst, x, y []float32)
 }

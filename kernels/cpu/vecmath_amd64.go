@@ -50,6 +50,12 @@ func quickGELUAVX2(dst, src *float32, n int)
 func reluAVX2(dst, src *float32, n int)
 
 //go:noescape
+func leakyReLUAVX2(dst, src *float32, n int)
+
+//go:noescape
+func preluAVX2(dst, x, slope *float32, n int)
+
+//go:noescape
 func gegluAVX2(dst, value, gate *float32, n int)
 
 //go:noescape
@@ -86,6 +92,12 @@ func quickGELUAVX512(dst, src *float32, n int)
 func reluAVX512(dst, src *float32, n int)
 
 //go:noescape
+func leakyReLUAVX512(dst, src *float32, n int)
+
+//go:noescape
+func preluAVX512(dst, x, slope *float32, n int)
+
+//go:noescape
 func gegluAVX512(dst, value, gate *float32, n int)
 
 //go:noescape
@@ -114,8 +126,10 @@ var vecAVX2 = vecKernels{
 	gelu:       checked2(geluAVX2),
 	quickGELU:  checked2(quickGELUAVX2),
 	relu:       checked2(reluAVX2),
+	leakyReLU:  checked2(leakyReLUAVX2),
 	softClamp:  softClamp,
 	geglu:      checked3(gegluAVX2),
+	prelu:      checked3(preluAVX2),
 	add:        checked3(addAVX2),
 	accumulate: checked4(accumulateAVX2),
 	scaleShift: checked4(scaleShiftAVX2),
@@ -143,8 +157,10 @@ var vecAVX512 = vecKernels{
 	gelu:       checked2(geluAVX512),
 	quickGELU:  checked2(quickGELUAVX512),
 	relu:       checked2(reluAVX512),
+	leakyReLU:  checked2(leakyReLUAVX512),
 	softClamp:  softClamp,
 	geglu:      checked3(gegluAVX512),
+	prelu:      checked3(preluAVX512),
 	add:        checked3(addAVX512),
 	accumulate: checked4(accumulateAVX512),
 	scaleShift: checked4(scaleShiftAVX512),

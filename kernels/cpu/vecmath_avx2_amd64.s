@@ -93,6 +93,14 @@
 	VXORPS Y0, Y0, Y0; \
 	VMAXPS Y4, Y0, Y0
 
+// LEAKYRELU is the larger of x and x/5, and NaN where x is.
+#define LEAKYRELU \
+	MOVL $0x3e4ccccd, AX; \
+	VMOVD AX, X0; \
+	VBROADCASTSS X0, Y0; \
+	VMULPS Y4, Y0, Y0; \
+	VMAXPS Y4, Y0, Y0
+
 #define UNARY(FUNCTION) \
 	MOVQ dst+0(FP), DI; \
 	MOVQ src+8(FP), SI; \
@@ -135,6 +143,50 @@ TEXT ·quickGELUAVX2(SB), NOSPLIT, $0-24
 // func reluAVX2(dst, src *float32, n int)
 TEXT ·reluAVX2(SB), NOSPLIT, $0-24
 	UNARY(RELU)
+
+// func leakyReLUAVX2(dst, src *float32, n int)
+TEXT ·leakyReLUAVX2(SB), NOSPLIT, $0-24
+	UNARY(LEAKYRELU)
+
+// PRELU takes x in Y0 and slopes in Y1. A comparison with 0 is false for NaN, which stays.
+#define PRELU \
+	VXORPS Y2, Y2, Y2; \
+	VCMPPS $1, Y2, Y0, Y2; \
+	VMULPS Y1, Y0, Y1; \
+	VBLENDVPS Y2, Y1, Y0, Y0
+
+// func preluAVX2(dst, x, slope *float32, n int)
+TEXT ·preluAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ slope+16(FP), DX
+	MOVQ n+24(FP), CX
+
+loop:
+	CMPQ CX, $8
+	JLT tail
+	VMOVUPS (SI), Y0
+	VMOVUPS (DX), Y1
+	PRELU
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DI
+	ADDQ $32, DX
+	SUBQ $8, CX
+	JMP loop
+
+tail:
+	TESTQ CX, CX
+	JZ done
+	MASK
+	VMASKMOVPS (SI), Y13, Y0
+	VMASKMOVPS (DX), Y13, Y1
+	PRELU
+	VMASKMOVPS Y0, Y13, (DI)
+
+done:
+	VZEROUPPER
+	RET
 
 // func gegluAVX2(dst, value, gate *float32, n int)
 TEXT ·gegluAVX2(SB), NOSPLIT, $0-32

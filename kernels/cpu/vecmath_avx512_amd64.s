@@ -86,6 +86,13 @@
 	VPXORD Z0, Z0, Z0; \
 	VMAXPS Z4, Z0, Z0
 
+// LEAKYRELU is the larger of x and x/5, and NaN where x is.
+#define LEAKYRELU \
+	MOVL $0x3e4ccccd, AX; \
+	VPBROADCASTD AX, Z0; \
+	VMULPS Z4, Z0, Z0; \
+	VMAXPS Z4, Z0, Z0
+
 #define UNARY(FUNCTION) \
 	MOVQ dst+0(FP), DI; \
 	MOVQ src+8(FP), SI; \
@@ -128,6 +135,49 @@ TEXT ·quickGELUAVX512(SB), NOSPLIT, $0-24
 // func reluAVX512(dst, src *float32, n int)
 TEXT ·reluAVX512(SB), NOSPLIT, $0-24
 	UNARY(RELU)
+
+// func leakyReLUAVX512(dst, src *float32, n int)
+TEXT ·leakyReLUAVX512(SB), NOSPLIT, $0-24
+	UNARY(LEAKYRELU)
+
+// PRELU takes x in Z0 and slopes in Z1. A comparison with 0 is false for NaN, which stays.
+#define PRELU \
+	VPXORD Z2, Z2, Z2; \
+	VCMPPS $1, Z2, Z0, K2; \
+	VMULPS Z1, Z0, K2, Z0
+
+// func preluAVX512(dst, x, slope *float32, n int)
+TEXT ·preluAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ slope+16(FP), DX
+	MOVQ n+24(FP), CX
+
+loop:
+	CMPQ CX, $16
+	JLT tail
+	VMOVUPS (SI), Z0
+	VMOVUPS (DX), Z1
+	PRELU
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, DX
+	SUBQ $16, CX
+	JMP loop
+
+tail:
+	TESTQ CX, CX
+	JZ done
+	MASK
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z (DX), K1, Z1
+	PRELU
+	VMOVUPS Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
 
 // func gegluAVX512(dst, value, gate *float32, n int)
 TEXT ·gegluAVX512(SB), NOSPLIT, $0-32

@@ -28,6 +28,14 @@ var vecPortable = vecKernels{
 			dst[i] = x
 		}
 	},
+	leakyReLU: func(dst, src []float32) {
+		for i, x := range src[:len(dst)] {
+			if x < 0 {
+				x *= 0.2
+			}
+			dst[i] = x
+		}
+	},
 	softClamp: softClamp,
 	geglu: func(dst, value, gate []float32) {
 		value = value[:len(dst)]
@@ -83,6 +91,16 @@ var vecPortable = vecKernels{
 		x, scale, shift = x[:n], scale[:n], shift[:n]
 		for i, v := range x {
 			dst[i] = (v-mean)*rstd*scale[i] + shift[i]
+		}
+	},
+	prelu: func(dst, x, slope []float32) {
+		n := len(dst)
+		x, slope = x[:n], slope[:n]
+		for i, v := range x {
+			if v < 0 {
+				v *= slope[i]
+			}
+			dst[i] = v
 		}
 	},
 	add: func(dst, x, y []float32) {

@@ -79,6 +79,7 @@ func TestActivationsOfOneElement(t *testing.T) {
 			{"gelu", func() { v.vec.gelu(got, x) }, trueGELU, 4, 4e-44},
 			{"geglu", func() { v.vec.geglu(got, gate, x) }, trueGELU, 4, 4e-44},
 			{"relu", func() { v.vec.relu(got, x) }, func(x float64) float64 { return max(x, 0) }, 0, 0},
+			{"leaky_relu", func() { v.vec.leakyReLU(got, x) }, func(x float64) float64 { return max(x, float64(float32(0.2))*x) }, 1, 2e-45},
 			{"soft_clamp", func() { v.vec.softClamp(got, x) }, func(x float64) float64 { return 3 * math.Tanh(x/3) }, 1, 0},
 		} {
 			c.run()
@@ -165,7 +166,7 @@ func TestLengths(t *testing.T) {
 			fill()
 			v.vec.silu(a[:n], b)
 			check("silu", a, a[n], func(i int) float64 { return f(b, i) / (1 + math.Exp(-f(b, i))) })
-			for name, run := range map[string]func(dst, src []float32){"silu": v.vec.silu, "gelu": v.vec.gelu, "quick": v.vec.quickGELU, "relu": v.vec.relu, "soft clamp": v.vec.softClamp} {
+			for name, run := range map[string]func(dst, src []float32){"silu": v.vec.silu, "gelu": v.vec.gelu, "quick": v.vec.quickGELU, "relu": v.vec.relu, "leaky relu": v.vec.leakyReLU, "soft clamp": v.vec.softClamp} {
 				fill()
 				behind := a[n]
 				copy(c, a)
@@ -175,6 +176,7 @@ func TestLengths(t *testing.T) {
 					"gelu":       trueGELU,
 					"quick":      func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) },
 					"relu":       func(x float64) float64 { return max(x, 0) },
+					"leaky relu": func(x float64) float64 { return max(x, 0.2*x) },
 					"soft clamp": func(x float64) float64 { return 3 * math.Tanh(x/3) },
 				}[name]
 				check(name, a, behind, func(i int) float64 { return want(f(c, i)) })
@@ -183,6 +185,8 @@ func TestLengths(t *testing.T) {
 			behind := a[n]
 			v.vec.geglu(a[:n], b, c)
 			check("geglu", a, behind, func(i int) float64 { return f(b, i) * trueGELU(f(c, i)) })
+			v.vec.prelu(a[:n], b, c)
+			check("prelu", a, behind, func(i int) float64 { return max(f(b, i), 0) + f(c, i)*min(f(b, i), 0) })
 			v.vec.add(a[:n], b, c)
 			check("add", a, behind, func(i int) float64 { return f(b, i) + f(c, i) })
 			v.vec.scaleShift(a[:n], b, c, d)

@@ -139,6 +139,8 @@ func (l *lowering) lower(s kernels.Spec) error {
 		return l.layerNorm(s)
 	case kernels.Activate:
 		return l.activate(s)
+	case kernels.PReLU:
+		return l.prelu()
 	case kernels.Add:
 		return l.add(s)
 	case kernels.AddMasked:

@@ -19,6 +19,24 @@ func (l *lowering) activate(s kernels.Activate) error {
 	return nil
 }
 
+func (l *lowering) prelu() error {
+	x, err := l.float(0)
+	if err != nil {
+		return err
+	}
+	slope, err := l.vector(1)
+	if err != nil {
+		return err
+	}
+	out := l.out[0]
+	c, n := out.Shape[len(out.Shape)-1], int64(out.Len())
+	name, v := vectors("prelu", c)
+	l.each(name, n, v, func(at resolver) any {
+		return mapParams{X: at(x.symbol), Y: at(slope), Out: at(out.symbol), N: n, C: int32(c), XType: x.storage, YType: fp32, OutType: out.storage}
+	})
+	return nil
+}
+
 func (l *lowering) add(s kernels.Add) error {
 	x, err := l.float(0)
 	if err != nil {

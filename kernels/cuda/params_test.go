@@ -31,6 +31,7 @@ var parameterSize = map[string]uintptr{
 	"project":            unsafe.Sizeof(projectParams{}),
 	"layer_norm":         unsafe.Sizeof(layerNormParams{}),
 	"activate":           unsafe.Sizeof(mapParams{}),
+	"prelu":              unsafe.Sizeof(mapParams{}),
 	"add":                unsafe.Sizeof(mapParams{}),
 	"add_masked":         unsafe.Sizeof(maskedParams{}),
 	"concat":             unsafe.Sizeof(mapParams{}),

@@ -28,6 +28,10 @@ func act[T float](a kernels.Activation, x T) T {
 		if x < 0 {
 			return 0
 		}
+	case kernels.LeakyReLU:
+		if x < 0 {
+			return T(T(float32(0.2)) * x)
+		}
 	case kernels.SoftClamp:
 		return T(3 * math.Tanh(float64(x)/3))
 	}

@@ -22,6 +22,16 @@ func addMasked[T float](in []Tensor) element[T] {
 	return func(i int) T { return T(x.F[i]) + T(mask.F[i/c])*T(y.F[i]) }
 }
 
+func prelu[T float](in []Tensor) element[T] {
+	x, slope := in[0].F, in[1].F
+	return func(i int) T {
+		if v := T(x[i]); !(v < 0) {
+			return v
+		}
+		return T(T(x[i]) * T(slope[i%len(slope)]))
+	}
+}
+
 func concat[T float](s kernels.Concat, in []Tensor) element[T] {
 	x, y := in[0], in[1]
 	c1, c2 := s.Widths(kernels.Tensor{Shape: x.Shape}, kernels.Tensor{Shape: y.Shape})

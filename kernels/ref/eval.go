@@ -149,6 +149,8 @@ func formula[T float](s kernels.Spec, in []Tensor, out int) (element[T], error) 
 		return layerNorm[T](s, in), nil
 	case kernels.Activate:
 		return activate[T](s, in), nil
+	case kernels.PReLU:
+		return prelu[T](in), nil
 	case kernels.Add:
 		return add[T](s, in), nil
 	case kernels.AddMasked:

@@ -75,6 +75,8 @@ func TestByHand(t *testing.T) {
 		{"gelu", kernels.Activate{Act: kernels.GELU}, []Tensor{f(dims{2}, 1, -1)}, 0, []float64{0.8413447460685429, -0.15865525393145707}}, // Φ(1)
 		{"quick gelu", kernels.Activate{Act: kernels.QuickGELU}, []Tensor{f(dims{1}, 1)}, 0, []float64{1 / (1 + math.Exp(-1.702))}},
 		{"relu", kernels.Activate{Act: kernels.ReLU}, []Tensor{f(dims{3}, -1, 0, 2)}, 0, []float64{0, 0, 2}},
+		{"leaky relu", kernels.Activate{Act: kernels.LeakyReLU}, []Tensor{f(dims{3}, -1, 0, 2)}, 0, []float64{float64(float32(-0.2)), 0, 2}},
+		{"prelu", kernels.PReLU{}, []Tensor{f(dims{2, 2}, -1, -2, 3, 4), f(dims{2}, 0.5, -3)}, 0, []float64{-0.5, 6, 3, 4}},
 		{"soft clamp", kernels.Activate{Act: kernels.SoftClamp}, []Tensor{f(dims{3}, -1.5, 0, 3)}, 0, []float64{-1.3863514717800292, 0, 2.284782467867299}},
 		{"geglu", kernels.Activate{Act: kernels.GEGLU}, []Tensor{f(dims{2, 4}, 1, 2, 1, 0, 3, 4, -1, 2)}, 0, []float64{gelu(1), 0, 3 * gelu(-1), 4 * gelu(2)}},
 		{"add", kernels.Add{}, []Tensor{f(dims{2}, 1, 2), f(dims{2}, 10, 20)}, 0, []float64{11, 22}},

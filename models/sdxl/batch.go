@@ -45,6 +45,9 @@ func (m *Model) GenerateBatch(requests []BatchRequest) {
 		return
 	}
 	defer slot.release()
+	if requests = m.generateApart(ctx, requests, slot); len(requests) == 0 {
+		return
+	}
 	b := &batch{m: m, ctx: ctx, slot: slot}
 	defer b.close()
 	for i := range requests {

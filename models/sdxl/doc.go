@@ -14,6 +14,7 @@
 // model. Without them prompts, weights and samplers are diffusers'.
 //
 // A seed gives diffusers' image: names, defaults, the order of random draws and the arithmetic follow diffusers 0.42
-// pipelines/stable_diffusion_xl. [Model.Start] gives the same run step by step, for sampling loops of one's own. A
+// pipelines/stable_diffusion_xl; a second pass in a larger size ([Hires]) draws from generators of the same seeds that
+// begin anew. [Model.Start] gives the same run step by step, for sampling loops of one's own. A
 // [Spec] checks requests without weights and without a device. [Model.Check] bisects a wrong image.
 package sdxl

@@ -128,6 +128,9 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 	if len(specs) < 2 {
 		return bad("experts", len(specs), "two or more")
 	}
+	if r.Hires != nil {
+		return bad("hires", "given", "absent with a refiner")
+	}
 	start, steps, most := r.DenoisingStart, 0, 0
 	for i, spec := range specs {
 		if spec == nil {

@@ -111,6 +111,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"NegativeAestheticScore": {set: func(r *Request) { r.NegativeAestheticScore = new(9.0) }, refiner: true, base: img2img},
 		"Controls":               {set: func(r *Request) { r.Controls = []Control{{Path: g.folder("full"), Image: g.picture("a")}} }},
 		"T2IAdapters":            {set: func(r *Request) { r.T2IAdapters = []T2IAdapter{{Path: adapters + "/colour", Image: g.picture("a")}} }, base: func(r *Request) { r.Width, r.Height = 48, 48 }},
+		"Hires":                  {set: func(r *Request) { r.Hires = &Hires{Steps: 2} }},
 		"Watermark":              {set: func(r *Request) { r.Watermark = true }},
 		"Taps": {set: func(r *Request) {
 			r.Taps.UNet = []nn.Tap{{Path: "conv_in", Replace: func(_ string, x *Tensor) *Tensor { return nn.NewTensor(x.Shape...) }}}

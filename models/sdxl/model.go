@@ -48,6 +48,7 @@ type Model struct {
 	options  Options
 	spec     *Spec                     // as it was read; Spec describes the parts as they are
 	sources  map[string]kernels.Source // where components come from
+	upscaler *openedUpscaler           // of Request.Hires; nil until one is used. Who computes has it
 	closers  []io.Closer               // what this model opened itself, in order
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
@@ -274,5 +275,5 @@ func (m *Model) Close() error {
 		all = append(all, m.closers[i].Close())
 	}
 	m.closers = nil
-	return errors.Join(append(all, m.adapters.close())...)
+	return errors.Join(append(all, m.closeUpscaler(), m.adapters.close())...)
 }

@@ -82,6 +82,7 @@ type Parameters struct {
 	MaskPadding  *int                   `json:"mask_padding,omitempty"` // nil is the whole image; Width and Height are what is computed
 	Outpaint     Border                 `json:"outpaint,omitzero"`
 	KeepUnmasked *bool                  `json:"keep_unmasked,omitempty"` // nil without inpainting
+	Hires        *HiresParameters       `json:"hires,omitempty"`         // the second pass; Width and Height are the first's
 
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves

@@ -108,6 +108,7 @@ type Request struct {
 	MaskPadding  *int        // computes the part around the mask alone, with so many more pixels (padding_mask_crop), at Width × Height; nil is the whole image
 	Outpaint     Border      // pixels to add, repainted beside what Mask says; they begin with the image's outermost pixels
 	KeepUnmasked *bool       // false keeps the VAE's pixels outside of the mask; nil is true
+	Hires        *Hires      // a second pass in a larger size, of text-to-image; nil is none
 
 	Watermark   bool // diffusers' invisible watermark
 	LatentsOnly bool // output_type="latent": do not decode, Result has no Images

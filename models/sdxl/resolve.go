@@ -25,6 +25,7 @@ type resolved struct {
 	latents  []int   // [N, C, H, W]
 	schedule *scheduler.Schedule
 	preset   *Preset // nil is none
+	hires    *hires  // nil is none
 	loras    []LoRA  // the request's, and those that prompts name
 	images   []imagePrompt
 	guidance []float64 // a scale for each of schedule's steps
@@ -62,7 +63,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveInpaint, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveInpaint, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance, s.resolveHires} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

@@ -253,6 +253,14 @@ func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer slot.release()
+	return m.generate(ctx, r, slot)
+}
+
+// generate is Generate for who has the right to compute.
+func (m *Model) generate(ctx context.Context, r Request, slot *slot) (*Result, error) {
+	if r.Hires != nil {
+		return m.generateHires(ctx, r, slot)
+	}
 	run, err := m.start(ctx, r, nil)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,9 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 // prepare resolves a request, puts its adapters on the model and encodes its prompts
 // and opens what steers it by images. admit and begin follow.
 func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
+	if request.Hires != nil {
+		return nil, bad("hires", "given", "absent in one pass: Generate does both")
+	}
 	q, err := m.resolve(m.Spec().ChoosePreset(seeded(request)))
 	if err != nil {
 		return nil, err

@@ -125,7 +125,7 @@ func (k Kind) Flag() (flag, more string) {
 	case k.Family == ImageEncoder:
 		return "-ip-encoder", "beside an -ip-adapter"
 	case k.Family == ESRGAN:
-		return "", "upscaling comes later"
+		return "goxl upscale -model", ""
 	case k.Family == TextEncoderL, k.Family == TextEncoderG:
 		return "", "text encoders are taken from a model alone"
 	case k.Family == StableDiffusion, k.Family == SD3, k.Family == Flux:

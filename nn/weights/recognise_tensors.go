@@ -139,7 +139,7 @@ func recogniseComponent(f tensorIndex) (Kind, bool) {
 		return component(TAESD, "")
 	case f.dim("0.weight", 1) == 3 && f.has("1.conv.0.weight"), f.dim("1.weight", 1) == 4 && f.has("3.conv.0.weight"):
 		return component(TAESD, "original names")
-	case f.has("body.0.rdb1.conv1."), f.has("model.1.sub.0.RDB1."):
+	case f.upscaler():
 		return component(ESRGAN, "")
 	case f.has("token_embedding.weight") && f.has("transformer.resblocks."):
 		return component(TextEncoderG, "OpenCLIP names")
@@ -157,6 +157,19 @@ func recogniseComponent(f tensorIndex) (Kind, bool) {
 		}
 	}
 	return recogniseEmbedding(f)
+}
+
+// upscaler reports whether a file is one of ESRGAN's networks, perhaps in what training programs lay them in.
+func (f tensorIndex) upscaler() bool {
+	for _, wrapper := range []string{"", "params_ema.", "params.", "module."} {
+		switch {
+		case f.has(wrapper + "body.0.rdb1.conv1."), f.has(wrapper + "RRDB_trunk.0.RDB1.conv1."), f.has(wrapper + "model.1.sub.0.RDB1."):
+			return true
+		case f.dim(wrapper+"body.0.weight", 1) == 3 && len(f.shape(wrapper+"body.1.weight")) == 1 && len(f.shape(wrapper+"body.2.weight")) == 4:
+			return true // SRVGGNetCompact
+		}
+	}
+	return false
 }
 
 // recogniseEmbedding detects textual inversions: a few vectors and nothing else.

@@ -18,7 +18,7 @@ struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 enum { F32 = 0, HALF = 1 };
 
 // Activations, as package kernels numbers them.
-enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, RELU = 4, SOFT_CLAMP = 5, GEGLU = 6 };
+enum { IDENTITY = 0, SILU = 1, GELU = 2, QUICK_GELU = 3, RELU = 4, SOFT_CLAMP = 5, LEAKY_RELU = 6, GEGLU = 7 };
 
 #ifdef EMULATE
 #include "../emulate/primitives.h"
@@ -151,6 +151,7 @@ DEVICE float activate(int act, float x) {
   case GELU: return gelu(x);
   case QUICK_GELU: return x * sigmoid(1.702f * x);
   case RELU: return x < 0 ? 0.f : x;  // NaN stays NaN
+  case LEAKY_RELU: return x < 0 ? 0.2f * x : x;
   case SOFT_CLAMP: return softClamp(x);
   }
   return x;

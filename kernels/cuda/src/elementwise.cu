@@ -1,4 +1,4 @@
-// Elementwise and data movement kernels: activations, additions, concat, pixels, resize, embedding, gather,
+// Elementwise and data movement kernels: activations, slopes, additions, concat, pixels, resize, embedding, gather,
 // conversions. A kernel whose name ends in _8 handles eight channels a thread, for channel counts that are multiples of
 // 8. All are grid-stride loops.
 #include "common.cuh"
@@ -99,6 +99,24 @@ GLOBAL void LAUNCH_BOUNDS(256, 1) add_masked_1(const Masked p) {
 }
 GLOBAL void LAUNCH_BOUNDS(256, 1) add_masked_8(const Masked p) {
   addMaskedAll<8>(p);
+}
+
+// preluAll multiplies what is below 0 by its channel's slope, y.
+template <int V> DEVICE void preluAll(const Map &p) {
+  for (i64 i = globalThreadIdx() * V; i < p.n; i += globalThreadCount() * V) {
+    float v[V], slope[V];
+    loadVec<V>(p.x, i, p.xType, v);
+    loadVec<V>(p.y, i % p.C, p.yType, slope);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] = v[k] < 0 ? v[k] * slope[k] : v[k];
+    storeVec<V>(p.out, i, p.outType, v);
+  }
+}
+GLOBAL void LAUNCH_BOUNDS(256, 1) prelu_1(const Map p) {
+  preluAll<1>(p);
+}
+GLOBAL void LAUNCH_BOUNDS(256, 1) prelu_8(const Map p) {
+  preluAll<8>(p);
 }
 
 template <int V> DEVICE void concatAll(const Map &p) {
