@@ -65,7 +65,10 @@ type adapter struct {
 var apart = []string{"Image", "LoRAs", "LoRADir", "TextualInversions"}
 
 // local are the fields of sdxl.Request that mean something in one process alone.
-var local = []string{"Progress", "OnStep", "Stop", "Preview", "OnComputed", "Taps", "IPAdapters"}
+var local = []string{
+	"Progress", "OnStep", "Stop", "Preview", "OnComputed", "Taps",
+	"IPAdapters", "Controls", "T2IAdapters", "Mask", "Hires", // images and files beside Source, which Task has no ids for
+}
 
 // Encode writes a task as JSON. It fails for what another process can't be given: callbacks, taps, an image whose
 // pixels no store has, an adapter outside of the folder.

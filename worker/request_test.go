@@ -74,6 +74,8 @@ func TestEveryFieldComesBack(t *testing.T) {
 				r.Preview = &sdxl.Preview{}
 			case "Stop":
 				r.Stop = make(chan struct{})
+			case "Mask":
+				r.Mask = sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}
 			default:
 				fill(value, &n)
 			}

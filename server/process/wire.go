@@ -69,6 +69,8 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 		return nil, nil, errors.New("process: OnStep and Taps of a request can't be called from another process: must be nil")
 	case r.Embeddings != nil:
 		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
+	case r.Mask != nil || len(r.Controls) > 0 || len(r.T2IAdapters) > 0 || len(r.IPAdapters) > 0:
+		return nil, nil, errors.New("process: Mask, Controls, T2IAdapters and IPAdapters of a request are not sent to another process: must be nil")
 	}
 	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
 	packed.Request.Request = r

@@ -66,11 +66,18 @@ func TestJobs(t *testing.T) {
 			t.Errorf("latents %v, want %v", got.Latents, j.Request.Latents)
 		}
 	}
+	blank := sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}
 	for name, j := range map[string]engine.Job{
 		"Taps":       {Request: sdxl.Request{Taps: sdxl.Taps{VAE: []nn.Tap{{}}}}},
 		"OnStep":     {Request: sdxl.Request{OnStep: func(int, *sdxl.Tensor) error { return nil }}},
 		"Embeddings": {Request: sdxl.Request{Embeddings: &sdxl.Embeddings{}}},
-		"NaN":        {Request: sdxl.Request{Guidance: new(math.NaN())}},
+
+		"Mask":        {Request: sdxl.Request{Mask: blank}},
+		"Controls":    {Request: sdxl.Request{Controls: []sdxl.Control{{Image: blank}}}},
+		"T2IAdapters": {Request: sdxl.Request{T2IAdapters: []sdxl.T2IAdapter{{Image: blank}}}},
+		"IPAdapters":  {Request: sdxl.Request{IPAdapters: []sdxl.IPAdapter{{Images: []image.Image{blank}}}}},
+
+		"NaN": {Request: sdxl.Request{Guidance: new(math.NaN())}},
 	} {
 		if _, err := e.Generate(t.Context(), j); err == nil || !strings.Contains(err.Error(), name) || e.Lost() != nil {
 			t.Errorf("a request with %s: %v, lost: %v", name, err, e.Lost())
