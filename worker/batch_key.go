@@ -14,7 +14,8 @@ import (
 // is computed alone.
 func BatchKey(t Task) string {
 	p := t.Job.Parameters
-	if t.Job.Model == engine.Ensemble || p.EmbeddingsGiven {
+	alone := p.EmbeddingsGiven || len(p.Controls) > 0 || len(p.T2IAdapters) > 0 || p.Hires != nil
+	if t.Job.Model == engine.Ensemble || alone {
 		return ""
 	}
 	seeds := len(p.Seeds)
