@@ -10,6 +10,7 @@ import (
 type canvas struct {
 	source, mask *image.NRGBA    // of the result's size; source is nil without an image
 	box          image.Rectangle // the part of them that is computed
+	part         bool            // the box is computed at the result's size, and source and mask keep theirs
 	image        *image.NRGBA    // what is computed from, of the computed size; nil without an image
 	grey         []uint8         // its mask: 255 repaints
 }
@@ -58,7 +59,7 @@ func (c *canvas) toComputedSize(q *resolved) {
 	c.box = c.mask.Rect
 	if q.MaskPadding != nil {
 		if box, ok := cropRegion(c.mask, w, h, *q.MaskPadding); ok {
-			c.box = box
+			c.box, c.part = box, true
 			c.image, c.grey = resample.Fill(cut(c.source, box), w, h), luminance(resample.Fill(cut(c.mask, box), w, h))
 			return
 		}
@@ -87,7 +88,7 @@ func (c *canvas) compose(img *image.NRGBA, keep, soft bool) *image.NRGBA {
 	if c.source == nil {
 		return img
 	}
-	if c.box != c.mask.Rect {
+	if c.part {
 		part := resample.Crop(img, c.box.Dx(), c.box.Dy())
 		img = opaque(c.source)
 		for y := range c.box.Dy() {
