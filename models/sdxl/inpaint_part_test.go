@@ -1,6 +1,14 @@
 package sdxl
 
-import "testing"
+import (
+	"image"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/goxl/goxl/internal/golden"
+	"github.com/goxl/goxl/internal/resample"
+)
 
 // TestInpaintPartIsAll has a part around the mask that is the whole image, computed at another size than the image's:
 // the result has the image's size, and what the mask leaves out is the image's own.
@@ -19,5 +27,41 @@ func TestInpaintPartIsAll(t *testing.T) {
 		if keep {
 			outside(t, "the part is all", got, source, mask)
 		}
+	}
+}
+
+// TestT2IAdapterOfPart crops the image of a T2I-Adapter as the image that is inpainted around its mask alone.
+func TestT2IAdapterOfPart(t *testing.T) {
+	t.Parallel()
+	g := golden.Open(t, testdata+"/goldens/t2iadapter.safetensors")
+	dir := adapterFolders(t, g)
+	m := newModels(t).open("tiny")
+	source, mask, hint := gradient(96, 80), image.NewGray(image.Rect(0, 0, 96, 80)), opaque(gradient(96, 80))
+	for i := range 16 * 16 {
+		mask.Pix[(20+i/16)*mask.Stride+20+i%16] = 255
+	}
+	part := func(hint image.Image, padding int) []float32 {
+		r := inpainted(func(r *Request) {
+			r.Image, r.Mask, r.Width, r.Height, r.MaskPadding = source, mask, 96, 80, &padding
+			r.T2IAdapters = []T2IAdapter{{Path: filepath.Join(dir, "colour"), Image: hint}}
+			r.LatentsOnly = true
+		})
+		return generated(t, m, r).Latents.Data
+	}
+	box, ok := cropRegion(opaque(mask), 96, 80, 12)
+	if !ok || box.Size() == hint.Rect.Size() {
+		t.Fatalf("the part is %v", box)
+	}
+	// An image of which all but the part is black has the same part.
+	black := image.NewNRGBA(hint.Rect)
+	for y := box.Min.Y; y < box.Max.Y; y++ {
+		copy(black.Pix[black.PixOffset(box.Min.X, y):black.PixOffset(box.Max.X, y)], hint.Pix[hint.PixOffset(box.Min.X, y):])
+	}
+	want := part(hint, 12)
+	if !slices.Equal(part(black, 12), want) {
+		t.Error("what is outside of the part that is computed steers it")
+	}
+	if slices.Equal(part(resample.Fill(cut(hint, box), 96, 80), 12), want) {
+		t.Error("the image of the adapter changes nothing")
 	}
 }
