@@ -65,3 +65,19 @@ func TestT2IAdapterOfPart(t *testing.T) {
 		t.Error("the image of the adapter changes nothing")
 	}
 }
+
+// TestInpaintEnsembleResizes has an ensemble whose last model puts back the pixels of an image that was cropped to the
+// result's size.
+func TestInpaintEnsembleResizes(t *testing.T) {
+	t.Parallel()
+	models := newModels(t)
+	source, mask := opaque(gradient(90, 40)), opaque(leftHalf(90, 40))
+	r := inpainted(func(r *Request) {
+		r.Image, r.Mask, r.Width, r.Height, r.Resize = source, mask, 48, 40, ResizeCrop
+	})
+	got, err := Ensemble(t.Context(), r, Expert{Model: models.open("tiny"), DenoisingEnd: 0.7}, Expert{Model: models.open("tiny-refiner")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside(t, "ensemble", got.Images[0], resample.Crop(source, 48, 40), resample.Crop(mask, 48, 40))
+}

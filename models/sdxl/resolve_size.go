@@ -63,6 +63,9 @@ func (s *Spec) size(q *resolved) (Size, error) {
 			return Size{}, bad(side.field, side.given, "absent, or the image's %d", side.have)
 		}
 	}
+	if q.MaskPadding == nil { // of an image beside the latents, whose pixels are kept
+		q.Resize = r.Resize
+	}
 	return size, nil
 }
 
