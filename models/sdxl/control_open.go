@@ -196,6 +196,9 @@ func (s *Spec) CheckControls(r Request) error {
 			if config, _, err = files.adapter(); err == nil {
 				err = s.fitsAdapter(config, q.size)
 			}
+			if h := q.Hires; err == nil && h != nil {
+				err = s.fitsAdapter(config, Size{h.Height, h.Width})
+			}
 			err = errors.Join(err, files.weights.Close())
 		}
 		if err != nil {

@@ -21,6 +21,11 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	if err != nil {
 		return nil, err
 	}
+	if len(r.T2IAdapters) > 0 { // which the second pass would refuse once the first is computed
+		if err := m.Spec().CheckControls(r); err != nil {
+			return nil, err
+		}
+	}
 	var upscaler *esrgan.File
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
 		if upscaler, err = m.openUpscaler(h.upscaler); err != nil {
