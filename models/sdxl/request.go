@@ -93,13 +93,15 @@ type Request struct {
 
 	Controls    []Control    // ControlNets
 	T2IAdapters []T2IAdapter // T2I-Adapters
-	// Inpainting repaints the part of Image that Mask says, or what is around it; the rest steers that. Where Mask is black
-	// the result's pixels are Image's own. An inpainting model, whose UNet has 9 input channels, reads the mask and the
-	// masked image at every step; others get the image, with the noise of the next step, back into their latents after
-	// each; where the VAE has latents_mean these are normalised, which diffusers' inpainting forgets. Draws come in diffusers' order: Image's posterior, unless an inpainting model has Strength 1; the noise; the
+
+	// Inpainting repaints the part of Image that Mask says, or what is around it; the rest steers that. Where Mask is
+	// black the result's pixels are Image's own. An inpainting model, whose UNet has 9 input channels, reads the mask
+	// and the masked image at every step; others get the image, with the noise of the next step, back into their
+	// latents after each; where the VAE has latents_mean these are normalised, which diffusers' inpainting forgets.
+	// Draws come in diffusers' order: Image's posterior, unless an inpainting model has Strength 1; the noise; the
 	// masked image's posterior, of every model; the steps' noise. Each generator of Seeds draws all of them, where
-	// diffusers has the first one draw both posteriors for all images. Strength 0 is DefaultInpaintStrength. ImageLatents in
-	// Image's place have no pixels to keep.
+	// diffusers has the first one draw both posteriors for all images. Strength 0 is DefaultInpaintStrength.
+	// ImageLatents in Image's place have no pixels to keep.
 	Mask         image.Image // white repaints, 128 of 255 and above of its luminance; one of another size than Image's is resized
 	SoftMask     bool        // differential diffusion: grey repaints in the last steps, from that on where it is t/t_first or more, as ComfyUI does
 	MaskBlur     float64     // standard deviation in pixels, of Pillow's GaussianBlur; the border of Outpaint is blurred too

@@ -33,8 +33,8 @@ func (m *Model) start(ctx context.Context, request Request, shared *adapterSet) 
 	return r, nil
 }
 
-// prepare resolves a request, puts its adapters on the model and encodes its prompts
-// and opens what steers it by images. admit and begin follow.
+// prepare resolves a request, puts its adapters on the model, encodes its prompts, and opens what steers it by images.
+// admit and begin follow.
 func (m *Model) prepare(ctx context.Context, request Request, shared *adapterSet) (run *Run, err error) {
 	if request.Hires != nil {
 		return nil, bad("hires", "given", "absent in one pass: Generate does both")
