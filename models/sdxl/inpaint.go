@@ -114,6 +114,9 @@ func checkInpaint(q *resolved) error {
 		return bad("outpaint", b.list(), "0 to %d pixels on each side", MaxSide)
 	case b != (Border{}) && r.Image == nil:
 		return bad("outpaint", b.list(), "absent where latents are given in place of the image")
+	case b != (Border{}) && max(b.around(r.Image.Bounds()).Dx(), b.around(r.Image.Bounds()).Dy()) > MaxSide:
+		whole := b.around(r.Image.Bounds())
+		return bad("outpaint", fmt.Sprintf("%s, which gives %d×%d", b.list(), whole.Dx(), whole.Dy()), "sides of %d pixels at most with the image", MaxSide)
 	case r.Image != nil && r.ImageLatents != nil && r.DenoisingStart == 0:
 		return bad("image", "given twice", "one image, or its latents; both with denoising_start alone, which goes on with the latents")
 	}

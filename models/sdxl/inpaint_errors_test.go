@@ -26,7 +26,7 @@ func TestInpaintErrors(t *testing.T) {
 		"fill":               {func(r *Request) { r.InpaintFill = "x" }, "inpaint_fill", "[original noise blur nothing]"},
 		"padding":            {func(r *Request) { r.MaskPadding = new(-1) }, "mask_padding", "0 to 8192"},
 		"border":             {func(r *Request) { r.Outpaint.Top = -8 }, "outpaint", "0 to 8192"},
-		"too large":          {func(r *Request) { r.Width, r.Height, r.Outpaint.Left = 0, 0, 8192 }, "width", "to 8192"},
+		"too large":          {func(r *Request) { r.Width, r.Height, r.Outpaint.Left = 0, 0, 8192 }, "outpaint", "sides of 8192 pixels at most"},
 		"blur without mask":  {func(r *Request) { r.Mask, r.MaskBlur = nil, 3 }, "mask_blur", "absent without a mask"},
 		"resize":             {func(r *Request) { r.Resize = "x" }, "resize", "[stretch crop fill]"},
 		"padding of latents": {func(r *Request) { r.Image, r.ImageLatents, r.MaskPadding = nil, latents, new(3) }, "mask_padding", "absent"},
