@@ -12,7 +12,7 @@ var jobOperations = []operation{
 		route: "POST /v1/jobs", id: "createJob", tag: tagJobs, summary: "Submit a job",
 		about: "The job is in the journal when this is answered, and outlives client and process.",
 		headers: []openapi.Parameter{{
-			Name: "Idempotency-Key", Description: "A text of 1 to 255 bytes. A second request with it gets the job of the first one, or 422 if its body is another.",
+			Name: "Idempotency-Key", Description: "A text of 1 to 255 bytes in UTF-8. A second request with it gets the job of the first one, or 422 if its body is another.",
 		}},
 		body: &bodyForm{
 			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.jobTask(x, f) }, // what is wrong is of no interest

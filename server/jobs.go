@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -84,7 +85,7 @@ func idempotencyKey(r *http.Request) (string, error) {
 	if len(keys) == 0 {
 		return "", nil
 	}
-	if key := keys[0]; len(keys) == 1 && key != "" && len(key) <= longestKey {
+	if key := keys[0]; len(keys) == 1 && key != "" && len(key) <= longestKey && utf8.ValidString(key) {
 		return key, nil
 	}
 	input, err := json.Marshal(beginning(keys[0]))
@@ -93,7 +94,7 @@ func idempotencyKey(r *http.Request) (string, error) {
 	}
 	return "", &failure{kind: invalid, problems: []problem{{
 		Type: "value_error", Loc: []any{"header", "idempotency-key"}, Input: input,
-		Msg: fmt.Sprintf("Value error, must be one text of 1 to %d bytes", longestKey),
+		Msg: fmt.Sprintf("Value error, must be one text of 1 to %d bytes in UTF-8", longestKey),
 	}}}
 }
 
