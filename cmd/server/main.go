@@ -27,6 +27,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -81,7 +82,10 @@ func run(args []string, stderr io.Writer) int {
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing")
 	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
 	fs.DurationVar(&o.keep, "keep", 7*24*time.Hour, "`time` that jobs and images are kept after they have ended or come; 0 is for ever")
-	fs.Int64Var(&o.keepBytes, "keep-bytes", 0, "most `bytes` that the images of jobs may take, beyond which the oldest jobs go with their images; 0 is no limit")
+	fs.Func("keep-bytes", "most bytes that the images of jobs may take, a `size` such as 50GiB or a number of bytes, beyond which the oldest jobs go with their images; 0, the default, is no limit", func(text string) (err error) {
+		o.keepBytes, err = parseKeepBytes(text)
+		return err
+	})
 	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of the files of LoRA and its relatives, in it or in folders below it, that requests may name in loras; files may come and go while the server runs")
 	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which the prompts of every request may name by NAME, with prompt_style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
 		o.inversions = append(o.inversions, s)
@@ -247,6 +251,18 @@ func asEngine[E engine.Engine](e E, err error) (engine.Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// parseKeepBytes reads -keep-bytes: the name says the unit of a bare number, which cli.Size refuses.
+func parseKeepBytes(text string) (int64, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, nil
+	}
+	var size cli.Size
+	if size.Set(text) != nil {
+		return 0, errors.New("must be a number of bytes, or one with a unit, such as 50GiB")
+	}
+	return int64(size), nil
 }
 
 // onSignals gives a context that the first signal ends, by which the process drains; the second stops it. The function that it returns

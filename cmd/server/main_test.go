@@ -41,6 +41,8 @@ func TestStatus(t *testing.T) {
 		{[]string{"-model", "synth:tiny", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-keep", "-1s"}, 2, "-keep -1s: must be 0 or more"},
 		{[]string{"-model", "synth:tiny", "-keep-bytes", "-1"}, 2, "-keep-bytes -1: must be 0 or more"},
+		{[]string{"-model", "synth:tiny", "-keep-bytes", "50GiB", "-queue", "-1"}, 2, "-queue -1: must be 0 or more"},
+		{[]string{"-model", "synth:tiny", "-keep-bytes", "50 gigs"}, 2, `invalid value "50 gigs" for flag -keep-bytes: must be a number of bytes, or one with a unit, such as 50GiB`},
 		{[]string{"-model", "synth:tiny", "-journal", filepath.Dir(file), "-images", t.TempDir()}, 1, "the journal"},
 		{[]string{"-model", "synth:tiny", "-drain", "0s"}, 2, "-drain 0s: must be more than 0"},
 		{[]string{"-model", "synth:tiny", "-refiner", "nowhere"}, 1, "-refiner: model nowhere: stat nowhere: no such file or directory"},
