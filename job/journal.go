@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type JournalOptions struct {
 // a power cut. Its methods may be called at the same time; writes that wait for each other share one sync.
 type Journal struct {
 	path string
+	file os.FileInfo // of path when it was opened
 	now  func() time.Time
 	log  *slog.Logger
 	db   *bolt.DB

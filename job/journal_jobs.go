@@ -67,6 +67,9 @@ func (j *Journal) Accept(job Job) (kept Job, existed bool, err error) {
 	if job.State != Queued {
 		return Job{}, false, fmt.Errorf("job: State of a new job is %q; allowed: %s", job.State, Queued)
 	}
+	if err := j.Present(); err != nil {
+		return Job{}, false, err
+	}
 	err = j.update(func(t *txn) error {
 		var err error
 		if kept, existed, err = j.keyed(t.Tx, &job); existed || err != nil {

@@ -54,7 +54,11 @@ func OpenJournal(path string, o JournalOptions) (*Journal, error) {
 	if err != nil {
 		return nil, j.opening(err)
 	}
-	if err := errors.Join(syncFolder(path), j.prepare()); err != nil {
+	err = errors.Join(syncFolder(path), j.prepare())
+	if err == nil {
+		j.file, err = os.Stat(path)
+	}
+	if err != nil {
 		return nil, errors.Join(j.opening(err), j.Close())
 	}
 	return j, nil

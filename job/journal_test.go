@@ -3,6 +3,8 @@ package job
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -199,4 +201,34 @@ func TestJobOfBlob(t *testing.T) {
 	}
 	want("upload")
 	want("made")
+}
+
+// What is written to a file that its path does not name any more would be lost: no job is accepted then.
+func TestFileRemoved(t *testing.T) {
+	for name, after := range map[string]func(path string) error{
+		"removed":  os.Remove,
+		"moved":    func(path string) error { return os.Rename(path, path+".old") },
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "jobs.db")
+			j, err := OpenJournal(path, JournalOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer j.Close()
+			if _, _, err := j.Accept(Job{ID: "before"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := after(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := j.Accept(Job{ID: "after"}); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("accepted: %v", err)
+			}
+			if err := j.Present(); err == nil {
+				t.Error("it is said to be there")
+			}
+		})
+	}
 }

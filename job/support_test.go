@@ -51,7 +51,7 @@ func reopen(t testing.TB, j *Journal) *Journal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	*j = Journal{path: again.path, now: again.now, log: again.log, db: again.db} // for the cleanup
+	*j = Journal{path: again.path, file: again.file, now: again.now, log: again.log, db: again.db} // for the cleanup
 	return j
 }
 

@@ -125,7 +125,8 @@
 //
 // The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened,
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at
-// once. /readyz asks the same. A folder that was removed is made again.
+// once. /readyz asks the same. A folder that was removed is made again. Where the journal's file was removed, jobs and
+// /readyz are 503: what is accepted would be lost.
 //
 // With Config.Tokens, requests need a token, as Authorization: Bearer TOKEN, or by Basic with the user's name and the
 // token as the password; /healthz and /readyz need none. Others are 401, and an address that comes with wrong tokens

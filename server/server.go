@@ -214,6 +214,9 @@ func (s *Server) readyz(x *exchange) error {
 	if err := s.store.probe(); err != nil { // 503 whatever a request for an image would get: that is what is asked here
 		return &failure{kind: storeBroken, detail: classify(err).words(), err: err}
 	}
+	if err := s.journal.Present(); err != nil {
+		return &failure{kind: journalBroken, err: err}
+	}
 	return x.reply(http.StatusOK, healthView{"ready", s.health()})
 }
 

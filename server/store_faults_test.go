@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,4 +118,20 @@ func TestNoDescriptors(t *testing.T) {
 	w := b.do("POST", "/generate", plain)
 	set(limit)
 	id(t, w)
+}
+
+// What is accepted for a journal whose file is gone would be lost.
+func TestJournalRemoved(t *testing.T) {
+	b := loadedBench(t, nil)
+	if err := os.Remove(b.config.Journal); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/v1/jobs", `{"prompt":"a"}`}, {"POST", "/generate", `{"prompt":"a"}`}, {"GET", "/readyz", ""},
+	} {
+		w := b.do(c.method, c.path, c.body)
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "journal of jobs") || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s %v", c.path, w.Code, w.Body, w.Header())
+		}
+	}
 }
