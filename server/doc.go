@@ -99,8 +99,9 @@
 // which the image was computed, as the PNG's texts have them. A request is resolved by the models' configurations, and
 // refused if it can't be done, before it waits for a device.
 //
-// Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored,
-// numbers may be strings of digits, and what can't be used is answered by 422 with a list of {type, loc, msg, input}.
+// Bodies, defaults and errors are what a FastAPI service around diffusers would have: unknown fields are ignored (POST
+// /v1/jobs names them, and those without an effect on its task, in warnings), numbers may be strings of digits, and
+// what can't be used is answered by 422 with a list of {type, loc, msg, input}.
 //
 // Each device computes one job at a time; the others wait in a queue of fixed length, by priority and in order, for
 // whichever device is free. A device is free as soon as an image is computed: the PNG is encoded, synced and answered

@@ -29,6 +29,7 @@ func (s *Server) createJob(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	given := f.givenNames()
 	t, err := s.jobTask(x, f)
 	if err != nil {
 		return err
@@ -53,6 +54,9 @@ func (s *Server) createJob(x *exchange) error {
 		j.API, j.Priority, j.Key = "/v1/jobs", t.priority, key
 		if t.task.Quality > 0 && cmp.Or(t.task.Format, blob.PNG) == blob.PNG {
 			j.Warnings = append(j.Warnings, "output_quality: PNG has none")
+		}
+		if _, warning := f.unread(given); warning != "" {
+			j.Warnings = append(j.Warnings, warning)
 		}
 		if key != "" {
 			j.KeyHash = hash

@@ -72,6 +72,17 @@ func TestJobRequests(t *testing.T) {
 			t.Errorf("%.70s: the engine got %v", body, img)
 		}
 	}
+	for body, want := range map[string]string{
+		`{"prompt":"a","mask":"x","strength":0.5,"n":1,"num_images_per_prompt":1}`: "fields without an effect here: mask, strength",
+		`{"prompt":"a","num_images_per_prompt":2,"refiner":null,"colour":null}`:    "",
+		`{"prompt":"a","task":"text-to-image","image":"x"}`:                        "fields without an effect here: image",
+	} {
+		v := b.postJob(t, body)
+		if strings.Join(v.Warnings, "; ") != want {
+			t.Errorf("%s: %q, want %q", body, v.Warnings, want)
+		}
+		b.finished(t, v.ID)
+	}
 	if v := b.postJob(t, `{"prompt":"a","output_quality":50}`); len(v.Warnings) != 1 || v.Warnings[0] != "output_quality: PNG has none" {
 		t.Errorf("%v", v.Warnings)
 	} else {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/big"
 	"regexp"
 	"strconv"
@@ -126,26 +125,4 @@ func (f *fields) percent(name string) uint64 {
 
 func (q *openAIRequest) ignore(field, why string) {
 	q.ignored, q.warnings = append(q.ignored, field), append(q.warnings, why)
-}
-
-// ignoreUnread names the fields of the body that nobody read: unknown ones, and those that mean nothing for the task.
-func (q *openAIRequest) ignoreUnread(f *fields, given []string) {
-	var unread []string
-	for _, name := range given {
-		if !f.used[name] {
-			unread = append(unread, name)
-		}
-	}
-	if len(unread) == 0 {
-		return
-	}
-	q.ignored = append(q.ignored, unread...)
-	words := ""
-	if more := len(unread) - mostNamed; more > 0 {
-		unread, words = unread[:mostNamed], fmt.Sprintf(" and %d more", more)
-	}
-	for i, name := range unread {
-		unread[i] = beginning(name)
-	}
-	q.warnings = append(q.warnings, "fields without an effect here: "+strings.Join(unread, ", ")+words)
 }

@@ -3,10 +3,8 @@ package server
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -52,12 +50,7 @@ const (
 
 // openAIRequest reads the fields of a request: OpenAI's own, and all of POST /v1/jobs beside them.
 func (s *Server) openAIRequest(x *exchange, f *fields, route openAIRoute) (q openAIRequest, err error) {
-	var given []string
-	for _, name := range slices.Sorted(maps.Keys(f.values)) {
-		if string(f.values[name]) != "null" {
-			given = append(given, name)
-		}
-	}
+	given := f.givenNames()
 	q.route = route
 	if err := s.openAIModel(f, route); err != nil {
 		return q, err
@@ -98,7 +91,9 @@ func (s *Server) openAIRequest(x *exchange, f *fields, route openAIRoute) (q ope
 	if q.partial > 0 {
 		t.PreviewEvery = max(1, stepsTaken(p)/(q.partial+1))
 	}
-	q.ignoreUnread(f, given)
+	if unread, warning := f.unread(given); warning != "" {
+		q.ignored, q.warnings = append(q.ignored, unread...), append(q.warnings, warning)
+	}
 	return q, nil
 }
 
