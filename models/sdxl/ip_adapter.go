@@ -74,6 +74,9 @@ type imagePrompt struct {
 
 // checkIPAdapters resolves the image prompts, but for what their files say.
 func (s *Spec) checkIPAdapters(q *resolved) error {
+	if len(q.request.IPAdapters) == 0 {
+		return nil
+	}
 	attentions := s.UNet.CrossAttentions()
 	for i, a := range q.request.IPAdapters {
 		field := func(name string) string { return fmt.Sprintf("ip_adapters[%d].%s", i, name) }
