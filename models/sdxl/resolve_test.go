@@ -270,6 +270,9 @@ func fill(v reflect.Value, n int) int {
 		v.SetString(fmt.Sprint("<", n, ">"))
 	case reflect.Bool:
 		v.SetBool(true)
+	case reflect.Map: // of a block to a number
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("mid").Convert(v.Type().Key()), reflect.ValueOf(float64(n)))
 	default:
 		panic(v.Kind())
 	}
