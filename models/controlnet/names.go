@@ -9,37 +9,9 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn/weights"
 	"github.com/goxl/goxl/nn/weights/singlefile"
 )
-
-// renamed is a source whose tensors have other names.
-type renamed struct {
-	kernels.Source
-	original map[string]string // by the new name
-}
-
-// Names implements kernels.Source.
-func (r *renamed) Names() []string { return slices.Sorted(maps.Keys(r.original)) }
-
-// Describe implements kernels.Source.
-func (r *renamed) Describe(name string) (kernels.DType, []int, error) {
-	return r.Source.Describe(r.of(name))
-}
-
-// Tensor implements kernels.Source.
-func (r *renamed) Tensor(name string) (kernels.DType, []int, []byte, error) {
-	return r.Source.Tensor(r.of(name))
-}
-
-// Storage implements kernels.Source.
-func (r *renamed) Storage(name string) kernels.Storage { return r.Source.Storage(r.of(name)) }
-
-func (r *renamed) of(name string) string {
-	if original, ok := r.original[name]; ok {
-		return original
-	}
-	return name
-}
 
 // File is a ControlNet in one file.
 type File struct {
@@ -47,6 +19,8 @@ type File struct {
 	Base           bool   // what it lacks, or adds to, is a UNet's: see Over
 	Difference     bool   // its tensors that the UNet has are added to the UNet's
 	Lora           []Lora // products that are added to the UNet's tensors
+
+	stored kernels.Source // the file itself
 }
 
 // Lora is a product of a Control-LoRA.
@@ -67,7 +41,7 @@ const (
 // ReadFile finds a ControlNet's tensors in a file of diffusers' or original names, plain or with a prefix. It reads no
 // data.
 func ReadFile(src kernels.Source) (*File, error) {
-	f := &File{}
+	f := &File{stored: src}
 	byName := map[string]string{} // the file's name, by that without the prefix
 	for _, name := range src.Names() {
 		if strings.HasPrefix(name, "lllite_") {
@@ -95,7 +69,7 @@ func ReadFile(src kernels.Source) (*File, error) {
 		layout := layoutOf(byName)
 		rename = func(name string) string { return diffusersName(layout, name) }
 	}
-	r := &renamed{Source: src, original: map[string]string{}}
+	names := map[string]string{} // diffusers' name, by the file's
 	for _, short := range slices.Sorted(maps.Keys(byName)) {
 		name := byName[short]
 		if module, ok := strings.CutSuffix(short, ".up"); ok && f.Base {
@@ -105,9 +79,9 @@ func ReadFile(src kernels.Source) (*File, error) {
 		if _, ok := strings.CutSuffix(short, ".down"); ok && f.Base {
 			continue
 		}
-		r.original[rename(short)] = name
+		names[name] = rename(short)
 	}
-	f.Source = r
+	f.Source = weights.Rename(src, func(name string) string { return names[name] })
 	return f, nil
 }
 

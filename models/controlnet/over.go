@@ -56,16 +56,15 @@ func (f *File) update(o *over) (*kernels.Update, error) {
 		return nil, nil
 	}
 	u := &kernels.Update{LowRank: map[string][]kernels.LowRank{}}
-	file := f.Source.(*renamed).Source
 	for _, l := range f.Lora {
 		if l.Down == "" {
 			return nil, fmt.Errorf("tensor %s has no tensor .down beside it", l.Up)
 		}
-		up, rank, err := factor(file, l.Up)
+		up, rank, err := factor(f.stored, l.Up)
 		if err != nil {
 			return nil, err
 		}
-		down, _, err := factor(file, l.Down)
+		down, _, err := factor(f.stored, l.Down)
 		if err != nil {
 			return nil, err
 		}

@@ -2,39 +2,14 @@ package t2iadapter
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goxl/goxl/kernels"
+	"github.com/goxl/goxl/nn/weights"
 )
-
-// renamed is a source whose tensors have other names.
-type renamed struct {
-	kernels.Source
-	original map[string]string // by the new name
-}
-
-func (r *renamed) Names() []string { return slices.Sorted(maps.Keys(r.original)) }
-
-func (r *renamed) Describe(name string) (kernels.DType, []int, error) {
-	return r.Source.Describe(r.of(name))
-}
-
-func (r *renamed) Tensor(name string) (kernels.DType, []int, []byte, error) {
-	return r.Source.Tensor(r.of(name))
-}
-
-func (r *renamed) Storage(name string) kernels.Storage { return r.Source.Storage(r.of(name)) }
-
-func (r *renamed) of(name string) string {
-	if original, ok := r.original[name]; ok {
-		return original
-	}
-	return name
-}
 
 // originalBlock is a module of a file in the original names, whose residual blocks are one list.
 var originalBlock = regexp.MustCompile(`^body\.(\d+)\.(block1|block2|in_conv)\.(.*)$`)
@@ -47,22 +22,20 @@ func Named(src kernels.Source) kernels.Source {
 		return src
 	}
 	flat := !slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, ".resnets.") })
-	r := &renamed{Source: src, original: map[string]string{}}
-	for _, name := range names {
-		to := "adapter." + name
-		if m := originalBlock.FindStringSubmatch(name); m != nil && flat {
-			n, err := strconv.Atoi(m[1])
-			if err != nil {
-				continue // no module has so large a number
-			}
-			to = fmt.Sprintf("adapter.body.%d.resnets.%d.%s.%s", n/XL.ResBlocks, n%XL.ResBlocks, m[2], m[3])
-			if m[2] == "in_conv" {
-				to = fmt.Sprintf("adapter.body.%d.in_conv.%s", n/XL.ResBlocks, m[3])
-			}
+	return weights.Rename(src, func(name string) string {
+		m := originalBlock.FindStringSubmatch(name)
+		if m == nil || !flat {
+			return "adapter." + name
 		}
-		r.original[to] = name
-	}
-	return r
+		n, err := strconv.Atoi(m[1])
+		switch {
+		case err != nil:
+			return "" // no module has so large a number
+		case m[2] == "in_conv":
+			return fmt.Sprintf("adapter.body.%d.in_conv.%s", n/XL.ResBlocks, m[3])
+		}
+		return fmt.Sprintf("adapter.body.%d.resnets.%d.%s.%s", n/XL.ResBlocks, n%XL.ResBlocks, m[2], m[3])
+	})
 }
 
 // Detect reads the configuration of a checkpoint under diffusers' names from its shapes.
