@@ -1,9 +1,7 @@
 package controlnet
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/goxl/goxl/kernels"
@@ -52,21 +50,14 @@ func readTasks(src kernels.Source, c Config) ([][]float32, error) {
 	if want := []int{c.ControlTypes, c.FusedChannels}; !slices.Equal(shape, want) {
 		return nil, fmt.Errorf("tensor %s is %v: must be %v", taskEmbedding, shape, want)
 	}
-	rows := make([][]float32, c.ControlTypes)
+	if dtype != kernels.F32 && dtype != kernels.F16 && dtype != kernels.BF16 {
+		return nil, fmt.Errorf("tensor %s is %v: must be fp32, fp16 or bf16", taskEmbedding, dtype)
+	}
+	stored, rows := kernels.Factor{DType: dtype, Data: data}, make([][]float32, c.ControlTypes)
 	for i := range rows {
 		rows[i] = make([]float32, c.FusedChannels)
 		for k := range rows[i] {
-			at := i*c.FusedChannels + k
-			switch dtype {
-			case kernels.F32:
-				rows[i][k] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*at:]))
-			case kernels.F16:
-				rows[i][k] = kernels.FromF16(binary.LittleEndian.Uint16(data[2*at:]))
-			case kernels.BF16:
-				rows[i][k] = kernels.FromBF16(binary.LittleEndian.Uint16(data[2*at:]))
-			default:
-				return nil, fmt.Errorf("tensor %s is %v: must be fp32, fp16 or bf16", taskEmbedding, dtype)
-			}
+			rows[i][k] = stored.At(i*c.FusedChannels + k)
 		}
 	}
 	return rows, nil

@@ -2,9 +2,7 @@ package ipadapter
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
@@ -44,16 +42,9 @@ func floats(src kernels.Source, name string) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]float32, kernels.Elements(shape))
+	stored, out := kernels.Factor{DType: dtype, Data: data}, make([]float32, kernels.Elements(shape))
 	for i := range out {
-		switch dtype {
-		case kernels.F16:
-			out[i] = kernels.FromF16(binary.LittleEndian.Uint16(data[2*i:]))
-		case kernels.BF16:
-			out[i] = kernels.FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
-		default:
-			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-		}
+		out[i] = stored.At(i)
 	}
 	return out, nil
 }
