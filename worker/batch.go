@@ -125,13 +125,10 @@ func (b *batch) compute() {
 // together computes several jobs on the device's engine.
 func (b *batch) together() error {
 	d, p := b.device, b.pool
-	d.calls.Add(1)
-	defer d.calls.Done()
-	d.mu.RLock()
-	e := d.engine
-	d.mu.RUnlock()
-	if e == nil {
-		return context.Canceled // the pool is closed
+	e, done, err := d.call()
+	defer done()
+	if err != nil {
+		return err
 	}
 	first := b.jobs[0]
 	d.uses(&first.job, first.task.Job.Name) // before the next job is chosen
@@ -140,14 +137,10 @@ func (b *batch) together() error {
 	for _, one := range b.jobs {
 		jobs = append(jobs, engine.BatchJob{Job: one.task.Job, Context: one.ctx, Done: func(result *sdxl.Result, err error) {
 			errors.As(err, &load)
-			if err != nil && one.ctx.Err() == nil && e.Lost() != nil {
-				err = &Error{Kind: KindDeviceFailed, Message: DeviceFailedWords, Err: err}
-			}
-			one.end(result, err)
+			one.end(result, failedWith(one.ctx, e, err))
 		}})
 	}
 	engine.GenerateBatch(e, jobs)
-	var err error
 	if load != nil {
 		err = load
 	}

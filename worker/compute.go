@@ -13,6 +13,7 @@ import (
 
 	"github.com/goxl/goxl/job"
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // computed are the images of a job between the device and the disk: an encoder is held for them, and their files wait.
@@ -150,21 +151,23 @@ func (p *Pool) loadSource(l Lease, c *computed) (err error) {
 
 // generate computes a job's task on a device's engine.
 func (p *Pool) generate(ctx context.Context, d *device, j job.Job, t Task) (*sdxl.Result, error) {
-	d.calls.Add(1)
-	defer d.calls.Done()
-	d.mu.RLock()
-	e := d.engine
-	d.mu.RUnlock()
-	if e == nil {
-		return nil, context.Canceled // the pool is closed
+	e, done, err := d.call()
+	defer done()
+	if err != nil {
+		return nil, err
 	}
 	d.uses(&j, t.Job.Name) // before the next job is chosen
 	result, err := e.Generate(ctx, t.Job)
 	p.used(d, e, &j, t.Job.Name, err)
+	return result, failedWith(ctx, e, err)
+}
+
+// failedWith says of an error of a computation that its engine was lost, where that is why.
+func failedWith(ctx context.Context, e engine.Engine, err error) error {
 	if err != nil && ctx.Err() == nil && e.Lost() != nil {
-		return nil, &Error{Kind: KindDeviceFailed, Message: DeviceFailedWords, Err: err}
+		return &Error{Kind: KindDeviceFailed, Message: DeviceFailedWords, Err: err}
 	}
-	return result, err
+	return err
 }
 
 // bytes is about the most that an image can take: three bytes a pixel, and the texts of a request of so many bytes.

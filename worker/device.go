@@ -199,3 +199,15 @@ func (p *Pool) setDown(d *device, down bool) {
 		}
 	}
 }
+
+// call is the device's engine for one computation, which done ends: close waits for it. It is an error once the pool is
+// closed.
+func (d *device) call() (e engine.Engine, done func(), err error) {
+	d.calls.Add(1)
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.engine == nil {
+		err = context.Canceled
+	}
+	return d.engine, d.calls.Done, err
+}
