@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A job that is computed is told to end with what there is, once, and its watchers learn of it. The next attempt is not.
+// A job that is computed is asked once to end with what there is, and its watchers learn of it; its next attempt
+// is not.
 func TestInterrupt(t *testing.T) {
 	q := newQueue(t, QueueOptions{Capacity: 10})
 	if _, err := q.Interrupt("a"); !errors.Is(err, ErrUnknown) {

@@ -91,7 +91,7 @@ func (n *fieldNote) schema() *jsonschema.Schema {
 	return &jsonschema.Schema{AnyOf: n.forms}
 }
 
-// describe is the schema of a body. Fields without a text, and texts without a field, are told.
+// describe is the schema of a body. It returns fields without a text, and texts without a field.
 func (b *bodyForm) describe(s *Server) (of *jsonschema.Schema, strange []string) {
 	of = &jsonschema.Schema{Type: "object", Properties: map[string]*jsonschema.Schema{}}
 	read := b.read(s)

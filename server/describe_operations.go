@@ -8,7 +8,7 @@ import (
 	"github.com/goxl/goxl/server/openapi"
 )
 
-// operation describes a route for the OpenAPI document. What it takes is told by the parsers, what it answers by the
+// operation describes a route for the OpenAPI document. What it takes is what the parsers note, what it answers by the
 // types that are encoded, and its errors by the table of answers.
 type operation struct {
 	route       string // as the mux has it

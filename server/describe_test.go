@@ -233,7 +233,7 @@ func TestDocumentDefaults(t *testing.T) {
 	}
 }
 
-// Every kind of error is told of a route that has it, but for those of no route.
+// The document has every kind of error at a route that answers it, but for those of no route.
 func TestDocumentErrors(t *testing.T) {
 	of := map[kind]bool{wrongMethod: true, sentAhead: true, clientGone: true, forbidden: true}
 	for _, list := range [][]kind{anyFails, writeFails, tokenFails} {

@@ -81,7 +81,7 @@ type batchRig struct {
 	*rig
 	fakes []*batchFake // by device; the last that was opened
 	mu    sync.Mutex
-	sizes []int // that Batched was told
+	sizes []int // that Batched was called with
 }
 
 func newBatchRig(t *testing.T, devices int, run func(ctx context.Context, prompt string) error, change func(*Config)) *batchRig {

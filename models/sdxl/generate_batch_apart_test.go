@@ -75,7 +75,7 @@ func TestBatchMemory(t *testing.T) {
 	}
 }
 
-// Where numbers overflow, each request is computed as alone: in bf16 those that overflow, with what they are told of it.
+// Where numbers overflow, each request is computed as alone: in bf16 those that overflow, with their warnings of it.
 func TestBatchOverflows(t *testing.T) {
 	plain, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {

@@ -216,7 +216,7 @@ func (o *shown) Fields() (list []field) {
 	return list
 }
 
-// describe says in words what a schema lets through. Null is as if a field were absent, and is not told.
+// describe says in words what a schema lets through. Null is as if a field were absent, and is left out.
 func describe(s *jsonschema.Schema) text {
 	if name := Named(s); name != "" {
 		return text{{Link: name}}

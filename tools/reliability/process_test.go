@@ -21,7 +21,7 @@ func script(t *testing.T, text string) *setup {
 	return &setup{server: file, folder: folder}
 }
 
-// A server that ends is not waited for, and what it said is told; one that listens is found by its log.
+// A server that ends is not waited for, and the error has what it said; one that listens is found by its log.
 func TestStart(t *testing.T) {
 	s := script(t, "echo no model >&2; exit 3\n")
 	if _, err := s.start(t.Context()); !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "no model") {
