@@ -143,6 +143,9 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 	if err := f.err(); err != nil {
 		return "", err
 	}
+	if err := s.limitResult(j); err != nil {
+		return "", err
+	}
 	if warning = s.limitSteps(f, j); warning != "" {
 		j.Parameters, err = specs.Resolve(*j)
 	}
