@@ -134,7 +134,7 @@ func TestOneOfSeveralIsReplaced(t *testing.T) {
 			continue
 		}
 		why := worker.Failure(err)
-		if f := jobFailure(why); f.kind != invalid || len(f.problems) != 1 || f.problems[0].Loc[1] != c.named {
+		if f := jobFailure(why); f.kind != invalid || len(f.problems) != 1 || pathText(f.problems[0].Loc[1:]) != c.named {
 			detail, _ := json.Marshal(f.problems)
 			t.Errorf("%s of %+v: %v, %s", c.field, c.size, why, detail)
 		}
