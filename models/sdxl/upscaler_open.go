@@ -2,34 +2,12 @@ package sdxl
 
 import (
 	"context"
-	"image"
 	"os"
 	"time"
 
-	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/esrgan"
 )
-
-// upscaleTo enlarges an image until it has a size, up to three times (modules/upscaler.py), and resizes it to that.
-func upscaleTo(ctx context.Context, u *esrgan.Upscaler, img *image.NRGBA, size Size) (*image.NRGBA, error) {
-	for range 3 {
-		if b := img.Rect; b.Dx() >= size.Width && b.Dy() >= size.Height {
-			break
-		}
-		var err error
-		if img, err = u.Upscale(ctx, img, nil); err != nil {
-			return nil, err
-		}
-		if u.Config.Scale() == 1 {
-			break
-		}
-	}
-	if b := img.Rect; b.Dx() != size.Width || b.Dy() != size.Height {
-		img = resample.Lanczos(img, size.Width, size.Height)
-	}
-	return img, nil
-}
 
 // openedUpscaler is the file that a host enlarged images with last.
 type openedUpscaler struct {
