@@ -25,7 +25,7 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	}
 	var upscaler *esrgan.File
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
-		m.upscales = true
+		m.upscales.Store(true)
 		if upscaler, err = m.host.openUpscaler(h.upscaler, m.options.Precision); err != nil {
 			return nil, &RequestError{Field: "hires.upscaler", Value: h.upscaler, Allowed: "one of " + strings.Join(HiresUpscalers(), ", ") + ", or an ESRGAN file", Err: err}
 		}

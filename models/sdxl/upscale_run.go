@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"image"
@@ -58,6 +59,13 @@ func (h *Host) Upscale(ctx context.Context, r UpscaleRequest) (*Result, error) {
 		blend(images[0], images[1], plan.Upscale.SecondVisibility)
 	}
 	return &Result{Images: images[:1], Parameters: plan.Parameters, Steps: run.done}, nil
+}
+
+// Upscale is Host.Upscale on the model's host, by default in the model's precision. Close closes what it left open.
+func (m *Model) Upscale(ctx context.Context, r UpscaleRequest) (*Result, error) {
+	m.upscales.Store(true)
+	r.Precision = cmp.Or(r.Precision, m.options.Precision)
+	return m.host.Upscale(ctx, r)
 }
 
 // upscaleRun is what a call of Upscale does on the device.

@@ -135,8 +135,14 @@ func takeCallbacks(j *engine.Job) callbacks {
 	return on
 }
 
+// upscaler is the part of every upscaler, of no model.
+var upscaler = part{model: "upscaler"}
+
 // parts are those that a job uses.
 func parts(j engine.Job) []part {
+	if j.Upscale != nil {
+		return []part{upscaler}
+	}
 	if j.Model == engine.Ensemble {
 		return []part{{j.Name, engine.Base}, {j.Name, engine.Refiner}}
 	}
