@@ -26,7 +26,7 @@ type Upscaling struct {
 	Second           string
 	SecondVisibility float64
 
-	Scale float64 // of both sides, above 0 and up to 16; 0 is the file's own, of a filter 2
+	Scale float64 // of both sides, above 0 and up to MaxUpscale; 0 is the file's own, of a filter 2
 	// Width and Height take the place of Scale. One alone keeps the aspect ratio.
 	Width, Height int
 	Resize        Resize // what becomes of another aspect ratio than that of Width and Height; "" is ResizeCrop
@@ -206,8 +206,8 @@ func (u Upscaling) resolveSize(plan *upscalePlan, from Size, own float64) error 
 		return bad("resize", resize, "one of %v", Resizes())
 	case u.Scale != 0 && (u.Width != 0 || u.Height != 0):
 		return bad("scale", u.Scale, "absent where there is a width or a height")
-	case u.Scale != 0 && !(u.Scale > 0 && u.Scale <= maxFilterScale):
-		return bad("scale", u.Scale, "above 0, up to %d", maxFilterScale)
+	case u.Scale != 0 && !(u.Scale > 0 && u.Scale <= MaxUpscale):
+		return bad("scale", u.Scale, "above 0, up to %d", MaxUpscale)
 	case u.Width == 0 && u.Height == 0:
 		plan.Upscale.Scale = u.Scale
 		if u.Scale == 0 {
