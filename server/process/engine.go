@@ -137,8 +137,14 @@ func takeCallbacks(j *engine.Job) callbacks {
 	return on
 }
 
+// upscaler is the part of every upscaler, of no model.
+var upscaler = part{model: "upscaler"}
+
 // parts are those that a job uses.
 func parts(j engine.Job) []part {
+	if j.Upscale != nil {
+		return []part{upscaler}
+	}
 	list := []part{{name: j.Name, model: j.Model}}
 	if j.Model == engine.Ensemble {
 		list = []part{{name: j.Name, model: engine.Base}, {name: j.Name, model: engine.Refiner}}
