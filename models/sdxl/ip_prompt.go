@@ -84,7 +84,11 @@ func (m *Model) encodeImages(ctx context.Context, q *resolved, opened []openedIm
 		}
 		s.scale(a.scales)
 		if a.Mask != nil {
-			s.masks = attentionMasks(a.Mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
+			mask := a.Mask
+			if q.MaskPadding == nil { // see IPAdapter.Mask
+				mask = q.placed(mask)
+			}
+			s.masks = attentionMasks(mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
 		}
 		all = append(all, s)
 		for _, n := range []*nn.Network{encoder.network, adapter.Network} {

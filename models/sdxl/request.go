@@ -87,7 +87,7 @@ type Request struct {
 	ImageLatents           *Tensor     // in place of Image, as Result.Latents gives them
 	Strength               float64     // in (0, 1]: the fraction of the steps that is run; 0 is the model's own, or 0.3
 	DenoisingStart         float64     // in (0, 1): Image is already that far denoised, and Strength is unused; 0 is none
-	Resize                 Resize      // how Image gets Width and Height; "" is ResizeStretch
+	Resize                 Resize      // how Image gets Width and Height, and Mask and control images with it; "" is ResizeStretch
 	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
 	NegativeAestheticScore *float64    // nil is 2.5
 
