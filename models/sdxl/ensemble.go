@@ -278,8 +278,5 @@ func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return err
 	}
-	if _, err := m.openImages(q); err != nil { // the shape has the number of their tokens
-		return err
-	}
-	return m.admit(q, m.shape(q))
+	return m.admitLater(ctx, q)
 }

@@ -29,7 +29,7 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	var upscaler *esrgan.File
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
 		if upscaler, err = m.openUpscaler(h.upscaler); err != nil {
-			return nil, &RequestError{Field: "hires.upscaler", Value: h.upscaler, Allowed: "one of " + strings.Join(HiresUpscalers(), ", ") + ", or an ESRGAN file", Err: err}
+			return nil, badFile("hires.upscaler", h.upscaler, "one of "+strings.Join(HiresUpscalers(), ", ")+", or an ESRGAN file", err)
 		}
 	}
 	one := r
