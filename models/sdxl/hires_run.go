@@ -34,12 +34,13 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	}
 	one := r
 	one.Hires, one.LatentsOnly, one.OnComputed = nil, true, nil
+	one.GuidancePerStep = r.GuidancePerStep[:min(len(r.GuidancePerStep), max(1, q.steps()))]
 	one.Progress = q.hiresProgress(r.Progress, 0)
 	first, err := m.generate(ctx, one, held)
 	if err != nil {
 		return nil, err
 	}
-	first.Parameters.Hires = q.Hires
+	first.Parameters.Hires, first.Parameters.GuidancePerStep = q.Hires, q.GuidancePerStep
 	if first.Parameters.Interrupted != nil {
 		return m.finishFirst(ctx, r, first)
 	}

@@ -54,7 +54,7 @@ type Request struct {
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
 	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
-	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run; the last one holds for the rest
+	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run, of both passes with Hires; the last one holds for the rest
 	GuidanceRescale  *float64  // guidance_rescale φ, 0 to 1; nil is the model's own, or 0
 	Eta              *float64  // η of DDIM and TCD, 0 to 1; nil is 0
 	Seed             *uint64   // of one generator (torch's of the CPU) that draws all noise of the batch; nil is random
