@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"os"
@@ -36,12 +37,21 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	one.Hires, one.LatentsOnly, one.OnComputed = nil, true, nil
 	one.GuidancePerStep = r.GuidancePerStep[:min(len(r.GuidancePerStep), max(1, q.steps()))]
 	one.Progress = q.hiresProgress(r.Progress, 0)
+	interrupted := false // at the first pass's last step, too
+	if r.OnStep != nil {
+		one.OnStep = func(step int, x *Tensor) error {
+			err := r.OnStep(step, x)
+			interrupted = errors.Is(err, ErrInterrupt)
+			return err
+		}
+	}
 	first, err := m.generate(ctx, one, held)
 	if err != nil {
 		return nil, err
 	}
 	first.Parameters.Hires, first.Parameters.GuidancePerStep = q.Hires, q.GuidancePerStep
-	if first.Parameters.Interrupted != nil {
+	if interrupted || q.mayStop() { // what is left is the second pass
+		first.Parameters.Interrupted = &Interruption{first.Steps / q.order(), q.steps() + q.hires.whole}
 		return m.finishFirst(ctx, r, first)
 	}
 	z, err := m.enlarge(ctx, q.hires, first.Latents, upscaler)
@@ -60,7 +70,10 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	p := first.Parameters
-	p.Interrupted, p.ModelHash, p.Watermark = second.Parameters.Interrupted, second.Parameters.ModelHash, second.Parameters.Watermark
+	p.ModelHash, p.Watermark = second.Parameters.ModelHash, second.Parameters.Watermark
+	if at := second.Parameters.Interrupted; at != nil {
+		p.Interrupted = &Interruption{q.steps() + at.StepsDone, q.steps() + at.Steps}
+	}
 	if s := second.Parameters.Precision; s != "" {
 		p.Precision = s
 	}
