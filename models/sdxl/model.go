@@ -48,7 +48,7 @@ type Model struct {
 	options  Options
 	spec     *Spec                     // as it was read; Spec describes the parts as they are
 	sources  map[string]kernels.Source // where components come from
-	upscaler *openedUpscaler           // of Request.Hires; nil until one is used. Who computes has it
+	upscales bool                      // it has used the host's upscaler. Who computes has it
 	closers  []io.Closer               // what this model opened itself, in order
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
@@ -275,5 +275,9 @@ func (m *Model) Close() error {
 		all = append(all, m.closers[i].Close())
 	}
 	m.closers = nil
-	return errors.Join(append(all, m.closeUpscaler(), m.adapters.close())...)
+	if m.upscales {
+		m.upscales = false
+		all = append(all, m.host.CloseUpscaler())
+	}
+	return errors.Join(append(all, m.adapters.close())...)
 }
