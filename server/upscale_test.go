@@ -143,8 +143,21 @@ func TestUpscaleJob(t *testing.T) {
 	if err != nil || len(texts) != 1 || texts[0].Value != made+", Postprocess upscale by: 3, Postprocess upscaler: x3" {
 		t.Errorf("texts of a JPEG: %q, %v", texts, err)
 	}
-	if events := b.do("GET", "/v1/jobs/"+v.ID+"/events", "").Body.String(); !strings.Contains(events, `"steps":1`) {
-		t.Errorf("no event of a tile: %s", events)
+
+	_, data = patternedPNG(t, 300, 200, "") // 70 tiles
+	id := b.postJob(t, `{"task":"upscale","upscaler":"x3","tile":32,"image":"`+inBase64(data)+`"}`).ID
+	events, err := b.queue.Watch(t.Context(), id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last job.Event
+	for e := range events {
+		if e.Kind == job.KindStep {
+			last = e
+		}
+	}
+	if last.Steps < 70 || last.Step != last.Steps {
+		t.Errorf("the last tile is said to be %d of %d", last.Step, last.Steps)
 	}
 }
 
