@@ -84,7 +84,7 @@ func (s *Server) sourceInfotext(r jobRequest) (string, error) {
 // resolveUpscale is resolve of a job that enlarges an image.
 func (s *Server) resolveUpscale(f *fields, j *engine.Job) (err error) {
 	if j.Parameters, err = s.specs(j.Name).Resolve(*j); err != nil {
-		return err
+		return s.shared().WithinFolders(err)
 	}
 	p, costs := j.Parameters, s.costs.of(j.Name)
 	if most := s.maxEnlarged(costs); p.Width*p.Height > most {

@@ -7,6 +7,7 @@ import (
 	"image"
 	"time"
 
+	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/esrgan"
 )
@@ -56,7 +57,7 @@ func (h *Host) Upscale(ctx context.Context, r UpscaleRequest) (*Result, error) {
 		images[i] = plan.finish(plan.upscalers[i], img)
 	}
 	if len(images) > 1 {
-		blend(images[0], images[1], plan.Upscale.SecondVisibility)
+		resample.Blend(images[0], images[1], plan.Upscale.SecondVisibility)
 	}
 	return &Result{Images: images[:1], Parameters: plan.Parameters, Steps: run.done}, nil
 }
@@ -184,12 +185,4 @@ func (plan *upscalePlan) finish(of upscaler, img *image.NRGBA) *image.NRGBA {
 		img = filters[of.filter](img, plan.reached.Width, plan.reached.Height)
 	}
 	return plan.Resize.resize(img, plan.target.Width, plan.target.Height)
-}
-
-// blend puts a second image over the first one, as Pillow's Image.blend does.
-func blend(first, second *image.NRGBA, alpha float64) {
-	a := float32(alpha)
-	for i, v := range first.Pix {
-		first.Pix[i] = uint8(float32(v) + a*(float32(second.Pix[i])-float32(v)))
-	}
 }

@@ -62,8 +62,8 @@ func TestUpscale(t *testing.T) {
 
 // TestPatienceOfUpscaler: the time of all tiles counts, and the first use has more.
 func TestPatienceOfUpscaler(t *testing.T) {
-	e := &Engine{peer: &peer{costs: engine.Costs{FLOPS: 1e9}}, config: Config{StallTimeout: time.Minute, first: time.Hour}, used: map[part]bool{{name: "a", model: engine.Base}: true}}
-	j := engine.Job{Name: "a", Model: engine.Base, Upscale: &sdxl.Upscaling{}, Parameters: sdxl.Parameters{Upscale: &sdxl.UpscaleParameters{FLOPs: 3e11}}}
+	e := &Engine{peer: &peer{costs: engine.Costs{FLOPS: 1e9}}, config: Config{StallTimeout: time.Minute, first: time.Hour}, used: map[part]bool{}}
+	j := engine.Job{Name: "a", Model: engine.Base, Upscale: &sdxl.Upscaling{Upscaler: upscalerFile}, Parameters: sdxl.Parameters{Upscale: &sdxl.UpscaleParameters{FLOPs: 3e11}}}
 	if p := e.patience(j); p != (patience{first: time.Hour, step: 6 * time.Minute}) {
 		t.Errorf("%+v before the first use", p)
 	}
