@@ -120,6 +120,13 @@ func (n *Network) Trim() error {
 	return n.trim(1)
 }
 
+// TrimAll closes all cached programs. Nothing of them may be in use.
+func (n *Network) TrimAll() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.trim(0)
+}
+
 // Spare is what Trim gives back of the device's memory.
 func (n *Network) Spare() (bytes int64) {
 	n.mu.Lock()
