@@ -84,7 +84,9 @@
 //     of Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step
 //     models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
-//     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
+//     guidance_rescale, eta, clip_skip; guidance_start and guidance_end, fractions of the steps; pag_scale,
+//     pag_adaptive_scale and pag_applied_layers; freeu, {s1, s2, b1, b2}; interrupt, the steps after which the image is
+//     decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
 //   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength":

@@ -137,6 +137,13 @@ func TestImagesOfJobs(t *testing.T) {
 		},
 		"hires by default": {body(`"hires":{}`), "text-to-image", sdxl.Request{Hires: &sdxl.Hires{}}, map[string][3]int{}},
 		"steering":         {body(steering), "text-to-image", steered, steeredImages},
+		"guidance": {
+			body(`"guidance_start":0.1,"guidance_end":"0.75","pag_scale":3,"pag_adaptive_scale":0.5,"pag_applied_layers":["mid","up_blocks.0"],"freeu":{"s1":0.8,"b2":1.25}`), "text-to-image",
+			sdxl.Request{
+				GuidanceStart: 0.1, GuidanceEnd: 0.75, PAGScale: 3, PAGAdaptiveScale: 0.5, PAGAppliedLayers: []string{"mid", "up_blocks.0"},
+				FreeU: &sdxl.FreeU{S1: 0.8, S2: 0.2, B1: 1.3, B2: 1.25},
+			}, map[string][3]int{},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := func(t *testing.T) {
@@ -240,13 +247,20 @@ func TestImagesOfJobsErrors(t *testing.T) {
 		adapter(`,"image":` + image + `,"scales":[1]`):                     `"loc":["body","ip_adapters",0,"scales"]`,
 		adapter(`,"image":` + image + `,"scales":{"up":{"block_9":1}}`):    `"loc":["body","ip_adapters",0,"scales","up"]`,
 		adapter(`,"images":[` + image + `,` + image + `],"mask":` + image): `"loc":["body","ip_adapters",0,"mask"]`,
-		`"hires":2`:                                          `"type":"model_attributes_type","loc":["body","hires"]`,
-		`"hires":{"scale":9}`:                                `"loc":["body","hires","scale"],"msg":"Input should be less than or equal to 8"`,
-		`"hires":{"scale":2,"width":64}`:                     `"loc":["body","hires","scale"],"msg":"Value error, must be absent beside width or height"`,
-		`"hires":{"width":12}`:                               `"loc":["body","hires","width"],"msg":"Input should be a multiple of 8"`,
-		`"hires":{"strength":0}`:                             `"loc":["body","hires","strength"]`,
-		`"hires":{"upscaler":"x9"}`:                          `no upscaler has this name; there are: lanczos, latent`,
-		`"hires":{},"interrupt":2`:                           `"loc":["body","hires"],"msg":"Value error, must be absent with interrupt"`,
+		`"guidance_end":0`:                                                 `"loc":["body","guidance_end"],"msg":"Input should be greater than 0"`,
+		`"guidance_start":0.5,"guidance_end":0.25`:                         `"loc":["body","guidance_end"],"msg":"Value error, must be guidance_start, which is 0.5, to 1`,
+		`"pag_scale":-1`:                                                   `"loc":["body","pag_scale"]`,
+		`"pag_scale":1,"pag_applied_layers":["mid",7]`:                     `"loc":["body","pag_applied_layers",1],"msg":"Input should be a valid string"`,
+		`"pag_scale":1,"pag_applied_layers":["nowhere"]`:                   `"loc":["body","pag_applied_layers"],"msg":"Value error, must be what is found`,
+		`"freeu":true`:                   `"type":"model_attributes_type","loc":["body","freeu"]`,
+		`"freeu":{"s1":0}`:               `"loc":["body","freeu","s1"],"msg":"Input should be greater than 0"`,
+		`"hires":2`:                      `"type":"model_attributes_type","loc":["body","hires"]`,
+		`"hires":{"scale":9}`:            `"loc":["body","hires","scale"],"msg":"Input should be less than or equal to 8"`,
+		`"hires":{"scale":2,"width":64}`: `"loc":["body","hires","scale"],"msg":"Value error, must be absent beside width or height"`,
+		`"hires":{"width":12}`:           `"loc":["body","hires","width"],"msg":"Input should be a multiple of 8"`,
+		`"hires":{"strength":0}`:         `"loc":["body","hires","strength"]`,
+		`"hires":{"upscaler":"x9"}`:      `no upscaler has this name; there are: lanczos, latent`,
+		`"hires":{},"interrupt":2`:       `"loc":["body","hires"],"msg":"Value error, must be absent with interrupt"`,
 		`"hires":{"num_inference_steps":200,"strength":0.1}`: `"loc":["body","hires","strength"]`,
 	} {
 		for _, route := range []string{"/v1/jobs", "/generate"} {
