@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"image"
 	"image/png"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // What is wrong with an image, a name or a number has its place, and leaves nothing behind.
@@ -138,5 +141,17 @@ func TestImagesOfJobsSizes(t *testing.T) {
 	body := `{"prompt":"a","ip_adapters":[` + adapter + `,` + adapter + `]}`
 	if w := b.do("POST", "/v1/jobs", body); w.Code != 422 || !strings.Contains(w.Body.String(), "at most 64 images") {
 		t.Errorf("80 images: %d %.300s", w.Code, w.Body)
+	}
+	const huge = "22222222-2222-4222-8222-222222222222"
+	file.Reset()
+	if err := png.Encode(&file, image.NewGray(image.Rect(0, 0, sdxl.MaxSide, sdxl.MaxSide))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.path(huge), file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	body = `{"prompt":"a","controls":[` + strings.Join(slices.Repeat([]string{`{"model":"canny","image":"` + huge + `"}`}, 5), ",") + `]}`
+	if w := b.do("POST", "/v1/jobs", body); w.Code != 422 || strings.Count(w.Body.String(), "pixels in all") != 1 || !strings.Contains(w.Body.String(), `"controls",4,"image"`) {
+		t.Errorf("5 images of %d²: %d %.300s", sdxl.MaxSide, w.Code, w.Body)
 	}
 }
