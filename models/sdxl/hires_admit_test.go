@@ -71,7 +71,7 @@ func TestHiresOnTheWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.upscales = true
+	m.upscales.Store(true)
 	err = m.admitEnlarging(q, f)
 	if bad := (*RequestError)(nil); !errors.As(err, &bad) || bad.Field != "hires.upscaler" {
 		t.Errorf("error %v", err)
