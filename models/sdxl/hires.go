@@ -21,6 +21,10 @@ type Hires struct {
 	// Upscaler is a name of HiresUpscalers, in A1111's letters or in small ones, or an ESRGAN file's path. An image that a
 	// model's scale does not bring to the size goes through it up to three times, and is resized by Lanczos. "" is latent.
 	Upscaler string
+
+	Prompt         string  // of the second pass, with its adapters, for both text encoders; "" is the request's prompts
+	NegativePrompt *string // likewise; nil is the request's
+	Scheduler      string  // of the second pass; "" is the request's
 }
 
 // HiresUpscalers are the upscalers that need no file.
@@ -45,6 +49,11 @@ type HiresParameters struct {
 	Steps    int     `json:"num_inference_steps"` // that it takes
 	Strength float64 `json:"strength"`
 	Upscaler string  `json:"upscaler"` // a file's name without its folder
+
+	// "" and nil are those of the first pass.
+	Prompt         string  `json:"prompt,omitempty"`
+	NegativePrompt *string `json:"negative_prompt,omitempty"`
+	Scheduler      string  `json:"scheduler,omitempty"`
 }
 
 // hires is a resolved second pass.
@@ -105,12 +114,38 @@ func (s *Spec) resolveHires(q *resolved) error {
 			float64(p.Steps)/float64(s.Scheduler.NumTrainTimesteps), p.Steps, s.Scheduler.NumTrainTimesteps)
 	}
 	r.Strength = min((float64(p.Steps)+0.5)/float64(r.Steps), 1) // of which diffusers takes the whole steps
+	if err := h.useOwn(&r, p); err != nil {
+		return err
+	}
 	two, err := s.resolve(r)
 	if err != nil {
 		return err
 	}
+	if h.Scheduler != "" {
+		p.Scheduler = two.Scheduler
+	}
 	second.request, second.steps = r, len(two.schedule.Steps)
 	q.Hires, q.hires = p, second
+	return nil
+}
+
+// useOwn gives the request of the second pass what it has of its own.
+func (h *Hires) useOwn(r *Request, p *HiresParameters) error {
+	if h.Scheduler != "" {
+		r.Scheduler = h.Scheduler
+	}
+	if h.Prompt == "" && h.NegativePrompt == nil {
+		return nil
+	}
+	if len(r.Prompts) > 0 || r.Embeddings != nil {
+		return bad("hires.prompt", "given", "absent with a list of prompts, or embeddings")
+	}
+	if p.Prompt = h.Prompt; h.Prompt != "" {
+		r.Prompt, r.Prompt2 = h.Prompt, ""
+	}
+	if p.NegativePrompt = h.NegativePrompt; h.NegativePrompt != nil {
+		r.NegativePrompt, r.NegativePrompt2 = h.NegativePrompt, nil
+	}
 	return nil
 }
 
