@@ -114,7 +114,7 @@ func sdImageOperation(img2img bool) operation {
 			parse: func(s *Server, x *exchange, f *fields) {
 				_, _ = s.sdRequest(x.r.Context(), nobody, f, img2img) // what is wrong is of no interest
 			},
-			docs:    sdImageDocs,
+			docs:    with(sdImageDocs, sdHiresDocs),
 			options: sdFields(img2img),
 			example: `{"prompt":"a lighthouse at dusk, (oil painting:1.2)","steps":20,"width":512,"height":512,"sampler_name":"Euler"}`,
 		},
@@ -173,7 +173,7 @@ var sdListDocs = []struct {
 	{"scripts", "Scripts: none", typeOf[map[string][]string]()},
 	{"sd-vae", "VAEs to choose from: none", typeOf[[]string]()},
 	{"sd-modules", "Modules to choose from: none", typeOf[[]string]()},
-	{"latent-upscale-modes", "Latent upscalers: none", typeOf[[]string]()},
+	{"latent-upscale-modes", "Latent upscalers", typeOf[[]sdLatentMode]()},
 	{"prompt-styles", "Styles: none", typeOf[[]string]()},
 	{"hypernetworks", "Hypernetworks: none", typeOf[[]string]()},
 	{"face-restorers", "Restorers of faces: none", typeOf[[]string]()},

@@ -62,7 +62,7 @@ func (s *Server) sdLists() map[string]func() (any, error) {
 		"scripts":              always(map[string][]string{"txt2img": {}, "img2img": {}}),
 		"sd-vae":               none,
 		"sd-modules":           none,
-		"latent-upscale-modes": none,
+		"latent-upscale-modes": always(sdLatentModes),
 		"prompt-styles":        none,
 		"hypernetworks":        none,
 		"face-restorers":       none,

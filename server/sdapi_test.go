@@ -54,7 +54,7 @@ func TestSDRoutes(t *testing.T) {
 		{"GET", "/sdapi/v1/progress", "", `{"progress":0,"eta_relative":0,"state":{"skipped":false,"interrupted":false,"stopping_generation":false,"job":"","job_count":0,"job_timestamp":"0","job_no":0,"sampling_step":0,"sampling_steps":0},"current_image":null,"textinfo":null}`},
 		{"GET", "/sdapi/v1/sd-vae", "", `[]`},
 		{"GET", "/sdapi/v1/sd-modules", "", `[]`},
-		{"GET", "/sdapi/v1/latent-upscale-modes", "", `[]`},
+		{"GET", "/sdapi/v1/latent-upscale-modes", "", `[{"name":"Latent"},{"name":"Latent (antialiased)"},{"name":"Latent (bicubic)"},{"name":"Latent (bicubic antialiased)"},{"name":"Latent (nearest)"},{"name":"Latent (nearest-exact)"}]`},
 		{"GET", "/sdapi/v1/prompt-styles", "", `[]`},
 		{"GET", "/sdapi/v1/hypernetworks", "", `[]`},
 		{"GET", "/sdapi/v1/face-restorers", "", `[]`},

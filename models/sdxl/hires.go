@@ -65,10 +65,12 @@ type hires struct {
 	steps    int  // evaluations of the UNet
 }
 
+// MaxHiresScale is the most that Hires.Scale may be.
+const MaxHiresScale = 8
+
 const (
 	defaultHiresScale    = 2
 	defaultHiresStrength = 0.7
-	maxHiresScale        = 8
 )
 
 // resolveHires checks the second pass and says what it is made with. Its steps are those of A1111 (modules/sd_samplers_common.py,
@@ -181,8 +183,8 @@ func (h *Hires) sizes(first Size, p *HiresParameters) (upscaled, kept Size, err 
 	switch {
 	case h.Width == 0 && h.Height == 0:
 		p.Scale = cmp.Or(h.Scale, defaultHiresScale)
-		if !(p.Scale >= 1 && p.Scale <= maxHiresScale) {
-			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", maxHiresScale)
+		if !(p.Scale >= 1 && p.Scale <= MaxHiresScale) {
+			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", MaxHiresScale)
 		}
 		upscaled = Size{down(int(float64(first.Height) * p.Scale)), down(int(float64(first.Width) * p.Scale))}
 		kept = upscaled
