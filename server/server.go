@@ -54,7 +54,8 @@ type Server struct {
 	decoding chan struct{} // holds one for each image that is decoded for a client
 	large    chan struct{} // holds one for each large body that is in memory
 
-	sources sources // of requests under way
+	sources sources    // of requests under way
+	kinds   modelKinds // of files that requests may name
 
 	sdapi sdState // of A1111's API
 	made  apiDocs
