@@ -30,8 +30,9 @@ type resolved struct {
 	images   []imagePrompt
 	guidance []float64 // a scale for each of schedule's steps
 
-	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
-	firstStep    int // steps that were taken before, for the schedules of prompts
+	canvas       *canvas // of inpainting, see inpaintCanvas
+	controlSteps int     // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
+	firstStep    int     // steps that were taken before, for the schedules of prompts
 	warnings     []string
 }
 
