@@ -95,9 +95,7 @@ func (p Parameters) Infotext() string {
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
-	for i, c := range p.Controls {
-		add(fmt.Sprintf("ControlNet %d", i), controlUnit(c))
-	}
+	p.addControls(add)
 	if hashes := p.loraHashes(); hashes != "" {
 		add("Lora hashes", hashes)
 	}

@@ -68,7 +68,7 @@ func (m *Model) groupControls(ctx context.Context, q *resolved) (groups []*contr
 		if err != nil {
 			return groups, badFile(controlsField, c.Path, "a ControlNet with a mode that it has", err)
 		}
-		img := q.placed(c.Image)
+		img := q.placed(c.Image, c.Resize)
 		if c.Preprocessor != "" {
 			if img, err = preprocess.Apply(c.Preprocessor, atSize(img, q.size)); err != nil {
 				return groups, badFile(controlsField, c.Path, "with an image that its preprocessor takes", err)
