@@ -91,6 +91,7 @@ func sdOperations() []operation {
 			answers: []answerDoc{{status: 200, about: "Their ids.", of: typeOf[sdPendingView]()}},
 		},
 	}
+	all = append(all, sdControlOperations()...)
 	for _, list := range sdListDocs {
 		all = append(all, operation{
 			route: "GET /sdapi/v1/" + list.name, id: "sdGet" + camel(list.name), tag: tagSDAPI, summary: list.text,
@@ -170,7 +171,7 @@ var sdListDocs = []struct {
 	{"upscalers", "The upscalers", typeOf[[]sdUpscaler]()},
 	{"memory", "The memory of the process", typeOf[map[string]map[string]any]()},
 	{"cmd-flags", "Flags of A1111's that clients look at", typeOf[map[string]bool]()},
-	{"scripts", "Scripts: none", typeOf[map[string][]string]()},
+	{"scripts", "Scripts", typeOf[map[string][]string]()},
 	{"sd-vae", "VAEs to choose from: none", typeOf[[]string]()},
 	{"sd-modules", "Modules to choose from: none", typeOf[[]string]()},
 	{"latent-upscale-modes", "Latent upscalers", typeOf[[]sdLatentMode]()},

@@ -33,7 +33,7 @@ var sdImageDocs = []fieldDoc{
 	{"script_name", "This server has no scripts: any is refused."},
 	{"send_images", "False leaves the images out of the answer."},
 	{"save_images", "Keeps the images, and the jobs in GET /v1/jobs; else nothing is kept."},
-	{"alwayson_scripts", "ControlNet and IP-Adapter are answered 501 if they are enabled; others are refused."},
+	{"alwayson_scripts", "Units of ControlNet, T2I-Adapters and IP-Adapters as the extension sd-webui-controlnet takes them; other scripts are refused."},
 	{"latent_mask", "A mask of the latents beside mask is answered 501."},
 	{"initial_noise_multiplier", "1; another one is answered 501."},
 	{"infotext", "Parameters of an image as A1111 writes them, for the fields that the request does not give."},

@@ -31,6 +31,7 @@ func (s *Server) sdRoutes() []route {
 		{"POST", "/internal/progress", s.sdTaskProgress},
 		{"GET", "/internal/pending-tasks", s.sdPending},
 	}
+	routes = append(routes, s.sdControlRoutes()...)
 	lists := s.sdLists()
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		list := lists[name]
@@ -62,7 +63,7 @@ var sdNothingToDo = map[string]string{
 
 // isSDAPI reports whether a path is of A1111's API, whose errors have a shape of their own.
 func isSDAPI(path string) bool {
-	return strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/internal/")
+	return strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/internal/") || strings.HasPrefix(path, "/controlnet/")
 }
 
 // sdFault is an error of no field.

@@ -31,7 +31,7 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"refiner_checkpoint":"nope"}`, 400, "bad_value", `Model not found: refiner_checkpoint is "nope": must be one of fake-base, fake-refiner`},
 		{"txt2img", `{"refiner_checkpoint":"fake-refiner","refiner_switch_at":0}`, 400, "bad_value", "refiner_switch_at is 0: must be above 0, or sd_model_checkpoint the refiner"},
 		{"img2img", `{"init_images":["x"],"override_settings":{"sd_model_checkpoint":"fake-refiner"},"refiner_checkpoint":"fake-base"}`, 400, "bad_value", "refiner_checkpoint is a base: must be a refiner"},
-		{"txt2img", `{"enable_hr":true,"hr_upscaler":"nope"}`, 400, "bad_value", `Upscaler not found: hr_upscaler is "nope": must be one of Latent, Latent (antialiased), Latent (bicubic), Latent (bicubic antialiased), Latent (nearest), Latent (nearest-exact), None, Lanczos, Nearest`},
+		{"txt2img", `{"enable_hr":true,"hr_upscaler":"nope"}`, 422, "", "[body hr_upscaler] Value error, must be one of Latent, Latent (antialiased), Latent (bicubic), Latent (bicubic antialiased), Latent (nearest), Latent (nearest-exact), None, Lanczos, Nearest: this server has no folder of others (-upscaler-dir)"},
 		{"txt2img", `{"enable_hr":true,"hr_sampler_name":"nope"}`, 400, "bad_value", `Sampler not found: sampler_name is "nope": ` + samplers + "; a schedule type may follow, " + schedules},
 		{"txt2img", `{"enable_hr":true,"hr_checkpoint_name":"nope"}`, 400, "bad_value", `Model not found: hr_checkpoint_name is "nope": must be one of fake-base, fake-refiner`},
 		{"txt2img", `{"enable_hr":true,"hr_checkpoint_name":"fake-refiner"}`, 501, "not_implemented", "hr_checkpoint_name: goxl has no second pass of another model"},
@@ -58,7 +58,8 @@ func TestSDErrors(t *testing.T) {
 		{"img2img", `{"init_images":[]}`, 404, "init_image_not_found", "Init image not found"},
 		{"txt2img", `{"script_name":"X/Y/Z plot"}`, 422, "script_not_found", "Script 'X/Y/Z plot' not found"},
 		{"txt2img", `{"alwayson_scripts":{"ADetailer":{"args":[true]}}}`, 422, "script_not_found", "always on script ADetailer not found"},
-		{"txt2img", `{"alwayson_scripts":{"ControlNet":{"args":[{"enabled":false},{"image":"x"}]}}}`, 501, "not_implemented", "alwayson_scripts.ControlNet.args[1] is enabled: goxl has no ControlNet and no IP-Adapter yet"},
+		{"txt2img", `{"alwayson_scripts":{"ControlNet":{"args":[{"enabled":false},{"image":"x"}]}}}`, 422, "", "[body alwayson_scripts ControlNet args 1 model] Value error, must be the name of a ControlNet or T2I-Adapter; there are: none"},
+		{"txt2img", `{"alwayson_scripts":{"ControlNet":{"args":[{"model":"x [12345678]"}]}}}`, 422, "", "[body alwayson_scripts ControlNet args 0 model] Value error, this server has no folder for a ControlNet or T2I-Adapter (-control-dir)"},
 		{"txt2img", `{"alwayson_scripts":[]}`, 422, "", "[body alwayson_scripts] Input should be a valid dictionary"},
 		{"txt2img", `{"alwayson_scripts":{"controlnet":{"args":1}}}`, 422, "", "[body alwayson_scripts] Input should be a valid list: args of controlnet"},
 		{"txt2img", `{"styles":["mine"]}`, 422, "", "[body styles 0] Value error, there is no such style: this server has none"},
@@ -188,6 +189,9 @@ func FuzzSDRequest(f *testing.F) {
 		`{"prompt":"<lora:a:1>","infotext":"a\nSteps: 1, Sampler: x, Size: 8x8, Model: m","override_settings":{"sd_vae":1,"x":{}}}`,
 		`{"alwayson_scripts":{"ControlNet":{"args":[null,{"enabled":false}]}},"styles":[],"script_args":[1],"seed":"7","refiner_checkpoint":"fake-refiner"}`,
 		`{"init_images":["` + picture + `"],"resize_mode":1,"width":64,"height":128,"denoising_strength":"0.5"}`,
+		`{"init_images":["` + picture + `"],"mask":"` + picture + `","mask_blur_x":1,"mask_blur":3,"inpainting_fill":2,"inpaint_full_res":"no","inpainting_mask_invert":true,"width":64,"height":64}`,
+		`{"enable_hr":true,"hr_scale":1.5,"hr_resize_x":64,"hr_prompt":"b","hr_sampler_name":"Euler","firstphase_width":8,"firstphase_height":8}`,
+		`{"alwayson_scripts":{"controlnet":{"args":[{"model":"a","image":[{"image":"` + picture + `","mask":"x"}],"module":"canny","control_mode":2},{"image":["a","b"],"model":"None"}]}},"infotext":"a\nSteps: 1, Seed: 2, ControlNet 0: \"Module: canny, Weight: 1\", Hires upscale: 2"}`,
 	} {
 		f.Add(false, []byte(body))
 		f.Add(true, []byte(body))

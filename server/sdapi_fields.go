@@ -1,17 +1,15 @@
 package server
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // refuse is the error of what goxl has not, by the name of the field that asks for it.
-func (q *sdRequest) refuse() error {
+func (q *sdRequest) refuse(s *Server) error {
 	f := q.fields
 	missing := func(name, what string) error {
 		return &failure{kind: notImplemented, detail: fmt.Sprintf("%s: goxl has no %s", name, what)}
@@ -49,43 +47,10 @@ func (q *sdRequest) refuse() error {
 			}
 		})
 	}
-	return q.refuseScripts()
+	return q.readScripts(s)
 }
 
 const sdMostStyles = 32
-
-// refuseScripts is the error of scripts that have something to do.
-func (q *sdRequest) refuseScripts() error {
-	const name = "alwayson_scripts"
-	f := q.fields
-	f.notes.form(name, &jsonschema.Schema{Type: "object"})
-	raw := f.given(name)
-	if raw == nil {
-		return nil
-	}
-	var scripts map[string]struct{ Args json.RawMessage }
-	if raw[0] != '{' || json.Unmarshal(raw, &scripts) != nil {
-		f.report(name, "dict_type", "Input should be a valid dictionary", nil)
-		return nil
-	}
-	for _, script := range slices.Sorted(maps.Keys(scripts)) {
-		var units []json.RawMessage
-		switch kind := strings.ToLower(script); {
-		case kind != "controlnet" && kind != "ip-adapter":
-			return sdRefuse(noScript, "always on script", " %s not found", beginning(script))
-		case len(scripts[script].Args) > 0 && json.Unmarshal(scripts[script].Args, &units) != nil:
-			f.report(name, "list_type", "Input should be a valid list: args of "+kind, nil)
-			return nil
-		}
-		for i, unit := range units {
-			var on struct{ Enabled *bool }
-			if json.Unmarshal(unit, &on) == nil && (on.Enabled == nil || *on.Enabled) && string(unit) != "null" && string(unit) != "false" {
-				return sdRefuse(notImplemented, "alwayson_scripts", ".%s.args[%d] is enabled: goxl has no ControlNet and no IP-Adapter yet", beginning(script), i)
-			}
-		}
-	}
-	return nil
-}
 
 // ineffective lists the fields of which nothing comes, but for those that say nothing.
 func (q *sdRequest) ineffective() {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -62,7 +63,7 @@ func (s *Server) sdHires(q *sdRequest) error {
 	}
 	upscaler := text("hr_upscaler", "")
 	if f.notes != nil {
-		f.notes.form("hr_upscaler", &jsonschema.Schema{Type: "string", Examples: values(s.sdHiresUpscalers())})
+		f.notes.form("hr_upscaler", &jsonschema.Schema{Type: "string", Examples: values(sdHiresUpscalers())})
 	}
 	sampler, schedule, model := text("hr_sampler_name", sdSameSampler), text("hr_scheduler", sdSameSchedule), text("hr_checkpoint_name", sdSameModel)
 	if !on || err != nil || len(f.problems) > 0 {
@@ -87,32 +88,31 @@ func (s *Server) sdHires(q *sdRequest) error {
 			h.Scheduler = name
 		}
 	}
-	h.Upscaler, err = s.sdHiresUpscaler(upscaler)
 	r.Hires = h
-	return err
+	h.Upscaler = s.sdHiresUpscaler(f, upscaler)
+	return nil
 }
 
-// sdHiresUpscalers are the names of what enlarges between the two passes.
-func (s *Server) sdHiresUpscalers() (names []string) {
+// sdHiresUpscalers are the names of what enlarges between the two passes without a file.
+func sdHiresUpscalers() (names []string) {
 	for _, mode := range sdLatentModes {
 		names = append(names, mode.Name)
 	}
 	return append(names, sdUpscalerNames...)
 }
 
-// sdHiresUpscaler is the library's name of an upscaler; "" is the one that A1111 takes without a name.
-func (s *Server) sdHiresUpscaler(name string) (string, error) {
-	names := s.sdHiresUpscalers()
-	for _, known := range names {
-		switch {
-		case name == "":
-			return strings.ToLower(names[0]), nil
-		case name != known:
-		case name == sdNone: // A1111 resizes the image then as without an upscaler
-			return strings.ToLower(sdLanczos), nil
-		default:
-			return strings.ToLower(name), nil
-		}
+// sdHiresUpscaler is the library's name of an upscaler, or the file of one; "" is the one that A1111 takes without a name.
+func (s *Server) sdHiresUpscaler(f *fields, name string) string {
+	names := sdHiresUpscalers()
+	switch {
+	case name == "":
+		return strings.ToLower(names[0])
+	case name == sdNone: // A1111 resizes the image then as without an upscaler
+		return strings.ToLower(sdLanczos)
+	case slices.Contains(names, name):
+		return strings.ToLower(name)
 	}
-	return "", sdRefuse(badValue, "Upscaler not found: hr_upscaler", " is %q: must be one of %s", beginning(name), strings.Join(names, ", "))
+	files := s.upscalerFiles()
+	files.others = names
+	return files.find(f, "hr_upscaler", name)
 }

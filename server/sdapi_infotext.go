@@ -101,6 +101,11 @@ func (q *sdRequest) readInfotext() {
 			if _, given := override[name]; !given {
 				override[name] = raw
 			}
+		} else if sdUnitKey.MatchString(key) {
+			if q.infotextUnits == nil {
+				q.infotextUnits = map[string]string{}
+			}
+			q.infotextUnits[key] = value
 		} else if !slices.Contains(sdInfotextFacts, key) {
 			q.ignored = append(q.ignored, "infotext."+key)
 		}

@@ -59,7 +59,7 @@ func (s *Server) sdLists() map[string]func() (any, error) {
 		"upscalers":            always(sdUpscalers()),
 		"memory":               func() (any, error) { return sdMemory(), nil },
 		"cmd-flags":            always(map[string]any{"api": true, "api_server_stop": false, "nowebui": false, "lowvram": false, "medvram": false}),
-		"scripts":              always(map[string][]string{"txt2img": {}, "img2img": {}}),
+		"scripts":              always(map[string][]string{"txt2img": {sdControlNet}, "img2img": {sdControlNet}}),
 		"sd-vae":               none,
 		"sd-modules":           none,
 		"latent-upscale-modes": always(sdLatentModes),

@@ -32,6 +32,9 @@ type sdRequest struct {
 	inits    []source          // of img2img: one, or one for each image of an iteration
 	images   map[string]string // worker.Task's, but for those
 	uploads  []source          // all that came with the request
+	units    []sdUnit          // of ControlNet, until they are read
+
+	infotextUnits map[string]string // by their keys
 
 	seed, subseed     uint64
 	batch, iterations int
@@ -42,13 +45,13 @@ type sdRequest struct {
 
 // sdRequest reads a user's body. Fields are read as pydantic does, and have A1111's defaults.
 func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img bool) (*sdRequest, error) {
-	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}}
+	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}, images: map[string]string{}}
 	q.readInfotext()
 	override, err := s.sdOverride(q, owner)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.refuse(); err != nil {
+	if err := q.refuse(s); err != nil {
 		return nil, err
 	}
 	sampling, models := s.sdSampling(q), s.sdModels(q)
@@ -67,6 +70,9 @@ func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img
 		if err := s.sdSource(ctx, q, from); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.sdUnits(ctx, q); err != nil {
+		return nil, err
 	}
 	q.ineffective()
 	if !restore {

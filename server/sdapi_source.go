@@ -41,7 +41,6 @@ func (q *sdRequest) sourceFields() (from sdSourceFields) {
 // the mask that has to be blurred before, or cut to, and that is the model's part.
 func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields) error {
 	f, name, list := q.fields, sdInitImages, from.list
-	q.images = map[string]string{}
 	switch {
 	case len(list) == 0:
 		return &failure{kind: noInitImage}

@@ -50,7 +50,7 @@ func TestSDRoutes(t *testing.T) {
 		{"GET", "/sdapi/v1/upscalers", "", `[{"name":"None","model_name":null,"model_path":null,"model_url":null,"scale":4},{"name":"Lanczos","model_name":null,"model_path":null,"model_url":null,"scale":4},{"name":"Nearest","model_name":null,"model_path":null,"model_url":null,"scale":4}]`},
 		{"GET", "/sdapi/v1/options", "", `{"CLIP_stop_at_last_layers":1,"emphasis":"Original","enable_pnginfo":true,"eta_ddim":0,"eta_noise_seed_delta":0,"img2img_color_correction":false,"img2img_fix_steps":false,"initial_noise_multiplier":1,"jpeg_quality":80,"live_previews_enable":true,"randn_source":"CPU","samples_format":"png","sd_model_checkpoint":"fake-base","sd_vae":"Automatic","sdxl_crop_left":0,"sdxl_crop_top":0,"sdxl_refiner_high_aesthetic_score":6,"sdxl_refiner_low_aesthetic_score":2.5,"show_progress_every_n_steps":10}`},
 		{"GET", "/sdapi/v1/cmd-flags", "", `{"api":true,"api_server_stop":false,"lowvram":false,"medvram":false,"nowebui":false}`},
-		{"GET", "/sdapi/v1/scripts", "", `{"img2img":[],"txt2img":[]}`},
+		{"GET", "/sdapi/v1/scripts", "", `{"img2img":["controlnet"],"txt2img":["controlnet"]}`},
 		{"GET", "/sdapi/v1/progress", "", `{"progress":0,"eta_relative":0,"state":{"skipped":false,"interrupted":false,"stopping_generation":false,"job":"","job_count":0,"job_timestamp":"0","job_no":0,"sampling_step":0,"sampling_steps":0},"current_image":null,"textinfo":null}`},
 		{"GET", "/sdapi/v1/sd-vae", "", `[]`},
 		{"GET", "/sdapi/v1/sd-modules", "", `[]`},
