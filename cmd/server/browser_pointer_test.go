@@ -49,18 +49,24 @@ func (b *tab) swipe(selector string, points ...point) {
 // swipeTo does so at points of the window.
 func (b *tab) swipeTo(points ...point) {
 	b.t.Helper()
-	touch := func(t input.DispatchTouchEventType, points ...*input.TouchPoint) {
-		b.t.Helper()
-		if _, err := chromedp.Call(b.ctx, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: t, TouchPoints: append([]*input.TouchPoint{}, points...)}); err != nil {
-			b.t.Fatal(err)
-		}
-	}
 	for i, p := range points {
 		kind := input.DispatchTouchEventTypeTouchMove
 		if i == 0 {
 			kind = input.DispatchTouchEventTypeTouchStart
 		}
-		touch(kind, &input.TouchPoint{X: p.x, Y: p.y})
+		b.touch(kind, p)
 	}
-	touch(input.DispatchTouchEventTypeTouchEnd)
+	b.touch(input.DispatchTouchEventTypeTouchEnd)
+}
+
+// touch says where all fingers are now, in the window.
+func (b *tab) touch(kind input.DispatchTouchEventType, fingers ...point) {
+	b.t.Helper()
+	points := []*input.TouchPoint{}
+	for i, p := range fingers {
+		points = append(points, &input.TouchPoint{X: p.x, Y: p.y, ID: new(float64(i))})
+	}
+	if _, err := chromedp.Call(b.ctx, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: points}); err != nil {
+		b.t.Fatal(err)
+	}
 }

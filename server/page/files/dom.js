@@ -38,6 +38,8 @@ const icons = {
   eraser: 'M4 15l9-10 7 6-8 9H8zM9 10l7 6M12 20h8',
   undo: 'M8 5L4 9l4 4M4 9h10a5 5 0 0 1 0 10h-4',
   redo: 'M16 5l4 4-4 4M20 9H10a5 5 0 0 0 0 10h4',
+  plus: 'M12 6v12M6 12h12',
+  minus: 'M6 12h12',
   upscale: 'M4 4h7v7H4zM14 4h6v6M20 4l-6 6M20 14v6H4v-6',
   compare: 'M4 5h16v14H4zM12 3v18M9 10l-2 2 2 2M15 10l2 2-2 2',
   control: 'M4 6h9M17 6h3M4 12h3M11 12h9M4 18h9M17 18h3M15 4v4M9 10v4M15 16v4',

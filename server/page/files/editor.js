@@ -2,34 +2,38 @@
 import { $, icon } from './dom.js';
 import { imageURL, uploadImage } from './api.js';
 import { announce, notify } from './notify.js';
+import * as board from './board.js';
 import * as mask from './mask.js';
 import * as outpaint from './outpaint.js';
 
-const edge = 20; // pixels of the screen beside the whole
-const reach = 0.16; // of the board on each side, into which a border is drawn
+const closer = 1.5; // what a button zooms by
 
 let given = null; // what is edited: {id, mask, outpaint}
 let use = () => {}; // takes what came of it
 let mode = 'mask';
-let scale = 1; // pixels of the screen for one of the image
 let brush = null; // where it is, in pixels of the image; null is elsewhere
 
 // start takes the server's options.
 export function start({ limits }) {
-  for (const [id, name] of [['mask-brush', 'brush'], ['mask-eraser', 'eraser'], ['mask-undo', 'undo'], ['mask-redo', 'redo']]) $(id).prepend(icon(name));
+  for (const [id, name] of [['mask-brush', 'brush'], ['mask-eraser', 'eraser'], ['mask-undo', 'undo'], ['mask-redo', 'redo'], ['zoom-out', 'minus'], ['zoom-in', 'plus']]) $(id).prepend(icon(name));
   mask.start(showTools, (place) => {
     brush = place;
     showBrush();
   });
-  outpaint.start(limits, () => scale, (dragged) => (dragged ? place() : fit()));
+  board.start(showBrush, mask.abandon);
+  outpaint.start(limits, board.scaled, (dragged) => (dragged ? board.place() : board.fit()));
   for (const button of $('editor-modes').children) button.onclick = () => setMode(button.dataset.mode);
   $('mask-brush').onclick = () => setTool(false);
   $('mask-eraser').onclick = () => setTool(true);
   $('mask-size').oninput = () => setSize(Number($('mask-size').value));
-  Object.assign($('mask-undo'), { onclick: mask.undo });
-  Object.assign($('mask-redo'), { onclick: mask.redo });
-  $('mask-clear').onclick = mask.clear;
-  $('mask-invert').onclick = mask.invert;
+  for (const [id, does, told] of [['undo', mask.undo, 'Undone'], ['redo', mask.redo, 'Done again'], ['clear', mask.clear, 'Mask cleared'], ['invert', mask.invert, 'Mask inverted']]) {
+    $(`mask-${id}`).onclick = () => {
+      does();
+      announce(told);
+    };
+  }
+  $('zoom-out').onclick = () => board.zoom(1 / closer);
+  $('zoom-in').onclick = () => board.zoom(closer);
   $('editor-done').onclick = finish;
   $('editor-cancel').onclick = () => leave();
   $('editor-cancel').onblur = () => sure(false);
@@ -38,7 +42,6 @@ export function start({ limits }) {
     leave();
   });
   $('editor').addEventListener('keydown', keys);
-  new ResizeObserver(() => $('editor').open && fit()).observe($('board'));
 }
 
 const load = (id) => new Promise((resolve, reject) => {
@@ -64,6 +67,7 @@ export async function open(what, inMode, onDone) {
   $('board-image').src = image.src;
   $('editor').showModal();
   mask.open(image.naturalWidth, image.naturalHeight, before);
+  board.open(image.naturalWidth, image.naturalHeight);
   outpaint.open(image.naturalWidth, image.naturalHeight, what.outpaint);
   const longest = Math.max(image.naturalWidth, image.naturalHeight);
   $('mask-size').max = Math.round(longest / 2);
@@ -80,7 +84,7 @@ function setMode(name) {
   for (const button of $('editor-modes').children) button.setAttribute('aria-pressed', button.dataset.mode === mode);
   $('editor').dataset.mode = mode;
   for (const part of $('editor').querySelectorAll('[data-for]')) part.hidden = part.dataset.for !== mode;
-  fit();
+  board.fit(mode === 'outpaint');
 }
 
 function setTool(erase) {
@@ -104,34 +108,11 @@ function showTools() {
   $('mask-redo').disabled = !mask.canRedo();
 }
 
-// fit makes the whole as large as the board lets it; place shows the border without that, so that what is dragged
-// stays below the pointer.
-function fit() {
-  const { clientWidth, clientHeight } = $('board');
-  const { width, height } = $('mask-canvas');
-  const [left, top, right, bottom] = outpaint.read();
-  const beside = (side) => 2 * (mode === 'outpaint' ? Math.max(edge, reach * side) : edge);
-  scale = Math.min((clientWidth - beside(clientWidth)) / (width + left + right), (clientHeight - beside(clientHeight)) / (height + top + bottom));
-  $('sheet').dataset.left = (clientWidth - (width + left + right) * scale) / 2 + left * scale;
-  $('sheet').dataset.top = (clientHeight - (height + top + bottom) * scale) / 2 + top * scale;
-  place();
-}
-
-function place() {
-  const { width, height } = $('mask-canvas');
-  const style = $('sheet').style;
-  style.left = `${$('sheet').dataset.left}px`;
-  style.top = `${$('sheet').dataset.top}px`;
-  style.width = `${width * scale}px`;
-  style.height = `${height * scale}px`;
-  outpaint.read().forEach((pixels, i) => style.setProperty(`--${outpaint.sides[i]}`, `${-pixels * scale}px`));
-  showBrush();
-}
-
 function showBrush() {
   $('brush').hidden = brush === null || mode !== 'mask';
   if ($('brush').hidden) return;
   const style = $('brush').style;
+  const scale = board.scaled();
   style.left = `${brush.x * scale}px`;
   style.top = `${brush.y * scale}px`;
   style.width = `${Number($('mask-size').value) * scale}px`;
@@ -150,8 +131,12 @@ function keys(event) {
   else if (letter === 'b') setTool(false);
   else if (letter === 'e') setTool(true);
   else if (letter === '[' || letter === ']') setSize(Number($('mask-size').value) * (letter === '[' ? 0.8 : 1.25));
+  else if (letter === '+' || letter === '=') board.zoom(closer);
+  else if (letter === '-') board.zoom(1 / closer);
+  else if (letter === '0') board.fit();
   else if (event.target === $('mask-canvas')) {
     const did = mask.key(event);
+    if (did && brush) board.reveal(brush);
     known = did !== null;
     if (did?.told) announce(did.told);
   } else known = false;

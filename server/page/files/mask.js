@@ -77,6 +77,15 @@ function add(change) {
   changed();
 }
 
+// abandon takes back the stroke that a pointer draws.
+export function abandon() {
+  if (!stroke || pointer === 'keys') return;
+  stroke = null;
+  pointer = null;
+  moved(null);
+  redraw();
+}
+
 function redraw() {
   context.globalCompositeOperation = 'source-over';
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -86,14 +95,23 @@ function redraw() {
 
 // drawBase brings in a mask of grey pixels, whose white is opaque here.
 function drawBase() {
-  context.drawImage(base, 0, 0, canvas.width, canvas.height);
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  const { sheet, pixels } = copied(base);
   const [red, green, blue] = colour();
   for (let i = 0; i < pixels.data.length; i += 4) {
     const [r, g, b, a] = pixels.data.subarray(i, i + 4);
     pixels.data.set([red, green, blue, ((0.299 * r + 0.587 * g + 0.114 * b) * a) / 255], i);
   }
-  context.putImageData(pixels, 0, 0);
+  sheet.getContext('2d').putImageData(pixels, 0, 0);
+  context.drawImage(sheet, 0, 0);
+}
+
+// copied gives the pixels of an image at the canvas's size, on a sheet of their own: a canvas whose pixels are read often
+// leaves the graphics card.
+function copied(image) {
+  const sheet = document.createElement('canvas');
+  Object.assign(sheet, { width: canvas.width, height: canvas.height });
+  sheet.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+  return { sheet, pixels: sheet.getContext('2d').getImageData(0, 0, canvas.width, canvas.height) };
 }
 
 const colour = () => getComputedStyle(canvas).color.match(/[\d.]+/g).slice(0, 3).map(Number);
@@ -198,8 +216,7 @@ export function key(event) {
 // read gives the mask as a PNG file, and the fraction that is painted, 0 to 1.
 export async function read() {
   if (pointer === 'keys') lift();
-  const { width, height } = canvas;
-  const pixels = context.getImageData(0, 0, width, height);
+  const { sheet, pixels } = copied(canvas);
   let sum = 0;
   for (let i = 0; i < pixels.data.length; i += 4) {
     const value = pixels.data[i + 3];
@@ -210,8 +227,6 @@ export async function read() {
     pixels.data[i + 3] = 255;
   }
   if (sum === 0) return { blob: null, painted: 0 };
-  const sheet = document.createElement('canvas');
-  Object.assign(sheet, { width, height });
   sheet.getContext('2d').putImageData(pixels, 0, 0);
-  return { blob: await toPNG(sheet), painted: sum / (255 * width * height) };
+  return { blob: await toPNG(sheet), painted: sum / (255 * canvas.width * canvas.height) };
 }
