@@ -35,18 +35,23 @@ var imageDocs = []fieldDoc{
 	{"negative_crops_coords_top_left", "crops_coords_top_left of the negative prompt."},
 	{"aesthetic_score", "Of a refiner: how beautiful the image is to be, mostly 1 to 10; 6 if absent."},
 	{"negative_aesthetic_score", "aesthetic_score of the negative prompt; 2.5 if absent."},
+	{"controls", "ControlNets, each with its control image."},
+	{"t2i_adapters", "T2I-Adapters, each with the image that it steers by."},
+	{"ip_adapters", "IP-Adapters, each with images that are read beside the prompt."},
 }
 
 // Fields that depend on the task.
 var (
 	sizeDocs = []fieldDoc{
-		{"width", "Pixels. Absent, it is the model's own. The limit of width × height is in GET /v1/options."},
-		{"height", "Pixels. Absent, it is the model's own."},
+		{"width", "Pixels. Absent, it is the model's own, or the image's, which is resized to others. The limit of width × height is in GET /v1/options."},
+		{"height", "Pixels. Absent, it is the model's own, or the image's."},
 	}
+	imageDoc    = fieldDoc{"image", "The image to begin with: the id of one that is here, or a PNG, JPEG or WebP in base64, alone or in a data URL."}
+	resizeDoc   = fieldDoc{"resize", "How the image gets width and height: as it comes, cut to the aspect ratio, or with its outermost lines repeated; stretch if absent."}
 	ensembleDoc = fieldDoc{"refiner", "The refiner goes on at denoising_end, as an ensemble of experts."}
 	endDoc      = fieldDoc{"denoising_end", "The fraction of the steps at which the base ends; 0.8 if absent with a refiner, else 1."}
 	fromDocs    = []fieldDoc{
-		{"strength", "How much of the image is made anew, 1 is all of it. Absent, it is the model's own, mostly 0.3."},
+		{"strength", "How much of the image is made anew, 1 is all of it. Absent, it is the model's own, mostly 0.3, or 0.9999 of inpainting."},
 		{"denoising_start", "The fraction of the steps at which the image comes in, in place of strength."},
 		{"denoising_end", "The fraction of the steps at which the run ends."},
 	}
@@ -54,9 +59,9 @@ var (
 
 // jobDocs are the fields of POST /v1/jobs beside those.
 var jobDocs = []fieldDoc{
-	{"task", "Absent, it is image-to-image with an image, ensemble with refiner, or else text-to-image."},
-	{"image", "The image to begin with: the id of one that is here, or a PNG, JPEG or WebP in base64, alone or in a data URL."},
-	{"refiner", "Of image-to-image, whether the refiner computes it; absent, it does if there is one. Else as an ensemble."},
+	{"task", "Absent, it is inpaint with a mask or outpaint, image-to-image with an image, ensemble with refiner, or else text-to-image."},
+	imageDoc,
+	{"refiner", "Of an image, whether the refiner computes it; absent, it does if there is one, but for inpainting, and beside controls, t2i_adapters and ip_adapters. Else as an ensemble."},
 	{"n", "Images of the batch, from one generator."},
 	{"priority", "Jobs of a higher one go first."},
 	{"preview_every", "Steps between previews, which the events have; 0 is none."},

@@ -14,8 +14,8 @@ var openAIOperations = []operation{
 		route: "POST /v1/images/generations", id: "createImage", tag: tagOpenAI, summary: "Text to image",
 		body: &bodyForm{
 			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.openAIRequest(x, f, generation) }, // what is wrong is of no interest
-			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"guidance_scale":[]}`, `{"output_format":"webp","output_compression":90}`},
-			docs:    with(openAIBodyDocs, sizeDocs, without(fromDocs, "denoising_end"), []fieldDoc{jobEndDoc}),
+			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"outpaint":[]}`, `{"guidance_scale":[]}`, `{"output_format":"webp","output_compression":90}`},
+			docs:    with(openAIBodyDocs, sizeDocs, without(fromDocs, "denoising_end"), without(inpaintDocs, "mask"), []fieldDoc{resizeDoc, hiresDoc, jobEndDoc}),
 			example: `{"prompt":"a lighthouse at dusk, oil painting","size":"auto","response_format":"b64_json"}`,
 		},
 		answers: openAIAnswers("image_generation"),
@@ -30,7 +30,7 @@ var openAIOperations = []operation{
 				{"images", "The image to begin with. One image."},
 				{"image", "The image in place of images: its id, or base64, alone or in a data URL; or a list of one of these."},
 				{"refiner", "Whether the refiner computes it. Absent, it does if there is one."},
-			}, without(openAIBodyDocs, "task", "image", "refiner"), fromDocs),
+			}, without(openAIBodyDocs, "task", "image", "refiner"), sizeDocs, fromDocs, []fieldDoc{resizeDoc}),
 			example: `{"prompt":"a lighthouse at dusk, oil painting","image":"` + exampleID + `","strength":0.4}`,
 		},
 		answers: openAIAnswers("image_edit"),

@@ -73,9 +73,9 @@ func TestJobRequests(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]string{
-		`{"prompt":"a","mask":"x","strength":0.5,"n":1,"num_images_per_prompt":1}`: "fields without an effect here: mask, strength",
-		`{"prompt":"a","num_images_per_prompt":2,"refiner":null,"colour":null}`:    "",
-		`{"prompt":"a","task":"text-to-image","image":"x"}`:                        "fields without an effect here: image",
+		`{"prompt":"a","task":"text-to-image","mask":"x","strength":0.5,"n":1,"num_images_per_prompt":1}`: "fields without an effect here: mask, strength",
+		`{"prompt":"a","num_images_per_prompt":2,"refiner":null,"colour":null}`:                           "",
+		`{"prompt":"a","task":"text-to-image","image":"x"}`:                                               "fields without an effect here: image",
 	} {
 		v := b.postJob(t, body)
 		if strings.Join(v.Warnings, "; ") != want {
@@ -93,7 +93,7 @@ func TestJobRequests(t *testing.T) {
 		`{"n":1}`:                                               `"loc":["body","prompt"]`,
 		`{"prompt":"a","n":4}`:                                  `"loc":["body","n"],"msg":"Input should be less than or equal to 3"`,
 		`{"prompt":"a","priority":101}`:                         `"loc":["body","priority"],"msg":"Input should be less than or equal to 100"`,
-		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image' or 'ensemble'`,
+		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image', 'inpaint' or 'ensemble'`,
 		`{"prompt":"a","model":"nope"}`:                         `"loc":["body","model"],"msg":"Input should be '`,
 		`{"prompt":"a","output_format":"gif"}`:                  `'png', 'jpeg' or 'webp'`,
 		`{"prompt":"a","output_quality":0}`:                     `"loc":["body","output_quality"]`,

@@ -77,7 +77,7 @@ func readForm(body []byte, boundary string) (*fields, error) {
 				f.report("image", "too_long", fmt.Sprintf("must be one image: there are %d or more", images), nil)
 				return nil, f.err()
 			}
-			f.upload = data
+			f.uploads = map[string][]byte{base: data}
 			f.values["image"] = json.RawMessage(`"(a file)"`)
 		case part.FileName() != "":
 			f.values[name] = json.RawMessage(`"(a file)"`)

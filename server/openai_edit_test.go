@@ -83,7 +83,7 @@ func TestOpenAIEdits(t *testing.T) {
 		"JSON URL":    {body(`{"prompt":"[1, 2]","images":[{"image_url":"data:image/png;base64,` + encoded + `"}]}`), 0.2, ""},
 		"JSON id":     {body(`{"prompt":"[1, 2]","images":[{"file_id":"` + kept + `"}],"strength":0.4}`), 0.4, ""},
 		"JSON own":    {body(`{"prompt":"[1, 2]","images":[{"image_url":"http://example.com/download/` + kept + `"}],"mask":null}`), 0.2, ""},
-		"JSON base64": {body(`{"prompt":"[1, 2]","image":"` + encoded + `","width":64}`), 0.2, "width"},
+		"JSON base64": {body(`{"prompt":"[1, 2]","image":"` + encoded + `","colour":64}`), 0.2, "colour"},
 		"JSON list":   {body(`{"prompt":"[1, 2]","image":["` + kept + `"]}`), 0.2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

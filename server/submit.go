@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/goxl/goxl/job"
@@ -26,7 +27,7 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
 	}
 	if s.config.Remote != nil { // workers compare them with their files
-		t.Embeddings = s.shared().Hashes(p.TextualInversions)
+		t.Embeddings, t.Files = s.shared().Hashes(p.TextualInversions), s.shared().Fingerprints(t.Job.Request)
 	}
 	if s.config.Remote != nil && len(j.Adapters) > 0 {
 		for i, hash := range s.specs(t.Job.Name).AdapterHashes(t.Job) {
@@ -38,9 +39,9 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 	if j.Parameters, err = json.Marshal(p); err != nil {
 		return j, err
 	}
-	if t.Source != "" {
-		size := t.Job.Request.Image.Bounds().Size()
-		j.Inputs = []job.Blob{{Role: "image", ID: t.Source, Width: size.X, Height: size.Y}}
+	for _, of := range t.Job.Request.Images() {
+		size := of.Image.Bounds().Size()
+		j.Inputs = append(j.Inputs, job.Blob{Role: of.Field, ID: t.Images[of.Field], Width: size.X, Height: size.Y})
 	}
 	if warning != "" {
 		j.Warnings = []string{warning}
@@ -51,14 +52,17 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 
 // shared is what every request has of the server's own.
 func (s *Server) shared() worker.Shared {
-	return worker.Shared{LoRADir: s.config.LoRADir, TextualInversions: s.config.TextualInversions}
+	c := &s.config
+	return worker.Shared{
+		LoRADir: c.LoRADir, ControlDir: c.ControlDir, IPAdapterDir: c.IPAdapterDir, UpscalerDir: c.UpscalerDir, TextualInversions: c.TextualInversions,
+	}
 }
 
 // submit gives a job to the queue, as that of who sent a request.
 func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err error) {
 	j.Owner, j.Trace = x.owner(), traceOf(x.r.Context())
 	for i := range j.Inputs {
-		if b := &j.Inputs[i]; b.ID == x.kept {
+		if b := &j.Inputs[i]; slices.Contains(x.kept, b.ID) {
 			b.OfJob = true
 		} else if b.OfJob, err = s.ofJob(b.ID); err != nil {
 			return job.Job{}, false, err
@@ -171,13 +175,18 @@ func (s *Server) outcome(ctx context.Context, id string) (job.Job, error) {
 	return j, &failure{kind: cancelled}
 }
 
-// resolveAgain resolves a task whose image has another size than when it was submitted.
+// resolveAgain resolves a task of whose images one has another size than when it was submitted. An error names the image
+// that it is about, as the inputs of the job do.
 func (s *Server) resolveAgain(t *worker.Task) (warning string, err error) {
-	id, err := json.Marshal(t.Source)
-	if err != nil {
-		return "", err
+	f := &fields{values: map[string]json.RawMessage{}}
+	for field, id := range t.Images {
+		if f.values[field], err = json.Marshal(id); err != nil {
+			return "", err
+		}
 	}
-	f := &fields{values: map[string]json.RawMessage{"id": id}, whole: id, source: "id"}
+	if t.Images["image"] != "" {
+		f.source = "image"
+	}
 	warning, err = s.resolve(f, &t.Job)
 	var failed *failure
 	if errors.As(err, &failed) && failed.kind == invalid {

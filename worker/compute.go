@@ -97,7 +97,7 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 	if err := json.Unmarshal(j.Parameters, &c.task.Job.Parameters); err != nil {
 		return fmt.Errorf("worker: a job's parameters: %w", err)
 	}
-	if err := p.loadSource(l, c); err != nil {
+	if err := p.loadImages(l, c); err != nil {
 		return err
 	}
 	for _, id := range c.task.Outputs {
@@ -117,8 +117,8 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 		r.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) { p.preview(l, step, images) }}
 	}
 	c.result, err = m.generate(ctx, j, c.task)
-	r.Image = nil // its pixels are not needed beside the next image's
-	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
+	c.dropImages()
+	if err := ended(ctx, p.config.Shared.WithinFolders(err)); err != nil {
 		return err
 	}
 	if n, want := len(c.result.Images), len(c.task.Outputs); n != want {
@@ -126,27 +126,6 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 	}
 	kept = true
 	return nil
-}
-
-// loadSource decodes the image that the job begins with, of which it has the size until then.
-func (p *Pool) loadSource(l Lease, c *computed) (err error) {
-	if c.task.Source == "" {
-		return nil
-	}
-	r := &c.task.Job.Request
-	size := r.Image.Bounds().Size()
-	if r.Image, err = l.Blobs().Load(c.task.Source); err != nil {
-		return err
-	}
-	if r.Image.Bounds().Size() == size {
-		return nil
-	}
-	// Another file took its place, or its orientation exchanges width and height.
-	warning, err := p.config.Resolve(&c.task)
-	if warning != "" {
-		c.warnings = append(c.warnings, warning)
-	}
-	return err
 }
 
 // generate computes a job's task on a device's engine.
@@ -172,8 +151,8 @@ func failedWith(ctx context.Context, e engine.Engine, err error) error {
 
 // bytes is about the most that an image can take: three bytes a pixel, and the texts of a request of so many bytes.
 func (c *computed) bytes(request int) int64 {
-	p := c.task.Job.Parameters
-	return 3*int64(p.Width)*int64(p.Height) + 2*int64(request) + 128<<10
+	size := c.task.ResultSize()
+	return 3*int64(size.Width)*int64(size.Height) + 2*int64(request) + 128<<10
 }
 
 // keep brings the images to the disk, and gives those that are there, also with an error. Then the job holds neither an encoder nor pixels and latents.
