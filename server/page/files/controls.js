@@ -14,7 +14,7 @@ let units = [];
 
 // start takes the server's options, what to call when something changes, and what gives the result's {width, height}.
 export function start(given, onChange, resultSize) {
-  options = { controls: [], t2i_adapters: [], control_preprocessors: [], control_modes: [], ...given };
+  options = given;
   changed = onChange;
   size = resultSize;
   $('controls-details').hidden = !available();
@@ -43,6 +43,12 @@ const models = () => [
   ...options.t2i_adapters.map((name) => ({ value: `t2i_adapters:${name}`, text: options.controls.length > 0 ? `${name} (T2I-Adapter)` : name })),
 ];
 
+// modes are the kinds of control images of a union, each with all of its names.
+const modes = () => options.control_modes.map((names) => ({ value: names[0], text: names.join(', ') }));
+
+// modeOf is the first name of a kind, which a request may give by another, or by its number.
+const modeOf = (mode) => options.control_modes.find((names, i) => String(mode) === String(i) || names.includes(mode))?.[0] ?? mode ?? '';
+
 // add shows a unit of a list of a request, "controls" or "t2i_adapters".
 function add({ model, image, scale, start: begin, end, mode, preprocessor, guess_mode: guess, ...rest }, list) {
   const name = model === undefined ? models()[0]?.value : `${list}:${known(options[list], model)}`;
@@ -52,7 +58,7 @@ function add({ model, image, scale, start: begin, end, mode, preprocessor, guess
     scale: slider('Scale', 'scale', scale ?? 1, 2),
     processor: select('preprocessor', 'Preprocessor', [{ value: '', text: 'None: the image is one' }, ...options.control_preprocessors], processor),
     numbers: h('input', { inputmode: 'decimal', placeholder: 'Defaults', value: numbers.join(':') }),
-    mode: select('mode', 'Mode', [{ value: '', text: 'None' }, ...options.control_modes], mode == null ? '' : String(mode)),
+    mode: select('mode', 'Mode', [{ value: '', text: 'None' }, ...modes()], modeOf(mode)),
     start: h('input', { inputmode: 'decimal', placeholder: '0', value: begin || '', 'data-field': 'start' }),
     end: h('input', { inputmode: 'decimal', placeholder: '1', value: end == null || end === 1 ? '' : end, 'data-field': 'end' }),
     guess: h('input', { type: 'checkbox', checked: guess === true, 'data-field': 'guess_mode' }),

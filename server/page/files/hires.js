@@ -12,7 +12,7 @@ let fixed = null; // {width, height} of a request, in place of a scale
 
 // start takes the server's options.
 export function start(options, onChange) {
-  names = [...new Set([...(options.hires_upscalers ?? []), ...(options.upscalers ?? [])])];
+  names = options.upscalers;
   field('upscaler').replaceChildren(h('option', { value: '' }, 'Latent'), ...names.filter((name) => name !== 'latent').map((name) => h('option', { value: name }, name)));
   $('hires-size').onclick = () => {
     fixed = null;

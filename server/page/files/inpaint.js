@@ -25,8 +25,8 @@ export function start(options, onChange, modelStrength) {
   changed = onChange;
   strength = modelStrength;
   const list = (name, names, words) => field(name).append(...names.map((value) => h('option', { value }, words[value] ?? value)));
-  list('inpaint_fill', options.inpaint_fills ?? Object.keys(fills), fills);
-  list('resize', options.resize_modes ?? Object.keys(ways), ways);
+  list('inpaint_fill', options.inpaint_fills, fills);
+  list('resize', options.resize_modes, ways);
   editor.start(options);
   $('edit-mask').onclick = () => edit('mask');
   $('edit-outpaint').onclick = () => edit('outpaint');

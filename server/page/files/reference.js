@@ -10,7 +10,7 @@ let units = [];
 
 // start takes the server's options, and what to call when something changes.
 export function start(given, onChange) {
-  names = given.ip_adapters ?? [];
+  names = given.ip_adapters;
   changed = onChange;
   $('references-details').hidden = !available();
   $('reference-add').onclick = () => {

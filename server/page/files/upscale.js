@@ -10,7 +10,7 @@ let names = [];
 
 // start takes the server's options.
 export function start(options) {
-  names = options.upscalers ?? [];
+  names = options.upscalers.filter((name) => !/^(latent.*|lanczos|nearest)$/.test(name)); // which need no model
 }
 
 function kept() {
@@ -28,7 +28,7 @@ function keep(choice) {
   }
 }
 
-// parts are a button and what it shows, none where the server has no upscalers. after is called once the job is made.
+// parts are a button and what it shows, none where the server has no models for it. after is called once the job is made.
 export function parts(image, after) {
   if (names.length === 0) return [];
   const before = kept();
