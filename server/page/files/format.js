@@ -10,6 +10,9 @@ export function duration(seconds) {
 
 export const size = (width, height) => `${width} × ${height}`;
 
+// promptOf says what a job's image shows, "" where nothing was said.
+export const promptOf = ({ parameters: p = {} }) => p.prompts?.[0]?.prompt || (p.upscale ? `Upscaled by ${p.upscale.upscaler}` : '');
+
 // moment is a time of day, with the day where that is another.
 export function moment(text) {
   const time = new Date(text);

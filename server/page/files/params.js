@@ -45,7 +45,7 @@ function place(request, { role, id }) {
 // requestOf is the body of POST /v1/jobs that computes a job again. image is one of its images, whose seed it gets.
 export function requestOf(job, image, options) {
   const p = job.parameters ?? {};
-  if (job.task === 'upscale') return upscaleOf(job);
+  if (job.task === 'upscale') return upscaleOf(job, options);
   const prompt = p.prompts?.[0] ?? {};
   const request = { prompt: prompt.prompt ?? '', prompt_style: p.prompt_style || 'plain' };
   if (options.models.length > 1 && job.model) request.model = job.model;
@@ -93,8 +93,11 @@ export function requestOf(job, image, options) {
 }
 
 // upscaleOf is the body that enlarges an image again.
-function upscaleOf({ parameters: p = {}, inputs = [] }) {
-  return { task: 'upscale', image: inputs.find(({ role }) => role === 'image')?.id, upscaler: p.upscaler, ...(p.scale ? { scale: p.scale } : { width: p.width, height: p.height }) };
+function upscaleOf({ parameters: p = {}, inputs = [] }, options) {
+  const { upscaler = '', scale } = p.upscale ?? {};
+  return {
+    task: 'upscale', image: inputs.find(({ role }) => role === 'image')?.id, upscaler: known(options.upscalers, upscaler), ...(scale ? { scale } : { width: p.width, height: p.height }),
+  };
 }
 
 const labels = {

@@ -1,7 +1,7 @@
 // What is computed now, and then what came of it: one job at large, the others as lines.
 import { $, h } from './dom.js';
 import { imageURL } from './api.js';
-import { place, status } from './format.js';
+import { place, promptOf, status } from './format.js';
 import { announce, notify } from './notify.js';
 import { cancel, interrupt, jobs, openJobs } from './jobs.js';
 import * as actions from './actions.js';
@@ -40,8 +40,6 @@ async function end(button, how, id, word) {
     notify(`Not ${word}: ${err.message}`, { error: true });
   }
 }
-
-const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt ?? '';
 
 // render brings the stage up to date. Elements stay as long as their job, so that nothing flickers and focus is kept.
 function render() {

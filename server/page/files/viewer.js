@@ -1,7 +1,7 @@
 // One image at large, with what it was computed with. The arrows go through the history.
 import { $, h, icon } from './dom.js';
 import { imageURL } from './api.js';
-import { moment, status } from './format.js';
+import { moment, promptOf, status } from './format.js';
 import { describe } from './params.js';
 import { beforeOf, compare } from './compare.js';
 import * as actions from './actions.js';
@@ -74,7 +74,7 @@ function fill() {
   const image = job.images?.[index] ?? null;
   const { list, i } = position();
   const arrow = (name, label, by) => h('button', { type: 'button', class: `round arrow ${name}`, 'aria-label': label, disabled: i < 0 || !list[i + by], onclick: () => step(by) }, icon(name));
-  const prompt = job.parameters?.prompts?.[0]?.prompt ?? '';
+  const prompt = promptOf(job);
   const before = image && beforeOf(job);
   const toggle = before && h('button', {
     type: 'button', class: 'round compare-toggle', 'aria-label': 'Before and after', title: 'Before and after', 'aria-pressed': String(comparing), onclick: () => {
