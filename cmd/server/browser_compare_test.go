@@ -57,6 +57,14 @@ func TestBrowserCompare(t *testing.T) {
 		t.Errorf("after a finger the divider is at %v", at())
 	}
 
+	// A message is seen above the dialog.
+	b.press("#viewer button", "Copy as curl")
+	b.until(`(() => {
+		const r = document.querySelector('#notes .note')?.getBoundingClientRect();
+		return r && document.elementFromPoint(r.left + r.width / 2, r.top + r.height / 2)?.closest('.note');
+	})()`)
+	b.click("#notes .note button")
+
 	// An image that was made of none has nothing to compare.
 	b.do(chromedp.Focus(chromedp.CSS("#viewer .close")), chromedp.KeyEvent(kb.ArrowRight))
 	b.until(`!document.querySelector('.compare') && document.querySelector('.view > img').src.endsWith('` + source + `')`)

@@ -25,12 +25,13 @@ export function start(options, onChange) {
 export function show(ofText, width, height) {
   $('hires-details').hidden = !ofText;
   $('hires-fields').hidden = !$('hires').checked;
-  $('hires-size').hidden = fixed === null;
+  $('hires-fixed').hidden = fixed === null;
   field('scale').closest('.field').hidden = fixed !== null;
   if (fixed) $('hires-size').replaceChildren(size(fixed.width ?? '?', fixed.height ?? '?'), h('span', { 'aria-hidden': 'true' }, ' ×'));
   const scale = Number(field('scale').value || 2);
   const whole = [width, height].map((side) => Math.floor((side * scale) / 8) * 8);
-  $('hires-result').textContent = fixed || whole.some((side) => !(side > 0)) ? '' : size(...whole);
+  $('hires-result').value = size(...whole);
+  $('hires-result').parentElement.hidden = fixed !== null || whole.some((side) => !(side > 0));
 }
 
 // read adds the second pass to a request.

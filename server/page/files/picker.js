@@ -9,7 +9,7 @@ import { upload } from './upload.js';
 export function picker({ label, field, onChange, input = () => null }) {
   let id = null;
   const file = h('input', { type: 'file', accept: 'image/*', hidden: true, 'aria-label': `${label}, a file` });
-  const image = h('img', { alt: label, hidden: true });
+  const image = h('img', { alt: '', hidden: true }); // the button has the label
   const choose = h('button', { type: 'button', class: 'well', 'data-field': field, onclick: () => file.click() }, image, h('span', {}, label));
   const same = h('button', { type: 'button', class: 'quiet', onclick: () => put(input()) }, 'The input image');
   const remove = h('button', {
