@@ -2,7 +2,9 @@
 import { $ } from './dom.js';
 import { notify } from './notify.js';
 import { readTexts, requestOfTexts } from './metadata.js';
+import * as controls from './controls.js';
 import * as form from './form.js';
+import * as reference from './reference.js';
 import * as source from './source.js';
 
 // readParameters fills the form with what a file says of itself.
@@ -27,6 +29,8 @@ const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
 // start listens to the whole page.
 export function start() {
   const target = $('drop');
+  target.querySelector('[data-use="control"]').hidden = !controls.available();
+  target.querySelector('[data-use="reference"]').hidden = !reference.available();
   addEventListener('dragenter', (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
@@ -46,8 +50,8 @@ export function start() {
     target.hidden = true;
     const file = event.dataTransfer.files[0];
     if (!file) return;
-    if (event.target.closest?.('[data-use]')?.dataset.use === 'parameters') readParameters(file);
-    else source.upload(file);
+    const use = { parameters: readParameters, control: controls.steer, reference: reference.refer }[event.target.closest?.('[data-use]')?.dataset.use];
+    (use ?? source.upload)(file);
   });
   addEventListener('paste', (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find((f) => f.type.startsWith('image/'));

@@ -1,7 +1,7 @@
 // The jobs that have ended, the newest first, page by page as the reader scrolls.
 import { $, h } from './dom.js';
 import { connection, listJobs, purgeJob, thumbnailURL } from './api.js';
-import { moment, status } from './format.js';
+import { moment, promptOf, status } from './format.js';
 import { notify } from './notify.js';
 import { onTold, tell } from './tabs.js';
 
@@ -102,21 +102,21 @@ export function add(job) {
   changed();
 }
 
-const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt || 'without a prompt';
+const titleOf = (job) => promptOf(job) || 'without a prompt';
 
 function tile(job, image, index) {
   const img = h('img', {
-    src: thumbnailURL(image.id, 384), srcset: `${thumbnailURL(image.id, 768)} 2x`, alt: promptOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async',
+    src: thumbnailURL(image.id, 384), srcset: `${thumbnailURL(image.id, 768)} 2x`, alt: titleOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async',
   });
   return h('li', { class: 'tile', 'data-job': job.id }, h('button', {
-    type: 'button', title: `${promptOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
+    type: 'button', title: `${titleOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
   }, img));
 }
 
 // note stands for a job without images.
 function note(job) {
   return h('li', { class: 'tile note-tile', 'data-job': job.id }, h('button', { type: 'button', onclick: () => opened(job, -1) },
-    h('span', { class: 'muted' }, status(job)), h('span', {}, promptOf(job))));
+    h('span', { class: 'muted' }, status(job)), h('span', {}, titleOf(job))));
 }
 
 // drop takes a job that is no longer there out of the list.
