@@ -12,9 +12,10 @@ import (
 // preparedControl is what was written to a program of a ControlNet: by which group of controls, and the conditioning of
 // which phase.
 type preparedControl struct {
-	group uint64
-	part  int
-	phase int
+	group  uint64
+	part   int
+	phase  int
+	beside bool // of the shape, whose time ids differ
 }
 
 // controlShape is that of a ControlNet's program beside the UNet's step of a shape.
@@ -49,6 +50,9 @@ func (r *Run) shapeAt(i int) shape {
 	s := r.shape
 	if i < len(r.q.guidance) {
 		s = s.at(r.q.guidance[i])
+		if r.q.pagAt(i) == 0 {
+			s.perturbed = ""
+		}
 	}
 	if s.residuals && i < len(r.q.guidance) {
 		s.residuals = false
@@ -64,12 +68,14 @@ func (r *Run) shapeAt(i int) shape {
 // admitControls finds out whether there is memory for the ControlNets, as admit does for the rest.
 func (r *Run) admitControls() error {
 	for i, g := range r.controls {
-		p, err := g.net.Program(r.retry.precision, g.controlShape(r.shape, i > 0), controlID(i, 0))
-		if err != nil {
-			return err
-		}
-		if err := r.m.host.memory.fits(g.net.Network, p, 0); err != nil {
-			return errors.Join(err, p.Discard())
+		for _, side := range r.shape.sides() {
+			p, err := g.net.Program(r.retry.precision, g.controlShape(side, i > 0), controlID(i, 0))
+			if err != nil {
+				return err
+			}
+			if err := r.m.host.memory.fits(g.net.Network, p, 0); err != nil {
+				return errors.Join(err, p.Discard())
+			}
 		}
 	}
 	return nil
@@ -91,6 +97,21 @@ type steering struct {
 // steer evaluates the ControlNets that count and gives the sums of their residuals to the UNet's program. Nothing
 // passes through the host's memory.
 func (r *Run) steer(ctx context.Context, s steering) error {
+	sides := s.shape.sides()
+	if !s.shape.guided { // then all are the positive one
+		return r.steerSides(ctx, s, sides)
+	}
+	for i := range sides {
+		s.shape = sides[i]
+		if err := r.steerSides(ctx, s, sides[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steerSides is steer for sides that read the same.
+func (r *Run) steerSides(ctx context.Context, s steering, sides []shape) error {
 	for part := range max(1, s.shape.parts) {
 		var last *nn.Program
 		for i, g := range r.controls {
@@ -108,8 +129,10 @@ func (r *Run) steer(ctx context.Context, s steering) error {
 			return nil
 		}
 		for i := range r.unet.Config.Residuals(s.shape.height, s.shape.width) {
-			if err := s.into.CopyFrom(named(controlnet.ResidualName(i), part), last, controlnet.ResidualName(i)); err != nil {
-				return err
+			for _, side := range sides {
+				if err := s.into.CopyFrom(side.named(controlnet.ResidualName(i), part), last, controlnet.ResidualName(i)); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -160,10 +183,10 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 		if err := g.net.Prepare(p, shape, g.hints); err != nil {
 			return nil, err
 		}
-		is = preparedControl{g.id, part, -1}
+		is = preparedControl{g.id, part, -1, false}
 	}
-	if is.phase != s.phase {
-		text, pooled, timeIDs := r.conditioning.rows(s.shape.guided, s.phase, part)
+	if is.phase != s.phase || is.beside != s.shape.beside {
+		text, pooled, timeIDs := r.conditioning.rows(s.shape, s.phase, part)
 		if s.shape.guided && shape.Guess { // the positive side alone
 			text, pooled, timeIDs = text[len(text)/2:], pooled[len(pooled)/2:], timeIDs[len(timeIDs)/2:]
 		}
@@ -171,14 +194,14 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 			return nil, err
 		}
 	}
-	g.handle.prepare(p, preparedControl{g.id, part, s.phase})
+	g.handle.prepare(p, preparedControl{g.id, part, s.phase, s.shape.beside})
 	return p, nil
 }
 
 // steerPrediction gives a program that predicts for latents what steers it.
 func (r *Run) steerPrediction(ctx context.Context, into *nn.Program, s shape, x *Tensor, timestep, inputScale float64) error {
-	if err := setFeatures(into, s, r.features); err != nil || !s.residuals {
-		return err
+	if !s.residuals {
+		return nil
 	}
 	latents := channelsLast(x)
 	return r.steer(ctx, steering{
