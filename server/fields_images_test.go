@@ -28,7 +28,7 @@ func withModels(t *testing.T) func(*Config) {
 	for name, content := range map[string]string{
 		"control/canny.safetensors": "", "control/xl/depth.pth": "", "control/xl/depth.safetensors": "",
 		"control/union/config.json": `{"_class_name":"ControlNetUnionModel"}`, "control/union/model.safetensors": "",
-		"control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
+		"control/.cache/hidden.safetensors": "", "control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
 		"ip/sdxl_models/ip-adapter-plus.safetensors": "", "ip/sdxl_models/image_encoder/config.json": `{"architectures":["CLIPVisionModelWithProjection"]}`,
 		"upscale/x4.pth": "", "secret.safetensors": "",
 	} {
