@@ -3,7 +3,9 @@ package server
 // What the fields of goxl's own bodies mean, which OpenAI's have beside theirs.
 
 // imageDocs are the fields of every image.
-var imageDocs = []fieldDoc{
+var imageDocs = with(ownDocs, guidanceDocs)
+
+var ownDocs = []fieldDoc{
 	{"prompt", "What the image shows."},
 	{"prompt_2", "The prompt of the second text encoder; prompt if absent."},
 	{"negative_prompt", "What the image does not show. Absent, it is zeros where the model says so, which an empty one is not."},

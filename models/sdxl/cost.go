@@ -65,12 +65,7 @@ func isLatentMode(upscaler string) bool {
 
 // step is about how long one of a pass's steps takes for all images.
 func (c Cost) step(p Parameters, pixels float64) float64 {
-	name := cmp.Or(p.Scheduler, p.SchedulerClass)
-	sides := 2. // of guidance, which Step and Control are of
-	guided := func(scale float64) bool { return scale > 1 }
-	if !scheduler.NeedsUnconditional(name) && !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
-		sides = 1
-	}
+	sides := p.evaluations() // where Step and Control are of two
 	once := sides / 2 * c.Step.At(pixels)
 	for _, a := range p.IPAdapters {
 		if a.Scale != 0 || a.Scales != nil {
@@ -89,7 +84,7 @@ func (c Cost) step(p Parameters, pixels float64) float64 {
 		}
 		once += own / 2 * (net.End - net.Start) * c.Control.At(pixels)
 	}
-	return float64(p.Images) * float64(scheduler.CallsPerStep(name)) * once
+	return float64(p.Images) * float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass))) * once
 }
 
 // steering is what a pass takes once for what steers it by images.
@@ -99,6 +94,23 @@ func (c Cost) steering(p Parameters, pixels float64) float64 {
 		sum += float64(a.Images) * c.ImageEncode
 	}
 	return sum
+}
+
+// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed one.
+func (p Parameters) evaluations() float64 {
+	guided := func(scale float64) bool { return scale > 1 }
+	n := 1.0
+	switch {
+	case scheduler.NeedsUnconditional(cmp.Or(p.Scheduler, p.SchedulerClass)):
+		n++
+	case guided(p.Guidance) || slices.ContainsFunc(p.GuidancePerStep, guided):
+		first, last := insideInterval(p.GuidanceStart, p.GuidanceEnd, max(1, p.Steps))
+		n += float64(max(0, last-first)) / float64(max(1, p.Steps))
+	}
+	if p.PAGScale > 0 {
+		n++
+	}
+	return n
 }
 
 // Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is
