@@ -133,8 +133,8 @@
 // client that takes nothing of its events is dropped; a connection with events may be closed for a new one, and its
 // client connects again.
 //
-// What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
-// computes for too long 504.
+// What one request may ask for is limited, by Config or by the speed of the devices, a second pass and a border around
+// an image included: what is above is 422, and what computes for too long 504.
 //
 // The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened,
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at

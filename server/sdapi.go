@@ -101,7 +101,7 @@ func sdRefuse(k kind, logged, rest string, args ...any) error {
 // sdNames are A1111's names of fields by diffusers', which are those of an sdxl.RequestError.
 var sdNames = map[string]string{
 	"num_inference_steps": "steps", "guidance_scale": "cfg_scale", "scheduler": "sampler_name", "strength": "denoising_strength",
-	"clip_skip": "CLIP_stop_at_last_layers", "num_images_per_prompt": "batch_size", "denoising_end": "refiner_switch_at", "aesthetic_score": "sdxl_refiner_high_aesthetic_score",
+	"upscaler": "upscaler_1", "clip_skip": "CLIP_stop_at_last_layers", "num_images_per_prompt": "batch_size", "denoising_end": "refiner_switch_at", "aesthetic_score": "sdxl_refiner_high_aesthetic_score",
 	"negative_aesthetic_score": "sdxl_refiner_low_aesthetic_score",
 }
 
