@@ -31,6 +31,7 @@ var jobOperations = []operation{
 		query: func(f *fields) { f.jobFilter() },
 		parameterOf: []fieldDoc{
 			{"limit", "Jobs of a page."}, {"before", "next of the page before."}, {"model", "Those of this model alone."},
+			{"task", "Those of this task alone, which of an ensemble is that of its base."},
 			{"state", "Those in these states alone, with commas between them: queued, running, interrupted, done, failed, cancelled."},
 		},
 		answers: []answerDoc{{status: 200, about: "A page of jobs.", of: typeOf[jobPage]()}},

@@ -145,6 +145,16 @@ var imageOperations = []operation{
 		},
 		fails: [][]kind{bodyFails, largeFails, {badMedia, stopping, storeFull, storeBroken, journalBroken}},
 		curl:  "-H 'Content-Type: image/png' --data-binary @image.png",
+	}, {
+		route: "POST /v1/preprocess", id: "preprocess", tag: tagImages, summary: "The control image of an image",
+		about: "What a ControlNet gets of an image by a preprocessor at a size. It is computed on the CPU, and not kept.",
+		body: &bodyForm{
+			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.preprocessing(x, f) },
+			docs:    preprocessDocs,
+			example: `{"image":"` + exampleID + `","preprocessor":"canny","width":1024,"height":1024}`,
+		},
+		answers: []answerDoc{{status: 200, about: "The control image.", media: "image/png"}},
+		fails:   [][]kind{bodyFails, largeFails, imageFails, {storeBroken}},
 	},
 }
 

@@ -45,20 +45,29 @@ type limitOptions struct {
 
 // optionsView is what the fields of a request may be.
 type optionsView struct {
-	Models       []modelOptions `json:"models"`
-	Refiner      *modelOptions  `json:"refiner,omitempty" jsonschema:"Of the first model."`
-	DenoisingEnd float64        `json:"denoising_end,omitzero" jsonschema:"Where the base of an ensemble ends."`
-	Schedulers   []string       `json:"schedulers"`
-	Schedules    []string       `json:"schedules" jsonschema:"Schedule types that may follow the name of a scheduler."`
-	Presets      []string       `json:"presets"`
-	Preset       string         `json:"preset,omitzero"`
-	PromptStyles []prompt.Style `json:"prompt_styles"`
-	PromptStyle  prompt.Style   `json:"prompt_style"`
-	LoRAs        []string       `json:"loras"`
-	Embeddings   []string       `json:"textual_inversions"`
-	Formats      []string       `json:"output_formats"`
-	Limits       limitOptions   `json:"limits"`
-	Version      string         `json:"version,omitzero"`
+	Models        []modelOptions `json:"models"`
+	Refiner       *modelOptions  `json:"refiner,omitempty" jsonschema:"Of the first model."`
+	DenoisingEnd  float64        `json:"denoising_end,omitzero" jsonschema:"Where the base of an ensemble ends."`
+	Schedulers    []string       `json:"schedulers"`
+	Schedules     []string       `json:"schedules" jsonschema:"Schedule types that may follow the name of a scheduler."`
+	Presets       []string       `json:"presets"`
+	Preset        string         `json:"preset,omitzero"`
+	PromptStyles  []prompt.Style `json:"prompt_styles"`
+	PromptStyle   prompt.Style   `json:"prompt_style"`
+	LoRAs         []string       `json:"loras"`
+	Embeddings    []string       `json:"textual_inversions"`
+	Controls      []string       `json:"controls" jsonschema:"ControlNets, as controls names them."`
+	T2IAdapters   []string       `json:"t2i_adapters"`
+	IPAdapters    []string       `json:"ip_adapters"`
+	ImageEncoders []string       `json:"image_encoders" jsonschema:"Of IP-Adapters."`
+	Upscalers     []string       `json:"upscalers" jsonschema:"Of hires: those that need no file, then those of the server's folder."`
+	Preprocessors []string       `json:"control_preprocessors" jsonschema:"Numbers may follow, as canny:100:200."`
+	Modes         [][]string     `json:"control_modes" jsonschema:"Names of the kinds of a union's control images, by the kind's number."`
+	Resizes       []string       `json:"resize_modes"`
+	Fills         []string       `json:"inpaint_fills"`
+	Formats       []string       `json:"output_formats"`
+	Limits        limitOptions   `json:"limits"`
+	Version       string         `json:"version,omitzero"`
 }
 
 // listOptions answers GET /v1/options: what the fields of a request may be.
@@ -86,6 +95,9 @@ func (s *Server) listOptions(x *exchange) error {
 			return &failure{kind: internal, detail: "The server's folder of adapters can't be read", err: err}
 		}
 		answer.LoRAs = append(answer.LoRAs, names...)
+	}
+	if err := s.listImages(&answer); err != nil {
+		return err
 	}
 	for _, t := range c.TextualInversions {
 		answer.Embeddings = append(answer.Embeddings, t.Name)

@@ -148,6 +148,7 @@ func (s *Server) common(f *fields, r *sdxl.Request, in *inputs) {
 		r.Guidance = f.optionalNumber("guidance_scale", guidance)
 	}
 	r.GuidanceRescale = f.optionalNumber("guidance_rescale", interval{min: 0, max: 1})
+	f.guidance(r)
 	r.Eta = f.optionalNumber("eta", interval{min: 0, max: 1})
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
@@ -188,13 +189,16 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 		j.Request = specs.Base.ChoosePreset(j.Request)
 	}
 	if j.Parameters, err = specs.Resolve(*j); err != nil {
-		return "", f.ofImage(j, err)
+		return "", f.ofImage(j, s.shared().WithinFolders(err))
 	}
 	if n := j.Parameters.Images; n > s.config.MaxBatch {
 		return "", &sdxl.RequestError{Field: "num_images_per_prompt", Value: n, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
 	}
 	s.limitSize(f, j)
 	if err := f.err(); err != nil {
+		return "", err
+	}
+	if err := s.limitResult(j); err != nil {
 		return "", err
 	}
 	if warning = s.limitSteps(f, j); warning != "" {

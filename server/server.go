@@ -85,6 +85,7 @@ func (s *Server) table() []route {
 		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
 		{"POST", "/v1/jobs/{id}/interrupt", s.interruptJob},
 		{"POST", "/v1/images", s.uploadImage},
+		{"POST", "/v1/preprocess", s.preprocess},
 		{"GET", "/v1/queue", s.queueState},
 		{"POST", "/v1/images/generations", s.imageGenerations},
 		{"POST", "/v1/images/edits", s.imageEdits},

@@ -28,6 +28,7 @@ type Task struct {
 	PreviewEvery int
 	// Embeddings are what Shared.Hashes gives of those that prompts may name, for who has others; nil is not compared.
 	Embeddings map[string]string
+	Files      map[string]string // what Shared.Fingerprints gives of the request, likewise
 }
 
 // Shared is what every request has of its server's own. A job's Request does not hold it: it is added where that is
@@ -54,6 +55,7 @@ type stored struct {
 	PreviewEvery int             `json:"preview_every,omitzero"`
 
 	Embeddings map[string]string `json:"embeddings,omitzero"`
+	Files      map[string]string `json:"files,omitzero"`
 
 	// Of the image, before there were several: journals have it.
 	Source     string    `json:"source,omitzero"`
@@ -78,7 +80,8 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	r := t.Job.Request
 	out := stored{
 		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
-		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery, Embeddings: t.Embeddings,
+		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery,
+		Embeddings: t.Embeddings, Files: t.Files,
 	}
 	var err error
 	if out.Images, err = t.encodeImages(); err != nil {
@@ -118,7 +121,8 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	t = Task{
-		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery, Embeddings: in.Embeddings,
+		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery,
+		Embeddings: in.Embeddings, Files: in.Files,
 		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
 	}
 	r := &t.Job.Request

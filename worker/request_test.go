@@ -137,6 +137,7 @@ func TestTaskComesBack(t *testing.T) {
 	task := Task{
 		Job:     engine.Job{Model: engine.Ensemble, DenoisingEnd: 0.7},
 		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, Embeddings: map[string]string{"cat": "aa"},
+		Files: map[string]string{"controls canny": "bb"},
 	}
 	for field, value := range reflect.ValueOf(task).Fields() {
 		if field.Name != "Images" && value.IsZero() {

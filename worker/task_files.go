@@ -1,9 +1,12 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -81,4 +84,41 @@ func (s Shared) mapFiles(r *sdxl.Request, to func(folder, string) (string, error
 		r.Hires = &h
 	}
 	return err
+}
+
+// WithinFolders lets an error about a file of a request name it within its folder: where that lies is nobody's business.
+func (s Shared) WithinFolders(err error) error {
+	var bad *sdxl.RequestError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	within := func(text string) string {
+		for _, folder := range []string{s.LoRADir, s.ControlDir, s.IPAdapterDir, s.UpscalerDir} {
+			text = cutFolder(text, folder, "")
+		}
+		if s.IPAdapterDir != "" { // beside which image encoders may lie
+			text = cutFolder(text, filepath.Dir(s.IPAdapterDir), "../")
+		}
+		return text
+	}
+	hidden := &sdxl.RequestError{Field: bad.Field, Value: bad.Value, Allowed: within(bad.Allowed), Err: bad.Err}
+	if text, ok := bad.Value.(string); ok {
+		hidden.Value = within(text)
+	}
+	if bad.Err == nil {
+		return hidden
+	}
+	if text := bad.Err.Error(); within(text) != text {
+		hidden.Err = errors.New(within(text))
+	}
+	return hidden
+}
+
+// cutFolder replaces what the paths of a folder's files begin with.
+func cutFolder(text, folder, with string) string {
+	begins := strings.TrimSuffix(filepath.Join(folder, "x"), "x")
+	if folder == "" || begins == "" || begins == string(filepath.Separator) { // which other texts have too
+		return text
+	}
+	return regexp.MustCompile(`(^|[^\w./\\-])`+regexp.QuoteMeta(begins)).ReplaceAllString(text, "${1}"+with)
 }

@@ -26,10 +26,7 @@ func (p Polynomial) At(n float64) float64 { return p[0] + n*(p[1]+n*p[2]) }
 func (c Cost) Seconds(p Parameters) float64 {
 	pixels, images := float64(p.Width)*float64(p.Height), float64(p.Images)
 	once, step := images*c.Decode.At(pixels), images*c.Step.At(pixels)*float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass)))
-	guided := func(scale float64) bool { return scale > 1 }
-	if !scheduler.NeedsUnconditional(cmp.Or(p.Scheduler, p.SchedulerClass)) && !guided(p.Guidance) && !slices.ContainsFunc(p.GuidancePerStep, guided) {
-		step /= 2
-	}
+	step *= p.evaluations() / 2
 	if p.Task.ofImage() {
 		once += images * c.Encode.At(pixels)
 		if p.Strength > 0 {
@@ -37,6 +34,23 @@ func (c Cost) Seconds(p Parameters) float64 {
 		}
 	}
 	return once + step*float64(p.Steps)
+}
+
+// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed one.
+func (p Parameters) evaluations() float64 {
+	guided := func(scale float64) bool { return scale > 1 }
+	n := 1.0
+	switch {
+	case scheduler.NeedsUnconditional(cmp.Or(p.Scheduler, p.SchedulerClass)):
+		n++
+	case guided(p.Guidance) || slices.ContainsFunc(p.GuidancePerStep, guided):
+		first, last := insideInterval(p.GuidanceStart, p.GuidanceEnd, max(1, p.Steps))
+		n += float64(max(0, last-first)) / float64(max(1, p.Steps))
+	}
+	if p.PAGScale > 0 {
+		n++
+	}
+	return n
 }
 
 // Cost is the model's on a device that does so many floating point operations a second, a multiply-add as two. It is

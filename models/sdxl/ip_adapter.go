@@ -60,6 +60,11 @@ func ParseBlockScales(text string) (BlockScales, error) {
 	return s, nil
 }
 
+// UnmarshalJSON implements json.Unmarshaler. Numbers are float64, whatever the decoder takes those of any type for.
+func (s *BlockScales) UnmarshalJSON(data []byte) error {
+	return json.Unmarshal(data, (*map[string]any)(s))
+}
+
 // Limits of image prompts.
 const (
 	maxPromptImages = 64  // of an adapter

@@ -36,8 +36,8 @@ func TestCrossAttentionsOfModels(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want []CrossAttention
-		New(c).eachCross(func(path string, level int, a *Attention) {
-			want = append(want, CrossAttention{path, a.ToQ.Weight.Shape[0], level})
+		New(c).eachBlock(func(path string, level, _ int, block *TransformerBlock) {
+			want = append(want, CrossAttention{path, block.Attn2.ToQ.Weight.Shape[0], level})
 		})
 		if got := c.CrossAttentions(); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, the model has %v", name, got, want)

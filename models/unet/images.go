@@ -49,12 +49,12 @@ func (c Config) CrossAttentions() []CrossAttention {
 	return all
 }
 
-// eachCross calls f with every cross-attention.
-func (m *Model) eachCross(f func(path string, level int, a *Attention)) {
+// eachBlock calls f with every transformer's path, its level, and each of its blocks.
+func (m *Model) eachBlock(f func(path string, level, i int, block *TransformerBlock)) {
 	each := func(path string, level int, transformers []*Transformer) {
 		for j, t := range transformers {
-			for _, block := range t.Blocks {
-				f(fmt.Sprintf("%s.attentions.%d", path, j), level, block.Attn2)
+			for i, block := range t.Blocks {
+				f(fmt.Sprintf("%s.attentions.%d", path, j), level, i, block)
 			}
 		}
 	}
@@ -76,9 +76,9 @@ func (m *Model) attachImages(b *nn.Builder, images [][]ImagePrompt) {
 		return
 	}
 	i := 0
-	m.eachCross(func(_ string, _ int, a *Attention) {
+	m.eachBlock(func(_ string, _, _ int, block *TransformerBlock) {
 		if i < len(images) {
-			b.Attach(a, images[i])
+			b.Attach(block.Attn2, images[i])
 		}
 		i++
 	})

@@ -150,26 +150,44 @@ func (c Costs) Steps(j Job, seconds float64) float64 {
 
 // parts are the seconds that a job takes whatever its steps, and those of each of num_inference_steps.
 func (c Costs) parts(j Job) (once, step float64) {
-	of := func(cost sdxl.Cost, p sdxl.Parameters) (once, step float64) {
-		p.Steps = 0
-		once = cost.Seconds(p)
-		p.Steps = 1
-		return once, cost.Seconds(p) - once
-	}
 	p := j.Parameters
 	switch j.Model {
 	case Refiner:
-		once, step = of(c.Refiner, p)
+		once, step = partsOf(c.Refiner, p)
 	case Ensemble:
-		once, step = of(c.Base, p)
-		_, second := of(c.Refiner, p)
+		once, step = partsOf(c.Base, p)
+		_, second := partsOf(c.Refiner, p)
 		return once, step*j.DenoisingEnd + second*(1-j.DenoisingEnd)
 	default:
-		once, step = of(c.Base, p)
+		once, step = partsOf(c.Base, p)
 	}
 	end := p.DenoisingEnd
 	if end == 0 {
 		end = 1
 	}
-	return once, step * (end - p.DenoisingStart)
+	step *= end - p.DenoisingStart
+	if p.Hires == nil {
+		return once, step
+	}
+	twice, second := partsOf(c.Base, SecondPass(p))
+	if h := j.Request.Hires; h != nil && h.Steps == 0 { // it takes as many steps as the first
+		return once + twice, step + second
+	}
+	return once + twice + second*float64(p.Hires.Steps), step
+}
+
+// partsOf are those of one pass of a model.
+func partsOf(cost sdxl.Cost, p sdxl.Parameters) (once, step float64) {
+	p.Steps, p.Hires = 0, nil
+	once = cost.Seconds(p)
+	p.Steps = 1
+	return once, cost.Seconds(p) - once
+}
+
+// SecondPass are the parameters of the pass that Hires adds, as one of its own that takes all of its steps.
+func SecondPass(p sdxl.Parameters) sdxl.Parameters {
+	h := p.Hires
+	p.Hires, p.Task, p.Strength = nil, sdxl.ImageToImage, 0
+	p.Width, p.Height, p.Steps = h.Width, h.Height, h.Steps
+	return p
 }

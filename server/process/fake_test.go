@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 				<-ctx.Done()
 				return nil, kernels.Info{}, ctx.Err()
 			}
+			if os.Args[2] == "tiny" {
+				e, err := openTiny(ctx)
+				return e, device, err
+			}
 			return &fake{step: os.Args[2]}, device, nil
 		})
 		fmt.Fprint(os.Stderr, "served: ", err)
