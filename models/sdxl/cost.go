@@ -65,8 +65,7 @@ func isLatentMode(upscaler string) bool {
 
 // step is about how long one of a pass's steps takes for all images.
 func (c Cost) step(p Parameters, pixels float64) float64 {
-	name := cmp.Or(p.Scheduler, p.SchedulerClass)
-	sides := p.evaluations() // two of which Step and Control are of
+	sides := p.evaluations() // where Step and Control are of two
 	once := sides / 2 * c.Step.At(pixels)
 	for _, a := range p.IPAdapters {
 		if a.Scale != 0 || a.Scales != nil {
@@ -85,7 +84,7 @@ func (c Cost) step(p Parameters, pixels float64) float64 {
 		}
 		once += own / 2 * (net.End - net.Start) * c.Control.At(pixels)
 	}
-	return float64(p.Images) * float64(scheduler.CallsPerStep(name)) * once
+	return float64(p.Images) * float64(scheduler.CallsPerStep(cmp.Or(p.Scheduler, p.SchedulerClass))) * once
 }
 
 // steering is what a pass takes once for what steers it by images.

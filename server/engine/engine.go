@@ -192,7 +192,8 @@ func partsOf(cost sdxl.Cost, j Job) (once, step float64) {
 		return cost.Seconds(p)
 	}
 	once = seconds(0)
-	return once, seconds(1) - once
+	steps := max(1, j.Parameters.Steps) // on the average of which guidance may act in some alone
+	return once, (seconds(steps) - once) / float64(steps)
 }
 
 // withSecondPass are parameters with so many steps of the second pass.
