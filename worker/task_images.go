@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -53,6 +54,10 @@ func (p *Pool) loadImages(l Lease, c *computed) error {
 		img, err := l.Blobs().Load(c.task.Images[of.Field])
 		if err != nil {
 			return err
+		}
+		if first, ok := img.(imagefile.FirstFrame); ok {
+			c.warnings = append(c.warnings, of.Field+" is an animation, of which the first frame is used")
+			img = first.NRGBA
 		}
 		if err := r.SetImage(of.Field, img); err != nil {
 			return err

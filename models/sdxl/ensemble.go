@@ -68,7 +68,11 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			return nil, err
 		}
 		done += result.Steps
-		warnings = append(warnings, result.Warnings...)
+		for _, w := range result.Warnings { // each expert warns of the same request
+			if !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
+		}
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
 			p := result.Parameters
