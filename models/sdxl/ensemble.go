@@ -68,8 +68,8 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			return nil, err
 		}
 		done += result.Steps
-		for _, w := range result.Warnings { // each expert warns of the same request
-			if !slices.Contains(warnings, w) {
+		for _, w := range result.Warnings {
+			if i == 0 || !slices.Contains(e.resolved[0].warnings, w) { // what is of the request is said once
 				warnings = append(warnings, w)
 			}
 		}
