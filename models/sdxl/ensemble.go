@@ -68,7 +68,11 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			return nil, err
 		}
 		done += result.Steps
-		warnings = append(warnings, result.Warnings...)
+		for _, w := range result.Warnings {
+			if i == 0 || !slices.Contains(e.resolved[0].warnings, w) { // what is of the request is said once
+				warnings = append(warnings, w)
+			}
+		}
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
 			p := result.Parameters
