@@ -103,6 +103,10 @@
 //     name; t2i_adapters, of {model, image, scale}; ip_adapters, of {model, encoder, image or images, scale or scales,
 //     mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without the extension, or
 //     the last part of that. POST /v1/preprocess answers with the control image that a ControlNet gets
+//   - of the task upscale of POST /v1/jobs, which enlarges an image without diffusion: image; upscaler, lanczos,
+//     nearest or a name in Config.UpscalerDir; scale, or width and height with resize, crop without one (absent is the
+//     model's own scale, or 2); tile. The result has at most 16 times the pixels of an image that is generated, and
+//     8192 a side
 //
 // An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
 // came in a body is kept as long as its job. A request has 64 images at most.
