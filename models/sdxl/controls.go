@@ -13,8 +13,13 @@ import (
 // Control is a ControlNet of a request, with the image that it steers by. Several are added up, in any order; those of
 // one union are evaluated together, as one net with several control images.
 //
-// The image is resized to the result's size by Lanczos' filter, as in diffusers. It draws no random numbers: noise is
-// what it is without.
+// The image is resized to the result's size by Lanczos' filter, as in diffusers. Beside Request.Image it goes the same
+// way as that, so that what shows the same place lies at the same place: one as wide for its height as Request.Image gets
+// the same border (Request.Outpaint) and the same Request.Resize, and with MaskPadding each is first resized to the
+// size of Request.Image and its border, then cut to the part that is computed, as in diffusers. In sd-webui-controlnet
+// the image of img2img as a control image has the resize mode of img2img, and others one of their own; here those of
+// another shape are stretched. The second pass of Hires has the part of it that is kept. It draws no random numbers:
+// noise is what it is without.
 type Control struct {
 	Path         string      // a folder in diffusers' layout, or a safetensors file
 	Image        image.Image `json:"-"`
@@ -26,8 +31,8 @@ type Control struct {
 	GuessMode    bool        // guess_mode: the negative side of guidance is not steered, and the first levels less
 }
 
-// T2IAdapter is a T2I-Adapter of a request, with the image that it steers by. Several are added up. In diffusers they
-// are for text-to-image alone; here they act in image-to-image too.
+// T2IAdapter is a T2I-Adapter of a request, with the image that it steers by, which is resized as a Control's. Several are
+// added up. In diffusers they are for text-to-image alone; here they act in image-to-image too.
 type T2IAdapter struct {
 	Path  string      // a folder in diffusers' layout, or a safetensors file
 	Image image.Image `json:"-"`

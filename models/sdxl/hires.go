@@ -11,8 +11,9 @@ import (
 // Hires is A1111's hires fix: what text-to-image gives is enlarged and goes through image-to-image in that size. The
 // second pass draws its noise from generators of the same seeds that begin anew, as A1111's does, and diffusers'
 // image-to-image from latents with a new generator. Where an upscaler of images is used, the VAE's posterior is not
-// sampled but its mean is taken, so that nothing is drawn for it. Model.Generate and GenerateBatch do it; a batch
-// computes such a request by itself.
+// sampled but its mean is taken, so that nothing is drawn for it. GuidancePerStep counts the steps of both passes, as
+// Progress and OnStep do: its last scale holds for all steps behind it, those of the second pass too. Model.Generate and
+// GenerateBatch do it; a batch computes such a request by itself. A first pass that is stopped is the result.
 type Hires struct {
 	Scale         float64 // of width and height; 0 is 2 where there are no sizes. Sides are rounded down to multiples of 8
 	Width, Height int     // in place of Scale, multiples of 8: of both, what is beyond the first pass's aspect is cut off; one alone keeps the aspect
@@ -54,6 +55,7 @@ type hires struct {
 	latent   bool // upscaler is a mode of latentModes
 	upscaled Size // before it is cut to the result's
 	steps    int  // evaluations of the UNet
+	whole    int  // steps, which Heun's methods evaluate it twice in
 }
 
 const (
@@ -105,11 +107,15 @@ func (s *Spec) resolveHires(q *resolved) error {
 			float64(p.Steps)/float64(s.Scheduler.NumTrainTimesteps), p.Steps, s.Scheduler.NumTrainTimesteps)
 	}
 	r.Strength = min((float64(p.Steps)+0.5)/float64(r.Steps), 1) // of which diffusers takes the whole steps
-	two, err := s.resolve(r)
+	two, err := resolvePart(&r, q.steps(), s.resolve)
 	if err != nil {
 		return err
 	}
-	second.request, second.steps = r, len(two.schedule.Steps)
+	if scales, most := len(q.GuidancePerStep), q.steps()+two.steps(); scales > most {
+		return bad("guidance_scale", fmt.Sprintf("a list of %d", scales), "one number, or a list of up to %d: one for each of the %d steps of the first pass, then of the %d of the second",
+			most, q.steps(), two.steps())
+	}
+	second.request, second.steps, second.whole = r, len(two.schedule.Steps), two.steps()
 	q.Hires, q.hires = p, second
 	return nil
 }

@@ -31,8 +31,9 @@ type resolved struct {
 	guidance  []float64 // a scale for each of schedule's steps
 	perturbed []bool    // by self-attention, of PAG; nil without
 
-	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
-	firstStep    int // steps that were taken before, for the schedules of prompts
+	canvas       *canvas // of inpainting, see inpaintCanvas
+	controlSteps int     // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
+	firstStep    int     // steps that were taken before, for the schedules of prompts
 	warnings     []string
 }
 
