@@ -44,8 +44,9 @@
 // or b64_json; output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is
 // image-to-image of one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of
 // an image}], with strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps
-// its size, and a mask is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are
-// OpenAI's too: {"error": {message, type, param, code}}, and 400 in place of 422.
+// its size. A mask, given likewise, says by its transparent pixels what is edited, on the base; elsewhere white does.
+// What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
+// {message, type, param, code}}, and 400 in place of 422.
 //
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
 // are without a value, of each model and its refiner, and the limits.
