@@ -16,8 +16,8 @@ var jobOperations = []operation{
 		}},
 		body: &bodyForm{
 			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.jobTask(x, f) }, // what is wrong is of no interest
-			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"task":"inpaint"}`, `{"task":"inpaint","outpaint":[]}`, `{"guidance_scale":[]}`},
-			docs:    with(jobDocs, imageDocs, sizeDocs, without(fromDocs, "denoising_end"), inpaintDocs, []fieldDoc{resizeDoc, hiresDoc, jobEndDoc}),
+			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"task":"inpaint"}`, `{"task":"inpaint","outpaint":[]}`, `{"guidance_scale":[]}`, `{"task":"upscale"}`},
+			docs:    with(jobDocs, imageDocs, sizeDocs, without(fromDocs, "denoising_end"), inpaintDocs, []fieldDoc{resizeDoc, hiresDoc, jobEndDoc}, upscaleDocs),
 			example: `{"prompt":"a lighthouse at dusk, oil painting","preview_every":5,"output_format":"webp"}`,
 		},
 		answers: []answerDoc{

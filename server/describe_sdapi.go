@@ -46,8 +46,8 @@ func sdOperations() []operation {
 		}, {
 			route: "POST /sdapi/v1/extra-single-image", id: "sdExtraSingle", tag: tagSDAPI, summary: "Enlarge an image",
 			body: &bodyForm{
-				parse: func(_ *Server, _ *exchange, f *fields) {
-					_, _ = f.sdExtras() // what is wrong is of no interest
+				parse: func(s *Server, _ *exchange, f *fields) {
+					_, _ = s.sdExtras(f) // what is wrong is of no interest
 					f.sdImage("image")
 				},
 				probes:  sdExtrasProbes,
@@ -55,12 +55,12 @@ func sdOperations() []operation {
 				example: `{"image":"` + examplePNG + `","upscaler_1":"Lanczos","upscaling_resize":2}`,
 			},
 			answers: []answerDoc{{status: 200, about: "The image.", of: typeOf[sdExtraView]()}},
-			fails:   [][]kind{bodyFails, largeFails, {badValue, notImplemented}},
+			fails:   [][]kind{bodyFails, largeFails, jobFails, {badValue, notImplemented, storeFull, cancelled}},
 		}, {
 			route: "POST /sdapi/v1/extra-batch-images", id: "sdExtraBatch", tag: tagSDAPI, summary: "Enlarge images",
 			body: &bodyForm{
-				parse: func(_ *Server, _ *exchange, f *fields) {
-					_, _ = f.sdExtras()
+				parse: func(s *Server, _ *exchange, f *fields) {
+					_, _ = s.sdExtras(f)
 					f.sdFiles("imageList")
 				},
 				probes:  sdExtrasProbes,
@@ -68,7 +68,7 @@ func sdOperations() []operation {
 				example: `{"imageList":[{"data":"` + examplePNG + `","name":"a.png"}],"upscaler_1":"Lanczos"}`,
 			},
 			answers: []answerDoc{{status: 200, about: "The images.", of: typeOf[sdExtrasView]()}},
-			fails:   [][]kind{bodyFails, largeFails, {badValue, notImplemented}},
+			fails:   [][]kind{bodyFails, largeFails, jobFails, {badValue, notImplemented, storeFull, cancelled}},
 		}, {
 			route: "POST /sdapi/v1/interrogate", id: "sdInterrogate", tag: tagSDAPI, summary: "Not there: 501", fails: [][]kind{{notImplemented}},
 		}, {

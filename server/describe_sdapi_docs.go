@@ -75,8 +75,8 @@ var sdSourceDocs = []fieldDoc{
 // sdExtrasDocs are the fields of extra-single-image and extra-batch-images.
 var sdExtrasDocs = []fieldDoc{
 	{"upscaler_1", "A name of GET /sdapi/v1/upscalers."},
-	{"upscaler_2", "A second one is answered 501 if extras_upscaler_2_visibility is above 0."},
-	{"extras_upscaler_2_visibility", "How much of upscaler_2 there is; above 0 it is answered 501."},
+	{"upscaler_2", "A second one, whose image is blended over the first one's."},
+	{"extras_upscaler_2_visibility", "How much of upscaler_2 there is, 0 to 1."},
 	{"resize_mode", "0 goes by upscaling_resize, 1 by upscaling_resize_w and upscaling_resize_h."},
 	{"upscaling_resize", "How many times as large the image becomes."},
 	{"upscaling_resize_w", "Pixels."},

@@ -66,9 +66,11 @@
 // CLIP_stop_at_last_layers counts from the last layer, of which SDXL always skips one. Without save_images, nothing of
 // a request is kept once it is answered. interrupt and skip end what is computed after the step that is under way,
 // with the image so far: that without noise that the UNet predicts there, with guidance (A1111's is without). The
-// images' infotext says after how many steps. Options are those of each user, until the server ends. What goxl has not
-// (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown sampler, model or upscaler is 400 with those
-// that there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
+// images' infotext says after how many steps. Options are those of each user, until the server ends. /controlnet is the
+// API of A1111's extension sd-webui-controlnet, whose units alwayson_scripts.controlnet has: ControlNets, T2I-Adapters
+// and IP-Adapters of Config.ControlDir and IPAdapterDir. What goxl has not (tiling, restore_faces) is 501 by the field's
+// name; an unknown sampler or model is 400, and an upscaler, a unit's model or module 422, with those that there are.
+// What nothing comes of is named in the header X-Goxl-Ignored and in info.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
@@ -134,8 +136,8 @@
 // client that takes nothing of its events is dropped; a connection with events may be closed for a new one, and its
 // client connects again.
 //
-// What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
-// computes for too long 504.
+// What one request may ask for is limited, by Config or by the speed of the devices, a second pass and a border around
+// an image included: what is above is 422, and what computes for too long 504.
 //
 // The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened,
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at

@@ -29,7 +29,7 @@ func (s *Server) hires(f *fields, m Model) (h *sdxl.Hires) {
 			Width: int(one.integer("width", side, 0)), Height: int(one.integer("height", side, 0)),
 			Steps:    int(one.integer("num_inference_steps", limits{1, uint64(s.mostSteps()), 0}, 0)),
 			Strength: one.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0),
-			Upscaler: s.upscaler(one, "upscaler"),
+			Upscaler: s.upscaler(one, "upscaler", sdxl.HiresUpscalers()),
 		}
 		if h.Scale != 0 && (h.Width != 0 || h.Height != 0) {
 			one.report("scale", "value_error", "Value error, must be absent beside width or height", nil)
@@ -41,9 +41,9 @@ func (s *Server) hires(f *fields, m Model) (h *sdxl.Hires) {
 	return h
 }
 
-// upscaler reads the name of an upscaler that needs no file, or of one of the folder, whose path it gives; "" without one.
-func (s *Server) upscaler(f *fields, name string) string {
-	own := sdxl.HiresUpscalers()
+// upscaler reads the name of an upscaler of own, which need no file, or of one of the folder, whose path it gives; ""
+// without one.
+func (s *Server) upscaler(f *fields, name string, own []string) string {
 	f.notes.form(name, &jsonschema.Schema{Type: "string", Examples: values(own)})
 	text := f.optionalText(name)
 	if text == nil {

@@ -25,7 +25,7 @@ type jobRequest struct {
 // tasks that a job can have.
 const ensemble = "ensemble"
 
-var tasks = []string{string(sdxl.TextToImage), string(sdxl.ImageToImage), string(sdxl.Inpaint), ensemble}
+var tasks = []string{string(sdxl.TextToImage), string(sdxl.ImageToImage), string(sdxl.Inpaint), ensemble, string(sdxl.Upscale)}
 
 // outputFormats are the words of output_format, and formats their media types.
 var outputFormats = []string{"png", "jpeg", "webp"}
@@ -46,13 +46,13 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 			task = string(of)
 		}
 	}
+	if task == string(sdxl.Upscale) {
+		return s.upscaleJob(x, f)
+	}
 	n := int(f.integer("n", limits{1, uint64(s.config.MaxBatch), 0}, 0))
 	priority := f.priority("priority")
-	t := worker.Task{
-		PreviewEvery: int(f.integer("preview_every", limits{0, MostSteps, 0}, 0)),
-		Format:       formats[f.choice("output_format", outputFormats)],
-		Quality:      int(f.integer("output_quality", limits{1, 100, 0}, 0)),
-	}
+	t := worker.Task{PreviewEvery: int(f.integer("preview_every", limits{0, MostSteps, 0}, 0))}
+	f.output(&t)
 	switch of := sdxl.Task(task); task {
 	case ensemble, string(sdxl.TextToImage):
 		f.set("refiner", json.RawMessage(strconv.FormatBool(task == ensemble)))
@@ -67,6 +67,12 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	r.task.PreviewEvery, r.task.Format, r.task.Quality = t.PreviewEvery, t.Format, t.Quality
 	r.task.Job.Request.ImagesPerPrompt = n
 	return r, err
+}
+
+// output reads the form of a job's files.
+func (f *fields) output(t *worker.Task) {
+	t.Format = formats[f.choice("output_format", outputFormats)]
+	t.Quality = int(f.integer("output_quality", limits{1, 100, 0}, 0))
 }
 
 // imageJob reads a job that begins with an image, on the refiner or the base.

@@ -93,7 +93,7 @@ func TestJobRequests(t *testing.T) {
 		`{"n":1}`:                                               `"loc":["body","prompt"]`,
 		`{"prompt":"a","n":4}`:                                  `"loc":["body","n"],"msg":"Input should be less than or equal to 3"`,
 		`{"prompt":"a","priority":101}`:                         `"loc":["body","priority"],"msg":"Input should be less than or equal to 100"`,
-		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image', 'inpaint' or 'ensemble'`,
+		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image', 'inpaint', 'ensemble' or 'upscale'`,
 		`{"prompt":"a","model":"nope"}`:                         `"loc":["body","model"],"msg":"Input should be '`,
 		`{"prompt":"a","output_format":"gif"}`:                  `'png', 'jpeg' or 'webp'`,
 		`{"prompt":"a","output_quality":0}`:                     `"loc":["body","output_quality"]`,

@@ -36,6 +36,7 @@ type modelOptions struct {
 // limitOptions are what one request may ask for.
 type limitOptions struct {
 	Pixels   int `json:"pixels" jsonschema:"Width × height."`
+	Enlarged int `json:"upscaled_pixels" jsonschema:"Width × height of what the task upscale gives."`
 	Side     int `json:"side"`
 	Multiple int `json:"multiple" jsonschema:"What a side must be a multiple of."`
 	Steps    int `json:"num_inference_steps"`
@@ -102,9 +103,10 @@ func (s *Server) listOptions(x *exchange) error {
 	for _, t := range c.TextualInversions {
 		answer.Embeddings = append(answer.Embeddings, t.Name)
 	}
-	pixels := s.maxPixels(s.costs.of(answer.Models[0].Name))
+	costs := s.costs.of(answer.Models[0].Name)
+	pixels := s.maxPixels(costs)
 	answer.Limits = limitOptions{
-		Pixels: pixels, Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
+		Pixels: pixels, Enlarged: s.maxEnlarged(costs), Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
 		Steps: s.mostSteps(), Images: c.MaxBatch, Upload: maxUpload,
 	}
 	return x.reply(http.StatusOK, answer)

@@ -42,7 +42,7 @@ func TestOptions(t *testing.T) {
 	if !slices.Equal(got.LoRAs, []string{"a", "b"}) || got.Version != "v9" || got.PromptStyle != "plain" || len(got.Schedules) == 0 {
 		t.Errorf("%s", w.Body)
 	}
-	if want := (limitOptions{Pixels: 512 * 512, Side: 2048, Multiple: 8, Steps: 40, Images: 3, Upload: maxUpload}); got.Limits != want {
+	if want := (limitOptions{Pixels: 512 * 512, Enlarged: 2048 * 2048, Side: 2048, Multiple: 8, Steps: 40, Images: 3, Upload: maxUpload}); got.Limits != want {
 		t.Errorf("limits %+v, want %+v", got.Limits, want)
 	}
 	info := b.config.Specs.Base.Info()

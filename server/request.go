@@ -184,6 +184,9 @@ func (s *Server) common(f *fields, r *sdxl.Request, in *inputs) {
 // resolve fills in what the job's request does not give, and reports what is above the limits. The warning says which
 // value was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
+	if j.Upscale != nil {
+		return "", s.resolveUpscale(f, j)
+	}
 	specs := s.specs(j.Name)
 	if j.Model != engine.Refiner {
 		j.Request = specs.Base.ChoosePreset(j.Request)

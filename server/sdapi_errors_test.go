@@ -93,7 +93,7 @@ func TestSDErrors(t *testing.T) {
 		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"R-ESRGAN 4x+"}`, 400, "bad_value", `Upscaler not found: upscaler_1 is "R-ESRGAN 4x+": must be one of None, Lanczos, Nearest`},
 		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos","upscaling_resize":2000}`, 422, "", "[body image] Value error, the result has 16000×16000 pixels: must be 8 to 8192 a side"},
 		{"extra-single-image", `{"image":"` + picture + `","gfpgan_visibility":0.5}`, 501, "not_implemented", "gfpgan_visibility: goxl has no restoration of faces"},
-		{"extra-single-image", `{"image":"` + picture + `","upscaler_2":"Nearest","extras_upscaler_2_visibility":0.5}`, 501, "not_implemented", "upscaler_2: goxl mixes no two upscalers"},
+		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos","upscaler_2":"X"}`, 400, "bad_value", `Upscaler not found: upscaler_2 is "X": must be one of None, Lanczos, Nearest`},
 		{"extra-single-image", `{}`, 422, "", "[body image] Field required"},
 		{"extra-batch-images", `{}`, 422, "", "[body imageList] Field required"},
 		{"extra-batch-images", `{"imageList":[{"name":"x"}]}`, 422, "", "[body imageList] Value error, must be a list of {"},

@@ -15,7 +15,7 @@ import (
 // second pass are.
 func BatchKey(t Task) string {
 	p := t.Job.Parameters
-	alone := p.EmbeddingsGiven || len(p.Controls) > 0 || len(p.T2IAdapters) > 0 || p.Hires != nil
+	alone := p.EmbeddingsGiven || len(p.Controls) > 0 || len(p.T2IAdapters) > 0 || p.Hires != nil || t.Job.Upscale != nil
 	if t.Job.Model == engine.Ensemble || alone {
 		return ""
 	}

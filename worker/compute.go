@@ -135,6 +135,10 @@ func (p *Pool) generate(ctx context.Context, d *device, j job.Job, t Task) (*sdx
 	if err != nil {
 		return nil, err
 	}
+	if t.Job.Upscale != nil { // which leaves the models as they are
+		result, err := e.Generate(ctx, t.Job)
+		return result, failedWith(ctx, e, err)
+	}
 	d.uses(&j, t.Job.Name) // before the next job is chosen
 	result, err := e.Generate(ctx, t.Job)
 	p.used(d, e, &j, t.Job.Name, err)

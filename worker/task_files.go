@@ -32,8 +32,8 @@ func (s Shared) ipAdapters() folder {
 	return folder{s.IPAdapterDir, "ip_adapters", "a file in the folder of IP-Adapters"}
 }
 
-func (s Shared) upscalers() folder {
-	return folder{s.UpscalerDir, "hires.upscaler", "a name, or a file in the folder of upscalers"}
+func (s Shared) upscalers(field string) folder {
+	return folder{s.UpscalerDir, field, "a name, or a file in the folder of upscalers"}
 }
 
 // relative is a file's path within the folder, with slashes; that of "" is "".
@@ -80,10 +80,29 @@ func (s Shared) mapFiles(r *sdxl.Request, to func(folder, string) (string, error
 	}
 	if r.Hires != nil && r.Hires.UpscalerFile() != "" {
 		h := *r.Hires
-		replace(s.upscalers(), &h.Upscaler)
+		replace(s.upscalers("hires.upscaler"), &h.Upscaler)
 		r.Hires = &h
 	}
 	return err
+}
+
+// mapUpscalers replaces the paths of the files of an upscaling, in a copy; nil is none.
+func (s Shared) mapUpscalers(u *sdxl.Upscaling, to func(folder, string) (string, error)) (*sdxl.Upscaling, error) {
+	if u == nil {
+		return nil, nil
+	}
+	mapped := *u
+	for _, path := range mapped.Files() {
+		field := "upscaler"
+		if path == &mapped.Second {
+			field = "upscaler_2"
+		}
+		var err error
+		if *path, err = to(s.upscalers(field), *path); err != nil {
+			return nil, err
+		}
+	}
+	return &mapped, nil
 }
 
 // WithinFolders lets an error about a file of a request name it within its folder: where that lies is nobody's business.

@@ -56,6 +56,9 @@ func SamplerNames(name string) (sampler, schedule string) {
 // Infotext is A1111's text of the parameters (modules/processing.py, create_infotext): the prompt, the negative prompt
 // on a line of its own, and a line of the rest. The noise is torch's of a CPU, for A1111: RNG: CPU.
 func (p Parameters) Infotext() string {
+	if p.Upscale != nil {
+		return p.upscaledInfotext()
+	}
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

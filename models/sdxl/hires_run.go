@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/nn"
 )
@@ -29,7 +27,8 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	}
 	var upscaler *esrgan.File
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
-		if upscaler, err = m.openUpscaler(h.upscaler); err != nil {
+		m.upscales.Store(true)
+		if upscaler, err = m.host.openUpscaler(h.upscaler, m.options.Precision); err != nil {
 			return nil, badFile("hires.upscaler", h.upscaler, "one of "+strings.Join(HiresUpscalers(), ", ")+", or an ESRGAN file", err)
 		}
 	}
@@ -184,77 +183,6 @@ func (h *hires) steering(img image.Image, own Resize, factor int) image.Image {
 	middle := func(whole, kept int) int { return (whole/factor - kept/factor) / 2 * factor }
 	at := image.Pt(middle(h.upscaled.Width, kept.X), middle(h.upscaled.Height, kept.Y))
 	return cut(atSize(own.steering(img, h.upscaled), h.upscaled), image.Rectangle{Min: at, Max: at.Add(kept)})
-}
-
-// upscaleTo enlarges an image until it has a size, up to three times (modules/upscaler.py), and resizes it to that.
-func upscaleTo(ctx context.Context, u *esrgan.Upscaler, img *image.NRGBA, size Size) (*image.NRGBA, error) {
-	for range 3 {
-		if b := img.Rect; b.Dx() >= size.Width && b.Dy() >= size.Height {
-			break
-		}
-		var err error
-		if img, err = u.Upscale(ctx, img, nil); err != nil {
-			return nil, err
-		}
-		if u.Config.Scale() == 1 {
-			break
-		}
-	}
-	if b := img.Rect; b.Dx() != size.Width || b.Dy() != size.Height {
-		img = resample.Lanczos(img, size.Width, size.Height)
-	}
-	return img, nil
-}
-
-// openedUpscaler is the file that hires used last.
-type openedUpscaler struct {
-	*esrgan.File
-	host     *Host
-	path     string
-	modified time.Time
-	size     int64
-}
-
-// Close takes the upscaler out of the host's planner and closes it.
-func (u *openedUpscaler) Close() error {
-	u.host.Forget(u.Network)
-	return u.File.Close()
-}
-
-// openUpscaler opens an upscaler, or takes the last one if it is of the same file. It is a component of the host's
-// planner, and stays open until another takes its place or the model is closed. Who has the right to compute calls it.
-func (m *Model) openUpscaler(path string) (*esrgan.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if u := m.upscaler; u != nil {
-		if u.path == path && u.modified.Equal(info.ModTime()) && u.size == info.Size() {
-			return u.File, nil
-		}
-		m.upscaler = nil
-		if err := u.Close(); err != nil {
-			return nil, err
-		}
-	}
-	f, err := esrgan.OpenFile(m.host.device, path, m.kernelOptions())
-	if err != nil {
-		return nil, err
-	}
-	m.host.Manage("upscaler", f.Network)
-	f.OnOverflow(overflowed(m.options.Log, "upscaler"))
-	m.upscaler = &openedUpscaler{f, m.host, path, info.ModTime(), info.Size()}
-	return f, nil
-}
-
-// closeUpscaler closes the one that is open, if one is.
-func (m *Model) closeUpscaler() error {
-	u := m.upscaler
-	if u == nil {
-		return nil
-	}
-	m.upscaler = nil
-	return u.Close()
 }
 
 // generateApart computes the requests of a batch that have two passes, one after the other, and returns the others.

@@ -139,6 +139,13 @@ func takeCallbacks(j *engine.Job) callbacks {
 
 // parts are those that a job uses.
 func parts(j engine.Job) []part {
+	if j.Upscale != nil {
+		var list []part
+		for _, path := range j.Upscale.Files() {
+			list = append(list, part{file: *path}) // which is of no model
+		}
+		return list
+	}
 	list := []part{{name: j.Name, model: j.Model}}
 	if j.Model == engine.Ensemble {
 		list = []part{{name: j.Name, model: engine.Base}, {name: j.Name, model: engine.Refiner}}
@@ -191,6 +198,9 @@ func (e *Engine) patience(j engine.Job) patience {
 		second.Steps, p.Hires = 2, &second
 	}
 	limit, costs, models := patience{step: e.config.StallTimeout}, e.Costs(), e.Models()
+	if j.Upscale != nil { // a tile may be all of it
+		limit.step += time.Duration(costs.Of(j.Name).Seconds(j, 0) * float64(time.Second))
+	}
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
 	e.forgetUnloaded(models) // a job that failed may have closed some for its own

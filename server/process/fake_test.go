@@ -90,6 +90,9 @@ func (f *fake) DeviceName() string { return device.Name }
 
 // Generate gives the job back in the warnings, and its image as the result.
 func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	if j.Upscale != nil {
+		return upscaled(ctx, j)
+	}
 	r := j.Request
 	switch r.Prompt {
 	case "wait":

@@ -40,6 +40,7 @@ type job struct {
 	Name         string `json:",omitempty"`
 	Model        engine.Model
 	DenoisingEnd float64
+	Upscale      *sdxl.Upscaling `json:",omitempty"`
 	Parameters   sdxl.Parameters
 	Request      request
 }
@@ -70,7 +71,7 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 	case r.Embeddings != nil:
 		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
 	}
-	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
+	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Upscale: j.Upscale, Parameters: j.Parameters}
 	packed.Request.Request = r
 	if r.Preview != nil {
 		packed.Request.PreviewEvery = max(1, r.Preview.Every)
@@ -94,7 +95,7 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 
 // unpack reads the raw data and puts the job together.
 func (j *job) unpack(l *link) (whole engine.Job, err error) {
-	whole = engine.Job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters, Request: j.Request.Request}
+	whole = engine.Job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Upscale: j.Upscale, Parameters: j.Parameters, Request: j.Request.Request}
 	if err = j.Request.Inputs.attach(&whole.Request, l); err != nil {
 		return whole, err
 	}
