@@ -79,13 +79,24 @@ var openAIDocs = []fieldDoc{
 	{"output_compression", "Quality of JPEG and WebP in percent; 90 if absent."},
 	{"stream", "The answer is a stream of events."},
 	{"partial_images", "Previews in the stream."},
-	{"mask", "A mask is answered 501 until goxl has inpainting."},
+	{"mask", "Must be absent: /v1/images/edits takes a mask."},
 	{"quality", "Has no effect."},
 	{"background", "Has no effect: images are opaque."},
 	{"moderation", "Has no effect."},
 	{"style", "Has no effect."},
 	{"user", "Has no effect."},
 	{"input_fidelity", "Has no effect: strength is what says it."},
+}
+
+// fieldExamples are values of fields that are more than a word or a number. ID is that of an image.
+var fieldExamples = map[string]string{
+	"outpaint":     `{"left":0,"top":128,"right":0,"bottom":0}`,
+	"controls":     `[{"model":"controlnet-canny","image":"ID","preprocessor":"canny","scale":0.8,"end":0.9}]`,
+	"t2i_adapters": `[{"model":"t2i-adapter-sketch","image":"ID","scale":0.9}]`,
+	"ip_adapters":  `[{"model":"ip-adapter-plus_sdxl_vit-h","image":"ID","scale":0.6}]`,
+	"hires":        `{"scale":1.5,"strength":0.5,"upscaler":"lanczos"}`,
+	"scales":       `{"up":{"block_0":[0,1,0]}}`,
+	"freeu":        `{"s1":0.9,"s2":0.2,"b1":1.3,"b2":1.4}`,
 }
 
 // with is a list of descriptions in which later ones of a name count.

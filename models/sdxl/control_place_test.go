@@ -85,7 +85,7 @@ func TestControlOfHiresAndExperts(t *testing.T) {
 	}
 	img := opaque(gradient(48, 48))
 	want := cut(resample.Lanczos(img, 96, 96), image.Rect(0, 16, 96, 80))
-	if got, _ := q.hires.steering(img, 8).(*image.NRGBA); got == nil || got.Rect != want.Rect || !slices.Equal(got.Pix, want.Pix) {
+	if got, _ := q.hires.steering(img, "", 8).(*image.NRGBA); got == nil || got.Rect != want.Rect || !slices.Equal(got.Pix, want.Pix) {
 		t.Error("the second pass has another part of a control image")
 	}
 

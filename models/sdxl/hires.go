@@ -22,6 +22,10 @@ type Hires struct {
 	// Upscaler is a name of HiresUpscalers, in A1111's letters or in small ones, or an ESRGAN file's path. An image that a
 	// model's scale does not bring to the size goes through it up to three times, and is resized by Lanczos. "" is latent.
 	Upscaler string
+
+	Prompt         string  // of the second pass, with its adapters, for both text encoders; "" is the request's prompts
+	NegativePrompt *string // likewise; nil is the request's
+	Scheduler      string  // of the second pass; "" is the request's
 }
 
 // HiresUpscalers are the upscalers that need no file.
@@ -46,6 +50,11 @@ type HiresParameters struct {
 	Steps    int     `json:"num_inference_steps"` // that it takes
 	Strength float64 `json:"strength"`
 	Upscaler string  `json:"upscaler"` // a file's name without its folder
+
+	// "" and nil are those of the first pass.
+	Prompt         string  `json:"prompt,omitempty"`
+	NegativePrompt *string `json:"negative_prompt,omitempty"`
+	Scheduler      string  `json:"scheduler,omitempty"`
 }
 
 // hires is a resolved second pass.
@@ -58,10 +67,12 @@ type hires struct {
 	whole    int  // steps, which Heun's methods evaluate it twice in
 }
 
+// MaxHiresScale is the most that Hires.Scale may be.
+const MaxHiresScale = 8
+
 const (
 	defaultHiresScale    = 2
 	defaultHiresStrength = 0.7
-	maxHiresScale        = 8
 )
 
 // resolveHires checks the second pass and says what it is made with. Its steps are those of A1111 (modules/sd_samplers_common.py,
@@ -107,6 +118,9 @@ func (s *Spec) resolveHires(q *resolved) error {
 			float64(p.Steps)/float64(s.Scheduler.NumTrainTimesteps), p.Steps, s.Scheduler.NumTrainTimesteps)
 	}
 	r.Strength = min((float64(p.Steps)+0.5)/float64(r.Steps), 1) // of which diffusers takes the whole steps
+	if err := h.useOwn(&r, p); err != nil {
+		return err
+	}
 	two, err := resolvePart(&r, q.steps(), s.resolve)
 	if err != nil {
 		return err
@@ -115,8 +129,31 @@ func (s *Spec) resolveHires(q *resolved) error {
 		return bad("guidance_scale", fmt.Sprintf("a list of %d", scales), "one number, or a list of up to %d: one for each of the %d steps of the first pass, then of the %d of the second",
 			most, q.steps(), two.steps())
 	}
+	if h.Scheduler != "" {
+		p.Scheduler = two.Scheduler
+	}
 	second.request, second.steps, second.whole = r, len(two.schedule.Steps), two.steps()
 	q.Hires, q.hires = p, second
+	return nil
+}
+
+// useOwn gives the request of the second pass what it has of its own.
+func (h *Hires) useOwn(r *Request, p *HiresParameters) error {
+	if h.Scheduler != "" {
+		r.Scheduler = h.Scheduler
+	}
+	if h.Prompt == "" && h.NegativePrompt == nil {
+		return nil
+	}
+	if len(r.Prompts) > 0 || r.Embeddings != nil {
+		return bad("hires.prompt", "given", "absent with a list of prompts, or embeddings")
+	}
+	if p.Prompt = h.Prompt; h.Prompt != "" {
+		r.Prompt, r.Prompt2 = h.Prompt, ""
+	}
+	if p.NegativePrompt = h.NegativePrompt; h.NegativePrompt != nil {
+		r.NegativePrompt, r.NegativePrompt2 = h.NegativePrompt, nil
+	}
 	return nil
 }
 
@@ -152,8 +189,8 @@ func (h *Hires) sizes(first Size, p *HiresParameters) (upscaled, kept Size, err 
 	switch {
 	case h.Width == 0 && h.Height == 0:
 		p.Scale = cmp.Or(h.Scale, defaultHiresScale)
-		if !(p.Scale >= 1 && p.Scale <= maxHiresScale) {
-			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", maxHiresScale)
+		if !(p.Scale >= 1 && p.Scale <= MaxHiresScale) {
+			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", MaxHiresScale)
 		}
 		upscaled = Size{down(int(float64(first.Height) * p.Scale)), down(int(float64(first.Width) * p.Scale))}
 		kept = upscaled

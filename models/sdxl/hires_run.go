@@ -58,7 +58,9 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	two := q.hires.request
-	two = two.steeredBy(func(img image.Image) image.Image { return q.hires.steering(img, m.VAE.Config.ScaleFactor()) })
+	two = two.steeredBy(func(img image.Image, own Resize) image.Image {
+		return q.hires.steering(img, own, m.VAE.Config.ScaleFactor())
+	})
 	two.Image, two.ImageLatents = nil, z
 	two.Progress, two.Preview = q.hiresProgress(r.Progress, first.Steps), r.Preview.after(first.Steps)
 	if r.OnStep != nil {
@@ -173,14 +175,14 @@ func (h *hires) cut(x *Tensor, factor int) *Tensor {
 }
 
 // steering is what the second pass has in place of an image that steered the first: what cut keeps of it.
-func (h *hires) steering(img image.Image, factor int) image.Image {
+func (h *hires) steering(img image.Image, own Resize, factor int) image.Image {
 	kept := h.request.Image.Bounds().Size()
 	if kept == image.Pt(h.upscaled.Width, h.upscaled.Height) {
 		return img
 	}
 	middle := func(whole, kept int) int { return (whole/factor - kept/factor) / 2 * factor }
 	at := image.Pt(middle(h.upscaled.Width, kept.X), middle(h.upscaled.Height, kept.Y))
-	return cut(atSize(img, h.upscaled), image.Rectangle{Min: at, Max: at.Add(kept)})
+	return cut(atSize(own.steering(img, h.upscaled), h.upscaled), image.Rectangle{Min: at, Max: at.Add(kept)})
 }
 
 // generateApart computes the requests of a batch that have two passes, one after the other, and returns the others.

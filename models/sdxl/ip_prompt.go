@@ -86,7 +86,7 @@ func (m *Model) encodeImages(ctx context.Context, q *resolved, opened []openedIm
 		if a.Mask != nil {
 			mask := a.Mask
 			if q.MaskPadding == nil { // see IPAdapter.Mask
-				mask = q.placed(mask)
+				mask = q.placed(mask, "")
 			}
 			s.masks = attentionMasks(mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
 		}
