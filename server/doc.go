@@ -68,9 +68,9 @@
 // with the image so far: that without noise that the UNet predicts there, with guidance (A1111's is without). The
 // images' infotext says after how many steps. Options are those of each user, until the server ends. /controlnet is the
 // API of A1111's extension sd-webui-controlnet, whose units alwayson_scripts.controlnet has: ControlNets, T2I-Adapters
-// and IP-Adapters of Config.ControlDir and IPAdapterDir. What goxl has not (tiling, restore_faces) is 501 by the field's
-// name; an unknown sampler or model is 400, and an upscaler, a unit's model or module 422, with those that there are.
-// What nothing comes of is named in the header X-Goxl-Ignored and in info.
+// and IP-Adapters of Config.ControlDir and IPAdapterDir. What goxl has not (tiling, restore_faces) is 501 by the
+// field's name; an unknown sampler or model is 400, and an upscaler, a unit's model or module 422, with those that
+// there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
