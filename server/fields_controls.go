@@ -108,6 +108,7 @@ func (f *fields) preprocessor(name string) string {
 	}
 	if err := preprocess.Check(*text); err != nil {
 		f.report(name, "value_error", "Value error, must be one of "+wordList(preprocess.Names())+": "+err.Error(), nil)
+		f.problems[len(f.problems)-1].logged = "Value error, no preprocessor" // err quotes the client
 		return ""
 	}
 	return *text

@@ -28,7 +28,7 @@ func withModels(t *testing.T) func(*Config) {
 	for name, content := range map[string]string{
 		"control/canny.safetensors": "", "control/xl/depth.pth": "", "control/xl/depth.safetensors": "",
 		"control/union/config.json": `{"_class_name":"ControlNetUnionModel"}`, "control/union/model.safetensors": "",
-		"control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
+		"control/.cache/hidden.safetensors": "", "control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
 		"ip/sdxl_models/ip-adapter-plus.safetensors": "", "ip/sdxl_models/image_encoder/config.json": `{"architectures":["CLIPVisionModelWithProjection"]}`,
 		"upscale/x4.pth": "", "secret.safetensors": "",
 	} {
@@ -129,8 +129,8 @@ func TestImagesOfJobs(t *testing.T) {
 			sdxl.Request{Width: 32, Height: 48, Resize: sdxl.ResizeFill, DenoisingStart: 0.25}, map[string][3]int{"image": {10, 64, 32}},
 		},
 		"hires": {
-			body(`"hires":{"scale":1.5,"num_inference_steps":7,"strength":0.6,"upscaler":"Lanczos"}`), "text-to-image",
-			sdxl.Request{Hires: &sdxl.Hires{Scale: 1.5, Steps: 7, Strength: 0.6, Upscaler: "lanczos"}}, map[string][3]int{},
+			body(`"hires":{"scale":1.5,"num_inference_steps":7,"strength":0.6,"upscaler":"Lanczos","prompt":"b","negative_prompt":"","scheduler":"ddim"}`), "text-to-image",
+			sdxl.Request{Hires: &sdxl.Hires{Scale: 1.5, Steps: 7, Strength: 0.6, Upscaler: "lanczos", Prompt: "b", NegativePrompt: new(""), Scheduler: "ddim"}}, map[string][3]int{},
 		},
 		"hires by a file": {
 			body(`"hires":{"width":128,"height":"96","upscaler":"x4"}`), "text-to-image",
