@@ -259,6 +259,15 @@ func TestBrowserMaskTools(t *testing.T) {
 	}
 	check("by keys", map[image.Point]bool{left: true, middle: true, above: false, {36, 36}: false, {88, 48}: false})
 
+	// What is pasted meanwhile does not take the image's place.
+	if !value[bool](b, `(() => {
+		const clipboardData = new DataTransfer();
+		clipboardData.items.add(new File(['x'], 'file.png', { type: 'image/png' }));
+		return dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+	})()`) {
+		t.Error("an image is pasted below the dialog")
+	}
+
 	// Leaving with changes asks.
 	b.do(chromedp.KeyEvent("e"))
 	b.drag("#mask-canvas", point{0.3, 0.5}, point{0.6, 0.5})
@@ -353,19 +362,20 @@ func TestBrowserOutpaint(t *testing.T) {
 		t.Errorf("the handle says %q", now)
 	}
 	b.fill("outpaint-bottom", "8")
-	if text := value[string](b, `document.getElementById('outpaint-size').value`); text != "160 × 120" {
+	b.fill("outpaint-left", "24")
+	if text := value[string](b, `document.getElementById('outpaint-size').value`); text != "184 × 120" {
 		t.Errorf("the size is said to be %q", text)
 	}
 	b.done()
-	if got := border(); !slices.Equal(got, []int{0, 16, 32, 8}) {
+	if got := border(); !slices.Equal(got, []int{24, 16, 32, 8}) {
 		t.Errorf("the border is %v", got)
 	}
 	b.fill("steps", "4")
 	job := b.computed(address)
-	if made := job.Images[0]; job.Task != "inpaint" || made.Width != 160 || made.Height != 120 || !slices.Equal(job.Parameters.Outpaint, []int{0, 16, 32, 8}) {
+	if made := job.Images[0]; job.Task != "inpaint" || made.Width != 184 || made.Height != 120 || !slices.Equal(job.Parameters.Outpaint, []int{24, 16, 32, 8}) {
 		t.Errorf("%+v", job)
 	}
-	if before, after := picture(t, address, source), picture(t, address, job.Images[0].ID); before.At(60, 50) != after.At(60, 50+16) {
+	if before, after := picture(t, address, source), picture(t, address, job.Images[0].ID); before.At(60, 50) != after.At(60+24, 50+16) {
 		t.Error("the image was repainted too")
 	}
 
@@ -375,8 +385,8 @@ func TestBrowserOutpaint(t *testing.T) {
 	if got := value[[]int](b, `(() => {
 		const whole = document.querySelector('.compare').getBoundingClientRect();
 		const r = document.querySelector('.before img').getBoundingClientRect();
-		return [r.left - whole.left, r.top - whole.top, whole.right - r.right, whole.bottom - r.bottom].map((side) => Math.round((160 * side) / whole.width));
-	})()`); !slices.Equal(got, []int{0, 16, 32, 8}) {
+		return [r.left - whole.left, r.top - whole.top, whole.right - r.right, whole.bottom - r.bottom].map((side) => Math.round((184 * side) / whole.width));
+	})()`); !slices.Equal(got, []int{24, 16, 32, 8}) {
 		t.Errorf("the image before lies %v pixels within", got)
 	}
 	b.click("#viewer .close")
@@ -388,7 +398,7 @@ func TestBrowserOutpaint(t *testing.T) {
 	from = b.at("#outpaint-handle-left", []point{{0.5, 0.5}})[0]
 	b.swipeTo(from, point{from.x - 8*scale, from.y}, point{from.x - 16*scale, from.y})
 	b.done()
-	if got := border(); !slices.Equal(got, []int{16, 16, 32, 8}) {
+	if got := border(); !slices.Equal(got, []int{40, 16, 32, 8}) {
 		t.Errorf("the border is %v", got)
 	}
 	b.click("#inpaint-parts button")
