@@ -3,7 +3,9 @@ package server
 // What the fields of goxl's own bodies mean, which OpenAI's have beside theirs.
 
 // imageDocs are the fields of every image.
-var imageDocs = []fieldDoc{
+var imageDocs = with(ownDocs, guidanceDocs)
+
+var ownDocs = []fieldDoc{
 	{"prompt", "What the image shows."},
 	{"prompt_2", "The prompt of the second text encoder; prompt if absent."},
 	{"negative_prompt", "What the image does not show. Absent, it is zeros where the model says so, which an empty one is not."},
@@ -84,6 +86,17 @@ var openAIDocs = []fieldDoc{
 	{"style", "Has no effect."},
 	{"user", "Has no effect."},
 	{"input_fidelity", "Has no effect: strength is what says it."},
+}
+
+// fieldExamples are values of fields that are more than a word or a number. ID is that of an image.
+var fieldExamples = map[string]string{
+	"outpaint":     `{"left":0,"top":128,"right":0,"bottom":0}`,
+	"controls":     `[{"model":"controlnet-canny","image":"ID","preprocessor":"canny","scale":0.8,"end":0.9}]`,
+	"t2i_adapters": `[{"model":"t2i-adapter-sketch","image":"ID","scale":0.9}]`,
+	"ip_adapters":  `[{"model":"ip-adapter-plus_sdxl_vit-h","image":"ID","scale":0.6}]`,
+	"hires":        `{"scale":1.5,"strength":0.5,"upscaler":"lanczos"}`,
+	"scales":       `{"up":{"block_0":[0,1,0]}}`,
+	"freeu":        `{"s1":0.9,"s2":0.2,"b1":1.3,"b2":1.4}`,
 }
 
 // with is a list of descriptions in which later ones of a name count.

@@ -21,31 +21,55 @@ var sdImageDocs = []fieldDoc{
 	{"restore_faces", "True is answered 501."},
 	{"tiling", "True is answered 501."},
 	{"eta", "The noise of DDIM. Ancestral samplers have 1."},
-	{"denoising_strength", "How much of the image is made anew, of img2img."},
+	{"denoising_strength", "How much of the image is made anew, of img2img and of the second pass of txt2img."},
 	{"override_settings", "Options for this request alone, as POST /sdapi/v1/options takes them."},
 	{"override_settings_restore_afterwards", "False keeps override_settings for the user's later requests."},
 	{"refiner_checkpoint", "The refiner that goes on at refiner_switch_at; none if absent."},
 	{"refiner_switch_at", "The fraction of the steps at which the refiner goes on; 0.8 if absent."},
 	{"disable_extra_networks", "Leaves out the adapters that the prompt names."},
-	{"firstpass_image", "A second pass is answered 501."},
+	{"firstpass_image", "An image in the place of the first pass is answered 501."},
 	{"force_task_id", "The id by which POST /internal/progress knows the request."},
 	{"sampler_index", "The sampler, if sampler_name is absent."},
 	{"script_name", "This server has no scripts: any is refused."},
 	{"send_images", "False leaves the images out of the answer."},
 	{"save_images", "Keeps the images, and the jobs in GET /v1/jobs; else nothing is kept."},
-	{"alwayson_scripts", "ControlNet and IP-Adapter are answered 501 if they are enabled; others are refused."},
-	{"enable_hr", "True is answered 501: goxl has no second pass yet."},
-	{"mask", "A mask is answered 501 until goxl has inpainting."},
-	{"latent_mask", "A mask is answered 501 until goxl has inpainting."},
+	{"alwayson_scripts", "Units of ControlNet, T2I-Adapters and IP-Adapters as the extension sd-webui-controlnet takes them; other scripts are refused."},
+	{"latent_mask", "A mask of the latents beside mask is answered 501."},
 	{"initial_noise_multiplier", "1; another one is answered 501."},
 	{"infotext", "Parameters of an image as A1111 writes them, for the fields that the request does not give."},
 }
 
+// sdHiresDocs are those of txt2img alone.
+var sdHiresDocs = []fieldDoc{
+	{"enable_hr", "Enlarges what the first pass gives, and makes it anew in that size by denoising_strength."},
+	{"firstphase_width", "Pixels of the first pass, in place of width."},
+	{"firstphase_height", "Pixels of the first pass, in place of height."},
+	{"hr_scale", "How many times as large the image becomes, without hr_resize_x and hr_resize_y."},
+	{"hr_resize_x", "Pixels across; 0 keeps the aspect of hr_resize_y. Of both, what is beyond the aspect is cut off."},
+	{"hr_resize_y", "Pixels down; 0 keeps the aspect of hr_resize_x."},
+	{"hr_upscaler", "A name of GET /sdapi/v1/latent-upscale-modes or of GET /sdapi/v1/upscalers; Latent if absent."},
+	{"hr_second_pass_steps", "Steps that the second pass takes; 0 is steps."},
+	{"hr_checkpoint_name", "The request's model; another one is answered 501."},
+	{"hr_sampler_name", "The sampler of the second pass; that of the first if absent."},
+	{"hr_scheduler", "The schedule type of the second pass; that of the first if absent."},
+	{"hr_prompt", "The prompt of the second pass; that of the first if empty."},
+	{"hr_negative_prompt", "The negative prompt of the second pass; that of the first if empty."},
+}
+
 // sdSourceDocs are those of img2img alone.
 var sdSourceDocs = []fieldDoc{
-	{"init_images", "The image to begin with, in base64, alone or in a data URL. One image."},
+	{"init_images", "The image to begin with, in base64, alone or in a data URL; or several, of which each image of an iteration begins with one, up to batch_size."},
+	{"mask", "An image whose white is repainted, by its alpha if it has transparent pixels, in base64, alone or in a data URL. One of another size than the image's is resized."},
+	{"mask_blur", "Standard deviation in pixels, in place of mask_blur_x and mask_blur_y."},
+	{"mask_blur_x", "The blur across."},
+	{"mask_blur_y", "The blur down."},
+	{"mask_round", "False is answered 501: goxl mixes no latents by a grey mask."},
+	{"inpainting_fill", "What the masked part begins with: 0 its surroundings blurred, 1 the image, 2 noise in the latents, 3 nothing in the latents."},
+	{"inpaint_full_res", "Computes the part around the mask alone, at width and height, and puts it into the image."},
+	{"inpaint_full_res_padding", "So many pixels more around the mask."},
+	{"inpainting_mask_invert", "Repaints the mask's black."},
 	{"resize_mode", "How the image comes to width and height: 0 is stretched, 1 cropped, 2 filled. 3, latent upscale, is answered 501."},
-	{"include_init_images", "Whether the answer's parameters repeat init_images."},
+	{"include_init_images", "Whether the answer's parameters repeat init_images and mask."},
 }
 
 // sdExtrasDocs are the fields of extra-single-image and extra-batch-images.

@@ -79,6 +79,9 @@ func TestDocumentFields(t *testing.T) {
 
 // eachField calls a function with every field of a body, and those of objects in it.
 func eachField(s *jsonschema.Schema, do func(name string, of *jsonschema.Schema)) {
+	if s == nil {
+		return
+	}
 	for name, of := range s.Properties {
 		do(name, of)
 		for _, form := range append([]*jsonschema.Schema{of}, of.AnyOf...) {

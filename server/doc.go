@@ -84,16 +84,28 @@
 //     of Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step
 //     models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
-//     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
+//     guidance_rescale, eta, clip_skip; guidance_start and guidance_end, fractions of the steps; pag_scale,
+//     pag_adaptive_scale and pag_applied_layers; freeu, {s1, s2, b1, b2}; interrupt, the steps after which the image is
+//     decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
 //   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength":
 //     0.8}; prompts name them too, as in <lora:NAME:0.8>. They change the weights for this request only, and the model
 //     stays loaded; one that can't be used is answered 422
 //   - of /generate: width, height; refiner, true for an ensemble in which the refiner goes on at denoising_end (0.8);
-//     without it, denoising_end is where the base ends
+//     without it, denoising_end is where the base ends; image, for image-to-image on the base, with strength or
+//     denoising_start, and resize, how the image gets width and height; hires, a second pass in a larger size
 //   - of /refine: id, of the image; strength, or denoising_start; denoising_end; refiner, false for image-to-image on
 //     the base
+//   - with an image: mask, of which white is repainted, or outpaint, pixels on each side; soft_mask, mask_blur,
+//     mask_invert, inpaint_fill, mask_padding, keep_unmasked
+//   - controls, a list of {model, image, scale, start, end, mode, preprocessor, guess_mode}, with control as another
+//     name; t2i_adapters, of {model, image, scale}; ip_adapters, of {model, encoder, image or images, scale or scales,
+//     mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without the extension, or
+//     the last part of that. POST /v1/preprocess answers with the control image that a ControlNet gets
+//
+// An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
+// came in a body is kept as long as its job. A request has 64 images at most.
 //
 // An answer has the id, warnings if there are any, a prompt that was cut for instance, and parameters: every value with
 // which the image was computed, as the PNG's texts have them. A request is resolved by the models' configurations, and
@@ -117,9 +129,9 @@
 // request is closed for the new one, and never one for which an image is computed or sent. When these are seven eighths
 // of all, requests for more of them are answered 503. A request with two lengths, Content-Length and Transfer-Encoding,
 // is answered by the second, and its connection closed. A body has 64 KiB at most; one with an image has 64 MiB, or 90
-// in base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A client that
-// takes nothing of its events is dropped; a connection with events may be closed for a new one, and its client connects
-// again.
+// with images in base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A
+// client that takes nothing of its events is dropped; a connection with events may be closed for a new one, and its
+// client connects again.
 //
 // What one request may ask for is limited, by Config or by the speed of the devices, a second pass and a border around
 // an image included: what is above is 422, and what computes for too long 504.

@@ -29,6 +29,7 @@ var controlDocs = []fieldDoc{
 	{"mode", "Of a union, the kind of the image: a name of control_modes of GET /v1/options, or its number."},
 	{"preprocessor", "What makes the control image: a name of control_preprocessors of GET /v1/options, with numbers after colons or not, as canny:100:200. " +
 		"Absent, or none, the image is the control image."},
+	{"resize", "How the image alone gets the result's size; absent, it goes with the image that the request begins with, or is stretched."},
 	{"guess_mode", "The negative side of guidance is not steered, and the first levels less."},
 }
 
@@ -36,6 +37,7 @@ var t2iAdapterDocs = []fieldDoc{
 	{"model", "A name of t2i_adapters of GET /v1/options."},
 	{"image", "The image that it steers by, as the id of an image or in base64. It is resized to the result's size."},
 	{"scale", "adapter_conditioning_scale; 1 if absent."},
+	{"resize", "As of controls."},
 }
 
 // steered reports whether a request has what is made for a base.
@@ -66,6 +68,7 @@ func (s *Server) controls(f *fields, in *inputs) (list []sdxl.Control) {
 		}
 		c.Mode = one.controlMode("mode")
 		c.Preprocessor = one.preprocessor("preprocessor")
+		c.Resize = sdxl.Resize(one.choice("resize", names(sdxl.Resizes())))
 		c.GuessMode = one.boolean("guess_mode", false)
 		list = append(list, c)
 	})
@@ -105,6 +108,7 @@ func (f *fields) preprocessor(name string) string {
 	}
 	if err := preprocess.Check(*text); err != nil {
 		f.report(name, "value_error", "Value error, must be one of "+wordList(preprocess.Names())+": "+err.Error(), nil)
+		f.problems[len(f.problems)-1].logged = "Value error, no preprocessor" // err quotes the client
 		return ""
 	}
 	return *text
@@ -116,6 +120,7 @@ func (s *Server) t2iAdapters(f *fields, in *inputs) (list []sdxl.T2IAdapter) {
 		a := sdxl.T2IAdapter{Path: s.controlFiles(weights.T2IAdapter).required(one, "model")}
 		a.Image = in.required(one, "image", fmt.Sprintf("t2i_adapters[%d].image", i))
 		a.Scale = one.optionalNumber("scale", scales)
+		a.Resize = sdxl.Resize(one.choice("resize", names(sdxl.Resizes())))
 		list = append(list, a)
 	})
 	return list

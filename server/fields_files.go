@@ -175,6 +175,11 @@ func (d modelFiles) list() (files []string, err error) {
 			return fs.SkipAll
 		case file == ".":
 			return nil
+		case strings.HasPrefix(path.Base(file), "."):
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		case slices.Contains(modelEndings, strings.ToLower(path.Ext(file))) && !e.IsDir():
 			files = append(files, file)
 			return nil

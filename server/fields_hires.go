@@ -9,9 +9,6 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// maxHiresScale is the largest scale of a second pass.
-const maxHiresScale = 8
-
 var hiresDoc = fieldDoc{"hires", "A second pass of text-to-image in a larger size, as A1111's hires fix."}
 
 var hiresDocs = []fieldDoc{
@@ -28,7 +25,7 @@ func (s *Server) hires(f *fields, m Model) (h *sdxl.Hires) {
 	f.object("hires", hiresDocs, func(one *fields) {
 		side := limits{8, s.sideLimits(m).max, 8}
 		h = &sdxl.Hires{
-			Scale: one.number("scale", interval{min: 1, max: maxHiresScale}, 0),
+			Scale: one.number("scale", interval{min: 1, max: sdxl.MaxHiresScale}, 0),
 			Width: int(one.integer("width", side, 0)), Height: int(one.integer("height", side, 0)),
 			Steps:    int(one.integer("num_inference_steps", limits{1, uint64(s.mostSteps()), 0}, 0)),
 			Strength: one.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0),

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -27,7 +28,7 @@ func withModels(t *testing.T) func(*Config) {
 	for name, content := range map[string]string{
 		"control/canny.safetensors": "", "control/xl/depth.pth": "", "control/xl/depth.safetensors": "",
 		"control/union/config.json": `{"_class_name":"ControlNetUnionModel"}`, "control/union/model.safetensors": "",
-		"control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
+		"control/.cache/hidden.safetensors": "", "control/sketch/config.json": `{"_class_name":"T2IAdapter"}`, "control/notes.txt": "",
 		"ip/sdxl_models/ip-adapter-plus.safetensors": "", "ip/sdxl_models/image_encoder/config.json": `{"architectures":["CLIPVisionModelWithProjection"]}`,
 		"upscale/x4.pth": "", "secret.safetensors": "",
 	} {
@@ -137,6 +138,13 @@ func TestImagesOfJobs(t *testing.T) {
 		},
 		"hires by default": {body(`"hires":{}`), "text-to-image", sdxl.Request{Hires: &sdxl.Hires{}}, map[string][3]int{}},
 		"steering":         {body(steering), "text-to-image", steered, steeredImages},
+		"guidance": {
+			body(`"guidance_start":0.1,"guidance_end":"0.75","pag_scale":3,"pag_adaptive_scale":0.5,"pag_applied_layers":["mid","up_blocks.0"],"freeu":{"s1":0.8,"b2":1.25}`), "text-to-image",
+			sdxl.Request{
+				GuidanceStart: 0.1, GuidanceEnd: 0.75, PAGScale: 3, PAGAdaptiveScale: 0.5, PAGAppliedLayers: []string{"mid", "up_blocks.0"},
+				FreeU: &sdxl.FreeU{S1: 0.8, S2: 0.2, B1: 1.3, B2: 1.25},
+			}, map[string][3]int{},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := func(t *testing.T) {
@@ -186,127 +194,103 @@ func TestImagesOfJobs(t *testing.T) {
 	}
 }
 
-// What is wrong with an image, a name or a number has its place, and leaves nothing behind.
-func TestImagesOfJobsErrors(t *testing.T) {
+// Fields that are null or empty are as if they were absent, and members that nobody knows are named.
+func TestImagesOfJobsAbsent(t *testing.T) {
 	b := loadedBench(t, withModels(t))
-	start := decodeUpload(t, b.upload("image/png", colouredPNG(t, 64, 32, 10)))
-	image := `"` + inBase64(colouredPNG(t, 8, 8, 1)) + `"`
-	before := b.imageCount(t)
-	control := func(more string) string { return `"controls":[{"model":"canny","image":` + image + more + `}]` }
-	adapter := func(more string) string { return `"ip_adapters":[{"model":"ip-adapter-plus"` + more + `}]` }
-	for fields, says := range map[string]string{
-		`"mask":` + image:                                                  `"type":"missing","loc":["body","image"]`,
-		`"image":"` + start + `","mask":7`:                                 `"loc":["body","mask"],"msg":"Input should be a valid string"`,
-		`"image":"` + start + `","mask":"!!"`:                              `"loc":["body","mask"],"msg":"Value error, must be the id of an image, or`,
-		`"image":"` + start + `","mask":"aGVsbG8="`:                        `"loc":["body","mask"]`,
-		`"image":"` + start + `","outpaint":[0,0,0,0]`:                     `"type":"missing","loc":["body","mask"]`,
-		`"image":"` + start + `","outpaint":[1,2,3]`:                       `"loc":["body","outpaint"],"msg":"List should have at least 4 items after validation, not 3"`,
-		`"image":"` + start + `","outpaint":[1,2,3,-4]`:                    `"loc":["body","outpaint",3],"msg":"Input should be greater than or equal to 0"`,
-		`"image":"` + start + `","outpaint":{"left":"x"}`:                  `"loc":["body","outpaint","left"],"msg":"Input should be a valid integer, unable`,
-		`"image":"` + start + `","outpaint":"8"`:                           `"loc":["body","outpaint"],"msg":"Input should be a valid list"`,
-		`"image":"` + start + `","outpaint":[8192,0,0,0]`:                  `"loc":["body","outpaint"],"msg":"Value error, must be sides of 8192`,
-		`"image":"` + start + `","mask":` + image + `,"mask_blur":-1`:      `"loc":["body","mask_blur"]`,
-		`"image":"` + start + `","mask":` + image + `,"mask_padding":-1`:   `"loc":["body","mask_padding"],"msg":"Input should be greater than or equal to 0"`,
-		`"image":"` + start + `","mask":` + image + `,"inpaint_fill":"x"`:  `"loc":["body","inpaint_fill"],"msg":"Input should be 'original', 'noise'`,
-		`"image":"` + start + `","resize":"x"`:                             `"loc":["body","resize"],"msg":"Input should be 'stretch', 'crop' or 'fill'"`,
-		`"image":"` + start + `","width":12`:                               `"loc":["body","width"],"msg":"Input should be a multiple of 8"`,
-		`"controls":7`:                                                     `"loc":["body","controls"],"msg":"Input should be a valid list"`,
-		`"controls":[7]`:                                                   `"type":"model_attributes_type","loc":["body","controls",0]`,
-		`"controls":[null]`:                                                `"type":"model_attributes_type","loc":["body","controls",0]`,
-		`"controls":[{}]`:                                                  `"type":"missing","loc":["body","controls",0,"model"]`,
-		`"control":{"model":"canny"}`:                                      `"type":"missing","loc":["body","control","image"]`,
-		`"control":{"model":"canny","image":` + image + `},"controls":[]`:  `"loc":["body","control"],"msg":"Value error, must be absent beside controls`,
-		`"controls":[{"model":"canny","image":null}]`:                      `"loc":["body","controls",0,"image"],"msg":"Input should be a valid string"`,
-		`"controls":[{"model":"canny","image":"x"}]`:                       `"loc":["body","controls",0,"image"],"msg":"Value error, must be the id`,
-		`"controls":[{"model":"nope","image":` + image + `}]`:              `no ControlNet has this name; there are: canny, union, xl/depth.pth, xl/depth.safetensors"`,
-		`"controls":[{"model":"xl/depth","image":` + image + `}]`:          `it is the name of several, and must be one of xl/depth.pth, xl/depth.safetensors`,
-		`"controls":[{"model":"../secret","image":` + image + `}]`:         `no ControlNet has this name`,
-		`"controls":[{"model":"sketch","image":` + image + `}]`:            `it is of the kind T2I-Adapter: must be of the kind ControlNet`,
-		`"t2i_adapters":[{"model":"union","image":` + image + `}]`:         `it is of the kind ControlNet: must be of the kind T2I-Adapter`,
-		`"controls":[` + strings.Repeat(`{},`, 16) + `{}]`:                 `"loc":["body","controls"],"msg":"List should have at most 16 items`,
-		control(`,"scale":"much"`):                                         `"loc":["body","controls",0,"scale"],"msg":"Input should be a valid number, unable`,
-		control(`,"start":0.5,"end":0.5`):                                  `"loc":["body","controls",0,"end"],"msg":"Value error, must be above start, which is 0.5"`,
-		control(`,"end":0`):                                                `"loc":["body","controls",0,"end"],"msg":"Input should be greater than 0"`,
-		control(`,"mode":"cany"`):                                          `"loc":["body","controls",0,"mode"],"msg":"Input should be 'openpose'`,
-		control(`,"mode":-1`):                                              `"loc":["body","controls",0,"mode"]`,
-		control(`,"preprocessor":"openpose"`):                              `"loc":["body","controls",0,"preprocessor"],"msg":"Value error, must be one of canny`,
-		control(`,"guess_mode":"perhaps"`):                                 `"loc":["body","controls",0,"guess_mode"]`,
-		adapter(``):                                                        `"type":"missing","loc":["body","ip_adapters",0,"image"]`,
-		adapter(`,"images":[]`):                                            `"loc":["body","ip_adapters",0,"images"],"msg":"List should have at least 1 item`,
-		adapter(`,"images":[` + image + `,7]`):                             `"loc":["body","ip_adapters",0,"images",1],"msg":"Input should be a valid string"`,
-		adapter(`,"images":[` + image + `],"image":` + image):              `"loc":["body","ip_adapters",0,"image"],"msg":"Value error, must be absent beside images"`,
-		adapter(`,"image":` + image + `,"encoder":"nope"`):                 `no CLIP image encoder has this name; there are: sdxl_models/image_encoder`,
-		adapter(`,"image":` + image + `,"scale":1,"scales":{"up":1}`):      `"loc":["body","ip_adapters",0,"scale"]`,
-		adapter(`,"image":` + image + `,"scales":[1]`):                     `"loc":["body","ip_adapters",0,"scales"]`,
-		adapter(`,"image":` + image + `,"scales":{"up":{"block_9":1}}`):    `"loc":["body","ip_adapters",0,"scales","up"]`,
-		adapter(`,"images":[` + image + `,` + image + `],"mask":` + image): `"loc":["body","ip_adapters",0,"mask"]`,
-		`"hires":2`:                                          `"type":"model_attributes_type","loc":["body","hires"]`,
-		`"hires":{"scale":9}`:                                `"loc":["body","hires","scale"],"msg":"Input should be less than or equal to 8"`,
-		`"hires":{"scale":2,"width":64}`:                     `"loc":["body","hires","scale"],"msg":"Value error, must be absent beside width or height"`,
-		`"hires":{"width":12}`:                               `"loc":["body","hires","width"],"msg":"Input should be a multiple of 8"`,
-		`"hires":{"strength":0}`:                             `"loc":["body","hires","strength"]`,
-		`"hires":{"upscaler":"x9"}`:                          `no upscaler has this name; there are: lanczos, latent`,
-		`"hires":{},"interrupt":2`:                           `"loc":["body","hires"],"msg":"Value error, must be absent with interrupt"`,
-		`"hires":{"num_inference_steps":200,"strength":0.1}`: `"loc":["body","hires","strength"]`,
-	} {
-		for _, route := range []string{"/v1/jobs", "/generate"} {
-			w := b.do("POST", route, `{"prompt":"a",`+fields+`}`)
-			if w.Code != 422 || !strings.Contains(w.Body.String(), says) || strings.Contains(w.Body.String(), b.config.ControlDir) {
-				t.Errorf("%s %.90s: %d %.600s, want %s", route, fields, w.Code, w.Body, says)
+	var got engine.Job
+	b.base.take = func(j engine.Job) { got = j }
+	empty := `{"prompt":"a","image":null,"mask":null,"outpaint":null,"controls":[],"control":null,"t2i_adapters":null,"ip_adapters":[],"hires":null,"resize":null,"soft_mask":null,"freeu":null,"pag_applied_layers":[]}`
+	for _, route := range []string{"/v1/jobs", "/generate"} {
+		w := b.do("POST", route, empty)
+		if route == "/v1/jobs" {
+			v := b.finished(t, decodeJob(t, w, 202).ID)
+			if v.State != job.Done || len(v.Warnings) > 0 || len(v.Inputs) > 0 {
+				t.Errorf("%+v", v)
 			}
+		} else {
+			id(t, w)
+		}
+		if r := got.Request; len(r.Images()) > 0 || r.Hires != nil || r.FreeU != nil || got.Parameters.Task != sdxl.TextToImage {
+			t.Errorf("%s: %+v", route, r)
 		}
 	}
-	const nobody = "11111111-1111-4111-8111-111111111111"
-	for fields, says := range map[string]string{
-		`"image":"` + nobody + `"`:                                `{"detail":"Image not found"}`,
-		`"image":"` + start + `","mask":"` + nobody + `"`:         `{"detail":"Image not found: mask"}`,
-		`"controls":[{"model":"canny","image":"` + nobody + `"}]`: `{"detail":"Image not found: controls[0].image"}`,
-		adapter(`,"images":["` + start + `","` + nobody + `"]`):   `{"detail":"Image not found: ip_adapters[0].images[1]"}`,
-	} {
-		for _, route := range []string{"/v1/jobs", "/generate"} {
-			if w := b.do("POST", route, `{"prompt":"a",`+fields+`}`); w.Code != 404 || strings.TrimSpace(w.Body.String()) != says {
-				t.Errorf("%s %s: %d %s, want %s", route, fields, w.Code, w.Body, says)
-			}
-		}
+	image := inBase64(colouredPNG(t, 8, 8, 1))
+	w := b.do("POST", "/v1/jobs", `{"prompt":"a","control":{"model":"canny","image":"`+image+`","scale":null,"start":null,"end":null,"mode":null,"preprocessor":null,"guess_mode":null,"colour":1},
+		"ip_adapters":[{"model":"ip-adapter-plus","image":"`+image+`","images":null,"encoder":null,"scales":null,"mask":null},{"model":"ip-adapter-plus","image":"`+image+`","x":[]}],
+		"hires":{"scale":null,"width":null,"upscaler":null,"y":true},"soft_mask":true}`)
+	v := b.finished(t, decodeJob(t, w, 202).ID)
+	if want := []string{"fields without an effect here: soft_mask, control.colour, ip_adapters[1].x, hires.y"}; !slices.Equal(v.Warnings, want) || v.State != job.Done {
+		t.Errorf("%s: %q, want %q", v.State, v.Warnings, want)
 	}
-	if n := b.imageCount(t); n != before || b.base.calls.Load() != 0 {
-		t.Errorf("%d files, want %d; %d computations", n, before, b.base.calls.Load())
+	want := []sdxl.Control{{Path: filepath.Join(b.config.ControlDir, "canny.safetensors"), End: 1}}
+	if diff := cmp.Diff(want, got.Request.Controls, cmpopts.IgnoreFields(sdxl.Control{}, "Image")); diff != "" || got.Request.IPAdapters[0].Scale != nil || got.Request.IPAdapters[0].Encoder != "" {
+		t.Errorf("%+v (-want +got):\n%s", got.Request.IPAdapters, diff)
 	}
 }
 
-// A body of megabytes is for images alone, and no error has them in it.
-func TestImagesOfJobsSizes(t *testing.T) {
+// /refine repaints a part of an image too, on the base or the refiner, and steers the base.
+func TestRefineInpaints(t *testing.T) {
 	b := loadedBench(t, withModels(t))
-	noise := image.NewNRGBA(image.Rect(0, 0, 256, 256))
-	for i := range noise.Pix {
-		noise.Pix[i] = uint8(i*i>>3^i*7919>>5) | 1
-	}
-	var file bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.NoCompression}).Encode(&file, noise); err != nil {
-		t.Fatal(err)
-	}
-	large := inBase64(file.Bytes())
-	for _, route := range []string{"/v1/jobs", "/generate"} {
-		for body, want := range map[string]int{
-			`{"prompt":"a","image":"` + large + `","mask":"` + large + `","width":64,"height":32}`: 0,
-			`{"image":"` + large + `"}`:                                                                  422,
-			`{"prompt":"a","image":"` + large + `","strength":7}`:                                        422,
-			`{"prompt":"a","image":"` + large + `x"}`:                                                    422,
-			`{"prompt":"a","controls":[{"model":"canny","image":"` + large + `","scale":"x"}],"seed":1}`: 422,
-			`{"prompt":"a","controls":"` + large + `"}`:                                                  422,
-		} {
-			w := b.do("POST", route, body)
-			if want == 0 && w.Code != 202 && w.Code != 200 || want != 0 && w.Code != want || w.Body.Len() > 4000 {
-				t.Errorf("%s %.50s: %d, %d bytes: %.300s", route, body, w.Code, w.Body.Len(), w.Body)
-			}
+	var got engine.Job
+	b.base.take = func(j engine.Job) { got = j }
+	b.refiner.take = b.base.take
+	start := decodeUpload(t, b.upload("image/png", colouredPNG(t, 64, 32, 10)))
+	mask := inBase64(colouredPNG(t, 64, 32, 200))
+	for _, model := range []engine.Model{engine.Base, engine.Refiner} {
+		id(t, b.do("POST", "/refine", `{"prompt":"a","id":"`+start+`","mask":"`+mask+`","mask_blur":3,"refiner":`+map[engine.Model]string{engine.Base: "false", engine.Refiner: "true"}[model]+`}`))
+		want := map[string][3]int{"image": {10, 64, 32}, "mask": {200, 64, 32}}
+		if diff := cmp.Diff(want, seenImages(&got.Request)); diff != "" || got.Model != model || got.Parameters.Task != sdxl.Inpaint || got.Request.MaskBlur != 3 {
+			t.Errorf("%s: %+v (-want +got):\n%s", model, got.Parameters, diff)
 		}
 	}
-	if w := b.do("POST", "/generate", `{"prompt":"a","colour":"`+large+`"}`); w.Code != 413 {
-		t.Errorf("a large body without an image: %d %.200s", w.Code, w.Body)
+	controls := `"controls":[{"model":"canny","image":"` + start + `"}]`
+	id(t, b.do("POST", "/refine", `{"prompt":"a","id":"`+start+`","refiner":false,`+controls+`}`))
+	if want := map[string][3]int{"image": {10, 64, 32}, "controls[0].image": {10, 64, 32}}; cmp.Diff(want, seenImages(&got.Request)) != "" {
+		t.Errorf("%v", seenImages(&got.Request))
 	}
-	adapter := `{"model":"ip-adapter-plus","images":["` + strings.Join(slices.Repeat([]string{inBase64(colouredPNG(t, 8, 8, 1))}, 40), `","`) + `"]}`
-	body := `{"prompt":"a","ip_adapters":[` + adapter + `,` + adapter + `]}`
-	if w := b.do("POST", "/v1/jobs", body); w.Code != 422 || !strings.Contains(w.Body.String(), "at most 64 images") {
-		t.Errorf("80 images: %d %.300s", w.Code, w.Body)
+	for _, c := range []struct{ route, body string }{
+		{"/refine", `{"prompt":"a","id":"` + start + `",` + controls + `}`}, {"/v1/jobs", `{"prompt":"a","image":"` + start + `","refiner":true,` + controls + `}`},
+	} {
+		if w := b.do("POST", c.route, c.body); w.Code != 422 || !strings.Contains(w.Body.String(), `"loc":["body","controls"],"msg":"Value error, must be absent for a refiner`) {
+			t.Errorf("%s: %d %s", c.route, w.Code, w.Body)
+		}
+	}
+	v := b.finished(t, b.postJob(t, `{"prompt":"a","image":"`+start+`",`+controls+`}`).ID)
+	if v.State != job.Done || got.Model != engine.Base {
+		t.Errorf("an image with a ControlNet is %s on the %s", v.State, got.Model)
+	}
+}
+
+// Images that came with a request that the queue does not take are not kept, nor are those of a job that is removed.
+func TestImagesOfJobsAreNotKept(t *testing.T) {
+	b := loadedBench(t, func(c *Config) { c.Queue = 0 })
+	began, stopped := held(b.base)
+	running := b.postJob(t, `{"prompt":"a"}`)
+	<-began
+	before := b.imageCount(t)
+	body := `{"prompt":"a","image":"` + inBase64(colouredPNG(t, 64, 32, 1)) + `","mask":"` + inBase64(colouredPNG(t, 64, 32, 2)) + `"}`
+	for _, route := range []string{"/v1/jobs", "/generate"} {
+		if w := b.do("POST", route, body); w.Code != 503 {
+			t.Errorf("%s: %d %s", route, w.Code, w.Body)
+		}
+	}
+	if n := b.imageCount(t); n != before {
+		t.Errorf("%d files, want %d", n, before)
+	}
+	if w := b.do("DELETE", "/v1/jobs/"+running.ID, ""); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	<-stopped
+	for b.queue.Stats().Idle < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	b.base.run = nil
+	before = b.imageCount(t)
+	v := b.finished(t, b.postJob(t, body).ID)
+	if n := b.imageCount(t); n != before+3 || v.State != job.Done {
+		t.Errorf("%s, %d files, want %d", v.State, n, before+3)
+	}
+	if w := b.do("DELETE", "/v1/jobs/"+v.ID+"?purge=true", ""); w.Code != 204 || b.imageCount(t) != before {
+		t.Errorf("%d, %d files, want %d", w.Code, b.imageCount(t), before)
 	}
 }

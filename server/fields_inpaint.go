@@ -56,6 +56,7 @@ func (f *fields) border(name string) (b sdxl.Border) {
 		}
 	}
 	f.notes.items(name, len(into), len(into), &jsonschema.Schema{Type: "integer", Minimum: new(float64(side.min)), Maximum: new(float64(side.max))})
+	f.notes.form(name, f.notes.objectOf(borderDocs, object))
 	if raw := f.given(name); raw == nil || raw[0] == '{' {
 		f.object(name, borderDocs, object)
 		return b

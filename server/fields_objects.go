@@ -17,7 +17,9 @@ func (f *fields) object(name string, docs []fieldDoc, read func(*fields)) {
 
 // objects reads a list of up to most objects, each by a function that reads its members. One object alone is a list of it.
 func (f *fields) objects(name string, most int, docs []fieldDoc, read func(i int, one *fields)) {
-	f.notes.items(name, 0, most, f.notes.objectOf(docs, func(one *fields) { read(0, one) }))
+	of := f.notes.objectOf(docs, func(one *fields) { read(0, one) })
+	f.notes.items(name, 0, most, of)
+	f.notes.form(name, of)
 	if raw := f.given(name); raw != nil && raw[0] == '{' {
 		f.members(raw, []any{name}, func(one *fields) { read(0, one) })
 		return

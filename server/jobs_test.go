@@ -264,7 +264,7 @@ func TestListJobs(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for query, says := range map[string]string{
-		"?task=paint": `'text-to-image', 'image-to-image' or 'inpaint'`,
+		"?task=paint": `'text-to-image', 'image-to-image', 'inpaint' or 'upscale'`,
 		"?limit=0":    `"loc":["query","limit"]`, "?limit=x": `"loc":["query","limit"]`, "?before=-1": `"loc":["query","before"]`, "?state=doing": `'interrupted'`,
 	} {
 		if w := b.do("GET", "/v1/jobs"+query, ""); w.Code != 422 || !strings.Contains(w.Body.String(), says) {

@@ -32,11 +32,8 @@ func (s *Server) limitResult(j *engine.Job) error {
 func (s *Server) limitSecondPass(j *engine.Job) error {
 	most := float64(s.mostSteps())
 	if s.config.MaxSteps == 0 && s.config.RequestTimeout > 0 {
-		first, second := *j, *j
-		first.Parameters.Hires, first.Request.Hires = nil, nil
-		second.Parameters = engine.SecondPass(j.Parameters)
 		for _, c := range s.costs.of(j.Name) {
-			most = min(most, c.Steps(second, s.config.RequestTimeout.Seconds()-c.Seconds(first, 1)))
+			most = min(most, c.SecondSteps(*j, s.config.RequestTimeout.Seconds()))
 		}
 	}
 	own, h := j.Request.Hires, j.Parameters.Hires

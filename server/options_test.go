@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
@@ -139,7 +140,10 @@ func TestImageOptions(t *testing.T) {
 
 	// A file that another one takes the place of is looked at again.
 	file := filepath.Join(b.config.ControlDir, "union", "config.json")
-	if err := os.WriteFile(file, []byte(`{"_class_name":"T2IAdapter", "more": 1}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"_class_name":"T2IAdapter"          }`), 0o600); err != nil { // as long as it was
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(b); slices.Contains(got.Controls, "union") || !slices.Contains(got.T2IAdapters, "union") {

@@ -148,6 +148,7 @@ func (s *Server) common(f *fields, r *sdxl.Request, in *inputs) {
 		r.Guidance = f.optionalNumber("guidance_scale", guidance)
 	}
 	r.GuidanceRescale = f.optionalNumber("guidance_rescale", interval{min: 0, max: 1})
+	f.guidance(r)
 	r.Eta = f.optionalNumber("eta", interval{min: 0, max: 1})
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))

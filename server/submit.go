@@ -27,7 +27,7 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
 	}
 	if s.config.Remote != nil { // workers compare them with their files
-		t.Embeddings, t.Files = s.shared().Hashes(p.TextualInversions), s.shared().Fingerprints(t.Job.Request)
+		t.Embeddings, t.Files = s.shared().Hashes(p.TextualInversions), s.shared().Fingerprints(t.Job)
 	}
 	if s.config.Remote != nil && len(j.Adapters) > 0 {
 		for i, hash := range s.specs(t.Job.Name).AdapterHashes(t.Job) {

@@ -46,11 +46,11 @@ func hashOf(e sdxl.TextualInversion) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// Fingerprints are those of the files that a request names in the folders, but of LoRAs, by the field and the name
-// within the folder, with the encoders that lie beside IP-Adapters without one of their own. That of what is not there,
-// or can't be read, is "". Nil is none.
-func (s Shared) Fingerprints(r sdxl.Request) map[string]string {
-	sums := map[string]string{}
+// Fingerprints are those of the files that a job names in the folders, but of LoRAs, by the field and the name within
+// the folder, with the encoders that lie beside IP-Adapters without one of their own. That of what is not there, or
+// can't be read, is "". Nil is none.
+func (s Shared) Fingerprints(j engine.Job) map[string]string {
+	r, sums := j.Request, map[string]string{}
 	add := func(name string, paths ...string) {
 		var all string
 		for _, path := range paths {
@@ -66,12 +66,14 @@ func (s Shared) Fingerprints(r sdxl.Request) map[string]string {
 			add("ip_adapters "+file+"'s image encoder", sdxl.EncoderPlaces(a.Path)...)
 		}
 	}
-	_ = s.mapFiles(&r, func(f folder, path string) (string, error) { // which fails for nothing then
+	note := func(f folder, path string) (string, error) {
 		if file, err := f.relative(path); err == nil && file != "" {
 			add(f.field+" "+file, path)
 		}
-		return path, nil
-	})
+		return path, nil // so that neither of these fails
+	}
+	_ = s.mapFiles(&r, note)
+	_, _ = s.mapUpscalers(j.Upscale, note)
 	if len(sums) == 0 {
 		return nil
 	}
@@ -87,7 +89,7 @@ func otherFile(j job.Job, t Task, specs engine.Specs, s Shared) string {
 			return "it has another file of the embedding " + name
 		}
 	}
-	files := s.Fingerprints(t.Job.Request)
+	files := s.Fingerprints(t.Job)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		switch there := t.Files[name]; {
 		case files[name] == "":

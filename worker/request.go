@@ -86,8 +86,7 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	out := stored{
 		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
 		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery,
-		SourceInfotext: t.SourceInfotext,
-		Embeddings:     t.Embeddings, Files: t.Files,
+		SourceInfotext: t.SourceInfotext, Embeddings: t.Embeddings, Files: t.Files,
 	}
 	var err error
 	if out.Images, err = t.encodeImages(); err != nil {
@@ -130,10 +129,9 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	t = Task{
+		Job:     engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
 		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery,
-		SourceInfotext: in.SourceInfotext,
-		Embeddings:     in.Embeddings, Files: in.Files,
-		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
+		SourceInfotext: in.SourceInfotext, Embeddings: in.Embeddings, Files: in.Files,
 	}
 	r := &t.Job.Request
 	if err := decodeStrictly(in.Request, r); err != nil {

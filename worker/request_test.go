@@ -136,8 +136,8 @@ func TestEveryFieldComesBack(t *testing.T) {
 func TestTaskComesBack(t *testing.T) {
 	task := Task{
 		Job:     engine.Job{Model: engine.Ensemble, DenoisingEnd: 0.7},
-		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, SourceInfotext: "a cat", Embeddings: map[string]string{"cat": "aa"},
-		Files: map[string]string{"controls canny": "bb"},
+		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, SourceInfotext: "a cat",
+		Embeddings: map[string]string{"cat": "aa"}, Files: map[string]string{"controls canny": "bb"},
 	}
 	for field, value := range reflect.ValueOf(task).Fields() {
 		if field.Name != "Images" && value.IsZero() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/models/sdxl"
+	"github.com/goxl/goxl/server/engine"
 )
 
 // An error names a file within its folder, and does not say where that lies.
@@ -63,11 +64,12 @@ func TestFingerprints(t *testing.T) {
 		},
 		Hires: &sdxl.Hires{Upscaler: filepath.Join(s.UpscalerDir, "x4.pth")},
 	}
+	j := engine.Job{Request: r, Upscale: &sdxl.Upscaling{Upscaler: "lanczos", Second: filepath.Join(s.UpscalerDir, "x2.pth")}}
 	all := []string{
 		"controls a/canny", "hires.upscaler x4.pth", "ip_adapters enc", "ip_adapters sdxl/plus.bin", "ip_adapters sdxl/plus.bin's image encoder",
-		"ip_adapters x.bin", "t2i_adapters t.safetensors",
+		"ip_adapters x.bin", "t2i_adapters t.safetensors", "upscaler_2 x2.pth",
 	}
-	before := s.Fingerprints(r)
+	before := s.Fingerprints(j)
 	if got := slices.Sorted(maps.Keys(before)); !slices.Equal(got, all) {
 		t.Fatalf("%q, want %q", got, all)
 	}
@@ -79,10 +81,10 @@ func TestFingerprints(t *testing.T) {
 	write("{}", "nets", "a", "canny", "config.json")
 	write("weights", "nets", "a", "canny", "diffusion_pytorch_model.safetensors")
 	for _, path := range [][]string{{"nets", "t.safetensors"}, {"ip", "sdxl", "plus.bin"}, {"ip", "models", "image_encoder", "config.json"},
-		{"ip", "x.bin"}, {"ip", "enc", "pytorch_model.bin"}, {"up", "x4.pth"}} {
+		{"ip", "x.bin"}, {"ip", "enc", "pytorch_model.bin"}, {"up", "x4.pth"}, {"up", "x2.pth"}} {
 		write("a", path...)
 	}
-	first := s.Fingerprints(r)
+	first := s.Fingerprints(j)
 	for _, name := range all {
 		if len(first[name]) != 16 {
 			t.Errorf("%s: %q, want 16 digits", name, first[name])
@@ -91,10 +93,11 @@ func TestFingerprints(t *testing.T) {
 	changed := map[string][]string{
 		all[0]: {"nets", "a", "canny", "diffusion_pytorch_model.safetensors"}, all[1]: {"up", "x4.pth"}, all[2]: {"ip", "enc", "pytorch_model.bin"},
 		all[3]: {"ip", "sdxl", "plus.bin"}, all[4]: {"ip", "models", "image_encoder", "config.json"}, all[5]: {"ip", "x.bin"}, all[6]: {"nets", "t.safetensors"},
+		all[7]: {"up", "x2.pth"},
 	}
 	for name, path := range changed {
 		write("another", path...)
-		now := s.Fingerprints(r)
+		now := s.Fingerprints(j)
 		for _, other := range all {
 			if (now[other] != first[other]) != (other == name) {
 				t.Errorf("with another %s: %s is %s, before %s", name, other, now[other], first[other])
@@ -102,8 +105,8 @@ func TestFingerprints(t *testing.T) {
 		}
 		first = now
 	}
-	r.Controls, r.T2IAdapters, r.IPAdapters, r.Hires = nil, nil, nil, &sdxl.Hires{Upscaler: "Lanczos"}
-	if got := s.Fingerprints(r); got != nil {
+	j = engine.Job{Request: sdxl.Request{Hires: &sdxl.Hires{Upscaler: "Lanczos"}}, Upscale: &sdxl.Upscaling{Upscaler: "Nearest"}}
+	if got := s.Fingerprints(j); got != nil {
 		t.Errorf("of a request without files: %v", got)
 	}
 }

@@ -54,7 +54,7 @@ func TestControlFlags(t *testing.T) {
 	if got, want := all["t2i_adapters"], `[{"name":"t2i-adapter","scale":1}]`; got != want {
 		t.Errorf("t2i_adapters are %s, want %s", got, want)
 	}
-	if got, want := all["parameters"], `ControlNet 0: "Module: canny, Model: controlnet, Weight: 0.5, Resize Mode: Just Resize, Guidance Start: 0.25, Guidance End: 1, Pixel Perfect: True, Control Mode: Balanced"`; !strings.Contains(got, want) {
+	if got, want := all["parameters"], `ControlNet 0: "Module: canny, Model: controlnet, Weight: 0.5, Resize Mode: Just Resize, Threshold A: 50, Threshold B: 100, Guidance Start: 0.25, Guidance End: 1, Pixel Perfect: True, Control Mode: Balanced"`; !strings.Contains(got, want) {
 		t.Errorf("A1111's text is %s, want %s in it", got, want)
 	}
 }

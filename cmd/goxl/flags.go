@@ -80,7 +80,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
 	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, the last for the rest too; without it the model's own, or 5", g.setGuidance)
-	g.registerRescale(fs)
+	g.registerGuidance(fs)
 	fs.Func("eta", "`η` of DDIM and TCD, 0 to 1", func(s string) error {
 		eta, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(eta >= 0 && eta <= 1) {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
@@ -45,18 +44,6 @@ func (g *generateFlags) asPart(err error) error {
 		return fmt.Errorf("-preview-taesd %s: %w", g.previewTAESD, part.Err)
 	}
 	return err
-}
-
-// registerRescale adds -guidance-rescale, of which 0 is not the same as none.
-func (g *generateFlags) registerRescale(fs *flag.FlagSet) {
-	fs.Func("guidance-rescale", "guidance rescale `φ`, 0 to 1; without it the model's own, or 0", func(s string) error {
-		f, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(f >= 0 && f <= 1) {
-			return errors.New("must be 0 to 1")
-		}
-		g.request.GuidanceRescale = &f
-		return nil
-	})
 }
 
 // oneOf is the error of a value that is not in a list.

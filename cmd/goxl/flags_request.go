@@ -240,6 +240,8 @@ var flagOf = map[string]string{
 	"prompt": "prompt", "prompt_2": "prompt-2", "negative_prompt": "negative", "negative_prompt_2": "negative-2", "height": "height", "width": "width",
 	"num_images_per_prompt": "n", "num_inference_steps": "steps", "timesteps": "timesteps", "sigmas": "sigmas", "guidance_scale": "guidance",
 	"guidance_rescale": "guidance-rescale", "eta": "eta", "clip_skip": "clip-skip", "seed": "seed", "subseed_strength": "subseed-strength", "scheduler": "scheduler", "interrupt": "interrupt",
+	"guidance_start": "guidance-start", "guidance_end": "guidance-end", "pag_scale": "pag-scale", "pag_adaptive_scale": "pag-adaptive-scale",
+	"pag_applied_layers": "pag-layers", "freeu.s1": "freeu", "freeu.s2": "freeu", "freeu.b1": "freeu", "freeu.b2": "freeu",
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",

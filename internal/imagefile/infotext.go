@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -100,9 +98,7 @@ func (p Parameters) Infotext() string {
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
-	for i, c := range p.Controls {
-		add(fmt.Sprintf("ControlNet %d", i), controlUnit(c))
-	}
+	p.addControls(add)
 	if hashes := p.loraHashes(); hashes != "" {
 		add("Lora hashes", hashes)
 	}
@@ -110,15 +106,7 @@ func (p Parameters) Infotext() string {
 		add("Emphasis", "No norm")
 	}
 	add("RNG", "CPU")
-	if h := p.Hires; h != nil { // as scripts of modules/processing.py: one of scale and size
-		if h.Scale > 0 {
-			add("Hires upscale", number(h.Scale))
-		} else {
-			add("Hires resize", fmt.Sprintf("%dx%d", h.Width, h.Height))
-		}
-		add("Hires steps", strconv.Itoa(h.Steps))
-		add("Hires upscaler", upscalerName(h.Upscaler))
-	}
+	p.addHires(add)
 	if n := len(p.Experts); n > 0 {
 		add("Refiner", p.Experts[n-1].Model)
 		add("Refiner switch at", number(p.DenoisingEnd))
@@ -135,14 +123,6 @@ func (p Parameters) Infotext() string {
 	}
 	// As Python's strip, which also takes the separators of ASCII for white space.
 	return strings.TrimFunc(text+"\n"+strings.Join(line, ", "), func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
-}
-
-// upscalerName is A1111's name of an upscaler: that of a file without its extension, of others with a capital letter.
-func upscalerName(name string) string {
-	if slices.Contains(sdxl.HiresUpscalers(), name) {
-		return strings.ToUpper(name[:1]) + name[1:]
-	}
-	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
 // loraHashes lists the adapters as A1111 does (extensions-builtin/Lora/extra_networks_lora.py): each name once, without

@@ -80,7 +80,7 @@ func TestInputsAndFiles(t *testing.T) {
 			r.IPAdapters = []sdxl.IPAdapter{{Path: filepath.Join(f.shared.IPAdapterDir, "ip.safetensors"), Images: []image.Image{large}, Mask: small}}
 			r.Hires = &sdxl.Hires{Upscaler: filepath.Join(f.shared.UpscalerDir, "x4.pth"), Scale: 1}
 			task.Images = map[string]string{"controls[0].image": one, "ip_adapters[0].images[0]": two, "ip_adapters[0].mask": one}
-			task.Files = f.shared.Fingerprints(*r)
+			task.Files = f.shared.Fingerprints(task.Job)
 			for _, of := range r.Images() {
 				j.Inputs = append(j.Inputs, job.Blob{Role: of.Field, ID: task.Images[of.Field]})
 			}

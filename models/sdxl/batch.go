@@ -120,6 +120,7 @@ func (r *Run) joins(other *Run) bool {
 	return r.shape == other.shape && r.unet == other.unet && r.adapters == other.adapters &&
 		!a.request.stepsAlone() && !b.request.stepsAlone() && samePreviews(a.request.Preview, b.request.Preview) &&
 		a.Guidance == b.Guidance && slices.Equal(a.guidance, b.guidance) && a.GuidanceRescale == b.GuidanceRescale &&
+		a.PAGScale == b.PAGScale && a.PAGAdaptiveScale == b.PAGAdaptiveScale && reflect.DeepEqual(a.FreeU, b.FreeU) &&
 		a.Interrupt == b.Interrupt && slices.Equal(r.conditioning.weights, other.conditioning.weights) &&
 		len(r.noise.generators) == len(other.noise.generators) && len(r.noise.paths) == len(other.noise.paths) &&
 		reflect.DeepEqual(a.schedule, b.schedule)

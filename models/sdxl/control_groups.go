@@ -67,7 +67,7 @@ func (m *Model) groupControls(ctx context.Context, q *resolved) (groups []*contr
 		if err != nil {
 			return groups, badFile(controlsField, c.Path, "a ControlNet with a mode that it has", err)
 		}
-		img, err := ControlImage(q.cropped(c.Image), c.Preprocessor, q.size)
+		img, err := ControlImage(q.placed(c.Image, c.Resize), c.Preprocessor, q.size)
 		if err != nil {
 			return groups, badFile(controlsField, c.Path, "with an image that its preprocessor takes", err)
 		}

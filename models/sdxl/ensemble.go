@@ -26,8 +26,8 @@ type Expert struct {
 // mostly, or two bases and a refiner. All get the same request, but for LoRAs, which a base's refiner does not get; a
 // text encoder that it shares with the base (Options.Base) keeps the base's, as diffusers' pipelines that share one do.
 // Where few steps leave none to one of them, it passes its latents on, the first its noise, as in diffusers; Warnings
-// says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep and Interrupt count the steps of
-// all. A refiner's prompt embeddings have another width than a base's, so that with embeddings of one's own each expert
+// says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep, Interrupt, GuidanceStart and
+// GuidanceEnd count the steps of all. A base's refiner has neither PAG nor FreeU, which are made for the base. Its prompt embeddings have another width than a base's, so that with embeddings of one's own each expert
 // is run by hand: by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have another shape or
 // scaling than the first one's are a *ModelError.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result, err error) {
@@ -56,7 +56,9 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 		}
 		q.Preview = r.Preview.after(done)
 		if i > 0 {
-			q.ImageLatents = result.Latents
+			if q.ImageLatents = result.Latents; q.Image == nil { // which the first expert's images that steer lie beside
+				q = q.steeredBy(e.resolved[0].placed)
+			}
 		}
 		if r.Interrupt > 0 {
 			q.Interrupt = r.Interrupt - e.before[i] // 1 or more, else an expert before was interrupted
@@ -123,8 +125,8 @@ func newEnsemble(r Request, experts []Expert) (*ensemble, error) {
 	return e, e.prepare(r, ends, specs, func(i int, q Request) (*resolved, error) { return experts[i].Model.resolve(q) })
 }
 
-// prepare splits a request and checks every part before anything is computed.
-func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve func(i int, q Request) (*resolved, error)) error {
+// split makes a request for each expert and checks it before anything is computed.
+func (e *ensemble) split(r Request, ends []float64, specs []*Spec, resolve func(i int, q Request) (*resolved, error)) error {
 	if len(specs) < 2 {
 		return bad("experts", len(specs), "two or more")
 	}
@@ -151,6 +153,7 @@ func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve fun
 			q = withoutLoRAs(q)
 			q.IPAdapters = nil
 			q.Controls, q.T2IAdapters = nil, nil // made for the base
+			q.PAGScale, q.FreeU = 0, nil
 		}
 		if q.DenoisingEnd = end; last {
 			q.DenoisingEnd = r.DenoisingEnd
@@ -276,8 +279,5 @@ func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return err
 	}
-	if _, err := m.openImages(q); err != nil { // the shape has the number of their tokens
-		return err
-	}
-	return m.admit(q, m.shape(q))
+	return m.admitLater(ctx, q)
 }

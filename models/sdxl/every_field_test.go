@@ -48,6 +48,7 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 	adapters := adapterFolders(t, golden.Open(t, testdata+"/goldens/t2iadapter.safetensors"))
 	ddim := func(r *Request) { r.Scheduler = "ddim" }
 	img2img := func(r *Request) { r.Image, r.Strength = gradient(48, 40), 1 }
+	pag := func(r *Request) { r.PAGScale = 3 }
 	masked := func(r *Request) { img2img(r); r.Mask = leftHalf(48, 40) }
 	return map[string]fieldChange{
 		"Resize":      {set: func(r *Request) { r.Resize = ResizeCrop }, base: func(r *Request) { img2img(r); r.Width = 64 }},
@@ -81,6 +82,12 @@ func fields(t *testing.T, tiny *Model) map[string]fieldChange {
 		"Guidance":               {set: func(r *Request) { r.Guidance = new(0.0) }},
 		"GuidancePerStep":        {set: func(r *Request) { r.GuidancePerStep = []float64{5, 2} }},
 		"GuidanceRescale":        {set: func(r *Request) { r.GuidanceRescale = new(0.5) }},
+		"GuidanceStart":          {set: func(r *Request) { r.GuidanceStart = 0.4 }},
+		"GuidanceEnd":            {set: func(r *Request) { r.GuidanceEnd = 0.7 }},
+		"PAGScale":               {set: func(r *Request) { r.PAGScale = 3 }, imagesOnly: true},
+		"PAGAdaptiveScale":       {set: func(r *Request) { r.PAGAdaptiveScale = 0.002 }, base: pag, imagesOnly: true},
+		"PAGAppliedLayers":       {set: func(r *Request) { r.PAGAppliedLayers = []string{"down_blocks.1"} }, base: pag, imagesOnly: true},
+		"FreeU":                  {set: func(r *Request) { r.FreeU = &FreeU{0.9, 0.2, 1.3, 1.4} }, imagesOnly: true},
 		"Eta":                    {set: func(r *Request) { r.Eta = new(0.5) }, base: ddim},
 		"Seed":                   {set: func(r *Request) { r.Seed = new(uint64(8)) }},
 		"Seeds":                  {set: func(r *Request) { r.Seeds = []uint64{8} }},

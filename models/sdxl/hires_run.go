@@ -2,7 +2,9 @@ package sdxl
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"image"
 	"slices"
 	"strings"
 	"time"
@@ -27,18 +29,28 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
 		m.upscales.Store(true)
 		if upscaler, err = m.host.openUpscaler(h.upscaler, m.options.Precision); err != nil {
-			return nil, &RequestError{Field: "hires.upscaler", Value: h.upscaler, Allowed: "one of " + strings.Join(HiresUpscalers(), ", ") + ", or an ESRGAN file", Err: err}
+			return nil, badFile("hires.upscaler", h.upscaler, "one of "+strings.Join(HiresUpscalers(), ", ")+", or an ESRGAN file", err)
 		}
 	}
 	one := r
 	one.Hires, one.LatentsOnly, one.OnComputed = nil, true, nil
+	one.GuidancePerStep = r.GuidancePerStep[:min(len(r.GuidancePerStep), max(1, q.steps()))]
 	one.Progress = q.hiresProgress(r.Progress, 0)
+	interrupted := false // at the first pass's last step, too
+	if r.OnStep != nil {
+		one.OnStep = func(step int, x *Tensor) error {
+			err := r.OnStep(step, x)
+			interrupted = errors.Is(err, ErrInterrupt)
+			return err
+		}
+	}
 	first, err := m.generate(ctx, one, held)
 	if err != nil {
 		return nil, err
 	}
-	first.Parameters.Hires = q.Hires
-	if first.Parameters.Interrupted != nil {
+	first.Parameters.Hires, first.Parameters.GuidancePerStep = q.Hires, q.GuidancePerStep
+	if interrupted || q.mayStop() { // what is left is the second pass
+		first.Parameters.Interrupted = &Interruption{first.Steps / q.order(), q.steps() + q.hires.whole}
 		return m.finishFirst(ctx, r, first)
 	}
 	z, err := m.enlarge(ctx, q.hires, first.Latents, upscaler)
@@ -46,6 +58,9 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	two := q.hires.request
+	two = two.steeredBy(func(img image.Image, own Resize) image.Image {
+		return q.hires.steering(img, own, m.VAE.Config.ScaleFactor())
+	})
 	two.Image, two.ImageLatents = nil, z
 	two.Progress, two.Preview = q.hiresProgress(r.Progress, first.Steps), r.Preview.after(first.Steps)
 	if r.OnStep != nil {
@@ -56,7 +71,10 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	p := first.Parameters
-	p.Interrupted, p.ModelHash, p.Watermark = second.Parameters.Interrupted, second.Parameters.ModelHash, second.Parameters.Watermark
+	p.ModelHash, p.Watermark = second.Parameters.ModelHash, second.Parameters.Watermark
+	if at := second.Parameters.Interrupted; at != nil {
+		p.Interrupted = &Interruption{q.steps() + at.StepsDone, q.steps() + at.Steps}
+	}
 	if s := second.Parameters.Precision; s != "" {
 		p.Precision = s
 	}
@@ -154,6 +172,17 @@ func (h *hires) cut(x *Tensor, factor int) *Tensor {
 		}
 	}
 	return out
+}
+
+// steering is what the second pass has in place of an image that steered the first: what cut keeps of it.
+func (h *hires) steering(img image.Image, own Resize, factor int) image.Image {
+	kept := h.request.Image.Bounds().Size()
+	if kept == image.Pt(h.upscaled.Width, h.upscaled.Height) {
+		return img
+	}
+	middle := func(whole, kept int) int { return (whole/factor - kept/factor) / 2 * factor }
+	at := image.Pt(middle(h.upscaled.Width, kept.X), middle(h.upscaled.Height, kept.Y))
+	return cut(atSize(own.steering(img, h.upscaled), h.upscaled), image.Rectangle{Min: at, Max: at.Add(kept)})
 }
 
 // generateApart computes the requests of a batch that have two passes, one after the other, and returns the others.

@@ -31,8 +31,9 @@ type IPAdapter struct {
 	// does not name has 0; {"up": {"block_0": [0, 1, 0]}} is InstantStyle's style, with "down": {"block_2": [0, 1]} its
 	// layout too.
 	Scales BlockScales
-	// Mask, of which white counts, says where the adapter acts; nil is everywhere. It is resized to the result's size, and
-	// goes with one image: others are adapters of their own with the same Path.
+	// Mask, of which white counts, says where the adapter acts; nil is everywhere. It is resized to the result's size as
+	// a Control's image; but MaskPadding does not cut it, as padding_mask_crop does not cut diffusers' ip_adapter_masks: it
+	// is of the part that is computed. It goes with one image: others are adapters of their own with the same Path.
 	Mask image.Image `json:"-"`
 }
 

@@ -41,9 +41,17 @@ type Parameters struct {
 	Guidance        float64   `json:"guidance_scale"`
 	GuidancePerStep []float64 `json:"guidance_scale_per_step,omitempty"`
 	GuidanceRescale float64   `json:"guidance_rescale,omitempty"`
-	Eta             float64   `json:"eta,omitempty"`
-	ClipSkip        int       `json:"clip_skip,omitempty"`
-	Interrupt       int       `json:"interrupt,omitempty"`
+	GuidanceStart   float64   `json:"guidance_start,omitempty"`
+	GuidanceEnd     float64   `json:"guidance_end,omitempty"` // 0 is to the end
+
+	PAGScale         float64  `json:"pag_scale,omitempty"` // 0 is none
+	PAGAdaptiveScale float64  `json:"pag_adaptive_scale,omitempty"`
+	PAGAppliedLayers []string `json:"pag_applied_layers,omitempty"`
+	FreeU            *FreeU   `json:"freeu,omitempty"`
+
+	Eta       float64 `json:"eta,omitempty"`
+	ClipSkip  int     `json:"clip_skip,omitempty"`
+	Interrupt int     `json:"interrupt,omitempty"`
 
 	Interrupted *Interruption `json:"interrupted,omitempty"` // of a result: nil if all steps were taken
 

@@ -20,18 +20,20 @@ var errRefinerAsBase = errors.New("this is a refiner, which does image-to-image 
 // resolved is a request with every value that is used.
 type resolved struct {
 	Parameters
-	request  Request // for its images, tensors and callbacks
-	size     Size    // the result's
-	latents  []int   // [N, C, H, W]
-	schedule *scheduler.Schedule
-	preset   *Preset // nil is none
-	hires    *hires  // nil is none
-	loras    []LoRA  // the request's, and those that prompts name
-	images   []imagePrompt
-	guidance []float64 // a scale for each of schedule's steps
+	request   Request // for its images, tensors and callbacks
+	size      Size    // the result's
+	latents   []int   // [N, C, H, W]
+	schedule  *scheduler.Schedule
+	preset    *Preset // nil is none
+	hires     *hires  // nil is none
+	loras     []LoRA  // the request's, and those that prompts name
+	images    []imagePrompt
+	guidance  []float64 // a scale for each of schedule's steps
+	perturbed []bool    // by self-attention, of PAG; nil without
 
-	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
-	firstStep    int // steps that were taken before, for the schedules of prompts
+	canvas       *canvas // of inpainting, see inpaintCanvas
+	controlSteps int     // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
+	firstStep    int     // steps that were taken before, for the schedules of prompts
 	warnings     []string
 }
 
@@ -63,7 +65,7 @@ func (s *Spec) resolve(r Request) (*resolved, error) {
 		return nil, err
 	}
 	s.fill(q)
-	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveInpaint, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance, s.resolveHires} {
+	for _, check := range []func(*resolved) error{checkPreview, s.checkTextualInversions, checkNumbers, checkSubseed, s.checkClipSkip, s.checkIPAdapters, s.resolveInpaint, s.resolveSize, s.resolveControls, s.resolveSteps, checkGuidance, s.checkInterval, s.resolvePAG, s.resolveFreeU, s.resolveHires} {
 		if err := check(q); err != nil {
 			return nil, err
 		}

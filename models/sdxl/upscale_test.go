@@ -247,3 +247,56 @@ func TestUpscaleRefuses(t *testing.T) {
 		t.Error("no image is taken")
 	}
 }
+
+// TestUpscaleEvicts: where the device has no memory for both, the upscaler and the model make room for each other, and
+// the images stay the same.
+func TestUpscaleEvicts(t *testing.T) {
+	t.Parallel()
+	plain, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	file := filepath.Join(t.TempDir(), "u.safetensors")
+	if err := esrgan.Synthesise(esrgan.Config{Kind: esrgan.RRDB, Features: 64, Growth: 32, Blocks: 3, Doublings: 1, Unshuffle: 1}, kernels.F32, file); err != nil {
+		t.Fatal(err)
+	}
+	made := func(limit int64) (images [3][]uint8, peak int64, evictions uint64) {
+		d := &pocket{Device: plain, held: map[*pocketWeights]bool{}, limit: limit}
+		h := hostOf(d)
+		m, err := Open(t.Context(), "synth:tiny", Options{Host: h})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range images {
+			var result *Result
+			if i == 1 {
+				result, err = m.Upscale(t.Context(), UpscaleRequest{Upscaling: Upscaling{Upscaler: file}, Image: gradient(24, 20)})
+			} else {
+				result, err = m.Generate(t.Context(), small())
+			}
+			if err != nil {
+				t.Fatalf("%d bytes: %v", limit, err)
+			}
+			images[i] = result.Images[0].Pix
+		}
+		evictions = h.Evictions()
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := len(h.memory.components); n > 0 || h.upscaler != nil {
+			t.Errorf("%d components are managed after Close", n)
+		}
+		return images, d.peak, evictions
+	}
+	want, peak, none := made(0)
+	got, used, evictions := made(peak * 3 / 4)
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("image %d is another one in less memory", i)
+		}
+	}
+	if none != 0 || evictions < 2 || used > peak*3/4 {
+		t.Errorf("%d and %d evictions, %d bytes used of %d", none, evictions, used, peak*3/4)
+	}
+}

@@ -2,6 +2,7 @@ package unet
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/goxl/goxl/nn"
 )
@@ -21,21 +22,39 @@ type CrossAttention struct {
 }
 
 // CrossAttentions are those of the configuration in the order in which diffusers registers them: of the way down, of the
-// way up, of the middle. IP-Adapters' files have that order.
+// way up, of the middle. IP-Adapters' files have that order. It agrees with what New declares, and declares nothing.
 func (c Config) CrossAttentions() []CrossAttention {
 	var all []CrossAttention
-	New(c).eachCross(func(path string, level int, a *Attention) {
-		all = append(all, CrossAttention{path, a.ToQ.Weight.Shape[0], level})
-	})
+	add := func(path string, level, layers int, depths PerLevel) {
+		for j := range layers {
+			for range depths.At(j) {
+				all = append(all, CrossAttention{fmt.Sprintf("%s.attentions.%d", path, j), c.BlockOutChannels[level], level})
+			}
+		}
+	}
+	last := len(c.BlockOutChannels) - 1
+	for i := range c.BlockOutChannels {
+		if c.attends(i) {
+			add(fmt.Sprintf("down_blocks.%d", i), i, c.LayersPerBlock.At(i), c.TransformerLayers.At(i))
+		}
+	}
+	for i, blockType := range c.UpBlockTypes {
+		if strings.HasPrefix(blockType, crossAttention) {
+			add(fmt.Sprintf("up_blocks.%d", i), last-i, c.LayersPerBlock.At(last-i)+1, c.upDepths(i))
+		}
+	}
+	if c.MidBlockType == CrossAttnMid {
+		add("mid_block", last, 1, c.TransformerLayers.At(last)[:1])
+	}
 	return all
 }
 
-// eachCross calls f with every cross-attention.
-func (m *Model) eachCross(f func(path string, level int, a *Attention)) {
+// eachBlock calls f with every transformer's path, its level, and each of its blocks.
+func (m *Model) eachBlock(f func(path string, level, i int, block *TransformerBlock)) {
 	each := func(path string, level int, transformers []*Transformer) {
 		for j, t := range transformers {
-			for _, block := range t.Blocks {
-				f(fmt.Sprintf("%s.attentions.%d", path, j), level, block.Attn2)
+			for i, block := range t.Blocks {
+				f(fmt.Sprintf("%s.attentions.%d", path, j), level, i, block)
 			}
 		}
 	}
@@ -57,9 +76,9 @@ func (m *Model) attachImages(b *nn.Builder, images [][]ImagePrompt) {
 		return
 	}
 	i := 0
-	m.eachCross(func(_ string, _ int, a *Attention) {
+	m.eachBlock(func(_ string, _, _ int, block *TransformerBlock) {
 		if i < len(images) {
-			b.Attach(a, images[i])
+			b.Attach(block.Attn2, images[i])
 		}
 		i++
 	})

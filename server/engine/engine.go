@@ -166,41 +166,50 @@ func (c Costs) parts(j Job) (once, step float64) {
 	}
 	switch j.Model {
 	case Refiner:
-		once, step = partsOf(c.Refiner, p)
+		once, step = partsOf(c.Refiner, j)
 	case Ensemble:
-		once, step = partsOf(c.Base, p)
-		_, second := partsOf(c.Refiner, p)
+		once, step = partsOf(c.Base, j)
+		_, second := partsOf(c.Refiner, j)
 		return once, step*j.DenoisingEnd + second*(1-j.DenoisingEnd)
 	default:
-		once, step = partsOf(c.Base, p)
+		once, step = partsOf(c.Base, j)
 	}
 	end := p.DenoisingEnd
 	if end == 0 {
 		end = 1
 	}
-	step *= end - p.DenoisingStart
-	if p.Hires == nil {
-		return once, step
-	}
-	twice, second := partsOf(c.Base, SecondPass(p))
-	if h := j.Request.Hires; h != nil && h.Steps == 0 { // it takes as many steps as the first
-		return once + twice, step + second
-	}
-	return once + twice + second*float64(p.Hires.Steps), step
+	return once, step * (end - p.DenoisingStart)
 }
 
-// partsOf are those of one pass of a model.
-func partsOf(cost sdxl.Cost, p sdxl.Parameters) (once, step float64) {
-	p.Steps, p.Hires = 0, nil
-	once = cost.Seconds(p)
-	p.Steps = 1
-	return once, cost.Seconds(p) - once
+// partsOf are those of a model. The steps of a second pass of which the request names none are as many as the first's.
+func partsOf(cost sdxl.Cost, j Job) (once, step float64) {
+	seconds := func(steps int) float64 {
+		p := j.Parameters
+		p.Steps = steps
+		if own := j.Request.Hires; p.Hires != nil && own != nil && own.Steps == 0 {
+			p = withSecondPass(p, steps)
+		}
+		return cost.Seconds(p)
+	}
+	once = seconds(0)
+	steps := max(1, j.Parameters.Steps) // on the average of which guidance may act in some alone
+	return once, (seconds(steps) - once) / float64(steps)
 }
 
-// SecondPass are the parameters of the pass that Hires adds, as one of its own that takes all of its steps.
-func SecondPass(p sdxl.Parameters) sdxl.Parameters {
-	h := p.Hires
-	p.Hires, p.Task, p.Strength = nil, sdxl.ImageToImage, 0
-	p.Width, p.Height, p.Steps = h.Width, h.Height, h.Steps
+// withSecondPass are parameters with so many steps of the second pass.
+func withSecondPass(p sdxl.Parameters, steps int) sdxl.Parameters {
+	h := *p.Hires
+	h.Steps, p.Hires = steps, &h
 	return p
+}
+
+// SecondSteps is the most steps of a job's second pass that take so many seconds beside one step of the first; see Steps.
+func (c Costs) SecondSteps(j Job, seconds float64) float64 {
+	j.Request.Hires = nil // whose steps are those of the parameters
+	with := func(steps int) float64 {
+		j.Parameters = withSecondPass(j.Parameters, steps)
+		return c.Seconds(j, 1)
+	}
+	none := with(0)
+	return (seconds - none) / (with(1) - none)
 }
