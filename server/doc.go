@@ -99,10 +99,11 @@
 //     the base
 //   - with an image: mask, of which white is repainted, or outpaint, pixels on each side; soft_mask, mask_blur,
 //     mask_invert, inpaint_fill, mask_padding, keep_unmasked
-//   - controls, a list of {model, image, scale, start, end, mode, preprocessor, guess_mode}, with control as another
-//     name; t2i_adapters, of {model, image, scale}; ip_adapters, of {model, encoder, image or images, scale or scales,
-//     mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without the extension, or
-//     the last part of that. POST /v1/preprocess answers with the control image that a ControlNet gets
+//   - controls, a list of {model, image, scale, start, end, mode, preprocessor, resize, guess_mode}, with control as
+//     another name; t2i_adapters, of {model, image, scale, resize}; ip_adapters, of {model, encoder, image or images,
+//     scale or scales, mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without
+//     the extension, or the last part of that. POST /v1/preprocess answers with the control image that a ControlNet
+//     gets
 //
 // An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
 // came in a body is kept as long as its job. A request has 64 images at most.

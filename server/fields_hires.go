@@ -18,6 +18,9 @@ var hiresDocs = []fieldDoc{
 	{"num_inference_steps", "Steps that the second pass takes; the request's if absent."},
 	{"strength", "How much the second pass makes anew; 0.7 if absent."},
 	{"upscaler", "A name of upscalers of GET /v1/options; latent if absent."},
+	{"prompt", "The second pass's, of both text encoders, with the adapters that it names; the request's if absent."},
+	{"negative_prompt", "The second pass's; the request's if absent."},
+	{"scheduler", "The second pass's sampler; the request's if absent."},
 }
 
 // hires reads the second pass; nil without one.
@@ -29,7 +32,11 @@ func (s *Server) hires(f *fields, m Model) (h *sdxl.Hires) {
 			Width: int(one.integer("width", side, 0)), Height: int(one.integer("height", side, 0)),
 			Steps:    int(one.integer("num_inference_steps", limits{1, uint64(s.mostSteps()), 0}, 0)),
 			Strength: one.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0),
-			Upscaler: s.upscaler(one, "upscaler", sdxl.HiresUpscalers()),
+			Upscaler: s.upscaler(one, "upscaler", sdxl.HiresUpscalers()), Scheduler: one.scheduler("scheduler", s.config.Schedulers),
+			NegativePrompt: one.optionalText("negative_prompt"),
+		}
+		if text := one.optionalText("prompt"); text != nil {
+			h.Prompt = *text
 		}
 		if h.Scale != 0 && (h.Width != 0 || h.Height != 0) {
 			one.report("scale", "value_error", "Value error, must be absent beside width or height", nil)

@@ -77,9 +77,12 @@ func TestImagesOfJobsErrors(t *testing.T) {
 		`"hires":{"scale":9}`:            `"loc":["body","hires","scale"],"msg":"Input should be less than or equal to 8"`,
 		`"hires":{"scale":2,"width":64}`: `"loc":["body","hires","scale"],"msg":"Value error, must be absent beside width or height"`,
 		`"hires":{"width":12}`:           `"loc":["body","hires","width"],"msg":"Input should be a multiple of 8"`,
-		`"hires":{"strength":0}`:         `"loc":["body","hires","strength"]`,
-		`"hires":{"upscaler":"x9"}`:      `no upscaler has this name; there are: lanczos, latent`,
-		`"hires":{},"interrupt":2`:       `"loc":["body","hires"],"msg":"Value error, must be absent with interrupt"`,
+		`"hires":{"scheduler":"x"}`:      `"loc":["body","hires","scheduler"],"msg":"Input should be 'euler'`,
+		`"hires":{"prompt":7}`:           `"loc":["body","hires","prompt"],"msg":"Input should be a valid string"`,
+		`"controls":[{"model":"canny","image":` + image + `,"resize":"x"}]`: `"loc":["body","controls",0,"resize"]`,
+		`"hires":{"strength":0}`:                             `"loc":["body","hires","strength"]`,
+		`"hires":{"upscaler":"x9"}`:                          `no upscaler has this name; there are: lanczos, latent`,
+		`"hires":{},"interrupt":2`:                           `"loc":["body","hires"],"msg":"Value error, must be absent with interrupt"`,
 		`"hires":{"num_inference_steps":200,"strength":0.1}`: `"loc":["body","hires","strength"]`,
 	} {
 		for _, route := range []string{"/v1/jobs", "/generate"} {

@@ -129,8 +129,8 @@ func TestImagesOfJobs(t *testing.T) {
 			sdxl.Request{Width: 32, Height: 48, Resize: sdxl.ResizeFill, DenoisingStart: 0.25}, map[string][3]int{"image": {10, 64, 32}},
 		},
 		"hires": {
-			body(`"hires":{"scale":1.5,"num_inference_steps":7,"strength":0.6,"upscaler":"Lanczos"}`), "text-to-image",
-			sdxl.Request{Hires: &sdxl.Hires{Scale: 1.5, Steps: 7, Strength: 0.6, Upscaler: "lanczos"}}, map[string][3]int{},
+			body(`"hires":{"scale":1.5,"num_inference_steps":7,"strength":0.6,"upscaler":"Lanczos","prompt":"b","negative_prompt":"","scheduler":"ddim"}`), "text-to-image",
+			sdxl.Request{Hires: &sdxl.Hires{Scale: 1.5, Steps: 7, Strength: 0.6, Upscaler: "lanczos", Prompt: "b", NegativePrompt: new(""), Scheduler: "ddim"}}, map[string][3]int{},
 		},
 		"hires by a file": {
 			body(`"hires":{"width":128,"height":"96","upscaler":"x4"}`), "text-to-image",
