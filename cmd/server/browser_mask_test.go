@@ -3,143 +3,14 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"image"
-	"image/color"
-	"image/png"
-	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
-
-// inputJob is what the tests read of a job that images went into.
-type inputJob struct {
-	ID, State, Task string
-	Inputs          []struct{ ID, Role string }
-	Images          []struct {
-		ID, URL       string
-		Width, Height int
-	}
-	Parameters struct {
-		Outpaint    []int
-		Strength    float64
-		MaskBlur    float64 `json:"mask_blur"`
-		MaskPadding *int    `json:"mask_padding"`
-		SoftMask    bool    `json:"soft_mask"`
-		MaskInvert  bool    `json:"mask_invert"`
-		InpaintFill string  `json:"inpaint_fill"`
-		Interrupted *struct {
-			StepsDone int `json:"steps_done"`
-			Steps     int
-		}
-		Hires *struct {
-			Scale         float64
-			Width, Height int
-			Steps         int `json:"num_inference_steps"`
-			Strength      float64
-			Upscaler      string
-		}
-		Controls []struct {
-			Name         string
-			Scale, End   float64
-			Preprocessor string
-		}
-		IPAdapters []struct {
-			Name   string
-			Images int
-			Scale  float64
-		} `json:"ip_adapters"`
-	}
-}
-
-// inputs are the ids of a job's images by their roles.
-func (j inputJob) inputs() map[string]string {
-	ids := map[string]string{}
-	for _, in := range j.Inputs {
-		ids[in.Role] = in.ID
-	}
-	return ids
-}
-
-// jobOf reads a job.
-func jobOf(t *testing.T, address, id string) (j inputJob) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(get(t, address+"/v1/jobs/"+id)), &j); err != nil {
-		t.Fatal(err)
-	}
-	return j
-}
-
-// kept is the request that the page keeps.
-func kept[T any](b *tab) (request T) {
-	b.t.Helper()
-	if err := json.Unmarshal([]byte(value[string](b, "localStorage.getItem('goxl.form')")), &request); err != nil {
-		b.t.Fatal(err)
-	}
-	return request
-}
-
-// withSource opens a page of a demo server, an image of whose own, of 128 × 96 pixels, is the form's input.
-func withSource(t *testing.T, args ...string) (b *tab, address, id string) {
-	t.Helper()
-	_, address = spawn(t, append([]string{"-images", filepath.Join(t.TempDir(), "images"), "-device", "cpu"}, args...)...)
-	made := ask(t, "POST", address+"/v1/jobs", `{"prompt":"a red apple","width":128,"height":96,"num_inference_steps":4,"seed":1}`, 202)
-	id = until(t, address+"/v1/jobs/"+made.ID, func(j jobState) bool { return j.State == "done" }).Images[0].ID
-	b = open(t, newBrowser(t), address)
-	b.click("#tiles [data-image]")
-	b.press("#viewer button", "Use as input")
-	b.until(`document.getElementById('source-size').textContent === '128 × 96'`)
-	return b, address, id
-}
-
-// edit opens the dialog in which the input image is edited.
-func (b *tab) edit(part string) {
-	b.t.Helper()
-	b.click("#edit-" + part)
-	b.until(`document.getElementById('editor').open`)
-}
-
-// done closes it with what was drawn.
-func (b *tab) done() {
-	b.t.Helper()
-	b.click("#editor-done")
-	b.until(`!document.getElementById('editor').open`)
-}
-
-// computed presses the button of the form and waits for the job.
-func (b *tab) computed(address string) inputJob {
-	b.t.Helper()
-	before := value[string](b, "document.querySelector('.ended')?.dataset.job ?? ''")
-	b.click("#generate")
-	b.until(`document.querySelector('.ended img')?.complete && document.querySelector('.ended').dataset.job !== '` + before + `'`)
-	return jobOf(b.t, address, value[string](b, "document.querySelector('.ended').dataset.job"))
-}
-
-// picture decodes an image of a server.
-func picture(t *testing.T, address, id string) image.Image {
-	t.Helper()
-	img, err := png.Decode(bytes.NewReader([]byte(get(t, address+"/download/"+id))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img
-}
-
-// painted reports whether a mask is white at a point, and fails where it is neither white nor black.
-func painted(t *testing.T, mask image.Image, x, y int) bool {
-	t.Helper()
-	grey := color.GrayModel.Convert(mask.At(x, y)).(color.Gray).Y
-	if grey > 0 && grey < 255 {
-		t.Errorf("the mask is %d at %d, %d", grey, x, y)
-	}
-	return grey == 255
-}
 
 // The mask that is painted is what the server gets and repaints, and no other pixels change.
 func TestBrowserMask(t *testing.T) {
@@ -259,6 +130,15 @@ func TestBrowserMaskTools(t *testing.T) {
 	}
 	check("by keys", map[image.Point]bool{left: true, middle: true, above: false, {36, 36}: false, {88, 48}: false})
 
+	// What is pasted meanwhile does not take the image's place.
+	if !value[bool](b, `(() => {
+		const clipboardData = new DataTransfer();
+		clipboardData.items.add(new File(['x'], 'file.png', { type: 'image/png' }));
+		return dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+	})()`) {
+		t.Error("an image is pasted below the dialog")
+	}
+
 	// Leaving with changes asks.
 	b.do(chromedp.KeyEvent("e"))
 	b.drag("#mask-canvas", point{0.3, 0.5}, point{0.6, 0.5})
@@ -336,63 +216,5 @@ func TestBrowserMaskZoom(t *testing.T) {
 		if painted(t, mask, p.X, p.Y) != want {
 			t.Errorf("at %v the mask is white: %v", p, !want)
 		}
-	}
-}
-
-// A border is dragged by mouse and finger, moved by keys and typed, and is painted around the image.
-func TestBrowserOutpaint(t *testing.T) {
-	b, address, source := withSource(t)
-	border := func() []int { return kept[struct{ Outpaint []int }](b).Outpaint }
-	b.edit("outpaint")
-	scale := value[float64](b, `document.getElementById('mask-canvas').getBoundingClientRect().width / 128`)
-	from := b.at("#outpaint-handle-right", []point{{0.5, 0.5}})[0]
-	b.dragTo(from, point{from.x + 10*scale, from.y}, point{from.x + 33*scale, from.y})
-	b.do(chromedp.Focus(chromedp.CSS("#outpaint-handle-top")))
-	b.do(chromedp.KeyEvent(kb.ArrowUp), chromedp.KeyEvent(kb.ArrowUp), chromedp.KeyEvent(kb.ArrowUp), chromedp.KeyEvent(kb.ArrowDown))
-	if now := value[string](b, `document.activeElement.getAttribute('aria-valuetext')`); now != "16 pixels" {
-		t.Errorf("the handle says %q", now)
-	}
-	b.fill("outpaint-bottom", "8")
-	if text := value[string](b, `document.getElementById('outpaint-size').value`); text != "160 × 120" {
-		t.Errorf("the size is said to be %q", text)
-	}
-	b.done()
-	if got := border(); !slices.Equal(got, []int{0, 16, 32, 8}) {
-		t.Errorf("the border is %v", got)
-	}
-	b.fill("steps", "4")
-	job := b.computed(address)
-	if made := job.Images[0]; job.Task != "inpaint" || made.Width != 160 || made.Height != 120 || !slices.Equal(job.Parameters.Outpaint, []int{0, 16, 32, 8}) {
-		t.Errorf("%+v", job)
-	}
-	if before, after := picture(t, address, source), picture(t, address, job.Images[0].ID); before.At(60, 50) != after.At(60, 50+16) {
-		t.Error("the image was repainted too")
-	}
-
-	// Before and after: the image lies where it lies in the result.
-	b.click("#tiles [data-image='" + job.Images[0].ID + "']")
-	b.click(".compare-toggle")
-	if got := value[[]int](b, `(() => {
-		const whole = document.querySelector('.compare').getBoundingClientRect();
-		const r = document.querySelector('.before img').getBoundingClientRect();
-		return [r.left - whole.left, r.top - whole.top, whole.right - r.right, whole.bottom - r.bottom].map((side) => Math.round((160 * side) / whole.width));
-	})()`); !slices.Equal(got, []int{0, 16, 32, 8}) {
-		t.Errorf("the image before lies %v pixels within", got)
-	}
-	b.click("#viewer .close")
-
-	// A finger drags the left edge, and none is left of it all by the button.
-	b.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch))
-	b.edit("outpaint")
-	scale = value[float64](b, `document.getElementById('mask-canvas').getBoundingClientRect().width / 128`)
-	from = b.at("#outpaint-handle-left", []point{{0.5, 0.5}})[0]
-	b.swipeTo(from, point{from.x - 8*scale, from.y}, point{from.x - 16*scale, from.y})
-	b.done()
-	if got := border(); !slices.Equal(got, []int{16, 16, 32, 8}) {
-		t.Errorf("the border is %v", got)
-	}
-	b.click("#inpaint-parts button")
-	if got := border(); got != nil {
-		t.Errorf("the border is %v", got)
 	}
 }

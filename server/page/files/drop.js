@@ -24,7 +24,8 @@ export async function readParameters(file) {
   notify('The parameters are in the form');
 }
 
-const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
+// While the input image is edited, it stays.
+const hasFiles = (event) => event.dataTransfer?.types.includes('Files') && !$('editor').open;
 
 // start listens to the whole page.
 export function start() {
@@ -55,7 +56,7 @@ export function start() {
   });
   addEventListener('paste', (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find((f) => f.type.startsWith('image/'));
-    if (!file) return;
+    if (!file || $('editor').open) return;
     event.preventDefault();
     source.upload(file);
   });

@@ -32,11 +32,15 @@ export function start(options, onChange, modelStrength) {
   $('edit-outpaint').onclick = () => edit('outpaint');
 }
 
-const edit = (mode) => editor.open({ id: image, mask, outpaint: border }, mode, (result) => {
-  put(result.mask, result.outpaint, result.painted);
-  changed();
-  $(mode === 'mask' ? 'edit-mask' : 'edit-outpaint').focus();
-});
+function edit(mode) {
+  const of = image;
+  editor.open({ id: of, mask, outpaint: border }, mode, (result) => {
+    if (image !== of) return; // an upload that took its time has replaced it
+    put(result.mask, result.outpaint, result.painted);
+    changed();
+    $(mode === 'mask' ? 'edit-mask' : 'edit-outpaint').focus();
+  });
+}
 
 // put sets the mask and the border. Strength follows where it is what it is without a choice.
 function put(nextMask, nextBorder, nextPainted = null) {
