@@ -36,7 +36,8 @@ func (c Cost) Seconds(p Parameters) float64 {
 	return once + step*float64(p.Steps)
 }
 
-// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed one.
+// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed
+// one.
 func (p Parameters) evaluations() float64 {
 	guided := func(scale float64) bool { return scale > 1 }
 	n := 1.0
