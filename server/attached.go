@@ -14,7 +14,7 @@ func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string,
 	if err := s.affords(x, n, n); err != nil {
 		return nil, err
 	}
-	uploaded, err := s.keep(x, r.upload)
+	uploaded, err := s.keep(x, r.uploads)
 	if err != nil {
 		return nil, err
 	}
@@ -30,10 +30,7 @@ func (s *Server) submitAttached(x *exchange, r jobRequest, n int) (ids []string,
 		return ids, nil
 	}
 	err = s.cancel(ids, err)
-	if uploaded {
-		err = errors.Join(err, s.store.Remove(r.task.Source))
-	}
-	return nil, err
+	return nil, errors.Join(err, s.store.Remove(uploaded...))
 }
 
 func (s *Server) submitOne(x *exchange, r jobRequest, seed uint64) (id string, err error) {

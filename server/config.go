@@ -47,8 +47,12 @@ type Config struct {
 
 	Schedulers []string // names that a request may ask for
 	LoRADir    string   // folder of the adapters that requests may name; "" has none
-	Images     string   // folder of the images, made if missing
-	Journal    string   // file of the jobs, made if missing; one server has it at a time
+	// Folders of what requests may name beside: ControlNets and T2I-Adapters, IP-Adapters with their image encoders,
+	// upscalers; "" has none.
+	ControlDir, IPAdapterDir, UpscalerDir string
+
+	Images  string // folder of the images, made if missing
+	Journal string // file of the jobs, made if missing; one server has it at a time
 	// Keep is how long jobs that have ended, and images, are kept; 0 is for ever. KeepBytes is how many bytes the images of
 	// jobs may take, beyond which the oldest jobs go with theirs; 0 is no limit.
 	Keep      time.Duration
@@ -120,9 +124,14 @@ func New(c Config) (*Server, error) {
 	if err := errors.Join(c.checkLimits(), c.checkDefaults()); err != nil {
 		return nil, err
 	}
-	if c.LoRADir != "" {
-		if _, err := os.ReadDir(c.LoRADir); err != nil {
-			return nil, fmt.Errorf("server: LoRADir: %w", err)
+	for _, folder := range []struct{ field, path string }{
+		{"LoRADir", c.LoRADir}, {"ControlDir", c.ControlDir}, {"IPAdapterDir", c.IPAdapterDir}, {"UpscalerDir", c.UpscalerDir},
+	} {
+		if folder.path == "" {
+			continue
+		}
+		if _, err := os.ReadDir(folder.path); err != nil {
+			return nil, fmt.Errorf("server: %s: %w", folder.field, err)
 		}
 	}
 	if c.Log == nil {

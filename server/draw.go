@@ -37,13 +37,15 @@ func (s *Server) refine(x *exchange) error {
 		return err
 	}
 	var t worker.Task
-	if t.Source, t.Job, err = s.refineJob(f); err != nil {
-		return err
-	}
-	size, err := s.sourceSize(x, t.Source)
+	id, j, err := s.refineJob(f)
 	if err != nil {
 		return err
 	}
+	size, err := s.sourceSize(x, id)
+	if err != nil {
+		return err
+	}
+	t.Job, t.Images = j, map[string]string{"image": id}
 	t.Job.Request.Image = sdxl.Blank{Size: size}
 	warning, err := s.resolve(f, &t.Job)
 	if err != nil {

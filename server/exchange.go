@@ -42,7 +42,7 @@ type exchange struct {
 	warned   int      // warnings that the client was given
 	preset   string   // what a few-step model was run with, and why
 	held     []string // ids of images that are kept until it is answered
-	kept     string   // id of the image that came with it; "" if none did
+	kept     []string // ids of the images that came with it
 	level    slog.Level
 	err      error
 }

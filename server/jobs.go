@@ -45,7 +45,7 @@ func (s *Server) createJob(x *exchange) error {
 		}
 		t.task.Outputs = append(t.task.Outputs, id)
 	}
-	uploaded, err := s.keep(x, t.upload)
+	uploaded, err := s.keep(x, t.uploads)
 	if err != nil {
 		return err
 	}
@@ -68,10 +68,7 @@ func (s *Server) createJob(x *exchange) error {
 			return s.replyJob(x, http.StatusAccepted, j.ID)
 		}
 	}
-	if uploaded { // for a job that there is not
-		err = errors.Join(err, s.store.Remove(t.task.Source))
-	}
-	if err != nil {
+	if err = errors.Join(err, s.store.Remove(uploaded...)); err != nil { // they are for a job that there is not
 		return err
 	}
 	x.job = j.ID

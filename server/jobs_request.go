@@ -19,7 +19,7 @@ import (
 // jobRequest is what a body of POST /v1/jobs asks for.
 type jobRequest struct {
 	task     worker.Task // not resolved yet
-	upload   source      // its image, if that came in the body and is to be kept
+	uploads  []source    // its images; those that came in the body are to be kept
 	warning  string      // of a value that was changed; "" is none
 	priority int
 }
@@ -73,7 +73,7 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	}
 	t.Job = s.imageToImage(f)
 	t.Job.Request.Image, t.Job.Request.ImagesPerPrompt = sdxl.Blank{Size: from.size}, n
-	t.Source, r.upload = from.id, from
+	t.Images, r.uploads = map[string]string{"image": from.id}, []source{from}
 	return r, s.modelIsThere(t.Job, f)
 }
 
@@ -94,7 +94,7 @@ func (f *fields) rename(from, to string) {
 	f.notes.anotherName(from, to)
 }
 
-// source is the image that image-to-image begins with.
+// source is an image that a request has.
 type source struct {
 	id     string
 	size   sdxl.Size

@@ -115,5 +115,22 @@ func (s *Server) lookUpModel(f *fields, images bool) (m Model, refiner, known bo
 			return m, true, true
 		}
 	}
+	if m, own := modelOfFile(all, name); own {
+		return m, false, true
+	}
 	return all[0], false, false
+}
+
+// modelOfFile is the one model whose folder or file has a name, which is what an image's parameters call it.
+func modelOfFile(all []Model, name string) (of Model, found bool) {
+	for _, m := range all {
+		if filepath.Base(m.Specs.Base.Path) != name {
+			continue
+		}
+		if found {
+			return of, false
+		}
+		of, found = m, true
+	}
+	return of, found
 }

@@ -85,6 +85,7 @@ func TestSeveralModels(t *testing.T) {
 		{"/generate", `{"prompt":"a","model":null}`, "fake-base", engine.Base, 50},
 		{"/generate", `{"prompt":"a","model":"other"}`, "other", engine.Base, 7},
 		{"/generate", `{"prompt":"a","model":"sub/third"}`, "sub/third", engine.Base, 50},
+		{"/generate", `{"prompt":"a","model":"fake-other"}`, "other", engine.Base, 7}, // as its images' parameters have it
 		{"/refine", `{"prompt":"a","id":"` + image + `","model":"other"}`, "other", engine.Refiner, 20},
 		{"/refine", `{"prompt":"a","id":"` + image + `","model":"other","refiner":false}`, "other", engine.Base, 7},
 		{"/refine", `{"prompt":"a","id":"` + image + `","model":"fake-refiner"}`, "fake-base", engine.Refiner, 20},

@@ -91,7 +91,6 @@ func (s *Server) makeImages(x *exchange, route openAIRoute) error {
 		return err
 	}
 	x.job = jobs[0]
-	q.job.upload.upload = nil // it is on disk
 	x.release()
 	if q.stream {
 		return s.streamImages(x, q, jobs[0])

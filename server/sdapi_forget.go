@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// sdForget removes the records and images of jobs that are not to be kept, and then the image that they began with, if
-// its id is given. A job that goes on for the model that it loads goes once it has ended; should the server end before,
+// sdForget removes the records and images of jobs that are not to be kept, and then the images that came with them, of
+// the ids. A job that goes on for the model that it loads goes once it has ended; should the server end before,
 // it is cancelled, and kept as any other.
-func (s *Server) sdForget(ids []string, source string) {
+func (s *Server) sdForget(ids, sources []string) {
 	goesOn := func(id string) bool {
 		j, _, err := s.queue.Job(id)
 		return err == nil && !j.State.Ended()
 	}
 	if !slices.ContainsFunc(ids, goesOn) {
-		s.sdRemove(ids, source)
+		s.sdRemove(ids, sources)
 		return
 	}
 	s.loads.Go(func() {
@@ -27,13 +27,13 @@ func (s *Server) sdForget(ids []string, source string) {
 			}
 		}
 		if !slices.ContainsFunc(ids, goesOn) { // else the server ends
-			s.sdRemove(ids, source)
+			s.sdRemove(ids, sources)
 		}
 	})
 }
 
-// sdRemove removes jobs that have ended, and the image of the id, "" for none.
-func (s *Server) sdRemove(ids []string, source string) {
+// sdRemove removes jobs that have ended, and the images of the ids.
+func (s *Server) sdRemove(ids, sources []string) {
 	for _, id := range ids {
 		j, _, err := s.queue.Job(id)
 		if err == nil {
@@ -42,9 +42,7 @@ func (s *Server) sdRemove(ids []string, source string) {
 		}
 		s.sdLog("a job that was answered can't be removed", err, slog.String("id", id))
 	}
-	if source != "" {
-		s.sdLog("the image of a request can't be removed", s.removeUnused([]string{source}))
-	}
+	s.sdLog("images of a request can't be removed", s.removeUnused(sources))
 }
 
 func (s *Server) sdLog(what string, err error, attrs ...any) {

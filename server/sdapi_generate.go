@@ -43,8 +43,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	kept, err := s.keep(x, q.source)
-	q.source.upload = nil
+	kept, err := s.keep(x, q.uploads)
 	if err != nil {
 		return err
 	}
@@ -68,11 +67,7 @@ func (s *Server) sdGenerate(x *exchange, img2img bool) error {
 		err = s.sdAnswer(x, q, t, made)
 	}
 	if !q.save || err != nil {
-		source := q.source.id
-		if !kept {
-			source = ""
-		}
-		s.sdForget(run.submitted, source)
+		s.sdForget(run.submitted, kept)
 	}
 	return err
 }
@@ -127,7 +122,7 @@ func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 
 // sdBatch resolves a job of n images.
 func (s *Server) sdBatch(q *sdRequest, n int) (b sdBatch, err error) {
-	b.task = worker.Task{Job: q.job, Source: q.source.id, Format: q.settings.format, Quality: q.settings.quality}
+	b.task = worker.Task{Job: q.job, Images: q.images, Format: q.settings.format, Quality: q.settings.quality}
 	if q.settings.previews {
 		b.task.PreviewEvery = q.settings.every
 	}

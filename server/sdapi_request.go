@@ -31,7 +31,8 @@ type sdRequest struct {
 	img2img  bool
 	job      engine.Job // of one image, without its seed; not resolved yet
 	settings sdSettings
-	source   source // of img2img: the image as it is after resize_mode
+	images   map[string]string // worker.Task's
+	uploads  []source          // of img2img: the image as it is after resize_mode
 
 	seed, subseed     uint64
 	batch, iterations int
@@ -257,13 +258,14 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields
 		return &failure{kind: notImplemented, detail: "resize_mode is 3: goxl has no latent upscale; it takes 0, 1 and 2"}
 	}
 	size := q.job.Request.Image.Bounds().Size()
+	source := source{format: blob.PNG, size: sdxl.Size{Height: size.Y, Width: size.X}}
 	f.item(name, 0, list[0], "string_type", "string", func(one *fields) {
 		data := one.sdImage(name)
 		if data == nil {
 			return
 		}
 		err := s.sdDecode(ctx, data, func(img *image.NRGBA, _ []imagefile.Text) (err error) {
-			q.source.upload, err = imagefile.Encode(sdResize(mode, img, size.X, size.Y), nil)
+			source.upload, err = imagefile.Encode(sdResize(mode, img, size.X, size.Y), nil)
 			return err
 		})
 		if err != nil {
@@ -281,7 +283,7 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields
 		return err
 	}
 	var err error
-	q.source.format, q.source.size = blob.PNG, sdxl.Size{Height: size.Y, Width: size.X}
-	q.source.id, err = s.newID()
+	source.id, err = s.newID()
+	q.uploads, q.images = append(q.uploads, source), map[string]string{"image": source.id}
 	return err
 }

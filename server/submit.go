@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/goxl/goxl/job"
@@ -38,9 +39,9 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 	if j.Parameters, err = json.Marshal(p); err != nil {
 		return j, err
 	}
-	if t.Source != "" {
-		size := t.Job.Request.Image.Bounds().Size()
-		j.Inputs = []job.Blob{{Role: "image", ID: t.Source, Width: size.X, Height: size.Y}}
+	for _, of := range t.Job.Request.Images() {
+		size := of.Image.Bounds().Size()
+		j.Inputs = append(j.Inputs, job.Blob{Role: of.Field, ID: t.Images[of.Field], Width: size.X, Height: size.Y})
 	}
 	if warning != "" {
 		j.Warnings = []string{warning}
@@ -51,14 +52,17 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 
 // shared is what every request has of the server's own.
 func (s *Server) shared() worker.Shared {
-	return worker.Shared{LoRADir: s.config.LoRADir, TextualInversions: s.config.TextualInversions}
+	c := &s.config
+	return worker.Shared{
+		LoRADir: c.LoRADir, ControlDir: c.ControlDir, IPAdapterDir: c.IPAdapterDir, UpscalerDir: c.UpscalerDir, TextualInversions: c.TextualInversions,
+	}
 }
 
 // submit gives a job to the queue, as that of who sent a request.
 func (s *Server) submit(x *exchange, j job.Job) (kept job.Job, existed bool, err error) {
 	j.Owner, j.Trace = x.owner(), traceOf(x.r.Context())
 	for i := range j.Inputs {
-		if b := &j.Inputs[i]; b.ID == x.kept {
+		if b := &j.Inputs[i]; slices.Contains(x.kept, b.ID) {
 			b.OfJob = true
 		} else if b.OfJob, err = s.ofJob(b.ID); err != nil {
 			return job.Job{}, false, err
@@ -173,7 +177,7 @@ func (s *Server) outcome(ctx context.Context, id string) (job.Job, error) {
 
 // resolveAgain resolves a task whose image has another size than when it was submitted.
 func (s *Server) resolveAgain(t *worker.Task) (warning string, err error) {
-	id, err := json.Marshal(t.Source)
+	id, err := json.Marshal(t.Images["image"])
 	if err != nil {
 		return "", err
 	}

@@ -51,7 +51,7 @@ func (s *Server) uploadImage(x *exchange) error {
 			Type: "value_error", Loc: []any{"body", "image"}, Msg: "Value error, must be an image: " + err.Error(), Input: []byte("null"),
 		}}}
 	}
-	if _, err := s.keep(x, from); err != nil {
+	if _, err := s.keep(x, []source{from}); err != nil {
 		return err
 	}
 	if owner := x.owner(); owner != "" {
@@ -121,18 +121,26 @@ func (s *Server) checkImage(ctx context.Context, data []byte) (t blob.Type, size
 	return imageTypes[name], sdxl.Size{Height: b.Y, Width: b.X}, nil
 }
 
-// keep writes an image that came with a request to the disk, if one did.
-func (s *Server) keep(x *exchange, from source) (kept bool, err error) {
-	if from.upload == nil {
-		return false, nil
+// keep writes the images that came with a request to the disk, whose bytes are not needed any more then, and gives
+// their ids: all, or with an error none.
+func (s *Server) keep(x *exchange, images []source) (kept []string, err error) {
+	for i := range images {
+		from := &images[i]
+		if from.upload == nil {
+			continue
+		}
+		s.hold(x, from.id)
+		x.kept = append(x.kept, from.id)
+		f, err := s.store.Begin(from.id, from.format, int64(len(from.upload)))
+		if err == nil {
+			err = f.Commit(from.upload)
+		}
+		if err != nil {
+			return nil, errors.Join(err, s.store.Remove(kept...))
+		}
+		kept, from.upload = append(kept, from.id), nil
 	}
-	s.hold(x, from.id)
-	x.kept = from.id
-	f, err := s.store.Begin(from.id, from.format, int64(len(from.upload)))
-	if err != nil {
-		return false, err
-	}
-	return true, f.Commit(from.upload)
+	return kept, nil
 }
 
 // queueView is how many jobs there are that have not ended.

@@ -118,9 +118,9 @@ func (r *batchRig) ask(t *testing.T, prompt, key string, source string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt, ImagesPerPrompt: 1}}, Outputs: []string{id}, Source: source}
+	task := Task{Job: engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: prompt, ImagesPerPrompt: 1}}, Outputs: []string{id}}
 	if source != "" {
-		task.Job.Request.Image = sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}
+		task.Job.Request.Image, task.Images = sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}, map[string]string{"image": source}
 	}
 	request, err := task.Encode(Shared{})
 	if err != nil {

@@ -97,7 +97,7 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 	if err := json.Unmarshal(j.Parameters, &c.task.Job.Parameters); err != nil {
 		return fmt.Errorf("worker: a job's parameters: %w", err)
 	}
-	if err := p.loadSource(l, c); err != nil {
+	if err := p.loadImages(l, c); err != nil {
 		return err
 	}
 	for _, id := range c.task.Outputs {
@@ -117,7 +117,7 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 		r.Preview = &sdxl.Preview{Every: every, Func: func(step int, images []*image.NRGBA) { p.preview(l, step, images) }}
 	}
 	c.result, err = m.generate(ctx, j, c.task)
-	r.Image = nil // its pixels are not needed beside the next image's
+	c.dropImages()
 	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
 		return err
 	}
@@ -126,27 +126,6 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 	}
 	kept = true
 	return nil
-}
-
-// loadSource decodes the image that the job begins with, of which it has the size until then.
-func (p *Pool) loadSource(l Lease, c *computed) (err error) {
-	if c.task.Source == "" {
-		return nil
-	}
-	r := &c.task.Job.Request
-	size := r.Image.Bounds().Size()
-	if r.Image, err = l.Blobs().Load(c.task.Source); err != nil {
-		return err
-	}
-	if r.Image.Bounds().Size() == size {
-		return nil
-	}
-	// Another file took its place, or its orientation exchanges width and height.
-	warning, err := p.config.Resolve(&c.task)
-	if warning != "" {
-		c.warnings = append(c.warnings, warning)
-	}
-	return err
 }
 
 // generate computes a job's task on a device's engine.

@@ -19,7 +19,7 @@ func (t *Task) mediaType() blob.Type { return cmp.Or(t.Format, blob.PNG) }
 // their EXIF.
 func (c *computed) encode(i int, version string) ([]byte, error) {
 	img := c.result.Images[i]
-	p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Source, Version: version}
+	p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Images["image"], Version: version}
 	quality := cmp.Or(c.task.Quality, DefaultQuality)
 	switch c.task.mediaType() {
 	case blob.PNG:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -18,9 +17,9 @@ import (
 // Task is what a job computes, and what becomes of the images. [Task.Encode] writes it as a job's Request, from which
 // another process computes the same images.
 type Task struct {
-	// Job is without callbacks and taps. Its request's image is an [sdxl.Blank] with the size of Source.
+	// Job is without callbacks and taps. Each image of its request is an [sdxl.Blank] with the size of what Images names.
 	Job    engine.Job
-	Source string // id of the image that image-to-image begins with, "" for none
+	Images map[string]string // ids of the request's images, by the fields that [sdxl.Request.Images] names
 
 	Outputs []string  // ids of the images, one for each of the batch
 	Format  blob.Type // of the images; "" is PNG
@@ -34,7 +33,10 @@ type Task struct {
 // Shared is what every request has of its server's own. A job's Request does not hold it: it is added where that is
 // decoded.
 type Shared struct {
-	LoRADir           string // folder of adapters; requests name files in it
+	LoRADir           string // folder of adapters; requests name files in it, and in the other folders
+	ControlDir        string // of ControlNets and T2I-Adapters
+	IPAdapterDir      string // of IP-Adapters and their image encoders
+	UpscalerDir       string // of upscalers
 	TextualInversions []sdxl.TextualInversion
 }
 
@@ -45,14 +47,17 @@ type stored struct {
 	DenoisingEnd float64         `json:"denoising_end,omitzero"`
 	Request      json.RawMessage `json:"request"` // the fields that are not zero, by their names in sdxl.Request
 	LoRAs        []adapter       `json:"loras,omitzero"`
-	Source       string          `json:"source,omitzero"`
-	SourceSize   sdxl.Size       `json:"source_size,omitzero"`
+	Images       []storedImage   `json:"images,omitzero"`
 	Outputs      []string        `json:"outputs"`
 	Format       blob.Type       `json:"format,omitzero"`
 	Quality      int             `json:"quality,omitzero"`
 	PreviewEvery int             `json:"preview_every,omitzero"`
 
 	Embeddings map[string]string `json:"embeddings,omitzero"`
+
+	// Of the image, before there were several: journals have it.
+	Source     string    `json:"source,omitzero"`
+	SourceSize sdxl.Size `json:"source_size,omitzero"`
 }
 
 // adapter is an sdxl.LoRA whose file is named within Shared.LoRADir.
@@ -62,36 +67,32 @@ type adapter struct {
 }
 
 // apart are the fields of sdxl.Request that stored has in another form, or that Shared has.
-var apart = []string{"Image", "LoRAs", "LoRADir", "TextualInversions"}
+var apart = []string{"Image", "Mask", "LoRAs", "LoRADir", "TextualInversions"}
 
 // local are the fields of sdxl.Request that mean something in one process alone.
-var local = []string{
-	"Progress", "OnStep", "Stop", "Preview", "OnComputed", "Taps",
-	"IPAdapters", "Controls", "T2IAdapters", "Mask", "Hires", // images and files beside Source, which Task has no ids for
-}
+var local = []string{"Progress", "OnStep", "Stop", "Preview", "OnComputed", "Taps"}
 
 // Encode writes a task as JSON. It fails for what another process can't be given: callbacks, taps, an image whose
-// pixels no store has, an adapter outside of the folder.
+// pixels no store has, a file outside of its folder.
 func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	r := t.Job.Request
 	out := stored{
 		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
-		Source: t.Source, Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery, Embeddings: t.Embeddings,
+		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery, Embeddings: t.Embeddings,
 	}
-	blank, isBlank := r.Image.(sdxl.Blank)
-	switch {
-	case r.Image != nil && !isBlank:
-		return nil, fmt.Errorf("worker: the request's image is a %T: must be an sdxl.Blank, with the id of the image in Source", r.Image)
-	case (r.Image != nil) != (t.Source != ""):
-		return nil, fmt.Errorf("worker: Source is %q and the request's image %v: must both be given or none", t.Source, r.Image)
+	var err error
+	if out.Images, err = t.encodeImages(); err != nil {
+		return nil, err
 	}
-	out.SourceSize = blank.Size
 	for _, l := range r.LoRAs {
-		file, err := filepath.Rel(s.LoRADir, l.Path)
-		if err != nil || s.LoRADir == "" || !filepath.IsLocal(file) {
-			return nil, fmt.Errorf("worker: the adapter %s: must be a file in the folder of adapters", l.Path)
+		file, err := s.loras().relative(l.Path)
+		if err != nil {
+			return nil, err
 		}
-		out.LoRAs = append(out.LoRAs, adapter{filepath.ToSlash(file), l.Strengths})
+		out.LoRAs = append(out.LoRAs, adapter{file, l.Strengths})
+	}
+	if err := s.mapFiles(&r, folder.relative); err != nil {
+		return nil, err
 	}
 	given := map[string]any{}
 	for field, value := range reflect.ValueOf(r).Fields() {
@@ -103,7 +104,6 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 			given[field.Name] = value.Interface()
 		}
 	}
-	var err error
 	if out.Request, err = json.Marshal(given); err != nil {
 		return nil, fmt.Errorf("worker: a request: %w", err)
 	}
@@ -118,7 +118,7 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	t = Task{
-		Source: in.Source, Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery, Embeddings: in.Embeddings,
+		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery, Embeddings: in.Embeddings,
 		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
 	}
 	r := &t.Job.Request
@@ -126,14 +126,21 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	if in.Source != "" {
-		r.Image = sdxl.Blank{Size: in.SourceSize}
+		in.Images = append(in.Images, storedImage{"image", in.Source, in.SourceSize})
+	}
+	if err := t.decodeImages(in.Images); err != nil {
+		return t, err
+	}
+	if err := s.mapFiles(r, folder.absolute); err != nil {
+		return t, err
 	}
 	r.LoRADir, r.TextualInversions = s.LoRADir, s.TextualInversions
 	for _, l := range in.LoRAs {
-		if s.LoRADir == "" || !filepath.IsLocal(filepath.FromSlash(l.File)) {
-			return t, &sdxl.RequestError{Field: "loras", Value: l.File, Allowed: "a file in the server's folder of adapters"}
+		path, err := s.loras().absolute(l.File)
+		if err != nil {
+			return t, err
 		}
-		r.LoRAs = append(r.LoRAs, sdxl.LoRA{Path: filepath.Join(s.LoRADir, filepath.FromSlash(l.File)), Strengths: l.Strengths})
+		r.LoRAs = append(r.LoRAs, sdxl.LoRA{Path: path, Strengths: l.Strengths})
 	}
 	if len(t.Outputs) == 0 {
 		return t, errors.New("worker: a job's request: outputs is empty: must have an id for each image")

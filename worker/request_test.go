@@ -52,15 +52,40 @@ func fill(v reflect.Value, n *int) {
 
 // Every field of a request comes back, or is one that can't leave its process, and then a request with it is refused.
 func TestEveryFieldComesBack(t *testing.T) {
-	s := Shared{LoRADir: t.TempDir(), TextualInversions: []sdxl.TextualInversion{{Name: "cat", L: &sdxl.Tensor{Shape: []int{1, 1}, Data: []float32{3}}}}}
+	dir := t.TempDir()
+	s := Shared{LoRADir: filepath.Join(dir, "l"), ControlDir: filepath.Join(dir, "c"), IPAdapterDir: filepath.Join(dir, "i"), UpscalerDir: filepath.Join(dir, "u"), TextualInversions: []sdxl.TextualInversion{{Name: "cat", L: &sdxl.Tensor{Shape: []int{1, 1}, Data: []float32{3}}}}}
 	n := 0
+	blank := sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}
 	for field := range reflect.TypeFor[sdxl.Request]().Fields() {
 		task := Task{Job: engine.Job{Model: engine.Base}, Outputs: []string{"a"}}
 		r := &task.Job.Request
 		value := reflect.ValueOf(r).Elem().FieldByIndex(field.Index)
 		switch field.Name {
 		case "Image":
-			task.Source, r.Image = "source", sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}
+			r.Image, task.Images = blank, map[string]string{"image": "source"}
+		case "Mask":
+			r.Mask, task.Images = blank, map[string]string{"mask": "m"}
+		case "Controls":
+			r.Controls = []sdxl.Control{{}, {Path: filepath.Join(s.ControlDir, "b", "c.safetensors"), Image: blank}}
+			fill(reflect.ValueOf(&r.Controls[0]).Elem(), &n)
+			r.Controls[0].Path = filepath.Join(s.ControlDir, "a")
+			r.Controls[0].Image = blank
+			task.Images = map[string]string{"controls[0].image": "c0", "controls[1].image": "c1"}
+		case "T2IAdapters":
+			r.T2IAdapters = []sdxl.T2IAdapter{{Path: filepath.Join(s.ControlDir, "t"), Image: blank, Scale: new(0.5)}}
+			task.Images = map[string]string{"t2i_adapters[0].image": "t"}
+		case "IPAdapters":
+			r.IPAdapters = []sdxl.IPAdapter{
+				{Path: filepath.Join(s.IPAdapterDir, "x.bin"), Encoder: filepath.Join(s.IPAdapterDir, "e"), Images: []image.Image{blank, blank}, Scale: new(0.5)},
+				{Path: filepath.Join(s.IPAdapterDir, "y"), Images: []image.Image{blank}, Scales: sdxl.BlockScales{"mid": 0.5}, Mask: blank},
+			}
+			task.Images = map[string]string{
+				"ip_adapters[0].images[0]": "a", "ip_adapters[0].images[1]": "b", "ip_adapters[1].images[0]": "c", "ip_adapters[1].mask": "d",
+			}
+		case "Hires":
+			r.Hires = &sdxl.Hires{}
+			fill(reflect.ValueOf(r.Hires).Elem(), &n)
+			r.Hires.Upscaler = filepath.Join(s.UpscalerDir, "x4.pth")
 		case "LoRAs":
 			strengths, err := lora.ParseStrengths("0.3:0.7:down=0.1")
 			if err != nil {
@@ -74,8 +99,6 @@ func TestEveryFieldComesBack(t *testing.T) {
 				r.Preview = &sdxl.Preview{}
 			case "Stop":
 				r.Stop = make(chan struct{})
-			case "Mask":
-				r.Mask = sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}
 			default:
 				fill(value, &n)
 			}
@@ -116,7 +139,7 @@ func TestTaskComesBack(t *testing.T) {
 		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, Embeddings: map[string]string{"cat": "aa"},
 	}
 	for field, value := range reflect.ValueOf(task).Fields() {
-		if field.Name != "Source" && value.IsZero() {
+		if field.Name != "Images" && value.IsZero() {
 			t.Errorf("%s: the test sets nothing", field.Name)
 		}
 	}
@@ -145,11 +168,14 @@ func TestRefusals(t *testing.T) {
 		return task
 	}
 	for says, task := range map[string]Task{
-		"must be an sdxl.Blank":                      with(func(t *Task) { t.Job.Request.Image, t.Source = image.NewGray(image.Rect(0, 0, 1, 1)), "x" }),
-		"must both be given or none":                 with(func(t *Task) { t.Source = "x" }),
-		"must be a file in the folder of adapters":   with(func(t *Task) { t.Job.Request.LoRAs = []sdxl.LoRA{{Path: "/etc/passwd"}} }),
-		"a request: json: unsupported value: NaN":    with(func(t *Task) { t.Job.Request.Guidance = new(math.NaN()) }),
-		"OnComputed of a request is given: must be ": with(func(t *Task) { t.Job.Request.OnComputed = func() {} }),
+		"must be an sdxl.Blank":                                with(func(t *Task) { t.Job.Request.Image = image.NewGray(image.Rect(0, 0, 1, 1)) }),
+		"mask of a request has no id in Images":                with(func(t *Task) { t.Job.Request.Mask = sdxl.Blank{} }),
+		"1 ids and the request 0 images":                       with(func(t *Task) { t.Images = map[string]string{"image": "x"} }),
+		"must be a file in the folder of ControlNets":          with(func(t *Task) { t.Job.Request.Controls = []sdxl.Control{{Path: "/etc/passwd"}} }),
+		"must be a name, or a file in the folder of upscalers": with(func(t *Task) { t.Job.Request.Hires = &sdxl.Hires{Upscaler: "/etc/passwd"} }),
+		"must be a file in the folder of adapters":             with(func(t *Task) { t.Job.Request.LoRAs = []sdxl.LoRA{{Path: "/etc/passwd"}} }),
+		"a request: json: unsupported value: NaN":              with(func(t *Task) { t.Job.Request.Guidance = new(math.NaN()) }),
+		"OnComputed of a request is given: must be ":           with(func(t *Task) { t.Job.Request.OnComputed = func() {} }),
 	} {
 		if _, err := task.Encode(Shared{LoRADir: "/loras"}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)
@@ -161,9 +187,22 @@ func TestRefusals(t *testing.T) {
 		"outputs is empty": `{"model":"base","request":{}}`,
 		"EOF":              `{"model":"base"`,
 		"loras":            `{"model":"base","request":{},"outputs":["a"],"loras":[{"file":"../x","strengths":{}}]}`,
+		"controls":         `{"model":"base","request":{"Controls":[{"Path":"../x"}]},"outputs":["a"]}`,
+		"no image of":      `{"model":"base","request":{},"outputs":["a"],"images":[{"field":"controls[0].image","id":"x","size":[8,8]}]}`,
 	} {
 		if _, err := Decode(json.RawMessage(data), Shared{LoRADir: "/loras"}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", data, err, says)
 		}
+	}
+}
+
+// A job of a journal from before a task had several images is computed as then.
+func TestSourceOfBefore(t *testing.T) {
+	task, err := Decode(json.RawMessage(`{"model":"base","request":{},"source":"x","source_size":[64,48],"outputs":["a"]}`), Shared{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}); task.Job.Request.Image != want || task.Images["image"] != "x" {
+		t.Errorf("%v with %v", task.Job.Request.Image, task.Images)
 	}
 }

@@ -173,6 +173,9 @@ func (s *Store) Read(id string) (data []byte, t Type, err error) {
 
 // Remove removes images. Those that are not there are left out. After an error some of them may be there.
 func (s *Store) Remove(ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
 	root, err := s.dir(false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -51,7 +51,7 @@ func TestJob(t *testing.T) {
 		return nil
 	}}})
 	id := f.submit(func(j *job.Job, task *worker.Task) {
-		task.Source, task.Job.Request.Image = sourceID, sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 16}}
+		task.Images, task.Job.Request.Image = map[string]string{"image": sourceID}, sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 16}}
 		j.Inputs = []job.Blob{{Role: "image", ID: sourceID}}
 	})
 	f.until(id, "step 3 of 7", func(j job.Job, live job.Live) bool {

@@ -16,22 +16,22 @@ import (
 // The image is resized to the result's size by Lanczos' filter, as in diffusers. It draws no random numbers: noise is
 // what it is without.
 type Control struct {
-	Path         string // a folder in diffusers' layout, or a safetensors file
-	Image        image.Image
-	Scale        *float64 // controlnet_conditioning_scale; nil is 1
-	Start        float64  // control_guidance_start: the fraction of the steps at which it begins
-	End          float64  // control_guidance_end: the fraction at which it ends, above Start; 0 is 1
-	Mode         string   // control_mode of a union: the kind of its image, a name of controlnet.Modes or a number
-	Preprocessor string   // what makes the control image of Image at the result's size, as preprocess.Apply takes it; "" is nothing
-	GuessMode    bool     // guess_mode: the negative side of guidance is not steered, and the first levels less
+	Path         string      // a folder in diffusers' layout, or a safetensors file
+	Image        image.Image `json:"-"`
+	Scale        *float64    // controlnet_conditioning_scale; nil is 1
+	Start        float64     // control_guidance_start: the fraction of the steps at which it begins
+	End          float64     // control_guidance_end: the fraction at which it ends, above Start; 0 is 1
+	Mode         string      // control_mode of a union: the kind of its image, a name of controlnet.Modes or a number
+	Preprocessor string      // what makes the control image of Image at the result's size, as preprocess.Apply takes it; "" is nothing
+	GuessMode    bool        // guess_mode: the negative side of guidance is not steered, and the first levels less
 }
 
 // T2IAdapter is a T2I-Adapter of a request, with the image that it steers by. Several are added up. In diffusers they
 // are for text-to-image alone; here they act in image-to-image too.
 type T2IAdapter struct {
-	Path  string // a folder in diffusers' layout, or a safetensors file
-	Image image.Image
-	Scale *float64 // adapter_conditioning_scale; nil is 1
+	Path  string      // a folder in diffusers' layout, or a safetensors file
+	Image image.Image `json:"-"`
+	Scale *float64    // adapter_conditioning_scale; nil is 1
 }
 
 // ControlParameters says which ControlNet a run had.

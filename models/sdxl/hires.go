@@ -114,6 +114,15 @@ func (s *Spec) resolveHires(q *resolved) error {
 	return nil
 }
 
+// UpscalerFile is Upscaler where that is a file's path, "" where it is a name of HiresUpscalers.
+func (h *Hires) UpscalerFile() string {
+	u := h.upscaler()
+	if _, latent := latentModes[u]; latent || filters[u] != nil {
+		return ""
+	}
+	return u
+}
+
 // upscaler is the name in small letters where it is known, else the path.
 func (h *Hires) upscaler() string {
 	name := strings.ToLower(cmp.Or(h.Upscaler, "latent"))

@@ -25,15 +25,15 @@ type IPAdapter struct {
 	// ../models/image_encoder, as they lie in h94/IP-Adapter, and takes the first that fits.
 	Encoder string
 	// Images are read one after the other as one sequence. No side of one may be more than 100 times the other.
-	Images []image.Image
-	Scale  *float64 // of all that the adapter adds; nil is 1, 0 leaves the adapter out
+	Images []image.Image `json:"-"`
+	Scale  *float64      // of all that the adapter adds; nil is 1, 0 leaves the adapter out
 	// Scales takes the place of Scale: one for each block, as diffusers' set_ip_adapter_scale takes a dictionary. What it
 	// does not name has 0; {"up": {"block_0": [0, 1, 0]}} is InstantStyle's style, with "down": {"block_2": [0, 1]} its
 	// layout too.
 	Scales BlockScales
 	// Mask, of which white counts, says where the adapter acts; nil is everywhere. It is resized to the result's size, and
 	// goes with one image: others are adapters of their own with the same Path.
-	Mask image.Image
+	Mask image.Image `json:"-"`
 }
 
 // IPAdapterParameters says which image prompt a run had.

@@ -37,7 +37,7 @@ CASES = {
     "promax-several": [("controlnet-promax", 0.9, 0.0, 1.0, 6), ("controlnet-promax", 0.6, 0.0, 1.0, 1)],
     "t2i-adapter": [("t2i-adapter", 0.8, 0.0, 1.0, None)],
 }
-LOUDER = 64  # what the features of control images are multiplied by: beside the latents' they are next to nothing else
+LOUDER = {"controlnet": 2048, "controlnet-mid": 256, "controlnet-small": 256}  # what the features of control images are multiplied by, others by 64: beside the latents' they are next to nothing else
 
 
 def synth(goxl, folder, size, kind):
@@ -47,7 +47,7 @@ def synth(goxl, folder, size, kind):
         if kind.startswith("controlnet"):
             file = os.path.join(path, "diffusion_pytorch_model.safetensors")
             tensors = load_file(file)
-            tensors["controlnet_cond_embedding.conv_out.weight"] *= LOUDER
+            tensors["controlnet_cond_embedding.conv_out.weight"] *= LOUDER.get(kind, 64)
             save_file(tensors, file, metadata={"format": "pt"})
     return path
 
