@@ -75,8 +75,8 @@ func (s Add) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s Add) FLOPs(in []Tensor) int64 { return int64(in[0].Len()) }
 
-// AddMasked is x + mask·y. Inputs: x and y [B, ..., C]; mask [B, G·T], G factors for each of the T positions of the middle
-// axes, each of C/G consecutive channels; mostly G is 1. Output: x's shape.
+// AddMasked is x + mask·y. Inputs: x and y [B, ..., C]; mask [B, G·T], G factors for each of the T positions of the
+// middle axes, each of C/G consecutive channels; mostly G is 1. Output: x's shape.
 type AddMasked struct{}
 
 // Infer implements Spec.

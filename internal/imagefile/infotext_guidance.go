@@ -7,8 +7,8 @@ import (
 	"github.com/goxl/goxl/models/sdxl"
 )
 
-// addGuidance adds what A1111 says of guidance that begins late (modules/sd_samplers_cfg_denoiser.py), and Forge's built-in
-// extensions of PAG and FreeU. An end of guidance, and PAG elsewhere than in the middle, they have no name for.
+// addGuidance adds what A1111 says of guidance that begins late (modules/sd_samplers_cfg_denoiser.py), and Forge's
+// built-in extensions of PAG and FreeU. An end of guidance, and PAG elsewhere than in the middle, they have no name for.
 func (p Parameters) addGuidance(add func(key, value string)) {
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	steps := p.Steps // that are run

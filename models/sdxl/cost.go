@@ -96,7 +96,8 @@ func (c Cost) steering(p Parameters, pixels float64) float64 {
 	return sum
 }
 
-// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed one.
+// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed
+// one.
 func (p Parameters) evaluations() float64 {
 	guided := func(scale float64) bool { return scale > 1 }
 	n := 1.0

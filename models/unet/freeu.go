@@ -68,7 +68,8 @@ type FreeU struct {
 	Zero     *nn.Value             // [1], the number 0
 }
 
-// NewFreeU declares it for a block of so many positions by input, which declares [B, perSample]; zero is [1], the number 0.
+// NewFreeU declares it for a block of so many positions by input, which declares [B, perSample]; zero is [1], the
+// number 0.
 func NewFreeU(positions int, zero *nn.Value, input func(name string, perSample int) *nn.Value) *FreeU {
 	u := &FreeU{Channels: input(freeUChannels, 2*positions), Zero: zero}
 	for k := range freeUWaves {
