@@ -71,8 +71,7 @@ func TestHiresOnTheWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.upscales = true
-	err = m.admitEnlarging(q, f)
+	err = errors.Join(m.admitEnlarging(q, f), m.host.CloseUpscaler())
 	if bad := (*RequestError)(nil); !errors.As(err, &bad) || bad.Field != "hires.upscaler" {
 		t.Errorf("error %v", err)
 	}
