@@ -38,26 +38,27 @@ func (s *images) Begin(id string, t blob.Type, bytes int64) (worker.Pending, err
 // Load decodes an image, as a worker has it: of an animation an [imagefile.FirstFrame]. Its errors are those of Find, and
 // of a file that is no image.
 func (s *images) Load(id string) (image.Image, error) {
-	img, animated, err := s.decode(id)
-	switch {
-	case err != nil:
-		return nil, err // not a nil *image.NRGBA in a non-nil interface
-	case animated:
-		return imagefile.FirstFrame{NRGBA: img}, nil
+	data, _, err := s.Read(id)
+	if err != nil {
+		return nil, err
+	}
+	img, err := imagefile.DecodeFrame(data, sdxl.MaxSide)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", id, err)
 	}
 	return img, nil
 }
 
-// decode is Load that tells an animation by itself.
-func (s *images) decode(id string) (img *image.NRGBA, animated bool, err error) {
-	data, _, err := s.Read(id)
+// decode is Load that does not tell an animation.
+func (s *images) decode(id string) (*image.NRGBA, error) {
+	img, err := s.Load(id)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if img, _, err = imagefile.Decode(data, sdxl.MaxSide); err != nil {
-		return nil, false, fmt.Errorf("image %s: %w", id, err)
+	if first, ok := img.(imagefile.FirstFrame); ok {
+		return first.NRGBA, nil
 	}
-	return img, imagefile.Animated(data), nil
+	return img.(*image.NRGBA), nil
 }
 
 // size reads the size of an image from its header; its errors are those of Load.

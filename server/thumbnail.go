@@ -100,7 +100,7 @@ func (s *Server) shrink(ctx context.Context, id string, size int) ([]byte, error
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	img, _, err := s.store.decode(id)
+	img, err := s.store.decode(id)
 	if err != nil {
 		return nil, err
 	}

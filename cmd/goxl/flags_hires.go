@@ -14,7 +14,7 @@ import (
 // registerHires adds the flags of a second pass in a larger size, which -hires turns on.
 func (g *generateFlags) registerHires(fs *flag.FlagSet) {
 	h := &g.hires
-	fs.Func("hires", "text-to-image: a second pass, image-to-image, in a larger size (A1111's hires fix): a `scale` from 1 to 8, or WIDTHxHEIGHT, of which a 0 keeps the aspect", func(s string) error {
+	fs.Func("hires", "text-to-image: a second pass, image-to-image, in a larger size (A1111's hires fix): a `scale` from 1 to 8, or WIDTHxHEIGHT, of which a 0 keeps the aspect; a list of -guidance goes on in it", func(s string) error {
 		g.hiresSet = true
 		h.Scale, h.Width, h.Height = 0, 0, 0
 		if width, height, ok := strings.Cut(s, "x"); ok {
