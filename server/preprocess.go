@@ -89,7 +89,7 @@ func (s *Server) controlImage(ctx context.Context, p preprocessing) ([]byte, err
 	if list := p.inputs.uploads; len(list) > 0 {
 		img, _, err = imagefile.Decode(list[0].upload, sdxl.MaxSide)
 	} else {
-		img, _, err = s.store.decode(p.inputs.ids["image"])
+		img, err = s.store.decode(p.inputs.ids["image"])
 	}
 	if err == nil {
 		img, err = sdxl.ControlImage(img, p.preprocessor, p.size)
