@@ -19,12 +19,13 @@ func TestBrowserHires(t *testing.T) {
 	b.fill("hires-steps", "2")
 	b.fill("hires-strength", "0.6")
 	b.run(`(() => { const e = document.getElementById('hires-upscaler'); e.value = 'lanczos'; e.dispatchEvent(new Event('change', { bubbles: true })); })()`)
+	b.fill("hires-prompt", "a green pear")
 	if text := value[string](b, "document.getElementById('hires-result').value"); text != "192 × 192" {
 		t.Errorf("the size is said to be %q", text)
 	}
 	job := b.computed(address)
 	h := job.Parameters.Hires
-	if made := job.Images[0]; h == nil || h.Scale != 1.5 || h.Steps != 2 || h.Strength != 0.6 || h.Upscaler != "lanczos" || made.Width != 192 || made.Height != 192 {
+	if made := job.Images[0]; h == nil || h.Scale != 1.5 || h.Steps != 2 || h.Strength != 0.6 || h.Upscaler != "lanczos" || h.Prompt != "a green pear" || made.Width != 192 || made.Height != 192 {
 		t.Errorf("%+v, %+v", job, h)
 	}
 	want := fmt.Sprint(kept[map[string]any](b)["hires"])

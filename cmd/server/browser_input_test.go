@@ -38,6 +38,7 @@ type inputJob struct {
 			Steps         int `json:"num_inference_steps"`
 			Strength      float64
 			Upscaler      string
+			Prompt        string
 		}
 		Controls []struct {
 			Name         string

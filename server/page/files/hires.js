@@ -5,7 +5,9 @@ import { size } from './format.js';
 
 const form = $('form');
 const field = (name) => form.elements.namedItem(`hires.${name}`);
-const fields = ['scale', 'num_inference_steps', 'strength'];
+const numbers = ['scale', 'num_inference_steps', 'strength'];
+const texts = ['prompt', 'negative_prompt', 'scheduler', 'upscaler'];
+const own = ['prompt', 'negative_prompt', 'scheduler'];
 
 let names = [];
 let fixed = null; // {width, height} of a request, in place of a scale
@@ -13,7 +15,9 @@ let fixed = null; // {width, height} of a request, in place of a scale
 // start takes the server's options.
 export function start(options, onChange) {
   names = options.upscalers;
-  field('upscaler').replaceChildren(h('option', { value: '' }, 'Latent'), ...names.filter((name) => name !== 'latent').map((name) => h('option', { value: name }, name)));
+  const list = (name, first, values) => field(name).replaceChildren(h('option', { value: '' }, first), ...values.map((value) => h('option', { value }, value)));
+  list('upscaler', 'Latent', names.filter((name) => name !== 'latent'));
+  list('scheduler', 'The same', options.schedulers);
   $('hires-size').onclick = () => {
     fixed = null;
     onChange();
@@ -38,20 +42,25 @@ export function show(ofText, width, height) {
 export function read(request) {
   if (!$('hires').checked) return;
   request.hires = { ...fixed };
-  for (const name of fields) {
+  for (const name of numbers) {
     const value = number(field(name).value);
     if (value !== undefined && !(name === 'scale' && fixed)) request.hires[name] = value;
   }
-  if (field('upscaler').value) request.hires.upscaler = field('upscaler').value;
+  for (const name of texts) if (field(name).value) request.hires[name] = field(name).value;
 }
 
 // write shows a request's second pass.
 export function write({ hires }) {
   $('hires').checked = hires != null;
   fixed = hires?.width || hires?.height ? { width: hires.width, height: hires.height } : null;
-  for (const name of fields) field(name).value = hires?.[name] ?? '';
   const upscaler = hires?.upscaler && hires.upscaler.toLowerCase() !== 'latent' ? known(names, hires.upscaler) : '';
-  if (![...field('upscaler').options].some((option) => option.value === upscaler)) field('upscaler').append(h('option', { value: upscaler }, upscaler));
-  field('upscaler').value = upscaler;
+  for (const name of [...numbers, ...texts]) {
+    const input = field(name);
+    const value = name === 'upscaler' ? upscaler : (hires?.[name] ?? '');
+    // The server says whether it has what is not in a list.
+    if (input.options && ![...input.options].some((option) => option.value === value)) input.append(h('option', { value }, value));
+    input.value = value;
+  }
   if (hires) $('hires-details').open = true;
+  if (own.some((name) => hires?.[name])) $('hires-own').open = true;
 }

@@ -13,6 +13,8 @@ let loading = null; // a promise while a page is under way
 let opened = () => {};
 let changed = () => {};
 
+const end = new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && next && load(next), { rootMargin: '800px' });
+
 // start shows the first page. open is called with a job and the index of its image that was chosen; onChange when the
 // list has changed.
 export function start(open, onChange) {
@@ -23,7 +25,6 @@ export function start(open, onChange) {
     $('tiles').replaceChildren();
     load();
   };
-  new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && next && load(next), { rootMargin: '800px' }).observe($('more'));
   connection.addEventListener('change', () => connection.up && refresh());
   document.addEventListener('visibilitychange', () => !document.hidden && refresh());
   addEventListener('focus', refresh);
@@ -87,6 +88,9 @@ async function fetchPage(before) {
   answer.jobs.forEach(add);
   $('nothing').hidden = entries.length > 0;
   $('more').textContent = next ? 'Loading more' : '';
+  // The end may still be in view, of which an observer tells nothing.
+  end.unobserve($('more'));
+  if (next) end.observe($('more'));
 }
 
 // add puts a job into its place.

@@ -159,6 +159,8 @@ function ofHires(settings) {
   return compact({
     ...(scale ? { scale } : { width: width || undefined, height: height || undefined }),
     num_inference_steps: number(settings['Hires steps']) || undefined, strength: number(settings['Denoising strength']), upscaler: settings['Hires upscaler'],
+    prompt: settings['Hires prompt'] || undefined, negative_prompt: settings['Hires negative prompt'] || undefined,
+    scheduler: settings['Hires sampler'] && settings['Hires sampler'] !== 'Use same sampler' ? settings['Hires sampler'] : undefined,
   });
 }
 

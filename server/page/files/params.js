@@ -17,8 +17,7 @@ const ordinary = { aesthetic_score: 6, negative_aesthetic_score: 2.5 };
 const empty = (value) => value == null || value === '' || value === 0 || (Array.isArray(value) && value.every((item) => item === 0));
 
 // secondPass is a second pass as a request has it: by its scale, or by its size.
-export const secondPass = ({ scale, width, height, num_inference_steps, strength, upscaler }) => (
-  scale ? { scale, num_inference_steps, strength, upscaler } : { width, height, num_inference_steps, strength, upscaler });
+export const secondPass = ({ scale, width, height, ...rest }) => ({ ...(scale ? { scale } : { width, height }), ...rest });
 
 // Lists of models with images: of each item what parameters say, as a request says it.
 const lists = {
@@ -114,7 +113,7 @@ const words = {
   controls: (list) => list.map((c) => [c.model, `(${c.scale ?? 1})`, c.preprocessor].filter(Boolean).join(' ')).join(', '),
   t2i_adapters: (list) => list.map((a) => `${a.model} (${a.scale ?? 1})`).join(', '),
   ip_adapters: (list) => list.map((a) => `${a.model} (${a.scales ? JSON.stringify(a.scales) : a.scale ?? 1})`).join(', '),
-  hires: (h) => [h.upscaler, h.scale ? `${h.scale} ×` : size(h.width, h.height), `strength ${h.strength}`, `${h.num_inference_steps} steps`].join(', '),
+  hires: (h) => [h.upscaler, h.scale ? `${h.scale} ×` : size(h.width, h.height), `strength ${h.strength}`, `${h.num_inference_steps} steps`, h.scheduler, h.prompt].filter(Boolean).join(', '),
   outpaint,
   image: () => 'yes',
   mask: () => 'yes',
