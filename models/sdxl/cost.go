@@ -55,6 +55,7 @@ func (c Cost) Seconds(p Parameters) float64 {
 			sum += images * c.Upscale.At(pixels)
 		}
 	}
+	p.Scheduler, p.Steps = cmp.Or(h.Scheduler, p.Scheduler), h.Steps
 	return sum + c.steering(p, second) + float64(h.Steps)*c.step(p, second) + images*c.Decode.At(second)
 }
 
