@@ -39,8 +39,9 @@ var schemaTypes = openapi.Types{
 	},
 	Forms: map[reflect.Type]*jsonschema.Schema{
 		typeOf[sdxl.Size]():           {Type: "array", Items: &jsonschema.Schema{Type: "integer"}, MinItems: new(2), MaxItems: new(2)},
+		typeOf[sdxl.Border]():         {Type: "array", Items: &jsonschema.Schema{Type: "integer"}, MinItems: new(4), MaxItems: new(4)},
 		typeOf[job.State]():           {Type: "string", Enum: values(states)},
-		typeOf[sdxl.Task]():           {Type: "string", Enum: values([]sdxl.Task{sdxl.TextToImage, sdxl.ImageToImage})},
+		typeOf[sdxl.Task]():           {Type: "string", Enum: values([]sdxl.Task{sdxl.TextToImage, sdxl.ImageToImage, sdxl.Inpaint, sdxl.Upscale})},
 		typeOf[prompt.Style]():        {Type: "string", Enum: values(prompt.Styles())},
 		typeOf[sdxl.Emphasis]():       {Type: "string", Enum: values(sdxl.Emphases())},
 		typeOf[auth.Role]():           {Type: "string", Enum: values([]auth.Role{auth.Use, auth.Admin})},

@@ -235,3 +235,21 @@ func TestDocumentFaults(t *testing.T) {
 		}
 	}
 }
+
+// What inpainting and upscaling answer, whose parameters have fields of their own, is as the document says.
+func TestDocumentTasks(t *testing.T) {
+	b := upscaleBench(t, nil)
+	d, _ := described(t, b)
+	c := newChecker(t, d)
+	image := decodeUpload(t, b.upload("image/png", tinyPNG(t)))
+	for task, fields := range map[string]string{
+		"inpaint": `"prompt":"a","outpaint":[0,64,0,0],"mask_blur":2`,
+		"upscale": `"upscaler":"lanczos","scale":2`,
+	} {
+		made := b.finished(t, b.postJob(t, `{"task":"`+task+`","image":"`+image+`",`+fields+`}`).ID)
+		w := b.do("GET", "/v1/jobs/"+made.ID, "")
+		if err := c.answer(d.Paths["/v1/jobs/{id}"]["get"], w); err != nil || made.Task != task {
+			t.Errorf("%s: %v, of %s\n%.300s", task, err, made.Task, w.Body)
+		}
+	}
+}

@@ -18,7 +18,7 @@ var ownDocs = []fieldDoc{
 	{"subseed", "A1111's variation seed: the noise that subseed_strength mixes in; -1 or absent is random."},
 	{"subseed_strength", "How much of the noise is subseed's, 0 to 1."},
 	{"num_inference_steps", "Steps of the scheduler. Absent, they are the model's own; a size may allow fewer."},
-	{"guidance_scale", "How much the prompt counts, or a list of that for each step. Absent, it is the model's own."},
+	{"guidance_scale", "How much the prompt counts (CFG scale), or a list of that for each step. Absent, it is the model's own."},
 	{"guidance_rescale", "Rescales the guided noise, against images that are too bright."},
 	{"scheduler", "A sampler by diffusers' name, a schedule type after it or not, as euler_karras, or by A1111's or ComfyUI's name. " +
 		"Absent, it is the model's own."},
@@ -53,7 +53,7 @@ var (
 	ensembleDoc = fieldDoc{"refiner", "The refiner goes on at denoising_end, as an ensemble of experts."}
 	endDoc      = fieldDoc{"denoising_end", "The fraction of the steps at which the base ends; 0.8 if absent with a refiner, else 1."}
 	fromDocs    = []fieldDoc{
-		{"strength", "How much of the image is made anew, 1 is all of it. Absent, it is the model's own, mostly 0.3, or 0.9999 of inpainting."},
+		{"strength", "How much of the image is made anew, 1 is all of it: A1111's denoising strength. Absent, it is the model's own, mostly 0.3, or 0.9999 of inpainting."},
 		{"denoising_start", "The fraction of the steps at which the image comes in, in place of strength."},
 		{"denoising_end", "The fraction of the steps at which the run ends."},
 	}
@@ -61,7 +61,7 @@ var (
 
 // jobDocs are the fields of POST /v1/jobs beside those.
 var jobDocs = []fieldDoc{
-	{"task", "Absent, it is inpaint with a mask or outpaint, image-to-image with an image, ensemble with refiner, or else text-to-image."},
+	{"task", "Absent, it is inpaint with a mask or outpaint, image-to-image (img2img) with an image, ensemble with refiner, or else text-to-image; upscale has to be named."},
 	imageDoc,
 	{"refiner", "Of an image, whether the refiner computes it; absent, it does if there is one, but for inpainting, and beside controls, t2i_adapters and ip_adapters. Else as an ensemble."},
 	{"n", "Images of the batch, from one generator."},

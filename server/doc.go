@@ -7,8 +7,9 @@
 // two routes above wait for theirs, and cancel it when their client hangs up. Others come and go:
 //
 //   - POST /v1/jobs answers 202 with the job, which is in the journal by then and outlives the process. Its body has
-//     the fields below, and task, text-to-image, image-to-image or ensemble (absent, as image and refiner say); image,
-//     the id of an image, or an image in base64, alone or in a data URL; n, images of the batch; priority, -100 to 100;
+//     the fields below, and task, text-to-image, image-to-image, inpaint, ensemble or upscale (absent, it goes by the
+//     other fields, and is never upscale); image, the id of an image, or an image in base64, alone or in a data URL; n,
+//     images of the batch; priority, -100 to 100;
 //     preview_every, steps between previews; output_format, png, jpeg or webp; output_quality, 1 to 100. With a header
 //     Idempotency-Key that came before, the answer is 200 with the job of that time, or 422 if the body was another.
 //   - GET /v1/jobs/{id} is the job: its state (queued, running, interrupted, done, failed, cancelled), position, steps,

@@ -10,10 +10,10 @@ import (
 var inpaintDocs = []fieldDoc{
 	{"mask", "What of the image is repainted: white is, black keeps its pixels. As image; one of another size is resized to that."},
 	{"soft_mask", "Grey of the mask repaints in the last steps alone, as differential diffusion does."},
-	{"mask_blur", "Blurs the mask by so many pixels, the standard deviation."},
+	{"mask_blur", "Mask blur: blurs the mask by so many pixels, the standard deviation."},
 	{"mask_invert", "Black repaints."},
-	{"inpaint_fill", "What is repainted begins with: the image, noise, the surroundings blurred, or zeros; original if absent."},
-	{"mask_padding", "The part around the mask alone is computed, with so many pixels beside it, at width × height. Absent, it is the whole image."},
+	{"inpaint_fill", "What is repainted begins with (A1111's masked content): the image, noise, the surroundings blurred, or zeros; original if absent."},
+	{"mask_padding", "The part around the mask alone is computed, with so many pixels beside it, at width × height. Absent, it is the whole image. A1111's Only masked, and its padding."},
 	{"outpaint", "Pixels that are added on each side and painted: [left, top, right, bottom], or an object with these."},
 	{"keep_unmasked", "False leaves what is outside of the mask as the VAE gives it; absent, its pixels are the image's own."},
 }

@@ -39,7 +39,7 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"enable_hr":true,"hr_resize_x":100}`, 422, "", "[body hr_resize_x] Input should be a multiple of 8"},
 		{"txt2img", `{"enable_hr":true,"denoising_strength":0.01,"hr_second_pass_steps":50}`, 422, "", "[body denoising_strength] Value error, must be at least 0.05 for 50 steps"},
 		{"txt2img", `{"firstphase_width":64}`, 422, "", "[body firstphase_width] Value error, must be 0 where firstphase_height is, and only there"},
-		{"txt2img", `{"enable_hr":true,"hr_prompt":"<lora:nope:1>"}`, 422, "", "[body prompt] "},
+		{"txt2img", `{"enable_hr":true,"hr_prompt":"<lora:nope:1>"}`, 422, "", "[body hr_prompt] "},
 		{"txt2img", `{"tiling":true}`, 501, "not_implemented", "tiling: goxl has no tiled images"},
 		{"txt2img", `{"restore_faces":true}`, 501, "not_implemented", "restore_faces: goxl has no restoration of faces"},
 		{"txt2img", `{"firstpass_image":"x"}`, 501, "not_implemented", "firstpass_image: goxl has no second pass of an image that is given"},

@@ -79,7 +79,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
-	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, of both passes with -hires, the last for the rest too; without it the model's own, or 5", g.setGuidance)
+	fs.Func("guidance", "guidance `scale` (CFG scale); at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, of both passes with -hires, the last for the rest too; without it the model's own, or 5", g.setGuidance)
 	g.registerGuidance(fs)
 	fs.Func("eta", "`η` of DDIM and TCD, 0 to 1", func(s string) error {
 		eta, err := strconv.ParseFloat(s, 64)
@@ -106,7 +106,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	crop(fs, "negative-crop", "micro-conditioning of the negative prompt: its crop's `TOP,LEFT`", &r.NegativeCropTop, &r.NegativeCropLeft)
 	optional(fs, "aesthetic-score", "micro-conditioning of a refiner: the aesthetic `score`; without it 6", &r.AestheticScore)
 	optional(fs, "negative-aesthetic-score", "micro-conditioning of a refiner: the aesthetic `score` of the negative prompt; without it 2.5", &r.NegativeAestheticScore)
-	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing; without it the model's own, or 0.3", true, &r.Strength)
+	fraction(fs, "strength", "image-to-image: how much of the image is noised, a `fraction` of the steps, above 0, up to 1, which keeps next to nothing: A1111's denoising strength; without it the model's own, or 0.3", true, &r.Strength)
 	fraction(fs, "denoising-start", "image-to-image: the `fraction` of the steps that are done already, above 0 and below 1; replaces -strength", false, &r.DenoisingStart)
 	name(fs, "image-latents", "in place of -image, a safetensors `file` that -save-latents wrote", &g.imageLatents)
 	fs.Func("lora", "an adapter, LoRA or a relative of it: `FILE[:STRENGTH]`, 1 without a strength, or parts with colons between them: te=, te1=, te2=, unet=, down=, mid=, up=, single blocks in00= to out08=, lbw=, dyn=; may be repeated, applied in order; what was found in it is printed", g.addLoRA)

@@ -31,7 +31,7 @@ func (g *generateFlags) registerGuidance(fs *flag.FlagSet) {
 		func(f float64) bool { return f >= 0 && f < 1 }, func(f float64) { r.GuidanceStart = f })
 	within("guidance-end", "the `fraction` of the steps, above 0, up to 1, after which there is no guidance any more", "above 0, up to 1",
 		func(f float64) bool { return f > 0 && f <= 1 }, func(f float64) { r.GuidanceEnd = f })
-	within("pag-scale", "perturbed attention guidance of this `scale`, beside other guidance or without; 3 in diffusers; takes one more evaluation of the UNet a step; 0, the default, is none", "0 or more",
+	within("pag-scale", "perturbed attention guidance (PAG) of this `scale`, beside other guidance or without; 3 in diffusers; takes one more evaluation of the UNet a step; 0, the default, is none", "0 or more",
 		scale, func(f float64) { r.PAGScale = f })
 	within("pag-adaptive-scale", "how much less -pag-scale is for each timestep after 1000, a `number` such as 0.003; where that makes it 0, a step costs nothing more", "0 or more",
 		scale, func(f float64) { r.PAGAdaptiveScale = f })

@@ -34,7 +34,7 @@ func (g *generateFlags) registerHires(fs *flag.FlagSet) {
 		return nil
 	})
 	number(fs, "hires-steps", "with -hires, the `number` of steps that the second pass takes; without it those of -steps", "must be a whole number from 1 on", atLeast(1, &h.Steps))
-	fraction(fs, "hires-strength", "with -hires, how much of the enlarged image is noised, a `fraction` above 0, up to 1; without it 0.7", true, &h.Strength)
+	fraction(fs, "hires-strength", "with -hires, how much of the enlarged image is noised, a `fraction` above 0, up to 1: A1111's denoising strength; without it 0.7", true, &h.Strength)
 	name(fs, "upscaler", "with -hires, what enlarges: the `FILE` of an ESRGAN model, or one of "+strings.Join(sdxl.HiresUpscalers(), ", ")+"; without it latent", &h.Upscaler)
 	name(fs, "hires-prompt", "with -hires, the prompt of the second pass, a `text`; without it the same", &h.Prompt)
 	text(fs, "hires-negative", "with -hires, the negative prompt of the second pass, a `text`; without it the same", &h.NegativePrompt)

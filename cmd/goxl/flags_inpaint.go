@@ -17,7 +17,7 @@ func (g *generateFlags) registerInpaint(fs *flag.FlagSet) {
 	r := &g.request
 	name(fs, "mask", "inpainting: a PNG, JPEG or WebP `file` whose white is repainted, by -strength, without it 0.9999; the rest keeps -image's pixels; one of another size is resized", &g.mask)
 	fs.BoolVar(&r.SoftMask, "soft-mask", false, "grey of -mask is repainted in the last steps alone, the darker the fewer, as by ComfyUI's differential diffusion")
-	fs.Func("mask-blur", "blur -mask, and the edge of -outpaint, by so many `pixels`, the standard deviation of Pillow's GaussianBlur", func(s string) error {
+	fs.Func("mask-blur", "mask blur: blur -mask, and the edge of -outpaint, by so many `pixels`, the standard deviation of Pillow's GaussianBlur", func(s string) error {
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(f >= 0 && f <= math.MaxFloat32) {
 			return errors.New("must be 0 or more")
@@ -26,11 +26,11 @@ func (g *generateFlags) registerInpaint(fs *flag.FlagSet) {
 		return nil
 	})
 	fs.BoolVar(&r.MaskInvert, "mask-invert", false, "repaint where -mask is black")
-	fs.Func("inpaint-fill", "what the repainted part begins with, a `name`: original, the default, is the image; noise and nothing are so in the latents; blur is the surroundings, blurred: A1111's latent noise, latent nothing and fill", func(s string) error {
+	fs.Func("inpaint-fill", "what the repainted part begins with, a `name`: original, the default, is the image; noise and nothing are so in the latents; blur is the surroundings, blurred: A1111's masked content latent noise, latent nothing and fill", func(s string) error {
 		r.InpaintFill = sdxl.InpaintFill(s)
 		return oneOf(sdxl.InpaintFills(), r.InpaintFill)
 	})
-	number(fs, "mask-padding", "compute the part around the mask alone, with so many `pixels` more on each side, at -width and -height, without them the image's size; it is resized into the image", "must be 0 or more", func(n int) bool {
+	number(fs, "mask-padding", "compute the part around the mask alone, with so many `pixels` more on each side, at -width and -height, without them the image's size; it is resized into the image: A1111's Only masked and its padding", "must be 0 or more", func(n int) bool {
 		r.MaskPadding = &n
 		return n >= 0
 	})

@@ -135,3 +135,22 @@ func painted(t *testing.T, mask image.Image, x, y int) bool {
 	}
 	return grey == 255
 }
+
+// Strength without a choice is that of the model that computes, the refiner or the base.
+func TestBrowserStrength(t *testing.T) {
+	b, _, _ := withSource(t)
+	strength := func(want float64) {
+		t.Helper()
+		if got := kept[struct{ Strength float64 }](b).Strength; got != want {
+			t.Errorf("the strength is %v, want %v", got, want)
+		}
+	}
+	strength(0.3)
+	b.run(`document.querySelector("#on-refiner input").click()`)
+	strength(0.15)
+	b.run(`document.querySelector("#on-refiner input").click()`)
+	strength(0.3)
+	b.fill("strength", "0.5")
+	b.run(`document.querySelector("#on-refiner input").click()`)
+	strength(0.5)
+}

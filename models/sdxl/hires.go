@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -124,7 +125,7 @@ func (s *Spec) resolveHires(q *resolved) error {
 	}
 	two, err := resolvePart(&r, q.steps(), s.resolve)
 	if err != nil {
-		return err
+		return h.blame(err, p.Steps)
 	}
 	if scales, most := len(q.GuidancePerStep), q.steps()+two.steps(); scales > most {
 		return bad("guidance_scale", fmt.Sprintf("a list of %d", scales), "one number, or a list of up to %d: one for each of the %d steps of the first pass, then of the %d of the second",
@@ -136,6 +137,26 @@ func (s *Spec) resolveHires(q *resolved) error {
 	second.request, second.steps, second.whole = r, len(two.schedule.Steps), two.steps()
 	q.Hires, q.hires = p, second
 	return nil
+}
+
+// blame names the field of the second pass in an error of its request, where it has that field of its own. steps are what
+// was asked for, of which the request has more.
+func (h *Hires) blame(err error, steps int) error {
+	var wrong *RequestError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	own := *wrong
+	switch {
+	case wrong.Field == "num_inference_steps":
+		own.Field, own.Value = "hires.steps", steps
+	case wrong.Field == "scheduler" && h.Scheduler != "", wrong.Field == "prompt" && h.Prompt != "",
+		wrong.Field == "negative_prompt" && h.NegativePrompt != nil:
+		own.Field = "hires." + wrong.Field
+	default:
+		return err
+	}
+	return &own
 }
 
 // useOwn gives the request of the second pass what it has of its own.

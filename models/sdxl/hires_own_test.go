@@ -46,3 +46,23 @@ func TestHiresOwn(t *testing.T) {
 		t.Errorf("a list of prompts: %v", err)
 	}
 }
+
+// TestHiresBlame: what is wrong with a field of the second pass is said of that field, and of the first pass's else.
+func TestHiresBlame(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	for want, of := range map[string]Request{
+		"hires.scheduler": {Hires: &Hires{Scheduler: "none"}},
+		"scheduler":       {Scheduler: "none", Hires: &Hires{Steps: 2}},
+		"hires.steps":     {Steps: 3, Hires: &Hires{Steps: 1, Scheduler: "k_plms"}},
+		"hires.prompt":    {PromptStyle: "a1111", Hires: &Hires{Prompt: "a\xff"}},
+	} {
+		of.Prompt = "a"
+		var bad *RequestError
+		if _, err := m.Resolve(of); !errors.As(err, &bad) || bad.Field != want {
+			t.Errorf("%s: %v", want, err)
+		} else if want == "hires.steps" && bad.Value != 1 {
+			t.Errorf("%s is %v", want, bad.Value)
+		}
+	}
+}

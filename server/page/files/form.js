@@ -36,7 +36,7 @@ export function start(given) {
     if (scaled) inpaint.follow(source.current().id);
     changed();
   });
-  inpaint.start(options, changed, () => base().refiner?.strength ?? base().strength);
+  inpaint.start(options, changed, () => painter().strength);
   controls.start(options, changed, resultSize);
   reference.start(options, changed);
   hires.start(options, changed);
@@ -47,6 +47,11 @@ export function start(given) {
   write(kept() ?? {});
   field('strength').addEventListener('input', (event) => {
     event.target.value = Number(event.target.value).toFixed(2);
+  });
+  field('on_refiner').addEventListener('change', () => {
+    const { refiner, strength } = base();
+    const other = field('on_refiner').checked ? strength : refiner.strength;
+    if (!inpaint.current() && Number(field('strength').value) === other) set('strength', painter().strength);
   });
   form.addEventListener('input', changed);
   form.addEventListener('change', changed);
@@ -83,11 +88,11 @@ function set(name, value) {
 // base is the model that is chosen.
 const base = () => modelOf(options, field('model').value);
 
+// painter is the defaults of the model that makes an image anew.
+const painter = () => (field('on_refiner').checked && base().refiner) || base();
+
 // model is the defaults of the model that is going to compute.
-function model() {
-  const { refiner } = base();
-  return source.current() && field('on_refiner').checked && refiner ? refiner : base();
-}
+const model = () => (source.current() ? painter() : base());
 
 // changed shows what depends on other inputs, and keeps the form.
 function changed() {
@@ -181,10 +186,10 @@ export function write(request) {
   put('model', request.model ?? chosen.name);
   put('prompt_style', request.prompt_style ?? 'a1111');
   put('output_format', request.output_format ?? 'png');
+  field('on_refiner').checked = request.refiner ?? false;
   inpaint.write(request);
   put('strength', request.strength ?? inpaint.defaultStrength());
   field('refiner').checked = !request.image && request.refiner === true;
-  field('on_refiner').checked = request.refiner ?? false;
   field('preview').checked = request.preview_every !== 0;
   loras.write(request.loras ?? []);
   hires.write(request);
@@ -201,7 +206,7 @@ export function write(request) {
 export function merge(fields) {
   const request = read();
   if (fields.image) {
-    if (inpaint.current() && request.strength === inpaint.defaultStrength()) delete request.strength;
+    if (request.strength === inpaint.defaultStrength()) delete request.strength;
     for (const name of ['mask', 'outpaint', ...(source.current() ? [] : ['width', 'height'])]) delete request[name];
   }
   write({ ...request, ...fields });
