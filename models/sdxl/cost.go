@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -52,7 +53,9 @@ func (c Cost) Seconds(p Parameters) float64 {
 	if !isLatentMode(h.Upscaler) {
 		sum += images * (c.Decode.At(pixels) + c.Encode.At(second))
 		if _, filter := filters[h.Upscaler]; !filter {
-			sum += images * c.Upscale.At(pixels)
+			for _, at := range upscalePasses(Size{p.Height, p.Width}, Size{h.Height, h.Width}, esrgan.X4Plus.Scale()) {
+				sum += images * c.Upscale.At(float64(at.Width)*float64(at.Height))
+			}
 		}
 	}
 	p.Scheduler, p.Steps = cmp.Or(h.Scheduler, p.Scheduler), h.Steps
@@ -80,8 +83,11 @@ func (c Cost) step(p Parameters, pixels float64) float64 {
 		}
 		unions[net.Name] = true
 		own := sides
-		if net.GuessMode {
+		if net.GuessMode { // which leaves the negative side out
 			own = 1
+			if p.PAGScale > 0 {
+				own++
+			}
 		}
 		once += own / 2 * (net.End - net.Start) * c.Control.At(pixels)
 	}
