@@ -36,15 +36,7 @@ func TestControlNetsOfRunsInTurns(t *testing.T) {
 	first, second := controlled(g, "full"), controlled(g, "full")
 	second.Controls[0].Image, second.Prompt, second.Seed = g.picture("b"), "another", new(uint64(9))
 	want := []*Result{generate(t, m, first), generate(t, m, second)}
-	var runs []*Run
-	for _, r := range []Request{first, second} {
-		run, err := m.Start(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer run.Close()
-		runs = append(runs, run)
-	}
+	runs := []*Run{started(t, m, first), started(t, m, second)}
 	for runs[0].Next() {
 		for _, run := range runs {
 			if err := run.Step(t.Context()); err != nil {

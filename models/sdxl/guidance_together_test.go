@@ -39,15 +39,7 @@ func TestEverythingInTurns(t *testing.T) {
 	second.Prompt, second.NegativePrompt, second.Seed = "another", new("blurry"), new(uint64(9))
 	second.Controls = slices.Clone(first.Controls)
 	second.Controls[0].Image, second.Controls[1].Image = first.Controls[1].Image, first.Controls[0].Image
-	var runs []*Run
-	for _, r := range []Request{first, second} {
-		run, err := m.Start(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer run.Close()
-		runs = append(runs, run)
-	}
+	runs := []*Run{started(t, m, first), started(t, m, second)}
 	for i := range first.Steps {
 		for k, run := range runs {
 			step := run.Schedule().Steps[i]
