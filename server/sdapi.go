@@ -104,7 +104,7 @@ var sdNames = map[string]string{
 	"upscaler": "upscaler_1", "clip_skip": "CLIP_stop_at_last_layers", "num_images_per_prompt": "batch_size", "denoising_end": "refiner_switch_at", "aesthetic_score": "sdxl_refiner_high_aesthetic_score",
 	"negative_aesthetic_score": "sdxl_refiner_low_aesthetic_score", "mask_padding": "inpaint_full_res_padding", "inpaint_fill": "inpainting_fill",
 	"mask_invert": "inpainting_mask_invert", "hires": "enable_hr", "hires.scale": "hr_scale", "hires.width": "hr_resize_x", "hires.height": "hr_resize_y",
-	"hires.num_inference_steps": "hr_second_pass_steps", "hires.strength": "denoising_strength", "hires.prompt": "hr_prompt", "hires.upscaler": "hr_upscaler",
+	"hires.num_inference_steps": "hr_second_pass_steps", "hires.strength": "denoising_strength", "hires.prompt": "hr_prompt", "hires.scheduler": "hr_sampler_name", "hires.upscaler": "hr_upscaler",
 }
 
 // sdUnitFields are diffusers' names of what units become.

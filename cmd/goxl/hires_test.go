@@ -32,7 +32,7 @@ func TestHires(t *testing.T) {
 		"-hires-steps 4":                       "-hires-steps 4: has no meaning without -hires",
 		"-upscaler latent":                     "-upscaler latent: has no meaning",
 		"-hires-prompt x":                      "-hires-prompt x: has no meaning",
-		"-hires 2 -hires-scheduler nope":       "nope",
+		"-hires 2 -hires-scheduler nope":       `-hires-scheduler "nope": must be one of`,
 		"-hires 2 -upscaler none.pth":          "-upscaler none.pth: must be one of lanczos",
 		"-hires 2 -hires-strength 0":           "-hires-strength",
 		"-hires 2 -refiner synth:tiny-refiner": "-hires given: must be absent with a refiner",

@@ -2,6 +2,7 @@ package sdxl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -124,6 +125,9 @@ func (s *Spec) resolveHires(q *resolved) error {
 		return err
 	}
 	two, err := resolvePart(&r, q.steps(), s.resolve)
+	if wrong := (*RequestError)(nil); h.Scheduler != "" && errors.As(err, &wrong) && wrong.Field == "scheduler" {
+		wrong.Field = "hires.scheduler"
+	}
 	if err != nil {
 		return err
 	}
@@ -212,7 +216,19 @@ func (h *Hires) sizes(first Size, p *HiresParameters) (upscaled, kept Size, err 
 		}
 	}
 	if _, err := checkSize(upscaled, 8); err != nil {
-		return upscaled, kept, bad("hires.scale", fmt.Sprintf("%g, which gives %d×%d", p.Scale, upscaled.Width, upscaled.Height), "one that gives sides of 8 to %d", MaxSide)
+		field, value := sizeField(p.Scale, h.Width, h.Height)
+		return upscaled, kept, bad("hires."+field, fmt.Sprintf("%s, which gives %d×%d", value, upscaled.Width, upscaled.Height), "one that gives sides of 8 to %d", MaxSide)
 	}
 	return upscaled, kept, nil
+}
+
+// sizeField is the field that says how large an image becomes, and its value.
+func sizeField(scale float64, width, height int) (field, value string) {
+	switch {
+	case width != 0:
+		return "width", fmt.Sprint(width)
+	case height != 0:
+		return "height", fmt.Sprint(height)
+	}
+	return "scale", fmt.Sprint(scale)
 }
