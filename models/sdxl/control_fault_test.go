@@ -93,7 +93,7 @@ func TestControlFaults(t *testing.T) {
 		first.PAGScale, second.PAGScale = pag, pag
 		first.Steps, second.Steps = 2, 2
 		second.Controls[0].Image, second.Prompt = g.picture("b"), "another"
-		want := []*Result{generate(t, m, first), generate(t, m, second)}
+		want := []*Result{generated(t, m, first), generated(t, m, second)}
 		writes := 0
 		for takesTurns(t, d, writes, []*Run{started(t, m, first), started(t, m, second)}, want) {
 			writes++
@@ -143,7 +143,7 @@ func TestControlFaultsLeaveNothing(t *testing.T) {
 	g := openControlGoldens(t)
 	d, m := openFaulty(t)
 	for _, name := range []string{"full", "other", "mid", "small", "pool"} {
-		generate(t, m, controlled(g, name))
+		generated(t, m, controlled(g, name))
 	}
 	d.closes = true
 	_, err := m.Generate(t.Context(), controlled(g, "bgr"))
@@ -156,7 +156,7 @@ func TestControlFaultsLeaveNothing(t *testing.T) {
 			t.Errorf("%s has %d users", n.key, n.uses)
 		}
 	}
-	generate(t, m, controlled(g, "bgr"))
+	generated(t, m, controlled(g, "bgr"))
 
 	var bad *RequestError
 	if err := badFile(controlsField, "x", "a ControlNet", &kernels.MemoryError{Needed: 2, Allowed: 1}); errors.As(err, &bad) || !errors.Is(err, kernels.ErrMemory) {
