@@ -9,14 +9,15 @@ import (
 )
 
 // everything is a request with guidance on a part of the steps, PAG that fades, FreeU, two ControlNets of which one ends
-// early, an image prompt, and a negative size, which of three images makes the time ids of all sides differ.
+// early and one is in guess mode, an image prompt, and a negative size, which of three images makes the time ids of all
+// sides differ.
 func everything(t *testing.T) Request {
 	t.Helper()
 	g, adapters := openControlGoldens(t), ipFiles(t)
 	pictures := golden.Open(t, testdata+"/goldens/ip_adapter.safetensors")
 	r := controlled(g, "full")
 	r.Controls[0].End = 0.4
-	r.Controls = append(r.Controls, Control{Path: g.folder("other"), Image: g.picture("b"), Scale: new(0.7)})
+	r.Controls = append(r.Controls, Control{Path: g.folder("other"), Image: g.picture("b"), Scale: new(0.7), GuessMode: true})
 	r.IPAdapters = []IPAdapter{{
 		Path:    filepath.Join(adapters, "sdxl_models", "base.safetensors"),
 		Encoder: filepath.Join(adapters, "models", "image_encoder"),
@@ -106,6 +107,7 @@ func TestEverythingByTwoBases(t *testing.T) {
 	first.DenoisingEnd, first.GuidancePerStep = 0.5, scales[:before]
 	second := r
 	second.DenoisingStart, second.GuidancePerStep = 0.5, scales[before:]
+	second.Controls = second.Controls[1:] // the other one has ended
 	second.ImageLatents = generated(t, one, first).Latents
 	second.Width, second.Height = 0, 0
 	if want := generated(t, two, second); !slices.Equal(result.Latents.Data, want.Latents.Data) {
