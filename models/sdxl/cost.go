@@ -52,7 +52,7 @@ func (c Cost) Seconds(p Parameters) float64 {
 	second := float64(h.Width) * float64(h.Height)
 	if !isLatentMode(h.Upscaler) {
 		sum += images * (c.Decode.At(pixels) + c.Encode.At(second))
-		if _, filter := filters[h.Upscaler]; !filter {
+		if !needsNoFile(h.Upscaler) {
 			for _, at := range upscalePasses(Size{p.Height, p.Width}, Size{h.Height, h.Width}, esrgan.X4Plus.Scale()) {
 				sum += images * c.Upscale.At(float64(at.Width)*float64(at.Height))
 			}
@@ -60,11 +60,6 @@ func (c Cost) Seconds(p Parameters) float64 {
 	}
 	p.Scheduler, p.Steps = cmp.Or(h.Scheduler, p.Scheduler), h.Steps
 	return sum + c.steering(p, second) + float64(h.Steps)*c.step(p, second) + images*c.Decode.At(second)
-}
-
-func isLatentMode(upscaler string) bool {
-	_, is := latentModes[upscaler]
-	return is
 }
 
 // step is about how long one of a pass's steps takes for all images.

@@ -109,7 +109,7 @@ func (s *Spec) resolveHires(q *resolved) error {
 	}
 	p.Width, p.Height = size.Width, size.Height
 	second := &hires{upscaled: upscaled, upscaler: h.upscaler()}
-	_, second.latent = latentModes[second.upscaler]
+	second.latent = isLatentMode(second.upscaler)
 	p.Upscaler = filepath.Base(second.upscaler)
 
 	r := q.request
@@ -165,17 +165,24 @@ func (h *Hires) useOwn(r *Request, p *HiresParameters) error {
 
 // UpscalerFile is Upscaler where that is a file's path, "" where it is a name of HiresUpscalers.
 func (h *Hires) UpscalerFile() string {
-	u := h.upscaler()
-	if _, latent := latentModes[u]; latent || filters[u] != nil {
-		return ""
+	if u := h.upscaler(); !needsNoFile(u) {
+		return u
 	}
-	return u
+	return ""
+}
+
+// needsNoFile reports whether an upscaler is one of HiresUpscalers, in small letters.
+func needsNoFile(upscaler string) bool { return isLatentMode(upscaler) || filters[upscaler] != nil }
+
+func isLatentMode(upscaler string) bool {
+	_, is := latentModes[upscaler]
+	return is
 }
 
 // upscaler is the name in small letters where it is known, else the path.
 func (h *Hires) upscaler() string {
 	name := strings.ToLower(cmp.Or(h.Upscaler, "latent"))
-	if _, latent := latentModes[name]; latent || filters[name] != nil {
+	if needsNoFile(name) {
 		return name
 	}
 	return h.Upscaler
