@@ -73,12 +73,14 @@ func (d *Device) newProgram(plan *kernels.Plan, source *weights, precision kerne
 // chooseStorage chooses the storage type of each value.
 func (p *program) chooseStorage() {
 	p.storage = make([]storage, len(p.plan.Tensors))
-	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by a node other than guidance and solver
+	read, outside := make([]bool, len(p.plan.Tensors)), make([]bool, len(p.plan.Tensors)) // by any node; by one that does not make a state of it
 	for _, n := range p.plan.Nodes {
 		for _, v := range n.In {
 			read[v] = true
 			switch n.Spec.(type) {
 			case kernels.Guidance, kernels.Solver:
+			case kernels.AddMasked: // with which inpainting puts latents back, bit for bit
+				outside[v] = outside[v] || p.plan.Tensors[n.Out[0]].Role != kernels.State
 			default:
 				outside[v] = true
 			}

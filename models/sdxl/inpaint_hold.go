@@ -46,7 +46,7 @@ func (r *Run) heldLatents() (*held, error) {
 		h.minus[i] = -k
 	}
 	var err error
-	h.program, err = r.m.holdingProgram(r.shape, r.unet.Config.OutChannels)
+	h.program, err = r.m.holdingProgram(r.retry.precision, r.shape, r.unet.Config.OutChannels)
 	return h, err
 }
 
@@ -85,11 +85,12 @@ func (r *Run) holdClean(x []float32) []float32 {
 	return x
 }
 
-// holdingProgram puts latents back, for a shape: x − keep·x, which is 0 or x itself, + keep·latents, so that either comes
-// out bit for bit. It computes in float32 whatever the UNet does.
-func (m *Model) holdingProgram(s shape, channels int) (*nn.Program, error) {
+// holdingProgram puts latents back, for a shape, in a precision that is 0 for the model's own: x − keep·x, which is 0 or x
+// itself, + keep·latents, so that either comes out bit for bit. Both are in float32, whatever else is computed in 16 bits:
+// what is added to a state with a mask is nowhere rounded.
+func (m *Model) holdingProgram(precision kernels.DType, s shape, channels int) (*nn.Program, error) {
 	if m.holding == nil {
-		n, err := nn.NewNetwork(m.host.device, weights.FromMap(nil), kernels.Options{Precision: kernels.F32})
+		n, err := nn.NewNetwork(m.host.device, weights.FromMap(nil), m.kernelOptions())
 		if err != nil {
 			return nil, fmt.Errorf("inpainting: %w", err)
 		}
@@ -97,7 +98,7 @@ func (m *Model) holdingProgram(s shape, channels int) (*nn.Program, error) {
 		m.holding = n
 		m.closers = append(m.closers, n)
 	}
-	p, err := m.holding.Program(fmt.Sprintf("hold %d×%d×%d×%d", s.batch, s.height, s.width, channels), func(b *nn.Builder) {
+	p, err := m.holding.ProgramIn(precision, fmt.Sprintf("hold %d×%d×%d×%d", s.batch, s.height, s.width, channels), func(b *nn.Builder) {
 		x := b.Input("x", kernels.State, kernels.F32, s.batch, s.height, s.width, channels)
 		latents := b.Input("latents", kernels.Step, kernels.F32, s.batch, s.height, s.width, channels)
 		keep := b.Input("keep", kernels.Step, kernels.F32, s.batch, s.height*s.width)
