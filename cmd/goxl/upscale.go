@@ -89,7 +89,11 @@ func (u *upscaling) run(ctx context.Context, s streams, _ string) error {
 	if err != nil {
 		return err
 	}
-	file, err := encode(large, upscaled(texts, u.model, float64(large.Rect.Dx())/float64(img.Rect.Dx())))
+	how := &sdxl.UpscaleParameters{Upscaler: filepath.Base(u.model), Scale: float64(large.Rect.Dx()) / float64(img.Rect.Dx())}
+	if filter != nil {
+		how.Upscaler, how.Scale = filter.Name, filter.Scale
+	}
+	file, err := encode(large, upscaled(texts, how))
 	if err != nil {
 		return fmt.Errorf("-o %s: %w", u.out, err)
 	}
@@ -132,18 +136,16 @@ func (u *upscaling) enlarge(ctx context.Context, s streams, filter *sdxl.Filter,
 }
 
 // upscaled are the texts of a source, and A1111's "extras" of what was done to it.
-func upscaled(texts []imagefile.Text, model string, scale float64) []imagefile.Text {
-	kept := slices.DeleteFunc(slices.Clone(texts), func(t imagefile.Text) bool { return t.Key == extrasKey })
+func upscaled(texts []imagefile.Text, how *sdxl.UpscaleParameters) []imagefile.Text {
+	kept := slices.DeleteFunc(slices.Clone(texts), func(t imagefile.Text) bool { return t.Key == imagefile.ExtrasKey })
 	for i, t := range kept {
 		if t.Key == "UserComment" { // of a JPEG or WebP: the parameters, as a PNG has them
 			kept[i].Key = "parameters"
 		}
 	}
-	name := strings.TrimSuffix(filepath.Base(model), filepath.Ext(model))
-	return append(kept, imagefile.Text{Key: extrasKey, Value: fmt.Sprintf("Postprocess upscale by: %g, Postprocess upscaler: %s", scale, name)})
+	done := imagefile.Parameters{Parameters: sdxl.Parameters{Upscale: how}}
+	return append(kept, imagefile.Text{Key: imagefile.ExtrasKey, Value: done.Postprocessing()})
 }
-
-const extrasKey = "extras"
 
 // encoder is how the result is written, by the extension of its name, and the extension that stands for the format.
 func (u *upscaling) encoder(o output) (encode func(*image.NRGBA, []imagefile.Text) ([]byte, error), extension string) {
@@ -154,7 +156,7 @@ func (u *upscaling) encoder(o output) (encode func(*image.NRGBA, []imagefile.Tex
 			switch t.Key {
 			case "parameters":
 				parameters = t.Value
-			case extrasKey:
+			case imagefile.ExtrasKey:
 				extras = t.Value
 			}
 		}

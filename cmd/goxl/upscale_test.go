@@ -26,11 +26,12 @@ func TestUpscale(t *testing.T) {
 		model, out    string
 		width, height int
 		more          []string
+		says          string
 	}{
-		{upscalers + "unshuffle2.pth", "two.png", 128, 96, []string{"-tile", "32", "-overlap", "8"}},
-		{upscalers + "compact3.pth", "three.webp", 384, 288, nil},
-		{"lanczos:0.5", "half.jpg", 192, 144, []string{"-quality", "80"}},
-		{"nearest:2", "again.png", 384, 288, nil},
+		{upscalers + "unshuffle2.pth", "two.png", 128, 96, []string{"-tile", "32", "-overlap", "8"}, "Postprocess upscale by: 2, Postprocess upscaler: unshuffle2"},
+		{upscalers + "compact3.pth", "three.webp", 384, 288, nil, "Postprocess upscale by: 3, Postprocess upscaler: compact3"},
+		{"lanczos:0.5", "half.jpg", 192, 144, []string{"-quality", "80"}, "Postprocess upscale by: 0.5, Postprocess upscaler: Lanczos"},
+		{"nearest:2", "again.png", 384, 288, nil, "Postprocess upscale by: 2, Postprocess upscaler: Nearest"},
 	} {
 		out := filepath.Join(dir, c.out)
 		a := must(t, append([]string{"upscale", "-device", "cpu", "-model", c.model, "-image", made, "-o", out}, c.more...)...)
@@ -54,8 +55,7 @@ func TestUpscale(t *testing.T) {
 		for _, text := range texts {
 			all[text.Key] += text.Value
 		}
-		name := strings.TrimSuffix(filepath.Base(c.model), filepath.Ext(c.model))
-		if format == "PNG" && !strings.Contains(all["extras"], "Postprocess upscaler: "+name) || format != "PNG" && !strings.Contains(all["UserComment"], "Postprocess upscaler: "+name) {
+		if where := map[bool]string{true: "extras", false: "UserComment"}[format == "PNG"]; !strings.HasSuffix(all[where], c.says) {
 			t.Errorf("%s: texts %q", c.out, all)
 		}
 		if parameters := all["parameters"] + all["UserComment"]; !strings.HasPrefix(parameters, sourceTexts[0].Value) {

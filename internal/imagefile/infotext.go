@@ -61,14 +61,13 @@ func (p Parameters) Infotext() string {
 	}
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }
-	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	sampler, schedule := SamplerNames(p.scheduler())
 	add("Steps", strconv.Itoa(p.Steps))
 	add("Sampler", sampler)
 	if schedule != "" {
 		add("Schedule type", schedule)
 	}
-	add("CFG scale", number(p.Guidance))
+	add("CFG scale", shortest(p.Guidance))
 	add("Seed", strconv.FormatUint(p.seed(), 10))
 	add("Size", fmt.Sprintf("%dx%d", p.Width, p.Height))
 	if p.ModelHash != "" {
@@ -86,15 +85,15 @@ func (p Parameters) Infotext() string {
 	}
 	if p.SubseedStrength > 0 {
 		add("Variation seed", strconv.FormatUint(p.subseed(), 10))
-		add("Variation seed strength", number(p.SubseedStrength))
+		add("Variation seed strength", shortest(p.SubseedStrength))
 	}
 	if p.Task != sdxl.TextToImage && p.Strength > 0 {
-		add("Denoising strength", number(p.Strength))
+		add("Denoising strength", shortest(p.Strength))
 	}
 	p.addInpaint(add)
 	p.addGuidance(add)
 	if h := p.Hires; h != nil {
-		add("Denoising strength", number(h.Strength))
+		add("Denoising strength", shortest(h.Strength))
 	}
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
@@ -110,7 +109,7 @@ func (p Parameters) Infotext() string {
 	p.addHires(add)
 	if n := len(p.Experts); n > 0 {
 		add("Refiner", p.Experts[n-1].Model)
-		add("Refiner switch at", number(p.DenoisingEnd))
+		add("Refiner switch at", shortest(p.DenoisingEnd))
 	}
 	if at := p.Interrupted; at != nil { // A1111 does not say so
 		add("Interrupted", fmt.Sprintf("after %d of %d steps", at.StepsDone, at.Steps))
@@ -160,3 +159,6 @@ func quoted(value string) string {
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
+
+// shortest is a number as A1111's texts have it, without an exponent.
+func shortest(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

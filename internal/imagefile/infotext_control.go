@@ -2,7 +2,6 @@ package imagefile
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
@@ -35,8 +34,6 @@ func unitText(module, model string, weight float64, more ...string) string {
 	fields := []string{"Module: " + module, "Model: " + strings.NewReplacer(",", "", ":", "", "\n", "").Replace(model), "Weight: " + shortest(weight)}
 	return strings.Join(append(fields, more...), ", ")
 }
-
-func shortest(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // controlUnit is a ControlNet. Its preprocessor works at the result's size. The control mode that is nearest to guess mode
 // is the one whose negative side is not steered either.

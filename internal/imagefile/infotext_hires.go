@@ -30,7 +30,7 @@ func (p Parameters) addHires(add func(key, value string)) {
 		add("Hires negative prompt", *h.NegativePrompt)
 	}
 	if h.Scale > 0 {
-		add("Hires upscale", strconv.FormatFloat(h.Scale, 'f', -1, 64))
+		add("Hires upscale", shortest(h.Scale))
 	} else {
 		add("Hires resize", fmt.Sprintf("%dx%d", h.Width, h.Height))
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// extrasKey is the text chunk in which A1111 says how an image was enlarged.
-const extrasKey = "extras"
+// ExtrasKey is the text chunk in which A1111 says how an image was enlarged.
+const ExtrasKey = "extras"
 
 // Postprocessing is A1111's text of how an image was enlarged (scripts/postprocessing_upscale.py).
 func (p Parameters) Postprocessing() string {
@@ -45,7 +45,7 @@ func (p Parameters) upscaledTexts() (texts []Text) {
 	}
 	u := p.Upscale
 	add(infotextKey, p.SourceInfotext)
-	add(extrasKey, p.Postprocessing())
+	add(ExtrasKey, p.Postprocessing())
 	add("image", p.Source)
 	add("upscaler", u.Upscaler)
 	add("upscaler_hash", u.Hash)

@@ -6,26 +6,13 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cpu"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
 // TestEmulatedGuidance: with PAG and FreeU, a run on a card is no further from that in float32 on a CPU than twice as
 // far as one without, and they change it far more.
 func TestEmulatedGuidance(t *testing.T) {
-	drv, err := driver.New(newEmulator(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	card, err := open(drv, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	exact, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	card, exact := cardAndCPU(t)
 	latents := func(d kernels.Device, change func(*sdxl.Request)) []float32 {
 		t.Helper()
 		r := sdxl.Request{Width: 64, Height: 72}

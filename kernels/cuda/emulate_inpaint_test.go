@@ -8,26 +8,13 @@ import (
 	"testing"
 
 	"github.com/goxl/goxl/kernels"
-	"github.com/goxl/goxl/kernels/cpu"
-	"github.com/goxl/goxl/kernels/cuda/driver"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
 // TestEmulatedInpainting: inpainting on a card is no further from that in float32 on a CPU than twice as far as
 // image-to-image is, and the latents that are held are as near: they are put back in float32.
 func TestEmulatedInpainting(t *testing.T) {
-	drv, err := driver.New(newEmulator(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	card, err := open(drv, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	exact, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	card, exact := cardAndCPU(t)
 	source, mask := image.NewNRGBA(image.Rect(0, 0, 64, 64)), image.NewGray(image.Rect(0, 0, 64, 64))
 	for y := range 64 {
 		for x := range 64 {

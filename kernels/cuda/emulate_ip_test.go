@@ -18,18 +18,7 @@ import (
 // TestEmulatedImagePrompts: with IP-Adapters, base and plus, with masks and without, a run on a card is no further from
 // that in float32 on a CPU than twice as far as one without image prompts, and they change it far more.
 func TestEmulatedImagePrompts(t *testing.T) {
-	drv, err := driver.New(newEmulator(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	card, err := open(drv, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	exact, err := cpu.New(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	card, exact := cardAndCPU(t)
 	dir := filepath.Join(t.TempDir(), "adapters")
 	if err := sdxl.SynthesiseIPAdapters(t.Context(), true, kernels.F32, dir); err != nil {
 		t.Fatal(err)
@@ -67,6 +56,22 @@ func TestEmulatedImagePrompts(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// cardAndCPU opens the emulated card, and a CPU that computes in float32.
+func cardAndCPU(t *testing.T) (card, exact kernels.Device) {
+	t.Helper()
+	drv, err := driver.New(newEmulator(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if card, err = open(drv, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if exact, err = cpu.New(cpu.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return card, exact
 }
 
 // tinyLatents are those of two steps of the tiny model.

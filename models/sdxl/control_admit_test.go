@@ -6,16 +6,26 @@ import (
 )
 
 // TestControlsAreAdmitted: once a run is started every program of its ControlNets is compiled, and with that known to
-// have room: of several with what each is added to, of which one ends earlier, and of sub-prompts.
+// have room: of several with what each is added to, of which one ends earlier, of sub-prompts, of steps with guidance and
+// without, and of a perturbed side. What is compiled later is the UNet's, where guidance ends.
 func TestControlsAreAdmitted(t *testing.T) {
 	t.Parallel()
 	g := openControlGoldens(t)
 	d, m := openFaulty(t)
-	r := controlled(g, "full")
-	r.Controls[0].End = 0.4
-	r.Controls = append(r.Controls, Control{Path: g.folder("other"), Image: g.picture("b")})
-	for what, prompt := range map[string]string{"a prompt": "a house", "sub-prompts": "a house AND a tree :0.5"} {
-		r.PromptStyle, r.Prompt = "a1111", prompt
+	for what, c := range map[string]struct {
+		change func(*Request)
+		later  int
+	}{
+		"a prompt":        {func(*Request) {}, 0},
+		"sub-prompts":     {func(r *Request) { r.PromptStyle, r.Prompt = "a1111", "a house AND a tree :0.5" }, 0},
+		"a perturbed one": {func(r *Request) { r.PAGScale = 3 }, 0},
+		"an interval":     {func(r *Request) { r.GuidanceEnd = 0.5 }, 1},
+		"both":            {func(r *Request) { r.GuidanceEnd, r.PAGScale = 0.5, 3 }, 1},
+	} {
+		r := controlled(g, "full")
+		r.Steps, r.Controls[0].End = 4, 0.4
+		r.Controls = append(r.Controls, Control{Path: g.folder("other"), Image: g.picture("b")})
+		c.change(&r)
 		run, err := m.Start(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
@@ -26,8 +36,8 @@ func TestControlsAreAdmitted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if d.compiled != before {
-			t.Errorf("%s: %d programs were compiled after the run was admitted", what, d.compiled-before)
+		if later := d.compiled - before; later != c.later {
+			t.Errorf("%s: %d programs were compiled after the run was admitted, want %d", what, later, c.later)
 		}
 		run.Close()
 	}

@@ -31,9 +31,9 @@ func TestControlNetsOnCard(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			r := c.request(t, g)
 			want, shape := g.Floats("run." + c.Name)
-			got := generate(t, p, r)
+			got := generated(t, p, r)
 			r.Controls = nil
-			allowed := 2*moved(generate(t, cpu, r).Latents, generate(t, p, r).Latents) + 0x1p-7
+			allowed := 2*moved(generated(t, cpu, r).Latents, generated(t, p, r).Latents) + 0x1p-7
 			if far := moved(latentsOf(want, shape), got.Latents); far > allowed {
 				t.Errorf("%g from diffusers, allowed %g", far, allowed)
 			}
@@ -43,7 +43,7 @@ func TestControlNetsOnCard(t *testing.T) {
 	r := small()
 	r.Width, r.Height, r.LatentsOnly = 64, 48, true
 	r.T2IAdapters = []T2IAdapter{{Path: adapterFolders(t, a) + "/colour", Image: imageOf(a.Bytes("image.a"))}}
-	if far := moved(generate(t, cpu, r).Latents, generate(t, p, r).Latents); far > 0x1p-6 {
+	if far := moved(generated(t, cpu, r).Latents, generated(t, p, r).Latents); far > 0x1p-6 {
 		t.Errorf("with a T2I-Adapter the card is %g from the CPU", far)
 	}
 }

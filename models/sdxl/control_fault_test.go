@@ -83,55 +83,57 @@ func openFaulty(t *testing.T) (*faulty, *Model) {
 }
 
 // TestControlFaults: where the device fails while it is given what a ControlNet reads, runs that share the program go on
-// with their own, and so does the one that it failed for.
+// with their own, and so does the one that it failed for, with a perturbed side too.
 func TestControlFaults(t *testing.T) {
 	t.Parallel()
 	g := openControlGoldens(t)
-	d, m := openFaulty(t)
-	first, second := controlled(g, "full"), controlled(g, "full")
-	first.Steps, second.Steps = 2, 2
-	second.Controls[0].Image, second.Prompt = g.picture("b"), "another"
-	want := []*Result{generate(t, m, first), generate(t, m, second)}
-	for writes := 0; ; writes++ {
-		var runs []*Run
-		for _, r := range []Request{first, second} {
-			run, err := m.Start(t.Context(), r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer run.Close()
-			runs = append(runs, run)
+	for _, pag := range []float64{0, 3} {
+		d, m := openFaulty(t)
+		first, second := controlled(g, "full"), controlled(g, "full")
+		first.PAGScale, second.PAGScale = pag, pag
+		first.Steps, second.Steps = 2, 2
+		second.Controls[0].Image, second.Prompt = g.picture("b"), "another"
+		want := []*Result{generated(t, m, first), generated(t, m, second)}
+		writes := 0
+		for takesTurns(t, d, writes, []*Run{started(t, m, first), started(t, m, second)}, want) {
+			writes++
 		}
-		if err := runs[0].Step(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		d.left = writes
-		failed := runs[1].Step(t.Context())
-		d.left = -1
-		if failed == nil {
-			if writes < 20 {
-				t.Errorf("only %d writes failed", writes)
-			}
-			break
-		}
-		if !errors.Is(failed, errFault) {
-			t.Fatal(failed)
-		}
-		for i, run := range runs {
-			for run.Next() {
-				if err := run.Step(t.Context()); err != nil {
-					t.Fatalf("run %d, after write %d failed: %v", i, writes, err)
-				}
-			}
-			got, err := run.Finish(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Equal(got.Latents.Data, want[i].Latents.Data) {
-				t.Errorf("run %d differs where write %d of the second one failed", i, writes)
-			}
+		if writes < 20 {
+			t.Errorf("PAG %v: only %d writes failed", pag, writes)
 		}
 	}
+}
+
+// takesTurns finishes two runs of which the second one's first step fails at a write, and reports whether it did.
+func takesTurns(t *testing.T, d *faulty, write int, runs []*Run, want []*Result) bool {
+	t.Helper()
+	if err := runs[0].Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.left = write
+	failed := runs[1].Step(t.Context())
+	d.left = -1
+	if failed == nil {
+		return false
+	}
+	if !errors.Is(failed, errFault) {
+		t.Fatal(failed)
+	}
+	for i, run := range runs {
+		for run.Next() {
+			if err := run.Step(t.Context()); err != nil {
+				t.Fatalf("run %d, after write %d failed: %v", i, write, err)
+			}
+		}
+		got, err := run.Finish(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.Latents.Data, want[i].Latents.Data) {
+			t.Errorf("run %d differs where write %d of the second one failed", i, write)
+		}
+	}
+	return true
 }
 
 // TestControlFaultsLeaveNothing: a network that can't be had for the fault of another one has no user, and what is not
@@ -141,7 +143,7 @@ func TestControlFaultsLeaveNothing(t *testing.T) {
 	g := openControlGoldens(t)
 	d, m := openFaulty(t)
 	for _, name := range []string{"full", "other", "mid", "small", "pool"} {
-		generate(t, m, controlled(g, name))
+		generated(t, m, controlled(g, name))
 	}
 	d.closes = true
 	_, err := m.Generate(t.Context(), controlled(g, "bgr"))
@@ -154,7 +156,7 @@ func TestControlFaultsLeaveNothing(t *testing.T) {
 			t.Errorf("%s has %d users", n.key, n.uses)
 		}
 	}
-	generate(t, m, controlled(g, "bgr"))
+	generated(t, m, controlled(g, "bgr"))
 
 	var bad *RequestError
 	if err := badFile(controlsField, "x", "a ControlNet", &kernels.MemoryError{Needed: 2, Allowed: 1}); errors.As(err, &bad) || !errors.Is(err, kernels.ErrMemory) {

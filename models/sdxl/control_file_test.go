@@ -103,7 +103,7 @@ func TestControlFiles(t *testing.T) {
 				r.Controls[0].Mode = "depth"
 			}
 		}
-		want := generate(t, m, r)
+		want := generated(t, m, r)
 		files := map[string]string{"diffusers": g.write(name+".safetensors", name, g.tensors(name))}
 		if name != "union" && name != "promax" {
 			plain, prefixed := g.tensors(name), g.tensors(name)
@@ -118,7 +118,7 @@ func TestControlFiles(t *testing.T) {
 			if err := m.Spec().CheckControls(r); err != nil {
 				t.Errorf("%s in %s names: %v", name, kind, err)
 			}
-			if got := generate(t, m, r); !slices.Equal(got.Latents.Data, want.Latents.Data) {
+			if got := generated(t, m, r); !slices.Equal(got.Latents.Data, want.Latents.Data) {
 				t.Errorf("%s in %s names differs from the folder", name, kind)
 			}
 		}
@@ -164,16 +164,16 @@ func TestDifferenceFile(t *testing.T) {
 	}
 	tensors = append(tensors, tensorOf("difference", []int{1}, []float32{1}))
 	r := controlled(g, "full")
-	want := generate(t, m, r)
+	want := generated(t, m, r)
 	path := g.write("difference.safetensors", "full", tensors)
 	r.Controls[0].Path = path
 	r.LoRAs = []LoRA{adapterFile(t, m, "adapter", 1, false)}
-	generate(t, m, r)
+	generated(t, m, r)
 	r.LoRAs = nil
 	if err := m.Spec().CheckControls(r); err != nil {
 		t.Error(err)
 	}
-	if far := moved(want.Latents, generate(t, m, r).Latents); far > 2e-5 {
+	if far := moved(want.Latents, generated(t, m, r).Latents); far > 2e-5 {
 		t.Errorf("the net of differences is %g from the net", far)
 	}
 }
@@ -235,19 +235,19 @@ func TestControlLoRA(t *testing.T) {
 	file = append(file, tensorOf("lora_controlnet", []int{1}, []float32{0}))
 	r := controlled(g, "full")
 	r.Controls[0].Path = g.write("merged.safetensors", "full", merged)
-	want := generate(t, m, r)
+	want := generated(t, m, r)
 	r.Controls[0].Path = g.write("control-lora.safetensors", "full", file)
 	if err := m.Spec().CheckControls(r); err != nil {
 		t.Error(err)
 	}
-	got := generate(t, m, r)
+	got := generated(t, m, r)
 	if far := moved(want.Latents, got.Latents); far > 2e-5 {
 		t.Errorf("the Control-LoRA is %g from the merged net", far)
 	}
 	r.LoRAs = []LoRA{adapterFile(t, m, "adapter", 1, false)}
-	withLoRA := generate(t, m, r)
+	withLoRA := generated(t, m, r)
 	r.Controls[0].Path = filepath.Join(g.dir, "merged.safetensors")
-	if far := moved(withLoRA.Latents, generate(t, m, r).Latents); far > 2e-5 {
+	if far := moved(withLoRA.Latents, generated(t, m, r).Latents); far > 2e-5 {
 		t.Errorf("a LoRA of the base changes the Control-LoRA: %g", far)
 	}
 	r.LoRAs = nil

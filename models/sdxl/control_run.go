@@ -69,28 +69,30 @@ func (r *Run) shapeAt(i int) shape {
 // evaluation is i, or behind the last evaluation that one: what steers and guides a prediction then.
 func (r *Run) evaluation(i int) int { return max(min(i, len(r.q.guidance)-1), 0) }
 
-// admitControls finds out whether there is memory for every program of the ControlNets, as admit does for the rest.
+// admitControls finds out whether there is memory for every program of the ControlNets, as admit does for the rest: of
+// the steps with guidance, of those without, and of the perturbed side.
 func (r *Run) admitControls() error {
 	type program struct {
-		group, side, part int
-		sums              bool
+		id    string
+		shape controlnet.Shape
 	}
 	admitted := map[program]bool{}
 	for at := range r.q.guidance {
-		for k, side := range r.shape.sides() {
+		for _, side := range r.shapeAt(at).sides() {
 			for part := range max(1, side.parts) {
 				sums := false
 				for i, g := range r.controls {
 					if _, any := g.counts(at, r.q.controlSteps); !any {
 						continue
 					}
-					if this := (program{i, k, part, sums}); !admitted[this] {
-						if err := r.admitControl(g, side, controlID(i, part), sums); err != nil {
-							return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
-						}
-						admitted[this] = true
+					this := program{controlID(i, part), g.controlShape(side, sums)}
+					if sums = true; admitted[this] {
+						continue
 					}
-					sums = true
+					if err := r.admitControl(g, this.shape, this.id); err != nil {
+						return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
+					}
+					admitted[this] = true
 				}
 			}
 		}
@@ -98,8 +100,8 @@ func (r *Run) admitControls() error {
 	return nil
 }
 
-func (r *Run) admitControl(g *controlGroup, side shape, id string, sums bool) error {
-	p, err := g.net.Program(r.retry.precision, g.controlShape(side, sums), id)
+func (r *Run) admitControl(g *controlGroup, s controlnet.Shape, id string) error {
+	p, err := g.net.Program(r.retry.precision, s, id)
 	if err != nil {
 		return err
 	}

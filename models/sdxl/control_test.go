@@ -19,15 +19,6 @@ func controlled(g *controlGoldens, name string) Request {
 	return r
 }
 
-func generate(t *testing.T, m *Model, r Request) *Result {
-	t.Helper()
-	result, err := m.Generate(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result
-}
-
 // TestControlNetsOfRunsInTurns: runs that take turns share programs, and give what each gives alone.
 func TestControlNetsOfRunsInTurns(t *testing.T) {
 	t.Parallel()
@@ -35,16 +26,8 @@ func TestControlNetsOfRunsInTurns(t *testing.T) {
 	m := newModels(t).open("tiny")
 	first, second := controlled(g, "full"), controlled(g, "full")
 	second.Controls[0].Image, second.Prompt, second.Seed = g.picture("b"), "another", new(uint64(9))
-	want := []*Result{generate(t, m, first), generate(t, m, second)}
-	var runs []*Run
-	for _, r := range []Request{first, second} {
-		run, err := m.Start(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer run.Close()
-		runs = append(runs, run)
-	}
+	want := []*Result{generated(t, m, first), generated(t, m, second)}
+	runs := []*Run{started(t, m, first), started(t, m, second)}
 	for runs[0].Next() {
 		for _, run := range runs {
 			if err := run.Step(t.Context()); err != nil {
@@ -77,9 +60,9 @@ func TestControlNetsAreClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"other", "mid", "small", "bgr", "pool"} {
-		generate(t, m, controlled(g, name))
+		generated(t, m, controlled(g, name))
 	}
-	generate(t, m, controlled(g, "small")) // from the cache
+	generated(t, m, controlled(g, "small")) // from the cache
 	if got := m.sides.all.Len(); got != idleNetworks+2 {
 		t.Errorf("%d networks are open, want %d beside the last one and the run's", got, idleNetworks)
 	}
@@ -116,27 +99,27 @@ func TestControlNetsWithOthers(t *testing.T) {
 	models := newModels(t)
 	m := models.open("tiny")
 	r := controlled(g, "full")
-	plain := generate(t, m, r)
+	plain := generated(t, m, r)
 
 	adapted := r
 	adapted.LoRAs = []LoRA{adapterFile(t, m, "adapter", 1, false)}
-	with := generate(t, m, adapted)
+	with := generated(t, m, adapted)
 	if moved(plain.Latents, with.Latents) < 1e-3 {
 		t.Error("a LoRA changes nothing beside a ControlNet")
 	}
-	if again := generate(t, m, r); !slices.Equal(again.Latents.Data, plain.Latents.Data) {
+	if again := generated(t, m, r); !slices.Equal(again.Latents.Data, plain.Latents.Data) {
 		t.Error("a LoRA stays on")
 	}
 	adapted.Controls = nil
-	if without := generate(t, m, adapted); moved(with.Latents, without.Latents) < 0.01 {
+	if without := generated(t, m, adapted); moved(with.Latents, without.Latents) < 0.01 {
 		t.Error("the ControlNet changes nothing beside a LoRA")
 	}
 
 	parts := r
 	parts.PromptStyle, parts.Prompt = "a1111", "a cat AND a dog :0.6"
-	joined := generate(t, m, parts)
+	joined := generated(t, m, parts)
 	parts.Controls = nil
-	if moved(joined.Latents, generate(t, m, parts).Latents) < 0.01 {
+	if moved(joined.Latents, generated(t, m, parts).Latents) < 0.01 {
 		t.Error("the ControlNet changes nothing of sub-prompts")
 	}
 
@@ -153,7 +136,7 @@ func TestControlNetsWithOthers(t *testing.T) {
 	previewed := r
 	shown := 0
 	previewed.Preview = &Preview{Func: func(int, []*image.NRGBA) { shown++ }}
-	if got := generate(t, m, previewed); shown != 3 || !slices.Equal(got.Latents.Data, plain.Latents.Data) {
+	if got := generated(t, m, previewed); shown != 3 || !slices.Equal(got.Latents.Data, plain.Latents.Data) {
 		t.Errorf("%d previews, want 3, which change nothing", shown)
 	}
 }
@@ -165,7 +148,7 @@ func TestPredictionIsSteered(t *testing.T) {
 	m := newModels(t).open("tiny")
 	r := controlled(g, "full")
 	r.Steps, r.Controls[0].End = 4, 0.5
-	want := generate(t, m, r)
+	want := generated(t, m, r)
 	run, err := m.Start(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +261,7 @@ func TestBadControls(t *testing.T) {
 	if err := m.Spec().CheckControls(controlled(g, "full")); err != nil {
 		t.Error(err)
 	}
-	generate(t, m, controlled(g, "full"))
+	generated(t, m, controlled(g, "full"))
 }
 
 // TestPreprocessedControl: a preprocessor makes the control image at the result's size.
@@ -288,9 +271,9 @@ func TestPreprocessedControl(t *testing.T) {
 	m := newModels(t).open("tiny")
 	r := controlled(g, "full")
 	r.Controls[0].Image = g.picture("odd")
-	plain := generate(t, m, r)
+	plain := generated(t, m, r)
 	r.Controls[0].Preprocessor = "invert"
-	inverted := generate(t, m, r)
+	inverted := generated(t, m, r)
 	if moved(plain.Latents, inverted.Latents) < 0.01 {
 		t.Error("inverting the image changes nothing")
 	}
@@ -304,7 +287,7 @@ func TestPreprocessedControl(t *testing.T) {
 		}
 	}
 	r.Controls[0].Image, r.Controls[0].Preprocessor = n, ""
-	if byHand := generate(t, m, r); !slices.Equal(byHand.Latents.Data, inverted.Latents.Data) {
+	if byHand := generated(t, m, r); !slices.Equal(byHand.Latents.Data, inverted.Latents.Data) {
 		t.Error("the preprocessor gives another image")
 	}
 }

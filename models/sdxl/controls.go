@@ -18,9 +18,9 @@ import (
 // way as that, so that what shows the same place lies at the same place: one as wide for its height as Request.Image gets
 // the same border (Request.Outpaint) and the same Request.Resize, and with MaskPadding each is first resized to the
 // size of Request.Image and its border, then cut to the part that is computed, as in diffusers. In sd-webui-controlnet
-// the image of img2img as a control image has the resize mode of img2img, and others one of their own, which is Resize here;
-// without it those of another shape are stretched. The second pass of Hires has the part of it that is kept. It draws no random numbers:
-// noise is what it is without.
+// the image of img2img as a control image has the resize mode of img2img, and others one of their own, which is Resize
+// here; without it those of another shape are stretched. The second pass of Hires has the part of it that is kept. It
+// draws no random numbers: noise is what it is without.
 type Control struct {
 	Path         string      // a folder in diffusers' layout, or a safetensors file
 	Image        image.Image `json:"-"`

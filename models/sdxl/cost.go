@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/nn"
 	"github.com/goxl/goxl/scheduler"
 )
@@ -51,17 +52,14 @@ func (c Cost) Seconds(p Parameters) float64 {
 	second := float64(h.Width) * float64(h.Height)
 	if !isLatentMode(h.Upscaler) {
 		sum += images * (c.Decode.At(pixels) + c.Encode.At(second))
-		if _, filter := filters[h.Upscaler]; !filter {
-			sum += images * c.Upscale.At(pixels)
+		if !needsNoFile(h.Upscaler) {
+			for _, at := range upscalePasses(Size{p.Height, p.Width}, Size{h.Height, h.Width}, esrgan.X4Plus.Scale()) {
+				sum += images * c.Upscale.At(float64(at.Width)*float64(at.Height))
+			}
 		}
 	}
 	p.Scheduler, p.Steps = cmp.Or(h.Scheduler, p.Scheduler), h.Steps
 	return sum + c.steering(p, second) + float64(h.Steps)*c.step(p, second) + images*c.Decode.At(second)
-}
-
-func isLatentMode(upscaler string) bool {
-	_, is := latentModes[upscaler]
-	return is
 }
 
 // step is about how long one of a pass's steps takes for all images.
@@ -80,8 +78,11 @@ func (c Cost) step(p Parameters, pixels float64) float64 {
 		}
 		unions[net.Name] = true
 		own := sides
-		if net.GuessMode {
+		if net.GuessMode { // which leaves the negative side out
 			own = 1
+			if p.PAGScale > 0 {
+				own++
+			}
 		}
 		once += own / 2 * (net.End - net.Start) * c.Control.At(pixels)
 	}

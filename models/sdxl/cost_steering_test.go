@@ -80,10 +80,15 @@ func TestCostOfImages(t *testing.T) {
 		change func(*Parameters)
 		want   float64
 	}{
-		"a ControlNet":         {func(p *Parameters) { p.Controls = []ControlParameters{control} }, base + hint + 2*10*both},
-		"a half of one":        {func(p *Parameters) { c := control; c.Start, c.End = 0.25, 0.75; p.Controls = []ControlParameters{c} }, base + hint + 2*5*both},
-		"two":                  {func(p *Parameters) { p.Controls = []ControlParameters{control, control} }, base + 2*hint + 2*20*both},
-		"guess mode":           {func(p *Parameters) { c := control; c.GuessMode = true; p.Controls = []ControlParameters{c} }, base + hint + 2*10*one},
+		"a ControlNet":  {func(p *Parameters) { p.Controls = []ControlParameters{control} }, base + hint + 2*10*both},
+		"a half of one": {func(p *Parameters) { c := control; c.Start, c.End = 0.25, 0.75; p.Controls = []ControlParameters{c} }, base + hint + 2*5*both},
+		"two":           {func(p *Parameters) { p.Controls = []ControlParameters{control, control} }, base + 2*hint + 2*20*both},
+		"guess mode":    {func(p *Parameters) { c := control; c.GuessMode = true; p.Controls = []ControlParameters{c} }, base + hint + 2*10*one},
+		"guess mode and PAG": {func(p *Parameters) {
+			c := control
+			c.GuessMode = true
+			p.PAGScale, p.Controls = 3, []ControlParameters{c}
+		}, base + 2*5*step + hint + 2*10*both},
 		"one without guidance": {func(p *Parameters) { p.Guidance, p.Controls = 1, []ControlParameters{control} }, base - 2*5*step + hint + 2*10*one},
 		"a union": {func(p *Parameters) {
 			c := control
@@ -101,6 +106,15 @@ func TestCostOfImages(t *testing.T) {
 		if got := cost.Seconds(p) * speed; math.Abs(got/c.want-1) > 0.02 {
 			t.Errorf("%s: %.4g operations, the plans have %.4g", what, got, c.want)
 		}
+	}
+
+	lanczos := plain
+	lanczos.Hires = &HiresParameters{Width: 5 * size.Width, Height: 5 * size.Height, Steps: 4, Strength: 0.5, Upscaler: "lanczos"}
+	model := lanczos
+	model.Hires = new(*lanczos.Hires)
+	model.Hires.Upscaler = "4x-UltraSharp.pth"
+	if got, want := (cost.Seconds(model)-cost.Seconds(lanczos))*speed, 2*17*upscaled; math.Abs(got/want-1) > 0.02 {
+		t.Errorf("five times as large a side, by a model of four: %.4g operations, two passes have %.4g", got, want)
 	}
 
 	prompt := plain

@@ -26,11 +26,11 @@ type Expert struct {
 // mostly, or two bases and a refiner. All get the same request, but for LoRAs, which a base's refiner does not get; a
 // text encoder that it shares with the base (Options.Base) keeps the base's, as diffusers' pipelines that share one do.
 // Where few steps leave none to one of them, it passes its latents on, the first its noise, as in diffusers; Warnings
-// says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep, Interrupt, GuidanceStart and
-// GuidanceEnd count the steps of all. A base's refiner has neither PAG nor FreeU, which are made for the base. Its
-// prompt embeddings have another width than a base's, so that with embeddings of one's own each expert is run by hand:
-// by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have another shape or scaling than the
-// first one's are a *ModelError.
+// says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep, Interrupt, GuidanceStart,
+// GuidanceEnd, and Start and End of ControlNets count the steps of all. A base's refiner has neither ControlNets, PAG nor
+// FreeU, which are made for the base. Its prompt embeddings have another width than a base's, so that with embeddings of
+// one's own each expert is run by hand: by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have
+// another shape or scaling than the first one's are a *ModelError.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result, err error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
@@ -175,6 +175,10 @@ func (e *ensemble) split(r Request, ends []float64, specs []*Spec, resolve func(
 			q.ImageLatents = e.resolved[0].draft()
 		}
 		part, err := resolvePart(&q, steps, func(q Request) (*resolved, error) { return resolve(i, q) })
+		if err == nil && i > 0 && len(q.Controls) > 0 {
+			q.Controls = part.controlsOf(e.resolved[0].controlSteps)
+			part, err = resolve(i, q)
+		}
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,10 @@ import (
 // second pass draws its noise from generators of the same seeds that begin anew, as A1111's does, and diffusers'
 // image-to-image from latents with a new generator. Where an upscaler of images is used, the VAE's posterior is not
 // sampled but its mean is taken, so that nothing is drawn for it. GuidancePerStep counts the steps of both passes, as
-// Progress and OnStep do: its last scale holds for all steps behind it, those of the second pass too. Model.Generate and
-// GenerateBatch do it; a batch computes such a request by itself. A first pass that is stopped is the result. Before its
-// first step there must be memory for both passes, and for the upscaler in its smallest tiles.
+// Progress and OnStep do: its last scale holds for all steps behind it, those of the second pass too. GuidanceStart,
+// GuidanceEnd, and Start and End of ControlNets are fractions of each pass's own steps. Model.Generate and GenerateBatch
+// do it; a batch computes such a request by itself. A first pass that is stopped is the result. Before its first step
+// there must be memory for both passes, and for the upscaler in its smallest tiles.
 type Hires struct {
 	Scale         float64 // of width and height; 0 is 2 where there are no sizes. Sides are rounded down to multiples of 8
 	Width, Height int     // in place of Scale, multiples of 8: of both, what is beyond the first pass's aspect is cut off; one alone keeps the aspect
@@ -108,7 +109,7 @@ func (s *Spec) resolveHires(q *resolved) error {
 	}
 	p.Width, p.Height = size.Width, size.Height
 	second := &hires{upscaled: upscaled, upscaler: h.upscaler()}
-	_, second.latent = latentModes[second.upscaler]
+	second.latent = isLatentMode(second.upscaler)
 	p.Upscaler = filepath.Base(second.upscaler)
 
 	r := q.request
@@ -181,17 +182,24 @@ func (h *Hires) useOwn(r *Request, p *HiresParameters) error {
 
 // UpscalerFile is Upscaler where that is a file's path, "" where it is a name of HiresUpscalers.
 func (h *Hires) UpscalerFile() string {
-	u := h.upscaler()
-	if _, latent := latentModes[u]; latent || filters[u] != nil {
-		return ""
+	if u := h.upscaler(); !needsNoFile(u) {
+		return u
 	}
-	return u
+	return ""
+}
+
+// needsNoFile reports whether an upscaler is one of HiresUpscalers, in small letters.
+func needsNoFile(upscaler string) bool { return isLatentMode(upscaler) || filters[upscaler] != nil }
+
+func isLatentMode(upscaler string) bool {
+	_, is := latentModes[upscaler]
+	return is
 }
 
 // upscaler is the name in small letters where it is known, else the path.
 func (h *Hires) upscaler() string {
 	name := strings.ToLower(cmp.Or(h.Upscaler, "latent"))
-	if _, latent := latentModes[name]; latent || filters[name] != nil {
+	if needsNoFile(name) {
 		return name
 	}
 	return h.Upscaler
@@ -232,7 +240,19 @@ func (h *Hires) sizes(first Size, p *HiresParameters) (upscaled, kept Size, err 
 		}
 	}
 	if _, err := checkSize(upscaled, 8); err != nil {
-		return upscaled, kept, bad("hires.scale", fmt.Sprintf("%g, which gives %d×%d", p.Scale, upscaled.Width, upscaled.Height), "one that gives sides of 8 to %d", MaxSide)
+		field, value := sizeField(p.Scale, h.Width, h.Height)
+		return upscaled, kept, bad("hires."+field, fmt.Sprintf("%s, which gives %d×%d", value, upscaled.Width, upscaled.Height), "one that gives sides of 8 to %d", MaxSide)
 	}
 	return upscaled, kept, nil
+}
+
+// sizeField is the field that says how large an image becomes, and its value.
+func sizeField(scale float64, width, height int) (field, value string) {
+	switch {
+	case width != 0:
+		return "width", fmt.Sprint(width)
+	case height != 0:
+		return "height", fmt.Sprint(height)
+	}
+	return "scale", fmt.Sprint(scale)
 }

@@ -27,7 +27,7 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		}
 	}
 	var upscaler *esrgan.File
-	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
+	if h := q.hires; !needsNoFile(h.upscaler) {
 		m.upscales.Store(true)
 		if upscaler, err = m.host.openUpscaler(h.upscaler, m.options.Precision); err != nil {
 			return nil, badFile("hires.upscaler", h.upscaler, "one of "+strings.Join(HiresUpscalers(), ", ")+", or an ESRGAN file", err)

@@ -129,18 +129,21 @@ func TestHiresRefuses(t *testing.T) {
 	t.Parallel()
 	m := newModels(t).open("tiny")
 	for want, change := range map[string]func(*Request){
-		"hires.strength":  func(r *Request) { r.Hires.Strength = 1.5 },
-		"hires.steps":     func(r *Request) { r.Hires.Steps = -1 },
-		"hires.scale":     func(r *Request) { r.Hires.Scale = math.NaN() },
-		"hires.width":     func(r *Request) { r.Hires.Width = 100 },
-		"hires.height":    func(r *Request) { r.Hires.Height = -8 },
-		"hires.upscaler":  func(r *Request) { r.Hires.Upscaler = "none.pth" },
-		"an image":        func(r *Request) { r.Image, r.Width, r.Height = gradient(48, 40), 0, 0 },
-		"denoising_end":   func(r *Request) { r.DenoisingEnd = 0.5 },
-		"custom sigmas":   func(r *Request) { r.Sigmas = []float64{3, 1, 0} },
-		"at least":        func(r *Request) { r.Hires.Steps, r.Hires.Strength = 900, 0.1 },
-		"a width or":      func(r *Request) { r.Hires.Scale, r.Hires.Width = 2, 96 },
-		"which gives 376": func(r *Request) { r.Width, r.Height, r.Hires.Scale = 48, 8192, 7.9 },
+		"hires.strength":                      func(r *Request) { r.Hires.Strength = 1.5 },
+		"hires.steps":                         func(r *Request) { r.Hires.Steps = -1 },
+		"hires.scale":                         func(r *Request) { r.Hires.Scale = math.NaN() },
+		"hires.width":                         func(r *Request) { r.Hires.Width = 100 },
+		"hires.height":                        func(r *Request) { r.Hires.Height = -8 },
+		"hires.upscaler":                      func(r *Request) { r.Hires.Upscaler = "none.pth" },
+		"an image":                            func(r *Request) { r.Image, r.Width, r.Height = gradient(48, 40), 0, 0 },
+		"denoising_end":                       func(r *Request) { r.DenoisingEnd = 0.5 },
+		"custom sigmas":                       func(r *Request) { r.Sigmas = []float64{3, 1, 0} },
+		"at least":                            func(r *Request) { r.Hires.Steps, r.Hires.Strength = 900, 0.1 },
+		"a width or":                          func(r *Request) { r.Hires.Scale, r.Hires.Width = 2, 96 },
+		"hires.scale is 7.9, which gives 376": func(r *Request) { r.Width, r.Height, r.Hires.Scale = 48, 8192, 7.9 },
+		"hires.width is 96, which gives 96":   func(r *Request) { r.Width, r.Height, r.Hires.Width = 48, 8192, 96 },
+		"hires.height is 8, which gives 0":    func(r *Request) { r.Width, r.Height, r.Hires.Height = 48, 8192, 8 },
+		"hires.scheduler":                     func(r *Request) { r.Hires.Scheduler = "nope" },
 	} {
 		r := small()
 		r.Hires = &Hires{}

@@ -235,7 +235,8 @@ func (u Upscaling) resolveSize(plan *upscalePlan, from Size, own float64) error 
 	}
 	t := plan.target
 	if min(t.Width, t.Height) < 1 || max(t.Width, t.Height) > MaxSide {
-		return bad("scale", fmt.Sprintf("%g, which gives %d×%d", plan.Upscale.Scale, t.Width, t.Height), "one that gives sides of 1 to %d", MaxSide)
+		field, value := sizeField(plan.Upscale.Scale, u.Width, u.Height)
+		return bad(field, fmt.Sprintf("%s, which gives %d×%d", value, t.Width, t.Height), "one that gives sides of 1 to %d", MaxSide)
 	}
 	plan.Width, plan.Height, plan.reached = t.Width, t.Height, t
 	across, down := float64(t.Width)/float64(from.Width), float64(t.Height)/float64(from.Height)
