@@ -75,6 +75,7 @@ func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img
 		return nil, err
 	}
 	q.ineffective()
+	f.whole = json.RawMessage("{}") // nor is the body kept in memory, whose fields are in values
 	if !restore {
 		s.sdKeepOptions(owner, override)
 	}
