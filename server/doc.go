@@ -114,7 +114,8 @@
 //     8192 a side
 //
 // An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
-// came in a body is kept as long as its job. A request has 64 images at most.
+// came in a body is kept as long as its job. A request has 64 images at most, with 4 × 8192² pixels in all. Of an
+// animation the first frame is used, which a warning says.
 //
 // An answer has the id, warnings if there are any, a prompt that was cut for instance, and parameters: every value with
 // which the image was computed, as the PNG's texts have them. A request is resolved by the models' configurations, and

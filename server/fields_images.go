@@ -17,11 +17,22 @@ import (
 	"github.com/goxl/goxl/worker"
 )
 
-// Limits of the images of a request, which are all in memory while it is computed.
-const (
-	mostInputs      = 64
-	mostInputPixels = 4 * sdxl.MaxSide * sdxl.MaxSide
-)
+// mostInputs is how many images a request may have.
+const mostInputs = 64
+
+// allowedInputs is what an image is that goes with the others of a request.
+var allowedInputs = fmt.Sprintf("one of at most %d images with %d pixels in all", mostInputs, sdxl.MaxImagePixels)
+
+// inputTotal counts the images of a request while they are read: what resolves it limits their pixels too, once each was
+// decoded.
+type inputTotal struct{ images, pixels int }
+
+// add counts one more, and reports whether there may be so many.
+func (t *inputTotal) add(size sdxl.Size) bool {
+	t.images++
+	t.pixels += size.Width * size.Height
+	return t.images <= mostInputs && t.pixels <= sdxl.MaxImagePixels
+}
 
 // source is an image that a request has.
 type source struct {
@@ -39,8 +50,8 @@ type inputs struct {
 
 	ids     map[string]string // by the fields of the request, as sdxl.Request.Images has them
 	uploads []source          // those that came with it
-	pixels  int               // of all
-	err     error             // not of a field's value: an image that is not there, or the end of the request
+	total   inputTotal
+	err     error // not of a field's value: an image that is not there, or the end of the request
 }
 
 func (s *Server) inputs(x *exchange) *inputs { return &inputs{s: s, x: x, ids: map[string]string{}} }
@@ -75,9 +86,8 @@ func (in *inputs) required(f *fields, name, role string) image.Image {
 	case from.id == "":
 		return nil
 	}
-	in.pixels += from.size.Width * from.size.Height
-	if in.ids[role] = from.id; len(in.ids) > mostInputs || in.pixels > mostInputPixels {
-		f.report(name, "value_error", fmt.Sprintf("Value error, must be one of at most %d images with %d pixels in all", mostInputs, mostInputPixels), nil)
+	if in.ids[role] = from.id; !in.total.add(from.size) {
+		f.report(name, "value_error", "Value error, must be "+allowedInputs, nil)
 		return nil
 	}
 	if from.upload != nil {
@@ -90,10 +100,8 @@ func (in *inputs) required(f *fields, name, role string) image.Image {
 func (in *inputs) read(f *fields, name, role, text string) (from source, err error) {
 	if blob.IsID(text) {
 		from.id = text
-		if from.size, err = in.s.sourceSize(in.x, text); missing(err) && role != "image" {
-			err = &failure{kind: noImage, detail: fmt.Sprintf("%s: %s", answers[noImage].detail, role), err: err}
-		}
-		return from, err
+		from.size, err = in.s.sourceSize(in.x, text)
+		return from, missingInput(err, role)
 	}
 	words := "must be an image: "
 	data, beside := f.uploads[name]
@@ -118,10 +126,13 @@ func (in *inputs) read(f *fields, name, role, text string) (from source, err err
 	return from, nil
 }
 
-// missing reports whether an error is that of an image that is not there for who asks.
-func missing(err error) bool {
+// missingInput lets the error of an image that is not there for who asks name the role that it has in the request.
+func missingInput(err error, role string) error {
 	var f *failure
-	return errors.As(err, &f) && f.kind == noImage || errors.Is(err, blob.ErrNotFound)
+	if errors.As(err, &f) && f.kind == noImage || errors.Is(err, blob.ErrNotFound) {
+		return &failure{kind: noImage, detail: worker.NoImageOf(role), err: err}
+	}
+	return err
 }
 
 // decodeImage reads base64, alone or in a data URL, of as many bytes as an upload may have.
@@ -142,7 +153,7 @@ func decodeImage(text string) ([]byte, error) {
 // uploaded is an image that came with a request. The error is about the image, or the end of ctx.
 func (s *Server) uploaded(ctx context.Context, data []byte) (from source, err error) {
 	from.upload = data
-	if from.id, err = blob.NewID(); err != nil {
+	if from.id, err = s.newID(); err != nil {
 		return from, err
 	}
 	from.format, from.size, err = s.checkImage(ctx, data)

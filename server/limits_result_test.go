@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -90,11 +89,12 @@ func TestLimitsOfResult(t *testing.T) {
 
 // What a request's error says of a file does not say where the folder lies.
 func TestFolderOfAnError(t *testing.T) {
-	b := loadedBench(t, func(c *Config) { c.ControlDir = t.TempDir() })
-	j := engine.Job{Model: engine.Base, Request: sdxl.Request{Prompt: "a", Controls: []sdxl.Control{
-		{Path: filepath.Join(b.config.ControlDir, "sub", "canny"), Image: sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}, Scale: new(math.Inf(1))},
-	}}}
-	if _, err := b.resolve(&fields{}, &j); err == nil || err.Error() != "controls is sub/canny with scale +Inf: must be with a finite scale" {
+	b := loadedBench(t, func(c *Config) { c.UpscalerDir = t.TempDir() })
+	j := engine.Job{
+		Model: engine.Base, Request: sdxl.Request{Image: sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}},
+		Upscale: &sdxl.Upscaling{Upscaler: filepath.Join(b.config.UpscalerDir, "sub", "none.pth")},
+	}
+	if _, err := b.resolve(&fields{}, &j); err == nil || !strings.HasPrefix(err.Error(), "upscaler is sub/none.pth: must be ") || strings.Contains(err.Error(), b.config.UpscalerDir) {
 		t.Error(err)
 	}
 }

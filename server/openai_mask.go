@@ -63,7 +63,7 @@ func (s *Server) editMask(x *exchange, f *fields, name string, raw json.RawMessa
 	}
 	if blob.IsID(text) {
 		if _, err := s.sourceSize(x, text); err != nil {
-			return nil, err
+			return nil, missingInput(err, name)
 		}
 		data, _, err := s.store.Read(text)
 		return data, err

@@ -243,7 +243,7 @@ func TestOpenAIErrors(t *testing.T) {
 		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{}}`, 400, of(`mask: must be {"image_url": URL} or {"file_id": ID}, got {}`, `"mask"`, value)},
 		{"edits", `{"prompt":"a","image":"` + picture + `","mask":"http://example.org/x.png"}`, 400,
 			of(`mask: must be a data URL, or that of an image of this server: it fetches nothing from others, got "http://example.org/x.png"`, `"mask"`, value)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{"file_id":"11111111-1111-4111-8111-111111111111"}}`, 404, of("Image not found", "null", `"image_not_found"`)},
+		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{"file_id":"11111111-1111-4111-8111-111111111111"}}`, 404, of("Image not found: mask", "null", `"image_not_found"`)},
 		{"generations", `{"prompt":"a","mask":"x"}`, 400, of(`mask: must be absent: /v1/images/edits takes a mask, got "x"`, `"mask"`, value)},
 		{"variations", `{}`, 404, of("Not Found", "null", `"not_found"`)},
 	} {

@@ -79,3 +79,35 @@ func TestMoreAtOnceThanMay(t *testing.T) {
 	}
 	generated(t, b.ask("POST", "/v1/images/generations", `{"prompt":"a","n":2}`, m.bearer("anna")...))
 }
+
+// Images that are enlarged count as those that are generated, and wait in the same queue.
+func TestUpscaledImagesCount(t *testing.T) {
+	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use, ImagesPerDay: 3})
+	b := upscaleBench(t, func(c *Config) { c.Tokens = m.path })
+	picture := inBase64(colouredPNG(t, 8, 8, 1))
+	job := `{"task":"upscale","upscaler":"nearest","image":"` + picture + `"}`
+	two := `{"imageList":[{"data":"` + picture + `"},{"data":"` + picture + `"}],"upscaler_1":"x3"}`
+	for i, c := range []struct {
+		path, body string
+		status     int
+	}{
+		{"/v1/jobs", job, 202}, {"/sdapi/v1/extra-batch-images", two, 200}, {"/v1/jobs", job, 429}, {"/sdapi/v1/extra-batch-images", two, 429},
+		{"/sdapi/v1/extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos"}`, 200}, // which is no job
+	} {
+		if w := b.ask("POST", c.path, c.body, m.bearer("anna")...); w.Code != c.status {
+			t.Errorf("%d: %s: %d %.300s, want %d", i, c.path, w.Code, w.Body, c.status)
+		}
+	}
+	b = upscaleBench(t, func(c *Config) { c.Queue = 0 })
+	end := b.occupy(t)
+	before := b.imageCount(t)
+	for path, body := range map[string]string{"/v1/jobs": job, "/sdapi/v1/extra-batch-images": two} {
+		if w := b.do("POST", path, body); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d %.300s beside a queue that is full", path, w.Code, w.Body)
+		}
+	}
+	if n := b.imageCount(t); n != before {
+		t.Errorf("%d images, want %d", n, before)
+	}
+	end()
+}

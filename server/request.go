@@ -29,9 +29,6 @@ func (s *Server) generateJob(x *exchange, f *fields, task sdxl.Task) (jobRequest
 		f.startImage(r, in, task)
 		f.start(r)
 	}
-	if in.err != nil {
-		return jobRequest{}, in.err
-	}
 	s.common(f, r, in)
 	s.sides(f, m, r)
 	if f.boolean("refiner", false) {

@@ -83,7 +83,7 @@ func TestSDErrors(t *testing.T) {
 		{"img2img", `{"init_images":"x"}`, 422, "", "[body init_images] Input should be a valid list"},
 		{"img2img", `{"init_images":[null]}`, 422, "", "[body init_images 0] Input should be a valid string"},
 		{"img2img", `{"init_images":["http://localhost/x.png"]}`, 422, "", "[body init_images 0] Value error, goxl fetches no URLs: must be an image in base64"},
-		{"img2img", `{"init_images":["data:image/png,x"]}`, 422, "", "[body init_images 0] Value error, the data URL has no ;base64,"},
+		{"img2img", `{"init_images":["data:image/png,x"]}`, 422, "", "[body init_images 0] Value error, must be an image in base64, alone or in a data URL: the data URL has no ;base64,"},
 		{"img2img", `{"init_images":["!"]}`, 422, "", "[body init_images 0] Value error, must be an image in base64"},
 		{"img2img", `{"init_images":["` + strings.Repeat("QUJD", 100) + `"]}`, 422, "", "[body init_images 0] Value error, must be an image: not a PNG, JPEG or WebP image"},
 		{"txt2img", `[]`, 422, "", "[body] Input should be a valid dictionary"},

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,14 +19,7 @@ func sdBase64(text string) ([]byte, error) {
 	if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
 		return nil, errors.New("goxl fetches no URLs: must be an image in base64, alone or in a data URL")
 	}
-	if rest, ok := strings.CutPrefix(text, "data:"); ok {
-		kind, data, ok := strings.Cut(rest, ",")
-		if !ok || !strings.HasSuffix(kind, ";base64") {
-			return nil, errors.New("the data URL has no ;base64,")
-		}
-		text = data
-	}
-	data, err := base64.StdEncoding.DecodeString(text)
+	data, err := decodeImage(text)
 	if err != nil {
 		return nil, fmt.Errorf("must be an image in base64, alone or in a data URL: %w", err)
 	}

@@ -65,7 +65,7 @@ func (s *Server) sdMask(ctx context.Context, q *sdRequest, from sdSourceFields) 
 	if m.invert {
 		nothing = 255
 	}
-	mask, err := s.sdUpload(ctx, data, func(img *image.NRGBA) *image.NRGBA {
+	mask, err := s.sdUpload(ctx, q, name, data, func(img *image.NRGBA) *image.NRGBA {
 		grey := sdBinaryMask(img, data)
 		for i := 0; i < len(grey.Pix); i += 4 {
 			blank = blank && grey.Pix[i] == nothing

@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -211,5 +212,56 @@ func TestSDInitImages(t *testing.T) {
 		if n := b.imageCount(t); n != 0 {
 			t.Errorf("%d images are left", n)
 		}
+	}
+}
+
+// A request that waits for its images holds nothing of those that it came with once they are on the disk.
+func TestSDImagesAreNotHeld(t *testing.T) {
+	b := unitBench(t)
+	large := noise(t, 256)
+	for name, c := range map[string]struct {
+		body    string
+		img2img bool
+	}{
+		"img2img": {`{"init_images":["` + large + `","` + large + `"],"batch_size":2,"width":256,"height":256,"mask":"` + large + `"}`, true},
+		"units":   {units("", `{"model":"canny","image":"`+large+`"}`), false},
+	} {
+		f, p := parseFields([]byte(c.body), "application/json")
+		if p != nil {
+			t.Fatal(p)
+		}
+		q, err := b.sdRequest(t.Context(), "", f, c.img2img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &exchange{r: httptest.NewRequest("POST", "/", nil)}
+		if _, err := b.keep(x, q.uploads); err != nil {
+			t.Fatal(err)
+		}
+		held := len(f.whole)
+		for _, raw := range f.values {
+			held += len(raw)
+		}
+		for _, from := range slices.Concat(q.inits, q.uploads) {
+			held += len(from.upload)
+		}
+		if held > len(large)/10 || len(q.uploads) == 0 {
+			t.Errorf("%s: %d bytes are held of images of %d", name, held, len(large))
+		}
+	}
+}
+
+// noise is a PNG in base64 that is as large as its pixels.
+func noise(t *testing.T, side int) string {
+	return painted(t, side, side, func(x, y int) color.NRGBA {
+		n := uint32(x*side+y+1) * 2654435761
+		return color.NRGBA{uint8(n >> 24), uint8(n >> 16), uint8(n >> 8), 255}
+	})
+}
+
+// An image in base64 has as many bytes as an upload may have.
+func TestSDBase64Limit(t *testing.T) {
+	if _, err := sdBase64(strings.Repeat("A", maxUpload/3*4+8)); err == nil || !strings.Contains(err.Error(), "must be at most 67108864") {
+		t.Errorf("%v", err)
 	}
 }

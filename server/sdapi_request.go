@@ -75,6 +75,7 @@ func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img
 		return nil, err
 	}
 	q.ineffective()
+	f.whole = json.RawMessage("{}") // nor is the body kept in memory, whose fields are in values
 	if !restore {
 		s.sdKeepOptions(owner, override)
 	}
@@ -136,8 +137,7 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	r.ClipSkip, r.CropTop, r.CropLeft = v.clipSkip, v.crop[0], v.crop[1]
 	r.AestheticScore, r.NegativeAestheticScore = v.scores[0], v.scores[1]
 	r.TextualInversions, r.LoRADir, r.Watermark = s.config.TextualInversions, s.config.LoRADir, s.config.Watermark
-	factor := uint64(s.specs(v.name).Base.VAE.ScaleFactor())
-	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(v.name)))) / factor * factor, factor}
+	side := s.sideLimits(Model{Name: v.name, Specs: s.specs(v.name)})
 	width, height := int(f.integer("width", side, 512)), int(f.integer("height", side, 512))
 	q.size = sdxl.Size{Height: height, Width: width}
 	if q.img2img {

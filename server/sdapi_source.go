@@ -12,6 +12,7 @@ import (
 	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
+	"github.com/goxl/goxl/worker"
 )
 
 // sdInitImages is the field of the images that img2img begins with.
@@ -61,11 +62,13 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields
 			if data == nil {
 				return
 			}
-			init, err := s.sdInit(ctx, q, from.mode, data)
+			init, err := s.sdInit(ctx, q, from.mode, fmt.Sprintf("%s[%d]", name, i), data)
 			if err != nil {
 				one.sdBadImage(name, raw, err)
 				return
 			}
+			q.uploads = append(q.uploads, init)
+			init.upload = nil // q.uploads has it until it is kept
 			q.inits = append(q.inits, init)
 		})
 		if ctx.Err() != nil {
@@ -74,25 +77,26 @@ func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields
 	}
 	if !from.include { // nor are they kept in memory
 		f.values[name], f.values["mask"] = json.RawMessage("null"), json.RawMessage("null")
-		f.whole = json.RawMessage("{}")
 	}
-	q.uploads = append(q.uploads, q.inits...)
 	return f.err()
 }
 
 // sdInit is an image that img2img begins with, in its size if there is no mask.
-func (s *Server) sdInit(ctx context.Context, q *sdRequest, mode int, data []byte) (source, error) {
+func (s *Server) sdInit(ctx context.Context, q *sdRequest, mode int, place string, data []byte) (source, error) {
 	if q.job.Request.Mask != nil {
 		return s.uploaded(ctx, data)
 	}
-	return s.sdUpload(ctx, data, func(img *image.NRGBA) *image.NRGBA { return sdResize(mode, img, q.size.Width, q.size.Height) })
+	return s.sdUpload(ctx, q, place, data, func(img *image.NRGBA) *image.NRGBA { return sdResize(mode, img, q.size.Width, q.size.Height) })
 }
 
-// sdUpload is an image that came with a request, after something was done with it.
-func (s *Server) sdUpload(ctx context.Context, data []byte, do func(*image.NRGBA) *image.NRGBA) (from source, err error) {
+// sdUpload is an image that came at a place of a request, after something was done with it.
+func (s *Server) sdUpload(ctx context.Context, q *sdRequest, place string, data []byte, do func(*image.NRGBA) *image.NRGBA) (from source, err error) {
 	from.format = blob.PNG
 	if from.id, err = s.newID(); err != nil {
 		return from, err
+	}
+	if imagefile.Animated(data) {
+		q.warnings = append(q.warnings, place+worker.FirstFrameWords)
 	}
 	return from, s.sdDecode(ctx, data, func(img *image.NRGBA, _ []imagefile.Text) (err error) {
 		img = do(img)

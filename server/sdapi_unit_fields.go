@@ -67,6 +67,8 @@ type sdUnitReader struct {
 	ctx context.Context
 	q   *sdRequest
 	err error // not of a field's value
+
+	total inputTotal // of the units' images
 }
 
 // sdUnits reads the units, once it is known what img2img begins with.
@@ -83,9 +85,7 @@ func (s *Server) sdUnits(ctx context.Context, q *sdRequest) error {
 	if raw := f.given(sdScripts); raw != nil {
 		f.values[sdScripts] = withoutUnitImages(raw)
 	}
-	if q.ignored = append(q.ignored, f.strange...); len(q.images) > mostInputs {
-		f.report(sdScripts, "too_long", fmt.Sprintf("Value error, the units have %d images: must be at most %d", len(q.images), mostInputs), nil)
-	}
+	q.ignored = append(q.ignored, f.strange...)
 	return f.err()
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 
@@ -126,7 +127,7 @@ func (u *sdUnitReader) input(one *fields, family weights.Family, img sdUnitImage
 			u.err = &failure{kind: notImplemented, detail: pathText(one.path) + ".mask: goxl has no mask of what an image prompt reads; effective_region_mask says where it acts"}
 			return source{}
 		default:
-			u.q.uploads = append(u.q.uploads, mask)
+			u.keep(one, "mask", img.Mask, mask)
 			return mask
 		}
 	}
@@ -137,9 +138,18 @@ func (u *sdUnitReader) input(one *fields, family weights.Family, img sdUnitImage
 func (u *sdUnitReader) upload(one *fields, name, text string) source {
 	from := u.decode(one, name, text, func(*image.NRGBA) {})
 	if from.id != "" {
-		u.q.uploads = append(u.q.uploads, from)
+		u.keep(one, name, text, from)
 	}
 	return from
+}
+
+// keep has an image kept for the job, unless there are too many.
+func (u *sdUnitReader) keep(one *fields, name, text string, from source) {
+	if !u.total.add(from.size) {
+		one.sdBadImage(name, quotedText(text), errors.New("must be "+allowedInputs))
+		return
+	}
+	u.q.uploads = append(u.q.uploads, from)
 }
 
 // decode reads an image in base64. It has no id after a report.
@@ -149,15 +159,14 @@ func (u *sdUnitReader) decode(one *fields, name, text string, look func(*image.N
 	}
 	data, err := sdBase64(text)
 	if err == nil {
-		from, err = u.s.sdUpload(u.ctx, data, func(img *image.NRGBA) *image.NRGBA { look(img); return img })
+		from, err = u.s.sdUpload(u.ctx, u.q, pathText(one.path)+"."+name, data, func(img *image.NRGBA) *image.NRGBA { look(img); return img })
 	}
 	switch {
 	case u.ctx.Err() != nil:
 		u.err = context.Cause(u.ctx)
 		return source{}
 	case err != nil:
-		shown, _ := json.Marshal(beginning(text)) // a text has a form
-		one.sdBadImage(name, shown, err)
+		one.sdBadImage(name, quotedText(text), err)
 		return source{}
 	}
 	return from

@@ -212,6 +212,12 @@ func TestSDUnitErrors(t *testing.T) {
 	if w := b.do("POST", "/sdapi/v1/txt2img", units("", slices.Repeat([]string{`{}`}, 17)...)); !strings.Contains(w.Body.String(), "17 units are enabled: must be at most 16") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	eight := `{"image":"` + inBase64(colouredPNG(t, 8, 8, 1)) + `"}`
+	prompts := `{"model":"ip-adapter-plus","module":"ip-adapter-auto","image":[` + strings.Join(slices.Repeat([]string{eight}, 40), ",") + `]}`
+	w = b.do("POST", "/sdapi/v1/txt2img", units("", prompts, prompts))
+	if got := firstProblem(t, w.Body.Bytes()); w.Code != 422 || !strings.Contains(got, "args 1 image] Value error, must be one of at most 64 images") || w.Body.Len() > 4<<10 {
+		t.Errorf("80 images: %d %.400s", w.Code, w.Body)
+	}
 	if n := b.base.calls.Load(); n != 0 || b.imageCount(t) != 0 {
 		t.Errorf("%d images were computed, %d are left", n, b.imageCount(t))
 	}

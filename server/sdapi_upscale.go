@@ -16,12 +16,26 @@ import (
 	"github.com/goxl/goxl/worker"
 )
 
-// sdEnlarge enlarges images and gives them as PNG in base64, with what was done to the last one: by models as jobs of
-// the queue, which end with their client, else at once. refuse is the error of an image that can't be enlarged.
+// sdEnlarge enlarges images and gives them as PNG in base64, with what was done to the last one and which are animations:
+// by models as jobs of the queue, which end with their client, else at once. refuse is the error of an image that can't
+// be enlarged.
 func (s *Server) sdEnlarge(x *exchange, e sdExtras, list [][]byte, refuse func(i int, err error) error) (images []string, info string, err error) {
-	if e.needsDevice() {
-		return s.sdUpscale(x, e, list, refuse)
+	said := ""
+	for i, data := range list {
+		if imagefile.Animated(data) {
+			said += fmt.Sprintf(", image %d%s", i+1, worker.FirstFrameWords)
+		}
 	}
+	enlarge := s.sdFilter
+	if e.needsDevice() {
+		enlarge = s.sdUpscale
+	}
+	images, info, err = enlarge(x, e, list, refuse)
+	return images, strings.TrimPrefix(info+said, ", "), err
+}
+
+// sdFilter is sdEnlarge without models.
+func (s *Server) sdFilter(x *exchange, e sdExtras, list [][]byte, refuse func(i int, err error) error) (images []string, info string, err error) {
 	ctx := x.r.Context()
 	images = []string{}
 	for i, data := range list {

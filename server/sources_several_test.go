@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,40 @@ func TestSeveralInputs(t *testing.T) {
 	there("afterwards", all...)
 	b.purged(t, j.ID)
 	there("after the job was removed", upload)
+}
+
+// What all images have together is limited where a job is resolved, however they came.
+func TestSeveralInputsTogether(t *testing.T) {
+	b := loadedBench(t, func(c *Config) { c.ControlDir, c.IPAdapterDir = t.TempDir(), t.TempDir() })
+	task := severalInputs(t, b, "a", "b", "c")
+	for _, field := range []string{"mask", "controls[0].image", "ip_adapters[0].images[0]", "ip_adapters[0].images[1]"} {
+		if _, err := b.resolveAgain(&task); err != nil {
+			t.Fatal(err)
+		}
+		if err := task.Job.Request.SetImage(field, sdxl.Blank{Size: sdxl.Size{Height: sdxl.MaxSide, Width: sdxl.MaxSide}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := b.resolveAgain(&task)
+	var bad *sdxl.RequestError
+	if !errors.As(err, &bad) || bad.Field != "ip_adapters[0].images[1]" || !strings.Contains(bad.Allowed, "at most 268435456") {
+		t.Errorf("%v", err)
+	}
+}
+
+// An image that is gone when its job is computed is named by what it was for.
+func TestOneOfSeveralIsGone(t *testing.T) {
+	b := loadedBench(t, withModels(t))
+	start, control := b.red(t, 64, 64), b.red(t, 64, 64)
+	end := b.occupy(t)
+	j := b.postJob(t, `{"prompt":"a","image":"`+start+`","controls":[{"model":"union","image":"`+start+`"},{"model":"canny","image":"`+control+`"}]}`)
+	if err := os.Remove(b.path(control)); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if v := b.finished(t, j.ID); v.State != job.Failed || v.Error.Kind != worker.KindNoImage || v.Error.Message != "Image not found: controls[1].image" {
+		t.Errorf("%+v, %+v", v, v.Error)
+	}
 }
 
 // An image of a waiting job that another one took the place of is called by its field where it can't be used.

@@ -18,7 +18,7 @@ import (
 const (
 	KindInternal     = "internal_error"
 	KindInvalid      = "invalid"          // of the request; job.Error.Detail has a Problem
-	KindNoImage      = "image_not_found"  // the one that image-to-image begins with
+	KindNoImage      = "image_not_found"  // one that the request names
 	KindTooLarge     = "too_large"        // for the memory of every device
 	KindTooLong      = "request_too_long" // for what brings requests to workers
 	KindStoreFull    = "store_full"
@@ -40,6 +40,17 @@ const (
 	StoreFullWords    = "The folder of images is full"
 	StoreBrokenWords  = "The folder of images can't be used"
 )
+
+// FirstFrameWords follow the name of an image in a warning.
+const FirstFrameWords = " is an animation, of which the first frame is used"
+
+// NoImageOf are NoImageWords of the image with a role in a request, as [sdxl.Request.Images] names it.
+func NoImageOf(role string) string {
+	if role == "image" {
+		return NoImageWords
+	}
+	return NoImageWords + ": " + role
+}
 
 // Error is an error of a known kind, with words for the client.
 type Error struct {

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"image"
 
 	"github.com/goxl/goxl/internal/imagefile"
+	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -57,13 +59,15 @@ func (p *Pool) loadImages(l Lease, c *computed) error {
 		img := loaded[id]
 		if img == nil {
 			var err error
-			if img, err = l.Blobs().Load(id); err != nil {
+			if img, err = l.Blobs().Load(id); errors.Is(err, blob.ErrNotFound) {
+				return &Error{Kind: KindNoImage, Message: NoImageOf(of.Field), Err: err}
+			} else if err != nil {
 				return err
 			}
 			loaded[id] = img
 		}
 		if first, ok := img.(imagefile.FirstFrame); ok {
-			c.warnings = append(c.warnings, of.Field+" is an animation, of which the first frame is used")
+			c.warnings = append(c.warnings, of.Field+FirstFrameWords)
 			img = first.NRGBA
 		}
 		if err := r.SetImage(of.Field, img); err != nil {

@@ -80,7 +80,7 @@ func TestControlErrors(t *testing.T) {
 		"must be the name or number of the image's kind, one of 0 (openpose)": {"-control", union, "-control-image", in},
 		"the ControlNet is no union":                                          {"-control", full, "-control-image", in, "-control-mode", "canny"},
 		"openpose_full needs a model":                                         {"-control", full, "-control-image", in, "-control-preprocessor", "openpose_full"},
-		"must be with a start from 0 on that is below its end":                {"-control", full + ":1:0.8:0.2", "-control-image", in},
+		"must be a start from 0 on that is below its end, which is 0.2":                {"-control", full + ":1:0.8:0.2", "-control-image", in},
 		"-control-image " + broken:                                            {"-control", full, "-control-image", broken},
 		"-t2i-adapter " + full + ": must be a T2I-Adapter":                    {"-t2i-adapter", full, "-t2i-image", in},
 	} {
@@ -129,7 +129,7 @@ func TestBenchWithControl(t *testing.T) {
 // TestFieldsOfImages: errors of a request's images name the flags that they are from.
 func TestFieldsOfImages(t *testing.T) {
 	for field, flag := range map[string]string{
-		"image": "image", "mask": "mask", "mask_image": "mask", "controls": "control", "controls[3].image": "control-image", "t2i_adapters[0].image": "t2i-image",
+		"image": "image", "mask": "mask", "mask_image": "mask", "controls": "control", "controls[3].image": "control-image", "controls[3].start": "control", "t2i_adapters": "t2i-adapter", "t2i_adapters[0].path": "t2i-adapter", "t2i_adapters[0].image": "t2i-image",
 		"ip_adapters": "ip-adapter", "ip_adapters[1].images[2]": "ip-image", "ip_adapters[0].mask": "ip-mask",
 	} {
 		err := asUsage(&sdxl.RequestError{Field: field, Value: "9×9 pixels", Allowed: "smaller"}, false)

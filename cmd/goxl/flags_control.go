@@ -153,9 +153,12 @@ func (g *generateFlags) readControls() (err error) {
 	return nil
 }
 
-// controlImageFlagOf is the flag that a field such as controls[0].image is from.
-func controlImageFlagOf(field string) (string, bool) {
-	list, _, _ := strings.Cut(field, "[")
-	name, ok := map[string]string{"controls": "control-image", "t2i_adapters": "t2i-image"}[list]
-	return name, ok && strings.HasSuffix(field, "].image")
+// controlFlagOf is the flag that a field such as controls[0].image is from.
+func controlFlagOf(field string) (string, bool) {
+	list, member, _ := strings.Cut(field, "[")
+	flags, ok := map[string]struct{ image, others string }{"controls": {"control-image", "control"}, "t2i_adapters": {"t2i-image", "t2i-adapter"}}[list]
+	if strings.HasSuffix(member, "].image") {
+		return flags.image, ok
+	}
+	return flags.others, ok
 }

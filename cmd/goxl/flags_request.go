@@ -249,7 +249,7 @@ var flagOf = map[string]string{
 	"mask_padding": "mask-padding", "outpaint": "outpaint", "keep_unmasked": "keep-unmasked", "resize": "resize",
 	"hires": "hires", "hires.scale": "hires", "hires.width": "hires", "hires.height": "hires", "hires.steps": "hires-steps",
 	"hires.strength": "hires-strength", "hires.upscaler": "upscaler", "hires.prompt": "hires-prompt",
-	"hires.negative_prompt": "hires-negative", "hires.scheduler": "hires-scheduler", "loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
+	"hires.negative_prompt": "hires-negative", "hires.scheduler": "hires-scheduler", "loras": "lora", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 
@@ -272,7 +272,7 @@ func asUsage(err error, image bool) error {
 		return err
 	}
 	name, ok := flagOf[bad.Field]
-	for _, find := range []func(string) (string, bool){imagePromptFlagOf, controlImageFlagOf} {
+	for _, find := range []func(string) (string, bool){imagePromptFlagOf, controlFlagOf} {
 		if of, is := find(bad.Field); is {
 			name, ok = of, true
 		}

@@ -58,18 +58,18 @@ func (m *Model) groupControls(ctx context.Context, q *resolved) (groups []*contr
 	for i, c := range q.request.Controls {
 		handle, err := m.openControl(ctx, c.Path)
 		if err != nil {
-			return groups, badFile(controlsField, c.Path, "a ControlNet for this model", err)
+			return groups, badFile(memberOf(controlsField, i, "path"), c.Path, "a ControlNet for this model", err)
 		}
 		g := &controlGroup{handle: handle, net: handle.control, path: c.Path, id: m.sides.number()}
 		g.guess = c.GuessMode || g.net.Config.GlobalPool
 		groups = append(groups, g)
 		mode, err := modeOf(g.net.Config, c.Mode)
 		if err != nil {
-			return groups, badFile(controlsField, c.Path, "a ControlNet with a mode that it has", err)
+			return groups, badFile(memberOf(controlsField, i, "mode"), c.Mode, "one that the ControlNet has", err)
 		}
 		img, err := ControlImage(q.placed(c.Image, c.Resize), c.Preprocessor, q.size)
 		if err != nil {
-			return groups, badFile(controlsField, c.Path, "with an image that its preprocessor takes", err)
+			return groups, badFile(memberOf(controlsField, i, "preprocessor"), c.Preprocessor, "one that takes the image", err)
 		}
 		g.settings = []ControlParameters{q.Controls[i]}
 		g.hints = []controlnet.Hint{{Values: hintValues(img, q.size), Type: mode}}

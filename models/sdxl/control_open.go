@@ -179,17 +179,17 @@ func (s *Spec) CheckControls(r Request) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range r.Controls {
+	for i, c := range r.Controls {
 		files, err := openSideFiles(c.Path, weights.Variant{})
 		if err == nil {
 			err = s.checkControl(files, c.Mode)
 			err = errors.Join(err, files.weights.Close())
 		}
 		if err != nil {
-			return badFile(controlsField, c.Path, "a ControlNet for this model", err)
+			return badFile(memberOf(controlsField, i, "path"), c.Path, "a ControlNet for this model", err)
 		}
 	}
-	for _, a := range r.T2IAdapters {
+	for i, a := range r.T2IAdapters {
 		files, err := openSideFiles(a.Path, weights.Variant{})
 		if err == nil {
 			var config t2iadapter.Config
@@ -202,7 +202,7 @@ func (s *Spec) CheckControls(r Request) error {
 			err = errors.Join(err, files.weights.Close())
 		}
 		if err != nil {
-			return badFile(adaptersField, a.Path, "a T2I-Adapter for this model", err)
+			return badFile(memberOf(adaptersField, i, "path"), a.Path, "a T2I-Adapter for this model", err)
 		}
 	}
 	return nil

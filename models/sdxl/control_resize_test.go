@@ -52,7 +52,7 @@ func TestControlResize(t *testing.T) {
 	r := small()
 	r.Controls = []Control{{Path: g.folder("full"), Image: hint, Resize: "squeeze"}}
 	var bad *RequestError
-	if _, err := m.Generate(t.Context(), r); !errors.As(err, &bad) || bad.Field != controlsField {
+	if _, err := m.Generate(t.Context(), r); !errors.As(err, &bad) || bad.Field != "controls[0].resize" {
 		t.Errorf("squeeze: %v", err)
 	}
 }

@@ -217,14 +217,14 @@ func TestBadControls(t *testing.T) {
 		set  func(*Request)
 		want string
 	}{
-		"no path":          {func(r *Request) { r.Controls[0].Path = "" }, "controls is without a path"},
-		"no image":         {func(r *Request) { r.Controls[0].Image = nil }, "with an image"},
+		"no path":          {func(r *Request) { r.Controls[0].Path = "" }, "controls[0].path is "},
+		"no image":         {func(r *Request) { r.Controls[0].Image = nil }, "controls[0].image is absent: must be an image"},
 		"empty image":      {func(r *Request) { r.Controls[0].Image = image.NewNRGBA(image.Rect(0, 0, 0, 5)) }, "at least one pixel"},
 		"no file":          {func(r *Request) { r.Controls[0].Path = "/nowhere" }, "no such file"},
 		"no config":        {func(r *Request) { r.Controls[0].Path = t.TempDir() }, "config.json"},
 		"Stable Diffusion": {func(r *Request) { r.Controls[0].Path = sd15 }, "Stable Diffusion 1 or 2"},
 		"too deep":         {func(r *Request) { r.Controls[0].Path = deep }, "transformer_layers_per_block"},
-		"order":            {func(r *Request) { r.Controls[0].Start, r.Controls[0].End = 0.6, 0.4 }, "below its end"},
+		"order":            {func(r *Request) { r.Controls[0].Start, r.Controls[0].End = 0.6, 0.4 }, "controls[0].start is 0.6: must be a start from 0 on that is below its end, which is 0.4"},
 		"beyond":           {func(r *Request) { r.Controls[0].End = 1.5 }, "at most 1"},
 		"preprocessor":     {func(r *Request) { r.Controls[0].Preprocessor = "openpose_full" }, "needs a model"},
 		"no preprocessor":  {func(r *Request) { r.Controls[0].Preprocessor = "cany" }, "canny"},
@@ -238,9 +238,11 @@ func TestBadControls(t *testing.T) {
 		"mixed guess": {func(r *Request) {
 			r.Controls = []Control{{Path: union, Image: img, Mode: "canny"}, {Path: union, Image: img, Mode: "depth", GuessMode: true}}
 		}, "guess mode"},
-		"too many":     {func(r *Request) { r.Controls = slices.Repeat(r.Controls, maxControls+1) }, "at most 16"},
-		"T2I-Adapter":  {func(r *Request) { r.Controls, r.T2IAdapters = nil, []T2IAdapter{{Path: full, Image: img}} }, "T2IAdapter"},
-		"adapter size": {func(r *Request) { r.Controls, r.T2IAdapters = nil, []T2IAdapter{{Path: full}} }, "t2i_adapters"},
+		"too many":    {func(r *Request) { r.Controls = slices.Repeat(r.Controls, maxControls+1) }, "at most 16"},
+		"T2I-Adapter": {func(r *Request) { r.Controls, r.T2IAdapters = nil, []T2IAdapter{{Path: full, Image: img}} }, "T2IAdapter"},
+		"no adapter image": {func(r *Request) {
+			r.Controls, r.T2IAdapters = nil, []T2IAdapter{{Path: full, Image: img}, {Path: full}}
+		}, "t2i_adapters[1].image is absent"},
 	} {
 		r := controlled(g, "full")
 		c.set(&r)

@@ -80,16 +80,17 @@ func (s *Spec) resolveControls(q *resolved) error {
 			return bad(f.name, fmt.Sprintf("a list of %d", f.value), "absent for a refiner: they are made for a base")
 		}
 	}
-	for _, c := range r.Controls {
-		p, err := c.resolve()
+	for i, c := range r.Controls {
+		p, err := c.resolve(func(name string) string { return memberOf(controlsField, i, name) })
 		if err != nil {
 			return err
 		}
 		q.Controls = append(q.Controls, p)
 	}
-	for _, a := range r.T2IAdapters {
+	for i, a := range r.T2IAdapters {
 		scale := or(a.Scale, 1)
-		if err := checkSteering(adaptersField, a.Path, a.Image, scale, a.Resize); err != nil {
+		field := func(name string) string { return memberOf(adaptersField, i, name) }
+		if err := checkSteering(field, a.Path, a.Image, scale, a.Resize); err != nil {
 			return err
 		}
 		q.T2IAdapters = append(q.T2IAdapters, T2IAdapterParameters{Name: controlName(a.Path), Scale: scale, Resize: a.Resize})
@@ -97,7 +98,10 @@ func (s *Spec) resolveControls(q *resolved) error {
 	return nil
 }
 
-func (c Control) resolve() (ControlParameters, error) {
+// memberOf is a field of one of a list.
+func memberOf(list string, i int, name string) string { return fmt.Sprintf("%s[%d].%s", list, i, name) }
+
+func (c Control) resolve(field func(name string) string) (ControlParameters, error) {
 	p := ControlParameters{
 		Name: controlName(c.Path), Scale: or(c.Scale, 1), Start: c.Start, End: c.End,
 		Mode: c.Mode, Preprocessor: c.Preprocessor, Resize: c.Resize, GuessMode: c.GuessMode,
@@ -105,33 +109,36 @@ func (c Control) resolve() (ControlParameters, error) {
 	if p.End == 0 {
 		p.End = 1
 	}
-	if err := checkSteering(controlsField, c.Path, c.Image, p.Scale, c.Resize); err != nil {
+	if err := checkSteering(field, c.Path, c.Image, p.Scale, c.Resize); err != nil {
 		return p, err
 	}
-	if !(p.Start >= 0 && p.Start < p.End && p.End <= 1) {
-		return p, bad(controlsField, fmt.Sprintf("%s from %v to %v", c.Path, p.Start, p.End), "with a start from 0 on that is below its end, which is at most 1")
+	if !(p.End > 0 && p.End <= 1) {
+		return p, bad(field("end"), p.End, "an end above 0 and at most 1")
+	}
+	if !(p.Start >= 0 && p.Start < p.End) {
+		return p, bad(field("start"), p.Start, "a start from 0 on that is below its end, which is %v", p.End)
 	}
 	if c.Preprocessor != "" {
 		if err := preprocess.Check(c.Preprocessor); err != nil {
-			return p, &RequestError{Field: controlsField, Value: fmt.Sprintf("%s with preprocessor %q", c.Path, c.Preprocessor), Allowed: "with one of " + strings.Join(preprocess.Names(), ", "), Err: err}
+			return p, &RequestError{Field: field("preprocessor"), Value: c.Preprocessor, Allowed: "one of " + strings.Join(preprocess.Names(), ", "), Err: err}
 		}
 	}
 	return p, nil
 }
 
 // checkSteering checks what ControlNets and T2I-Adapters have in common.
-func checkSteering(field, path string, img image.Image, scale float64, resize Resize) error {
+func checkSteering(field func(name string) string, path string, img image.Image, scale float64, resize Resize) error {
 	switch {
 	case path == "":
-		return bad(field, "without a path", "a folder or a file each")
+		return bad(field("path"), `""`, "a folder or a file")
 	case img == nil:
-		return bad(field, path, "with an image")
+		return bad(field("image"), "absent", "an image")
 	case img.Bounds().Empty():
-		return bad(field, path+" with an empty image", "with an image of at least one pixel")
+		return bad(field("image"), "empty", "an image of at least one pixel")
 	case math.IsNaN(scale) || !isFinite(scale):
-		return bad(field, fmt.Sprintf("%s with scale %v", path, scale), "with a finite scale")
+		return bad(field("scale"), scale, "a finite scale")
 	case resize != "" && !slices.Contains(Resizes(), resize):
-		return bad(field, fmt.Sprintf("%s with resize %q", path, resize), "with one of %v, or none", Resizes())
+		return bad(field("resize"), resize, "one of %v, or absent", Resizes())
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func TestHiresT2IAdapters(t *testing.T) {
 	steps := 0
 	r.OnStep = func(int, *Tensor) error { steps++; return nil }
 	_, err := m.Generate(t.Context(), r)
-	if bad := (*RequestError)(nil); !errors.As(err, &bad) || bad.Field != adaptersField || steps != 0 {
+	if bad := (*RequestError)(nil); !errors.As(err, &bad) || bad.Field != "t2i_adapters[0].path" || steps != 0 {
 		t.Errorf("after %d steps: %v", steps, err)
 	}
 	r.T2IAdapters, r.OnStep = nil, nil

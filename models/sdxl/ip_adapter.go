@@ -89,7 +89,7 @@ func (s *Spec) checkIPAdapters(q *resolved) error {
 	}
 	attentions := s.UNet.CrossAttentions()
 	for i, a := range q.request.IPAdapters {
-		field := func(name string) string { return fmt.Sprintf("ip_adapters[%d].%s", i, name) }
+		field := func(name string) string { return memberOf("ip_adapters", i, name) }
 		switch {
 		case a.Path == "":
 			return bad(field("path"), `""`, "the file of an IP-Adapter")

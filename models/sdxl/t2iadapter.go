@@ -14,7 +14,7 @@ func (m *Model) adapterFeatures(ctx context.Context, q *resolved) ([]*Tensor, er
 	var sum []*Tensor
 	for i, a := range q.request.T2IAdapters {
 		a.Image = q.placed(a.Image, a.Resize)
-		features, err := m.featuresOf(ctx, a, q.size)
+		features, err := m.featuresOf(ctx, a, memberOf(adaptersField, i, "path"), q.size)
 		if err != nil {
 			return nil, err
 		}
@@ -31,14 +31,14 @@ func (m *Model) adapterFeatures(ctx context.Context, q *resolved) ([]*Tensor, er
 	return sum, nil
 }
 
-func (m *Model) featuresOf(ctx context.Context, a T2IAdapter, size Size) ([]*Tensor, error) {
+func (m *Model) featuresOf(ctx context.Context, a T2IAdapter, field string, size Size) ([]*Tensor, error) {
 	handle, err := m.openAdapter(a.Path, size)
 	if err != nil {
-		return nil, badFile(adaptersField, a.Path, "a T2I-Adapter for this model", err)
+		return nil, badFile(field, a.Path, "a T2I-Adapter for this model", err)
 	}
 	defer handle.release()
 	if err := m.Spec().fitsAdapter(handle.adapter.Config, size); err != nil { // one that was open is not checked for the size
-		return nil, badFile(adaptersField, a.Path, "a T2I-Adapter for this model", err)
+		return nil, badFile(field, a.Path, "a T2I-Adapter for this model", err)
 	}
 	values := hintValues(a.Image, size)
 	if handle.adapter.Config.Channels == 1 {

@@ -160,7 +160,9 @@ func parts(j engine.Job) []part {
 	}
 	for _, a := range r.IPAdapters {
 		file(a.Path)
-		file(a.Encoder)
+		if a.Encoder != "" { // else it is what lies beside the adapter
+			file(a.Encoder)
+		}
 	}
 	if r.Hires != nil && r.Hires.UpscalerFile() != "" {
 		file(r.Hires.Upscaler)

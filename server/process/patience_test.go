@@ -50,7 +50,12 @@ func TestPatienceOfFiles(t *testing.T) {
 		t.Errorf("of a model that was closed: %v", e.used)
 	}
 	j := engine.Job{Model: engine.Base, Parameters: sdxl.Parameters{Task: sdxl.TextToImage, Width: 1, Height: 1, Images: 1, Hires: &sdxl.HiresParameters{Width: 2, Height: 2, Steps: 30}}}
-	if p, want := e.patience(j), time.Minute+(2*1+5+3+2*4+5)*time.Second; p.step != want {
+	want := time.Minute + (2*1+5+3+2*4+5)*time.Second
+	if p := e.patience(j); p.step != want {
 		t.Errorf("%v for a step of the second pass, want %v", p.step, want)
+	}
+	j.Request.IPAdapters = []sdxl.IPAdapter{{Path: "i"}}
+	if p := e.patience(j); p.step != want {
+		t.Errorf("%v for a step with an adapter without an encoder, want %v", p.step, want)
 	}
 }
