@@ -75,8 +75,8 @@ func (s Add) Infer(in []Tensor) ([]Tensor, error) {
 // FLOPs implements Spec.
 func (s Add) FLOPs(in []Tensor) int64 { return int64(in[0].Len()) }
 
-// AddMasked is x + mask·y. Inputs: x and y [B, ..., C]; mask [B, T], a factor for each of the T positions of the middle
-// axes. Output: x's shape.
+// AddMasked is x + mask·y. Inputs: x and y [B, ..., C]; mask [B, G·T], G factors for each of the T positions of the
+// middle axes, each of C/G consecutive channels; mostly G is 1. Output: x's shape.
 type AddMasked struct{}
 
 // Infer implements Spec.
@@ -91,7 +91,11 @@ func (s AddMasked) Infer(in []Tensor) ([]Tensor, error) {
 	if err := shape(op, "y", in[1], in[0].Shape...); err != nil {
 		return nil, err
 	}
-	if err := shape(op, "mask", in[2], in[0].Shape[0], Tokens(in[0])); err != nil {
+	factors := Tokens(in[0])
+	if m := in[2].Shape; len(m) == 2 && m[1] > factors && m[1]%factors == 0 && in[0].Shape[len(in[0].Shape)-1]%(m[1]/factors) == 0 {
+		factors = m[1]
+	}
+	if err := shape(op, "mask", in[2], in[0].Shape[0], factors); err != nil {
 		return nil, err
 	}
 	return []Tensor{{DType: F32, Shape: slices.Clone(in[0].Shape)}}, floats(op, in)

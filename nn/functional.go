@@ -15,7 +15,8 @@ func (b *Builder) Activate(x *Value, act kernels.Activation) *Value {
 // Add is x + y, of one shape.
 func (b *Builder) Add(x, y *Value) *Value { return b.apply1(kernels.Add{}, x, y) }
 
-// AddMasked is x + mask·y: x and y [B, ..., C], mask [B, T] for the T positions of the middle axes.
+// AddMasked is x + mask·y: x and y [B, ..., C], mask [B, T] for the T positions of the middle axes, or [B, G·T] for G
+// groups of consecutive channels of each.
 func (b *Builder) AddMasked(x, y, mask *Value) *Value {
 	return b.apply1(kernels.AddMasked{}, x, y, mask)
 }

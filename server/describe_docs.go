@@ -79,7 +79,7 @@ var openAIDocs = []fieldDoc{
 	{"output_compression", "Quality of JPEG and WebP in percent; 90 if absent."},
 	{"stream", "The answer is a stream of events."},
 	{"partial_images", "Previews in the stream."},
-	{"mask", "A mask is answered 501 until goxl has inpainting."},
+	{"mask", "Must be absent: /v1/images/edits takes a mask."},
 	{"quality", "Has no effect."},
 	{"background", "Has no effect: images are opaque."},
 	{"moderation", "Has no effect."},

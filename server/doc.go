@@ -44,8 +44,9 @@
 // or b64_json; output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is
 // image-to-image of one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of
 // an image}], with strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps
-// its size, and a mask is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are
-// OpenAI's too: {"error": {message, type, param, code}}, and 400 in place of 422.
+// its size. A mask, given likewise, says by its transparent pixels what is edited, on the base; elsewhere white does.
+// What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
+// {message, type, param, code}}, and 400 in place of 422.
 //
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
 // are without a value, of each model and its refiner, and the limits.
@@ -65,9 +66,11 @@
 // CLIP_stop_at_last_layers counts from the last layer, of which SDXL always skips one. Without save_images, nothing of
 // a request is kept once it is answered. interrupt and skip end what is computed after the step that is under way,
 // with the image so far: that without noise that the UNet predicts there, with guidance (A1111's is without). The
-// images' infotext says after how many steps. Options are those of each user, until the server ends. What goxl has not
-// (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown sampler, model or upscaler is 400 with those
-// that there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
+// images' infotext says after how many steps. Options are those of each user, until the server ends. /controlnet is the
+// API of A1111's extension sd-webui-controlnet, whose units alwayson_scripts.controlnet has: ControlNets, T2I-Adapters
+// and IP-Adapters of Config.ControlDir and IPAdapterDir. What goxl has not (tiling, restore_faces) is 501 by the
+// field's name; an unknown sampler or model is 400, and an upscaler, a unit's model or module 422, with those that
+// there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
@@ -104,6 +107,10 @@
 //     scale or scales, mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without
 //     the extension, or the last part of that. POST /v1/preprocess answers with the control image that a ControlNet
 //     gets
+//   - of the task upscale of POST /v1/jobs, which enlarges an image without diffusion: image; upscaler, lanczos,
+//     nearest or a name in Config.UpscalerDir; scale, or width and height with resize, crop without one (absent is the
+//     model's own scale, or 2); tile. The result has at most 16 times the pixels of an image that is generated, and
+//     8192 a side
 //
 // An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
 // came in a body is kept as long as its job. A request has 64 images at most.

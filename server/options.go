@@ -61,7 +61,7 @@ type optionsView struct {
 	T2IAdapters   []string       `json:"t2i_adapters"`
 	IPAdapters    []string       `json:"ip_adapters"`
 	ImageEncoders []string       `json:"image_encoders" jsonschema:"Of IP-Adapters."`
-	Upscalers     []string       `json:"upscalers" jsonschema:"Of hires: those that need no file, then those of the server's folder."`
+	Upscalers     []string       `json:"upscalers" jsonschema:"Of hires, and but for latent ones of the task upscale: those that need no file, then those of the server's folder."`
 	Preprocessors []string       `json:"control_preprocessors" jsonschema:"Numbers may follow, as canny:100:200."`
 	Modes         [][]string     `json:"control_modes" jsonschema:"Names of the kinds of a union's control images, by the kind's number."`
 	Resizes       []string       `json:"resize_modes"`

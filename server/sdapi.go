@@ -83,8 +83,11 @@ func sdError(f *failure) (status int, body any) {
 	}
 	problems := slices.Clone(f.problems)
 	for i := range problems {
-		if name := sdNames[problems[i].field()]; name != "" {
-			problems[i].Loc = []any{problems[i].Loc[0], name}
+		p := &problems[i]
+		if name := sdNames[p.field()]; name != "" {
+			p.Loc = []any{p.Loc[0], name}
+		} else if len(p.Loc) > 1 && slices.Contains(sdUnitFields, p.Loc[1]) {
+			p.Loc = []any{p.Loc[0], sdScripts}
 		}
 	}
 	return status, map[string]any{"detail": problems}
@@ -103,6 +106,9 @@ var sdNames = map[string]string{
 	"mask_invert": "inpainting_mask_invert", "hires": "enable_hr", "hires.scale": "hr_scale", "hires.width": "hr_resize_x", "hires.height": "hr_resize_y",
 	"hires.num_inference_steps": "hr_second_pass_steps", "hires.strength": "denoising_strength", "hires.prompt": "hr_prompt", "hires.upscaler": "hr_upscaler",
 }
+
+// sdUnitFields are diffusers' names of what units become.
+var sdUnitFields = []any{"controls", "t2i_adapters", "ip_adapters"}
 
 // sdField is a field of a request, with A1111's default in JSON.
 type sdField struct{ name, otherwise string }

@@ -34,15 +34,8 @@ func painted(t testing.TB, width, height int, at func(x, y int) color.NRGBA) str
 	return base64.StdEncoding.EncodeToString(b.Bytes())
 }
 
-// leftWhite is a mask that repaints the left half.
-func leftWhite(t testing.TB, width, height int) string {
-	return painted(t, width, height, func(x, _ int) color.NRGBA {
-		if x < width/2 {
-			return color.NRGBA{255, 255, 255, 255}
-		}
-		return color.NRGBA{0, 0, 0, 255}
-	})
-}
+// leftWhite is a mask that repaints the left half, in base64.
+func leftWhite(t *testing.T, width, height int) string { return inBase64(halfMask(t, width, height)) }
 
 // The engine gets the image and the mask as they came, and A1111's fields by the library's names.
 func TestSDMask(t *testing.T) {

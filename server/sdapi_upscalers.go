@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/goxl/goxl/internal/resample"
-	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -38,12 +37,12 @@ func (s *Server) sdUpscalers() (any, error) {
 	}
 	for _, name := range names {
 		at := files.find(&fields{}, "", name)
-		c, err := esrgan.DescribeFile(at)
+		kind, scale, err := sdxl.DescribeUpscaler(at)
 		if err != nil { // of no use to a client
 			continue
 		}
-		file, kind := path.Join(path.Dir(name), filepath.Base(at)), string(c.Kind)
-		list = append(list, sdUpscaler{Name: name, ModelName: &kind, ModelPath: &file, Scale: float64(c.Scale())})
+		file := path.Join(path.Dir(name), filepath.Base(at))
+		list = append(list, sdUpscaler{Name: name, ModelName: &kind, ModelPath: &file, Scale: float64(scale)})
 	}
 	return list, nil
 }

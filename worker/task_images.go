@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -60,6 +61,10 @@ func (p *Pool) loadImages(l Lease, c *computed) error {
 				return err
 			}
 			loaded[id] = img
+		}
+		if first, ok := img.(imagefile.FirstFrame); ok {
+			c.warnings = append(c.warnings, of.Field+" is an animation, of which the first frame is used")
+			img = first.NRGBA
 		}
 		if err := r.SetImage(of.Field, img); err != nil {
 			return err

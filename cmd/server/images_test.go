@@ -1,12 +1,10 @@
+//go:build !nodemo
+
 package main
 
 import (
-	"bytes"
-	"encoding/base64"
 	"fmt"
-	"image"
 	"image/color"
-	"image/png"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,33 +20,22 @@ import (
 	"github.com/goxl/goxl/server/process"
 )
 
-// pixelsOf are those of a PNG.
-func pixelsOf(t *testing.T, file string) string {
+// natsAccess is where an embedded NATS can listen, and the file of its token.
+func natsAccess(t *testing.T) (listen, secret string) {
 	t.Helper()
-	img, err := png.Decode(strings.NewReader(file))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := img.Bounds()
-	out := image.NewNRGBA(b)
-	for i := range b.Dx() * b.Dy() {
-		out.Set(i%b.Dx(), i/b.Dx(), img.At(b.Min.X+i%b.Dx(), b.Min.Y+i/b.Dx()))
-	}
-	return fmt.Sprint(b) + string(out.Pix)
-}
-
-// encoded is an image in base64.
-func encoded(t *testing.T, at func(x, y int) color.Color) string {
-	t.Helper()
-	img := image.NewNRGBA(image.Rect(0, 0, 64, 64))
-	for i := range 64 * 64 {
-		img.Set(i%64, i/64, at(i%64, i/64))
-	}
-	var file bytes.Buffer
-	if err := png.Encode(&file, img); err != nil {
+	listen = l.Addr().String()
+	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return base64.StdEncoding.EncodeToString(file.Bytes())
+	secret = filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte("a secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return listen, secret
 }
 
 // Images of every kind, with the files of the folders that flags name, reach an engine of this process, one of its own and
@@ -103,18 +90,7 @@ func TestImagesReachEngines(t *testing.T) {
 		}
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	secret := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(secret, []byte("a secret\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	listen, secret := natsAccess(t)
 	_, api := spawn(t, append([]string{"-model", "synth:tiny", "-images", t.TempDir(), "-role", "api", "-nats", "embedded", "-nats-listen", listen, "-nats-token", secret, "-watermark=false"}, folders...)...)
 	flags := []string{"-model", "synth:tiny", "-nats", "nats://" + listen, "-nats-token", secret, "-device", "cpu"}
 	startWorker(t, slices.Concat(flags, folders)...)

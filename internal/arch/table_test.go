@@ -164,7 +164,6 @@ var table = map[string]rule{
 			"models/sdxl":                  "requests and the parameters that they resolve to",
 			"models/controlnet":            "the kinds of a union's images, which a request names",
 			"models/controlnet/preprocess": "makes control images, and checks their names",
-			"models/esrgan":                "says how far a file enlarges, in A1111's list of upscalers",
 			"nn/weights":                   "tells what the files are that a request may name",
 			"worker":                       "what computes",
 			"nn/weights/lora":              "names and strengths of adapters",

@@ -92,6 +92,7 @@ func (p Parameters) Infotext() string {
 		add("Denoising strength", number(p.Strength))
 	}
 	p.addInpaint(add)
+	p.addGuidance(add)
 	if h := p.Hires; h != nil {
 		add("Denoising strength", number(h.Strength))
 	}

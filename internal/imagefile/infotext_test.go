@@ -74,6 +74,37 @@ func TestInfotext(t *testing.T) {
 	}
 }
 
+// An interval of guidance, PAG and FreeU have the keys of A1111 and Forge in the infotext, where they mean the same, and
+// diffusers' names beside it.
+func TestGuidanceInTexts(t *testing.T) {
+	p := Parameters{Parameters: sdxl.Parameters{
+		Steps: 20, Guidance: 7, GuidanceStart: 0.25, GuidanceEnd: 0.8, PAGScale: 3, PAGAppliedLayers: []string{"mid"}, FreeU: &sdxl.FreeU{S1: 0.9, S2: 0.2, B1: 1.3, B2: 1.4},
+	}}
+	values := ParseInfotext(p.Infotext())
+	for key, want := range map[string]string{
+		"Skip Early CFG": "0.225", "PerturbedAttentionGuidance_enabled": "True", "PerturbedAttentionGuidance_scale": "3",
+		"freeu_enabled": "True", "freeu_b1": "1.3", "freeu_b2": "1.4", "freeu_s1": "0.9", "freeu_s2": "0.2",
+	} {
+		if values[key] != want {
+			t.Errorf("%s is %q, want %q", key, values[key], want)
+		}
+	}
+	texts := p.Texts()
+	for _, want := range []Text{
+		{"guidance_start", "0.25"}, {"guidance_end", "0.8"}, {"pag_scale", "3"}, {"pag_applied_layers", `["mid"]`}, {"freeu", `{"s1":0.9,"s2":0.2,"b1":1.3,"b2":1.4}`},
+	} {
+		if !slices.Contains(texts, want) {
+			t.Errorf("no %q in %q", want, texts)
+		}
+	}
+	p.PAGAdaptiveScale, p.GuidanceStart, p.FreeU = 0.002, 0, nil
+	for key := range ParseInfotext(p.Infotext()) {
+		if strings.HasPrefix(key, "Pert") || strings.HasPrefix(key, "freeu") || key == "Skip Early CFG" {
+			t.Errorf("%s is said", key)
+		}
+	}
+}
+
 // Every name of a sampler's own ending is known.
 func TestSamplerName(t *testing.T) {
 	for name, want := range map[string][2]string{

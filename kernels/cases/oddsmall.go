@@ -22,6 +22,7 @@ func oddElementwise() []Case {
 			Case{Name: fmt.Sprintf("add/odd %d", n), Spec: kernels.Add{}}.with(true, x("x", 2, n)).with(true, x("y", 2, n)),
 			Case{Name: fmt.Sprintf("add/odd rows %d", n), Spec: kernels.Add{Rows: true}}.with(true, x("x", 3, 2, m, n)).with(true, x("y", 3, n)),
 			Case{Name: fmt.Sprintf("add masked/odd %d", n), Spec: kernels.AddMasked{}}.with(true, x("x", 2, m, 3, n)).with(true, x("y", 2, m, 3, n)).with(true, x("mask", 2, 3*m)),
+			Case{Name: fmt.Sprintf("add masked/odd %d groups of %d", m, n), Spec: kernels.AddMasked{}}.with(true, x("x", 2, 3, m*n)).with(true, x("y", 2, 3, m*n)).with(true, x("mask", 2, 3*m)),
 			Case{Name: fmt.Sprintf("prelu/odd %d", n), Spec: kernels.PReLU{}}.with(true, x("x", 2, m, n)).with(true, bias(WeightTypes[i%3], n)),
 			Case{Name: fmt.Sprintf("concat/odd %d+%d", n, m), Spec: kernels.Concat{}}.with(true, x("x", 2, 3, n)).with(true, x("y", 2, 3, m)),
 			Case{Name: fmt.Sprintf("concat/odd tokens %d+%d", n, m), Spec: kernels.Concat{Tokens: true}}.with(true, x("x", 2, n, 5)).with(true, x("y", 2, m, 5)),

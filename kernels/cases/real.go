@@ -98,6 +98,7 @@ func unetCases() []Case {
 		Case{Name: "add/1024 level 1", Spec: kernels.Add{}}.with(true, x("x", 2, 4096, 640)).with(true, x("y", 2, 4096, 640)),
 		Case{Name: "add/1024 level 0 rows", Spec: kernels.Add{Rows: true}}.with(true, x("x", 2, 128, 128, 320)).with(true, x("y", 2, 320)),
 		Case{Name: "add masked/1024 level 1", Spec: kernels.AddMasked{}}.with(true, x("x", 2, 4096, 640)).with(true, x("y", 2, 4096, 640)).with(true, x("mask", 2, 4096)),
+		Case{Name: "add masked/FreeU, 1024 up 1", Spec: kernels.AddMasked{}}.with(true, x("x", 2, 64, 64, 1280)).with(true, x("y", 2, 64, 64, 1280)).with(true, x("mask", 2, 2*4096)),
 		Case{Name: "concat/IP-Adapter plus", Spec: kernels.Concat{Tokens: true}}.with(true, x("x", 1, 257, 1280)).with(true, x("y", 1, 16, 1280)),
 		Case{Name: "concat/1024 level 0", Spec: kernels.Concat{}}.with(true, x("x", 2, 128, 128, 640)).with(true, x("y", 2, 128, 128, 320)),
 		Case{Name: "resize/1024 up 1", Spec: kernels.Resize{H: 128, W: 128}}.with(true, x("x", 2, 64, 64, 640)),

@@ -46,40 +46,17 @@ func TestEmulatedImagePrompts(t *testing.T) {
 	}
 	latents := func(d kernels.Device, prompts ...sdxl.IPAdapter) []float32 {
 		t.Helper()
-		host, err := sdxl.NewHost(d, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := sdxl.Open(t.Context(), "synth:tiny", sdxl.Options{Host: host})
-		if err != nil {
-			t.Fatal(err)
-		}
-		result, err := m.Generate(t.Context(), sdxl.Request{Prompt: "a lighthouse", Width: 64, Height: 64, Steps: 2, Seed: new(uint64(7)), LatentsOnly: true, IPAdapters: prompts})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return result.Latents.Data
-	}
-	distance := func(a, b []float32) float64 {
-		t.Helper()
-		far, err := golden.Distance(a, b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return far
+		return tinyLatents(t, d, sdxl.Request{Width: 64, Height: 64, IPAdapters: prompts})
 	}
 	plain := latents(exact)
-	without := distance(latents(card), plain)
+	without := distanceOf(t, latents(card), plain)
 	for name, prompts := range map[string][]sdxl.IPAdapter{
 		"base":         {prompt("ip-adapter_sdxl", nil)},
 		"plus":         {prompt("ip-adapter-plus_sdxl_vit-h", nil)},
 		"both, masked": {prompt("ip-adapter_sdxl_vit-h", mask), prompt("ip-adapter-plus_sdxl_vit-h", mask)},
 	} {
 		want := latents(exact, prompts...)
-		far, moved := distance(latents(card, prompts...), want), distance(want, plain)
+		far, moved := distanceOf(t, latents(card, prompts...), want), distanceOf(t, want, plain)
 		t.Logf("%s: %.2g from float32, without %.2g, moved by %.2g", name, far, without, moved)
 		if !(far <= 2*without) || moved < 20*without {
 			t.Errorf("%s: %v from float32, want at most %v; moved by %v", name, far, 2*without, moved)
@@ -90,4 +67,35 @@ func TestEmulatedImagePrompts(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// tinyLatents are those of two steps of the tiny model.
+func tinyLatents(t *testing.T, d kernels.Device, r sdxl.Request) []float32 {
+	t.Helper()
+	host, err := sdxl.NewHost(d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := sdxl.Open(t.Context(), "synth:tiny", sdxl.Options{Host: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Prompt, r.Steps, r.Seed, r.LatentsOnly = "a lighthouse", 2, new(uint64(7)), true
+	result, err := m.Generate(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return result.Latents.Data
+}
+
+func distanceOf(t *testing.T, a, b []float32) float64 {
+	t.Helper()
+	far, err := golden.Distance(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return far
 }

@@ -69,7 +69,7 @@ func (l *lowering) addMasked() error {
 		}
 	}
 	x, y, mask, out := in[0], in[1], in[2], l.out[0]
-	c, n := out.Shape[len(out.Shape)-1], int64(out.Len())
+	c, n := out.Len()/mask.Len(), int64(out.Len()) // channels that have one factor
 	name, v := vectors("add_masked", c)
 	l.each(name, n, v, func(at resolver) any {
 		return maskedParams{X: at(x.symbol), Y: at(y.symbol), Mask: at(mask.symbol), Out: at(out.symbol), N: n, C: int32(c),

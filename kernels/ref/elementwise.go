@@ -18,8 +18,8 @@ func add[T float](s kernels.Add, in []Tensor) element[T] {
 
 func addMasked[T float](in []Tensor) element[T] {
 	x, y, mask := in[0], in[1], in[2]
-	c := x.Shape[len(x.Shape)-1]
-	return func(i int) T { return T(x.F[i]) + T(mask.F[i/c])*T(y.F[i]) }
+	group := len(x.F) / len(mask.F) // channels
+	return func(i int) T { return T(x.F[i]) + T(mask.F[i/group])*T(y.F[i]) }
 }
 
 func prelu[T float](in []Tensor) element[T] {

@@ -106,7 +106,9 @@ func (n *Network) Program(precision kernels.DType, s Shape, id string) (*nn.Prog
 }
 
 // Graph builds the net of a configuration for a shape, of which a plan counts operations.
-func Graph(c Config, s Shape) func(*nn.Builder) { return (&Network{Config: c, model: nn.Name(New(c))}).build(s) }
+func Graph(c Config, s Shape) func(*nn.Builder) {
+	return (&Network{Config: c, model: nn.Name(New(c))}).build(s)
+}
 
 func (n *Network) build(s Shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {

@@ -99,12 +99,26 @@ func (u *Upscaler) Upscale(ctx context.Context, img image.Image, progress func(d
 	in := newPixels(img)
 	for {
 		out, err := u.tiled(ctx, in, tile, min(u.Overlap, tile/2), progress)
-		if smaller := min(tile, max(size.X, size.Y)) / 2; errors.Is(err, kernels.ErrMemory) && smaller >= Least {
+		if smaller := half(tile, size.X, size.Y); errors.Is(err, kernels.ErrMemory) && smaller >= Least {
 			tile = smaller
 			continue
 		}
 		return out, err
 	}
+}
+
+// half is the tile that is tried behind one for which there is no memory, where it is not below Least.
+func half(tile, width, height int) int { return min(tile, max(width, height)) / 2 }
+
+// Smallest compiles the program of the smallest tiles that Upscale comes to, for want of memory, for an image of a size.
+func (u *Upscaler) Smallest(width, height int) (*nn.Program, error) {
+	tile := u.tile()
+	for smaller := half(tile, width, height); smaller >= Least; smaller = half(tile, width, height) {
+		tile = smaller
+	}
+	overlap, unit := min(u.Overlap, tile/2), u.Config.unit()
+	key, build := u.stage(cut(height, tile, overlap, unit).size/unit, cut(width, tile, overlap, unit).size/unit)
+	return u.Program(key, build)
 }
 
 // tile is the most pixels a side that are tried first.

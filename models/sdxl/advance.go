@@ -47,7 +47,8 @@ func (r *Run) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.apply(ctx, step, noise, guidance*r.q.schedule.GuidanceFactor); err != nil {
+	guided := stepGuidance{guidance * r.q.schedule.GuidanceFactor, r.q.GuidanceRescale, r.q.pagAt(r.at), r.conditioning.weights}
+	if err := r.apply(ctx, step, noise, guided); err != nil {
 		return err
 	}
 	if put != nil {
@@ -62,20 +63,20 @@ func (r *Run) advance(ctx context.Context) error {
 }
 
 // apply evaluates the model and takes a step, on the device if it can.
-func (r *Run) apply(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {
+func (r *Run) apply(ctx context.Context, step scheduler.Step, noise []float32, g stepGuidance) error {
 	if step.Threshold != nil {
-		return r.advanceOnHost(ctx, step, noise, guidance)
+		return r.advanceOnHost(ctx, step, noise, g)
 	}
-	return r.in.advance(ctx, r.program, step, noise, guidance, r.q.GuidanceRescale, r.conditioning.weights)
+	return r.in.advance(ctx, r.program, step, noise, g)
 }
 
 // advanceOnHost takes a step whose map the device can't compute. The device evaluates the model and keeps its guided
 // prediction as one more history tensor, with all else as it was; so a call that ctx ends may be made again.
-func (r *Run) advanceOnHost(ctx context.Context, step scheduler.Step, noise []float32, guidance float64) error {
+func (r *Run) advanceOnHost(ctx context.Context, step scheduler.Step, noise []float32, g stepGuidance) error {
 	capture := step
 	capture.Noise, capture.Threshold, capture.Clip = false, nil, 0
 	capture.Matrix = captureMatrix(r.in.history)
-	if err := r.in.advance(ctx, r.program, capture, nil, guidance, r.q.GuidanceRescale, r.conditioning.weights); err != nil {
+	if err := r.in.advance(ctx, r.program, capture, nil, g); err != nil {
 		return err
 	}
 	states := make([][]float32, 1+r.in.history) // x, the history, the prediction

@@ -20,10 +20,10 @@ type BatchRequest struct {
 }
 
 // GenerateBatch makes the images of several requests and evaluates the UNet for all of them at once, where they have
-// the same size, steps, scheduler, guidance, adapters and number of images; prompts, seeds, images to begin with and
-// micro-conditioning may differ. Requests that do not go together, and those with OnStep, Taps, Controls or T2IAdapters,
-// are computed one after the other. So are those for which there is no memory together: halves of the batch are tried
-// first.
+// the same size, steps, scheduler, guidance, PAG, FreeU, adapters and number of images; prompts, seeds, images to begin
+// with and micro-conditioning may differ. Requests that do not go together, and those with OnStep, Taps, Controls or
+// T2IAdapters, are computed one after the other. So are those for which there is no memory together: halves of the batch
+// are tried first.
 //
 // A request has its own text encoding, noise and decoding, and its context, its errors and its callbacks are its own:
 // Progress and Preview are called after each step of the batch, OnComputed once the request's own last image is

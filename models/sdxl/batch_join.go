@@ -111,14 +111,14 @@ func joinConditioning(members []*conditioning, steps int) *conditioning {
 }
 
 // memberRows are the rows of each member at a step, those of the negative sides before the others.
-func (c *conditioning) memberRows(guided bool, step, part int) (text, pooled, timeIDs []float32) {
+func (c *conditioning) memberRows(s shape, step, part int) (text, pooled, timeIDs []float32) {
 	var halves [2][3][]float32
 	for _, m := range c.members {
 		var rows [3][]float32
-		rows[0], rows[1], rows[2] = m.rows(guided, m.phase(step), part)
+		rows[0], rows[1], rows[2] = m.rows(s, m.phase(step), part)
 		for i, row := range rows {
 			half := 0
-			if guided {
+			if s.guided {
 				half = len(row) / 2
 			}
 			halves[0][i], halves[1][i] = append(halves[0][i], row[:half]...), append(halves[1][i], row[half:]...)

@@ -103,7 +103,7 @@ func (m *Model) checkedUNet(ctx context.Context, size Size) (func(*nn.Builder), 
 	if err != nil {
 		return nil, nil, err
 	}
-	text, pooled, timeIDs := c.rows(s.guided, 0, 0)
+	text, pooled, timeIDs := c.rows(s, 0, 0)
 	inputs := map[string]any{
 		"x":           channelsLast(checkedNoise(1, m.UNet.Config.OutChannels, s.height, s.width)),
 		"input scale": []float32{1}, "timestep": slices.Repeat([]float32{checkTimestep}, s.unetBatch()),

@@ -14,6 +14,7 @@ type conditioning struct {
 	steps   []int     // the phase of each step; nil is the first
 	weights []float64 // of the positive parts; nil is one of weight 1
 	aligned bool      // time ids come in the order of the other rows
+	pag     bool      // there is a perturbed side
 	images  []imageStates
 
 	members []*conditioning // of a batch, in place of phases: a phase is a step at which a member's begins
@@ -40,7 +41,7 @@ func (c *conditioning) phase(step int) int {
 
 // condition encodes the prompts, or takes their embeddings, and adds micro-conditioning.
 func (m *Model) condition(ctx context.Context, q *resolved, guided bool, warn func(string)) (*conditioning, error) {
-	c := &conditioning{aligned: q.Task.ofImage()}
+	c := &conditioning{aligned: q.Task.ofImage(), pag: q.PAGScale > 0}
 	ids, negativeIDs := m.timeIDsOf(q)
 	fill := func(e embeddings, ids []float32) (s side) {
 		for i := range e.hidden {
@@ -114,12 +115,15 @@ func (m *Model) embed(ctx context.Context, q *resolved, guided bool, warn func(s
 }
 
 // rows lays a part of a phase out as the UNet's batch takes it: the negative side, then the positive one, or that alone.
-func (c *conditioning) rows(guided bool, phase, part int) (text, pooled, timeIDs []float32) {
+func (c *conditioning) rows(s shape, phase, part int) (text, pooled, timeIDs []float32) {
 	if c.members != nil {
-		return c.memberRows(guided, phase, part)
+		return c.memberRows(s, phase, part)
 	}
 	negative, positive := c.phases[phase].negative, c.phases[phase].positive[part]
-	if !guided {
+	if !s.guided {
+		if s.beside && !c.aligned {
+			return slices.Concat(positive.text...), slices.Concat(positive.pooled...), slices.Concat(c.alternating(negative, positive)[2*len(positive.timeIDs):]...)
+		}
 		return slices.Concat(positive.text...), slices.Concat(positive.pooled...), slices.Concat(positive.timeIDs...)
 	}
 	both := func(of func(side) [][]float32) []float32 {
@@ -130,11 +134,19 @@ func (c *conditioning) rows(guided bool, phase, part int) (text, pooled, timeIDs
 	if c.aligned {
 		return text, pooled, both(func(s side) [][]float32 { return s.timeIDs })
 	}
-	// The text-to-image pipeline repeats the pair, so that its rows alternate while the others do not.
+	return text, pooled, slices.Concat(c.alternating(negative, positive)[:2*len(positive.timeIDs)]...)
+}
+
+// alternating are the time ids of all sides: the text-to-image pipeline repeats those of one image, so that they
+// alternate while the other rows do not.
+func (c *conditioning) alternating(negative, positive side) (all [][]float32) {
 	for i := range positive.timeIDs {
-		timeIDs = append(append(timeIDs, negative.timeIDs[i]...), positive.timeIDs[i]...)
+		all = append(all, negative.timeIDs[i], positive.timeIDs[i])
+		if c.pag {
+			all = append(all, positive.timeIDs[i])
+		}
 	}
-	return text, pooled, timeIDs
+	return all
 }
 
 // timeIDsOf returns the added time ids of the positive and the negative side; see Request for the fields.

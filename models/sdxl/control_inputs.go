@@ -15,7 +15,7 @@ func residualInputs(b *nn.Builder, u *unet.Denoiser, s shape, batch, part int) (
 		return nil
 	}
 	for i, r := range u.Config.Residuals(s.height, s.width) {
-		list = append(list, b.Input(named(controlnet.ResidualName(i), part), kernels.Step, kernels.F32, batch, r[0], r[1], r[2]))
+		list = append(list, b.Input(s.named(controlnet.ResidualName(i), part), kernels.Step, kernels.F32, batch, r[0], r[1], r[2]))
 	}
 	return list
 }
@@ -27,9 +27,9 @@ func featureInputs(b *nn.Builder, u *unet.Denoiser, s shape, batch int) (list []
 	if !s.features {
 		return nil
 	}
-	one := b.Input("one", kernels.Request, kernels.F32, 1)
+	one := b.Input(s.named("one", 0), kernels.Request, kernels.F32, 1)
 	for i, f := range u.Config.Features(s.height, s.width) {
-		list = append(list, b.ScaleRepeat(b.Input(featureName(i), kernels.Request, kernels.F32, 1, f[0], f[1], f[2]), one, batch))
+		list = append(list, b.ScaleRepeat(b.Input(s.named(featureName(i), 0), kernels.Request, kernels.F32, 1, f[0], f[1], f[2]), one, batch))
 	}
 	return list
 }
@@ -39,11 +39,11 @@ func setFeatures(p *nn.Program, s shape, features []*Tensor) error {
 	if !s.features {
 		return nil
 	}
-	if err := p.SetFloats("one", 1); err != nil {
+	if err := p.SetFloats(s.named("one", 0), 1); err != nil {
 		return err
 	}
 	for i, f := range features {
-		if err := p.SetFloats(featureName(i), f.Data...); err != nil {
+		if err := p.SetFloats(s.named(featureName(i), 0), f.Data...); err != nil {
 			return err
 		}
 	}

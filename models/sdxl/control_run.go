@@ -12,9 +12,10 @@ import (
 // preparedControl is what was written to a program of a ControlNet: by which group of controls, and the conditioning of
 // which phase.
 type preparedControl struct {
-	group uint64
-	part  int
-	phase int
+	group  uint64
+	part   int
+	phase  int
+	beside bool // of the shape, whose time ids differ
 }
 
 // controlShape is that of a ControlNet's program beside the UNet's step of a shape.
@@ -43,8 +44,9 @@ func (r *Run) stepNetworks() []*nn.Network {
 	return all
 }
 
-// shapeAt is the shape of the step at evaluation i: with guidance where its scale asks for it, with residuals where a
-// ControlNet counts. Behind the last one it is that one's, and without any evaluation there are no residuals.
+// shapeAt is the shape of the step at evaluation i: with guidance where its scale asks for it, with a perturbed side where
+// PAG's does, with residuals where a ControlNet counts. Behind the last one it is that one's, and without any evaluation
+// there are no residuals.
 func (r *Run) shapeAt(i int) shape {
 	s := r.shape
 	s.residuals = false
@@ -57,7 +59,11 @@ func (r *Run) shapeAt(i int) shape {
 			s.residuals = true
 		}
 	}
-	return s.at(r.q.guidance[i])
+	s = s.at(r.q.guidance[i])
+	if r.q.pagAt(i) == 0 {
+		s.perturbed = ""
+	}
+	return s
 }
 
 // evaluation is i, or behind the last evaluation that one: what steers and guides a prediction then.
@@ -66,32 +72,34 @@ func (r *Run) evaluation(i int) int { return max(min(i, len(r.q.guidance)-1), 0)
 // admitControls finds out whether there is memory for every program of the ControlNets, as admit does for the rest.
 func (r *Run) admitControls() error {
 	type program struct {
-		group, part int
-		sums        bool
+		group, side, part int
+		sums              bool
 	}
 	admitted := map[program]bool{}
 	for at := range r.q.guidance {
-		for part := range max(1, r.shape.parts) {
-			sums := false
-			for i, g := range r.controls {
-				if _, any := g.counts(at, r.q.controlSteps); !any {
-					continue
-				}
-				if this := (program{i, part, sums}); !admitted[this] {
-					if err := r.admitControl(g, i, part, sums); err != nil {
-						return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
+		for k, side := range r.shape.sides() {
+			for part := range max(1, side.parts) {
+				sums := false
+				for i, g := range r.controls {
+					if _, any := g.counts(at, r.q.controlSteps); !any {
+						continue
 					}
-					admitted[this] = true
+					if this := (program{i, k, part, sums}); !admitted[this] {
+						if err := r.admitControl(g, side, controlID(i, part), sums); err != nil {
+							return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
+						}
+						admitted[this] = true
+					}
+					sums = true
 				}
-				sums = true
 			}
 		}
 	}
 	return nil
 }
 
-func (r *Run) admitControl(g *controlGroup, i, part int, sums bool) error {
-	p, err := g.net.Program(r.retry.precision, g.controlShape(r.shape, sums), controlID(i, part))
+func (r *Run) admitControl(g *controlGroup, side shape, id string, sums bool) error {
+	p, err := g.net.Program(r.retry.precision, g.controlShape(side, sums), id)
 	if err != nil {
 		return err
 	}
@@ -117,6 +125,21 @@ type steering struct {
 // steer evaluates the ControlNets that count and gives the sums of their residuals to the UNet's program. Nothing
 // passes through the host's memory.
 func (r *Run) steer(ctx context.Context, s steering) error {
+	sides := s.shape.sides()
+	if !s.shape.guided { // then all are the positive one
+		return r.steerSides(ctx, s, sides)
+	}
+	for i := range sides {
+		s.shape = sides[i]
+		if err := r.steerSides(ctx, s, sides[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steerSides is steer for sides that read the same.
+func (r *Run) steerSides(ctx context.Context, s steering, sides []shape) error {
 	for part := range max(1, s.shape.parts) {
 		var last *nn.Program
 		for i, g := range r.controls {
@@ -134,8 +157,10 @@ func (r *Run) steer(ctx context.Context, s steering) error {
 			return nil
 		}
 		for i := range r.unet.Config.Residuals(s.shape.height, s.shape.width) {
-			if err := s.into.CopyFrom(named(controlnet.ResidualName(i), part), last, controlnet.ResidualName(i)); err != nil {
-				return err
+			for _, side := range sides {
+				if err := s.into.CopyFrom(side.named(controlnet.ResidualName(i), part), last, controlnet.ResidualName(i)); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -182,7 +207,7 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 		return nil, err
 	}
 	is, found := g.handle.prepared[p]
-	ready := preparedControl{g.id, part, s.phase}
+	ready := preparedControl{g.id, part, s.phase, s.shape.beside}
 	if is == ready {
 		return p, nil
 	}
@@ -191,10 +216,10 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 		if err := g.net.Prepare(p, shape, g.hints); err != nil {
 			return nil, err
 		}
-		is = preparedControl{g.id, part, -1}
+		is = preparedControl{g.id, part, -1, false}
 	}
-	if is.phase != s.phase {
-		text, pooled, timeIDs := r.conditioning.rows(s.shape.guided, s.phase, part)
+	if is.phase != s.phase || is.beside != s.shape.beside {
+		text, pooled, timeIDs := r.conditioning.rows(s.shape, s.phase, part)
 		if s.shape.guided && shape.Guess { // the positive side alone
 			text, pooled, timeIDs = text[len(text)/2:], pooled[len(pooled)/2:], timeIDs[len(timeIDs)/2:]
 		}
@@ -208,8 +233,8 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 
 // steerPrediction gives a program that predicts for latents what steers it.
 func (r *Run) steerPrediction(ctx context.Context, into *nn.Program, s shape, x *Tensor, timestep, inputScale float64) error {
-	if err := setFeatures(into, s, r.features); err != nil || !s.residuals {
-		return err
+	if !s.residuals {
+		return nil
 	}
 	latents := channelsLast(x)
 	return r.steer(ctx, steering{

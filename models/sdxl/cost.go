@@ -55,6 +55,7 @@ func (c Cost) Seconds(p Parameters) float64 {
 			sum += images * c.Upscale.At(pixels)
 		}
 	}
+	p.Scheduler, p.Steps = cmp.Or(h.Scheduler, p.Scheduler), h.Steps
 	return sum + c.steering(p, second) + float64(h.Steps)*c.step(p, second) + images*c.Decode.At(second)
 }
 
@@ -96,7 +97,8 @@ func (c Cost) steering(p Parameters, pixels float64) float64 {
 	return sum
 }
 
-// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed one.
+// evaluations are the UNet's of a sample at a step, on the average: one for each side of guidance, and the perturbed
+// one.
 func (p Parameters) evaluations() float64 {
 	guided := func(scale float64) bool { return scale > 1 }
 	n := 1.0

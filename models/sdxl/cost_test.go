@@ -29,6 +29,11 @@ func TestCost(t *testing.T) {
 			guided := p.newShape(3, size)
 			guided.guided, guided.history = true, 1
 			step := flops(sampling(p.UNet, guided))
+			perturbed := guided
+			perturbed.perturbed = perturbedShape(make([]bool, len(p.UNet.Config.SelfAttentions())))
+			both := flops(sampling(p.UNet, perturbed))
+			perturbed.guided = false
+			unguided := flops(sampling(p.UNet, perturbed))
 			decode, encode := flops(p.VAE.Graph(true, size.Height, size.Width)), flops(p.VAE.Graph(false, size.Height, size.Width))
 			r := Parameters{Task: TextToImage}
 			r.Width, r.Height, r.Images, r.Steps, r.Guidance, r.Strength, r.Scheduler = size.Width, size.Height, 3, 10, 5, 0.5, "euler"
@@ -40,6 +45,9 @@ func TestCost(t *testing.T) {
 			}{
 				{"plain", func(*Parameters) {}, TextToImage, 10*step + 3*decode},
 				{"without guidance", func(r *Parameters) { r.Guidance = 1 }, TextToImage, 10*step/2 + 3*decode},
+				{"a half of guidance", func(r *Parameters) { r.GuidanceStart, r.GuidanceEnd = 0.2, 0.7 }, TextToImage, 7.5*step + 3*decode},
+				{"PAG", func(r *Parameters) { r.PAGScale = 3 }, TextToImage, 10*both + 3*decode},
+				{"PAG alone", func(r *Parameters) { r.PAGScale, r.Guidance = 3, 1 }, TextToImage, 10*unguided + 3*decode},
 				{"heun", func(r *Parameters) { r.Scheduler = "heun_karras" }, TextToImage, 20*step + 3*decode},
 				{"image-to-image", func(*Parameters) {}, ImageToImage, 5*step + 3*decode + 3*encode},
 			} {

@@ -24,6 +24,9 @@ type shape struct {
 	residuals            bool   // ControlNets' are added
 	features             bool   // T2I-Adapters' are added
 	images               string // prompts of IP-Adapters, see imageShape; "" is none
+	freeU                bool
+	perturbed            string // which self-attentions PAG's perturbed side has as the identity, see perturbedShape; "" is no such side
+	alone, beside        bool   // this is that side, which is the positive one otherwise; and there is guidance beside it
 }
 
 // newShape is that of a step without guidance and without history.
@@ -58,6 +61,7 @@ func (m *Model) shape(q *resolved) shape {
 	}
 	s.rescaled = s.guided && q.GuidanceRescale > 0
 	s.images = imageShape(q.images)
+	s.freeU, s.perturbed = q.FreeU != nil, perturbedShape(q.perturbed)
 	s.residuals, s.features = len(q.request.Controls) > 0, len(q.request.T2IAdapters) > 0
 	return s
 }
@@ -84,34 +88,41 @@ func (s shape) elements(channels int) int { return s.batch * s.height * s.width 
 // readsNegative reports whether a step needs the negative side's prediction apart.
 func (s shape) readsNegative() bool { return s.parts > 1 || s.unconditional > 0 }
 
-// named is the name of an input that each part of the positive side has.
-func named(name string, part int) string {
-	if part == 0 {
+// named is the name of an input that each part of the positive side has, and the perturbed side.
+func (s shape) named(name string, part int) string {
+	switch {
+	case s.alone:
+		return name + ", perturbed"
+	case part == 0:
 		return name
 	}
 	return fmt.Sprintf("%s of part %d", name, part+1)
 }
 
 // predictNoise builds what the model predicts for latents x times Step "input scale", for both sides of guidance, one
-// value for each part of the positive side.
+// value for each part of the positive side, or for the perturbed side.
 func predictNoise(b *nn.Builder, u *unet.Denoiser, s shape, x *nn.Value) (parts []*nn.Value) {
 	n := s.unetBatch()
 	in := unet.Inputs{
 		Images:   declareImages(b, u.Config, s),
-		Sample:   b.ScaleRepeat(x, b.Input("input scale", kernels.Step, kernels.F32, 1), n/s.batch),
-		Timestep: b.Input("timestep", kernels.Step, kernels.F32, n, 1),
+		Sample:   b.ScaleRepeat(x, b.Input(s.named("input scale", 0), kernels.Step, kernels.F32, 1), n/s.batch),
+		Timestep: b.Input(s.named("timestep", 0), kernels.Step, kernels.F32, n, 1),
+	}
+	in.FreeU = freeUInputs(b, u.Config, s)
+	if s.alone {
+		in.Perturbed = s.perturbedAttentions()
 	}
 	in.Features = featureInputs(b, u, s, n)
 	if s.extra > 0 {
-		in.Sample = b.Concat(in.Sample, b.Input("image inputs", kernels.Request, kernels.F32, n, s.height, s.width, s.extra))
+		in.Sample = b.Concat(in.Sample, b.Input(s.named("image inputs", 0), kernels.Request, kernels.F32, n, s.height, s.width, s.extra))
 	}
 	for part := range max(1, s.parts) {
 		in.Residuals = residualInputs(b, u, s, n, part)
-		in.Text = b.Input(named("text", part), kernels.Request, kernels.F32, n, s.tokens, s.text)
-		in.Pooled = b.Input(named("pooled", part), kernels.Request, kernels.F32, n, s.pooled)
-		in.TimeIDs = b.Input(named("time ids", part), kernels.Request, kernels.F32, n, s.ids)
+		in.Text = b.Input(s.named("text", part), kernels.Request, kernels.F32, n, s.tokens, s.text)
+		in.Pooled = b.Input(s.named("pooled", part), kernels.Request, kernels.F32, n, s.pooled)
+		in.TimeIDs = b.Input(s.named("time ids", part), kernels.Request, kernels.F32, n, s.ids)
 		if dim := int(u.Config.TimeCondProjDim); dim > 0 {
-			in.Condition = b.Input(named("guidance embedding", part), kernels.Request, kernels.F32, n, dim)
+			in.Condition = b.Input(s.named("guidance embedding", part), kernels.Request, kernels.F32, n, dim)
 		}
 		parts = append(parts, u.Model.Forward(b, in))
 	}
@@ -129,13 +140,13 @@ func guide(b *nn.Builder, s shape, parts []*nn.Value, none *nn.Value) *nn.Value 
 	if s.rescaled {
 		rescale = b.Input("rescale", kernels.Step, kernels.F32, 1)
 	}
-	sum := b.Guidance(parts[0], b.Input(named("guidance", 0), kernels.Step, kernels.F32, 1), rescale)
+	sum := b.Guidance(parts[0], b.Input(s.named("guidance", 0), kernels.Step, kernels.F32, 1), rescale)
 	if len(parts) == 1 {
 		return sum
 	}
 	minus := b.Input("minus one", kernels.Step, kernels.F32, 1)
 	for part := 1; part < len(parts); part++ {
-		guided := b.Guidance(parts[part], b.Input(named("guidance", part), kernels.Step, kernels.F32, 1), nil)
+		guided := b.Guidance(parts[part], b.Input(s.named("guidance", part), kernels.Step, kernels.F32, 1), nil)
 		negative := b.ScaleRepeat(b.Guidance(parts[part], none, nil), minus, 1)
 		sum = b.Add(sum, b.Add(guided, negative))
 	}
@@ -159,6 +170,10 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 			history[i] = b.Input(historyName(i), kernels.State, kernels.F32, image...)
 		}
 		parts := predictNoise(b, u, s, x)
+		guide := guide
+		if s.perturbed != "" {
+			guide = guidePerturbed(predictNoise(b, u, s.perturbedSide(), x)[0])
+		}
 		var none *nn.Value
 		if s.readsNegative() {
 			none = b.Input("no guidance", kernels.Step, kernels.F32, 1)
@@ -173,7 +188,7 @@ func sampling(u *unet.Denoiser, s shape) func(*nn.Builder) {
 
 // prediction builds what the UNet predicts, both sides of guidance apart; its key is that of the compiled program.
 func prediction(u *unet.Denoiser, s shape) (key string, build func(*nn.Builder)) {
-	s.history, s.unconditional, s.rescaled, s.parts = 0, 0, false, 0
+	s.history, s.unconditional, s.rescaled, s.parts, s.perturbed = 0, 0, false, 0, ""
 	return fmt.Sprintf("unet prediction of model %d %+v", u.Number(u.Model), s), func(b *nn.Builder) {
 		x := b.Input("x", kernels.Step, kernels.F32, s.batch, s.height, s.width, u.Config.OutChannels)
 		b.Output("prediction", predictNoise(b, u, s, x)[0])
@@ -185,12 +200,12 @@ func historyName(i int) string { return fmt.Sprintf("history %d", i) }
 // setConditioning writes what the UNet is conditioned on; guidance is for models that embed its scale.
 func setConditioning(u *unet.Denoiser, p *nn.Program, s shape, c *conditioning, phase int, guidance float64) error {
 	for part := range max(1, s.parts) {
-		text, pooled, timeIDs := c.rows(s.guided, phase, part)
+		text, pooled, timeIDs := c.rows(s, phase, part)
 		for _, in := range []struct {
 			name string
 			data []float32
 		}{{"text", text}, {"pooled", pooled}, {"time ids", timeIDs}} {
-			if err := p.SetFloats(named(in.name, part), in.data...); err != nil {
+			if err := p.SetFloats(s.named(in.name, part), in.data...); err != nil {
 				return err
 			}
 		}
@@ -204,19 +219,21 @@ func setGuidanceEmbedding(u *unet.Denoiser, p *nn.Program, s shape, guidance flo
 	if dim == 0 {
 		return nil
 	}
-	return p.SetFloats("guidance embedding", slices.Repeat(guidanceEmbedding(guidance, dim), s.unetBatch())...)
+	return p.SetFloats(s.named("guidance embedding", 0), slices.Repeat(guidanceEmbedding(guidance, dim), s.unetBatch())...)
 }
 
 // setEvaluation writes the scalars of one evaluation.
 func (s shape) setEvaluation(p *nn.Program, timestep, inputScale float64) error {
-	times := make([]float32, s.unetBatch())
-	for i := range times {
-		times[i] = float32(timestep)
+	for _, side := range s.sides() {
+		times := slices.Repeat([]float32{float32(timestep)}, side.unetBatch())
+		if err := p.SetFloats(side.named("timestep", 0), times...); err != nil {
+			return err
+		}
+		if err := p.SetFloats(side.named("input scale", 0), float32(inputScale)); err != nil {
+			return err
+		}
 	}
-	if err := p.SetFloats("timestep", times...); err != nil {
-		return err
-	}
-	return p.SetFloats("input scale", float32(inputScale))
+	return nil
 }
 
 // coefficients lays a step out as kernels.Solver takes it.
@@ -230,18 +247,29 @@ func coefficients(step scheduler.Step) []float32 {
 	return c
 }
 
+// stepGuidance is what guides a step.
+type stepGuidance struct {
+	scale, rescale, pag float64
+	weights             []float64 // of the parts; nil is one of weight 1
+}
+
 // advance runs the step program once.
-func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, noise []float32, guidance, rescale float64, weights []float64) error {
+func (s shape) advance(ctx context.Context, p *nn.Program, step scheduler.Step, noise []float32, g stepGuidance) error {
 	if err := s.setEvaluation(p, step.Timestep, step.InputScale); err != nil {
 		return err
 	}
+	if s.perturbed != "" {
+		if err := s.setPerturbed(p, &g); err != nil {
+			return err
+		}
+	}
 	if s.guided {
-		if err := s.setGuidance(p, guidance, weights); err != nil {
+		if err := s.setGuidance(p, g.scale, g.weights); err != nil {
 			return err
 		}
 	}
 	if s.rescaled {
-		if err := p.SetFloats("rescale", float32(rescale)); err != nil {
+		if err := p.SetFloats("rescale", float32(g.rescale)); err != nil {
 			return err
 		}
 	}
@@ -273,7 +301,7 @@ func (s shape) setGuidance(p *nn.Program, guidance float64, weights []float64) e
 		if s.parts > 0 {
 			scale *= weights[part]
 		}
-		if err := p.SetFloats(named("guidance", part), float32(scale)); err != nil {
+		if err := p.SetFloats(s.named("guidance", part), float32(scale)); err != nil {
 			return err
 		}
 	}

@@ -27,9 +27,10 @@ type Expert struct {
 // text encoder that it shares with the base (Options.Base) keeps the base's, as diffusers' pipelines that share one do.
 // Where few steps leave none to one of them, it passes its latents on, the first its noise, as in diffusers; Warnings
 // says so. The request's own DenoisingEnd is where the last one stops. GuidancePerStep, Interrupt, GuidanceStart and
-// GuidanceEnd count the steps of all. A base's refiner has neither PAG nor FreeU, which are made for the base. Its prompt embeddings have another width than a base's, so that with embeddings of one's own each expert
-// is run by hand: by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have another shape or
-// scaling than the first one's are a *ModelError.
+// GuidanceEnd count the steps of all. A base's refiner has neither PAG nor FreeU, which are made for the base. Its
+// prompt embeddings have another width than a base's, so that with embeddings of one's own each expert is run by hand:
+// by DenoisingEnd, and DenoisingStart with ImageLatents. Experts whose latents have another shape or scaling than the
+// first one's are a *ModelError.
 func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result, err error) {
 	e, err := newEnsemble(r, experts)
 	if err != nil {
@@ -68,7 +69,11 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			return nil, err
 		}
 		done += result.Steps
-		warnings = append(warnings, result.Warnings...)
+		for _, w := range result.Warnings {
+			if i == 0 || !slices.Contains(e.resolved[0].warnings, w) { // what is of the request is said once
+				warnings = append(warnings, w)
+			}
+		}
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
 			p := result.Parameters

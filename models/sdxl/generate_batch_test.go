@@ -131,9 +131,15 @@ func TestBatchAsAlone(t *testing.T) {
 			"paths":     func(r *Request) { r.Scheduler = "dpmpp_sde" },
 			"history":   func(r *Request) { r.Scheduler = "dpmpp_2m_sde" },
 			"begins":    func(r *Request) { r.GuidancePerStep = []float64{1, 5, 5, 1} },
-			"two":       func(r *Request) { r.ImagesPerPrompt = 2 },
-			"marked":    func(r *Request) { r.Watermark = true },
-			"stops":     func(r *Request) { r.Interrupt = 2 },
+			"interval":  func(r *Request) { r.GuidanceStart, r.GuidanceEnd = 0.3, 0.8 },
+			"PAG":       func(r *Request) { r.PAGScale = 3 },
+			"FreeU":     func(r *Request) { r.FreeU = &FreeU{0.9, 0.2, 1.3, 1.4} },
+			"extras": func(r *Request) {
+				r.GuidanceEnd, r.PAGScale, r.PAGAdaptiveScale, r.FreeU, r.ImagesPerPrompt = 0.6, 3, 0.005, &FreeU{0.9, 0.2, 1.3, 1.4}, 2
+			},
+			"two":    func(r *Request) { r.ImagesPerPrompt = 2 },
+			"marked": func(r *Request) { r.Watermark = true },
+			"stops":  func(r *Request) { r.Interrupt = 2 },
 		} {
 			t.Run(name+" "+on.Variant, func(t *testing.T) {
 				m := countSteps(t, on)
@@ -212,6 +218,14 @@ func TestBatchMixed(t *testing.T) {
 		func(r *Request) { r.OnStep = func(int, *Tensor) error { return nil } },
 		func(r *Request) { r.Preview = &Preview{Func: func(int, []*image.NRGBA) {}} },
 		func(r *Request) { r.Image, r.Strength = gradient(48, 40), 0.5 },
+		func(r *Request) { r.PAGScale = 3 },
+		func(r *Request) { r.PAGScale, r.PAGAppliedLayers = 3, []string{"up"} },
+		func(r *Request) { r.PAGScale = 4 },
+		func(r *Request) { r.PAGScale = 3 },
+		func(r *Request) { r.FreeU = &FreeU{0.9, 0.2, 1.3, 1.4} },
+		func(r *Request) { r.FreeU = &FreeU{0.9, 0.2, 1.3, 1.5} },
+		func(r *Request) { r.GuidanceEnd = 0.5 },
+		func(r *Request) { r.FreeU = &FreeU{0.9, 0.2, 1.3, 1.4} },
 		func(r *Request) { r.Prompt = "the first one's company" },
 	} {
 		r := small()
@@ -224,8 +238,8 @@ func TestBatchMixed(t *testing.T) {
 	if !errors.As(got[2].err, &wrong) || wrong.Field != "num_inference_steps" {
 		t.Errorf("a request that can't be done: %v", got[2].err)
 	}
-	// Two groups of two; of the others, Heun takes seven evaluations and half of the steps are two.
-	if want := 4 + 4 + 4 + 4 + 4 + 7 + 4 + 4 + 2; m.steps != want {
+	// Four groups of two; of the others, Heun takes seven evaluations and half of the steps are two.
+	if want := 4 + 4 + 4 + 4 + 4 + 7 + 4 + 4 + 2 + 3*4 + 2*4 + 4; m.steps != want {
 		t.Errorf("%d steps, want %d", m.steps, want)
 	}
 	for i, r := range requests {

@@ -57,6 +57,12 @@ func insideInterval(start, end float64, steps int) (first, last int) {
 	return int(start * float64(steps)), int(end * float64(steps))
 }
 
+// GuidedFrom is the first step of so many that has guidance, by Parameters.GuidanceStart.
+func GuidedFrom(start float64, steps int) int {
+	first, _ := insideInterval(start, 0, steps)
+	return first
+}
+
 // prepare splits a request. An interval of guidance is one of the steps of all experts: each gets the scales of its own.
 func (e *ensemble) prepare(r Request, ends []float64, specs []*Spec, resolve func(i int, q Request) (*resolved, error)) error {
 	if err := e.split(r, ends, specs, resolve); err != nil || r.GuidanceStart == 0 && r.GuidanceEnd == 0 {

@@ -13,7 +13,8 @@ import (
 // image-to-image from latents with a new generator. Where an upscaler of images is used, the VAE's posterior is not
 // sampled but its mean is taken, so that nothing is drawn for it. GuidancePerStep counts the steps of both passes, as
 // Progress and OnStep do: its last scale holds for all steps behind it, those of the second pass too. Model.Generate and
-// GenerateBatch do it; a batch computes such a request by itself. A first pass that is stopped is the result.
+// GenerateBatch do it; a batch computes such a request by itself. A first pass that is stopped is the result. Before its
+// first step there must be memory for both passes, and for the upscaler in its smallest tiles.
 type Hires struct {
 	Scale         float64 // of width and height; 0 is 2 where there are no sizes. Sides are rounded down to multiples of 8
 	Width, Height int     // in place of Scale, multiples of 8: of both, what is beyond the first pass's aspect is cut off; one alone keeps the aspect

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/nn"
 )
@@ -44,7 +45,7 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 			return err
 		}
 	}
-	first, err := m.generate(ctx, one, held)
+	first, err := m.firstPass(ctx, one, q, upscaler, held)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +89,25 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	return second, nil
 }
 
+// firstPass computes the first pass, once it is known that there is memory for what comes behind it.
+func (m *Model) firstPass(ctx context.Context, one Request, q *resolved, upscaler *esrgan.File, held *slot) (*Result, error) {
+	run, err := m.start(ctx, one, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	if err := m.admitHires(ctx, q, upscaler); err != nil {
+		if errors.Is(err, kernels.ErrMemory) { // the second pass's program is of no use, and in the way of smaller ones
+			err = errors.Join(err, m.UNet.TrimAll())
+		}
+		return nil, err
+	}
+	if err := run.steps(ctx, held); err != nil {
+		return nil, err
+	}
+	return run.finish(ctx, held)
+}
+
 // finishFirst decodes what a first pass that was stopped has come to, as A1111 does.
 func (m *Model) finishFirst(ctx context.Context, r Request, first *Result) (*Result, error) {
 	if r.LatentsOnly {
@@ -129,7 +149,7 @@ func (q *resolved) hiresProgress(show func(Progress), before int) func(Progress)
 // enlarge brings the latents of the first pass to those that the second begins with.
 func (m *Model) enlarge(ctx context.Context, h *hires, x *Tensor, upscaler *esrgan.File) (*Tensor, error) {
 	f := m.VAE.Config.ScaleFactor()
-	size := Size{h.upscaled.Height / f * f, h.upscaled.Width / f * f}
+	size := m.upscaledSize(h)
 	if h.latent {
 		return h.cut(latentModes[h.upscaler].resize(x, size.Height/f, size.Width/f), f), nil
 	}

@@ -41,6 +41,11 @@ func inpaintImage(g *golden.File, name string) *image.NRGBA {
 
 // inpaintingFolder is the model tiny with nine input channels.
 func inpaintingFolder(t *testing.T) string {
+	return changedFolder(t, "tiny-inpaint", `"in_channels": 4`, `"in_channels": 9`)
+}
+
+// changedFolder is the model tiny with another line in its UNet's configuration, under a name.
+func changedFolder(t *testing.T, name, line, by string) string {
 	config := t.TempDir()
 	if err := os.CopyFS(config, os.DirFS("synthetic/tiny")); err != nil {
 		t.Fatal(err)
@@ -50,17 +55,17 @@ func inpaintingFolder(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nine := strings.Replace(string(data), `"in_channels": 4`, `"in_channels": 9`, 1)
-	if nine == string(data) {
-		t.Fatal("the UNet has no in_channels")
+	changed := strings.Replace(string(data), line, by, 1)
+	if changed == string(data) {
+		t.Fatalf("the UNet's configuration has no %s", line)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(nine), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "tiny-inpaint")
+	dir := filepath.Join(t.TempDir(), name)
 	if err := synthesise(t.Context(), os.DirFS(config), kernels.F32, dir, func(component string) string { return component }); err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func (r *Run) setImageInputs(p *nn.Program, s shape) error {
 	if s.guided {
 		inputs = append(inputs, inputs...)
 	}
-	return p.SetFloats("image inputs", inputs...)
+	return p.SetFloats(s.named("image inputs", 0), inputs...)
 }
 
 // each is the members of a batch, or the run itself.

@@ -69,6 +69,7 @@ func (s *BlockScales) UnmarshalJSON(data []byte) error {
 const (
 	maxPromptImages = 64  // of an adapter
 	maxAspect       = 100 // of an image's sides
+	maxPrompts      = 16  // adapters of a request
 )
 
 // imagePrompt is an adapter of a resolved request.
@@ -82,6 +83,9 @@ type imagePrompt struct {
 func (s *Spec) checkIPAdapters(q *resolved) error {
 	if len(q.request.IPAdapters) == 0 {
 		return nil
+	}
+	if n := len(q.request.IPAdapters); n > maxPrompts {
+		return bad("ip_adapters", fmt.Sprintf("a list of %d", n), "at most %d", maxPrompts)
 	}
 	attentions := s.UNet.CrossAttentions()
 	for i, a := range q.request.IPAdapters {

@@ -210,12 +210,12 @@ func declareImages(b *nn.Builder, c unet.Config, s shape) [][]unet.ImagePrompt {
 	masks := map[string]*nn.Value{}
 	for _, i := range inputs {
 		p := unet.ImagePrompt{
-			K: b.Input(i.name("keys"), kernels.Request, kernels.F32, n, i.tokens, i.at.Channels),
-			V: b.Input(i.name("values"), kernels.Request, kernels.F32, n, i.tokens, i.at.Channels),
+			K: b.Input(s.named(i.name("keys"), 0), kernels.Request, kernels.F32, n, i.tokens, i.at.Channels),
+			V: b.Input(s.named(i.name("values"), 0), kernels.Request, kernels.F32, n, i.tokens, i.at.Channels),
 		}
 		if name := i.maskName(); i.masked {
 			if masks[name] == nil {
-				masks[name] = b.Input(name, kernels.Request, kernels.F32, n, positions(s.height, s.width, i.at.Level))
+				masks[name] = b.Input(s.named(name, 0), kernels.Request, kernels.F32, n, positions(s.height, s.width, i.at.Level))
 			}
 			p.Mask = masks[name]
 		}
@@ -238,7 +238,7 @@ func setImages(u *unet.Denoiser, p *nn.Program, s shape, c *conditioning) error 
 			if in.name == i.maskName() && !i.masked {
 				continue
 			}
-			if err := p.SetFloats(in.name, c.imageRows(s.guided, i.adapter, in.of)...); err != nil {
+			if err := p.SetFloats(s.named(in.name, 0), c.imageRows(s.guided, i.adapter, in.of)...); err != nil {
 				return err
 			}
 		}

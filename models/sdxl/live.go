@@ -62,16 +62,7 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 		scale = r.q.guidance[r.at]
 	}
 	phase := r.conditioning.phase(r.at)
-	if err := setConditioning(r.unet, p, s, r.conditioning, phase, scale); err != nil {
-		return err
-	}
-	if err := setImages(r.unet, p, s, r.conditioning); err != nil {
-		return err
-	}
-	if err := r.setImageInputs(p, s); err != nil {
-		return err
-	}
-	if err := setFeatures(p, s, r.features); err != nil {
+	if err := r.setInputs(p, s, phase, scale); err != nil {
 		return err
 	}
 	if err := p.SetFloats("noise", make([]float32, r.elements())...); err != nil {
@@ -79,6 +70,28 @@ func (r *Run) compile(ctx context.Context, s shape) error {
 	}
 	r.program, r.in, r.scale, r.phase = p, s, scale, phase
 	return nil
+}
+
+// setInputs writes what the UNet reads at every step, for all sides.
+func (r *Run) setInputs(p *nn.Program, s shape, phase int, scale float64) error {
+	for _, side := range s.sides() {
+		if err := setConditioning(r.unet, p, side, r.conditioning, phase, scale); err != nil {
+			return err
+		}
+		if err := setImages(r.unet, p, side, r.conditioning); err != nil {
+			return err
+		}
+		if err := r.setImageInputs(p, side); err != nil {
+			return err
+		}
+		if err := setFeatures(p, side, r.features); err != nil {
+			return err
+		}
+		if err := r.setFreeU(p, side); err != nil {
+			return err
+		}
+	}
+	return s.setNegativeRows(p)
 }
 
 // use switches to the program of another shape, as where guidance begins or ends within the run. Latents and history
@@ -110,12 +123,14 @@ func (r *Run) use(ctx context.Context, s shape) error {
 // recondition writes what changes from step to step within a program: the prompts' embeddings, where another text begins
 // to hold, and a scale of guidance that is embedded.
 func (r *Run) recondition(phase int, guidance float64) error {
-	if phase == r.phase {
-		if err := setGuidanceEmbedding(r.unet, r.program, r.in, guidance); err != nil {
+	for _, side := range r.in.sides() {
+		if phase == r.phase {
+			if err := setGuidanceEmbedding(r.unet, r.program, side, guidance); err != nil {
+				return err
+			}
+		} else if err := setConditioning(r.unet, r.program, side, r.conditioning, phase, guidance); err != nil {
 			return err
 		}
-	} else if err := setConditioning(r.unet, r.program, r.in, r.conditioning, phase, guidance); err != nil {
-		return err
 	}
 	r.phase, r.scale = phase, guidance
 	return nil

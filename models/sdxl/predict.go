@@ -56,19 +56,13 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 		return nil, err
 	}
 	s := r.shape
-	s.parts = 0
+	s.parts, s.perturbed = 0, ""
 	s.residuals = r.shapeAt(r.next).residuals
 	key, build := prediction(r.unet, s)
 	n := r.elements()
 	both := make([]float32, n*r.shape.unetBatch()/r.shape.batch)
 	err = r.unet.Evaluate(ctx, key, build, func(p *nn.Program) error {
-		if err := setConditioning(r.unet, p, s, r.conditioning, r.conditioning.phase(r.next), r.q.Guidance); err != nil {
-			return err
-		}
-		if err := setImages(r.unet, p, s, r.conditioning); err != nil {
-			return err
-		}
-		if err := r.setImageInputs(p, s); err != nil {
+		if err := r.setInputs(p, s, r.conditioning.phase(r.next), r.q.Guidance); err != nil {
 			return err
 		}
 		if err := p.SetFloats("x", channelsLast(x)...); err != nil {
@@ -77,7 +71,7 @@ func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float
 		if err := r.steerPrediction(ctx, p, s, x, timestep, inputScale); err != nil {
 			return err
 		}
-		return r.shape.setEvaluation(p, timestep, inputScale)
+		return s.setEvaluation(p, timestep, inputScale)
 	}, func(p *nn.Program) ([]float32, error) { return both, p.Floats(ctx, "prediction", both) }, r.q.request.Taps.UNet...)
 	if err != nil {
 		return nil, err

@@ -169,6 +169,8 @@ func (m *Model) partWeights(q *resolved, positives []parsed) ([]float64, error) 
 		return nil, bad("prompt", "sub-prompts joined by AND, or one with a weight", "one of weight 1: the model embeds its guidance and has no negative side")
 	case len(weights) > 1 && q.GuidanceRescale > 0:
 		return nil, bad("guidance_rescale", q.GuidanceRescale, "0 with sub-prompts that AND joins")
+	case q.PAGScale > 0:
+		return nil, bad("pag_scale", q.PAGScale, "0 with sub-prompts that AND joins, or one with a weight: there is no perturbed side of several")
 	}
 	return weights, nil
 }

@@ -108,6 +108,7 @@ func TestPromptErrors(t *testing.T) {
 			r.Prompt, r.PromptStyle, r.Prompts = "", prompt.A1111, []Prompt{{Prompt: "a AND b"}, {Prompt: "a"}}
 		}},
 		{"prompt", "finite", func(r *Request) { r.PromptStyle, r.Prompt = prompt.Comfy, "(a:1e39)" }},
+		{"pag_scale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.PAGScale = prompt.A1111, "a AND b", 3 }},
 		{"guidance_rescale", "AND", func(r *Request) { r.PromptStyle, r.Prompt, r.GuidanceRescale = prompt.A1111, "a AND b", new(0.5) }},
 		{"textual_inversions", "names", func(r *Request) { r.TextualInversions = []TextualInversion{good, good} }},
 		{"textual_inversions", "another file of the same name", func(r *Request) { r.TextualInversions = []TextualInversion{{Name: "x", L: good.L}} }},

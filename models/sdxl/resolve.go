@@ -13,6 +13,8 @@ import (
 const (
 	MaxCount = 64   // images of a batch
 	MaxSide  = 8192 // pixels of an image, either way
+
+	MaxImagePixels = 1 << 28 // of the images of a request together, all of which are held while it is computed
 )
 
 var errRefinerAsBase = errors.New("this is a refiner, which does image-to-image alone; give a base model, and this one as the refiner")
@@ -52,6 +54,9 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 
 func (s *Spec) resolve(r Request) (*resolved, error) {
 	q := &resolved{request: r, Parameters: Parameters{Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Model: filepath.Base(s.Path)}}
+	if err := r.checkImages(); err != nil {
+		return nil, err
+	}
 	if err := s.imageInputs(q.Task); err != nil {
 		return nil, err
 	}

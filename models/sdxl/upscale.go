@@ -58,6 +58,15 @@ func UpscaleFilters() []string {
 // IsUpscaleFilter reports whether a name is one of UpscaleFilters, in capital or small letters.
 func IsUpscaleFilter(name string) bool { return filters[strings.ToLower(name)] != nil }
 
+// DescribeUpscaler reads an ESRGAN file's architecture, by its name, and by how much it multiplies the sides of an image.
+func DescribeUpscaler(path string) (kind string, scale int, err error) {
+	c, err := esrgan.DescribeFile(path)
+	if err != nil {
+		return "", 0, err
+	}
+	return string(c.Kind), c.Scale(), nil
+}
+
 // Files are the fields that name files.
 func (u *Upscaling) Files() (list []*string) {
 	for _, name := range []*string{&u.Upscaler, &u.Second} {

@@ -153,8 +153,11 @@ func NewAttention(channels, context, heads int) *Attention {
 
 // Forward returns attention of x [B, ..., channels] to source [B, ..., context], projected and added to residual, which
 // has x's shape; what it attends to of Inputs.Images is added before it is projected. Taps see the result before residual
-// is added, and probabilities of source alone.
+// is added, and probabilities of source alone. Where Inputs.Perturbed says so it is source's values, projected.
 func (a *Attention) Forward(b *nn.Builder, x, source, residual *nn.Value) *nn.Value {
+	if a.perturbed(b) {
+		return a.ToOut.Fused(b, a.ToV.Forward(b, source), nn.Epilogue{Residual: residual, Ends: a})
+	}
 	q, k := a.ToQ.Forward(b, x), a.ToK.Forward(b, source)
 	b.TapAttention(a, q, k, a.heads, false)
 	y := b.Attention(q, k, a.ToV.Forward(b, source), a.heads, false)

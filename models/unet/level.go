@@ -128,12 +128,21 @@ func (l *Level) DownAdapted(b *nn.Builder, x, emb, text, features *nn.Value, ski
 // Up maps x [B, H, W, in] to [B, H, W, out], resized to the next skip if the level has an upsampler: to the double or,
 // of an odd image, one less. It returns that and skips without the one a layer that it has taken from the end.
 func (l *Level) Up(b *nn.Builder, x, emb, text *nn.Value, skips []*nn.Value) (*nn.Value, []*nn.Value) {
+	return l.UpFiltered(b, x, emb, text, nil, skips)
+}
+
+// UpFiltered is Up with FreeU of what each residual block reads; nil is none.
+func (l *Level) UpFiltered(b *nn.Builder, x, emb, text *nn.Value, freeU *FreeU, skips []*nn.Value) (*nn.Value, []*nn.Value) {
 	if want := len(l.Resnets) + len(l.Upsamplers); len(skips) < want {
 		b.Fail("a level on the way up reads %d skips, and there are %d", want, len(skips))
 	}
 	for j, resnet := range l.Resnets {
-		x = resnet.Forward(b, x, skips[len(skips)-1], emb)
+		skip := skips[len(skips)-1]
 		skips = skips[:len(skips)-1]
+		if freeU != nil {
+			x, skip = freeU.apply(b, x, skip)
+		}
+		x = resnet.Forward(b, x, skip, emb)
 		if len(l.Attentions) > 0 {
 			x = l.Attentions[j].Forward(b, x, text)
 		}

@@ -120,6 +120,11 @@ type Inputs struct {
 	// Features of T2I-Adapters (down_intrablock_additional_residuals), one for each of Config.Features with B before its
 	// shape; nil is none.
 	Features []*nn.Value
+	// FreeU are FreeU's masks, one for each of the first blocks of the way up (enable_freeu); nil is none.
+	FreeU []*FreeU
+	// Perturbed says of each of Config.SelfAttentions whether it is the identity, which leaves the values as they are
+	// (PAGIdentitySelfAttnProcessor2_0); nil is none.
+	Perturbed []bool
 }
 
 // Forward predicts the noise, or v: [B, H, W, out_channels].
@@ -127,6 +132,7 @@ func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 	emb := m.Embed(b, in) // [B, T]
 	emb = b.Activate(emb, kernels.SiLU)
 	m.attachImages(b, in.Images)
+	m.attachPerturbed(b, in.Perturbed)
 
 	x := m.ConvIn.Forward(b, in.Sample)
 	skips := []*nn.Value{x}
@@ -138,8 +144,8 @@ func (m *Model) Forward(b *nn.Builder, in Inputs) *nn.Value {
 		x = b.Add(x, f)
 	}
 	x = in.addResiduals(b, x, skips)
-	for _, level := range m.UpBlocks {
-		x, skips = level.Up(b, x, emb, in.Text, skips)
+	for i, level := range m.UpBlocks {
+		x, skips = level.UpFiltered(b, x, emb, in.Text, in.freeU(i), skips)
 	}
 	if len(skips) > 0 {
 		b.Fail("%d skip connections are left over", len(skips))

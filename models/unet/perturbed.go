@@ -1,6 +1,10 @@
 package unet
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/goxl/goxl/nn"
+)
 
 // SelfAttentions are the module paths of the configuration's self-attentions, in the order of CrossAttentions.
 func (c Config) SelfAttentions() []string {
@@ -10,3 +14,26 @@ func (c Config) SelfAttentions() []string {
 	})
 	return all
 }
+
+// identity is attached to a self-attention that is the identity.
+type identity struct{}
+
+// attachPerturbed says to each self-attention whether it is the identity, after another Forward in the graph too.
+func (m *Model) attachPerturbed(b *nn.Builder, perturbed []bool) {
+	i := 0
+	m.eachBlock(func(_ string, _, _ int, block *TransformerBlock) {
+		switch is := i < len(perturbed) && perturbed[i]; {
+		case is:
+			b.Attach(block.Attn1, identity{})
+		case b.Attached(block.Attn1) != nil:
+			b.Attach(block.Attn1, nil)
+		}
+		i++
+	})
+	if perturbed != nil && i != len(perturbed) {
+		b.Fail("%d self-attentions are perturbed or not: must be %d", len(perturbed), i)
+	}
+}
+
+// perturbed reports whether the self-attention is the identity in this graph.
+func (a *Attention) perturbed(b *nn.Builder) bool { return b.Attached(a) == identity{} }

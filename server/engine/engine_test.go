@@ -40,6 +40,7 @@ func TestCosts(t *testing.T) {
 		{Job{Model: Base, Parameters: with(hires), Request: sdxl.Request{Hires: &sdxl.Hires{}}}, 25 + 10*8 + 3 + 5},
 		{Job{Model: Base, Parameters: with(hires), Request: sdxl.Request{Hires: &sdxl.Hires{Steps: 7}}}, 25 + 7*8 + 3 + 5},
 		{Job{Model: Base, Parameters: with(hires)}, 25 + 7*8 + 3 + 5},
+		{Job{Model: Base, Parameters: with(func(p *sdxl.Parameters) { hires(p); p.Hires.Scheduler = "heun" })}, 25 + 7*16 + 3 + 5},
 		{Job{Model: Ensemble, DenoisingEnd: 0.75, Parameters: with(func(p *sdxl.Parameters) { p.DenoisingEnd = 0.75 })}, 30},
 	} {
 		if got := c.Seconds(x.job, 10); math.Abs(got-x.want) > 1e-9 {
