@@ -23,6 +23,7 @@ type Filter struct {
 	Owner  *string // nil is any
 	States []State // none is any
 	Model  string  // "" is any
+	Task   string  // "" is any
 	Before uint64  // only jobs of a smaller Seq: Page.Next of the page before; 0 is from the newest
 	Limit  int     // jobs of a page: 1 to 1000, 50 if 0
 }
@@ -160,6 +161,7 @@ func (f *Filter) marks(tx *bolt.Tx) *marks {
 	}
 	member("state", states...)
 	member("model", f.Model)
+	member("task", f.Task)
 	return m
 }
 
@@ -188,7 +190,7 @@ func (m *marks) lackedBy(id string, seq []byte) bool {
 func (f *Filter) selects(j *Job) bool {
 	return (f.Owner == nil || *f.Owner == j.Owner) &&
 		(len(f.States) == 0 || slices.Contains(f.States, j.State)) &&
-		(f.Model == "" || f.Model == j.Model)
+		(f.Model == "" || f.Model == j.Model) && (f.Task == "" || f.Task == j.Task)
 }
 
 // Open returns the jobs that have not ended, in the order of their acceptance.

@@ -28,7 +28,7 @@ func TestListsAreThoseOfAScan(t *testing.T) {
 	var all []Job // the newest first
 	for i := range 61 {
 		job := Job{
-			ID: fmt.Sprint(i), Owner: []string{"", "a", "ab", `b"<é`}[i%4], Model: []string{"x", `y&"`}[i%3%2],
+			ID: fmt.Sprint(i), Owner: []string{"", "a", "ab", `b"<é`}[i%4], Model: []string{"x", `y&"`}[i%3%2], Task: []string{"inpaint", ""}[i%2],
 			Request: json.RawMessage(`{"state":"done","prompt":"\"state\":\"failed\"","owner":"a","model":"x"}`), // must not pass for its own
 		}
 		if _, _, err := j.Accept(job); err != nil {
@@ -54,6 +54,7 @@ func TestListsAreThoseOfAScan(t *testing.T) {
 	for _, s := range states {
 		filters = append(filters, Filter{States: []State{s}}, Filter{States: []State{s, Done}, Model: "x"})
 	}
+	filters = append(filters, Filter{Task: "inpaint"}, Filter{Task: "x"}, Filter{Task: "inpaint", Model: "x", States: []State{Done}})
 	for _, f := range filters {
 		for _, limit := range []int{0, 1, 2, 7, 1000} {
 			want := ids(slices.DeleteFunc(slices.Clone(all), func(j Job) bool { return !f.selects(&j) }))

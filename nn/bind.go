@@ -131,6 +131,17 @@ func Shorten(names []string) string {
 	return s.String()
 }
 
+// Name gives every parameter of the module its name, without a source: a graph that is built of it then can be planned,
+// to count its operations, and not be compiled.
+func Name[M any](module M) M {
+	walk(reflect.ValueOf(module), "", visitor{
+		param:   func(name string, p *Param) { p.name, p.dtype = name, kernels.F16 },
+		leftOut: func(string) {},
+		list:    func(string, int) {},
+	})
+	return module
+}
+
 // Bind gives every parameter of the module its tensor in src and returns the source to compile with. Missing and
 // misshaped tensors, types other than those that a source gives, and tensors of modules that the configuration leaves
 // out come back as one *BindError. Other tensors that no parameter claims are Bound.Unclaimed, unless they are more

@@ -40,10 +40,6 @@ type Manager interface {
 // Manage puts the network's memory under a manager. It is called before the first program is.
 func (n *Network) Manage(m Manager) { n.manager = m }
 
-// keptPrograms bounds the cache: a server generates images of a few sizes again and again, and a program holds memory
-// of its own.
-const keptPrograms = 4
-
 // NewNetwork puts a bound source on a device.
 func NewNetwork(dev kernels.Device, src kernels.Source, o kernels.Options) (*Network, error) {
 	w, err := dev.NewWeights(src)
@@ -111,36 +107,6 @@ func (p *Program) Discard() error {
 	defer n.mu.Unlock()
 	n.programs = slices.DeleteFunc(n.programs, func(q *Program) bool { return q == p.cached() })
 	return p.Close()
-}
-
-// Trim closes the cached programs but the last used one, for the memory of their own that they hold.
-func (n *Network) Trim() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.trim(1)
-}
-
-// Spare is what Trim gives back of the device's memory.
-func (n *Network) Spare() (bytes int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, p := range n.programs {
-		if i > 0 {
-			bytes += p.Bytes()
-		}
-	}
-	return bytes
-}
-
-// trim closes all programs but the last used ones.
-func (n *Network) trim(keep int) error {
-	var failed []error
-	for len(n.programs) > keep {
-		last := len(n.programs) - 1
-		failed = append(failed, n.programs[last].Close())
-		n.programs = n.programs[:last]
-	}
-	return errors.Join(failed...)
 }
 
 // Bytes is what the weights take of the device's memory now.

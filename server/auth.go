@@ -179,7 +179,7 @@ func (s *Server) unauthorized(x *exchange, given bool) error {
 	}
 	h := x.Header()
 	h.Add("WWW-Authenticate", challenge)
-	if strings.HasPrefix(x.r.URL.Path, "/sdapi/") { // elsewhere browsers would open a dialog of their own
+	if path := x.r.URL.Path; strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/controlnet/") { // elsewhere browsers would open a dialog of their own
 		h.Add("WWW-Authenticate", `Basic realm="goxl", charset="UTF-8"`)
 	}
 	if given {

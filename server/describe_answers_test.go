@@ -90,7 +90,7 @@ func TestDocumentExamples(t *testing.T) {
 	image := decodeUpload(t, b.upload("image/png", tinyPNG(t)))
 	made := id(t, b.do("POST", "/generate", `{"prompt":"a","prompt_style":"a1111","negative_prompt":"b","original_size":[64,96],"eta":0.5,"scheduler":"ddim"}`))
 	job := b.finished(t, b.postJob(t, `{"prompt":"a","task":"ensemble"}`).ID)
-	answered := 0
+	answered, examples := 0, map[string]bool{}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			with := strings.NewReplacer("{id}", job.ID, "{file}", "style.css")
@@ -115,6 +115,15 @@ func TestDocumentExamples(t *testing.T) {
 				} else if err := c.check(m.Schema, text); err != nil {
 					t.Errorf("the example of %s %s: %v", method, path, err)
 				}
+				eachField(m.Schema, func(name string, of *jsonschema.Schema) {
+					for _, example := range of.Examples {
+						if raw, is := example.(json.RawMessage); is {
+							if examples[name] = true; c.check(of, raw) != nil {
+								t.Errorf("the example of %s of %s %s: %v", name, method, path, c.check(of, raw))
+							}
+						}
+					}
+				})
 				text = bytes.ReplaceAll(text, []byte(exampleID), []byte(image))
 				r = httptest.NewRequest(strings.ToUpper(method), path, bytes.NewReader(text))
 				r.Header.Set("Content-Type", kind)
@@ -128,6 +137,9 @@ func TestDocumentExamples(t *testing.T) {
 				t.Errorf("%s %s with its example: %d %.300s", method, path, w.Code, w.Body)
 			}
 		}
+	}
+	if len(examples) < len(fieldExamples) {
+		t.Errorf("examples of the fields %v alone", examples)
 	}
 	if answered < 50 {
 		t.Errorf("%d operations were tried", answered)

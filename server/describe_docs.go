@@ -3,7 +3,9 @@ package server
 // What the fields of goxl's own bodies mean, which OpenAI's have beside theirs.
 
 // imageDocs are the fields of every image.
-var imageDocs = []fieldDoc{
+var imageDocs = with(ownDocs, guidanceDocs)
+
+var ownDocs = []fieldDoc{
 	{"prompt", "What the image shows."},
 	{"prompt_2", "The prompt of the second text encoder; prompt if absent."},
 	{"negative_prompt", "What the image does not show. Absent, it is zeros where the model says so, which an empty one is not."},
@@ -35,18 +37,23 @@ var imageDocs = []fieldDoc{
 	{"negative_crops_coords_top_left", "crops_coords_top_left of the negative prompt."},
 	{"aesthetic_score", "Of a refiner: how beautiful the image is to be, mostly 1 to 10; 6 if absent."},
 	{"negative_aesthetic_score", "aesthetic_score of the negative prompt; 2.5 if absent."},
+	{"controls", "ControlNets, each with its control image."},
+	{"t2i_adapters", "T2I-Adapters, each with the image that it steers by."},
+	{"ip_adapters", "IP-Adapters, each with images that are read beside the prompt."},
 }
 
 // Fields that depend on the task.
 var (
 	sizeDocs = []fieldDoc{
-		{"width", "Pixels. Absent, it is the model's own. The limit of width × height is in GET /v1/options."},
-		{"height", "Pixels. Absent, it is the model's own."},
+		{"width", "Pixels. Absent, it is the model's own, or the image's, which is resized to others. The limit of width × height is in GET /v1/options."},
+		{"height", "Pixels. Absent, it is the model's own, or the image's."},
 	}
+	imageDoc    = fieldDoc{"image", "The image to begin with: the id of one that is here, or a PNG, JPEG or WebP in base64, alone or in a data URL."}
+	resizeDoc   = fieldDoc{"resize", "How the image gets width and height: as it comes, cut to the aspect ratio, or with its outermost lines repeated; stretch if absent."}
 	ensembleDoc = fieldDoc{"refiner", "The refiner goes on at denoising_end, as an ensemble of experts."}
 	endDoc      = fieldDoc{"denoising_end", "The fraction of the steps at which the base ends; 0.8 if absent with a refiner, else 1."}
 	fromDocs    = []fieldDoc{
-		{"strength", "How much of the image is made anew, 1 is all of it. Absent, it is the model's own, mostly 0.3."},
+		{"strength", "How much of the image is made anew, 1 is all of it. Absent, it is the model's own, mostly 0.3, or 0.9999 of inpainting."},
 		{"denoising_start", "The fraction of the steps at which the image comes in, in place of strength."},
 		{"denoising_end", "The fraction of the steps at which the run ends."},
 	}
@@ -54,9 +61,9 @@ var (
 
 // jobDocs are the fields of POST /v1/jobs beside those.
 var jobDocs = []fieldDoc{
-	{"task", "Absent, it is image-to-image with an image, ensemble with refiner, or else text-to-image."},
-	{"image", "The image to begin with: the id of one that is here, or a PNG, JPEG or WebP in base64, alone or in a data URL."},
-	{"refiner", "Of image-to-image, whether the refiner computes it; absent, it does if there is one. Else as an ensemble."},
+	{"task", "Absent, it is inpaint with a mask or outpaint, image-to-image with an image, ensemble with refiner, or else text-to-image."},
+	imageDoc,
+	{"refiner", "Of an image, whether the refiner computes it; absent, it does if there is one, but for inpainting, and beside controls, t2i_adapters and ip_adapters. Else as an ensemble."},
 	{"n", "Images of the batch, from one generator."},
 	{"priority", "Jobs of a higher one go first."},
 	{"preview_every", "Steps between previews, which the events have; 0 is none."},
@@ -72,13 +79,24 @@ var openAIDocs = []fieldDoc{
 	{"output_compression", "Quality of JPEG and WebP in percent; 90 if absent."},
 	{"stream", "The answer is a stream of events."},
 	{"partial_images", "Previews in the stream."},
-	{"mask", "A mask is answered 501 until goxl has inpainting."},
+	{"mask", "Must be absent: /v1/images/edits takes a mask."},
 	{"quality", "Has no effect."},
 	{"background", "Has no effect: images are opaque."},
 	{"moderation", "Has no effect."},
 	{"style", "Has no effect."},
 	{"user", "Has no effect."},
 	{"input_fidelity", "Has no effect: strength is what says it."},
+}
+
+// fieldExamples are values of fields that are more than a word or a number. ID is that of an image.
+var fieldExamples = map[string]string{
+	"outpaint":     `{"left":0,"top":128,"right":0,"bottom":0}`,
+	"controls":     `[{"model":"controlnet-canny","image":"ID","preprocessor":"canny","scale":0.8,"end":0.9}]`,
+	"t2i_adapters": `[{"model":"t2i-adapter-sketch","image":"ID","scale":0.9}]`,
+	"ip_adapters":  `[{"model":"ip-adapter-plus_sdxl_vit-h","image":"ID","scale":0.6}]`,
+	"hires":        `{"scale":1.5,"strength":0.5,"upscaler":"lanczos"}`,
+	"scales":       `{"up":{"block_0":[0,1,0]}}`,
+	"freeu":        `{"s1":0.9,"s2":0.2,"b1":1.3,"b2":1.4}`,
 }
 
 // with is a list of descriptions in which later ones of a name count.

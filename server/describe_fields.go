@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -130,6 +131,9 @@ func (b *bodyForm) describe(s *Server) (of *jsonschema.Schema, strange []string)
 			continue
 		}
 		p.Description = doc.text
+		if example := fieldExamples[doc.name]; example != "" && b.options == nil {
+			p.Examples = []any{json.RawMessage(strings.ReplaceAll(example, "ID", exampleID))}
+		}
 		of.PropertyOrder = append(of.PropertyOrder, doc.name)
 	}
 	for name, p := range of.Properties {

@@ -16,8 +16,8 @@ var jobOperations = []operation{
 		}},
 		body: &bodyForm{
 			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.jobTask(x, f) }, // what is wrong is of no interest
-			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"guidance_scale":[]}`},
-			docs:    with(jobDocs, imageDocs, sizeDocs, without(fromDocs, "denoising_end"), []fieldDoc{jobEndDoc}),
+			probes:  []string{`{"task":"ensemble"}`, `{"task":"image-to-image"}`, `{"task":"inpaint"}`, `{"task":"inpaint","outpaint":[]}`, `{"guidance_scale":[]}`, `{"task":"upscale"}`},
+			docs:    with(jobDocs, imageDocs, sizeDocs, without(fromDocs, "denoising_end"), inpaintDocs, []fieldDoc{resizeDoc, hiresDoc, jobEndDoc}, upscaleDocs),
 			example: `{"prompt":"a lighthouse at dusk, oil painting","preview_every":5,"output_format":"webp"}`,
 		},
 		answers: []answerDoc{
@@ -31,6 +31,7 @@ var jobOperations = []operation{
 		query: func(f *fields) { f.jobFilter() },
 		parameterOf: []fieldDoc{
 			{"limit", "Jobs of a page."}, {"before", "next of the page before."}, {"model", "Those of this model alone."},
+			{"task", "Those of this task alone, which of an ensemble is that of its base."},
 			{"state", "Those in these states alone, with commas between them: queued, running, interrupted, done, failed, cancelled."},
 		},
 		answers: []answerDoc{{status: 200, about: "A page of jobs.", of: typeOf[jobPage]()}},

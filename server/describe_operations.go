@@ -95,12 +95,13 @@ func operations() []operation {
 
 var imageOperations = []operation{
 	{
-		route: "POST /generate", id: "generate", tag: tagImages, summary: "Text to image",
+		route: "POST /generate", id: "generate", tag: tagImages, summary: "Text to image, image to image, inpainting",
 		about: "Answers when the image is on disk; GET /download/{id} returns it.",
 		body: &bodyForm{
-			parse:   func(s *Server, _ *exchange, f *fields) { _, _ = s.generateJob(f) }, // what is wrong is of no interest
-			probes:  []string{`{"refiner":true}`, `{"guidance_scale":[]}`},
-			docs:    with(imageDocs, sizeDocs, []fieldDoc{ensembleDoc, endDoc}),
+			parse:  func(s *Server, x *exchange, f *fields) { _, _ = s.generateJob(x, f, f.imageTask()) }, // what is wrong is of no interest
+			probes: []string{`{"refiner":true}`, `{"guidance_scale":[]}`, `{"image":"","mask":""}`, `{"outpaint":[]}`},
+			docs: with([]fieldDoc{imageDoc}, imageDocs, sizeDocs, without(fromDocs, "denoising_end"), inpaintDocs, []fieldDoc{resizeDoc, hiresDoc},
+				[]fieldDoc{ensembleDoc, endDoc}),
 			example: `{"prompt":"a lighthouse at dusk, oil painting","negative_prompt":"blurry","seed":42}`,
 		},
 		answers: []answerDoc{{status: 200, about: "The image's id, and every value with which it was computed.", of: typeOf[madeView]()}},
@@ -109,9 +110,9 @@ var imageOperations = []operation{
 		route: "POST /refine", id: "refine", tag: tagImages, summary: "Image to image",
 		about: "Makes an image anew from one that is here, on the refiner unless refiner is false.",
 		body: &bodyForm{
-			parse:  func(s *Server, _ *exchange, f *fields) { _, _, _ = s.refineJob(f) },
-			probes: []string{`{"guidance_scale":[]}`},
-			docs: with([]fieldDoc{{"id", "The image to begin with, by the id that an answer or an upload gave."}}, imageDocs, fromDocs,
+			parse:  func(s *Server, x *exchange, f *fields) { _, _, _ = s.refineJob(x, f) },
+			probes: []string{`{"guidance_scale":[]}`, `{"mask":""}`, `{"outpaint":[]}`},
+			docs: with([]fieldDoc{{"id", "The image to begin with, by the id that an answer or an upload gave."}}, imageDocs, fromDocs, inpaintDocs,
 				[]fieldDoc{{"refiner", "False computes it on the base."}}),
 			example: `{"id":"` + exampleID + `","prompt":"a lighthouse at dusk, oil painting","strength":0.3}`,
 		},
@@ -144,6 +145,16 @@ var imageOperations = []operation{
 		},
 		fails: [][]kind{bodyFails, largeFails, {badMedia, stopping, storeFull, storeBroken, journalBroken}},
 		curl:  "-H 'Content-Type: image/png' --data-binary @image.png",
+	}, {
+		route: "POST /v1/preprocess", id: "preprocess", tag: tagImages, summary: "The control image of an image",
+		about: "What a ControlNet gets of an image by a preprocessor at a size. It is computed on the CPU, and not kept.",
+		body: &bodyForm{
+			parse:   func(s *Server, x *exchange, f *fields) { _, _ = s.preprocessing(x, f) },
+			docs:    preprocessDocs,
+			example: `{"image":"` + exampleID + `","preprocessor":"canny","width":1024,"height":1024}`,
+		},
+		answers: []answerDoc{{status: 200, about: "The control image.", media: "image/png"}},
+		fails:   [][]kind{bodyFails, largeFails, imageFails, {storeBroken}},
 	},
 }
 

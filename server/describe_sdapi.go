@@ -46,8 +46,8 @@ func sdOperations() []operation {
 		}, {
 			route: "POST /sdapi/v1/extra-single-image", id: "sdExtraSingle", tag: tagSDAPI, summary: "Enlarge an image",
 			body: &bodyForm{
-				parse: func(_ *Server, _ *exchange, f *fields) {
-					_, _ = f.sdExtras() // what is wrong is of no interest
+				parse: func(s *Server, _ *exchange, f *fields) {
+					_, _ = s.sdExtras(f) // what is wrong is of no interest
 					f.sdImage("image")
 				},
 				probes:  sdExtrasProbes,
@@ -55,12 +55,12 @@ func sdOperations() []operation {
 				example: `{"image":"` + examplePNG + `","upscaler_1":"Lanczos","upscaling_resize":2}`,
 			},
 			answers: []answerDoc{{status: 200, about: "The image.", of: typeOf[sdExtraView]()}},
-			fails:   [][]kind{bodyFails, largeFails, {badValue, notImplemented}},
+			fails:   [][]kind{bodyFails, largeFails, jobFails, {badValue, notImplemented, storeFull, cancelled}},
 		}, {
 			route: "POST /sdapi/v1/extra-batch-images", id: "sdExtraBatch", tag: tagSDAPI, summary: "Enlarge images",
 			body: &bodyForm{
-				parse: func(_ *Server, _ *exchange, f *fields) {
-					_, _ = f.sdExtras()
+				parse: func(s *Server, _ *exchange, f *fields) {
+					_, _ = s.sdExtras(f)
 					f.sdFiles("imageList")
 				},
 				probes:  sdExtrasProbes,
@@ -68,7 +68,7 @@ func sdOperations() []operation {
 				example: `{"imageList":[{"data":"` + examplePNG + `","name":"a.png"}],"upscaler_1":"Lanczos"}`,
 			},
 			answers: []answerDoc{{status: 200, about: "The images.", of: typeOf[sdExtrasView]()}},
-			fails:   [][]kind{bodyFails, largeFails, {badValue, notImplemented}},
+			fails:   [][]kind{bodyFails, largeFails, jobFails, {badValue, notImplemented, storeFull, cancelled}},
 		}, {
 			route: "POST /sdapi/v1/interrogate", id: "sdInterrogate", tag: tagSDAPI, summary: "Not there: 501", fails: [][]kind{{notImplemented}},
 		}, {
@@ -91,6 +91,7 @@ func sdOperations() []operation {
 			answers: []answerDoc{{status: 200, about: "Their ids.", of: typeOf[sdPendingView]()}},
 		},
 	}
+	all = append(all, sdControlOperations()...)
 	for _, list := range sdListDocs {
 		all = append(all, operation{
 			route: "GET /sdapi/v1/" + list.name, id: "sdGet" + camel(list.name), tag: tagSDAPI, summary: list.text,
@@ -114,7 +115,7 @@ func sdImageOperation(img2img bool) operation {
 			parse: func(s *Server, x *exchange, f *fields) {
 				_, _ = s.sdRequest(x.r.Context(), nobody, f, img2img) // what is wrong is of no interest
 			},
-			docs:    sdImageDocs,
+			docs:    with(sdImageDocs, sdHiresDocs),
 			options: sdFields(img2img),
 			example: `{"prompt":"a lighthouse at dusk, (oil painting:1.2)","steps":20,"width":512,"height":512,"sampler_name":"Euler"}`,
 		},
@@ -170,10 +171,10 @@ var sdListDocs = []struct {
 	{"upscalers", "The upscalers", typeOf[[]sdUpscaler]()},
 	{"memory", "The memory of the process", typeOf[map[string]map[string]any]()},
 	{"cmd-flags", "Flags of A1111's that clients look at", typeOf[map[string]bool]()},
-	{"scripts", "Scripts: none", typeOf[map[string][]string]()},
+	{"scripts", "Scripts", typeOf[map[string][]string]()},
 	{"sd-vae", "VAEs to choose from: none", typeOf[[]string]()},
 	{"sd-modules", "Modules to choose from: none", typeOf[[]string]()},
-	{"latent-upscale-modes", "Latent upscalers: none", typeOf[[]string]()},
+	{"latent-upscale-modes", "Latent upscalers", typeOf[[]sdLatentMode]()},
 	{"prompt-styles", "Styles: none", typeOf[[]string]()},
 	{"hypernetworks", "Hypernetworks: none", typeOf[[]string]()},
 	{"face-restorers", "Restorers of faces: none", typeOf[[]string]()},

@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // readers are the methods by which parsers read a field whose name is their first argument.
 var readers = []string{
 	"text", "optionalText", "choice", "scheduler", "integer", "seed", "readSeed", "wholeNumber", "number", "optionalNumber", "items", "numbers", "pair",
-	"boolean", "loras", "priority", "given", "isList", "sdImage", "sdFiles", "eventNumber",
+	"boolean", "loras", "priority", "given", "isList", "sdImage", "sdFiles", "eventNumber", "object", "objects", "border", "blockScales", "controlMode",
+	"preprocessor",
 }
 
 // What the source reads by a name in quotes is in the document: no branch of a parser is left out by the probes.
@@ -31,9 +34,11 @@ func TestDocumentFields(t *testing.T) {
 				continue
 			}
 			for _, m := range op.Body.Content {
-				for name := range m.Schema.Properties {
-					known[name] = true
-				}
+				eachField(m.Schema, func(name string, of *jsonschema.Schema) {
+					if known[name] = true; strings.HasPrefix(of.Description, strangeMembers) {
+						t.Errorf("%s: %s: %s", op.ID, name, of.Description)
+					}
+				})
 			}
 		}
 	}
@@ -69,6 +74,23 @@ func TestDocumentFields(t *testing.T) {
 	}
 	if found < 60 {
 		t.Errorf("%d fields were found in the source", found)
+	}
+}
+
+// eachField calls a function with every field of a body, and those of objects in it.
+func eachField(s *jsonschema.Schema, do func(name string, of *jsonschema.Schema)) {
+	if s == nil {
+		return
+	}
+	for name, of := range s.Properties {
+		do(name, of)
+		for _, form := range append([]*jsonschema.Schema{of}, of.AnyOf...) {
+			eachField(form, do)
+			if form.Items != nil {
+				do(name, form.Items)
+				eachField(form.Items, do)
+			}
+		}
 	}
 }
 

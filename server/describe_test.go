@@ -189,7 +189,7 @@ func TestDocumentSchemas(t *testing.T) {
 		"/sdapi/v1/txt2img refiner_switch_at":   `{"maximum":1,"minimum":0,"type":["number","null"]}`,
 		"/sdapi/v1/txt2img steps":               `{"default":50,"maximum":77,"minimum":1,"type":["integer","null"]}`,
 		"/sdapi/v1/txt2img s_churn":             `{}`,
-		"/sdapi/v1/img2img init_images":         `{"items":{"type":"string"},"maxItems":1,"minItems":1,"type":"array"} required`,
+		"/sdapi/v1/img2img init_images":         `{"items":{"type":"string"},"maxItems":64,"minItems":1,"type":"array"} required`,
 		"/sdapi/v1/options jpeg_quality":        `{"default":80,"maximum":100,"minimum":1,"type":["integer","null"]}`,
 		"/sdapi/v1/options sd_model_checkpoint": `{"type":["string","null"]}`,
 	}

@@ -44,8 +44,9 @@
 // or b64_json; output_format; output_compression, 0 to 100 (absent is 90); stream, with partial_images. An edit is
 // image-to-image of one image, a file image of a form or images, [{"image_url": a data URL}] or [{"file_id": the id of
 // an image}], with strength (absent is the model's own, mostly 0.3), on the refiner if there is one; the image keeps
-// its size, and a mask is 501. What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are
-// OpenAI's too: {"error": {message, type, param, code}}, and 400 in place of 422.
+// its size. A mask, given likewise, says by its transparent pixels what is edited, on the base; elsewhere white does.
+// What has no effect is named in the header X-Goxl-Ignored and in warnings. Errors are OpenAI's too: {"error":
+// {message, type, param, code}}, and 400 in place of 422.
 //
 // GET / is a web page for all of that (package page), and GET /v1/options what the fields of a body may be, what they
 // are without a value, of each model and its refiner, and the limits.
@@ -65,9 +66,11 @@
 // CLIP_stop_at_last_layers counts from the last layer, of which SDXL always skips one. Without save_images, nothing of
 // a request is kept once it is answered. interrupt and skip end what is computed after the step that is under way,
 // with the image so far: that without noise that the UNet predicts there, with guidance (A1111's is without). The
-// images' infotext says after how many steps. Options are those of each user, until the server ends. What goxl has not
-// (a mask, enable_hr, ControlNet) is 501 by the field's name; an unknown sampler, model or upscaler is 400 with those
-// that there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
+// images' infotext says after how many steps. Options are those of each user, until the server ends. /controlnet is the
+// API of A1111's extension sd-webui-controlnet, whose units alwayson_scripts.controlnet has: ControlNets, T2I-Adapters
+// and IP-Adapters of Config.ControlDir and IPAdapterDir. What goxl has not (tiling, restore_faces) is 501 by the
+// field's name; an unknown sampler or model is 400, and an upscaler, a unit's model or module 422, with those that
+// there are. What nothing comes of is named in the header X-Goxl-Ignored and in info.
 //
 // With Config.Tracer, requests and jobs are spans, those of clients that send W3C's traceparent below theirs: a request
 // has its job, a job its waits in the queue and its attempts, an attempt its steps as events and the encoding of its
@@ -84,16 +87,33 @@
 //     of Config.Schedulers, a schedule type after it or not, or A1111's or ComfyUI's name of one; preset, of few-step
 //     models, none without one (absent is Config.Preset)
 //   - num_inference_steps, or timesteps or sigmas, lists; guidance_scale, a number or a list of one for each step;
-//     guidance_rescale, eta, clip_skip; interrupt, the steps after which the image is decoded as it is
+//     guidance_rescale, eta, clip_skip; guidance_start and guidance_end, fractions of the steps; pag_scale,
+//     pag_adaptive_scale and pag_applied_layers; freeu, {s1, s2, b1, b2}; interrupt, the steps after which the image is
+//     decoded as it is
 //   - original_size, target_size, negative_original_size, negative_target_size, [height, width];
 //     crops_coords_top_left, negative_crops_coords_top_left, [top, left]; aesthetic_score, negative_aesthetic_score
 //   - loras, a list of adapters in Config.LoRADir, applied in order: "NAME", "NAME:0.8" or {"name": NAME, "strength":
 //     0.8}; prompts name them too, as in <lora:NAME:0.8>. They change the weights for this request only, and the model
 //     stays loaded; one that can't be used is answered 422
 //   - of /generate: width, height; refiner, true for an ensemble in which the refiner goes on at denoising_end (0.8);
-//     without it, denoising_end is where the base ends
+//     without it, denoising_end is where the base ends; image, for image-to-image on the base, with strength or
+//     denoising_start, and resize, how the image gets width and height; hires, a second pass in a larger size
 //   - of /refine: id, of the image; strength, or denoising_start; denoising_end; refiner, false for image-to-image on
 //     the base
+//   - with an image: mask, of which white is repainted, or outpaint, pixels on each side; soft_mask, mask_blur,
+//     mask_invert, inpaint_fill, mask_padding, keep_unmasked
+//   - controls, a list of {model, image, scale, start, end, mode, preprocessor, resize, guess_mode}, with control as
+//     another name; t2i_adapters, of {model, image, scale, resize}; ip_adapters, of {model, encoder, image or images,
+//     scale or scales, mask}. A model is a name in Config.ControlDir or IPAdapterDir: its path there, with or without
+//     the extension, or the last part of that. POST /v1/preprocess answers with the control image that a ControlNet
+//     gets
+//   - of the task upscale of POST /v1/jobs, which enlarges an image without diffusion: image; upscaler, lanczos,
+//     nearest or a name in Config.UpscalerDir; scale, or width and height with resize, crop without one (absent is the
+//     model's own scale, or 2); tile. The result has at most 16 times the pixels of an image that is generated, and
+//     8192 a side
+//
+// An image is the id of one that is here for who asks, or a PNG, JPEG or WebP in base64, alone or in a data URL. What
+// came in a body is kept as long as its job. A request has 64 images at most.
 //
 // An answer has the id, warnings if there are any, a prompt that was cut for instance, and parameters: every value with
 // which the image was computed, as the PNG's texts have them. A request is resolved by the models' configurations, and
@@ -117,12 +137,12 @@
 // request is closed for the new one, and never one for which an image is computed or sent. When these are seven eighths
 // of all, requests for more of them are answered 503. A request with two lengths, Content-Length and Transfer-Encoding,
 // is answered by the second, and its connection closed. A body has 64 KiB at most; one with an image has 64 MiB, or 90
-// in base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A client that
-// takes nothing of its events is dropped; a connection with events may be closed for a new one, and its client connects
-// again.
+// with images in base64, and eight that are larger than 1 MiB are in memory at once: another one is answered 503. A
+// client that takes nothing of its events is dropped; a connection with events may be closed for a new one, and its
+// client connects again.
 //
-// What one request may ask for is limited, by Config or by the speed of the devices: what is above is 422, and what
-// computes for too long 504.
+// What one request may ask for is limited, by Config or by the speed of the devices, a second pass and a border around
+// an image included: what is above is 422, and what computes for too long 504.
 //
 // The folder of images is used through an os.Root, and only regular files in it are images. An image's file is opened,
 // and has its room on disk, before the image is computed: a full disk is 507, and a folder that can't be used 503, at

@@ -2,10 +2,11 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/goxl/goxl/models/sdxl"
-	"github.com/goxl/goxl/worker"
 )
 
 // madeView is the answer of /generate and /refine.
@@ -16,28 +17,26 @@ type madeView struct {
 }
 
 func (s *Server) generate(x *exchange) error {
-	f, err := s.readJob(x)
+	f, err := s.readJob(x, "image", "mask", "control", "controls", "t2i_adapters", "ip_adapters")
 	if err != nil {
 		return err
 	}
-	var t worker.Task
-	if t.Job, err = s.generateJob(f); err != nil {
-		return err
-	}
-	warning, err := s.resolve(f, &t.Job)
+	r, err := s.generateJob(x, f, f.imageTask())
 	if err != nil {
 		return err
 	}
-	return s.answerImage(x, t, warning)
+	if r.warning, err = s.resolve(f, &r.task.Job); err != nil {
+		return err
+	}
+	return s.answerImage(x, r)
 }
 
 func (s *Server) refine(x *exchange) error {
-	f, err := s.readJob(x)
+	f, err := s.readJob(x, "mask", "control", "controls", "t2i_adapters", "ip_adapters")
 	if err != nil {
 		return err
 	}
-	var t worker.Task
-	id, j, err := s.refineJob(f)
+	id, r, err := s.refineJob(x, f)
 	if err != nil {
 		return err
 	}
@@ -45,39 +44,58 @@ func (s *Server) refine(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	t.Job, t.Images = j, map[string]string{"image": id}
-	t.Job.Request.Image = sdxl.Blank{Size: size}
-	warning, err := s.resolve(f, &t.Job)
-	if err != nil {
+	r.task.Images["image"] = id
+	r.task.Job.Request.Image = sdxl.Blank{Size: size}
+	if r.warning, err = s.resolve(f, &r.task.Job); err != nil {
 		return err
 	}
-	return s.answerImage(x, t, warning)
+	return s.answerImage(x, r)
 }
 
-// readJob reads the body of a request for an image, if there is a device for it.
-func (s *Server) readJob(x *exchange) (*fields, error) {
+// readJob reads the body of a request for an image, if there is a device for it. It may be large where one of the fields
+// with images is in it.
+func (s *Server) readJob(x *exchange, images ...string) (*fields, error) {
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	return s.readFields(x)
+	data, err := s.readBody(x, maxJobBody)
+	if err != nil {
+		return nil, err
+	}
+	f, p := parseFields(data, x.r.Header.Get("Content-Type"))
+	has := func(name string) bool { return f.given(name) != nil }
+	switch {
+	case len(data) > maxBody && (p != nil || !slices.ContainsFunc(images, has)):
+		return nil, &failure{kind: bodyTooLarge}
+	case p != nil:
+		return nil, &failure{kind: invalid, problems: []problem{*p}}
+	case len(data) <= smallBody: // which others need not wait for
+		x.release()
+	}
+	return f, nil
 }
 
 // answerImage submits a job that ends with its client, and answers with the image's id and parameters when the image is
 // on disk.
-func (s *Server) answerImage(x *exchange, t worker.Task, warning string) error {
+func (s *Server) answerImage(x *exchange, r jobRequest) error {
 	id, err := s.newID()
 	if err != nil {
 		return err
 	}
-	t.Outputs = []string{id}
+	r.task.Outputs = []string{id}
 	if err := x.conn.work(); err != nil {
 		return err
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	j, err := s.attach(x, t, warning, 0)
+	uploaded, err := s.keep(x, r.uploads)
 	if err != nil {
 		return err
+	}
+	x.release()
+	j, err := s.attach(x, r.task, r.warning, 0)
+	if err != nil {
+		return errors.Join(err, s.store.Remove(uploaded...))
 	}
 	x.job = j.ID
 	if j, err = s.await(x.r.Context(), j.ID); err != nil {

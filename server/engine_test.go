@@ -34,6 +34,10 @@ type fakeEngine struct {
 	give func(engine.Job, *image.NRGBA) (*sdxl.Result, error) // nil gives the image
 	cost sdxl.Cost                                            // zero takes no time
 
+	flops float64 // of upscalers; 0 takes no time
+
+	host *sdxl.Host // does the jobs that enlarge images; nil has them computed as others
+
 	seedless bool // requests may have Seeds in place of Seed: give makes their images
 
 	inside, calls, most atomic.Int32
@@ -57,10 +61,16 @@ func (p pair) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) 
 			p.base.t.Error("the engine gets an image without pixels")
 		}
 	}
+	if j.Upscale != nil && p.base.host != nil {
+		r := j.Request
+		return p.base.host.Upscale(ctx, sdxl.UpscaleRequest{Upscaling: *j.Upscale, Image: r.Image, Progress: r.Progress, Stop: r.Stop, OnComputed: r.OnComputed})
+	}
 	return p.of(j.Model).compute(ctx, j)
 }
 
-func (p pair) Costs() engine.Costs { return engine.Costs{Base: p.base.cost, Refiner: p.refiner.cost} }
+func (p pair) Costs() engine.Costs {
+	return engine.Costs{Base: p.base.cost, Refiner: p.refiner.cost, FLOPS: p.base.flops}
+}
 
 func (p pair) DeviceName() string { return p.base.on }
 

@@ -79,7 +79,7 @@ var answers = map[kind]struct {
 	level  slog.Level    // of the log's record: an error is what somebody has to look after
 }{
 	noModel: {status: http.StatusNotFound, detail: "The model does not exist"},
-	noMask:  {status: http.StatusNotImplemented, detail: "A mask is not supported"},
+	noAlpha: {status: http.StatusBadRequest, detail: "Invalid mask image format - mask image missing alpha channel"},
 
 	internal:     {status: http.StatusInternalServerError, detail: worker.InternalWords, level: slog.LevelError},
 	invalid:      {status: http.StatusUnprocessableEntity, detail: "Unprocessable Content"},

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -13,44 +12,19 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 
-	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/scheduler"
-	"github.com/goxl/goxl/worker"
 )
-
-// problem is one entry of a 422 answer, in the form that FastAPI and pydantic 2 give it. Ctx names every limit of the field, not only
-// the one that was passed.
-type problem struct {
-	Type  string          `json:"type"`
-	Loc   []any           `json:"loc"`
-	Msg   string          `json:"msg"`
-	Input json.RawMessage `json:"input"`
-	Ctx   map[string]any  `json:"ctx,omitempty"`
-
-	logged string // what the log has in the place of Msg, where that quotes the client; "" is Msg
-}
-
-// requestProblem is what a model can't do, with its reason if there is one.
-func requestProblem(e *sdxl.RequestError) problem {
-	msg := "Value error, must be " + e.Allowed
-	if e.Err != nil {
-		msg += ": " + e.Err.Error()
-	}
-	input, err := json.Marshal(e.Value)
-	if err != nil { // NaN, or a type that JSON has no form for
-		input = json.RawMessage(strconv.Quote(fmt.Sprint(e.Value)))
-	}
-	return problem{Type: "value_error", Loc: []any{"body", e.Field}, Msg: msg, Input: input, logged: "Value error, " + worker.Loggable(e)}
-}
 
 // fields reads the members of a JSON object as pydantic's lax mode does, and collects what is wrong with them.
 type fields struct {
 	values   map[string]json.RawMessage
 	whole    json.RawMessage
-	from     string // what the fields are of, as "query"; "" is the body
-	source   string // the field that names an image
-	upload   []byte // the image itself, where it came beside the fields
+	from     string            // what the fields are of, as "query"; "" is the body
+	path     []any             // of members of an object: the place of that, as "controls", 0
+	source   string            // the field that names an image
+	uploads  map[string][]byte // images that came beside the fields, by the fields that they are of
 	used     map[string]bool
+	strange  []string // members of objects that nobody read, as "controls[0].colour"
 	problems []problem
 	notes    *fieldNotes // what is read, for the OpenAPI document; nil of a request
 }
@@ -93,7 +67,7 @@ func (f *fields) report(name, kind, msg string, ctx map[string]any) {
 	if !ok {
 		input = f.whole
 	}
-	f.problems = append(f.problems, problem{Type: kind, Loc: []any{cmp.Or(f.from, "body"), name}, Msg: msg, Input: input, Ctx: ctx})
+	f.problems = append(f.problems, problem{Type: kind, Loc: f.place(name), Msg: msg, Input: quoted(input), Ctx: ctx})
 }
 
 // given returns an optional field's JSON, nil for null and for none.

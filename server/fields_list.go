@@ -32,7 +32,7 @@ func (f *fields) items(name string, most int) (list []json.RawMessage) {
 
 // item reads one item of a list by a method of fields, under the list's name. What is reported of it has its index.
 func (f *fields) item(name string, index int, raw json.RawMessage, kind, noun string, read func(*fields)) {
-	one := &fields{values: map[string]json.RawMessage{name: raw}}
+	one := &fields{values: map[string]json.RawMessage{name: raw}, path: f.path}
 	if string(raw) == "null" { // an item can't be absent
 		one.report(name, kind, "Input should be a valid "+noun, nil)
 	} else {
@@ -53,21 +53,36 @@ func (f *fields) numbers(name string, most int, within interval) (values []float
 		f.item(name, i, raw, "float_type", "number", func(one *fields) { values = append(values, one.number(name, within, 0)) })
 	}
 	if f.isList(name) && string(f.given(name)) == "[]" {
-		f.report(name, "too_short", "List should have at least 1 item after validation, not 0", map[string]any{"field_type": "List", "min_length": 1, "actual_length": 0})
+		f.tooShort(name, 1, 0)
 	}
 	return values
+}
+
+// tooShort reports a list with too few items.
+func (f *fields) tooShort(name string, least, have int) {
+	items := "item"
+	if least > 1 {
+		items = "items"
+	}
+	f.report(name, "too_short", fmt.Sprintf("List should have at least %d %s after validation, not %d", least, items, have),
+		map[string]any{"field_type": "List", "min_length": least, "actual_length": have})
+}
+
+// itemsExactly is items of a list that has so many.
+func (f *fields) itemsExactly(name string, n int) []json.RawMessage {
+	list := f.items(name, n)
+	if list != nil && len(list) < n {
+		f.tooShort(name, n, len(list))
+		return nil
+	}
+	return list
 }
 
 // pair reads a list of two whole numbers within limits; 0, 0 where there is none.
 func (f *fields) pair(name string, l limits) (first, second int) {
 	f.notes.items(name, 2, 2, &jsonschema.Schema{Type: "integer", Minimum: new(float64(l.min)), Maximum: new(float64(l.max))})
-	list := f.items(name, 2)
+	list := f.itemsExactly(name, 2)
 	if list == nil {
-		return 0, 0
-	}
-	if len(list) < 2 {
-		f.report(name, "too_short", fmt.Sprintf("List should have at least 2 items after validation, not %d", len(list)),
-			map[string]any{"field_type": "List", "min_length": 2, "actual_length": len(list)})
 		return 0, 0
 	}
 	for i, into := range []*int{&first, &second} {

@@ -17,14 +17,15 @@ func (f *fields) givenNames() (names []string) {
 	return names
 }
 
-// unread are those of the names that nobody read, unknown ones and those that mean nothing for the task, and a warning
-// of them, "" without any.
+// unread are those of the names that nobody read, unknown ones and those that mean nothing for the task, with members of
+// objects, and a warning of them, "" without any.
 func (f *fields) unread(given []string) (names []string, warning string) {
 	for _, name := range given {
 		if !f.used[name] {
 			names = append(names, name)
 		}
 	}
+	names = append(names, f.strange...)
 	if len(names) == 0 {
 		return nil, ""
 	}

@@ -35,26 +35,30 @@ func (s *images) Begin(id string, t blob.Type, bytes int64) (worker.Pending, err
 	return s.begin(id, t, bytes)
 }
 
-// Load is decode, as a worker has it.
+// Load decodes an image, as a worker has it: of an animation an [imagefile.FirstFrame]. Its errors are those of Find, and
+// of a file that is no image.
 func (s *images) Load(id string) (image.Image, error) {
-	img, err := s.decode(id)
-	if err != nil {
-		return nil, err // not a nil *image.NRGBA in a non-nil interface
-	}
-	return img, nil
-}
-
-// decode decodes an image; its errors are those of Find, and of a file that is no image.
-func (s *images) decode(id string) (*image.NRGBA, error) {
 	data, _, err := s.Read(id)
 	if err != nil {
 		return nil, err
 	}
-	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
+	img, err := imagefile.DecodeFrame(data, sdxl.MaxSide)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", id, err)
 	}
 	return img, nil
+}
+
+// decode is Load that does not tell an animation.
+func (s *images) decode(id string) (*image.NRGBA, error) {
+	img, err := s.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	if first, ok := img.(imagefile.FirstFrame); ok {
+		return first.NRGBA, nil
+	}
+	return img.(*image.NRGBA), nil
 }
 
 // size reads the size of an image from its header; its errors are those of Load.

@@ -242,7 +242,8 @@ func FuzzParseFields(f *testing.F) {
 		if !json.Valid([]byte(strings.TrimPrefix(string(data), "\uFEFF"))) {
 			t.Error("taken, though not JSON")
 		}
-		j, err := s.generateJob(fields)
+		made, err := s.generateJob(probing(), fields, fields.imageTask())
+		j := made.task.Job
 		if err == nil {
 			_, err = s.resolve(fields, &j)
 		}

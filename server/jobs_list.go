@@ -33,6 +33,7 @@ func (f *fields) jobFilter() (filter job.Filter) {
 	if text := f.optionalText("model"); text != nil {
 		filter.Model = *text
 	}
+	filter.Task = f.choice("task", slices.DeleteFunc(slices.Clone(tasks), func(task string) bool { return task == ensemble })) // which is text-to-image
 	if text := f.optionalText("state"); text != nil {
 		for name := range strings.SplitSeq(*text, ",") {
 			state := job.State(name)

@@ -1,12 +1,10 @@
 package server
 
 import (
-	"context"
-	"encoding/base64"
+	"cmp"
 	"encoding/json"
 	"math/big"
 	"strconv"
-	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -27,7 +25,7 @@ type jobRequest struct {
 // tasks that a job can have.
 const ensemble = "ensemble"
 
-var tasks = []string{string(sdxl.TextToImage), string(sdxl.ImageToImage), ensemble}
+var tasks = []string{string(sdxl.TextToImage), string(sdxl.ImageToImage), string(sdxl.Inpaint), ensemble, string(sdxl.Upscale)}
 
 // outputFormats are the words of output_format, and formats their media types.
 var outputFormats = []string{"png", "jpeg", "webp"}
@@ -41,40 +39,57 @@ func (s *Server) jobTask(x *exchange, f *fields) (r jobRequest, err error) {
 	f.rename("num_images_per_prompt", "n")
 	task := f.choice("task", tasks)
 	if task == "" {
-		switch {
-		case f.given("image") != nil:
-			task = string(sdxl.ImageToImage)
-		case f.boolean("refiner", false):
+		switch of := f.imageTask(); {
+		case of == sdxl.TextToImage && f.boolean("refiner", false):
 			task = ensemble
 		default:
-			task = string(sdxl.TextToImage)
+			task = string(of)
 		}
 	}
+	if task == string(sdxl.Upscale) {
+		return s.upscaleJob(x, f)
+	}
 	n := int(f.integer("n", limits{1, uint64(s.config.MaxBatch), 0}, 0))
-	r.priority = f.priority("priority")
-	t := &r.task
-	t.PreviewEvery = int(f.integer("preview_every", limits{0, MostSteps, 0}, 0))
+	priority := f.priority("priority")
+	t := worker.Task{PreviewEvery: int(f.integer("preview_every", limits{0, MostSteps, 0}, 0))}
+	f.output(&t)
+	switch of := sdxl.Task(task); task {
+	case ensemble, string(sdxl.TextToImage):
+		f.set("refiner", json.RawMessage(strconv.FormatBool(task == ensemble)))
+		if task == ensemble {
+			of = f.imageTask()
+		}
+		r, err = s.generateJob(x, f, of)
+	default:
+		r, err = s.imageJob(x, f, of)
+	}
+	r.priority = priority
+	r.task.PreviewEvery, r.task.Format, r.task.Quality = t.PreviewEvery, t.Format, t.Quality
+	r.task.Job.Request.ImagesPerPrompt = n
+	return r, err
+}
+
+// output reads the form of a job's files.
+func (f *fields) output(t *worker.Task) {
 	t.Format = formats[f.choice("output_format", outputFormats)]
 	t.Quality = int(f.integer("output_quality", limits{1, 100, 0}, 0))
-	if task != string(sdxl.ImageToImage) {
-		f.set("refiner", json.RawMessage(strconv.FormatBool(task == ensemble)))
-		t.Job, err = s.generateJob(f)
-		t.Job.Request.ImagesPerPrompt = n
-		return r, err
-	}
+}
+
+// imageJob reads a job that begins with an image, on the refiner or the base.
+func (s *Server) imageJob(x *exchange, f *fields, task sdxl.Task) (jobRequest, error) {
 	f.notes.form("refiner", &jsonschema.Schema{Type: "boolean"})
-	if f.given("refiner") == nil { // as /refine has it, where there is one
-		m, _, _ := s.lookUpModel(f, true)
-		f.set("refiner", json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil)))
+	m, _, _ := s.lookUpModel(f, true)
+	if f.given("refiner") == nil { // as /refine has it, where there is one, unless what is made for a base is asked for
+		f.set("refiner", json.RawMessage(strconv.FormatBool(m.Specs.Refiner != nil && task != sdxl.Inpaint && !f.steered())))
 	}
-	from, err := s.readSource(x, f)
-	if err != nil {
-		return r, err
+	in := s.inputs(x)
+	var start sdxl.Request
+	if f.startImage(&start, in, task); in.err != nil {
+		return jobRequest{}, in.err
 	}
-	t.Job = s.imageToImage(f)
-	t.Job.Request.Image, t.Job.Request.ImagesPerPrompt = sdxl.Blank{Size: from.size}, n
-	t.Images, r.uploads = map[string]string{"image": from.id}, []source{from}
-	return r, s.modelIsThere(t.Job, f)
+	s.sides(f, m, &start)
+	j := s.imageToImage(f, in, start)
+	return in.request(j), cmp.Or(in.err, s.modelIsThere(j, f))
 }
 
 // priority reads a job's priority; 0 where there is none.
@@ -92,75 +107,4 @@ func (f *fields) rename(from, to string) {
 		f.values[to] = raw
 	}
 	f.notes.anotherName(from, to)
-}
-
-// source is an image that a request has.
-type source struct {
-	id     string
-	size   sdxl.Size
-	upload []byte    // of an image that came with the request; nil is one that is there
-	format blob.Type // of upload
-}
-
-// readSource reads the field image: the id of an image, or an image in base64, alone or in a data URL.
-func (s *Server) readSource(x *exchange, f *fields) (from source, err error) {
-	f.source = "image"
-	ctx := x.r.Context()
-	if f.upload != nil {
-		from, err = s.uploaded(ctx, f.upload)
-		if err != nil && ctx.Err() == nil {
-			f.report("image", "value_error", "Value error, must be an image: "+err.Error(), nil)
-			return from, nil
-		}
-		return from, err
-	}
-	before := len(f.problems)
-	text := f.text("image")
-	if len(f.problems) > before {
-		return from, nil
-	}
-	if blob.IsID(text) {
-		from.id = text
-		from.size, err = s.sourceSize(x, text)
-		return from, err
-	}
-	bad := func(why string) (source, error) {
-		shown, err := json.Marshal(beginning(text))
-		if err != nil {
-			return source{}, err
-		}
-		f.values["image"] = shown // not megabytes of it
-		f.report("image", "value_error", "Value error, must be the id of an image, or an image in base64, alone or in a data URL: "+why, nil)
-		return source{}, nil
-	}
-	encoded := text
-	if rest, ok := strings.CutPrefix(text, "data:"); ok {
-		kind, data, ok := strings.Cut(rest, ",")
-		if !ok || !strings.HasSuffix(kind, ";base64") {
-			return bad("the data URL has no ;base64,")
-		}
-		encoded = data
-	}
-	data, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return bad(err.Error())
-	}
-	from, err = s.uploaded(ctx, data)
-	switch {
-	case ctx.Err() != nil:
-		return from, context.Cause(ctx)
-	case err != nil:
-		return bad(err.Error())
-	}
-	return from, nil
-}
-
-// uploaded is an image that came with a request. The error is about the image, or the end of ctx.
-func (s *Server) uploaded(ctx context.Context, data []byte) (from source, err error) {
-	from.upload = data
-	if from.id, err = blob.NewID(); err != nil {
-		return from, err
-	}
-	from.format, from.size, err = s.checkImage(ctx, data)
-	return from, err
 }

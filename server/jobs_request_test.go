@@ -40,14 +40,18 @@ func TestJobRequests(t *testing.T) {
 		width  int
 	}{
 		`{"prompt":"a","n":3}`: {engine.Base, sdxl.TextToImage, 3, 64},
-		`{"prompt":"a","num_images_per_prompt":"2","output_format":"jpeg"}`:   {engine.Base, sdxl.TextToImage, 2, 64},
-		`{"prompt":"a","refiner":true}`:                                       {engine.Ensemble, sdxl.TextToImage, 1, 64},
-		`{"prompt":"a","task":"ensemble","denoising_end":0.5}`:                {engine.Ensemble, sdxl.TextToImage, 1, 64},
-		`{"prompt":"a","image":"` + made + `"}`:                               {engine.Refiner, sdxl.ImageToImage, 1, 64},
-		`{"prompt":"a","id":"` + made + `","task":"image-to-image"}`:          {engine.Refiner, sdxl.ImageToImage, 1, 64},
-		`{"prompt":"a","image":"` + encoded + `","refiner":false,"n":2}`:      {engine.Base, sdxl.ImageToImage, 2, 64},
-		`{"prompt":"a","image":"data:image/png;base64,` + encoded + `"}`:      {engine.Refiner, sdxl.ImageToImage, 1, 64},
-		`{"prompt":"a","output_format":"jpeg","output_quality":5,"width":96}`: {engine.Base, sdxl.TextToImage, 1, 96},
+		`{"prompt":"a","num_images_per_prompt":"2","output_format":"jpeg"}`:          {engine.Base, sdxl.TextToImage, 2, 64},
+		`{"prompt":"a","refiner":true}`:                                              {engine.Ensemble, sdxl.TextToImage, 1, 64},
+		`{"prompt":"a","task":"ensemble","denoising_end":0.5}`:                       {engine.Ensemble, sdxl.TextToImage, 1, 64},
+		`{"prompt":"a","image":"` + made + `"}`:                                      {engine.Refiner, sdxl.ImageToImage, 1, 64},
+		`{"prompt":"a","task":"ensemble","image":"` + made + `","strength":1}`:       {engine.Ensemble, sdxl.ImageToImage, 1, 64},
+		`{"prompt":"a","image":"` + made + `","mask":"` + made + `"}`:                {engine.Base, sdxl.Inpaint, 1, 64},
+		`{"prompt":"a","image":"` + made + `","mask":"` + made + `","refiner":true}`: {engine.Refiner, sdxl.Inpaint, 1, 64},
+		`{"prompt":"a","task":"image-to-image","image":"` + made + `","mask":"x"}`:   {engine.Refiner, sdxl.ImageToImage, 1, 64},
+		`{"prompt":"a","id":"` + made + `","task":"image-to-image"}`:                 {engine.Refiner, sdxl.ImageToImage, 1, 64},
+		`{"prompt":"a","image":"` + encoded + `","refiner":false,"n":2}`:             {engine.Base, sdxl.ImageToImage, 2, 64},
+		`{"prompt":"a","image":"data:image/png;base64,` + encoded + `"}`:             {engine.Refiner, sdxl.ImageToImage, 1, 64},
+		`{"prompt":"a","output_format":"jpeg","output_quality":5,"width":96}`:        {engine.Base, sdxl.TextToImage, 1, 96},
 	} {
 		v := b.finished(t, b.postJob(t, body).ID)
 		if v.State != job.Done || len(v.Images) != want.images || got.Model != want.model || v.Task != string(want.task) || v.Images[0].Width != want.width {
@@ -73,9 +77,9 @@ func TestJobRequests(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]string{
-		`{"prompt":"a","mask":"x","strength":0.5,"n":1,"num_images_per_prompt":1}`: "fields without an effect here: mask, strength",
-		`{"prompt":"a","num_images_per_prompt":2,"refiner":null,"colour":null}`:    "",
-		`{"prompt":"a","task":"text-to-image","image":"x"}`:                        "fields without an effect here: image",
+		`{"prompt":"a","task":"text-to-image","mask":"x","strength":0.5,"n":1,"num_images_per_prompt":1}`: "fields without an effect here: mask, strength",
+		`{"prompt":"a","num_images_per_prompt":2,"refiner":null,"colour":null}`:                           "",
+		`{"prompt":"a","task":"text-to-image","image":"x"}`:                                               "fields without an effect here: image",
 	} {
 		v := b.postJob(t, body)
 		if strings.Join(v.Warnings, "; ") != want {
@@ -93,7 +97,7 @@ func TestJobRequests(t *testing.T) {
 		`{"n":1}`:                                               `"loc":["body","prompt"]`,
 		`{"prompt":"a","n":4}`:                                  `"loc":["body","n"],"msg":"Input should be less than or equal to 3"`,
 		`{"prompt":"a","priority":101}`:                         `"loc":["body","priority"],"msg":"Input should be less than or equal to 100"`,
-		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image' or 'ensemble'`,
+		`{"prompt":"a","task":"paint"}`:                         `'text-to-image', 'image-to-image', 'inpaint', 'ensemble' or 'upscale'`,
 		`{"prompt":"a","model":"nope"}`:                         `"loc":["body","model"],"msg":"Input should be '`,
 		`{"prompt":"a","output_format":"gif"}`:                  `'png', 'jpeg' or 'webp'`,
 		`{"prompt":"a","output_quality":0}`:                     `"loc":["body","output_quality"]`,

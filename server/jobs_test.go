@@ -257,8 +257,15 @@ func TestListJobs(t *testing.T) {
 	if got, _ := list("?state=done&model=" + decodeJob(t, b.do("GET", "/v1/jobs/"+ids[0], ""), 200).Model); len(got) != 4 {
 		t.Errorf("%v", got)
 	}
+	if got, _ := list("?task=text-to-image"); !slices.Equal(got, ids) {
+		t.Errorf("%v, want %v", got, ids)
+	}
+	if got, _ := list("?task=inpaint"); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
 	for query, says := range map[string]string{
-		"?limit=0": `"loc":["query","limit"]`, "?limit=x": `"loc":["query","limit"]`, "?before=-1": `"loc":["query","before"]`, "?state=doing": `'interrupted'`,
+		"?task=paint": `'text-to-image', 'image-to-image', 'inpaint' or 'upscale'`,
+		"?limit=0":    `"loc":["query","limit"]`, "?limit=x": `"loc":["query","limit"]`, "?before=-1": `"loc":["query","before"]`, "?state=doing": `'interrupted'`,
 	} {
 		if w := b.do("GET", "/v1/jobs"+query, ""); w.Code != 422 || !strings.Contains(w.Body.String(), says) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)

@@ -104,7 +104,7 @@ func (s *Server) stepsInTime(c engine.Costs, j engine.Job) float64 {
 func (s *Server) limitSize(f *fields, j *engine.Job) {
 	p := j.Parameters
 	if most := s.maxPixels(s.costs.of(j.Name)); p.Width*p.Height > most {
-		f.tooLarge(p, fmt.Sprintf("%d×%d is %d pixels: must be at most %d", p.Width, p.Height, p.Width*p.Height, most), map[string]any{"max_pixels": most})
+		f.tooLarge(j, fmt.Sprintf("%d×%d is %d pixels: must be at most %d", p.Width, p.Height, p.Width*p.Height, most), map[string]any{"max_pixels": most})
 	}
 }
 
@@ -115,7 +115,7 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	p := &j.Parameters
 	most := s.maxSteps(*j, s.costs.of(j.Name))
 	if most == 0 {
-		f.tooLarge(*p, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
+		f.tooLarge(j, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
 		return ""
 	}
 	for _, list := range []struct {
@@ -141,13 +141,14 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	return warning
 }
 
-// tooLarge reports a size, by the longer side, or the field of the image that has it.
-func (f *fields) tooLarge(p sdxl.Parameters, msg string, ctx map[string]any) {
-	name, value := "width", json.RawMessage(fmt.Sprint(p.Width))
+// tooLarge reports a size, by the longer side, or where no field has that, by the image's.
+func (f *fields) tooLarge(j *engine.Job, msg string, ctx map[string]any) {
+	p := &j.Parameters
+	name, value, given := "width", json.RawMessage(fmt.Sprint(p.Width)), j.Request.Width
 	if p.Height > p.Width {
-		name, value = "height", json.RawMessage(fmt.Sprint(p.Height))
+		name, value, given = "height", json.RawMessage(fmt.Sprint(p.Height)), j.Request.Height
 	}
-	if image, ok := f.values[f.source]; ok && p.Task == sdxl.ImageToImage {
+	if image, ok := f.values[f.source]; ok && p.Task != sdxl.TextToImage && given == 0 {
 		name, value = f.source, image
 	}
 	f.problems = append(f.problems, problem{Type: "value_error", Loc: []any{"body", name}, Msg: "Value error, " + msg, Input: value, Ctx: ctx})

@@ -24,7 +24,11 @@ func TestLogHasNothingOfBodies(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(loras, "known.safetensors"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := loadedBench(t, func(c *Config) { c.LoRADir = loras })
+	models := withModels(t)
+	b := loadedBench(t, func(c *Config) {
+		models(c)
+		c.LoRADir = loras
+	})
 	b.base.give = func(j engine.Job, img *image.NRGBA) (*sdxl.Result, error) {
 		return &sdxl.Result{Images: []*image.NRGBA{img}, Parameters: j.Parameters, Warnings: []string{"left out: " + j.Request.Prompt}}, nil
 	}
@@ -57,6 +61,12 @@ func TestLogHasNothingOfBodies(t *testing.T) {
 		{"POST", "/v1/jobs", json, `{"prompt":"a","loras":[%q]}`}, {"POST", "/v1/jobs", json, `{"prompt":"a","loras":["known:%s"]}`},
 		{"POST", "/v1/jobs", json, `{"prompt":"a <lora:%s:1>","prompt_style":"a1111"}`}, {"POST", "/v1/jobs", json, `{"prompt":"<lora:known:%s>","prompt_style":"a1111"}`},
 		{"POST", "/v1/jobs", json, `{"prompt":"(((%s","prompt_style":"compel"}`}, {"POST", "/v1/jobs", json, `{"prompt":"a","image":%q}`},
+		{"POST", "/v1/jobs", json, `{"prompt":"a","mask":%[1]q,"outpaint":{%[1]q:1,"left":%[1]q},"inpaint_fill":%[1]q,"image":%[1]q}`},
+		{"POST", "/v1/jobs", json, `{"prompt":"a","pag_applied_layers":[%[1]q],"pag_scale":1,"freeu":%[1]q}`}, {"POST", "/v1/jobs", json, `{"prompt":"a","pag_applied_layers":[%[1]q],"pag_scale":1}`},
+		{"POST", "/v1/jobs", json, `{"prompt":"a","hires":{"upscaler":%[1]q,%[1]q:1},"controls":[{"model":%[1]q,"image":%[1]q,"mode":%[1]q,"preprocessor":%[1]q},%[1]q]}`},
+		{"POST", "/v1/jobs", json, `{"prompt":"a","ip_adapters":[{"model":"ip-adapter-plus","encoder":%[1]q,"image":%[1]q,"scales":{%[1]q:1}}]}`},
+		{"POST", "/v1/jobs", json, `{"prompt":"a","ip_adapters":[{"model":"ip-adapter-plus","image":"` + inBase64(pngOf(t, 8, 8)) + `","scales":{%q:1}}]}`},
+		{"POST", "/v1/preprocess", json, `{"image":%[1]q,"preprocessor":%[1]q,%[1]q:1}`},
 		{"POST", "/v1/jobs", json, `{"prompt":%q`}, {"POST", "/v1/jobs", json, `%s`}, {"POST", "/v1/jobs", "text/plain; x=Tr0ub4dor", `%s`},
 		{"POST", "/v1/images", "image/png", `%s`}, {"POST", "/v1/images", "application/Tr0ub4dor", `%s`},
 		{"POST", "/v1/images", parts.FormDataContentType(), form.String()},

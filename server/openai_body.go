@@ -47,7 +47,7 @@ func (s *Server) readOpenAI(x *exchange, route openAIRoute) (*fields, error) {
 	return f, nil
 }
 
-// readForm reads the fields of a form, each a text, and the file image. A name that ends with [] is a list, as OpenAI's
+// readForm reads the fields of a form, each a text, and the files image and mask. A name that ends with [] is a list, as OpenAI's
 // clients write one, and so is a text that is a JSON list.
 func readForm(body []byte, boundary string) (*fields, error) {
 	f := &fields{values: map[string]json.RawMessage{}, whole: json.RawMessage("{}")}
@@ -77,8 +77,9 @@ func readForm(body []byte, boundary string) (*fields, error) {
 				f.report("image", "too_long", fmt.Sprintf("must be one image: there are %d or more", images), nil)
 				return nil, f.err()
 			}
-			f.upload = data
-			f.values["image"] = json.RawMessage(`"(a file)"`)
+			f.beside("image", data)
+		case name == "mask" && part.FileName() != "":
+			f.beside("mask", data)
 		case part.FileName() != "":
 			f.values[name] = json.RawMessage(`"(a file)"`)
 		case !utf8.Valid(data):
@@ -101,6 +102,14 @@ func readForm(body []byte, boundary string) (*fields, error) {
 		f.values[name] = data
 	}
 	return f, nil
+}
+
+// beside notes an image that came as a file beside the fields, as that of one of them.
+func (f *fields) beside(name string, data []byte) {
+	if f.uploads == nil {
+		f.uploads = map[string][]byte{}
+	}
+	f.uploads[name], f.values[name] = data, json.RawMessage(`"(a file)"`)
 }
 
 func isJSONList(data []byte) bool { return bytes.HasPrefix(data, []byte("[")) && json.Valid(data) }

@@ -9,7 +9,7 @@ import (
 // Kinds of errors of OpenAI's API alone.
 const (
 	noModel kind = "model_not_found"
-	noMask  kind = "mask_not_supported"
+	noAlpha kind = "invalid_mask_image_format"
 )
 
 // isOpenAI reports whether a path is one of OpenAI's API.
@@ -39,8 +39,10 @@ func openAIError(f *failure) (status int, body openAIErrorBody) {
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Type = "rate_limit_error"
-	case status >= 500 && f.kind != noMask && f.kind != noRefiner:
+	case status >= 500 && f.kind != noRefiner:
 		e.Type = "server_error"
+	case f.kind == noAlpha:
+		e.Type = "image_generation_user_error"
 	}
 	if f.kind != invalid {
 		e.Code = new(string(f.kind))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -55,17 +56,16 @@ func (s *Server) openAIRequest(x *exchange, f *fields, route openAIRoute) (q ope
 	if err := s.openAIModel(f, route); err != nil {
 		return q, err
 	}
-	if f.given("mask") != nil {
-		return q, &failure{kind: noMask, problems: []problem{{
-			Type: "value_error", Loc: []any{"body", "mask"},
-			Msg: "a mask is not supported yet: leave it out, and the whole image is edited by strength",
-		}}}
-	}
-	if route == edit {
+	switch {
+	case route == edit:
 		readEdited(f)
-		if err := f.err(); err != nil { // else the image is reported missing too
+		if err := cmp.Or(s.readEditMask(x, f), f.err()); err != nil { // else the image is reported missing too
 			return q, err
 		}
+		f.set("task", quotedText(string(f.editTask())))
+	case f.given("mask") != nil:
+		f.report("mask", "value_error", "Value error, must be absent: /v1/images/edits takes a mask", nil)
+		return q, f.err()
 	}
 	f.rename("num_images_per_prompt", "n")
 	q.n = int(f.integer("n", limits{1, openAIImagesMost, 0}, 1))
@@ -148,7 +148,6 @@ var editedForms = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 
 // readEdited reads the image of an edit into the field image: of a JSON body, its list images.
 func readEdited(f *fields) {
-	f.set("task", json.RawMessage(`"image-to-image"`))
 	if f.isList("image") {
 		f.values["images"] = f.values["image"]
 	}
@@ -161,28 +160,41 @@ func readEdited(f *fields) {
 		f.report("images", "too_long", fmt.Sprintf("must be one image: there are %d", len(list)), nil)
 		return
 	}
+	if text, ok := f.editedImage("images", list[0], `[{"image_url": URL}] or [{"file_id": ID}]`); ok {
+		f.set("image", quotedText(text))
+	}
+}
+
+// editedImage is the id or the data URL in one of editedForms, or in a text as image: ["data:…"]. It is not ok after a
+// report, which names the forms.
+func (f *fields) editedImage(name string, raw json.RawMessage, forms string) (text string, ok bool) {
 	var from struct {
 		URL  *string `json:"image_url"`
 		File *string `json:"file_id"`
 	}
-	var text *string
-	if json.Unmarshal(list[0], &text) == nil && text != nil {
-		from.URL = text // as image: ["data:…"]
-	} else if json.Unmarshal(list[0], &from) != nil || (from.URL == nil) == (from.File == nil) {
-		f.report("images", "value_error", `Value error, must be [{"image_url": URL}] or [{"file_id": ID}]`, nil)
-		return
+	var alone *string
+	if json.Unmarshal(raw, &alone) == nil && alone != nil {
+		from.URL = alone
+	} else if json.Unmarshal(raw, &from) != nil || (from.URL == nil) == (from.File == nil) {
+		f.report(name, "value_error", "Value error, must be "+forms, nil)
+		return "", false
 	}
-	value := from.File
-	if from.URL != nil {
-		value = new(ownImage(*from.URL))
-		if strings.HasPrefix(*value, "http:") || strings.HasPrefix(*value, "https:") {
-			f.values["images"], _ = json.Marshal(beginning(*value)) // a string has a form
-			f.report("images", "value_error", "Value error, must be a data URL, or that of an image of this server: it fetches nothing from others", nil)
-			return
-		}
+	if from.File != nil {
+		return *from.File, true
 	}
-	data, _ := json.Marshal(*value) // likewise
-	f.set("image", data)
+	text = ownImage(*from.URL)
+	if strings.HasPrefix(text, "http:") || strings.HasPrefix(text, "https:") {
+		f.values[name] = quotedText(beginning(text))
+		f.report(name, "value_error", "Value error, must be a data URL, or that of an image of this server: it fetches nothing from others", nil)
+		return "", false
+	}
+	return text, true
+}
+
+// quotedText is a text in JSON.
+func quotedText(text string) json.RawMessage {
+	raw, _ := json.Marshal(text) // a string has a form
+	return raw
 }
 
 // ownImage is the id in the URL of a download, or what was given.

@@ -36,6 +36,7 @@ type modelOptions struct {
 // limitOptions are what one request may ask for.
 type limitOptions struct {
 	Pixels   int `json:"pixels" jsonschema:"Width × height."`
+	Enlarged int `json:"upscaled_pixels" jsonschema:"Width × height of what the task upscale gives."`
 	Side     int `json:"side"`
 	Multiple int `json:"multiple" jsonschema:"What a side must be a multiple of."`
 	Steps    int `json:"num_inference_steps"`
@@ -45,20 +46,29 @@ type limitOptions struct {
 
 // optionsView is what the fields of a request may be.
 type optionsView struct {
-	Models       []modelOptions `json:"models"`
-	Refiner      *modelOptions  `json:"refiner,omitempty" jsonschema:"Of the first model."`
-	DenoisingEnd float64        `json:"denoising_end,omitzero" jsonschema:"Where the base of an ensemble ends."`
-	Schedulers   []string       `json:"schedulers"`
-	Schedules    []string       `json:"schedules" jsonschema:"Schedule types that may follow the name of a scheduler."`
-	Presets      []string       `json:"presets"`
-	Preset       string         `json:"preset,omitzero"`
-	PromptStyles []prompt.Style `json:"prompt_styles"`
-	PromptStyle  prompt.Style   `json:"prompt_style"`
-	LoRAs        []string       `json:"loras"`
-	Embeddings   []string       `json:"textual_inversions"`
-	Formats      []string       `json:"output_formats"`
-	Limits       limitOptions   `json:"limits"`
-	Version      string         `json:"version,omitzero"`
+	Models        []modelOptions `json:"models"`
+	Refiner       *modelOptions  `json:"refiner,omitempty" jsonschema:"Of the first model."`
+	DenoisingEnd  float64        `json:"denoising_end,omitzero" jsonschema:"Where the base of an ensemble ends."`
+	Schedulers    []string       `json:"schedulers"`
+	Schedules     []string       `json:"schedules" jsonschema:"Schedule types that may follow the name of a scheduler."`
+	Presets       []string       `json:"presets"`
+	Preset        string         `json:"preset,omitzero"`
+	PromptStyles  []prompt.Style `json:"prompt_styles"`
+	PromptStyle   prompt.Style   `json:"prompt_style"`
+	LoRAs         []string       `json:"loras"`
+	Embeddings    []string       `json:"textual_inversions"`
+	Controls      []string       `json:"controls" jsonschema:"ControlNets, as controls names them."`
+	T2IAdapters   []string       `json:"t2i_adapters"`
+	IPAdapters    []string       `json:"ip_adapters"`
+	ImageEncoders []string       `json:"image_encoders" jsonschema:"Of IP-Adapters."`
+	Upscalers     []string       `json:"upscalers" jsonschema:"Of hires, and but for latent ones of the task upscale: those that need no file, then those of the server's folder."`
+	Preprocessors []string       `json:"control_preprocessors" jsonschema:"Numbers may follow, as canny:100:200."`
+	Modes         [][]string     `json:"control_modes" jsonschema:"Names of the kinds of a union's control images, by the kind's number."`
+	Resizes       []string       `json:"resize_modes"`
+	Fills         []string       `json:"inpaint_fills"`
+	Formats       []string       `json:"output_formats"`
+	Limits        limitOptions   `json:"limits"`
+	Version       string         `json:"version,omitzero"`
 }
 
 // listOptions answers GET /v1/options: what the fields of a request may be.
@@ -87,12 +97,16 @@ func (s *Server) listOptions(x *exchange) error {
 		}
 		answer.LoRAs = append(answer.LoRAs, names...)
 	}
+	if err := s.listImages(&answer); err != nil {
+		return err
+	}
 	for _, t := range c.TextualInversions {
 		answer.Embeddings = append(answer.Embeddings, t.Name)
 	}
-	pixels := s.maxPixels(s.costs.of(answer.Models[0].Name))
+	costs := s.costs.of(answer.Models[0].Name)
+	pixels := s.maxPixels(costs)
 	answer.Limits = limitOptions{
-		Pixels: pixels, Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
+		Pixels: pixels, Enlarged: s.maxEnlarged(costs), Side: longestSide(pixels), Multiple: max(c.Specs.Base.VAE.ScaleFactor(), 8),
 		Steps: s.mostSteps(), Images: c.MaxBatch, Upload: maxUpload,
 	}
 	return x.reply(http.StatusOK, answer)

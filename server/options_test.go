@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 )
 
@@ -39,7 +42,7 @@ func TestOptions(t *testing.T) {
 	if !slices.Equal(got.LoRAs, []string{"a", "b"}) || got.Version != "v9" || got.PromptStyle != "plain" || len(got.Schedules) == 0 {
 		t.Errorf("%s", w.Body)
 	}
-	if want := (limitOptions{Pixels: 512 * 512, Side: 2048, Multiple: 8, Steps: 40, Images: 3, Upload: maxUpload}); got.Limits != want {
+	if want := (limitOptions{Pixels: 512 * 512, Enlarged: 2048 * 2048, Side: 2048, Multiple: 8, Steps: 40, Images: 3, Upload: maxUpload}); got.Limits != want {
 		t.Errorf("limits %+v, want %+v", got.Limits, want)
 	}
 	info := b.config.Specs.Base.Info()
@@ -83,6 +86,77 @@ func TestOptions(t *testing.T) {
 	none := loadedBench(t, func(c *Config) { c.Specs.Refiner = nil })
 	if w := none.do("GET", "/v1/options", ""); json.Unmarshal(w.Body.Bytes(), &got) != nil || got.LoRAs == nil || len(got.LoRAs) != 0 {
 		t.Errorf("without a folder of adapters: %s", w.Body)
+	}
+}
+
+// The names of models for images are those that a request may have, by what the files are.
+func TestImageOptions(t *testing.T) {
+	b := loadedBench(t, withModels(t))
+	read := func(b *bench) (got optionsView) {
+		t.Helper()
+		if w := b.do("GET", "/v1/options", ""); json.Unmarshal(w.Body.Bytes(), &got) != nil || w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		return got
+	}
+	got := read(b)
+	for name, lists := range map[string][2][]string{
+		"controls":       {got.Controls, {"canny", "union", "xl/depth.pth", "xl/depth.safetensors"}},
+		"t2i_adapters":   {got.T2IAdapters, {"canny", "sketch", "xl/depth.pth", "xl/depth.safetensors"}}, // of empty files nothing is known
+		"ip_adapters":    {got.IPAdapters, {"sdxl_models/ip-adapter-plus"}},
+		"image_encoders": {got.ImageEncoders, {"sdxl_models/image_encoder"}},
+		"upscalers":      {got.Upscalers, append(sdxl.HiresUpscalers(), "x4")},
+	} {
+		if !slices.Equal(lists[0], lists[1]) {
+			t.Errorf("%s: %q, want %q", name, lists[0], lists[1])
+		}
+	}
+	image := inBase64(colouredPNG(t, 8, 8, 1))
+	for _, preprocessor := range got.Preprocessors {
+		if w := b.do("POST", "/v1/preprocess", `{"image":"`+image+`","preprocessor":"`+preprocessor+`"}`); w.Code != 200 {
+			t.Errorf("%s: %d %s", preprocessor, w.Code, w.Body)
+		}
+	}
+	for _, q := range []struct {
+		words  []string
+		fields string
+	}{
+		{slices.Concat(got.Modes...), `"controls":[{"model":"union","image":"` + image + `","mode":"WORD"}]`},
+		{got.Resizes, `"image":"` + image + `","width":64,"height":32,"resize":"WORD"`},
+		{got.Fills, `"image":"` + image + `","mask":"` + image + `","inpaint_fill":"WORD"`},
+		{got.Upscalers, `"hires":{"upscaler":"WORD"}`},
+		{got.Controls, `"controls":[{"model":"WORD","image":"` + image + `"}]`},
+		{got.IPAdapters, `"ip_adapters":[{"model":"WORD","image":"` + image + `"}]`},
+	} {
+		if len(q.words) == 0 {
+			t.Errorf("no words for %s", q.fields)
+		}
+		for _, word := range q.words {
+			if w := b.do("POST", "/v1/jobs", `{"prompt":"a",`+strings.ReplaceAll(q.fields, "WORD", word)+`}`); w.Code != 202 {
+				t.Errorf("%s: %d %s", word, w.Code, w.Body)
+			}
+		}
+	}
+
+	// A file that another one takes the place of is looked at again.
+	file := filepath.Join(b.config.ControlDir, "union", "config.json")
+	if err := os.WriteFile(file, []byte(`{"_class_name":"T2IAdapter"          }`), 0o600); err != nil { // as long as it was
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(b); slices.Contains(got.Controls, "union") || !slices.Contains(got.T2IAdapters, "union") {
+		t.Errorf("%q and %q", got.Controls, got.T2IAdapters)
+	}
+	if got := read(loadedBench(t, nil)); got.Controls == nil || len(got.Controls)+len(got.IPAdapters) > 0 || !slices.Equal(got.Upscalers, sdxl.HiresUpscalers()) {
+		t.Errorf("without folders: %+v", got)
+	}
+	if err := os.RemoveAll(b.config.ControlDir); err != nil {
+		t.Fatal(err)
+	}
+	if w := b.do("GET", "/v1/options", ""); w.Code != 500 || strings.Contains(w.Body.String(), b.config.ControlDir) {
+		t.Errorf("a folder that is gone: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -53,6 +53,8 @@ func TestOwners(t *testing.T) {
 		{"GET", "/download/" + old, "", 404, 404, 200, "", ""},
 		{"POST", "/v1/jobs", `{"prompt":"a","image":"` + made + `"}`, 202, 404, 202, "", ""},
 		{"POST", "/v1/jobs", `{"prompt":"a","image":"` + uploaded + `"}`, 202, 404, 202, "", ""},
+		{"POST", "/v1/jobs", `{"prompt":"a","image":"` + made + `","mask":"` + uploaded + `"}`, 202, 404, 202, "", ""},
+		{"POST", "/v1/preprocess", `{"image":"` + uploaded + `"}`, 200, 404, 200, "PNG", "PNG"},
 		{"POST", "/v1/jobs/cancel", `{"ids":["` + done.ID + `"]}`, 200, 200, 200, `"ended":["` + done.ID, `"ended":["` + done.ID},
 		{"DELETE", "/v1/jobs/" + done.ID, "", 200, 404, 200, "", ""},
 	} {

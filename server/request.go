@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -18,48 +19,99 @@ const (
 	maxClipSkip = 100     // more than a text encoder has layers
 )
 
-// generateJob reads the body of POST /generate. What the body does not give is left to Resolve.
-func (s *Server) generateJob(f *fields) (engine.Job, error) {
+// generateJob reads the body of POST /generate, and of jobs of a base or an ensemble, with the images of a task. What the
+// body does not give is left to Resolve.
+func (s *Server) generateJob(x *exchange, f *fields, task sdxl.Task) (jobRequest, error) {
 	m, _ := s.chooseModel(f, false)
 	j := engine.Job{Name: m.Name, Model: engine.Base}
-	r := &j.Request
-	s.common(f, r)
-	factor := uint64(m.Specs.Base.VAE.ScaleFactor())
-	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(m.Name)))) / factor * factor, factor}
-	r.Width = int(f.integer("width", side, 0))
-	r.Height = int(f.integer("height", side, 0))
+	r, in := &j.Request, s.inputs(x)
+	if task != sdxl.TextToImage {
+		f.startImage(r, in, task)
+		f.start(r)
+	}
+	if in.err != nil {
+		return jobRequest{}, in.err
+	}
+	s.common(f, r, in)
+	s.sides(f, m, r)
 	if f.boolean("refiner", false) {
 		j.Model = engine.Ensemble
 		j.DenoisingEnd = f.number("denoising_end", within, sdxl.DefaultDenoisingEnd)
 	} else {
 		r.DenoisingEnd = f.number("denoising_end", within, 0)
 	}
+	r.Hires = s.hires(f, m)
 	s.config.fillIn(&j)
-	return j, s.modelIsThere(j, f)
+	return in.request(j), cmp.Or(in.err, s.modelIsThere(j, f))
 }
 
-// refineJob reads the body of POST /refine. The job lacks its image yet, whose id is returned.
-func (s *Server) refineJob(f *fields) (id string, j engine.Job, err error) {
+// sides reads width and height.
+func (s *Server) sides(f *fields, m Model, r *sdxl.Request) {
+	side := s.sideLimits(m)
+	r.Width = int(f.integer("width", side, 0))
+	r.Height = int(f.integer("height", side, 0))
+}
+
+// sideLimits are those of a side of an image that a model computes.
+func (s *Server) sideLimits(m Model) limits {
+	factor := uint64(m.Specs.Base.VAE.ScaleFactor())
+	return limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(m.Name)))) / factor * factor, factor}
+}
+
+// refineJob reads the body of POST /refine. The image that the job begins with, whose id is returned, is not there yet.
+func (s *Server) refineJob(x *exchange, f *fields) (id string, r jobRequest, err error) {
 	f.source = "id"
 	id = f.text("id")
-	j = s.imageToImage(f)
-	return id, j, s.modelIsThere(j, f)
+	in := s.inputs(x)
+	var start sdxl.Request
+	if f.inpaints() {
+		f.inpainting(&start, in)
+	}
+	j := s.imageToImage(f, in, start)
+	return id, in.request(j), cmp.Or(s.modelIsThere(j, f), in.err)
 }
 
-// imageToImage reads the fields of image-to-image but the image, on the refiner unless the field refiner is false.
-func (s *Server) imageToImage(f *fields) engine.Job {
+// imageToImage reads the fields of image-to-image but those that are in start, on the refiner unless the field refiner is
+// false.
+func (s *Server) imageToImage(f *fields, in *inputs, start sdxl.Request) engine.Job {
 	m, refiner := s.chooseModel(f, true)
-	j := engine.Job{Name: m.Name, Model: engine.Refiner}
+	j := engine.Job{Name: m.Name, Model: engine.Refiner, Request: start}
 	r := &j.Request
-	s.common(f, r)
-	r.Strength = f.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0)
-	r.DenoisingStart = f.number("denoising_start", within, 0)
+	s.common(f, r, in)
+	f.start(r)
 	r.DenoisingEnd = f.number("denoising_end", within, 0)
 	if !f.boolean("refiner", true) && !refiner {
 		j.Model = engine.Base
 	}
 	s.config.fillIn(&j)
 	return j
+}
+
+// imageTask is what the fields of images ask for, whatever else there is.
+func (f *fields) imageTask() sdxl.Task {
+	switch {
+	case f.inpaints():
+		return sdxl.Inpaint
+	case f.given("image") != nil:
+		return sdxl.ImageToImage
+	}
+	return sdxl.TextToImage
+}
+
+// startImage reads the image of a task that begins with one, and what of it is repainted.
+func (f *fields) startImage(r *sdxl.Request, in *inputs, task sdxl.Task) {
+	f.source = "image"
+	r.Image = in.required(f, "image", "image")
+	r.Resize = sdxl.Resize(f.choice("resize", names(sdxl.Resizes())))
+	if task == sdxl.Inpaint {
+		f.inpainting(r, in)
+	}
+}
+
+// start reads how much of an image is made anew.
+func (f *fields) start(r *sdxl.Request) {
+	r.Strength = f.number("strength", interval{min: 0, max: 1, aboveMin: true}, 0)
+	r.DenoisingStart = f.number("denoising_start", within, 0)
 }
 
 // modelIsThere is the error of the fields, or else that of a job for a refiner where there is none.
@@ -77,7 +129,7 @@ func (s *Server) modelIsThere(j engine.Job, f *fields) error {
 var within = interval{min: 0, max: 1, aboveMin: true, belowMax: true}
 
 // common reads the fields that both have, by diffusers' names.
-func (s *Server) common(f *fields, r *sdxl.Request) {
+func (s *Server) common(f *fields, r *sdxl.Request, in *inputs) {
 	r.Prompt = f.text("prompt")
 	if text := f.optionalText("prompt_2"); text != nil {
 		r.Prompt2 = *text
@@ -96,6 +148,7 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 		r.Guidance = f.optionalNumber("guidance_scale", guidance)
 	}
 	r.GuidanceRescale = f.optionalNumber("guidance_rescale", interval{min: 0, max: 1})
+	f.guidance(r)
 	r.Eta = f.optionalNumber("eta", interval{min: 0, max: 1})
 	r.ClipSkip = int(f.integer("clip_skip", limits{0, maxClipSkip, 0}, 0))
 	r.Interrupt = int(f.integer("interrupt", limits{1, MostSteps, 0}, 0))
@@ -122,6 +175,8 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 	r.AestheticScore = f.optionalNumber("aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.NegativeAestheticScore = f.optionalNumber("negative_aesthetic_score", interval{min: -maxScore, max: maxScore})
 	r.LoRAs, r.LoRADir = f.loras("loras", s.config.LoRADir), s.config.LoRADir
+	r.Controls, r.T2IAdapters = s.controls(f, in), s.t2iAdapters(f, in)
+	r.IPAdapters = s.ipAdapters(f, in)
 	r.TextualInversions = s.config.TextualInversions
 	r.Watermark = s.config.Watermark
 }
@@ -129,18 +184,24 @@ func (s *Server) common(f *fields, r *sdxl.Request) {
 // resolve fills in what the job's request does not give, and reports what is above the limits. The warning says which
 // value was changed, "" if none was.
 func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
+	if j.Upscale != nil {
+		return "", s.resolveUpscale(f, j)
+	}
 	specs := s.specs(j.Name)
 	if j.Model != engine.Refiner {
 		j.Request = specs.Base.ChoosePreset(j.Request)
 	}
 	if j.Parameters, err = specs.Resolve(*j); err != nil {
-		return "", f.ofImage(j, err)
+		return "", f.ofImage(j, s.shared().WithinFolders(err))
 	}
 	if n := j.Parameters.Images; n > s.config.MaxBatch {
 		return "", &sdxl.RequestError{Field: "num_images_per_prompt", Value: n, Allowed: fmt.Sprintf("1 to %d", s.config.MaxBatch)}
 	}
 	s.limitSize(f, j)
 	if err := f.err(); err != nil {
+		return "", err
+	}
+	if err := s.limitResult(j); err != nil {
 		return "", err
 	}
 	if warning = s.limitSteps(f, j); warning != "" {
@@ -153,7 +214,8 @@ func (s *Server) resolve(f *fields, j *engine.Job) (warning string, err error) {
 // no field has.
 func (f *fields) ofImage(j *engine.Job, err error) error {
 	var e *sdxl.RequestError
-	if j.Request.Image != nil && f.source != "" && errors.As(err, &e) && (e.Field == "width" || e.Field == "height") {
+	r := &j.Request
+	if r.Image != nil && f.source != "" && errors.As(err, &e) && (e.Field == "width" && r.Width == 0 || e.Field == "height" && r.Height == 0) {
 		return &sdxl.RequestError{Field: f.source, Value: f.given(f.source), Allowed: "an image whose " + e.Field + " is " + e.Allowed, Err: e.Err}
 	}
 	return err

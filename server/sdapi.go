@@ -31,6 +31,7 @@ func (s *Server) sdRoutes() []route {
 		{"POST", "/internal/progress", s.sdTaskProgress},
 		{"GET", "/internal/pending-tasks", s.sdPending},
 	}
+	routes = append(routes, s.sdControlRoutes()...)
 	lists := s.sdLists()
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		list := lists[name]
@@ -62,7 +63,7 @@ var sdNothingToDo = map[string]string{
 
 // isSDAPI reports whether a path is of A1111's API, whose errors have a shape of their own.
 func isSDAPI(path string) bool {
-	return strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/internal/")
+	return strings.HasPrefix(path, "/sdapi/") || strings.HasPrefix(path, "/internal/") || strings.HasPrefix(path, "/controlnet/")
 }
 
 // sdFault is an error of no field.
@@ -82,13 +83,12 @@ func sdError(f *failure) (status int, body any) {
 	}
 	problems := slices.Clone(f.problems)
 	for i := range problems {
-		loc := slices.Clone(problems[i].Loc)
-		if len(loc) > 1 {
-			if name, ok := loc[1].(string); ok && sdNames[name] != "" {
-				loc[1] = sdNames[name]
-			}
+		p := &problems[i]
+		if name := sdNames[p.field()]; name != "" {
+			p.Loc = []any{p.Loc[0], name}
+		} else if len(p.Loc) > 1 && slices.Contains(sdUnitFields, p.Loc[1]) {
+			p.Loc = []any{p.Loc[0], sdScripts}
 		}
-		problems[i].Loc = loc
 	}
 	return status, map[string]any{"detail": problems}
 }
@@ -101,9 +101,14 @@ func sdRefuse(k kind, logged, rest string, args ...any) error {
 // sdNames are A1111's names of fields by diffusers', which are those of an sdxl.RequestError.
 var sdNames = map[string]string{
 	"num_inference_steps": "steps", "guidance_scale": "cfg_scale", "scheduler": "sampler_name", "strength": "denoising_strength",
-	"clip_skip": "CLIP_stop_at_last_layers", "num_images_per_prompt": "batch_size", "denoising_end": "refiner_switch_at", "aesthetic_score": "sdxl_refiner_high_aesthetic_score",
-	"negative_aesthetic_score": "sdxl_refiner_low_aesthetic_score",
+	"upscaler": "upscaler_1", "clip_skip": "CLIP_stop_at_last_layers", "num_images_per_prompt": "batch_size", "denoising_end": "refiner_switch_at", "aesthetic_score": "sdxl_refiner_high_aesthetic_score",
+	"negative_aesthetic_score": "sdxl_refiner_low_aesthetic_score", "mask_padding": "inpaint_full_res_padding", "inpaint_fill": "inpainting_fill",
+	"mask_invert": "inpainting_mask_invert", "hires": "enable_hr", "hires.scale": "hr_scale", "hires.width": "hr_resize_x", "hires.height": "hr_resize_y",
+	"hires.num_inference_steps": "hr_second_pass_steps", "hires.strength": "denoising_strength", "hires.prompt": "hr_prompt", "hires.upscaler": "hr_upscaler",
 }
+
+// sdUnitFields are diffusers' names of what units become.
+var sdUnitFields = []any{"controls", "t2i_adapters", "ip_adapters"}
 
 // sdField is a field of a request, with A1111's default in JSON.
 type sdField struct{ name, otherwise string }

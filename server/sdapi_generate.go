@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -83,16 +84,21 @@ type sdBatch struct {
 // image.
 func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 	images := 0
-	resolved := map[int]sdBatch{} // by the number of images: they differ in nothing but their seeds
+	type form struct{ n, init int }
+	resolved := map[form]sdBatch{} // the jobs of one form differ in nothing but their seeds
 	for iteration := range q.iterations {
 		for left := q.batch; left > 0; {
-			n := min(left, s.config.MaxBatch)
-			b, there := resolved[n]
+			of := form{n: min(left, s.config.MaxBatch)}
+			if len(q.inits) > 1 {
+				of = form{1, q.batch - left}
+			}
+			n := of.n
+			b, there := resolved[of]
 			if !there {
-				if b, err = s.sdBatch(q, n); err != nil {
+				if b, err = s.sdBatch(q, n, of.init); err != nil {
 					return nil, err
 				}
-				resolved[n] = b
+				resolved[of] = b
 			}
 			b.iteration, b.task.Outputs = iteration, nil
 			r, p := &b.task.Job.Request, &b.task.Job.Parameters
@@ -120,9 +126,13 @@ func (s *Server) sdBatches(q *sdRequest) (list []sdBatch, err error) {
 	return list, nil
 }
 
-// sdBatch resolves a job of n images.
-func (s *Server) sdBatch(q *sdRequest, n int) (b sdBatch, err error) {
+// sdBatch resolves a job of n images, which begin with one of those that img2img has.
+func (s *Server) sdBatch(q *sdRequest, n, init int) (b sdBatch, err error) {
 	b.task = worker.Task{Job: q.job, Images: q.images, Format: q.settings.format, Quality: q.settings.quality}
+	if len(q.inits) > 0 {
+		b.task.Job.Request.Image, b.task.Images = sdxl.Blank{Size: q.inits[init].size}, maps.Clone(q.images)
+		b.task.Images["image"] = q.inits[init].id
+	}
 	if q.settings.previews {
 		b.task.PreviewEvery = q.settings.every
 	}

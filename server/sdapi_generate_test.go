@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -210,16 +209,7 @@ func TestSDRequest(t *testing.T) {
 
 // sdPNG is an image in base64.
 func sdPNG(t testing.TB, width, height int) string {
-	t.Helper()
-	img := image.NewNRGBA(image.Rect(0, 0, width, height))
-	for i := range width * height {
-		img.SetNRGBA(i%width, i/width, color.NRGBA{uint8(i), uint8(i >> 8), 7, 255})
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
-		t.Fatal(err)
-	}
-	return base64.StdEncoding.EncodeToString(b.Bytes())
+	return painted(t, width, height, func(x, y int) color.NRGBA { return color.NRGBA{uint8(y*width + x), uint8((y*width + x) >> 8), 7, 255} })
 }
 
 // Each image has a seed of its own, however many are computed together, and the answer names them all in their order.

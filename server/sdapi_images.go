@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
-	"image/draw"
 	"strings"
 
 	"github.com/goxl/goxl/internal/imagefile"
@@ -86,39 +84,11 @@ const (
 
 // sdResize brings an image to a size as A1111's resize_image does without an upscaler (modules/images.py).
 func sdResize(mode int, img *image.NRGBA, width, height int) *image.NRGBA {
-	size := img.Bounds().Size()
-	if mode == sdStretch || size == image.Pt(width, height) {
-		return resample.Lanczos(img, width, height)
+	switch mode {
+	case sdCrop:
+		return resample.Crop(img, width, height)
+	case sdFill:
+		return resample.Fill(img, width, height)
 	}
-	ratio, own := float64(width)/float64(height), float64(size.X)/float64(size.Y)
-	byWidth := ratio > own
-	if mode == sdFill {
-		byWidth = ratio < own
-	}
-	w, h := max(1, size.X*height/size.Y), height
-	if byWidth {
-		w, h = width, max(1, size.Y*width/size.X)
-	}
-	resized := resample.Lanczos(img, w, h)
-	out := image.NewNRGBA(image.Rect(0, 0, width, height))
-	draw.Draw(out, out.Bounds(), image.NewUniform(color.NRGBA{A: 255}), image.Point{}, draw.Src)
-	left, top := width/2-w/2, height/2-h/2
-	paste := func(img *image.NRGBA, x, y int) {
-		draw.Draw(out, img.Bounds().Add(image.Pt(x, y)), img, image.Point{}, draw.Src)
-	}
-	paste(resized, left, top)
-	if mode == sdCrop {
-		return out
-	}
-	// What is beside the image is the bicubic of its edge: Pillow's resize of an empty box.
-	right, bottom := float64(w), float64(h)
-	switch {
-	case ratio < own && top > 0:
-		paste(resample.Bicubic(resized, width, top, resample.Box{Right: right}), 0, 0)
-		paste(resample.Bicubic(resized, width, top, resample.Box{Top: bottom, Right: right, Bottom: bottom}), 0, top+h)
-	case ratio > own && left > 0:
-		paste(resample.Bicubic(resized, left, height, resample.Box{Bottom: bottom}), 0, 0)
-		paste(resample.Bicubic(resized, left, height, resample.Box{Left: right, Right: right, Bottom: bottom}), left+w, 0)
-	}
-	return out
+	return resample.Lanczos(img, width, height)
 }

@@ -97,6 +97,10 @@ func TestSDExtras(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := base64.StdEncoding.EncodeToString(encoded)
+	blended := resample.Lanczos(resample.Lanczos(source, 74, 46), 72, 40)
+	for i, v := range resample.Lanczos(resample.Nearest(source, 74, 46), 72, 40).Pix {
+		blended.Pix[i] = uint8(float64(blended.Pix[i]) + 0.25*(float64(v)-float64(blended.Pix[i])))
+	}
 	for _, c := range []struct {
 		fields string
 		want   *image.NRGBA
@@ -104,6 +108,9 @@ func TestSDExtras(t *testing.T) {
 	}{
 		{``, source, ""},
 		{`,"upscaler_1":"Lanczos"`, resample.Lanczos(resample.Lanczos(source, 74, 46), 72, 40), "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"},
+		{`,"upscaler_1":"Lanczos","upscaler_2":"Nearest","extras_upscaler_2_visibility":0.25`, blended, "Postprocess upscale by: 2, Postprocess upscaler: Lanczos, Postprocess upscaler 2: Nearest"},
+		{`,"upscaler_1":"Lanczos","upscaler_2":"Nearest"`, resample.Lanczos(resample.Lanczos(source, 74, 46), 72, 40), "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"},
+		{`,"upscaler_2":"Nearest","extras_upscaler_2_visibility":1`, source, ""},
 		{`,"upscaler_1":"Nearest","upscaling_resize":4.5`, resample.Lanczos(resample.Nearest(source, 166, 103), 160, 96), "Postprocess upscale by: 4.5, Postprocess upscaler: Nearest"},
 		{`,"upscaler_1":"Nearest","upscaling_resize":0.5`, resample.Lanczos(source, 16, 8), "Postprocess upscale by: 0.5, Postprocess upscaler: Nearest"},
 		{`,"upscaler_1":"Nearest","upscaling_resize":1.02`, resample.Lanczos(source, 32, 16), "Postprocess upscale by: 1.02, Postprocess upscaler: Nearest"},

@@ -61,16 +61,18 @@ func (q *sdRequest) newInfo(s *Server, t *sdTask) *sdInfo {
 	i := &sdInfo{
 		Prompt: r.Prompt, NegativePrompt: or(r.NegativePrompt, ""), Seed: q.seed, Subseed: q.subseed, SubseedStrength: r.SubseedStrength, CFGScale: *r.Guidance, Steps: r.Steps, BatchSize: q.batch,
 		AllPrompts: []string{}, AllNegativePrompts: []string{}, AllSeeds: []uint64{}, AllSubseeds: []uint64{}, Infotexts: []string{}, Styles: []string{},
-		Width: r.Width, Height: r.Height, SeedResizeFromW: -1, SeedResizeFromH: -1, Extra: map[string]any{}, ClipSkip: 1, JobTimestamp: sdTimestamp(t.began),
+		Width: q.size.Width, Height: q.size.Height, SeedResizeFromW: -1, SeedResizeFromH: -1, Extra: map[string]any{}, ClipSkip: 1, JobTimestamp: sdTimestamp(t.began),
 		ModelName: sdModelName(q.job.Name), Version: "goxl " + s.config.Version,
-		Ignored: append([]string{}, q.ignored...), Warnings: []string{}, Interrupted: t.interrupted || len(t.skipped) > 0,
+		Ignored: append([]string{}, q.ignored...), Warnings: append([]string{}, q.warnings...), Interrupted: t.interrupted || len(t.skipped) > 0,
 	}
 	if q.job.Model == engine.Refiner {
 		i.ModelName = sdModelName(Model{Specs: s.specs(q.job.Name)}.refinerName())
 	}
-	if q.img2img {
-		size := r.Image.Bounds().Size()
-		i.Width, i.Height, i.DenoisingStrength = size.X, size.Y, &r.Strength
+	switch {
+	case q.img2img:
+		i.DenoisingStrength, i.Inpainting = &r.Strength, r.Mask != nil && s.readsMask(q.job)
+	case r.Hires != nil:
+		i.DenoisingStrength = &r.Hires.Strength
 	}
 	if r.ClipSkip > 0 {
 		i.ClipSkip = r.ClipSkip + 2
@@ -113,6 +115,7 @@ func (i *sdInfo) add(q *sdRequest, version string, j job.Job, p sdxl.Parameters)
 		i.AllSeeds, i.AllSubseeds = append(i.AllSeeds, seed), append(i.AllSubseeds, subseed)
 		text, _ := imagefile.InfotextOf(imagefile.Parameters{Parameters: p, Image: k, Version: version}.Texts())
 		i.Infotexts = append(i.Infotexts, text)
+		sdInfotextExtra(text, i.Extra)
 	}
 	for _, w := range j.Warnings {
 		if !slices.Contains(i.Warnings, w) {

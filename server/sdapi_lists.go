@@ -56,13 +56,13 @@ func (s *Server) sdLists() map[string]func() (any, error) {
 		"sd-models":            func() (any, error) { return s.sdModelItems(), nil },
 		"loras":                s.sdLoRAs,
 		"embeddings":           func() (any, error) { return s.sdEmbeddings(), nil },
-		"upscalers":            always(sdUpscalers()),
+		"upscalers":            s.sdUpscalers,
 		"memory":               func() (any, error) { return sdMemory(), nil },
 		"cmd-flags":            always(map[string]any{"api": true, "api_server_stop": false, "nowebui": false, "lowvram": false, "medvram": false}),
-		"scripts":              always(map[string][]string{"txt2img": {}, "img2img": {}}),
+		"scripts":              always(map[string][]string{"txt2img": {sdControlNet}, "img2img": {sdControlNet}}),
 		"sd-vae":               none,
 		"sd-modules":           none,
-		"latent-upscale-modes": none,
+		"latent-upscale-modes": always(sdLatentModes),
 		"prompt-styles":        none,
 		"hypernetworks":        none,
 		"face-restorers":       none,
@@ -106,13 +106,6 @@ func (s *Server) sdEmbeddings() any {
 		loaded[e.Name] = item
 	}
 	return map[string]map[string]sdEmbedding{"loaded": loaded, "skipped": {}}
-}
-
-func sdUpscalers() (list []sdUpscaler) {
-	for _, name := range sdUpscalerNames {
-		list = append(list, sdUpscaler{Name: name, Scale: 4})
-	}
-	return list
 }
 
 // sdMemory is the memory of the process in bytes, and of the system; A1111 says so too where it can't tell. The cards are

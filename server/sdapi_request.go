@@ -5,15 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"image"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
-	"github.com/goxl/goxl/internal/imagefile"
-	"github.com/goxl/goxl/job/blob"
 	"github.com/goxl/goxl/models/sdxl"
 	"github.com/goxl/goxl/server/engine"
 	"github.com/goxl/goxl/tokenizer/prompt"
@@ -31,40 +28,51 @@ type sdRequest struct {
 	img2img  bool
 	job      engine.Job // of one image, without its seed; not resolved yet
 	settings sdSettings
-	images   map[string]string // worker.Task's
-	uploads  []source          // of img2img: the image as it is after resize_mode
+	size     sdxl.Size
+	inits    []source          // of img2img: one, or one for each image of an iteration
+	images   map[string]string // worker.Task's, but for those
+	uploads  []source          // all that came with the request
+	units    []sdUnit          // of ControlNet, until they are read
+
+	infotextUnits map[string]string // by their keys
 
 	seed, subseed     uint64
 	batch, iterations int
 	send, save        bool
 	task              string // A1111's id of the task
-	ignored           []string
+	ignored, warnings []string
 }
 
 // sdRequest reads a user's body. Fields are read as pydantic does, and have A1111's defaults.
 func (s *Server) sdRequest(ctx context.Context, owner string, f *fields, img2img bool) (*sdRequest, error) {
-	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}}
+	q := &sdRequest{fields: f, img2img: img2img, job: engine.Job{Model: engine.Base}, images: map[string]string{}}
 	q.readInfotext()
 	override, err := s.sdOverride(q, owner)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.refuse(); err != nil {
+	if err := q.refuse(s); err != nil {
 		return nil, err
 	}
 	sampling, models := s.sdSampling(q), s.sdModels(q)
 	restore := f.boolean("override_settings_restore_afterwards", true)
 	var from sdSourceFields
+	var hires error
 	if img2img {
 		from = q.sourceFields()
+	} else {
+		hires = s.sdHires(q)
 	}
-	if err := cmp.Or(sampling, models, f.err()); err != nil { // all fields are read by then
+	if err := cmp.Or(sampling, models, hires, f.err()); err != nil { // all fields are read by then
 		return nil, err
 	}
 	if img2img {
 		if err := s.sdSource(ctx, q, from); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.sdUnits(ctx, q); err != nil {
+		return nil, err
 	}
 	q.ineffective()
 	if !restore {
@@ -110,13 +118,9 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	if negative := text("negative_prompt"); negative != "" { // an empty one is zeros in A1111, as None is in diffusers
 		r.NegativePrompt = &negative
 	}
-	without, networks := prompt.Networks(r.Prompt)
-	switch {
-	case f.boolean("disable_extra_networks", false):
-		r.Prompt = without
-	case s.config.LoRADir == "" && len(networks) > 0 && len(f.problems) == 0:
-		tag := "<" + networks[0].Kind + ":" + strings.Join(networks[0].Args, ":") + ">"
-		return sdRefuse(badValue, "prompt", " has %s: this server has no folder of adapters (-lora-dir)", beginning(tag))
+	var err error
+	if r.Prompt, err = s.sdPrompt(q, "prompt", r.Prompt); err != nil {
+		return err
 	}
 	q.batch = int(f.integer("batch_size", limits{1, sdxl.MaxCount, 0}, 1))
 	q.iterations = int(f.integer("n_iter", limits{1, sdMostIterations, 0}, 1))
@@ -135,8 +139,8 @@ func (s *Server) sdSampling(q *sdRequest) error {
 	factor := uint64(s.specs(v.name).Base.VAE.ScaleFactor())
 	side := limits{max(factor, 8), uint64(longestSide(s.maxPixels(s.costs.of(v.name)))) / factor * factor, factor}
 	width, height := int(f.integer("width", side, 512)), int(f.integer("height", side, 512))
+	q.size = sdxl.Size{Height: height, Width: width}
 	if q.img2img {
-		r.Image = sdxl.Blank{Size: sdxl.Size{Height: height, Width: width}}
 		r.Strength = f.number("denoising_strength", interval{min: 0, max: 1, aboveMin: true}, 0.75)
 	} else {
 		r.Width, r.Height = width, height
@@ -153,6 +157,20 @@ func (s *Server) sdSampling(q *sdRequest) error {
 		f.set("num_inference_steps", steps)
 	}
 	return s.sdSamplerOf(q, text("sampler_name"), text("sampler_index"), text("scheduler"))
+}
+
+// sdPrompt is the text of a prompt without the adapters that it names, where the request wants none. Those that can't be
+// there are an error.
+func (s *Server) sdPrompt(q *sdRequest, field, text string) (string, error) {
+	without, networks := prompt.Networks(text)
+	switch {
+	case q.fields.boolean("disable_extra_networks", false):
+		return without, nil
+	case s.config.LoRADir == "" && len(networks) > 0 && len(q.fields.problems) == 0:
+		tag := "<" + networks[0].Kind + ":" + strings.Join(networks[0].Args, ":") + ">"
+		return text, sdRefuse(badValue, field, " has %s: this server has no folder of adapters (-lora-dir)", beginning(tag))
+	}
+	return text, nil
 }
 
 // sdSamplerOf reads the sampler, its schedule and its η.
@@ -223,67 +241,4 @@ func (s *Server) sdModels(q *sdRequest) error {
 	}
 	q.job.Model, q.job.DenoisingEnd = engine.Ensemble, cmp.Or(at, sdxl.DefaultDenoisingEnd)
 	return nil
-}
-
-// sdInitImages is the field of the image that img2img begins with.
-const sdInitImages = "init_images"
-
-// sdSourceFields are those of that image.
-type sdSourceFields struct {
-	mode    int
-	include bool // in the answer
-	list    []json.RawMessage
-}
-
-// sourceFields reads them.
-func (q *sdRequest) sourceFields() (from sdSourceFields) {
-	f := q.fields
-	from.mode = int(f.integer("resize_mode", limits{sdStretch, sdLatentUpscale, 0}, sdStretch))
-	from.include = f.boolean("include_init_images", false)
-	f.notes.items(sdInitImages, 1, 1, &jsonschema.Schema{Type: "string"})
-	f.notes.need(sdInitImages)
-	from.list = f.items(sdInitImages, sdxl.MaxCount)
-	return from
-}
-
-// sdSource decodes the image that img2img begins with and brings it to its size, of which width and height are.
-func (s *Server) sdSource(ctx context.Context, q *sdRequest, from sdSourceFields) error {
-	f, name, list, mode := q.fields, sdInitImages, from.list, from.mode
-	switch {
-	case len(list) == 0:
-		return &failure{kind: noInitImage}
-	case len(list) > 1:
-		return &failure{kind: notImplemented, detail: fmt.Sprintf("init_images has %d images: goxl takes one", len(list))}
-	case mode == sdLatentUpscale:
-		return &failure{kind: notImplemented, detail: "resize_mode is 3: goxl has no latent upscale; it takes 0, 1 and 2"}
-	}
-	size := q.job.Request.Image.Bounds().Size()
-	source := source{format: blob.PNG, size: sdxl.Size{Height: size.Y, Width: size.X}}
-	f.item(name, 0, list[0], "string_type", "string", func(one *fields) {
-		data := one.sdImage(name)
-		if data == nil {
-			return
-		}
-		err := s.sdDecode(ctx, data, func(img *image.NRGBA, _ []imagefile.Text) (err error) {
-			source.upload, err = imagefile.Encode(sdResize(mode, img, size.X, size.Y), nil)
-			return err
-		})
-		if err != nil {
-			one.sdBadImage(name, list[0], err)
-		}
-	})
-	if !from.include { // nor are they kept in memory
-		f.values[name] = json.RawMessage("null")
-		f.whole = json.RawMessage("{}")
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err := f.err(); err != nil {
-		return err
-	}
-	var err error
-	source.id, err = s.newID()
-	q.uploads, q.images = append(q.uploads, source), map[string]string{"image": source.id}
-	return err
 }

@@ -54,7 +54,8 @@ type Server struct {
 	decoding chan struct{} // holds one for each image that is decoded for a client
 	large    chan struct{} // holds one for each large body that is in memory
 
-	sources sources // of requests under way
+	sources sources    // of requests under way
+	kinds   modelKinds // of files that requests may name
 
 	sdapi sdState // of A1111's API
 	made  apiDocs
@@ -84,6 +85,7 @@ func (s *Server) table() []route {
 		{"GET", "/v1/jobs/{id}/events", s.jobEvents},
 		{"POST", "/v1/jobs/{id}/interrupt", s.interruptJob},
 		{"POST", "/v1/images", s.uploadImage},
+		{"POST", "/v1/preprocess", s.preprocess},
 		{"GET", "/v1/queue", s.queueState},
 		{"POST", "/v1/images/generations", s.imageGenerations},
 		{"POST", "/v1/images/edits", s.imageEdits},

@@ -27,7 +27,7 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 		j.Adapters = append(j.Adapters, job.Adapter{Name: l.Name, Hash: l.Hash, Strength: l.Strength})
 	}
 	if s.config.Remote != nil { // workers compare them with their files
-		t.Embeddings = s.shared().Hashes(p.TextualInversions)
+		t.Embeddings, t.Files = s.shared().Hashes(p.TextualInversions), s.shared().Fingerprints(t.Job)
 	}
 	if s.config.Remote != nil && len(j.Adapters) > 0 {
 		for i, hash := range s.specs(t.Job.Name).AdapterHashes(t.Job) {
@@ -175,13 +175,18 @@ func (s *Server) outcome(ctx context.Context, id string) (job.Job, error) {
 	return j, &failure{kind: cancelled}
 }
 
-// resolveAgain resolves a task whose image has another size than when it was submitted.
+// resolveAgain resolves a task of whose images one has another size than when it was submitted. An error names the image
+// that it is about, as the inputs of the job do.
 func (s *Server) resolveAgain(t *worker.Task) (warning string, err error) {
-	id, err := json.Marshal(t.Images["image"])
-	if err != nil {
-		return "", err
+	f := &fields{values: map[string]json.RawMessage{}}
+	for field, id := range t.Images {
+		if f.values[field], err = json.Marshal(id); err != nil {
+			return "", err
+		}
 	}
-	f := &fields{values: map[string]json.RawMessage{"id": id}, whole: id, source: "id"}
+	if t.Images["image"] != "" {
+		f.source = "image"
+	}
 	warning, err = s.resolve(f, &t.Job)
 	var failed *failure
 	if errors.As(err, &failed) && failed.kind == invalid {

@@ -10,11 +10,12 @@ import (
 )
 
 // BatchKey is the job.Job.Batch of a task that was resolved: tasks with the same key can share their steps. They may
-// differ in prompts, seeds and sizes of micro-conditioning, and in what becomes of their images. It is "" for a task that
-// is computed alone.
+// differ in prompts, seeds, sizes of micro-conditioning, images to begin with, masks and images of image prompts, and in
+// what becomes of their images. It is "" for a task that is computed alone, as those with ControlNets, T2I-Adapters or a
+// second pass are.
 func BatchKey(t Task) string {
 	p := t.Job.Parameters
-	alone := p.EmbeddingsGiven || len(p.Controls) > 0 || len(p.T2IAdapters) > 0 || p.Hires != nil
+	alone := p.EmbeddingsGiven || len(p.Controls) > 0 || len(p.T2IAdapters) > 0 || p.Hires != nil || t.Job.Upscale != nil
 	if t.Job.Model == engine.Ensemble || alone {
 		return ""
 	}
@@ -23,6 +24,11 @@ func BatchKey(t Task) string {
 	p.OriginalSize, p.TargetSize, p.NegativeOriginalSize, p.NegativeTargetSize = sdxl.Size{}, sdxl.Size{}, sdxl.Size{}, sdxl.Size{}
 	p.Crop, p.NegativeCrop, p.AestheticScore, p.NegativeAestheticScore = [2]int{}, [2]int{}, nil, nil
 	p.Preset, p.PresetFrom = "", "" // what it says is in the others
+	if p.Task == sdxl.Inpaint {
+		p.Task = sdxl.ImageToImage // of which each has its own latents put back
+	}
+	p.Mask, p.SoftMask, p.MaskBlur, p.MaskInvert, p.MaskPadding, p.KeepUnmasked = false, false, 0, false, nil, nil
+	p.InpaintFill, p.Outpaint, p.Resize = "", sdxl.Border{}, ""
 	data, err := json.Marshal(struct {
 		Name         string
 		Model        engine.Model

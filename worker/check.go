@@ -13,13 +13,13 @@ import (
 	"github.com/goxl/goxl/server/engine"
 )
 
-// KindOtherModel says that a worker would compute another image than the job asks for: it lacks the model, an adapter
-// or an embedding, or its model of that name has other defaults.
+// KindOtherModel says that a worker would compute another image than the job asks for: it lacks the model, a file that
+// the request names or an embedding, or its model of that name has other defaults.
 const KindOtherModel = "other_model"
 
 // Check returns why a worker with such models, by name, must not compute a job that another process resolved, nil if it
-// may: what the request resolves to here must be what it resolved to there, and adapters and embeddings must have the same
-// content. The models' weights are not read for that: their fingerprints are compared before, see package remote. Another
+// may: what the request resolves to here must be what it resolved to there, and adapters, embeddings and the other files
+// that it names must have the same content. The models' weights are not read for that: their fingerprints are compared before, see package remote. Another
 // precision is not found out.
 func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	differs := func(format string, args ...any) *job.Error {
@@ -27,7 +27,7 @@ func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	}
 	t, err := Decode(j.Request, s)
 	if err != nil {
-		return differs("%v", withinFolder(err, s.LoRADir))
+		return differs("%v", s.WithinFolders(err))
 	}
 	specs, ok := models[t.Job.Name]
 	switch {
@@ -38,7 +38,7 @@ func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	}
 	p, err := specs.Resolve(t.Job)
 	if err != nil {
-		return differs("%v", withinFolder(err, s.LoRADir))
+		return differs("%v", s.WithinFolders(err))
 	}
 	here, err := json.Marshal(p)
 	if err != nil {
@@ -51,8 +51,8 @@ func Check(j job.Job, models map[string]engine.Specs, s Shared) *job.Error {
 	if len(names) > 0 {
 		return differs("it has another %s", strings.Join(names, ", "))
 	}
-	if name := otherFile(j, t, specs, s); name != "" {
-		return differs("it has another file of %s", name)
+	if other := otherFile(j, t, specs, s); other != "" {
+		return differs("%s", other)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (p *Pool) attempt(ctx context.Context, l Lease, m *member, c *computed, rel
 	}
 	c.result, err = m.generate(ctx, j, c.task)
 	c.dropImages()
-	if err := ended(ctx, withinFolder(err, p.config.Shared.LoRADir)); err != nil {
+	if err := ended(ctx, p.config.Shared.WithinFolders(err)); err != nil {
 		return err
 	}
 	if n, want := len(c.result.Images), len(c.task.Outputs); n != want {
@@ -134,6 +134,10 @@ func (p *Pool) generate(ctx context.Context, d *device, j job.Job, t Task) (*sdx
 	defer done()
 	if err != nil {
 		return nil, err
+	}
+	if t.Job.Upscale != nil { // which leaves the models as they are
+		result, err := e.Generate(ctx, t.Job)
+		return result, failedWith(ctx, e, err)
 	}
 	d.uses(&j, t.Job.Name) // before the next job is chosen
 	result, err := e.Generate(ctx, t.Job)
@@ -151,8 +155,8 @@ func failedWith(ctx context.Context, e engine.Engine, err error) error {
 
 // bytes is about the most that an image can take: three bytes a pixel, and the texts of a request of so many bytes.
 func (c *computed) bytes(request int) int64 {
-	p := c.task.Job.Parameters
-	return 3*int64(p.Width)*int64(p.Height) + 2*int64(request) + 128<<10
+	size := c.task.ResultSize()
+	return 3*int64(size.Width)*int64(size.Height) + 2*int64(request) + 128<<10
 }
 
 // keep brings the images to the disk, and gives those that are there, also with an error. Then the job holds neither an encoder nor pixels and latents.

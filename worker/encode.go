@@ -19,7 +19,9 @@ func (t *Task) mediaType() blob.Type { return cmp.Or(t.Format, blob.PNG) }
 // their EXIF.
 func (c *computed) encode(i int, version string) ([]byte, error) {
 	img := c.result.Images[i]
-	p := imagefile.Parameters{Parameters: c.result.Parameters, Image: i, Source: c.task.Images["image"], Version: version}
+	p := imagefile.Parameters{
+		Parameters: c.result.Parameters, Image: i, Source: c.task.Images["image"], Version: version, SourceInfotext: c.task.SourceInfotext,
+	}
 	quality := cmp.Or(c.task.Quality, DefaultQuality)
 	switch c.task.mediaType() {
 	case blob.PNG:
@@ -35,12 +37,16 @@ func (c *computed) encode(i int, version string) ([]byte, error) {
 // blob is the record of image i, which takes so many bytes.
 func (c *computed) blob(i, bytes int) job.Blob {
 	size := c.result.Images[i].Bounds().Size()
+	b := job.Blob{
+		Role: "image", ID: c.task.Outputs[i], Type: string(c.task.mediaType()), Width: size.X, Height: size.Y, Bytes: int64(bytes),
+	}
+	if c.task.Job.Upscale != nil { // which has no noise
+		return b
+	}
 	seed := c.result.Parameters.Seed
 	if seeds := c.result.Parameters.Seeds; i < len(seeds) {
 		seed = seeds[i]
 	}
-	return job.Blob{
-		Role: "image", ID: c.task.Outputs[i], Type: string(c.task.mediaType()), Width: size.X, Height: size.Y, Bytes: int64(bytes),
-		Seed: &seed,
-	}
+	b.Seed = &seed
+	return b
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/goxl/goxl/job"
@@ -151,23 +150,6 @@ func tookTooLong(words string) *Error {
 // ours reports whether an error is one that somebody has to look after.
 func (e *Error) ours() bool {
 	return e.Kind == KindInternal || e.Kind == KindModelFailed || e.Kind == KindStoreFull || e.Kind == KindStoreBroken
-}
-
-// withinFolder lets an error about an adapter name its file within the folder of them: where that lies is nobody's
-// business.
-func withinFolder(err error, folder string) error {
-	var bad *sdxl.RequestError
-	if folder == "" || !errors.As(err, &bad) || bad.Field != "loras" {
-		return err
-	}
-	within := func(text string) string {
-		return strings.ReplaceAll(text, strings.TrimSuffix(filepath.Join(folder, "x"), "x"), "")
-	}
-	hidden := &sdxl.RequestError{Field: bad.Field, Value: within(fmt.Sprint(bad.Value)), Allowed: bad.Allowed}
-	if bad.Err != nil {
-		hidden.Err = errors.New(within(bad.Err.Error()))
-	}
-	return hidden
 }
 
 // ended is the error of what was done within ctx. Once that has ended, whatever came of it, nobody wants it.

@@ -37,8 +37,8 @@ type Config struct {
 	Batched func(device string, jobs int)
 
 	Shared Shared
-	// Resolve resolves a task anew, whose image has another size than when it was submitted. The warning is for the
-	// client, "" for none.
+	// Resolve resolves a task anew, of whose images one has another size than when it was submitted. The warning is for
+	// the client, "" for none.
 	Resolve func(t *Task) (warning string, err error)
 
 	// Elsewhere tells whether takers beside the pool may compute a job that is too large for every device of it: the job is

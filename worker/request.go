@@ -26,8 +26,11 @@ type Task struct {
 	Quality int       // of JPEG and WebP, 1 to 100; 0 is DefaultQuality
 	// PreviewEvery is the number of steps between previews, 0 for none.
 	PreviewEvery int
+	// SourceInfotext is the infotext of an image to enlarge, which the result keeps; "" is none.
+	SourceInfotext string
 	// Embeddings are what Shared.Hashes gives of those that prompts may name, for who has others; nil is not compared.
 	Embeddings map[string]string
+	Files      map[string]string // what Shared.Fingerprints gives of the request, likewise
 }
 
 // Shared is what every request has of its server's own. A job's Request does not hold it: it is added where that is
@@ -45,7 +48,8 @@ type stored struct {
 	Name         string          `json:"name,omitzero"` // of the server's models
 	Model        engine.Model    `json:"model"`
 	DenoisingEnd float64         `json:"denoising_end,omitzero"`
-	Request      json.RawMessage `json:"request"` // the fields that are not zero, by their names in sdxl.Request
+	Upscale      *sdxl.Upscaling `json:"upscale,omitzero"` // whose files are named within Shared.UpscalerDir
+	Request      json.RawMessage `json:"request"`          // the fields that are not zero, by their names in sdxl.Request
 	LoRAs        []adapter       `json:"loras,omitzero"`
 	Images       []storedImage   `json:"images,omitzero"`
 	Outputs      []string        `json:"outputs"`
@@ -53,7 +57,10 @@ type stored struct {
 	Quality      int             `json:"quality,omitzero"`
 	PreviewEvery int             `json:"preview_every,omitzero"`
 
+	SourceInfotext string `json:"source_infotext,omitzero"`
+
 	Embeddings map[string]string `json:"embeddings,omitzero"`
+	Files      map[string]string `json:"files,omitzero"`
 
 	// Of the image, before there were several: journals have it.
 	Source     string    `json:"source,omitzero"`
@@ -78,7 +85,8 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 	r := t.Job.Request
 	out := stored{
 		Name: t.Job.Name, Model: t.Job.Model, DenoisingEnd: t.Job.DenoisingEnd,
-		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery, Embeddings: t.Embeddings,
+		Outputs: t.Outputs, Format: t.Format, Quality: t.Quality, PreviewEvery: t.PreviewEvery,
+		SourceInfotext: t.SourceInfotext, Embeddings: t.Embeddings, Files: t.Files,
 	}
 	var err error
 	if out.Images, err = t.encodeImages(); err != nil {
@@ -92,6 +100,9 @@ func (t Task) Encode(s Shared) (json.RawMessage, error) {
 		out.LoRAs = append(out.LoRAs, adapter{file, l.Strengths})
 	}
 	if err := s.mapFiles(&r, folder.relative); err != nil {
+		return nil, err
+	}
+	if out.Upscale, err = s.mapUpscalers(t.Job.Upscale, folder.relative); err != nil {
 		return nil, err
 	}
 	given := map[string]any{}
@@ -118,8 +129,9 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, fmt.Errorf("worker: a job's request: %w", err)
 	}
 	t = Task{
-		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery, Embeddings: in.Embeddings,
-		Job: engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
+		Job:     engine.Job{Name: in.Name, Model: in.Model, DenoisingEnd: in.DenoisingEnd},
+		Outputs: in.Outputs, Format: in.Format, Quality: in.Quality, PreviewEvery: in.PreviewEvery,
+		SourceInfotext: in.SourceInfotext, Embeddings: in.Embeddings, Files: in.Files,
 	}
 	r := &t.Job.Request
 	if err := decodeStrictly(in.Request, r); err != nil {
@@ -132,6 +144,9 @@ func Decode(data json.RawMessage, s Shared) (t Task, err error) {
 		return t, err
 	}
 	if err := s.mapFiles(r, folder.absolute); err != nil {
+		return t, err
+	}
+	if t.Job.Upscale, err = s.mapUpscalers(in.Upscale, folder.absolute); err != nil {
 		return t, err
 	}
 	r.LoRADir, r.TextualInversions = s.LoRADir, s.TextualInversions

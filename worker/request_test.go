@@ -136,7 +136,8 @@ func TestEveryFieldComesBack(t *testing.T) {
 func TestTaskComesBack(t *testing.T) {
 	task := Task{
 		Job:     engine.Job{Model: engine.Ensemble, DenoisingEnd: 0.7},
-		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, Embeddings: map[string]string{"cat": "aa"},
+		Outputs: []string{"a", "b"}, Format: "image/jpeg", Quality: 80, PreviewEvery: 3, SourceInfotext: "a cat",
+		Embeddings: map[string]string{"cat": "aa"}, Files: map[string]string{"controls canny": "bb"},
 	}
 	for field, value := range reflect.ValueOf(task).Fields() {
 		if field.Name != "Images" && value.IsZero() {
@@ -173,6 +174,7 @@ func TestRefusals(t *testing.T) {
 		"1 ids and the request 0 images":                       with(func(t *Task) { t.Images = map[string]string{"image": "x"} }),
 		"must be a file in the folder of ControlNets":          with(func(t *Task) { t.Job.Request.Controls = []sdxl.Control{{Path: "/etc/passwd"}} }),
 		"must be a name, or a file in the folder of upscalers": with(func(t *Task) { t.Job.Request.Hires = &sdxl.Hires{Upscaler: "/etc/passwd"} }),
+		"upscaler of a request has /etc/passwd":                with(func(t *Task) { t.Job.Upscale = &sdxl.Upscaling{Upscaler: "/etc/passwd"} }),
 		"must be a file in the folder of adapters":             with(func(t *Task) { t.Job.Request.LoRAs = []sdxl.LoRA{{Path: "/etc/passwd"}} }),
 		"a request: json: unsupported value: NaN":              with(func(t *Task) { t.Job.Request.Guidance = new(math.NaN()) }),
 		"OnComputed of a request is given: must be ":           with(func(t *Task) { t.Job.Request.OnComputed = func() {} }),
@@ -187,10 +189,11 @@ func TestRefusals(t *testing.T) {
 		"outputs is empty": `{"model":"base","request":{}}`,
 		"EOF":              `{"model":"base"`,
 		"loras":            `{"model":"base","request":{},"outputs":["a"],"loras":[{"file":"../x","strengths":{}}]}`,
+		"upscaler_2":       `{"model":"base","request":{},"outputs":["a"],"upscale":{"Upscaler":"a.pth","Second":"../x"}}`,
 		"controls":         `{"model":"base","request":{"Controls":[{"Path":"../x"}]},"outputs":["a"]}`,
 		"no image of":      `{"model":"base","request":{},"outputs":["a"],"images":[{"field":"controls[0].image","id":"x","size":[8,8]}]}`,
 	} {
-		if _, err := Decode(json.RawMessage(data), Shared{LoRADir: "/loras"}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Decode(json.RawMessage(data), Shared{LoRADir: "/loras", UpscalerDir: "/upscalers"}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", data, err, says)
 		}
 	}
@@ -204,5 +207,39 @@ func TestSourceOfBefore(t *testing.T) {
 	}
 	if want := (sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}); task.Job.Request.Image != want || task.Images["image"] != "x" {
 		t.Errorf("%v with %v", task.Job.Request.Image, task.Images)
+	}
+}
+
+// What is enlarged comes back with its files within the folder of upscalers, and the task keeps its own.
+func TestUpscalingComesBack(t *testing.T) {
+	s := Shared{UpscalerDir: filepath.Join(t.TempDir(), "u")}
+	file := filepath.Join(s.UpscalerDir, "b", "x4.pth")
+	u := &sdxl.Upscaling{
+		Upscaler: file, Second: "Lanczos", SecondVisibility: 0.5, Width: 99, Height: 88, Resize: sdxl.ResizeFill, Tile: 64, Scale: 1.5,
+	}
+	task := Task{Job: engine.Job{Model: engine.Base, Upscale: u}, Outputs: []string{"a"}, Images: map[string]string{"image": "source"}}
+	task.Job.Request.Image = sdxl.Blank{Size: sdxl.Size{Height: 64, Width: 48}}
+	for field, value := range reflect.ValueOf(*u).Fields() {
+		if value.IsZero() {
+			t.Errorf("%s: the test sets nothing", field.Name)
+		}
+	}
+	data, err := task.Encode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), `"b/x4.pth"`) || u.Upscaler != file {
+		t.Errorf("%s, and the task has %s", data, u.Upscaler)
+	}
+	task.Job.Request.LoRADir = s.LoRADir
+	got, err := Decode(data, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(task, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if key := BatchKey(task); key != "" {
+		t.Errorf("its batch key is %q, want none", key)
 	}
 }

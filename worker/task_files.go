@@ -1,9 +1,12 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/goxl/goxl/models/sdxl"
 )
@@ -29,8 +32,8 @@ func (s Shared) ipAdapters() folder {
 	return folder{s.IPAdapterDir, "ip_adapters", "a file in the folder of IP-Adapters"}
 }
 
-func (s Shared) upscalers() folder {
-	return folder{s.UpscalerDir, "hires.upscaler", "a name, or a file in the folder of upscalers"}
+func (s Shared) upscalers(field string) folder {
+	return folder{s.UpscalerDir, field, "a name, or a file in the folder of upscalers"}
 }
 
 // relative is a file's path within the folder, with slashes; that of "" is "".
@@ -77,8 +80,64 @@ func (s Shared) mapFiles(r *sdxl.Request, to func(folder, string) (string, error
 	}
 	if r.Hires != nil && r.Hires.UpscalerFile() != "" {
 		h := *r.Hires
-		replace(s.upscalers(), &h.Upscaler)
+		replace(s.upscalers("hires.upscaler"), &h.Upscaler)
 		r.Hires = &h
 	}
 	return err
+}
+
+// mapUpscalers replaces the paths of the files of an upscaling, in a copy; nil is none.
+func (s Shared) mapUpscalers(u *sdxl.Upscaling, to func(folder, string) (string, error)) (*sdxl.Upscaling, error) {
+	if u == nil {
+		return nil, nil
+	}
+	mapped := *u
+	for _, path := range mapped.Files() {
+		field := "upscaler"
+		if path == &mapped.Second {
+			field = "upscaler_2"
+		}
+		var err error
+		if *path, err = to(s.upscalers(field), *path); err != nil {
+			return nil, err
+		}
+	}
+	return &mapped, nil
+}
+
+// WithinFolders lets an error about a file of a request name it within its folder: where that lies is nobody's business.
+func (s Shared) WithinFolders(err error) error {
+	var bad *sdxl.RequestError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	within := func(text string) string {
+		for _, folder := range []string{s.LoRADir, s.ControlDir, s.IPAdapterDir, s.UpscalerDir} {
+			text = cutFolder(text, folder, "")
+		}
+		if s.IPAdapterDir != "" { // beside which image encoders may lie
+			text = cutFolder(text, filepath.Dir(s.IPAdapterDir), "../")
+		}
+		return text
+	}
+	hidden := &sdxl.RequestError{Field: bad.Field, Value: bad.Value, Allowed: within(bad.Allowed), Err: bad.Err}
+	if text, ok := bad.Value.(string); ok {
+		hidden.Value = within(text)
+	}
+	if bad.Err == nil {
+		return hidden
+	}
+	if text := bad.Err.Error(); within(text) != text {
+		hidden.Err = errors.New(within(text))
+	}
+	return hidden
+}
+
+// cutFolder replaces what the paths of a folder's files begin with.
+func cutFolder(text, folder, with string) string {
+	begins := strings.TrimSuffix(filepath.Join(folder, "x"), "x")
+	if folder == "" || begins == "" || begins == string(filepath.Separator) { // which other texts have too
+		return text
+	}
+	return regexp.MustCompile(`(^|[^\w./\\-])`+regexp.QuoteMeta(begins)).ReplaceAllString(text, "${1}"+with)
 }

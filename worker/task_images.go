@@ -2,7 +2,9 @@ package worker
 
 import (
 	"fmt"
+	"image"
 
+	"github.com/goxl/goxl/internal/imagefile"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -45,14 +47,24 @@ func (t *Task) decodeImages(list []storedImage) error {
 	return nil
 }
 
-// loadImages decodes the images that the job begins with, of which it has the sizes until then.
+// loadImages decodes the images that the job begins with, each once, of which it has the sizes until then.
 func (p *Pool) loadImages(l Lease, c *computed) error {
 	r := &c.task.Job.Request
 	changed := false
+	loaded := map[string]image.Image{}
 	for _, of := range r.Images() {
-		img, err := l.Blobs().Load(c.task.Images[of.Field])
-		if err != nil {
-			return err
+		id := c.task.Images[of.Field]
+		img := loaded[id]
+		if img == nil {
+			var err error
+			if img, err = l.Blobs().Load(id); err != nil {
+				return err
+			}
+			loaded[id] = img
+		}
+		if first, ok := img.(imagefile.FirstFrame); ok {
+			c.warnings = append(c.warnings, of.Field+" is an animation, of which the first frame is used")
+			img = first.NRGBA
 		}
 		if err := r.SetImage(of.Field, img); err != nil {
 			return err
@@ -68,6 +80,16 @@ func (p *Pool) loadImages(l Lease, c *computed) error {
 		c.warnings = append(c.warnings, warning)
 	}
 	return err
+}
+
+// ResultSize is the size of the images of a task that was resolved.
+func (t *Task) ResultSize() sdxl.Size {
+	var begins sdxl.Size
+	if img := t.Job.Request.Image; img != nil {
+		size := img.Bounds().Size()
+		begins = sdxl.Size{Height: size.Y, Width: size.X}
+	}
+	return t.Job.Parameters.ResultSize(begins)
 }
 
 // dropImages lets the pixels go, which are not needed beside the next job's.

@@ -15,7 +15,8 @@ type warmth struct {
 	adapters string // what adaptersKey gave for those on its weights
 }
 
-// adaptersKey tells sets of adapters apart. Their order makes a difference to the last bit of what they add.
+// adaptersKey tells sets of adapters apart. Their order makes a difference to the last bit of what they add. ControlNets
+// and image prompts do not count: they leave the weights as they are, and any device opens them beside its model.
 func adaptersKey(j *job.Job) string {
 	var b strings.Builder
 	for _, a := range j.Adapters {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/goxl/goxl/models/sdxl"
 )
 
 // controlNet writes a tiny net.
@@ -54,7 +56,7 @@ func TestControlFlags(t *testing.T) {
 	if got, want := all["t2i_adapters"], `[{"name":"t2i-adapter","scale":1}]`; got != want {
 		t.Errorf("t2i_adapters are %s, want %s", got, want)
 	}
-	if got, want := all["parameters"], `ControlNet 0: "Module: canny, Model: controlnet, Weight: 0.5, Resize Mode: Just Resize, Guidance Start: 0.25, Guidance End: 1, Pixel Perfect: True, Control Mode: Balanced"`; !strings.Contains(got, want) {
+	if got, want := all["parameters"], `ControlNet 0: "Module: canny, Model: controlnet, Weight: 0.5, Resize Mode: Just Resize, Threshold A: 50, Threshold B: 100, Guidance Start: 0.25, Guidance End: 1, Pixel Perfect: True, Control Mode: Balanced"`; !strings.Contains(got, want) {
 		t.Errorf("A1111's text is %s, want %s in it", got, want)
 	}
 }
@@ -120,6 +122,19 @@ func TestBenchWithControl(t *testing.T) {
 	} {
 		if a := goxl(t, args...); a.status == 0 || !strings.Contains(a.err, want) {
 			t.Errorf("%q: status %d, said %s, want %q", args, a.status, a.err, want)
+		}
+	}
+}
+
+// TestFieldsOfImages: errors of a request's images name the flags that they are from.
+func TestFieldsOfImages(t *testing.T) {
+	for field, flag := range map[string]string{
+		"image": "image", "mask": "mask", "mask_image": "mask", "controls": "control", "controls[3].image": "control-image", "t2i_adapters[0].image": "t2i-image",
+		"ip_adapters": "ip-adapter", "ip_adapters[1].images[2]": "ip-image", "ip_adapters[0].mask": "ip-mask",
+	} {
+		err := asUsage(&sdxl.RequestError{Field: field, Value: "9×9 pixels", Allowed: "smaller"}, false)
+		if want := "-" + flag + " 9×9 pixels: must be smaller"; err.Error() != want {
+			t.Errorf("%s: %v, want %s", field, err, want)
 		}
 	}
 }

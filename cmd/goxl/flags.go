@@ -79,7 +79,7 @@ func (g *generateFlags) register(fs *flag.FlagSet) {
 	number(fs, "steps", "`number` of denoising steps; without it the model's own, or 50", "must be a whole number from 1 to the scheduler's num_train_timesteps, mostly 1000", atLeast(1, &r.Steps))
 	numbers(fs, "timesteps", "custom timesteps in place of -steps, descending `numbers` with commas between them", &r.Timesteps)
 	numbers(fs, "sigmas", "custom sigmas in place of -steps, descending `numbers` with commas between them, the last one (mostly 0) included", &r.Sigmas)
-	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, the last for the rest too; without it the model's own, or 5", g.setGuidance)
+	fs.Func("guidance", "guidance `scale`; at 1 and below there is no guidance, and -negative is not used; a list with commas has a scale for each step, of both passes with -hires, the last for the rest too; without it the model's own, or 5", g.setGuidance)
 	g.registerGuidance(fs)
 	fs.Func("eta", "`η` of DDIM and TCD, 0 to 1", func(s string) error {
 		eta, err := strconv.ParseFloat(s, 64)

@@ -40,7 +40,7 @@ func (g *generateFlags) registerControls(fs *flag.FlagSet) {
 		r.Controls = append(r.Controls, control)
 		return nil
 	})
-	list(fs, "control-image", "the image `file` of a -control, in the same order; it is resized to the result's size", &c.images)
+	list(fs, "control-image", "the image `file` of a -control, in the same order; it is resized to the result's size, as -image is where it is shaped as that", &c.images)
 	last := func(set func(*sdxl.Control, string) error) func(string) error {
 		return func(s string) error {
 			if len(r.Controls) == 0 {
@@ -151,4 +151,11 @@ func (g *generateFlags) readControls() (err error) {
 		}
 	}
 	return nil
+}
+
+// controlImageFlagOf is the flag that a field such as controls[0].image is from.
+func controlImageFlagOf(field string) (string, bool) {
+	list, _, _ := strings.Cut(field, "[")
+	name, ok := map[string]string{"controls": "control-image", "t2i_adapters": "t2i-image"}[list]
+	return name, ok && strings.HasSuffix(field, "].image")
 }

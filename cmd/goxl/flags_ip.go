@@ -52,7 +52,7 @@ func (g *generateFlags) registerImagePrompts(fs *flag.FlagSet) {
 		p.Scales, err = sdxl.ParseBlockScales(s)
 		return err
 	})
-	of("ip-mask", "where the adapter acts: white of an image `file`, resized to the result's size; for other images and masks repeat -ip-adapter", func(p *imagePromptFlag, s string) error {
+	of("ip-mask", "where the adapter acts: white of an image `file`, resized to the result's size, of the part that is computed with -mask-padding; for other images and masks repeat -ip-adapter", func(p *imagePromptFlag, s string) error {
 		p.mask = s
 		return nil
 	})

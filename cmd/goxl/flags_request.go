@@ -245,10 +245,10 @@ var flagOf = map[string]string{
 	"preset": "preset", "denoising_end": "denoising-end", "denoising_start": "denoising-start", "latents": "latents", "image": "image", "strength": "strength",
 	"original_size": "original-size", "target_size": "target-size", "negative_original_size": "negative-original-size",
 	"negative_target_size": "negative-target-size", "aesthetic_score": "aesthetic-score", "negative_aesthetic_score": "negative-aesthetic-score",
-	"mask_image": "mask", "soft_mask": "soft-mask", "mask_blur": "mask-blur", "mask_invert": "mask-invert", "inpaint_fill": "inpaint-fill",
+	"mask_image": "mask", "mask": "mask", "ip_adapters": "ip-adapter", "soft_mask": "soft-mask", "mask_blur": "mask-blur", "mask_invert": "mask-invert", "inpaint_fill": "inpaint-fill",
 	"mask_padding": "mask-padding", "outpaint": "outpaint", "keep_unmasked": "keep-unmasked", "resize": "resize",
 	"hires": "hires", "hires.scale": "hires", "hires.width": "hires", "hires.height": "hires", "hires.steps": "hires-steps",
-	"hires.strength": "hires-strength", "hires.upscaler": "upscaler", "loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
+	"hires.strength": "hires-strength", "hires.upscaler": "upscaler", "hires.prompt": "hires-prompt", "loras": "lora", "controls": "control", "t2i_adapters": "t2i-adapter", "preview": "preview", "prompt_style": "prompt-style", "emphasis": "emphasis", "textual_inversions": "embedding",
 	"prompt_embeds": "embeddings", "pooled_prompt_embeds": "embeddings", "negative_prompt_embeds": "embeddings", "negative_pooled_prompt_embeds": "embeddings",
 }
 
@@ -271,8 +271,10 @@ func asUsage(err error, image bool) error {
 		return err
 	}
 	name, ok := flagOf[bad.Field]
-	if of, is := imagePromptFlagOf(bad.Field); is {
-		name, ok = of, true
+	for _, find := range []func(string) (string, bool){imagePromptFlagOf, controlImageFlagOf} {
+		if of, is := find(bad.Field); is {
+			name, ok = of, true
+		}
 	}
 	switch {
 	case !ok:

@@ -22,7 +22,7 @@ var flagGroups = []flagGroup{
 	{"Control images", []string{"control", "control-image", "control-mode", "control-preprocessor", "control-guess", "t2i-adapter", "t2i-image"}},
 	{"Sampling", []string{"preset", "steps", "scheduler", "guidance", "eta", "timesteps", "sigmas", "denoising-end", "interrupt"}},
 	{"More of guidance", []string{"guidance-rescale", "guidance-start", "guidance-end", "pag-scale", "pag-adaptive-scale", "pag-layers", "freeu"}},
-	{"A second pass in a larger size", []string{"hires", "hires-steps", "hires-strength", "upscaler"}},
+	{"A second pass in a larger size", []string{"hires", "hires-steps", "hires-strength", "upscaler", "hires-prompt", "hires-negative", "hires-scheduler"}},
 	{"Micro-conditioning", []string{"original-size", "target-size", "crop", "negative-original-size", "negative-target-size", "negative-crop", "aesthetic-score", "negative-aesthetic-score"}},
 	{"Output", []string{"o", "save-latents", "preview", "preview-taesd", "watermark", "quiet"}},
 	{"The device", []string{"device", "precision", "gpu-memory", "memory", "threads"}},

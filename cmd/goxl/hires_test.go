@@ -14,6 +14,7 @@ func TestHires(t *testing.T) {
 	for flags, want := range map[string]string{
 		"-hires 1.5": "Denoising strength: 0.7, RNG: CPU, Hires upscale: 1.5, Hires steps: 2, Hires upscaler: Latent,",
 		"-hires 128x0 -hires-steps 3 -hires-strength 0.5 -upscaler " + upscalers + "unshuffle2.pth": "Hires resize: 128x96, Hires steps: 3, Hires upscaler: unshuffle2,",
+		"-hires 2 -hires-prompt house -hires-negative fog -hires-scheduler k_euler_a_karras":        "Hires sampler: Euler a, Hires schedule type: Karras, Hires prompt: house, Hires negative prompt: fog, Hires upscale: 2,",
 	} {
 		must(t, tiny(dir, append([]string{"-width", "64", "-height", "48"}, strings.Fields(flags)...)...)...)
 		data := read(t, filepath.Join(dir, "out.png"))
@@ -30,6 +31,8 @@ func TestHires(t *testing.T) {
 		"-hires 100x0":                         "-hires 100",
 		"-hires-steps 4":                       "-hires-steps 4: has no meaning without -hires",
 		"-upscaler latent":                     "-upscaler latent: has no meaning",
+		"-hires-prompt x":                      "-hires-prompt x: has no meaning",
+		"-hires 2 -hires-scheduler nope":       "nope",
 		"-hires 2 -upscaler none.pth":          "-upscaler none.pth: must be one of lanczos",
 		"-hires 2 -hires-strength 0":           "-hires-strength",
 		"-hires 2 -refiner synth:tiny-refiner": "-hires given: must be absent with a refiner",

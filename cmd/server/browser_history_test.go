@@ -88,6 +88,12 @@ func TestBrowserHistory(t *testing.T) {
 	if got := len(b.shown()); got < 50 || got >= n {
 		t.Errorf("at first %d images are shown, want a page or two", got)
 	}
+	b.do(chromedp.EmulateViewport(1600, 2400)) // so high that the end is in view after a page
+	few := len(b.shown())
+	b.do(chromedp.Reload())
+	b.ready()
+	b.until(fmt.Sprintf("document.querySelectorAll('#tiles [data-image]').length > %d", few))
+	b.do(chromedp.EmulateViewport(1280, 900))
 	for len(b.shown()) < n {
 		before := len(b.shown())
 		b.run("document.getElementById('more').scrollIntoView()")

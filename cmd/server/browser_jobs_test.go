@@ -45,6 +45,29 @@ func TestBrowserCancel(t *testing.T) {
 	b.until(`document.querySelectorAll('#tiles .note-tile').length === 2`)
 }
 
+// A job that is stopped has the image so far.
+func TestBrowserInterrupt(t *testing.T) {
+	_, address := spawn(t, "-images", filepath.Join(t.TempDir(), "images"), "-device", "cpu")
+	b := open(t, newBrowser(t), address)
+	b.small("a red apple", 200)
+	b.fill("width", "256")
+	b.click("#generate")
+	b.until(`/^Step [2-9]/.test(document.querySelector('.working .status')?.textContent)`)
+	b.click(".working .interrupt")
+	b.until(`document.querySelector('.ended.done img')?.complete`)
+	job := jobOf(t, address, value[string](b, "document.querySelector('.ended').dataset.job"))
+	if p := job.Parameters; job.State != "done" || p.Interrupted == nil || p.Interrupted.Steps != 200 || p.Interrupted.StepsDone >= 200 || p.Interrupted.StepsDone < 2 {
+		t.Errorf("%+v", job)
+	}
+	if text := value[string](b, `document.querySelector('.ended .status').textContent`); !strings.HasPrefix(text, "Stopped early, in ") {
+		t.Errorf("the page says %q", text)
+	}
+	b.press(".ended button", "Reuse")
+	if steps := value[string](b, "document.getElementById('steps').value"); steps != "200" {
+		t.Errorf("used again it has %s steps", steps)
+	}
+}
+
 // A page that is loaded again in the middle of a job goes on showing it, up to its end.
 func TestBrowserReload(t *testing.T) {
 	_, address := spawn(t, "-images", filepath.Join(t.TempDir(), "images"), "-device", "cpu")

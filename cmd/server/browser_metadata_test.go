@@ -49,6 +49,9 @@ func TestBrowserMetadata(t *testing.T) {
 			"Size: 832x1216, Lora hashes: \"a: 1, b: 2\", Denoising strength: 0.33, Clip skip: 3, Emphasis: No norm, Refiner: \"x, y\", Refiner switch at: 0.8, Version: v1.10": `{"prompt_style":"a1111",
 			"prompt":"a cat, (soft light:1.2)\nin two lines","negative_prompt":"bad,\nworse","num_inference_steps":20,"scheduler":"DPM++ 2M Karras","guidance_scale":7.5,
 			"seed":"18446744073709551615","width":832,"height":1216,"strength":0.33,"clip_skip":1,"emphasis":"nonorm","refiner":true,"denoising_end":0.8}`,
+		"a dog\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 512x512, Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 8, Hires upscaler: 4x-UltraSharp, Hires sampler: DPM++ 2M, Hires prompt: \"a cat, large\", Version: v1.10": `{"prompt_style":"a1111",
+			"prompt":"a dog","negative_prompt":"","num_inference_steps":20,"scheduler":"Euler","guidance_scale":7,"seed":1,"width":512,"height":512,"strength":0.6,
+			"hires":{"scale":1.5,"num_inference_steps":8,"strength":0.6,"upscaler":"4x-UltraSharp","prompt":"a cat, large","scheduler":"DPM++ 2M"}}`,
 		"only a prompt: with a colon": `{"prompt_style":"a1111","prompt":"only a prompt: with a colon","negative_prompt":""}`,
 	} {
 		got := value[string](b, fmt.Sprintf(`import('./page/metadata.js').then(({ requestOfTexts }) => JSON.stringify(requestOfTexts({ parameters: %q })))`, text))

@@ -8,7 +8,7 @@
 //	server -nats embedded -nats-listen HOST:PORT -nats-token FILE [-role api]
 //	server -role worker -nats nats://HOST:PORT -nats-token FILE
 //	server -model FILE [-base NAME] [-unet FILE] [-vae PATH] [-lora-dir DIR] [-embedding FILE[:NAME]]
-//	       [-prompt-style a1111]
+//	       [-prompt-style a1111] [-control-dir DIR] [-ip-adapter-dir DIR] [-upscaler-dir DIR]
 //
 // See package server for what it answers, and -h for every flag. On NVIDIA cards it computes in processes of its own,
 // one for each card, which are this program with the first argument "engine": see package server/process for why.
@@ -47,11 +47,11 @@ type options struct {
 	models
 	access
 	roles
+	folders
 	address, images string
 	journal         string // "" is in images
 	keep            time.Duration
 	keepBytes       int64
-	loras           string
 	inversions      []string // -embedding
 	style           prompt.Style
 	preset          string
@@ -78,6 +78,7 @@ func run(args []string, stderr io.Writer) int {
 	o.models.register(fs)
 	o.access.register(fs)
 	o.roles.register(fs)
+	o.folders.register(fs)
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8000", "`host:port` to listen at; port 0 takes a free one, which the log tells")
 	fs.StringVar(&o.images, "images", "images", "`folder` of the images, made if missing")
 	fs.StringVar(&o.journal, "journal", "", "`file` of the jobs, made if missing, which one server has at a time; by default jobs.db in the folder of images")
@@ -86,7 +87,6 @@ func run(args []string, stderr io.Writer) int {
 		o.keepBytes, err = parseKeepBytes(text)
 		return err
 	})
-	fs.StringVar(&o.loras, "lora-dir", "", "`folder` of the files of LoRA and its relatives, in it or in folders below it, that requests may name in loras; files may come and go while the server runs")
 	fs.Func("embedding", "a `FILE[:NAME]` of a textual inversion, which the prompts of every request may name by NAME, with prompt_style comfy by embedding:NAME; without NAME the file's own without its extension; may be repeated", func(s string) error {
 		o.inversions = append(o.inversions, s)
 		return nil
@@ -152,6 +152,9 @@ func serve(o options, stderr io.Writer) (err error) {
 	if err := o.access.check(o.address); err != nil {
 		return err
 	}
+	if err := o.checkFolders(); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err = o.find(log)
@@ -199,13 +202,13 @@ func serve(o options, stderr io.Writer) (err error) {
 		Specs: specs, Name: o.first().called(), Models: further,
 		TextualInversions: inversions, PromptStyle: o.style, Preset: o.preset,
 		Schedulers: scheduler.Names(),
-		LoRADir:    o.loras,
 		Images:     o.images, Journal: cmp.Or(o.journal, filepath.Join(o.images, "jobs.db")), Keep: o.keep, KeepBytes: o.keepBytes,
 		Queue: o.queue, Batch: o.together, Drain: o.drain, Watermark: o.watermark,
 		MaxPixels: o.pixels, MaxSteps: o.steps, MaxBatch: o.batch, RequestTimeout: o.timeout,
 		Version: cli.Version(), Log: log, Metrics: *o.metrics == metricsOn, Tracer: tracer,
 	}
 	o.fill(&c)
+	o.fillFolders(&c)
 	s, err := server.New(c)
 	if err != nil {
 		return err

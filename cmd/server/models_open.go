@@ -21,7 +21,7 @@ func (m *models) open(ctx context.Context, device kernels.Device, precision kern
 	if err != nil {
 		return nil, err
 	}
-	c := engine.SeveralConfig{Memory: int64(m.memory), Lost: device.Lost, Log: log}
+	c := engine.SeveralConfig{Memory: int64(m.memory), Lost: device.Lost, Host: host, Precision: precision, Log: log}
 	width := int64(cmp.Or(precision, device.Info().Precisions[0]).Size())
 	for i, e := range append([]entry{m.first()}, m.more...) {
 		o := engine.Opening{

@@ -34,7 +34,7 @@ type roles struct {
 
 func (r *roles) register(fs *flag.FlagSet) {
 	r.role = roleAll
-	fs.Func("role", "what this process does, a `name`: all, the default, answers requests and computes; api answers requests and leaves computing to workers; worker computes for the servers at -nats, by its own -request-timeout, and needs nothing but the models, adapters and embeddings that they name; api has no device to measure, so that its -max-pixels 0 is 2048×2048 and its -max-steps 0 is 200", func(s string) error {
+	fs.Func("role", "what this process does, a `name`: all, the default, answers requests and computes; api answers requests and leaves computing to workers; worker computes for the servers at -nats, by its own -request-timeout, and needs nothing but the models, embeddings and files of the folders (-lora-dir and so on) that they name; api has no device to measure, so that its -max-pixels 0 is 2048×2048 and its -max-steps 0 is 200", func(s string) error {
 		r.role = s
 		return oneOf([]string{roleAll, roleAPI, roleWorker}, s)
 	})

@@ -9,7 +9,6 @@ import (
 	"image"
 	"image/png"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -108,18 +107,7 @@ func pixelsOfJob(t *testing.T, address string, j jobState) []byte {
 // A server without devices has its jobs computed by workers in other processes: with the same images as a server that
 // computes itself, image to image too, whatever worker is killed.
 func TestWorkers(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	secret := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(secret, []byte("a secret\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	listen, secret := natsAccess(t)
 	alone, address := spawn(t, "-images", t.TempDir(), "-device", "cpu")
 	const text, fromImage = `{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":4,"seed":1}`,
 		`{"prompt":"a red apple","image":"%s","num_inference_steps":6,"strength":0.5,"seed":2}`

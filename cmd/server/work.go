@@ -29,7 +29,7 @@ func (o options) work(log *slog.Logger, models []server.Model, inversions []sdxl
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	shared := worker.Shared{LoRADir: o.loras, TextualInversions: inversions}
+	shared := o.shared(inversions)
 	specs := map[string]engine.Specs{}
 	var names []string
 	for _, m := range models {

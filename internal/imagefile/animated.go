@@ -1,6 +1,25 @@
 package imagefile
 
-import "bytes"
+import (
+	"bytes"
+	"image"
+)
+
+// FirstFrame is the first frame of an animation.
+type FirstFrame struct{ *image.NRGBA }
+
+// DecodeFrame is [Decode] without the texts. What it gives of an animation is a FirstFrame, of other images an
+// *image.NRGBA.
+func DecodeFrame(data []byte, maxSide int) (image.Image, error) {
+	img, _, err := Decode(data, maxSide)
+	switch {
+	case err != nil:
+		return nil, err
+	case Animated(data):
+		return FirstFrame{img}, nil
+	}
+	return img, nil
+}
 
 // Animated reports whether data is an animation, of which [Decode] takes the first frame: an animated PNG or WebP. What
 // can't be read is none.

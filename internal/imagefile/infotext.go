@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -58,6 +56,9 @@ func SamplerNames(name string) (sampler, schedule string) {
 // Infotext is A1111's text of the parameters (modules/processing.py, create_infotext): the prompt, the negative prompt
 // on a line of its own, and a line of the rest. The noise is torch's of a CPU, for A1111: RNG: CPU.
 func (p Parameters) Infotext() string {
+	if p.Upscale != nil {
+		return p.upscaledInfotext()
+	}
 	var line []string
 	add := func(key, value string) { line = append(line, key+": "+quoted(value)) }
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
@@ -98,9 +99,7 @@ func (p Parameters) Infotext() string {
 	if p.ClipSkip > 0 {
 		add("Clip skip", strconv.Itoa(p.ClipSkip+2)) // A1111 counts from the last layer, of which SDXL always skips one
 	}
-	for i, c := range p.Controls {
-		add(fmt.Sprintf("ControlNet %d", i), controlUnit(c))
-	}
+	p.addControls(add)
 	if hashes := p.loraHashes(); hashes != "" {
 		add("Lora hashes", hashes)
 	}
@@ -108,15 +107,7 @@ func (p Parameters) Infotext() string {
 		add("Emphasis", "No norm")
 	}
 	add("RNG", "CPU")
-	if h := p.Hires; h != nil { // as scripts of modules/processing.py: one of scale and size
-		if h.Scale > 0 {
-			add("Hires upscale", number(h.Scale))
-		} else {
-			add("Hires resize", fmt.Sprintf("%dx%d", h.Width, h.Height))
-		}
-		add("Hires steps", strconv.Itoa(h.Steps))
-		add("Hires upscaler", upscalerName(h.Upscaler))
-	}
+	p.addHires(add)
 	if n := len(p.Experts); n > 0 {
 		add("Refiner", p.Experts[n-1].Model)
 		add("Refiner switch at", number(p.DenoisingEnd))
@@ -133,14 +124,6 @@ func (p Parameters) Infotext() string {
 	}
 	// As Python's strip, which also takes the separators of ASCII for white space.
 	return strings.TrimFunc(text+"\n"+strings.Join(line, ", "), func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
-}
-
-// upscalerName is A1111's name of an upscaler: that of a file without its extension, of others with a capital letter.
-func upscalerName(name string) string {
-	if slices.Contains(sdxl.HiresUpscalers(), name) {
-		return strings.ToUpper(name[:1]) + name[1:]
-	}
-	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
 // loraHashes lists the adapters as A1111 does (extensions-builtin/Lora/extra_networks_lora.py): each name once, without

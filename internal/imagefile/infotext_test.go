@@ -194,3 +194,37 @@ func TestInterruptedInTexts(t *testing.T) {
 		}
 	}
 }
+
+// What an image was enlarged by is said as A1111's extras say it, behind how it was made before.
+func TestPostprocessing(t *testing.T) {
+	made := "a cat\nSteps: 20, Sampler: Euler"
+	for _, c := range []struct {
+		p      Parameters
+		extras string
+		texts  map[string]string
+	}{
+		{Parameters{Parameters: sdxl.Parameters{Task: sdxl.Upscale, Width: 64, Height: 48, Upscale: &sdxl.UpscaleParameters{Upscaler: "x4, plus.pth", Hash: "0123456789", Scale: 2.5}}, Source: "id", SourceInfotext: made},
+			`Postprocess upscale by: 2.5, Postprocess upscaler: "x4, plus"`,
+			map[string]string{"parameters": made, "image": "id", "upscaler": "x4, plus.pth", "upscaler_hash": "0123456789", "scale": "2.5", "size": "64x48"}},
+		{Parameters{Parameters: sdxl.Parameters{Task: sdxl.Upscale, Width: 64, Height: 48, Resize: sdxl.ResizeCrop, Interrupted: &sdxl.Interruption{StepsDone: 1, Steps: 2},
+			Upscale: &sdxl.UpscaleParameters{Upscaler: "lanczos", Second: "a.pth", SecondVisibility: 0.5}}},
+			"Postprocess upscale to: 64x48, Postprocess upscaler: Lanczos, Postprocess upscaler 2: a",
+			map[string]string{"upscaler": "lanczos", "upscaler_2": "a.pth", "upscaler_2_visibility": "0.5", "resize": "crop", "size": "64x48", "interrupted": "after 1 of 2 tiles"}},
+	} {
+		c.texts["extras"] = c.extras
+		got := map[string]string{}
+		for _, text := range c.p.Texts() {
+			got[text.Key] = text.Value
+		}
+		if diff := cmp.Diff(c.texts, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		want := c.extras
+		if c.p.SourceInfotext != "" {
+			want = made + ", " + want
+		}
+		if got := c.p.Infotext(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -15,12 +15,17 @@ type Parameters struct {
 	Image   int    // of the batch, from 0
 	Source  string // the name of the image that image-to-image began with; "" is none
 	Version string // of the program
+	// SourceInfotext is the infotext of an image that was enlarged, which the large one keeps; "" is none.
+	SourceInfotext string
 }
 
 // Texts gives the parameters as [Encode] takes them: under diffusers' names, and all in one text "parameters" as A1111
 // writes it and as the programs around it read it (see
 // https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#png-info).
 func (p Parameters) Texts() []Text {
+	if p.Upscale != nil {
+		return p.upscaledTexts()
+	}
 	prompt := p.Prompt(p.Image)
 	texts := []Text{{infotextKey, p.Infotext()}, {"prompt", prompt.Prompt}}
 	add := func(key, value string) { texts = append(texts, Text{key, value}) }

@@ -11,24 +11,29 @@ const blurPasses = 3
 // GaussianBlur blurs all four channels as Pillow's ImageFilter.GaussianBlur does, bit for bit. radius is the standard
 // deviation in pixels, 0 or more; Pillow does so on modes RGBA and RGBa, and on others channel by channel alike.
 func GaussianBlur(img *image.NRGBA, radius float64) *image.NRGBA {
+	return GaussianBlurXY(img, radius, radius)
+}
+
+// GaussianBlurXY is GaussianBlur with a radius across and one down, as Pillow's of a pair.
+func GaussianBlurXY(img *image.NRGBA, across, down float64) *image.NRGBA {
 	size := img.Rect.Size()
 	out := image.NewNRGBA(image.Rectangle{Max: size})
 	for y := range size.Y {
 		copy(out.Pix[y*out.Stride:][:4*size.X], img.Pix[img.PixOffset(img.Rect.Min.X, img.Rect.Min.Y+y):])
 	}
-	if radius == 0 || size.X == 0 || size.Y == 0 {
-		return out
-	}
-	b := newBox(boxRadius(float32(radius)))
 	row := make([]byte, 4*max(size.X, size.Y))
-	for y := range size.Y {
-		for range blurPasses {
-			b.line(out.Pix[y*out.Stride:], row, 4, size.X)
+	if b := newBox(boxRadius(float32(across))); across > 0 && size.X > 0 {
+		for y := range size.Y {
+			for range blurPasses {
+				b.line(out.Pix[y*out.Stride:], row, 4, size.X)
+			}
 		}
 	}
-	for x := range size.X {
-		for range blurPasses {
-			b.line(out.Pix[4*x:], row, out.Stride, size.Y)
+	if b := newBox(boxRadius(float32(down))); down > 0 && size.Y > 0 {
+		for x := range size.X {
+			for range blurPasses {
+				b.line(out.Pix[4*x:], row, out.Stride, size.Y)
+			}
 		}
 	}
 	return out

@@ -37,6 +37,15 @@ func TestBlur(t *testing.T) {
 	}
 }
 
+// The hashes are those of Pillow 13.0.0's GaussianBlur((across, down)), of the image of tools/reference/resample.py.
+func TestBlurXY(t *testing.T) {
+	for radii, want := range map[[2]float64]string{{4, 0}: "b61a325eeb0e5a03", {0, 3}: "2debd51bcd381fba", {1.5, 6}: "a29c389405ef6ce6"} {
+		if got := hash(GaussianBlurXY(source(37, 23), radii[0], radii[1])); got != want {
+			t.Errorf("%v: %s, want %s", radii, got, want)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	g := golden.Open(t, "../../testdata/goldens/inpaint.safetensors")
 	img := picture(g, "odd")

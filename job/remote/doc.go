@@ -15,8 +15,8 @@
 //	goxl.api.image       the same for a piece of an image, of 512 KiB at most
 //
 // A job goes to a worker that announces its model, with the same fingerprint where both sides have one, and that has
-// not refused it. Where there are workers and none can compute it, it fails after a minute; where there are none, it
-// waits.
+// not refused it, as one does that lacks a file which the job names, or has another. Where there are workers and none
+// can compute it, it fails after a minute; where there are none, it waits.
 //
 // Images lie in the object store goxl-images while they are under way, as JOB/RUN/ID, where RUN is one attempt.
 //

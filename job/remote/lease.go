@@ -245,8 +245,7 @@ func (b leaseBlobs) Load(id string) (image.Image, error) {
 	if err != nil { // the API reads the image again for the next attempt
 		return nil, &worker.Error{Kind: worker.KindDeviceFailed, Message: "The image does not arrive at the worker", Err: err}
 	}
-	img, _, err := imagefile.Decode(data, sdxl.MaxSide)
-	return img, err
+	return imagefile.DecodeFrame(data, sdxl.MaxSide)
 }
 
 // Remove does nothing: images leave a worker with a job that is done, and with no other.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -163,14 +164,17 @@ type inputError struct {
 
 func (e *inputError) Error() string { return e.err.Error() }
 
-// sendInputs puts the images that a job begins with into the object store, and returns their names.
+// sendInputs puts the images that a job begins with into the object store, each once, and returns their names.
 func (a *API) sendInputs(r *run) (names []string, err error) {
 	for _, b := range r.job.Inputs {
+		name := object(r.job.ID, r.id, b.ID)
+		if slices.Contains(names, name) {
+			continue
+		}
 		data, _, err := a.images.Read(b.ID)
 		if err != nil {
 			return names, &inputError{worker.Failure(err), err}
 		}
-		name := object(r.job.ID, r.id, b.ID)
 		names = append(names, name)
 		if err := a.conn.put(r.lease.Context(), a.store, name, data); err != nil {
 			return names, err

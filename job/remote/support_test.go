@@ -126,6 +126,7 @@ type front struct {
 	images *blob.Store
 
 	options APIOptions
+	shared  worker.Shared
 
 	conn    *Conn
 	journal *job.Journal
@@ -179,7 +180,7 @@ func (f *front) submit(change func(*job.Job, *worker.Task)) string {
 	if change != nil {
 		change(&j, &task)
 	}
-	if j.Request, err = task.Encode(worker.Shared{}); err != nil {
+	if j.Request, err = task.Encode(f.shared); err != nil {
 		f.t.Fatal(err)
 	}
 	if _, _, err := f.queue.Submit(j); err != nil {
@@ -255,6 +256,7 @@ type handOptions struct {
 	engines []*sleeper // of the devices, in place of engine
 
 	fingerprints map[string]string
+	shared       worker.Shared
 }
 
 func newHand(t *testing.T, b *broker, o handOptions) *hand {
@@ -280,7 +282,7 @@ func newHand(t *testing.T, b *broker, o handOptions) *hand {
 	}
 	h.worker = NewWorker(h.conn, WorkerOptions{Name: o.name, Models: o.models, Fingerprints: o.fingerprints, Lease: testLease, Refuse: o.refuse, Log: testLog(t, o.name)})
 	h.pool = worker.NewPool(worker.Config{
-		Source: h.worker, Devices: names, Log: testLog(t, o.name),
+		Source: h.worker, Devices: names, Shared: o.shared, Log: testLog(t, o.name),
 		Load:    func(i int) (engine.Engine, error) { return o.engines[i], nil },
 		Resolve: func(*worker.Task) (string, error) { return "", nil },
 	})

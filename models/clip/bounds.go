@@ -25,24 +25,14 @@ func (c Config) Fits(src kernels.Source, file string) error {
 	if err := b.Count("num_hidden_layers", c.Layers, 0, model+"encoder.layers"); err != nil {
 		return err
 	}
-	for _, size := range []struct {
-		key    string
-		n      int
-		tensor string
-		axis   int
-	}{
-		{"vocab_size", c.VocabSize, model + "embeddings.token_embedding.weight", 0},
-		{"hidden_size", c.HiddenSize, model + "embeddings.token_embedding.weight", 1},
-		{"max_position_embeddings", c.MaxPositions, model + "embeddings.position_embedding.weight", 0},
-		{"intermediate_size", c.Intermediate, model + "encoder.layers.0.mlp.fc1.weight", 0},
-		{"projection_dim", c.ProjectionDim, "text_projection.weight", 0},
-	} {
-		if size.key == "projection_dim" && !c.WithProjection {
-			continue
-		}
-		if err := b.Size(size.key, size.n, size.tensor, size.axis); err != nil {
-			return err
-		}
+	sizes := []weights.Size{
+		weights.NewSize("vocab_size", c.VocabSize, model+"embeddings.token_embedding.weight", 0),
+		weights.NewSize("hidden_size", c.HiddenSize, model+"embeddings.token_embedding.weight", 1),
+		weights.NewSize("max_position_embeddings", c.MaxPositions, model+"embeddings.position_embedding.weight", 0),
+		weights.NewSize("intermediate_size", c.Intermediate, model+"encoder.layers.0.mlp.fc1.weight", 0),
 	}
-	return nil
+	if c.WithProjection {
+		sizes = append(sizes, weights.NewSize("projection_dim", c.ProjectionDim, "text_projection.weight", 0))
+	}
+	return b.Sizes(sizes...)
 }

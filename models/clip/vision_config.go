@@ -151,21 +151,11 @@ func (c VisionConfig) Fits(src kernels.Source, file string) error {
 	if err := b.Count("num_hidden_layers", c.Layers, 0, visionPrefix+"encoder.layers"); err != nil {
 		return err
 	}
-	for _, size := range []struct {
-		key    string
-		n      int
-		tensor string
-		axis   int
-	}{
-		{"hidden_size", c.HiddenSize, visionPrefix + "embeddings.patch_embedding.weight", 0},
-		{"patch_size", c.PatchSize, visionPrefix + "embeddings.patch_embedding.weight", 2},
-		{"image_size", c.Tokens(), visionPrefix + "embeddings.position_embedding.weight", 0},
-		{"intermediate_size", c.Intermediate, visionPrefix + "encoder.layers.0.mlp.fc1.weight", 0},
-		{"projection_dim", c.ProjectionDim, "visual_projection.weight", 0},
-	} {
-		if err := b.Size(size.key, size.n, size.tensor, size.axis); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.Sizes(
+		weights.NewSize("hidden_size", c.HiddenSize, visionPrefix+"embeddings.patch_embedding.weight", 0),
+		weights.NewSize("patch_size", c.PatchSize, visionPrefix+"embeddings.patch_embedding.weight", 2),
+		weights.NewSize("image_size", c.Tokens(), visionPrefix+"embeddings.position_embedding.weight", 0),
+		weights.NewSize("intermediate_size", c.Intermediate, visionPrefix+"encoder.layers.0.mlp.fc1.weight", 0),
+		weights.NewSize("projection_dim", c.ProjectionDim, "visual_projection.weight", 0),
+	)
 }

@@ -78,7 +78,15 @@ func (e *VisionEncoder) encode(ctx context.Context, pixels []float32, whole bool
 
 // Graph builds the program of one image: to its embedding if whole, else to hidden states.
 func (e *VisionEncoder) Graph(whole bool) func(*nn.Builder) {
-	c := e.Config
+	return visionGraph(e.Config, e.model, whole)
+}
+
+// VisionGraph is Graph of an encoder of a configuration, of which a plan counts operations.
+func VisionGraph(c VisionConfig, whole bool) func(*nn.Builder) {
+	return visionGraph(c, nn.Name(NewVision(c)), whole)
+}
+
+func visionGraph(c VisionConfig, m *VisionModel, whole bool) func(*nn.Builder) {
 	return func(b *nn.Builder) {
 		patches := b.Input("patches", kernels.Step, kernels.F32, 1, c.Tokens(), c.Channels*c.PatchSize*c.PatchSize)
 		positions := b.Input("positions", kernels.Request, kernels.F32, 1, c.Tokens(), c.HiddenSize)
@@ -86,7 +94,7 @@ func (e *VisionEncoder) Graph(whole bool) func(*nn.Builder) {
 		if whole {
 			first = b.Input("first", kernels.Request, kernels.I32, 1)
 		}
-		b.Output("out", e.model.Forward(b, patches, positions, first, whole))
+		b.Output("out", m.Forward(b, patches, positions, first, whole))
 	}
 }
 

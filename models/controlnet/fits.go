@@ -59,35 +59,24 @@ func (c Config) levelFits(b *weights.Bounds, level int) error {
 
 // sizesFit checks every size by a tensor that has it.
 func (c Config) sizesFit(b *weights.Bounds) error {
-	type size struct {
-		key    string
-		n      int
-		tensor string
-		axis   int
-	}
 	u := c.UNet
-	sizes := []size{
-		{"in_channels", u.InChannels, "conv_in.weight", 1},
-		{"block_out_channels", u.BlockOutChannels[0], "conv_in.weight", 0},
-		{"time_embedding_dim", int(u.TimeEmbeddingDim), "time_embedding.linear_1.weight", 0},
-		{"projection_class_embeddings_input_dim", u.ProjectionInputDim, "add_embedding.linear_1.weight", 1},
-		{"addition_time_embed_dim", u.AdditionTimeDim, "add_embedding.linear_1.weight", 1},
-		{"num_control_type", c.ControlTypes, "task_embedding", 0},
-		{"conditioning_embedding_out_channels", c.HintChannels[0], "controlnet_cond_embedding.conv_in.weight", 0},
-		{"cross_attention_dim", u.CrossAttentionDim.At(len(u.BlockOutChannels) - 1), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1},
+	sizes := []weights.Size{
+		weights.NewSize("in_channels", u.InChannels, "conv_in.weight", 1),
+		weights.NewSize("block_out_channels", u.BlockOutChannels[0], "conv_in.weight", 0),
+		weights.NewSize("time_embedding_dim", int(u.TimeEmbeddingDim), "time_embedding.linear_1.weight", 0),
+		weights.NewSize("projection_class_embeddings_input_dim", u.ProjectionInputDim, "add_embedding.linear_1.weight", 1),
+		weights.NewSize("addition_time_embed_dim", u.AdditionTimeDim, "add_embedding.linear_1.weight", 1),
+		weights.NewSize("num_control_type", c.ControlTypes, "task_embedding", 0),
+		weights.NewSize("conditioning_embedding_out_channels", c.HintChannels[0], "controlnet_cond_embedding.conv_in.weight", 0),
+		weights.NewSize("cross_attention_dim", u.CrossAttentionDim.At(len(u.BlockOutChannels)-1), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1),
 	}
 	for i, n := range c.HintChannels[1:] {
-		sizes = append(sizes, size{"conditioning_embedding_out_channels", n, fmt.Sprintf("controlnet_cond_embedding.blocks.%d.weight", 2*i+1), 0})
+		sizes = append(sizes, weights.NewSize("conditioning_embedding_out_channels", n, fmt.Sprintf("controlnet_cond_embedding.blocks.%d.weight", 2*i+1), 0))
 	}
 	for i, n := range u.BlockOutChannels {
 		sizes = append(sizes,
-			size{"block_out_channels", n, fmt.Sprintf("down_blocks.%d.resnets.0.conv1.weight", i), 0},
-			size{"cross_attention_dim", u.CrossAttentionDim.At(i), fmt.Sprintf("down_blocks.%d.attentions.0.transformer_blocks.0.attn2.to_k.weight", i), 1})
+			weights.NewSize("block_out_channels", n, fmt.Sprintf("down_blocks.%d.resnets.0.conv1.weight", i), 0),
+			weights.NewSize("cross_attention_dim", u.CrossAttentionDim.At(i), fmt.Sprintf("down_blocks.%d.attentions.0.transformer_blocks.0.attn2.to_k.weight", i), 1))
 	}
-	for _, s := range sizes {
-		if err := b.Size(s.key, s.n, s.tensor, s.axis); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.Sizes(sizes...)
 }

@@ -105,6 +105,11 @@ func (n *Network) Program(precision kernels.DType, s Shape, id string) (*nn.Prog
 	return n.ProgramIn(precision, fmt.Sprintf("controlnet %s %+v", id, s), n.build(s))
 }
 
+// Graph builds the net of a configuration for a shape, of which a plan counts operations.
+func Graph(c Config, s Shape) func(*nn.Builder) {
+	return (&Network{Config: c, model: nn.Name(New(c))}).build(s)
+}
+
 func (n *Network) build(s Shape) func(*nn.Builder) {
 	return func(b *nn.Builder) {
 		u, f, rows := n.Config.UNet, n.Config.ScaleFactor(), s.rows()

@@ -43,6 +43,16 @@ func OpenFile(dev kernels.Device, path string, o kernels.Options) (*File, error)
 	return &File{u, c}, nil
 }
 
+// DescribeFile finds the configuration of such a file, as [Detect] does, without a device.
+func DescribeFile(path string) (Config, error) {
+	c, err := weights.OpenComponent(path)
+	if err != nil {
+		return Config{}, err
+	}
+	config, err := Detect(c)
+	return config, errors.Join(err, c.Close())
+}
+
 // Close frees the model and closes the file.
 func (f *File) Close() error { return errors.Join(f.Upscaler.Close(), f.component.Close()) }
 
@@ -82,6 +92,37 @@ func (u *Upscaler) Upscale(ctx context.Context, img image.Image, progress func(d
 	if size.X < 1 || size.Y < 1 || int64(size.X)*int64(scale) > MaxPixels || int64(size.X)*int64(scale)*int64(size.Y)*int64(scale) > MaxPixels {
 		return nil, fmt.Errorf("image of %d×%d pixels: must have at least 1 a side, and at most %d in all once it is %d times as large a side", size.X, size.Y, MaxPixels, scale)
 	}
+	tile := u.tile()
+	if err := CheckTiles(tile, u.Overlap); err != nil {
+		return nil, err
+	}
+	in := newPixels(img)
+	for {
+		out, err := u.tiled(ctx, in, tile, min(u.Overlap, tile/2), progress)
+		if smaller := half(tile, size.X, size.Y); errors.Is(err, kernels.ErrMemory) && smaller >= Least {
+			tile = smaller
+			continue
+		}
+		return out, err
+	}
+}
+
+// half is the tile that is tried behind one for which there is no memory, where it is not below Least.
+func half(tile, width, height int) int { return min(tile, max(width, height)) / 2 }
+
+// Smallest compiles the program of the smallest tiles that Upscale comes to, for want of memory, for an image of a size.
+func (u *Upscaler) Smallest(width, height int) (*nn.Program, error) {
+	tile := u.tile()
+	for smaller := half(tile, width, height); smaller >= Least; smaller = half(tile, width, height) {
+		tile = smaller
+	}
+	overlap, unit := min(u.Overlap, tile/2), u.Config.unit()
+	key, build := u.stage(cut(height, tile, overlap, unit).size/unit, cut(width, tile, overlap, unit).size/unit)
+	return u.Program(key, build)
+}
+
+// tile is the most pixels a side that are tried first.
+func (u *Upscaler) tile() int {
 	tile := u.Tile
 	if tile == 0 {
 		tile = DefaultTile
@@ -89,21 +130,18 @@ func (u *Upscaler) Upscale(ctx context.Context, img image.Image, progress func(d
 			tile = DefaultHostTile
 		}
 	}
-	if err := CheckTiles(tile, u.Overlap); err != nil {
-		return nil, err
-	}
+	scale := u.Config.Scale()
 	for side := int64(tile * scale); side*side*int64(u.Config.Features) > mostValues && tile > Least; side = int64(tile * scale) {
 		tile /= 2
 	}
-	in := newPixels(img)
-	for {
-		out, err := u.tiled(ctx, in, tile, min(u.Overlap, tile/2), progress)
-		if smaller := min(tile, max(size.X, size.Y)) / 2; errors.Is(err, kernels.ErrMemory) && smaller >= Least {
-			tile = smaller
-			continue
-		}
-		return out, err
-	}
+	return tile
+}
+
+// Tiles is in how many tiles an image of a size is enlarged, where the device's memory is large enough for those.
+func (u *Upscaler) Tiles(width, height int) int {
+	tile, unit := u.tile(), u.Config.unit()
+	overlap := min(u.Overlap, tile/2)
+	return len(cut(width, tile, overlap, unit).starts) * len(cut(height, tile, overlap, unit).starts)
 }
 
 // tiled enlarges an image in tiles, a row of them after the other. Values of what later rows may add to are kept, and no

@@ -1,6 +1,7 @@
 package sdxl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -40,6 +41,23 @@ func (m *Model) admit(q *resolved, s shape) (err error) {
 		return err
 	}
 	return m.host.memory.fits(m.UNet.Network, step, 0) // with what the autoencoder holds beside it
+}
+
+// admitLater is Run.admit of a run that is not prepared yet: a later expert's, or the second pass's of hires. No run is
+// live on the UNet.
+func (m *Model) admitLater(ctx context.Context, q *resolved) (err error) {
+	if _, err := m.openImages(q); err != nil { // the shape has the number of their tokens
+		return err
+	}
+	later := &Run{m: m, unet: m.UNet, q: q, shape: m.shape(q)}
+	defer later.Close()
+	if later.controls, err = m.groupControls(ctx, q); err != nil {
+		return err
+	}
+	if err := m.admit(q, later.shape); err != nil {
+		return err
+	}
+	return later.admitControls()
 }
 
 // tile chooses how an autoencoder works on an image of a size: whole if there is memory for it, else in tiles as

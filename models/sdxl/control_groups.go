@@ -10,7 +10,6 @@ import (
 
 	"github.com/goxl/goxl/internal/resample"
 	"github.com/goxl/goxl/models/controlnet"
-	"github.com/goxl/goxl/models/controlnet/preprocess"
 )
 
 // modeOf is the number of a control's kind of image, 0 for a net that is no union.
@@ -68,11 +67,9 @@ func (m *Model) groupControls(ctx context.Context, q *resolved) (groups []*contr
 		if err != nil {
 			return groups, badFile(controlsField, c.Path, "a ControlNet with a mode that it has", err)
 		}
-		img := q.cropped(c.Image)
-		if c.Preprocessor != "" {
-			if img, err = preprocess.Apply(c.Preprocessor, atSize(img, q.size)); err != nil {
-				return groups, badFile(controlsField, c.Path, "with an image that its preprocessor takes", err)
-			}
+		img, err := ControlImage(q.placed(c.Image, c.Resize), c.Preprocessor, q.size)
+		if err != nil {
+			return groups, badFile(controlsField, c.Path, "with an image that its preprocessor takes", err)
 		}
 		g.settings = []ControlParameters{q.Controls[i]}
 		g.hints = []controlnet.Hint{{Values: hintValues(img, q.size), Type: mode}}

@@ -220,7 +220,14 @@ func (s *Spec) checkControl(files *sideFiles, mode string) error {
 	return err
 }
 
+// badFile is the error of a file that can't be used. What is not the file's fault is no *RequestError: want of memory, and
+// a context that ended.
 func badFile(field, path, allowed string, err error) error {
+	for _, cause := range []error{kernels.ErrMemory, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%s %s: %w", field, path, err)
+		}
+	}
 	return &RequestError{Field: field, Value: path, Allowed: allowed, Err: err}
 }
 

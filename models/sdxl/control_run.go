@@ -44,39 +44,67 @@ func (r *Run) stepNetworks() []*nn.Network {
 	return all
 }
 
-// shapeAt is the shape of the step at evaluation i: with guidance where its scale asks for it, with residuals where a
-// ControlNet counts.
+// shapeAt is the shape of the step at evaluation i: with guidance where its scale asks for it, with a perturbed side where
+// PAG's does, with residuals where a ControlNet counts. Behind the last one it is that one's, and without any evaluation
+// there are no residuals.
 func (r *Run) shapeAt(i int) shape {
 	s := r.shape
-	if i < len(r.q.guidance) {
-		s = s.at(r.q.guidance[i])
-		if r.q.pagAt(i) == 0 {
-			s.perturbed = ""
+	s.residuals = false
+	if len(r.q.guidance) == 0 {
+		return s
+	}
+	i = r.evaluation(i)
+	for _, g := range r.controls {
+		if _, any := g.counts(i, r.q.controlSteps); any {
+			s.residuals = true
 		}
 	}
-	if s.residuals && i < len(r.q.guidance) {
-		s.residuals = false
-		for _, g := range r.controls {
-			if _, any := g.counts(i, r.q.controlSteps); any {
-				s.residuals = true
-			}
-		}
+	s = s.at(r.q.guidance[i])
+	if r.q.pagAt(i) == 0 {
+		s.perturbed = ""
 	}
 	return s
 }
 
-// admitControls finds out whether there is memory for the ControlNets, as admit does for the rest.
+// evaluation is i, or behind the last evaluation that one: what steers and guides a prediction then.
+func (r *Run) evaluation(i int) int { return max(min(i, len(r.q.guidance)-1), 0) }
+
+// admitControls finds out whether there is memory for every program of the ControlNets, as admit does for the rest.
 func (r *Run) admitControls() error {
-	for i, g := range r.controls {
-		for _, side := range r.shape.sides() {
-			p, err := g.net.Program(r.retry.precision, g.controlShape(side, i > 0), controlID(i, 0))
-			if err != nil {
-				return err
-			}
-			if err := r.m.host.memory.fits(g.net.Network, p, 0); err != nil {
-				return errors.Join(err, p.Discard())
+	type program struct {
+		group, side, part int
+		sums              bool
+	}
+	admitted := map[program]bool{}
+	for at := range r.q.guidance {
+		for k, side := range r.shape.sides() {
+			for part := range max(1, side.parts) {
+				sums := false
+				for i, g := range r.controls {
+					if _, any := g.counts(at, r.q.controlSteps); !any {
+						continue
+					}
+					if this := (program{i, k, part, sums}); !admitted[this] {
+						if err := r.admitControl(g, side, controlID(i, part), sums); err != nil {
+							return fmt.Errorf("ControlNet %s: %w", controlName(g.path), err)
+						}
+						admitted[this] = true
+					}
+					sums = true
+				}
 			}
 		}
+	}
+	return nil
+}
+
+func (r *Run) admitControl(g *controlGroup, side shape, id string, sums bool) error {
+	p, err := g.net.Program(r.retry.precision, g.controlShape(side, sums), id)
+	if err != nil {
+		return err
+	}
+	if err := r.m.host.memory.fits(g.net.Network, p, 0); err != nil {
+		return errors.Join(err, p.Discard())
 	}
 	return nil
 }
@@ -179,6 +207,11 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 		return nil, err
 	}
 	is, found := g.handle.prepared[p]
+	ready := preparedControl{g.id, part, s.phase, s.shape.beside}
+	if is == ready {
+		return p, nil
+	}
+	delete(g.handle.prepared, p) // what is written in part is nobody's
 	if !found || is.group != g.id || is.part != part {
 		if err := g.net.Prepare(p, shape, g.hints); err != nil {
 			return nil, err
@@ -194,7 +227,7 @@ func (r *Run) prepareControl(g *controlGroup, i, part int, shape controlnet.Shap
 			return nil, err
 		}
 	}
-	g.handle.prepare(p, preparedControl{g.id, part, s.phase, s.shape.beside})
+	g.handle.prepare(p, ready)
 	return p, nil
 }
 
@@ -205,7 +238,7 @@ func (r *Run) steerPrediction(ctx context.Context, into *nn.Program, s shape, x 
 	}
 	latents := channelsLast(x)
 	return r.steer(ctx, steering{
-		shape: s, at: r.next, phase: r.conditioning.phase(r.next), timestep: timestep, inputScale: inputScale, into: into,
+		shape: s, at: r.evaluation(r.next), phase: r.conditioning.phase(r.next), timestep: timestep, inputScale: inputScale, into: into,
 		latents: func(p *nn.Program) error { return p.SetFloats("x", latents...) },
 	})
 }

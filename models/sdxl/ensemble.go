@@ -57,7 +57,9 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 		}
 		q.Preview = r.Preview.after(done)
 		if i > 0 {
-			q.ImageLatents = result.Latents
+			if q.ImageLatents = result.Latents; q.Image == nil { // which the first expert's images that steer lie beside
+				q = q.steeredBy(e.resolved[0].placed)
+			}
 		}
 		if r.Interrupt > 0 {
 			q.Interrupt = r.Interrupt - e.before[i] // 1 or more, else an expert before was interrupted
@@ -67,7 +69,11 @@ func Ensemble(ctx context.Context, r Request, experts ...Expert) (result *Result
 			return nil, err
 		}
 		done += result.Steps
-		warnings = append(warnings, result.Warnings...)
+		for _, w := range result.Warnings {
+			if i == 0 || !slices.Contains(e.resolved[0].warnings, w) { // what is of the request is said once
+				warnings = append(warnings, w)
+			}
+		}
 		e.parameters.Experts[i].ModelHash = result.Parameters.ModelHash
 		if i == 0 {
 			p := result.Parameters
@@ -278,8 +284,5 @@ func (e *ensemble) admit(ctx context.Context, first *Host, k int) error {
 	if err := m.host.park(ctx, m.UNet.Network); err != nil {
 		return err
 	}
-	if _, err := m.openImages(q); err != nil { // the shape has the number of their tokens
-		return err
-	}
-	return m.admit(q, m.shape(q))
+	return m.admitLater(ctx, q)
 }

@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goxl/goxl/kernels"
@@ -68,7 +69,7 @@ func fingerprintOf(path string, o Options) (_ string, err error) {
 		}
 	}
 	for _, part := range []string{o.VAE, o.TAESD} {
-		if err := samplePart(h, part); err != nil {
+		if err := samplePart(h, part, ".safetensors"); err != nil {
 			return "", err
 		}
 	}
@@ -146,8 +147,19 @@ func sampleTensor(h hash.Hash, src kernels.Source, name string) error {
 	return nil
 }
 
-// samplePart writes the lengths and parts of the files of a VAE or TAESD to a hash.
-func samplePart(h hash.Hash, path string) error {
+// FileFingerprint tells what a request names by one path apart, on several machines: 16 hexadecimal digits of a SHA-256
+// of the length and 64 KiB of a file or, of a folder, of those of its weights and of config.json.
+func FileFingerprint(path string) (string, error) {
+	h := sha256.New()
+	if err := samplePart(h, path, ".safetensors", ".bin", ".pth", ".pt"); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// samplePart writes the lengths and parts of a file to a hash, or those of a folder's files with such extensions and of
+// config.json.
+func samplePart(h hash.Hash, path string, extensions ...string) error {
 	if path == "" {
 		return nil
 	}
@@ -166,7 +178,7 @@ func samplePart(h hash.Hash, path string) error {
 		if err != nil {
 			return err
 		}
-		if !info.Mode().IsRegular() || file != path && !strings.HasSuffix(file, ".safetensors") && filepath.Base(file) != "config.json" {
+		if !info.Mode().IsRegular() || file != path && !slices.Contains(extensions, filepath.Ext(file)) && filepath.Base(file) != "config.json" {
 			return nil
 		}
 		return sampleFile(h, file, info.Size())

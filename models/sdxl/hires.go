@@ -11,8 +11,10 @@ import (
 // Hires is A1111's hires fix: what text-to-image gives is enlarged and goes through image-to-image in that size. The
 // second pass draws its noise from generators of the same seeds that begin anew, as A1111's does, and diffusers'
 // image-to-image from latents with a new generator. Where an upscaler of images is used, the VAE's posterior is not
-// sampled but its mean is taken, so that nothing is drawn for it. Model.Generate and GenerateBatch do it; a batch
-// computes such a request by itself.
+// sampled but its mean is taken, so that nothing is drawn for it. GuidancePerStep counts the steps of both passes, as
+// Progress and OnStep do: its last scale holds for all steps behind it, those of the second pass too. Model.Generate and
+// GenerateBatch do it; a batch computes such a request by itself. A first pass that is stopped is the result. Before its
+// first step there must be memory for both passes, and for the upscaler in its smallest tiles.
 type Hires struct {
 	Scale         float64 // of width and height; 0 is 2 where there are no sizes. Sides are rounded down to multiples of 8
 	Width, Height int     // in place of Scale, multiples of 8: of both, what is beyond the first pass's aspect is cut off; one alone keeps the aspect
@@ -21,6 +23,10 @@ type Hires struct {
 	// Upscaler is a name of HiresUpscalers, in A1111's letters or in small ones, or an ESRGAN file's path. An image that a
 	// model's scale does not bring to the size goes through it up to three times, and is resized by Lanczos. "" is latent.
 	Upscaler string
+
+	Prompt         string  // of the second pass, with its adapters, for both text encoders; "" is the request's prompts
+	NegativePrompt *string // likewise; nil is the request's
+	Scheduler      string  // of the second pass; "" is the request's
 }
 
 // HiresUpscalers are the upscalers that need no file.
@@ -45,6 +51,11 @@ type HiresParameters struct {
 	Steps    int     `json:"num_inference_steps"` // that it takes
 	Strength float64 `json:"strength"`
 	Upscaler string  `json:"upscaler"` // a file's name without its folder
+
+	// "" and nil are those of the first pass.
+	Prompt         string  `json:"prompt,omitempty"`
+	NegativePrompt *string `json:"negative_prompt,omitempty"`
+	Scheduler      string  `json:"scheduler,omitempty"`
 }
 
 // hires is a resolved second pass.
@@ -54,12 +65,15 @@ type hires struct {
 	latent   bool // upscaler is a mode of latentModes
 	upscaled Size // before it is cut to the result's
 	steps    int  // evaluations of the UNet
+	whole    int  // steps, which Heun's methods evaluate it twice in
 }
+
+// MaxHiresScale is the most that Hires.Scale may be.
+const MaxHiresScale = 8
 
 const (
 	defaultHiresScale    = 2
 	defaultHiresStrength = 0.7
-	maxHiresScale        = 8
 )
 
 // resolveHires checks the second pass and says what it is made with. Its steps are those of A1111 (modules/sd_samplers_common.py,
@@ -105,12 +119,42 @@ func (s *Spec) resolveHires(q *resolved) error {
 			float64(p.Steps)/float64(s.Scheduler.NumTrainTimesteps), p.Steps, s.Scheduler.NumTrainTimesteps)
 	}
 	r.Strength = min((float64(p.Steps)+0.5)/float64(r.Steps), 1) // of which diffusers takes the whole steps
-	two, err := s.resolve(r)
+	if err := h.useOwn(&r, p); err != nil {
+		return err
+	}
+	two, err := resolvePart(&r, q.steps(), s.resolve)
 	if err != nil {
 		return err
 	}
-	second.request, second.steps = r, len(two.schedule.Steps)
+	if scales, most := len(q.GuidancePerStep), q.steps()+two.steps(); scales > most {
+		return bad("guidance_scale", fmt.Sprintf("a list of %d", scales), "one number, or a list of up to %d: one for each of the %d steps of the first pass, then of the %d of the second",
+			most, q.steps(), two.steps())
+	}
+	if h.Scheduler != "" {
+		p.Scheduler = two.Scheduler
+	}
+	second.request, second.steps, second.whole = r, len(two.schedule.Steps), two.steps()
 	q.Hires, q.hires = p, second
+	return nil
+}
+
+// useOwn gives the request of the second pass what it has of its own.
+func (h *Hires) useOwn(r *Request, p *HiresParameters) error {
+	if h.Scheduler != "" {
+		r.Scheduler = h.Scheduler
+	}
+	if h.Prompt == "" && h.NegativePrompt == nil {
+		return nil
+	}
+	if len(r.Prompts) > 0 || r.Embeddings != nil {
+		return bad("hires.prompt", "given", "absent with a list of prompts, or embeddings")
+	}
+	if p.Prompt = h.Prompt; h.Prompt != "" {
+		r.Prompt, r.Prompt2 = h.Prompt, ""
+	}
+	if p.NegativePrompt = h.NegativePrompt; h.NegativePrompt != nil {
+		r.NegativePrompt, r.NegativePrompt2 = h.NegativePrompt, nil
+	}
 	return nil
 }
 
@@ -146,8 +190,8 @@ func (h *Hires) sizes(first Size, p *HiresParameters) (upscaled, kept Size, err 
 	switch {
 	case h.Width == 0 && h.Height == 0:
 		p.Scale = cmp.Or(h.Scale, defaultHiresScale)
-		if !(p.Scale >= 1 && p.Scale <= maxHiresScale) {
-			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", maxHiresScale)
+		if !(p.Scale >= 1 && p.Scale <= MaxHiresScale) {
+			return upscaled, kept, bad("hires.scale", h.Scale, "1 to %d", MaxHiresScale)
 		}
 		upscaled = Size{down(int(float64(first.Height) * p.Scale)), down(int(float64(first.Width) * p.Scale))}
 		kept = upscaled

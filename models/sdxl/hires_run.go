@@ -2,14 +2,14 @@ package sdxl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goxl/goxl/internal/resample"
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/esrgan"
 	"github.com/goxl/goxl/nn"
 )
@@ -28,19 +28,30 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 	}
 	var upscaler *esrgan.File
 	if h := q.hires; !h.latent && filters[h.upscaler] == nil {
-		if upscaler, err = m.openUpscaler(h.upscaler); err != nil {
-			return nil, &RequestError{Field: "hires.upscaler", Value: h.upscaler, Allowed: "one of " + strings.Join(HiresUpscalers(), ", ") + ", or an ESRGAN file", Err: err}
+		m.upscales.Store(true)
+		if upscaler, err = m.host.openUpscaler(h.upscaler, m.options.Precision); err != nil {
+			return nil, badFile("hires.upscaler", h.upscaler, "one of "+strings.Join(HiresUpscalers(), ", ")+", or an ESRGAN file", err)
 		}
 	}
 	one := r
 	one.Hires, one.LatentsOnly, one.OnComputed = nil, true, nil
+	one.GuidancePerStep = r.GuidancePerStep[:min(len(r.GuidancePerStep), max(1, q.steps()))]
 	one.Progress = q.hiresProgress(r.Progress, 0)
-	first, err := m.generate(ctx, one, held)
+	interrupted := false // at the first pass's last step, too
+	if r.OnStep != nil {
+		one.OnStep = func(step int, x *Tensor) error {
+			err := r.OnStep(step, x)
+			interrupted = errors.Is(err, ErrInterrupt)
+			return err
+		}
+	}
+	first, err := m.firstPass(ctx, one, q, upscaler, held)
 	if err != nil {
 		return nil, err
 	}
-	first.Parameters.Hires = q.Hires
-	if first.Parameters.Interrupted != nil {
+	first.Parameters.Hires, first.Parameters.GuidancePerStep = q.Hires, q.GuidancePerStep
+	if interrupted || q.mayStop() { // what is left is the second pass
+		first.Parameters.Interrupted = &Interruption{first.Steps / q.order(), q.steps() + q.hires.whole}
 		return m.finishFirst(ctx, r, first)
 	}
 	z, err := m.enlarge(ctx, q.hires, first.Latents, upscaler)
@@ -48,6 +59,9 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	two := q.hires.request
+	two = two.steeredBy(func(img image.Image, own Resize) image.Image {
+		return q.hires.steering(img, own, m.VAE.Config.ScaleFactor())
+	})
 	two.Image, two.ImageLatents = nil, z
 	two.Progress, two.Preview = q.hiresProgress(r.Progress, first.Steps), r.Preview.after(first.Steps)
 	if r.OnStep != nil {
@@ -58,7 +72,10 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		return nil, err
 	}
 	p := first.Parameters
-	p.Interrupted, p.ModelHash, p.Watermark = second.Parameters.Interrupted, second.Parameters.ModelHash, second.Parameters.Watermark
+	p.ModelHash, p.Watermark = second.Parameters.ModelHash, second.Parameters.Watermark
+	if at := second.Parameters.Interrupted; at != nil {
+		p.Interrupted = &Interruption{q.steps() + at.StepsDone, q.steps() + at.Steps}
+	}
 	if s := second.Parameters.Precision; s != "" {
 		p.Precision = s
 	}
@@ -70,6 +87,25 @@ func (m *Model) generateHires(ctx context.Context, r Request, held *slot) (*Resu
 		}
 	}
 	return second, nil
+}
+
+// firstPass computes the first pass, once it is known that there is memory for what comes behind it.
+func (m *Model) firstPass(ctx context.Context, one Request, q *resolved, upscaler *esrgan.File, held *slot) (*Result, error) {
+	run, err := m.start(ctx, one, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	if err := m.admitHires(ctx, q, upscaler); err != nil {
+		if errors.Is(err, kernels.ErrMemory) { // the second pass's program is of no use, and in the way of smaller ones
+			err = errors.Join(err, m.UNet.TrimAll())
+		}
+		return nil, err
+	}
+	if err := run.steps(ctx, held); err != nil {
+		return nil, err
+	}
+	return run.finish(ctx, held)
 }
 
 // finishFirst decodes what a first pass that was stopped has come to, as A1111 does.
@@ -113,7 +149,7 @@ func (q *resolved) hiresProgress(show func(Progress), before int) func(Progress)
 // enlarge brings the latents of the first pass to those that the second begins with.
 func (m *Model) enlarge(ctx context.Context, h *hires, x *Tensor, upscaler *esrgan.File) (*Tensor, error) {
 	f := m.VAE.Config.ScaleFactor()
-	size := Size{h.upscaled.Height / f * f, h.upscaled.Width / f * f}
+	size := m.upscaledSize(h)
 	if h.latent {
 		return h.cut(latentModes[h.upscaler].resize(x, size.Height/f, size.Width/f), f), nil
 	}
@@ -158,75 +194,15 @@ func (h *hires) cut(x *Tensor, factor int) *Tensor {
 	return out
 }
 
-// upscaleTo enlarges an image until it has a size, up to three times (modules/upscaler.py), and resizes it to that.
-func upscaleTo(ctx context.Context, u *esrgan.Upscaler, img *image.NRGBA, size Size) (*image.NRGBA, error) {
-	for range 3 {
-		if b := img.Rect; b.Dx() >= size.Width && b.Dy() >= size.Height {
-			break
-		}
-		var err error
-		if img, err = u.Upscale(ctx, img, nil); err != nil {
-			return nil, err
-		}
-		if u.Config.Scale() == 1 {
-			break
-		}
+// steering is what the second pass has in place of an image that steered the first: what cut keeps of it.
+func (h *hires) steering(img image.Image, own Resize, factor int) image.Image {
+	kept := h.request.Image.Bounds().Size()
+	if kept == image.Pt(h.upscaled.Width, h.upscaled.Height) {
+		return img
 	}
-	if b := img.Rect; b.Dx() != size.Width || b.Dy() != size.Height {
-		img = resample.Lanczos(img, size.Width, size.Height)
-	}
-	return img, nil
-}
-
-// openedUpscaler is the file that hires used last.
-type openedUpscaler struct {
-	*esrgan.File
-	host     *Host
-	path     string
-	modified time.Time
-	size     int64
-}
-
-// Close takes the upscaler out of the host's planner and closes it.
-func (u *openedUpscaler) Close() error {
-	u.host.Forget(u.Network)
-	return u.File.Close()
-}
-
-// openUpscaler opens an upscaler, or takes the last one if it is of the same file. It is a component of the host's
-// planner, and stays open until another takes its place or the model is closed. Who has the right to compute calls it.
-func (m *Model) openUpscaler(path string) (*esrgan.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if u := m.upscaler; u != nil {
-		if u.path == path && u.modified.Equal(info.ModTime()) && u.size == info.Size() {
-			return u.File, nil
-		}
-		m.upscaler = nil
-		if err := u.Close(); err != nil {
-			return nil, err
-		}
-	}
-	f, err := esrgan.OpenFile(m.host.device, path, m.kernelOptions())
-	if err != nil {
-		return nil, err
-	}
-	m.host.Manage("upscaler", f.Network)
-	f.OnOverflow(overflowed(m.options.Log, "upscaler"))
-	m.upscaler = &openedUpscaler{f, m.host, path, info.ModTime(), info.Size()}
-	return f, nil
-}
-
-// closeUpscaler closes the one that is open, if one is.
-func (m *Model) closeUpscaler() error {
-	u := m.upscaler
-	if u == nil {
-		return nil
-	}
-	m.upscaler = nil
-	return u.Close()
+	middle := func(whole, kept int) int { return (whole/factor - kept/factor) / 2 * factor }
+	at := image.Pt(middle(h.upscaled.Width, kept.X), middle(h.upscaled.Height, kept.Y))
+	return cut(atSize(own.steering(img, h.upscaled), h.upscaled), image.Rectangle{Min: at, Max: at.Add(kept)})
 }
 
 // generateApart computes the requests of a batch that have two passes, one after the other, and returns the others.

@@ -118,8 +118,8 @@ func TestHiresStops(t *testing.T) {
 		if got := result.Images[0].Rect.Dx(); got != width || interrupted != (result.Parameters.Interrupted != nil) || computed != 1 {
 			t.Errorf("stopped at %d: %d pixels wide, interrupted %v, computed %d times", at, got, result.Parameters.Interrupted, computed)
 		}
-		if at == 0 && m.upscaler.Config.Scale() != 4 {
-			t.Errorf("a file that was replaced is %+v", m.upscaler.Config)
+		if at == 0 && m.host.upscaler.Config.Scale() != 4 {
+			t.Errorf("a file that was replaced is %+v", m.host.upscaler.Config)
 		}
 	}
 }

@@ -18,6 +18,8 @@ type Host struct {
 	memory  *offloader
 	compute chan struct{} // holds one token; whoever computes has it
 
+	upscaler *openedUpscaler // the last one; nil until one is used. Who computes has it
+
 	mu sync.Mutex
 	// live are the runs whose latents are in a program of a UNet's, by its network. They change hands by who has the
 	// right to compute.

@@ -96,10 +96,6 @@ func checkInpaint(q *resolved) error {
 		if b := r.Mask.Bounds(); min(b.Dx(), b.Dy()) < 1 || max(b.Dx(), b.Dy()) > MaxSide {
 			return bad("mask_image", fmt.Sprintf("%d×%d pixels", b.Dx(), b.Dy()), "1 to %d pixels a side", MaxSide)
 		}
-		if r.Image != nil && r.Mask.Bounds().Size() != r.Image.Bounds().Size() {
-			m, i := r.Mask.Bounds(), r.Image.Bounds()
-			q.warnings = append(q.warnings, fmt.Sprintf("the mask, of %d×%d pixels, is resized to the image's %d×%d", m.Dx(), m.Dy(), i.Dx(), i.Dy()))
-		}
 	}
 	switch b := r.Outpaint; {
 	case !(r.MaskBlur >= 0 && r.MaskBlur <= MaxSide):
@@ -121,6 +117,21 @@ func checkInpaint(q *resolved) error {
 		return bad("image", "given twice", "one image, or its latents; both with denoising_start alone, which goes on with the latents")
 	}
 	return nil
+}
+
+// warnOfMask says that a mask of another size than the image's, or without an image the result's, is resized.
+func (q *resolved) warnOfMask() {
+	r := &q.request
+	if r.Mask == nil {
+		return
+	}
+	mask, size, whose := r.Mask.Bounds().Size(), image.Pt(q.size.Width, q.size.Height), "result"
+	if r.Image != nil {
+		size, whose = r.Image.Bounds().Size(), "image"
+	}
+	if mask != size {
+		q.warnings = append(q.warnings, fmt.Sprintf("the mask, of %d×%d pixels, is resized to the %s's %d×%d", mask.X, mask.Y, whose, size.X, size.Y))
+	}
 }
 
 func (b Border) list() string { return fmt.Sprint([]int{b.Left, b.Top, b.Right, b.Bottom}) }

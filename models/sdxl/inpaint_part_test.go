@@ -4,6 +4,7 @@ import (
 	"image"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goxl/goxl/internal/golden"
@@ -80,4 +81,20 @@ func TestInpaintEnsembleResizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	outside(t, "ensemble", got.Images[0], resample.Crop(source, 48, 40), resample.Crop(mask, 48, 40))
+}
+
+// TestInpaintPartOfNothing: a black mask gives the image itself, of its own size whatever size is computed, and says so.
+func TestInpaintPartOfNothing(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	source := opaque(gradient(90, 75))
+	got := generated(t, m, inpainted(func(r *Request) {
+		r.Image, r.Mask, r.Width, r.Height, r.MaskPadding = source, image.NewGray(image.Rect(0, 0, 90, 75)), 48, 40, new(8)
+	}))
+	if img := got.Images[0]; img.Rect != source.Rect || !slices.Equal(img.Pix, source.Pix) || got.Steps != 0 {
+		t.Errorf("%d steps, an image of %v: want the request's own of %v", got.Steps, img.Rect, source.Rect)
+	}
+	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "nothing is repainted") {
+		t.Errorf("warnings %q", got.Warnings)
+	}
 }

@@ -58,11 +58,12 @@ func (c *canvas) toComputedSize(q *resolved) {
 	w, h := q.size.Width, q.size.Height
 	c.box = c.mask.Rect
 	if q.MaskPadding != nil {
-		if box, ok := cropRegion(c.mask, w, h, *q.MaskPadding); ok {
-			c.box, c.part = box, true
-			c.image, c.grey = resample.Fill(cut(c.source, box), w, h), luminance(resample.Fill(cut(c.mask, box), w, h))
-			return
-		}
+		box, ok := cropRegion(c.mask, w, h, *q.MaskPadding)
+		if c.part = ok; ok {
+			c.box = box
+		} // else nothing is repainted, and the result is the source
+		c.image, c.grey = resample.Fill(cut(c.source, c.box), w, h), luminance(resample.Fill(cut(c.mask, c.box), w, h))
+		return
 	}
 	c.mask = q.Resize.resize(c.mask, w, h)
 	if c.source != nil {

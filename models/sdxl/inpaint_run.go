@@ -23,7 +23,7 @@ func (p *inpainting) idle() bool { return p != nil && p.nothing }
 // inpaintLatents returns what inpainting starts from, and sets the run's inpainting. See Request.Mask for the draws.
 func (r *Run) inpaintLatents(ctx context.Context) ([]float32, error) {
 	q := r.q
-	p := &inpainting{canvas: newCanvas(q)}
+	p := &inpainting{canvas: q.inpaintCanvas()}
 	p.nothing = p.empty()
 	f := r.m.VAE.Config.ScaleFactor()
 	p.amount = latentMask(p.grey, q.size, f, q.SoftMask)

@@ -31,8 +31,9 @@ type IPAdapter struct {
 	// does not name has 0; {"up": {"block_0": [0, 1, 0]}} is InstantStyle's style, with "down": {"block_2": [0, 1]} its
 	// layout too.
 	Scales BlockScales
-	// Mask, of which white counts, says where the adapter acts; nil is everywhere. It is resized to the result's size, and
-	// goes with one image: others are adapters of their own with the same Path.
+	// Mask, of which white counts, says where the adapter acts; nil is everywhere. It is resized to the result's size as
+	// a Control's image; but MaskPadding does not cut it, as padding_mask_crop does not cut diffusers' ip_adapter_masks: it
+	// is of the part that is computed. It goes with one image: others are adapters of their own with the same Path.
 	Mask image.Image `json:"-"`
 }
 
@@ -59,10 +60,16 @@ func ParseBlockScales(text string) (BlockScales, error) {
 	return s, nil
 }
 
+// UnmarshalJSON implements json.Unmarshaler. Numbers are float64, whatever the decoder takes those of any type for.
+func (s *BlockScales) UnmarshalJSON(data []byte) error {
+	return json.Unmarshal(data, (*map[string]any)(s))
+}
+
 // Limits of image prompts.
 const (
 	maxPromptImages = 64  // of an adapter
 	maxAspect       = 100 // of an image's sides
+	maxPrompts      = 16  // adapters of a request
 )
 
 // imagePrompt is an adapter of a resolved request.
@@ -76,6 +83,9 @@ type imagePrompt struct {
 func (s *Spec) checkIPAdapters(q *resolved) error {
 	if len(q.request.IPAdapters) == 0 {
 		return nil
+	}
+	if n := len(q.request.IPAdapters); n > maxPrompts {
+		return bad("ip_adapters", fmt.Sprintf("a list of %d", n), "at most %d", maxPrompts)
 	}
 	attentions := s.UNet.CrossAttentions()
 	for i, a := range q.request.IPAdapters {

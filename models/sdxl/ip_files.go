@@ -232,10 +232,16 @@ func encoderOf(of ipadapter.Config) string {
 	return ""
 }
 
+// EncoderPlaces are the folders in which the image encoder of an IP-Adapter without one of its own is looked for, the
+// first that fits.
+func EncoderPlaces(adapter string) []string {
+	dir := filepath.Dir(adapter)
+	return []string{filepath.Join(dir, "image_encoder"), filepath.Join(dir, "..", "models", "image_encoder")}
+}
+
 // findEncoder looks for an adapter's encoder where h94/IP-Adapter has it.
 func (m *Model) findEncoder(adapter string, of ipadapter.Config) (*imageModel, error) {
-	dir := filepath.Dir(adapter)
-	places := []string{filepath.Join(dir, "image_encoder"), filepath.Join(dir, "..", "models", "image_encoder")}
+	places := EncoderPlaces(adapter)
 	var all []error
 	for _, place := range places {
 		found, err := m.openEncoder(place, of)

@@ -32,7 +32,7 @@ func (m *Model) openImages(q *resolved) (opened []openedImages, err error) {
 			err = m.fitsAdapter(adapter.adapter.Config)
 		}
 		if err != nil {
-			return nil, &RequestError{Field: "ip_adapters.path", Value: a.Path, Allowed: "an IP-Adapter for this model", Err: err}
+			return nil, badFile("ip_adapters.path", a.Path, "an IP-Adapter for this model", err)
 		}
 		config := adapter.adapter.Config
 		a.tokens = config.Tokens * len(a.Images)
@@ -47,7 +47,7 @@ func (m *Model) openImages(q *resolved) (opened []openedImages, err error) {
 			if value == "" {
 				value = "absent"
 			}
-			return nil, &RequestError{Field: "ip_adapters.encoder", Value: value, Allowed: "the image encoder of " + a.Path, Err: err}
+			return nil, badFile("ip_adapters.encoder", value, "the image encoder of "+a.Path, err)
 		}
 		opened = append(opened, openedImages{adapter, encoder})
 	}
@@ -84,7 +84,11 @@ func (m *Model) encodeImages(ctx context.Context, q *resolved, opened []openedIm
 		}
 		s.scale(a.scales)
 		if a.Mask != nil {
-			s.masks = attentionMasks(a.Mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
+			mask := a.Mask
+			if q.MaskPadding == nil { // see IPAdapter.Mask
+				mask = q.placed(mask, "")
+			}
+			s.masks = attentionMasks(mask, q.size, q.latents[2], q.latents[3], len(m.UNet.Config.BlockOutChannels))
 		}
 		all = append(all, s)
 		for _, n := range []*nn.Network{encoder.network, adapter.Network} {

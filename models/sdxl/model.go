@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goxl/goxl/kernels"
@@ -48,7 +49,7 @@ type Model struct {
 	options  Options
 	spec     *Spec                     // as it was read; Spec describes the parts as they are
 	sources  map[string]kernels.Source // where components come from
-	upscaler *openedUpscaler           // of Request.Hires; nil until one is used. Who computes has it
+	upscales *atomic.Bool              // it has used the host's upscaler
 	closers  []io.Closer               // what this model opened itself, in order
 	lender   string                    // Options.Missing, "" if nothing was taken from it
 	adapters *adapters
@@ -275,5 +276,8 @@ func (m *Model) Close() error {
 		all = append(all, m.closers[i].Close())
 	}
 	m.closers = nil
-	return errors.Join(append(all, m.closeUpscaler(), m.adapters.close())...)
+	if m.upscales.Swap(false) {
+		all = append(all, m.host.CloseUpscaler())
+	}
+	return errors.Join(append(all, m.adapters.close())...)
 }

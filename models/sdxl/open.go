@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
@@ -88,7 +89,7 @@ func open(ctx context.Context, path string, o Options, files func(*slog.Logger) 
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory), sides: newSideNetworks()}
+	m := &Model{host: o.Host, options: o, sources: map[string]kernels.Source{}, adapters: newAdapters(o.AdapterMemory), sides: newSideNetworks(), upscales: &atomic.Bool{}}
 	m.images = &imageModels{budget: cmp.Or(o.AdapterMemory, defaultAdapterMemory)}
 	m.closers = append(m.closers, m.images)
 	if o.OnLoad != nil {

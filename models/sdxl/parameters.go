@@ -91,6 +91,7 @@ type Parameters struct {
 	Outpaint     Border                 `json:"outpaint,omitzero"`
 	KeepUnmasked *bool                  `json:"keep_unmasked,omitempty"` // nil without inpainting
 	Hires        *HiresParameters       `json:"hires,omitempty"`         // the second pass; Width and Height are the first's
+	Upscale      *UpscaleParameters     `json:"upscale,omitempty"`       // of the task upscale, which has little else
 
 	Model     string           `json:"model"`                // file or folder name
 	ModelHash string           `json:"model_hash,omitempty"` // see Model.Hash; "" in what a Spec resolves

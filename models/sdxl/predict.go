@@ -29,9 +29,10 @@ func (p *Prediction) Guided(scale float64) *Tensor {
 
 // Predict evaluates the UNet alone, for sampling loops of one's own: on x [N, C, H, W] times inputScale
 // (scale_model_input) at a timestep, which are Timestep and InputScale of the steps of Schedule; [scheduler.Step.Apply]
-// is what follows. The prompts are the run's at its next step, whose latents are not touched. Unconditional predictions
-// are those of a run with guidance, at any of its steps: its Guidance or one of GuidancePerStep is above 1. Several runs
-// of a size have predictions of several prompts for the same x.
+// is what follows. The prompts, and what ControlNets add, are the run's at its next step, or its last one when none is
+// left; its latents are not touched. Unconditional predictions are those of a run with guidance, at any of its steps:
+// its Guidance or one of GuidancePerStep is above 1. Several runs of a size have predictions of several prompts for the
+// same x.
 func (r *Run) Predict(ctx context.Context, x *Tensor, timestep, inputScale float64) (*Prediction, error) {
 	want := r.latentShape()
 	if err := checkLatents("latents", x, want[0], want[1], want[2], want[3]); err != nil {

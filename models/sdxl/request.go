@@ -54,7 +54,7 @@ type Request struct {
 
 	Steps            int       // num_inference_steps, 1 to 1000; 0 is the model's own number, or 50
 	Guidance         *float64  // guidance_scale; up to 1 there is no negative side; nil is the model's own, or 5
-	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run; the last one holds for the rest
+	GuidancePerStep  []float64 // in place of Guidance, a scale for each step that is run, of both passes with Hires; the last one holds for the rest
 	GuidanceRescale  *float64  // guidance_rescale φ, 0 to 1; nil is the model's own, or 0
 	GuidanceStart    float64   // fraction of the steps, 0 and more, below 1, from which on there is guidance; before it there is no negative side
 	GuidanceEnd      float64   // fraction of the steps after which there is no guidance any more, GuidanceStart to 1; 0 is 1
@@ -93,7 +93,7 @@ type Request struct {
 	ImageLatents           *Tensor     // in place of Image, as Result.Latents gives them
 	Strength               float64     // in (0, 1]: the fraction of the steps that is run; 0 is the model's own, or 0.3
 	DenoisingStart         float64     // in (0, 1): Image is already that far denoised, and Strength is unused; 0 is none
-	Resize                 Resize      // how Image gets Width and Height; "" is ResizeStretch
+	Resize                 Resize      // how Image gets Width and Height, and Mask and control images with it; "" is ResizeStretch
 	AestheticScore         *float64    // nil is 6; of models that are conditioned on it
 	NegativeAestheticScore *float64    // nil is 2.5
 

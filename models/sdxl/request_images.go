@@ -37,6 +37,18 @@ func (r *Request) Images() (list []NamedImage) {
 	return list
 }
 
+// checkImages refuses images that have more pixels together than MaxImagePixels.
+func (r *Request) checkImages() error {
+	sum := 0
+	for _, of := range r.Images() {
+		size := of.Image.Bounds().Size()
+		if sum += size.X * size.Y; sum > MaxImagePixels || size.X > MaxImagePixels || size.Y > MaxImagePixels {
+			return bad(of.Field, fmt.Sprintf("%d×%d pixels, with which the request's images have %d", size.X, size.Y, sum), "one with which they have at most %d", MaxImagePixels)
+		}
+	}
+	return nil
+}
+
 // SetImage puts an image into the field that [Request.Images] names so. The image of an IP-Adapter may be the next one
 // of its list. What other copies of the request share stays as it is.
 func (r *Request) SetImage(field string, img image.Image) error {

@@ -1,7 +1,10 @@
 package sdxl
 
 import (
+	"errors"
 	"image"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -47,4 +50,64 @@ func TestRequestImages(t *testing.T) {
 			t.Errorf("%q was set", field)
 		}
 	}
+}
+
+// TestTooManyPixels: images of a request have a limit together, by their sizes alone.
+func TestTooManyPixels(t *testing.T) {
+	t.Parallel()
+	s := newModels(t).open("tiny").Spec()
+	large := Blank{Size{MaxSide, MaxSide}}
+	r := small()
+	for range 4 {
+		r.Controls = append(r.Controls, Control{Path: "x", Image: large})
+	}
+	if _, err := s.Resolve(r); err != nil {
+		t.Errorf("4 images of %d²: %v", MaxSide, err)
+	}
+	for field, change := range map[string]func(*Request){
+		"controls[4].image":        func(r *Request) { r.Controls = append(r.Controls, Control{Path: "x", Image: Blank{Size{1, 1}}}) },
+		"ip_adapters[0].images[0]": func(r *Request) { r.IPAdapters = []IPAdapter{{Path: "x", Images: []image.Image{Blank{Size{8, 8}}}}} },
+		"image":                    func(r *Request) { r.Image = Blank{Size{1 << 40, 1 << 40}} },
+		"ip_adapters": func(r *Request) {
+			r.Controls = nil
+			r.IPAdapters = slices.Repeat([]IPAdapter{{Path: "x", Images: []image.Image{Blank{Size{8, 8}}}}}, maxPrompts+1)
+		},
+	} {
+		r := r
+		change(&r)
+		_, err := s.Resolve(r)
+		if bad := (*RequestError)(nil); !errors.As(err, &bad) || bad.Field != field {
+			t.Errorf("%s: error %v", field, err)
+		}
+	}
+}
+
+// TestMaskWarnings: a mask that is resized is said once, whatever it is beside and however many models there are.
+func TestMaskWarnings(t *testing.T) {
+	t.Parallel()
+	models := newModels(t)
+	m := models.open("tiny")
+	warned := func(warnings []string, want string) {
+		t.Helper()
+		var of []string
+		for _, w := range warnings {
+			if strings.HasPrefix(w, "the mask, of ") {
+				of = append(of, w)
+			}
+		}
+		if !slices.Equal(of, []string{want}) {
+			t.Errorf("warnings %q, want %q", of, want)
+		}
+	}
+	r := inpainted(func(r *Request) { r.Mask = leftHalf(24, 20) })
+	warned(generated(t, m, r).Warnings, "the mask, of 24×20 pixels, is resized to the image's 48×40")
+	result, err := Ensemble(t.Context(), r, Expert{m, 0.5}, Expert{Model: models.open("tiny-refiner")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warned(result.Warnings, "the mask, of 24×20 pixels, is resized to the image's 48×40")
+	plain := small()
+	plain.LatentsOnly = true
+	r.Image, r.Width, r.Height, r.ImageLatents = nil, 0, 0, generated(t, m, plain).Latents
+	warned(generated(t, m, r).Warnings, "the mask, of 24×20 pixels, is resized to the result's 48×40")
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/goxl/goxl/internal/resample"
 )
 
-// Resize is how an image gets a size of another aspect ratio, by Lanczos always.
+// Resize is how an image gets a size of another aspect ratio, by Lanczos always. Its mask goes with it and, where they
+// are shaped as it is, what steers beside it: see Control.
 type Resize string
 
 // Ways to resize; A1111's names are "Just resize", "Crop and resize" and "Resize and fill".

@@ -13,6 +13,8 @@ import (
 const (
 	MaxCount = 64   // images of a batch
 	MaxSide  = 8192 // pixels of an image, either way
+
+	MaxImagePixels = 1 << 28 // of the images of a request together, all of which are held while it is computed
 )
 
 var errRefinerAsBase = errors.New("this is a refiner, which does image-to-image alone; give a base model, and this one as the refiner")
@@ -31,8 +33,9 @@ type resolved struct {
 	guidance  []float64 // a scale for each of schedule's steps
 	perturbed []bool    // by self-attention, of PAG; nil without
 
-	controlSteps int // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
-	firstStep    int // steps that were taken before, for the schedules of prompts
+	canvas       *canvas // of inpainting, see inpaintCanvas
+	controlSteps int     // evaluations that fractions of ControlNets are of: those after strength, with those after denoising_end
+	firstStep    int     // steps that were taken before, for the schedules of prompts
 	warnings     []string
 }
 
@@ -51,6 +54,9 @@ func (s *Spec) Resolve(r Request) (Parameters, error) {
 
 func (s *Spec) resolve(r Request) (*resolved, error) {
 	q := &resolved{request: r, Parameters: Parameters{Task: taskOf(r), ImagesPerPrompt: cmp.Or(r.ImagesPerPrompt, 1), Model: filepath.Base(s.Path)}}
+	if err := r.checkImages(); err != nil {
+		return nil, err
+	}
 	if err := s.imageInputs(q.Task); err != nil {
 		return nil, err
 	}

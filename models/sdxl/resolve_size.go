@@ -11,6 +11,7 @@ func (s *Spec) resolveSize(q *resolved) (err error) {
 	if q.size, err = s.size(q); err != nil {
 		return err
 	}
+	q.warnOfMask()
 	q.Height, q.Width = q.size.Height, q.size.Width
 	q.OriginalSize, q.TargetSize = sizeOr(q.request.OriginalSize, q.size), sizeOr(q.request.TargetSize, q.size)
 	f := s.VAE.ScaleFactor()

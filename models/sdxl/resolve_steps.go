@@ -116,7 +116,7 @@ func (q *resolved) guided() bool {
 func checkGuidance(q *resolved) error {
 	steps := q.schedule.Steps
 	scales := q.GuidancePerStep
-	if most := q.steps(); len(scales) > max(most, 1) {
+	if most := q.steps(); len(scales) > max(most, 1) && q.request.Hires == nil { // whose second pass has the rest
 		return badGuidanceList(len(scales), most)
 	}
 	for _, g := range scales {

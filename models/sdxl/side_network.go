@@ -83,7 +83,11 @@ func (s *sideNetworks) acquire(key string, open func() (*sideNetwork, error)) (*
 	}
 	n.key, n.owner, n.uses = key, s, 1
 	s.all.PushFront(n)
-	return n, s.trim(idleNetworks)
+	if err := s.trim(idleNetworks); err != nil {
+		n.uses = 0
+		return nil, fmt.Errorf("another one is closed for it: %w", err)
+	}
+	return n, nil
 }
 
 // trim closes idle networks but the last used ones.

@@ -13,7 +13,7 @@ import (
 func (m *Model) adapterFeatures(ctx context.Context, q *resolved) ([]*Tensor, error) {
 	var sum []*Tensor
 	for i, a := range q.request.T2IAdapters {
-		a.Image = q.cropped(a.Image)
+		a.Image = q.placed(a.Image, a.Resize)
 		features, err := m.featuresOf(ctx, a, q.size)
 		if err != nil {
 			return nil, err

@@ -20,8 +20,8 @@ var filters = map[string]func(img *image.NRGBA, width, height int) *image.NRGBA{
 	"lanczos": resample.Lanczos, "nearest": resample.Nearest,
 }
 
-// maxFilterScale is the most that a filter enlarges by.
-const maxFilterScale = 16
+// MaxUpscale is the largest scale of an image that is enlarged.
+const MaxUpscale = 16
 
 // ParseFilter reads "lanczos:2" or "nearest:1.5": a name and a scale. It returns nil for what begins with no filter's
 // name, which is a file.
@@ -32,8 +32,8 @@ func ParseFilter(s string) (*Filter, error) {
 	}
 	f := &Filter{Name: name}
 	var err error
-	if f.Scale, err = strconv.ParseFloat(scale, 64); !ok || err != nil || !(f.Scale > 0 && f.Scale <= maxFilterScale) {
-		return nil, fmt.Errorf("must be %s: and a scale above 0 up to %d", name, maxFilterScale)
+	if f.Scale, err = strconv.ParseFloat(scale, 64); !ok || err != nil || !(f.Scale > 0 && f.Scale <= MaxUpscale) {
+		return nil, fmt.Errorf("must be %s: and a scale above 0 up to %d", name, MaxUpscale)
 	}
 	return f, nil
 }

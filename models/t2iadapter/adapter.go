@@ -55,12 +55,7 @@ func (a *Adapter) stage(ctx context.Context, x *nn.Tensor, from, to int) ([]*nn.
 	}
 	name := func(i int) string { return fmt.Sprintf("features %d", i) }
 	err := a.Evaluate(ctx, fmt.Sprintf("t2iadapter levels %d to %d of %v", from, to, x.Shape), func(b *nn.Builder) {
-		v := b.Input("x", kernels.Step, kernels.F32, x.Shape...)
-		if from == 0 {
-			v = a.model.Adapter.ConvIn.Forward(b, v)
-		}
-		for i := range out {
-			v = a.model.Adapter.Body[from+i].Forward(b, v)
+		for i, v := range a.model.levels(b, b.Input("x", kernels.Step, kernels.F32, x.Shape...), from, to) {
 			b.Output(name(i), v)
 		}
 	}, func(p *nn.Program) error { return p.SetFloats("x", x.Data...) }, func(p *nn.Program) ([]float32, error) {

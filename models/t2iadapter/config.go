@@ -76,9 +76,9 @@ func (c Config) Fits(src kernels.Source, file string) error {
 		if err := b.Count("num_res_blocks", c.ResBlocks, 0, path); err != nil {
 			return err
 		}
-		if err := b.Size("channels", width, path+".0.block1.weight", 0); err != nil {
+		if err := b.Sizes(weights.NewSize("channels", width, path+".0.block1.weight", 0)); err != nil {
 			return err
 		}
 	}
-	return b.Size("in_channels", c.Channels*c.Downscale*c.Downscale, "adapter.conv_in.weight", 1)
+	return b.Sizes(weights.NewSize("in_channels", c.Channels*c.Downscale*c.Downscale, "adapter.conv_in.weight", 1))
 }

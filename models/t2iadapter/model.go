@@ -5,6 +5,8 @@
 package t2iadapter
 
 import (
+	"fmt"
+
 	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/nn"
 )
@@ -27,6 +29,32 @@ func New(c Config) *Model {
 		in = out
 	}
 	return m
+}
+
+// levels are what the levels from one up to another give of x.
+func (m *Model) levels(b *nn.Builder, x *nn.Value, from, to int) (all []*nn.Value) {
+	if from == 0 {
+		x = m.Adapter.ConvIn.Forward(b, x)
+	}
+	for _, block := range m.Adapter.Body[from:to] {
+		x = block.Forward(b, x)
+		all = append(all, x)
+	}
+	return all
+}
+
+// Graph builds an adapter of a configuration for an image of a size, whose sides are multiples of Downscale: what a plan
+// counts operations of. The levels behind the one that halves the image have an input of their own.
+func Graph(c Config, height, width int) func(*nn.Builder) {
+	m, f := nn.Name(New(c)), c.Downscale
+	return func(b *nn.Builder) {
+		h, w := height/f, width/f
+		first := m.levels(b, b.Input("x", kernels.Step, kernels.F32, 1, h, w, c.Channels*f*f), 0, pooledLevel)
+		rest := m.levels(b, b.Input("halved", kernels.Step, kernels.F32, 1, (h+1)/2, (w+1)/2, c.Widths[pooledLevel-1]), pooledLevel, len(c.Widths))
+		for i, v := range append(first, rest...) {
+			b.Output(fmt.Sprintf("features %d", i), v)
+		}
+	}
 }
 
 // Block is residual blocks behind a change of width. Source: AdapterBlock.

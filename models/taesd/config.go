@@ -123,12 +123,9 @@ func (c Config) Fits(src kernels.Source, file string) error {
 		if most := len(src.Names()); layers > most {
 			return b.Refuse("num_"+half.name+"_blocks", half.blocks, "at most as many as there are tensors, %d", most)
 		}
-		if err := b.Size(half.name+"_block_out_channels", half.widths[0], half.name+".layers.0.weight", 0); err != nil {
+		if err := b.Sizes(weights.NewSize(half.name+"_block_out_channels", half.widths[0], half.name+".layers.0.weight", 0)); err != nil {
 			return err
 		}
 	}
-	if err := b.Size("latent_channels", c.LatentChannels, "decoder.layers.0.weight", 1); err != nil {
-		return err
-	}
-	return nil
+	return b.Sizes(weights.NewSize("latent_channels", c.LatentChannels, "decoder.layers.0.weight", 1))
 }

@@ -68,33 +68,25 @@ func (c Config) sideFits(b *weights.Bounds, path string, layers, more int, typeK
 
 // sizesFit checks every size by a tensor that has it.
 func (c Config) sizesFit(b *weights.Bounds) error {
-	type size struct {
-		key    string
-		n      int
-		tensor string
-		axis   int
-	}
-	sizes := []size{
-		{"in_channels", c.InChannels, "conv_in.weight", 1},
-		{"conv_in_kernel", c.ConvInKernel, "conv_in.weight", 2},
-		{"block_out_channels", c.BlockOutChannels[0], "conv_in.weight", 0},
-		{"out_channels", c.OutChannels, "conv_out.weight", 0},
-		{"conv_out_kernel", c.ConvOutKernel, "conv_out.weight", 2},
-		{"time_embedding_dim", int(c.TimeEmbeddingDim), "time_embedding.linear_1.weight", 0},
-		{"time_cond_proj_dim", int(c.TimeCondProjDim), "time_embedding.cond_proj.weight", 1},
-		{"projection_class_embeddings_input_dim", c.ProjectionInputDim, "add_embedding.linear_1.weight", 1},
-		{"addition_time_embed_dim", c.AdditionTimeDim, "add_embedding.linear_1.weight", 1},
-		{"cross_attention_dim", c.CrossAttentionDim.At(len(c.BlockOutChannels) - 1), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1},
+	sizes := []weights.Size{
+		weights.NewSize("in_channels", c.InChannels, "conv_in.weight", 1),
+		weights.NewSize("conv_in_kernel", c.ConvInKernel, "conv_in.weight", 2),
+		weights.NewSize("block_out_channels", c.BlockOutChannels[0], "conv_in.weight", 0),
+		weights.NewSize("out_channels", c.OutChannels, "conv_out.weight", 0),
+		weights.NewSize("conv_out_kernel", c.ConvOutKernel, "conv_out.weight", 2),
+		weights.NewSize("time_embedding_dim", int(c.TimeEmbeddingDim), "time_embedding.linear_1.weight", 0),
+		weights.NewSize("time_cond_proj_dim", int(c.TimeCondProjDim), "time_embedding.cond_proj.weight", 1),
+		weights.NewSize("projection_class_embeddings_input_dim", c.ProjectionInputDim, "add_embedding.linear_1.weight", 1),
+		weights.NewSize("addition_time_embed_dim", c.AdditionTimeDim, "add_embedding.linear_1.weight", 1),
+		weights.NewSize("cross_attention_dim", c.CrossAttentionDim.At(len(c.BlockOutChannels)-1), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1),
 	}
 	for i, channels := range c.BlockOutChannels {
 		sizes = append(sizes,
-			size{"block_out_channels", channels, fmt.Sprintf("down_blocks.%d.resnets.0.conv1.weight", i), 0},
-			size{"cross_attention_dim", c.CrossAttentionDim.At(i), fmt.Sprintf("down_blocks.%d.attentions.0.transformer_blocks.0.attn2.to_k.weight", i), 1})
+			weights.NewSize("block_out_channels", channels, fmt.Sprintf("down_blocks.%d.resnets.0.conv1.weight", i), 0),
+			weights.NewSize("cross_attention_dim", c.CrossAttentionDim.At(i), fmt.Sprintf("down_blocks.%d.attentions.0.transformer_blocks.0.attn2.to_k.weight", i), 1))
 	}
-	for _, s := range sizes {
-		if err := b.Size(s.key, s.n, s.tensor, s.axis); err != nil {
-			return err
-		}
+	if err := b.Sizes(sizes...); err != nil {
+		return err
 	}
 	if c.TimeCondProjDim > 0 && !b.Has("time_embedding.cond_proj") {
 		return b.Refuse("time_cond_proj_dim", c.TimeCondProjDim, "null, since the weights have no time_embedding.cond_proj")

@@ -2,6 +2,7 @@ package unet
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/goxl/goxl/nn"
 )
@@ -21,12 +22,30 @@ type CrossAttention struct {
 }
 
 // CrossAttentions are those of the configuration in the order in which diffusers registers them: of the way down, of the
-// way up, of the middle. IP-Adapters' files have that order.
+// way up, of the middle. IP-Adapters' files have that order. It agrees with what New declares, and declares nothing.
 func (c Config) CrossAttentions() []CrossAttention {
 	var all []CrossAttention
-	New(c).eachBlock(func(path string, level, _ int, block *TransformerBlock) {
-		all = append(all, CrossAttention{path, block.Attn2.ToQ.Weight.Shape[0], level})
-	})
+	add := func(path string, level, layers int, depths PerLevel) {
+		for j := range layers {
+			for range depths.At(j) {
+				all = append(all, CrossAttention{fmt.Sprintf("%s.attentions.%d", path, j), c.BlockOutChannels[level], level})
+			}
+		}
+	}
+	last := len(c.BlockOutChannels) - 1
+	for i := range c.BlockOutChannels {
+		if c.attends(i) {
+			add(fmt.Sprintf("down_blocks.%d", i), i, c.LayersPerBlock.At(i), c.TransformerLayers.At(i))
+		}
+	}
+	for i, blockType := range c.UpBlockTypes {
+		if strings.HasPrefix(blockType, crossAttention) {
+			add(fmt.Sprintf("up_blocks.%d", i), last-i, c.LayersPerBlock.At(last-i)+1, c.upDepths(i))
+		}
+	}
+	if c.MidBlockType == CrossAttnMid {
+		add("mid_block", last, 1, c.TransformerLayers.At(last)[:1])
+	}
 	return all
 }
 

@@ -61,9 +61,7 @@ func New(c Config) *Model {
 		level := c.level(from, c.UpBlockTypes[i], in, out)
 		level.Layers++
 		level.Resample = i < n-1
-		if len(c.ReverseLayers) > 0 {
-			level.setDepths(c.ReverseLayers[i])
-		}
+		level.setDepths(c.upDepths(i))
 		m.UpBlocks = append(m.UpBlocks, NewUpLevel(level, skips))
 		skips = skips[:len(skips)-level.Layers]
 		in = out
@@ -86,6 +84,14 @@ func (c Config) level(i int, blockType string, in, out int) LevelConfig {
 	}
 	l.setDepths(c.TransformerLayers.At(i))
 	return l
+}
+
+// upDepths are the transformer blocks of block i of the way up.
+func (c Config) upDepths(i int) PerLevel {
+	if len(c.ReverseLayers) > 0 {
+		return c.ReverseLayers[i]
+	}
+	return c.TransformerLayers.At(len(c.BlockOutChannels) - 1 - i)
 }
 
 // setDepths takes one number for all transformers of the level or one for each; the middle has the first.

@@ -36,9 +36,9 @@ func (c Config) Fits(src kernels.Source, file string) error {
 		if err := b.Count("layers_per_block", c.LayersPerBlock, 1, fmt.Sprintf("decoder.up_blocks.%d.resnets", i)); err != nil {
 			return err
 		}
-		if err := b.Size("block_out_channels", channels, fmt.Sprintf("encoder.down_blocks.%d.resnets.0.conv1.weight", i), 0); err != nil {
+		if err := b.Sizes(weights.NewSize("block_out_channels", channels, fmt.Sprintf("encoder.down_blocks.%d.resnets.0.conv1.weight", i), 0)); err != nil {
 			return err
 		}
 	}
-	return b.Size("latent_channels", c.LatentChannels, "decoder.conv_in.weight", 1)
+	return b.Sizes(weights.NewSize("latent_channels", c.LatentChannels, "decoder.conv_in.weight", 1))
 }

@@ -57,15 +57,28 @@ func (b *Bounds) Has(path string) bool {
 	return false
 }
 
-// Size checks that a size is at most a dimension of a tensor. A tensor that is not there, or of another rank, is left
-// to binding.
-func (b *Bounds) Size(key string, n int, tensor string, axis int) error {
-	_, shape, err := b.src.Describe(tensor)
-	if err != nil || axis >= len(shape) {
-		return nil
-	}
-	if n > shape[axis] {
-		return &ConfigError{File: b.file, Key: key, Value: fmt.Sprint(n), Allowed: fmt.Sprintf("at most %d, since %s is %v", shape[axis], tensor, shape)}
+// Size is a size that a configuration has, and the dimension of the tensor that bears it out.
+type Size struct {
+	key    string
+	n      int
+	tensor string
+	axis   int
+}
+
+// NewSize is the size n under a key of the configuration, of an axis of the tensor.
+func NewSize(key string, n int, tensor string, axis int) Size { return Size{key, n, tensor, axis} }
+
+// Sizes checks that each size is at most its dimension. A tensor that is not there, or of another rank, is left to
+// binding.
+func (b *Bounds) Sizes(sizes ...Size) error {
+	for _, s := range sizes {
+		_, shape, err := b.src.Describe(s.tensor)
+		if err != nil || s.axis >= len(shape) {
+			continue
+		}
+		if s.n > shape[s.axis] {
+			return &ConfigError{File: b.file, Key: s.key, Value: fmt.Sprint(s.n), Allowed: fmt.Sprintf("at most %d, since %s is %v", shape[s.axis], s.tensor, shape)}
+		}
 	}
 	return nil
 }

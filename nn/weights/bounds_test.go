@@ -44,11 +44,11 @@ func TestBounds(t *testing.T) {
 		axis   int
 		ok     bool
 	}{{3, "down", 1, true}, {4, "down", 1, false}, {1 << 62, "down", 0, false}, {9, "down", 2, true}, {9, "none", 0, true}, {0, "down", 0, true}} {
-		if err := b.Size("n", c.n, c.tensor, c.axis); (err == nil) != c.ok {
+		if err := b.Sizes(Size{"n", c.n, c.tensor, c.axis}); (err == nil) != c.ok {
 			t.Errorf("%+v: error %v", c, err)
 		}
 	}
-	if err := b.Size("n", 4, "down", 1); err == nil || err.Error() != `config.json: "n" is 4; allowed: at most 3, since down is [2 3]` {
+	if err := b.Sizes(Size{"n", 3, "down", 1}, Size{"n", 4, "down", 1}, Size{"m", 9, "down", 1}); err == nil || err.Error() != `config.json: "n" is 4; allowed: at most 3, since down is [2 3]` {
 		t.Errorf("error %v", err)
 	}
 }

@@ -34,10 +34,10 @@ func GenerateBatch(e Engine, jobs []BatchJob) {
 	}
 }
 
-// GenerateBatch does jobs. An ensemble's are computed one after the other.
+// GenerateBatch does jobs. An ensemble's, and those that enlarge images, are computed one after the other.
 func (l *Local) GenerateBatch(jobs []BatchJob) {
 	model := map[Model]*sdxl.Model{Base: l.base, Refiner: l.refiner}[jobs[0].Model]
-	if model == nil {
+	if model == nil || jobs[0].Upscale != nil {
 		for _, j := range jobs {
 			j.Done(l.Generate(j.Context, j.Job))
 		}
@@ -52,6 +52,12 @@ func (l *Local) GenerateBatch(jobs []BatchJob) {
 
 // GenerateBatch does jobs on the model that they name.
 func (s *Several) GenerateBatch(jobs []BatchJob) {
+	if jobs[0].Upscale != nil {
+		for _, j := range jobs {
+			j.Done(s.Generate(j.Context, j.Job))
+		}
+		return
+	}
 	var all []context.Context
 	for _, j := range jobs {
 		all = append(all, j.Context)

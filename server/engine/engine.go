@@ -22,9 +22,12 @@ const (
 
 // Job is a request for an engine.
 type Job struct {
-	Name         string // of the engine's models, as Opening has it; "" is the first, or the only one
-	Model        Model
-	Request      sdxl.Request
+	Name    string // of the engine's models, as Opening has it; "" is the first, or the only one
+	Model   Model
+	Request sdxl.Request
+	// Upscale enlarges the request's image in place of what Model would do. Of the request, Image, Progress, Stop and
+	// OnComputed count then, and Name does not: the device alone is needed.
+	Upscale      *sdxl.Upscaling
 	DenoisingEnd float64 // of an ensemble: the fraction of the steps, in (0, 1), at which the refiner goes on
 	// Parameters are what Specs.Resolve gave, by which an engine estimates how long the job takes; the engine computes
 	// what Request says.
@@ -104,6 +107,9 @@ type Specs struct {
 // Resolve fills in the models' defaults and checks a job's request, as [sdxl.Spec.Resolve] does. The job's model must be
 // there.
 func (s Specs) Resolve(j Job) (sdxl.Parameters, error) {
+	if j.Upscale != nil {
+		return j.resolveUpscale()
+	}
 	switch j.Model {
 	case Refiner:
 		return s.Refiner.Resolve(j.Request)
@@ -124,6 +130,7 @@ func (s Specs) AdapterHashes(j Job) []string {
 // Costs are about how long an engine's models take.
 type Costs struct {
 	Base, Refiner sdxl.Cost
+	FLOPS         float64          `json:",omitempty"` // operations a second, of upscalers
 	Models        map[string]Costs `json:",omitempty"` // of a Keeper's models by their names
 }
 
@@ -132,7 +139,7 @@ func (c Costs) Of(name string) Costs {
 	if of, known := c.Models[name]; known {
 		return of
 	}
-	return Costs{Base: c.Base, Refiner: c.Refiner}
+	return Costs{Base: c.Base, Refiner: c.Refiner, FLOPS: c.FLOPS}
 }
 
 // Seconds is about how long a job takes with so many steps.
@@ -150,26 +157,59 @@ func (c Costs) Steps(j Job, seconds float64) float64 {
 
 // parts are the seconds that a job takes whatever its steps, and those of each of num_inference_steps.
 func (c Costs) parts(j Job) (once, step float64) {
-	of := func(cost sdxl.Cost, p sdxl.Parameters) (once, step float64) {
-		p.Steps = 0
-		once = cost.Seconds(p)
-		p.Steps = 1
-		return once, cost.Seconds(p) - once
-	}
 	p := j.Parameters
+	if p.Upscale != nil {
+		if c.FLOPS > 0 {
+			once = p.Upscale.FLOPs / c.FLOPS
+		}
+		return once, 0
+	}
 	switch j.Model {
 	case Refiner:
-		once, step = of(c.Refiner, p)
+		once, step = partsOf(c.Refiner, j)
 	case Ensemble:
-		once, step = of(c.Base, p)
-		_, second := of(c.Refiner, p)
+		once, step = partsOf(c.Base, j)
+		_, second := partsOf(c.Refiner, j)
 		return once, step*j.DenoisingEnd + second*(1-j.DenoisingEnd)
 	default:
-		once, step = of(c.Base, p)
+		once, step = partsOf(c.Base, j)
 	}
 	end := p.DenoisingEnd
 	if end == 0 {
 		end = 1
 	}
 	return once, step * (end - p.DenoisingStart)
+}
+
+// partsOf are those of a model. The steps of a second pass of which the request names none are as many as the first's.
+func partsOf(cost sdxl.Cost, j Job) (once, step float64) {
+	seconds := func(steps int) float64 {
+		p := j.Parameters
+		p.Steps = steps
+		if own := j.Request.Hires; p.Hires != nil && own != nil && own.Steps == 0 {
+			p = withSecondPass(p, steps)
+		}
+		return cost.Seconds(p)
+	}
+	once = seconds(0)
+	steps := max(1, j.Parameters.Steps) // on the average of which guidance may act in some alone
+	return once, (seconds(steps) - once) / float64(steps)
+}
+
+// withSecondPass are parameters with so many steps of the second pass.
+func withSecondPass(p sdxl.Parameters, steps int) sdxl.Parameters {
+	h := *p.Hires
+	h.Steps, p.Hires = steps, &h
+	return p
+}
+
+// SecondSteps is the most steps of a job's second pass that take so many seconds beside one step of the first; see Steps.
+func (c Costs) SecondSteps(j Job, seconds float64) float64 {
+	j.Request.Hires = nil // whose steps are those of the parameters
+	with := func(steps int) float64 {
+		j.Parameters = withSecondPass(j.Parameters, steps)
+		return c.Seconds(j, 1)
+	}
+	none := with(0)
+	return (seconds - none) / (with(1) - none)
 }

@@ -23,6 +23,9 @@ func TestCosts(t *testing.T) {
 		change(&q)
 		return q
 	}
+	hires := func(p *sdxl.Parameters) {
+		p.Hires = &sdxl.HiresParameters{Width: 10, Height: 8, Steps: 7, Strength: 0.5}
+	}
 	for _, x := range []struct {
 		job  Job
 		want float64 // seconds of 10 steps
@@ -33,6 +36,11 @@ func TestCosts(t *testing.T) {
 		{Job{Model: Base, Parameters: with(func(p *sdxl.Parameters) { p.Guidance = 0 })}, 15},
 		{Job{Model: Refiner, Parameters: with(func(p *sdxl.Parameters) { p.Task, p.Strength = sdxl.ImageToImage, 0.5 })}, 28},
 		{Job{Model: Refiner, Parameters: with(func(p *sdxl.Parameters) { p.Task, p.DenoisingStart = sdxl.ImageToImage, 0.75 })}, 18},
+		// 8 s a step of the second pass, which has as many as the first or its own, and encodes and decodes its image.
+		{Job{Model: Base, Parameters: with(hires), Request: sdxl.Request{Hires: &sdxl.Hires{}}}, 25 + 10*8 + 3 + 5},
+		{Job{Model: Base, Parameters: with(hires), Request: sdxl.Request{Hires: &sdxl.Hires{Steps: 7}}}, 25 + 7*8 + 3 + 5},
+		{Job{Model: Base, Parameters: with(hires)}, 25 + 7*8 + 3 + 5},
+		{Job{Model: Base, Parameters: with(func(p *sdxl.Parameters) { hires(p); p.Hires.Scheduler = "heun" })}, 25 + 7*16 + 3 + 5},
 		{Job{Model: Ensemble, DenoisingEnd: 0.75, Parameters: with(func(p *sdxl.Parameters) { p.DenoisingEnd = 0.75 })}, 30},
 	} {
 		if got := c.Seconds(x.job, 10); math.Abs(got-x.want) > 1e-9 {

@@ -25,6 +25,7 @@ func NewLocal(ctx context.Context, base, refiner *sdxl.Model) (*Local, error) {
 	l := &Local{base: base, refiner: refiner}
 	peak, err := base.Host().Device().PeakFLOPS(ctx)
 	if err == nil && peak > 0 {
+		l.costs.FLOPS = sustained * peak
 		l.costs.Base, err = base.Cost(sustained * peak)
 		if err == nil && refiner != nil {
 			l.costs.Refiner, err = refiner.Cost(sustained * peak)
@@ -38,6 +39,9 @@ func NewLocal(ctx context.Context, base, refiner *sdxl.Model) (*Local, error) {
 
 // Generate does a job.
 func (l *Local) Generate(ctx context.Context, j Job) (*sdxl.Result, error) {
+	if j.Upscale != nil {
+		return l.base.Upscale(ctx, j.upscaleRequest())
+	}
 	if j.Model != Base && l.refiner == nil {
 		return nil, fmt.Errorf("engine: a job for %q: there is no refiner", j.Model)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goxl/goxl/kernels"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -37,9 +38,12 @@ type SeveralConfig struct {
 	Memory int64     // most Bytes of the models that are open at once, beside the one that computes; 0 is no limit
 	// Lost says why the device can compute nothing any more, nil while it can: with every model closed, none tells.
 	// Without it, the open models alone are asked.
-	Lost func() error
-	Now  func() time.Time
-	Log  *slog.Logger // nil discards
+	Lost      func() error
+	Host      *sdxl.Host    // the device's, where images are enlarged without a model; nil has the first model do it
+	Precision kernels.DType // of what enlarges them on Host; 0 is the device's own
+
+	Now func() time.Time
+	Log *slog.Logger // nil discards
 }
 
 // Several is an engine of several models on one device. A model is opened by the first job that names it; those that no
@@ -103,6 +107,9 @@ func NewSeveral(ctx context.Context, c SeveralConfig) (*Several, error) {
 
 // Generate does a job on the model that it names.
 func (s *Several) Generate(ctx context.Context, j Job) (*sdxl.Result, error) {
+	if j.Upscale != nil {
+		return s.upscale(ctx, j)
+	}
 	m, err := s.model(j.Name)
 	if err != nil {
 		return nil, err
@@ -203,7 +210,7 @@ func (s *Several) open(ctx context.Context, m *kept, tell func(float64)) (Engine
 	m.engine, m.failed, m.pause, s.begun = e, nil, 0, true
 	costs := e.Costs()
 	s.costs.Models = maps.Clone(s.costs.Models) // others have the map
-	s.costs.Models[m.Name] = costs
+	s.costs.Models[m.Name], s.costs.FLOPS = costs, costs.FLOPS
 	if m.Name == s.config.Models[0].Name {
 		s.costs.Base, s.costs.Refiner = costs.Base, costs.Refiner
 	}
@@ -245,69 +252,6 @@ func (s *Several) release(m *kept) {
 	s.freed = make(chan struct{})
 }
 
-// Models says what there is of each model.
-func (s *Several) Models() []ModelStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]ModelStatus, len(s.config.Models))
-	for i, o := range s.config.Models {
-		switch m := s.models[o.Name]; {
-		case m.reading:
-			list[i] = ModelStatus{o.Name, Loading, m.percent}
-		case m.engine != nil:
-			list[i] = ModelStatus{Name: o.Name, State: Ready}
-		default:
-			list[i] = ModelStatus{Name: o.Name, State: Unloaded}
-		}
-	}
-	return list
-}
-
-// Costs are those of the first model, and in Models of each that was open once.
-func (s *Several) Costs() Costs {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.costs
-}
-
-// DeviceName is the device's.
-func (s *Several) DeviceName() string { return s.device }
-
-// Usage is what an open model's engine reports of the device that all share.
-func (s *Several) Usage() (Usage, bool) {
-	s.mu.Lock()
-	var reporter Reporter
-	for _, m := range s.models {
-		if r, reports := m.engine.(Reporter); reports {
-			reporter = r
-		}
-	}
-	s.mu.Unlock()
-	if reporter == nil {
-		return Usage{}, false
-	}
-	return reporter.Usage() // which may take a while
-}
-
-// Lost is what the device, or an open model, says of it. The device may fail while the only model is being opened.
-func (s *Several) Lost() error {
-	if s.config.Lost != nil {
-		if err := s.config.Lost(); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.models {
-		if m.engine != nil {
-			if err := m.engine.Lost(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // Close closes the models that are open.
 func (s *Several) Close() error {
 	s.mu.Lock()
@@ -323,5 +267,5 @@ func (s *Several) Close() error {
 	for _, e := range open {
 		errs = append(errs, e.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.closeUpscaler())...)
 }

@@ -201,6 +201,9 @@ func fieldOf(name string, s *jsonschema.Schema, required bool) field {
 		}
 	}
 	for _, v := range s.Examples {
+		if raw, is := v.(json.RawMessage); is {
+			v = string(raw)
+		}
 		f.Examples = append(f.Examples, fmt.Sprint(v))
 	}
 	return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"sync"
 	"time"
@@ -23,10 +24,11 @@ type Engine struct {
 	used   map[part]bool // those that have computed something
 }
 
-// part is a base or a refiner of a model.
+// part is a base or a refiner of a model, or a file that was opened beside it.
 type part struct {
 	name  string
-	model engine.Model
+	model engine.Model // "" is a file's
+	file  string
 }
 
 // Config says when a program is given up.
@@ -137,10 +139,33 @@ func takeCallbacks(j *engine.Job) callbacks {
 
 // parts are those that a job uses.
 func parts(j engine.Job) []part {
-	if j.Model == engine.Ensemble {
-		return []part{{j.Name, engine.Base}, {j.Name, engine.Refiner}}
+	if j.Upscale != nil {
+		var list []part
+		for _, path := range j.Upscale.Files() {
+			list = append(list, part{file: *path}) // which is of no model
+		}
+		return list
 	}
-	return []part{{j.Name, j.Model}}
+	list := []part{{name: j.Name, model: j.Model}}
+	if j.Model == engine.Ensemble {
+		list = []part{{name: j.Name, model: engine.Base}, {name: j.Name, model: engine.Refiner}}
+	}
+	r := &j.Request
+	file := func(path string) { list = append(list, part{name: j.Name, file: path}) }
+	for _, c := range r.Controls {
+		file(c.Path)
+	}
+	for _, a := range r.T2IAdapters {
+		file(a.Path)
+	}
+	for _, a := range r.IPAdapters {
+		file(a.Path)
+		file(a.Encoder)
+	}
+	if r.Hires != nil && r.Hires.UpscalerFile() != "" {
+		file(r.Hires.Upscaler)
+	}
+	return list
 }
 
 // noteUse notes what a job has used.
@@ -158,24 +183,32 @@ func (e *Engine) noteUse(j engine.Job) {
 func (e *Engine) forgetUnloaded(models []engine.ModelStatus) {
 	for _, m := range models {
 		if m.State == engine.Unloaded {
-			delete(e.used, part{m.Name, engine.Base})
-			delete(e.used, part{m.Name, engine.Refiner})
+			maps.DeleteFunc(e.used, func(p part, _ bool) bool { return p.name == m.Name })
 		}
 	}
 }
 
-// patience is for what has no step in between: at most two steps that are on the device at once, of each model, and the
-// autoencoder.
+// patience is for what has no step in between: at most two steps that are on the device at once, of each model and of
+// either pass, and the autoencoder.
 func (e *Engine) patience(j engine.Job) patience {
 	p := j.Parameters
 	p.Strength, p.DenoisingStart, p.DenoisingEnd, p.Guidance = 0, 0, 0, max(p.Guidance, 2) // all of a step, with guidance
+	if p.Hires != nil {
+		second := *p.Hires
+		second.Steps, p.Hires = 2, &second
+	}
 	limit, costs, models := patience{step: e.config.StallTimeout}, e.Costs(), e.Models()
+	if j.Upscale != nil { // a tile may be all of it
+		limit.step += time.Duration(costs.Of(j.Name).Seconds(j, 0) * float64(time.Second))
+	}
 	e.usedMu.Lock()
 	defer e.usedMu.Unlock()
 	e.forgetUnloaded(models) // a job that failed may have closed some for its own
 	for _, m := range parts(j) {
-		seconds := costs.Of(m.name).Seconds(engine.Job{Model: m.model, Parameters: p}, 2)
-		limit.step += time.Duration(seconds * float64(time.Second))
+		if m.file == "" {
+			seconds := costs.Of(m.name).Seconds(engine.Job{Model: m.model, Parameters: p}, 2)
+			limit.step += time.Duration(seconds * float64(time.Second))
+		}
 		if !e.used[m] {
 			limit.first = e.config.first
 		}

@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 				<-ctx.Done()
 				return nil, kernels.Info{}, ctx.Err()
 			}
+			if os.Args[2] == "tiny" {
+				e, err := openTiny(ctx)
+				return e, device, err
+			}
 			return &fake{step: os.Args[2]}, device, nil
 		})
 		fmt.Fprint(os.Stderr, "served: ", err)
@@ -86,6 +90,9 @@ func (f *fake) DeviceName() string { return device.Name }
 
 // Generate gives the job back in the warnings, and its image as the result.
 func (f *fake) Generate(ctx context.Context, j engine.Job) (*sdxl.Result, error) {
+	if j.Upscale != nil {
+		return upscaled(ctx, j)
+	}
 	r := j.Request
 	switch r.Prompt {
 	case "wait":

@@ -40,6 +40,7 @@ type job struct {
 	Name         string `json:",omitempty"`
 	Model        engine.Model
 	DenoisingEnd float64
+	Upscale      *sdxl.Upscaling `json:",omitempty"`
 	Parameters   sdxl.Parameters
 	Request      request
 }
@@ -47,9 +48,9 @@ type job struct {
 // request is an sdxl.Request without its callbacks, and with what is raw apart: fields here hide those of the same name.
 type request struct {
 	sdxl.Request
-	Image, Progress, OnStep, Stop, Preview, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
+	Image, Mask, Progress, OnStep, Stop, Preview, OnComputed, Taps, Embeddings *struct{} `json:",omitempty"`
 
-	Pixels                *pixels     `json:",omitempty"` // of Image
+	Inputs                inputs
 	PreviewEvery          int         `json:",omitempty"` // of Preview, 0 for none
 	Latents, ImageLatents *tensor     `json:",omitempty"`
 	TextualInversions     []inversion `json:",omitempty"`
@@ -69,23 +70,19 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 		return nil, nil, errors.New("process: OnStep and Taps of a request can't be called from another process: must be nil")
 	case r.Embeddings != nil:
 		return nil, nil, errors.New("process: Embeddings of a request are not sent to another process: must be nil")
-	case r.Mask != nil || len(r.Controls) > 0 || len(r.T2IAdapters) > 0 || len(r.IPAdapters) > 0:
-		return nil, nil, errors.New("process: Mask, Controls, T2IAdapters and IPAdapters of a request are not sent to another process: must be nil")
 	}
-	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters}
+	packed = &job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Upscale: j.Upscale, Parameters: j.Parameters}
 	packed.Request.Request = r
 	if r.Preview != nil {
 		packed.Request.PreviewEvery = max(1, r.Preview.Every)
 	}
-	raw = make([][]byte, 3)
-	if r.Image != nil {
-		packed.Request.Pixels = &pixels{}
-		if *packed.Request.Pixels, raw[0], err = detach(r.Image); err != nil {
-			return nil, nil, err
-		}
+	if packed.Request.Inputs, raw, err = detachInputs(&r); err != nil {
+		return nil, nil, err
 	}
-	packed.Request.Latents, raw[1] = detachTensor(r.Latents)
-	packed.Request.ImageLatents, raw[2] = detachTensor(r.ImageLatents)
+	var latents, imageLatents []byte
+	packed.Request.Latents, latents = detachTensor(r.Latents)
+	packed.Request.ImageLatents, imageLatents = detachTensor(r.ImageLatents)
+	raw = append(raw, latents, imageLatents)
 	for _, t := range r.TextualInversions {
 		i := inversion{Name: t.Name}
 		var l, g []byte
@@ -98,11 +95,9 @@ func pack(j engine.Job) (packed *job, raw [][]byte, err error) {
 
 // unpack reads the raw data and puts the job together.
 func (j *job) unpack(l *link) (whole engine.Job, err error) {
-	whole = engine.Job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Parameters: j.Parameters, Request: j.Request.Request}
-	if p := j.Request.Pixels; p != nil {
-		if whole.Request.Image, err = p.image(l); err != nil {
-			return whole, err
-		}
+	whole = engine.Job{Name: j.Name, Model: j.Model, DenoisingEnd: j.DenoisingEnd, Upscale: j.Upscale, Parameters: j.Parameters, Request: j.Request.Request}
+	if err = j.Request.Inputs.attach(&whole.Request, l); err != nil {
+		return whole, err
 	}
 	if whole.Request.Latents, err = j.Request.Latents.read(l); err != nil {
 		return whole, err

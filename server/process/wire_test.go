@@ -66,16 +66,13 @@ func TestJobs(t *testing.T) {
 			t.Errorf("latents %v, want %v", got.Latents, j.Request.Latents)
 		}
 	}
-	blank := sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}
 	for name, j := range map[string]engine.Job{
 		"Taps":       {Request: sdxl.Request{Taps: sdxl.Taps{VAE: []nn.Tap{{}}}}},
 		"OnStep":     {Request: sdxl.Request{OnStep: func(int, *sdxl.Tensor) error { return nil }}},
 		"Embeddings": {Request: sdxl.Request{Embeddings: &sdxl.Embeddings{}}},
 
-		"Mask":        {Request: sdxl.Request{Mask: blank}},
-		"Controls":    {Request: sdxl.Request{Controls: []sdxl.Control{{Image: blank}}}},
-		"T2IAdapters": {Request: sdxl.Request{T2IAdapters: []sdxl.T2IAdapter{{Image: blank}}}},
-		"IPAdapters":  {Request: sdxl.Request{IPAdapters: []sdxl.IPAdapter{{Images: []image.Image{blank}}}}},
+		"mask":                     {Request: sdxl.Request{Mask: sdxl.Blank{}}},
+		"ip_adapters[0].images[1]": {Request: sdxl.Request{IPAdapters: []sdxl.IPAdapter{{Images: []image.Image{image.NewGray(image.Rectangle{}), nil}}}}},
 
 		"NaN": {Request: sdxl.Request{Guidance: new(math.NaN())}},
 	} {

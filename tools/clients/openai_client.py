@@ -108,10 +108,38 @@ def edit():
     names = [e.type for e in client.images.edit(image=("a.png", source, "image/png"), prompt="b", stream=True, partial_images=1,
                                                 extra_body={"strength": 1, "num_inference_steps": 4})]
     assert names == ["image_edit.partial_image", "image_edit.completed"], names
-    return [refused(openai.InternalServerError, "mask", "mask_not_supported", lambda: client.images.edit(
-                image=("a.png", source, "image/png"), mask=("m.png", source, "image/png"), prompt="b")),
-            refused(openai.BadRequestError, "image", "invalid_value", lambda: client.images.edit(
+    return [refused(openai.BadRequestError, "image", "invalid_value", lambda: client.images.edit(
                 image=[("a.png", source, "image/png")] * 2, prompt="b"))]
+
+
+def edit_mask():
+    """What a mask has transparent is edited, the rest keeps its pixels."""
+    made = client.images.generate(prompt=PROMPT, response_format="b64_json", extra_body={"num_inference_steps": 4, "seed": 7}).data[0]
+    source, image = base64.b64decode(made.b64_json), decoded(made.b64_json).convert("RGB")
+    width, height = image.size
+
+    def mask(width, height):
+        out = Image.new("RGBA", (width, height), (0, 0, 0, 255))
+        out.paste((0, 0, 0, 0), (0, 0, width // 2, height))
+        data = io.BytesIO()
+        out.save(data, "PNG")
+        return ("m.png", data.getvalue(), "image/png")
+
+    def masked(mask, **more):
+        return client.images.edit(image=("a.png", source, "image/png"), mask=mask, prompt="a blue lighthouse", response_format="b64_json",
+                                  extra_body={"seed": 1, "num_inference_steps": 8, **more})
+
+    one = masked(mask(width, height))
+    kept, edited = (width // 2, 0, width, height), (0, 0, width // 2, height)
+    result = decoded(one.data[0].b64_json).convert("RGB")
+    assert result.crop(kept).tobytes() == image.crop(kept).tobytes(), "what is opaque in the mask is changed"
+    assert result.crop(edited).tobytes() != image.crop(edited).tobytes(), "what is transparent in the mask is not"
+    assert one.parameters["task"] == "inpaint" and one.parameters["strength"] == 0.9999, one.parameters
+    other = masked(mask(width // 2, height // 2))
+    assert any("is resized" in w for w in other.warnings), other.warnings
+    blurred = masked(mask(width, height), mask_blur=4, strength=0.5)
+    assert (blurred.parameters["mask_blur"], blurred.parameters["strength"]) == (4, 0.5)
+    return refused(openai.BadRequestError, "mask", "invalid_mask_image_format", lambda: masked(("m.png", source, "image/png")))
 
 
 def errors():
@@ -138,7 +166,7 @@ def cancel():
 
 print("openai", openai.__version__)
 until_ready()
-for check in (models, generate_url, generate_formats, ignored, stream, edit, errors, cancel):
+for check in (models, generate_url, generate_formats, ignored, stream, edit, edit_mask, errors, cancel):
     began = time.monotonic()
     said = check()
     print(f"{check.__name__}: ok, {time.monotonic() - began:.1f} s")

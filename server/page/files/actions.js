@@ -4,13 +4,17 @@ import { modelOf } from './choices.js';
 import { h, icon } from './dom.js';
 import { notify } from './notify.js';
 import { copy, curl, requestOf } from './params.js';
+import * as controls from './controls.js';
 import * as form from './form.js';
 import * as history from './history.js';
+import * as reference from './reference.js';
+import * as upscale from './upscale.js';
 
 let options = null;
 
 export function start(given) {
   options = given;
+  upscale.start(given);
 }
 
 // show brings the form into view, where a narrow window has it above.
@@ -23,6 +27,13 @@ function show() {
 function again(job, image, change = {}) {
   form.write({ ...requestOf(job, image, options), ...change });
   show();
+}
+
+// extend shows a part of the form that got an image.
+function extend(element) {
+  document.querySelector('dialog[open]')?.close('form');
+  element.scrollIntoView({ block: 'center' });
+  element.querySelector('select').focus({ preventScroll: true });
 }
 
 function beginWith(job, image, fields) {
@@ -38,7 +49,7 @@ export function buttons(job, image, after = () => {}) {
     const ending = { 'image/png': 'png', 'image/jpeg': 'jpg', 'image/webp': 'webp' }[image.type] ?? 'png';
     list.push(h('a', { class: 'action', href: imageURL(image.id), download: `${image.id}.${ending}` }, icon('download'), 'Download'));
   }
-  list.push(button('reuse', 'Reuse parameters', () => again(job, image)));
+  if (job.task !== 'upscale') list.push(button('reuse', 'Reuse parameters', () => again(job, image)));
   if (image) {
     list.push(button('input', 'Use as input', () => beginWith(job, image, { refiner: false })));
     const { refiner } = modelOf(options, job.model);
@@ -46,6 +57,17 @@ export function buttons(job, image, after = () => {}) {
       const { prompt, negative_prompt } = requestOf(job, image, options);
       list.push(button('refine', 'Send to refiner', () => beginWith(job, image, { prompt, negative_prompt, refiner: true, strength: refiner.strength })));
     }
+  }
+  let panel = null;
+  if (image) {
+    const [open, shown] = upscale.parts(image, () => {
+      document.querySelector('dialog[open]')?.close('form');
+      document.getElementById('stage').scrollIntoView({ block: 'start' });
+    });
+    panel = shown;
+    if (open) list.push(open);
+    if (controls.available()) list.push(button('control', 'Use as control', () => extend(controls.steer(image.id))));
+    if (reference.available()) list.push(button('reference', 'Use as reference', () => extend(reference.refer(image.id))));
   }
   list.push(button('curl', 'Copy as curl', async () => {
     try {
@@ -56,6 +78,7 @@ export function buttons(job, image, after = () => {}) {
     }
   }));
   list.push(deletion(job, after));
+  if (panel) list.push(panel);
   return list;
 }
 

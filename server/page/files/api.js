@@ -6,7 +6,7 @@ export const imageURL = (id) => url(`download/${id}`);
 export const thumbnailURL = (id, size) => url(`download/${id}/thumbnail?size=${size}`);
 
 // Problem is a request that did not do what it was meant to. status is 0 where no answer came; fields are {name,
-// message} of what can't be used.
+// loc, message} of what can't be used, where loc is the way to it: controls[0].image is ["controls", 0, "image"].
 export class Problem extends Error {
   constructor(message, { status = 0, fields = [], retry = 0 } = {}) {
     super(message);
@@ -42,8 +42,8 @@ export function parseJSON(text) {
   return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) => (token[0] === '"' || Number.isSafeInteger(Number(token)) ? token : `"${token}"`)));
 }
 
-// request asks the server and gives the answer's JSON, or null where it has none.
-export async function request(method, path, { json, body, type, headers = {}, again = true } = {}) {
+// request asks the server and gives the answer's JSON, or null where it has none; a Blob where blob asks for that.
+export async function request(method, path, { json, body, type, headers = {}, blob = false, again = true } = {}) {
   const init = { method, headers: { ...headers } };
   if (json !== undefined) {
     init.body = JSON.stringify(json);
@@ -56,6 +56,11 @@ export async function request(method, path, { json, body, type, headers = {}, ag
   let text;
   try {
     response = await fetch(url(path), init);
+    if (blob && response.ok) {
+      const data = await response.blob();
+      connected(true);
+      return data;
+    }
     text = await response.text();
   } catch {
     connected(false);
@@ -65,7 +70,7 @@ export async function request(method, path, { json, body, type, headers = {}, ag
   const gone = stopping || response.status === 502 || response.status === 504;
   connected(!gone);
   if (response.ok) return text === '' ? null : parseJSON(text);
-  if (response.status === 401 && again && (await signIn())) return request(method, path, { json, body, type, headers, again: false });
+  if (response.status === 401 && again && (await signIn())) return request(method, path, { json, body, type, headers, blob, again: false });
   throw problem(response, text, gone);
 }
 
@@ -79,7 +84,11 @@ function problem(response, text, gone) {
   }
   const about = { status: gone ? 0 : response.status, retry: Number(response.headers.get('Retry-After')) || 0 };
   if (!Array.isArray(detail)) return new Problem(typeof detail === 'string' ? detail : `The server answers ${response.status} ${response.statusText}`, about);
-  about.fields = detail.map((d) => ({ name: String(d.loc[1] ?? d.loc[0]), message: String(d.msg).replace(/^Value error, /, '') }));
+  about.fields = detail.map((d) => {
+    const loc = d.loc.length > 1 ? d.loc.slice(1) : d.loc;
+    const name = loc.map((part, i) => (typeof part === 'number' ? `[${part}]` : i > 0 ? `.${part}` : part)).join('');
+    return { name, loc, message: String(d.msg).replace(/^Value error, /, '') };
+  });
   return new Problem(about.fields.map((f) => `${f.name}: ${f.message}`).join('. '), about);
 }
 
@@ -100,9 +109,12 @@ export async function submit(json, onWait = () => {}) {
 
 export const listJobs = (query) => request('GET', `v1/jobs?${new URLSearchParams(query)}`);
 export const getJob = (id) => request('GET', `v1/jobs/${id}`);
+export const interruptJob = (id) => request('POST', `v1/jobs/${id}/interrupt`);
 export const cancelJob = (id) => request('DELETE', `v1/jobs/${id}`);
 export const purgeJob = (id) => request('DELETE', `v1/jobs/${id}?purge=true`);
 export const getOptions = () => request('GET', 'v1/options');
+// preprocess gives the control image that a preprocessor makes: {image, preprocessor, width, height}.
+export const preprocess = (json) => request('POST', 'v1/preprocess', { json, blob: true });
 export const uploadImage = (blob) => request('POST', 'v1/images', { body: blob, type: blob.type });
 
 // watch opens the events of a job.

@@ -2,7 +2,9 @@
 import { $ } from './dom.js';
 import { notify } from './notify.js';
 import { readTexts, requestOfTexts } from './metadata.js';
+import * as controls from './controls.js';
 import * as form from './form.js';
+import * as reference from './reference.js';
 import * as source from './source.js';
 
 // readParameters fills the form with what a file says of itself.
@@ -22,11 +24,14 @@ export async function readParameters(file) {
   notify('The parameters are in the form');
 }
 
-const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
+// While the input image is edited, it stays.
+const hasFiles = (event) => event.dataTransfer?.types.includes('Files') && !$('editor').open;
 
 // start listens to the whole page.
 export function start() {
   const target = $('drop');
+  target.querySelector('[data-use="control"]').hidden = !controls.available();
+  target.querySelector('[data-use="reference"]').hidden = !reference.available();
   addEventListener('dragenter', (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
@@ -46,12 +51,12 @@ export function start() {
     target.hidden = true;
     const file = event.dataTransfer.files[0];
     if (!file) return;
-    if (event.target.closest?.('[data-use]')?.dataset.use === 'parameters') readParameters(file);
-    else source.upload(file);
+    const use = { parameters: readParameters, control: controls.steer, reference: reference.refer }[event.target.closest?.('[data-use]')?.dataset.use];
+    (use ?? source.upload)(file);
   });
   addEventListener('paste', (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find((f) => f.type.startsWith('image/'));
-    if (!file) return;
+    if (!file || $('editor').open) return;
     event.preventDefault();
     source.upload(file);
   });

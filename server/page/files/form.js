@@ -1,8 +1,14 @@
 // The form: what it holds is a request, which it gives, takes and keeps in the browser's storage.
 import { $, h } from './dom.js';
 import { fillOptions, joinScheduler, modelOf, splitScheduler, showShape } from './choices.js';
+import { number } from './units.js';
+import * as controls from './controls.js';
+import * as hires from './hires.js';
+import * as inpaint from './inpaint.js';
 import * as loras from './loras.js';
+import * as reference from './reference.js';
 import * as source from './source.js';
+import * as uploads from './upload.js';
 
 const key = 'goxl.form';
 const form = $('form');
@@ -16,21 +22,24 @@ let lastSeed = null;
 const own = [
   'prompt', 'negative_prompt', 'width', 'height', 'num_inference_steps', 'guidance_scale', 'seed', 'n', 'scheduler', 'model', 'preset', 'prompt_style',
   'clip_skip', 'refiner', 'denoising_end', 'output_format', 'strength', 'image', 'loras', 'preview_every', 'task',
+  'mask', 'outpaint', 'mask_blur', 'mask_padding', 'inpaint_fill', 'soft_mask', 'mask_invert', 'keep_unmasked', 'resize',
+  'controls', 'control', 't2i_adapters', 'ip_adapters', 'hires',
 ];
-
-const numeric = (text) => {
-  const trimmed = text.trim().replace(',', '.');
-  const value = Number(trimmed);
-  // What is no number goes to the server as it is, which says so; so do seeds that a float64 does not hold.
-  return trimmed === '' ? undefined : Number.isNaN(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)) ? trimmed : value;
-};
 
 // start fills the form for a server's options, with what was kept.
 export function start(given) {
   options = given;
   fillOptions(options);
   loras.start(options.loras, changed);
-  source.start(options, changed);
+  uploads.start(options);
+  source.start((scaled) => {
+    if (scaled) inpaint.follow(source.current().id);
+    changed();
+  });
+  inpaint.start(options, changed, () => base().refiner?.strength ?? base().strength);
+  controls.start(options, changed, resultSize);
+  reference.start(options, changed);
+  hires.start(options, changed);
   $('count-field').hidden = options.limits.n === 1;
   field('n').max = options.limits.n;
   field('num_inference_steps').max = options.limits.num_inference_steps;
@@ -91,15 +100,27 @@ function changed() {
   field('guidance_scale').placeholder = byPreset ? 'Preset' : guidance;
   field('denoising_end').placeholder = options.denoising_end ?? '';
   $('denoising_end').closest('.field').hidden = !field('refiner').checked;
-  $('size').hidden = image != null;
+  inpaint.show(image?.id ?? null);
+  controls.show();
+  reference.show();
+  hires.show(image == null, Number(field('width').value), Number(field('height').value));
+  $('size').hidden = image != null && !inpaint.sized();
   $('ensemble').hidden = !base().refiner || image != null;
   $('on-refiner').hidden = !base().refiner;
   $('strength-value').value = Number(Number(field('strength').value).toFixed(4));
   $('seed-last').hidden = lastSeed == null;
   $('seed-random').hidden = field('seed').value === '';
   showShape(field('width').value, field('height').value);
-  $('generate-label').textContent = image ? 'Generate from image' : 'Generate';
+  $('generate-label').textContent = inpaint.current() ? 'Repaint' : image ? 'Generate from image' : 'Generate';
   keep(read());
+}
+
+// resultSize is {width, height} of what is computed, as far as it is known here.
+function resultSize() {
+  const own = source.naturalSize();
+  if (source.current() && !inpaint.sized()) return own;
+  const [width, height] = ['width', 'height'].map((side) => Number(field(side).value));
+  return width > 0 && height > 0 ? { width, height } : {};
 }
 
 // read is the body of POST /v1/jobs that the form asks for.
@@ -114,16 +135,19 @@ export function read() {
     request.image = image.id;
     request.strength = Number(field('strength').value);
     if (base().refiner) request.refiner = field('on_refiner').checked;
+    inpaint.read(request);
   } else {
-    add('width', numeric(field('width').value));
-    add('height', numeric(field('height').value));
+    hires.read(request);
     if (base().refiner && field('refiner').checked) {
       request.refiner = true;
-      add('denoising_end', numeric(field('denoising_end').value));
+      add('denoising_end', number(field('denoising_end').value));
     }
   }
-  for (const name of ['num_inference_steps', 'guidance_scale', 'seed', 'clip_skip']) add(name, numeric(field(name).value));
-  if (field('n').value !== '' && field('n').value !== '1') add('n', numeric(field('n').value));
+  if (!image || inpaint.sized()) for (const side of ['width', 'height']) add(side, number(field(side).value));
+  controls.read(request);
+  reference.read(request);
+  for (const name of ['num_inference_steps', 'guidance_scale', 'seed', 'clip_skip']) add(name, number(field(name).value));
+  if (field('n').value !== '' && field('n').value !== '1') add('n', number(field('n').value));
   add('scheduler', joinScheduler(field('scheduler').value, field('schedule').value));
   if (options.models.length > 1) add('model', field('model').value);
   add('preset', field('preset').value);
@@ -157,11 +181,15 @@ export function write(request) {
   put('model', request.model ?? chosen.name);
   put('prompt_style', request.prompt_style ?? 'a1111');
   put('output_format', request.output_format ?? 'png');
-  put('strength', request.strength ?? chosen.refiner?.strength ?? chosen.strength);
+  inpaint.write(request);
+  put('strength', request.strength ?? inpaint.defaultStrength());
   field('refiner').checked = !request.image && request.refiner === true;
   field('on_refiner').checked = request.refiner ?? false;
   field('preview').checked = request.preview_every !== 0;
   loras.write(request.loras ?? []);
+  hires.write(request);
+  controls.write(request);
+  reference.write(request);
   source.use(request.image ? { id: request.image } : null);
   extra = Object.fromEntries(Object.entries(request).filter(([name]) => !own.includes(name)));
   if (request.negative_prompt === '') extra.negative_prompt = ''; // encoded, which none is not
@@ -169,9 +197,14 @@ export function write(request) {
   changed();
 }
 
-// merge fills some fields in and leaves the others.
+// merge fills some fields in and leaves the others, but for a mask of another image.
 export function merge(fields) {
-  write({ ...read(), ...fields });
+  const request = read();
+  if (fields.image) {
+    if (inpaint.current() && request.strength === inpaint.defaultStrength()) delete request.strength;
+    for (const name of ['mask', 'outpaint', ...(source.current() ? [] : ['width', 'height'])]) delete request[name];
+  }
+  write({ ...request, ...fields });
 }
 
 function showExtra() {
@@ -200,15 +233,25 @@ export function showProblem(problem) {
   $('problem').textContent = problem.message;
   $('problem').hidden = false;
   let first = null;
-  for (const { name } of problem.fields ?? []) {
-    const input = field(name);
-    if (!(input instanceof Element)) continue;
+  for (const { loc } of problem.fields ?? []) {
+    const input = inputOf(loc);
+    if (!input) continue;
     input.setAttribute('aria-invalid', 'true');
     input.setAttribute('aria-describedby', 'problem');
-    input.closest('details')?.setAttribute('open', '');
+    for (let part = input.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
     first ??= input;
   }
   first?.focus();
+}
+
+// inputOf is the input of a field of a request, by the way to it: ["controls", 0, "image"], say.
+function inputOf([name, ...rest]) {
+  if (typeof rest[0] === 'number') {
+    const item = form.querySelectorAll(`[data-unit="${name}"]`)[rest[0]];
+    return item?.querySelector(`[data-field="${rest[1]}"]`) ?? item?.querySelector('input, select');
+  }
+  const input = field([name, ...rest].join('.')) ?? field(name) ?? form.querySelector(`[data-field="${name}"]`);
+  return input instanceof Element ? input : null;
 }
 
 function clearProblem() {

@@ -10,6 +10,9 @@ export function duration(seconds) {
 
 export const size = (width, height) => `${width} × ${height}`;
 
+// promptOf says what a job's image shows, "" where nothing was said.
+export const promptOf = ({ parameters: p = {} }) => p.prompts?.[0]?.prompt || (p.upscale ? `Upscaled by ${p.upscale.upscaler}` : '');
+
 // moment is a time of day, with the day where that is another.
 export function moment(text) {
   const time = new Date(text);
@@ -29,12 +32,15 @@ export function status(job) {
       return 'Interrupted, is going to be computed again';
     case 'running': {
       if (job.loading > 0 && job.loading < 100 && !job.step) return `Loading the model, ${Math.round(job.loading)} %`;
+      if (job.stopping) return 'Stopping after this step';
       if (!job.steps) return 'Starting';
       if (job.step >= job.steps) return 'Finishing';
       return `Step ${job.step} of ${job.steps}` + (job.seconds_left > 0 ? `, ${duration(job.seconds_left)} left` : '');
     }
-    case 'done':
-      return 'Done' + (job.started && job.ended ? ` in ${duration((Date.parse(job.ended) - Date.parse(job.started)) / 1000)}` : '');
+    case 'done': {
+      const took = job.started && job.ended ? ` in ${duration((Date.parse(job.ended) - Date.parse(job.started)) / 1000)}` : '';
+      return job.parameters?.interrupted ? `Stopped early${took && ','}${took}` : `Done${took}`;
+    }
     case 'failed':
       return job.error?.message ? `Failed: ${job.error.message}` : 'Failed';
     case 'cancelled':

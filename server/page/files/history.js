@@ -1,7 +1,7 @@
 // The jobs that have ended, the newest first, page by page as the reader scrolls.
 import { $, h } from './dom.js';
 import { connection, listJobs, purgeJob, thumbnailURL } from './api.js';
-import { moment, status } from './format.js';
+import { moment, promptOf, status } from './format.js';
 import { notify } from './notify.js';
 import { onTold, tell } from './tabs.js';
 
@@ -13,6 +13,8 @@ let loading = null; // a promise while a page is under way
 let opened = () => {};
 let changed = () => {};
 
+const end = new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && next && load(next), { rootMargin: '800px' });
+
 // start shows the first page. open is called with a job and the index of its image that was chosen; onChange when the
 // list has changed.
 export function start(open, onChange) {
@@ -23,7 +25,6 @@ export function start(open, onChange) {
     $('tiles').replaceChildren();
     load();
   };
-  new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && next && load(next), { rootMargin: '800px' }).observe($('more'));
   connection.addEventListener('change', () => connection.up && refresh());
   document.addEventListener('visibilitychange', () => !document.hidden && refresh());
   addEventListener('focus', refresh);
@@ -87,6 +88,9 @@ async function fetchPage(before) {
   answer.jobs.forEach(add);
   $('nothing').hidden = entries.length > 0;
   $('more').textContent = next ? 'Loading more' : '';
+  // The end may still be in view, of which an observer tells nothing.
+  end.unobserve($('more'));
+  if (next) end.observe($('more'));
 }
 
 // add puts a job into its place.
@@ -102,21 +106,21 @@ export function add(job) {
   changed();
 }
 
-const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt || 'without a prompt';
+const titleOf = (job) => promptOf(job) || 'without a prompt';
 
 function tile(job, image, index) {
   const img = h('img', {
-    src: thumbnailURL(image.id, 384), srcset: `${thumbnailURL(image.id, 768)} 2x`, alt: promptOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async',
+    src: thumbnailURL(image.id, 384), srcset: `${thumbnailURL(image.id, 768)} 2x`, alt: titleOf(job), width: image.width, height: image.height, loading: 'lazy', decoding: 'async',
   });
   return h('li', { class: 'tile', 'data-job': job.id }, h('button', {
-    type: 'button', title: `${promptOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
+    type: 'button', title: `${titleOf(job)}\n${moment(job.created)}`, 'data-image': image.id, onclick: () => opened(job, index),
   }, img));
 }
 
 // note stands for a job without images.
 function note(job) {
   return h('li', { class: 'tile note-tile', 'data-job': job.id }, h('button', { type: 'button', onclick: () => opened(job, -1) },
-    h('span', { class: 'muted' }, status(job)), h('span', {}, promptOf(job))));
+    h('span', { class: 'muted' }, status(job)), h('span', {}, titleOf(job))));
 }
 
 // drop takes a job that is no longer there out of the list.

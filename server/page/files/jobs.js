@@ -1,6 +1,6 @@
 // The jobs that have not ended. The first is watched by its events, all are asked for now and then: a browser has six
 // connections to a server for all of its tabs together, so that not every job of every tab can have one.
-import { cancelJob, connection, getJob, listJobs, parseJSON, submit, watch } from './api.js';
+import { cancelJob, connection, getJob, interruptJob, listJobs, parseJSON, submit, watch } from './api.js';
 import { onTold, tell } from './tabs.js';
 
 const often = 1500; // milliseconds between two questions while there are jobs
@@ -35,6 +35,12 @@ export async function create(request, onWait) {
 // cancel ends a job.
 export async function cancel(id) {
   take(await cancelJob(id));
+  tell({ jobs: true });
+}
+
+// interrupt ends a job after the step that is under way, with the image so far.
+export async function interrupt(id) {
+  take(await interruptJob(id));
   tell({ jobs: true });
 }
 
@@ -92,6 +98,7 @@ function listen(id) {
   });
   on('loading', (job, { percent }) => Object.assign(job, { loading: percent }));
   on('step', (job, { step, steps, seconds_left }) => Object.assign(job, { state: 'running', position: 0, step, steps, seconds_left }));
+  on('stopping', (job) => Object.assign(job, { stopping: true }));
   on('preview', (job, { image, type, data }) => {
     job.previews[image] = `data:${type};base64,${data}`;
   });

@@ -1,6 +1,7 @@
 // What image files say of how they were made: text chunks of PNG files, goxl's own and A1111's infotext, which JPEG and
 // WebP files have too.
 import { readComment } from './exif.js';
+import { listsOf, secondPass } from './params.js';
 
 const latin1 = new TextDecoder('latin1'); // windows-1252 in browsers: the same but for C1 controls, which no prompt has
 const utf8 = new TextDecoder();
@@ -118,7 +119,8 @@ function ofGoxl(texts) {
   };
   for (const name of ['prompt_style', 'preset', 'emphasis', 'guidance_rescale', 'eta', 'clip_skip', 'timesteps', 'sigmas', 'interrupt', 'denoising_start',
     'original_size', 'target_size', 'crops_coords_top_left', 'negative_original_size', 'negative_target_size', 'negative_crops_coords_top_left',
-    'aesthetic_score', 'negative_aesthetic_score']) {
+    'aesthetic_score', 'negative_aesthetic_score', 'guidance_start', 'guidance_end', 'pag_scale', 'pag_adaptive_scale', 'pag_applied_layers', 'freeu',
+    'soft_mask', 'mask_blur', 'mask_invert', 'inpaint_fill', 'mask_padding', 'keep_unmasked']) {
     if (texts[name] != null) request[name] = json(texts[name]);
   }
   if (texts.timesteps || texts.sigmas) request.num_inference_steps = undefined;
@@ -126,6 +128,9 @@ function ofGoxl(texts) {
   const inPrompt = (name) => request.prompt_style === 'a1111' && request.prompt.includes(`<lora:${name}`);
   const loras = texts.loras && json(texts.loras).filter(({ name }) => !inPrompt(name)).map(({ name, strength }) => ({ name, strength }));
   if (loras?.length > 0) request.loras = loras;
+  if (texts.hires) request.hires = secondPass(json(texts.hires));
+  // The images of these are not in the file: the reader chooses them.
+  Object.assign(request, listsOf(Object.fromEntries(['controls', 't2i_adapters', 'ip_adapters'].filter((name) => texts[name]).map((name) => [name, json(texts[name])]))));
   return compact(request);
 }
 
@@ -142,7 +147,21 @@ function ofInfotext({ prompt, negative, settings }) {
     emphasis: settings.Emphasis === 'No norm' ? 'nonorm' : undefined,
   };
   if (settings.Refiner) request.refiner = true;
+  request.hires = ofHires(settings);
   return compact(request);
+}
+
+// ofHires is A1111's second pass, whose strength is the one that the infotext has.
+function ofHires(settings) {
+  const scale = number(settings['Hires upscale']);
+  const [width, height] = /^(\d+)x(\d+)$/.exec(settings['Hires resize'] ?? '')?.slice(1).map(Number) ?? [];
+  if (!scale && !width && !height) return undefined;
+  return compact({
+    ...(scale ? { scale } : { width: width || undefined, height: height || undefined }),
+    num_inference_steps: number(settings['Hires steps']) || undefined, strength: number(settings['Denoising strength']), upscaler: settings['Hires upscaler'],
+    prompt: settings['Hires prompt'] || undefined, negative_prompt: settings['Hires negative prompt'] || undefined,
+    scheduler: settings['Hires sampler'] && settings['Hires sampler'] !== 'Use same sampler' ? settings['Hires sampler'] : undefined,
+  });
 }
 
 const compact = (request) => Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && !Number.isNaN(value)));

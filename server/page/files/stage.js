@@ -1,9 +1,9 @@
 // What is computed now, and then what came of it: one job at large, the others as lines.
 import { $, h } from './dom.js';
 import { imageURL } from './api.js';
-import { place, status } from './format.js';
+import { place, promptOf, status } from './format.js';
 import { announce, notify } from './notify.js';
-import { cancel, jobs, openJobs } from './jobs.js';
+import { cancel, interrupt, jobs, openJobs } from './jobs.js';
 import * as actions from './actions.js';
 
 let last = null; // the job that ended last, while the page is open
@@ -30,17 +30,16 @@ export function forget(id) {
   render();
 }
 
-async function stop(id, button) {
+// end asks for the end of a job, by a button, and says by a word what has not happened where that fails.
+async function end(button, how, id, word) {
   button.disabled = true;
   try {
-    await cancel(id);
+    await how(id);
   } catch (err) {
     button.disabled = false;
-    notify(`Not cancelled: ${err.message}`, { error: true });
+    notify(`Not ${word}: ${err.message}`, { error: true });
   }
 }
-
-const promptOf = (job) => job.parameters?.prompts?.[0]?.prompt ?? '';
 
 // render brings the stage up to date. Elements stay as long as their job, so that nothing flickers and focus is kept.
 function render() {
@@ -82,13 +81,18 @@ function working(job) {
   });
   const bar = h('progress', { max: 1, 'aria-label': 'Progress' });
   const words = h('p', { class: 'status' });
-  const button = h('button', { type: 'button', class: 'cancel', onclick: () => stop(job.id, button) }, 'Cancel');
+  const stop = h('button', {
+    type: 'button', class: 'interrupt', title: 'Stop after this step, and keep the image so far', onclick: () => end(stop, interrupt, job.id, 'stopped'),
+  }, 'Stop and keep');
+  const button = h('button', { type: 'button', class: 'cancel', onclick: () => end(button, cancel, job.id, 'cancelled') }, 'Cancel');
   const card = h('article', { class: 'card working', 'data-job': job.id }, h('div', { class: images.length > 1 ? 'several' : 'one' }, images),
-    h('div', { class: 'caption' }, bar, h('div', { class: 'line' }, words, button), h('p', { class: 'prompt-line muted' }, promptOf(job))));
-  return { card, bar, words, images };
+    h('div', { class: 'caption' }, bar, h('div', { class: 'line' }, words, h('div', { class: 'ends' }, stop, button)), h('p', { class: 'prompt-line muted' }, promptOf(job))));
+  return { card, bar, words, images, stop };
 }
 
-function update({ bar, words, images }, job) {
+function update({ bar, words, images, stop }, job) {
+  stop.hidden = job.state !== 'running' || job.task === 'upscale' || !(job.step > 0);
+  if (job.stopping) stop.disabled = true;
   images.forEach((image, i) => {
     const preview = image.firstChild;
     const source = job.previews[i];
@@ -140,7 +144,7 @@ function renderLines(list) {
     let line = lines.get(job.id);
     if (!line) {
       const words = h('span', { class: 'muted' });
-      const button = h('button', { type: 'button', class: 'quiet', 'aria-label': `Cancel: ${promptOf(job)}`, onclick: () => stop(job.id, button) }, 'Cancel');
+      const button = h('button', { type: 'button', class: 'quiet', 'aria-label': `Cancel: ${promptOf(job)}`, onclick: () => end(button, cancel, job.id, 'cancelled') }, 'Cancel');
       line = { words, element: h('li', { 'data-job': job.id }, h('span', { class: 'prompt-line' }, promptOf(job)), words, button) };
       lines.set(job.id, line);
     }

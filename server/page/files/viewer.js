@@ -1,13 +1,15 @@
 // One image at large, with what it was computed with. The arrows go through the history.
 import { $, h, icon } from './dom.js';
 import { imageURL } from './api.js';
-import { moment, status } from './format.js';
+import { moment, promptOf, status } from './format.js';
 import { describe } from './params.js';
+import { beforeOf, compare } from './compare.js';
 import * as actions from './actions.js';
 import * as history from './history.js';
 
 let options = null;
 let at = null; // {job, index}
+let comparing = false; // images with those that they were made of
 
 export function start(given) {
   options = given;
@@ -22,7 +24,7 @@ export function start(given) {
   $('viewer').addEventListener('close', () => {
     const image = at?.job.images?.[at.index]?.id;
     at = null;
-    $('viewer').replaceChildren();
+    $('viewer-content').replaceChildren();
     if ($('viewer').returnValue !== 'form') document.querySelector(`[data-image="${image}"]`)?.focus({ preventScroll: true }); // else the form has it
   });
 }
@@ -72,10 +74,20 @@ function fill() {
   const image = job.images?.[index] ?? null;
   const { list, i } = position();
   const arrow = (name, label, by) => h('button', { type: 'button', class: `round arrow ${name}`, 'aria-label': label, disabled: i < 0 || !list[i + by], onclick: () => step(by) }, icon(name));
-  const prompt = job.parameters?.prompts?.[0]?.prompt ?? '';
-  $('viewer').replaceChildren(
-    h('div', { class: 'view' },
-      image ? h('img', { src: imageURL(image.id), alt: prompt, width: image.width, height: image.height }) : h('p', { class: 'problem' }, status(job)),
+  const prompt = promptOf(job);
+  const before = image && beforeOf(job);
+  const toggle = before && h('button', {
+    type: 'button', class: 'round compare-toggle', 'aria-label': 'Before and after', title: 'Before and after', 'aria-pressed': String(comparing), onclick: () => {
+      comparing = !comparing;
+      fill();
+      $('viewer').querySelector(comparing ? '.divider' : '.compare-toggle').focus();
+    },
+  }, icon('compare'));
+  const shown = !image ? h('p', { class: 'problem' }, status(job))
+    : before && comparing ? compare(job, image, prompt)
+      : h('img', { src: imageURL(image.id), alt: prompt, width: image.width, height: image.height });
+  $('viewer-content').replaceChildren(
+    h('div', { class: 'view' }, shown, toggle,
       arrow('left', 'The newer image', -1), arrow('right', 'The older image', 1)),
     h('div', { class: 'about' },
       h('button', { type: 'button', class: 'round close', 'aria-label': 'Close', onclick: () => $('viewer').close() }, icon('close')),
