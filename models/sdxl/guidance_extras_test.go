@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goxl/goxl/internal/golden"
 	"github.com/goxl/goxl/nn"
 )
 
@@ -40,6 +41,7 @@ func TestEvaluations(t *testing.T) {
 		"PAG":                    {func(r *Request) { r.PAGScale = 3 }, []string{both, perturbed, both, perturbed, both, perturbed, both, perturbed}},
 		"PAG alone":              {func(r *Request) { r.PAGScale, r.Guidance = 3, new(1.0) }, []string{one, perturbed, one, perturbed, one, perturbed, one, perturbed}},
 		"PAG that ends":          {func(r *Request) { r.PAGScale, r.PAGAdaptiveScale = 3, 0.006 }, []string{both, perturbed, both, perturbed, both, both}},
+		"PAG of both passes":     {func(r *Request) { r.PAGScale, r.Steps, r.Hires = 3, 1, &Hires{Steps: 1} }, []string{both, perturbed, both, perturbed}},
 		"PAG beside an interval": {func(r *Request) { r.PAGScale, r.GuidanceEnd, r.Steps = 3, 0.5, 2 }, []string{both, perturbed, one, perturbed}},
 	} {
 		r := small()
@@ -48,6 +50,31 @@ func TestEvaluations(t *testing.T) {
 		if got := batches(t, m, r); !slices.Equal(got, c.want) {
 			t.Errorf("%s: evaluated %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// TestPAGOfOneToken: attention to one token is the identity, so that PAG of the middle changes nothing at a size of which
+// that has one position. It would, if the perturbed side were without the T2I-Adapter's features.
+func TestPAGOfOneToken(t *testing.T) {
+	t.Parallel()
+	m := newModels(t).open("tiny")
+	adapter := T2IAdapter{Path: adapterFolders(t, golden.Open(t, testdata+"/goldens/t2iadapter.safetensors")) + "/colour", Image: openControlGoldens(t).picture("a")}
+	latents := func(pag float64, adapters ...T2IAdapter) *Tensor {
+		t.Helper()
+		result, err := m.Generate(t.Context(), with(func(r *Request) {
+			r.Width, r.Height, r.PAGScale, r.T2IAdapters = 16, 16, pag, adapters
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Latents
+	}
+	steered := latents(0, adapter)
+	if by := moved(steered, latents(0)); by < 0.01 {
+		t.Errorf("the adapter moves the latents by %v", by)
+	}
+	if by := moved(steered, latents(10, adapter)); by > 1e-4 {
+		t.Errorf("PAG moves the latents by %v", by)
 	}
 }
 
