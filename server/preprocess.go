@@ -41,7 +41,14 @@ func (s *Server) preprocessing(x *exchange, f *fields) (p preprocessing, err err
 	own := img.Bounds().Size()
 	p.size = sdxl.Size{Height: cmp.Or(p.size.Height, own.Y), Width: cmp.Or(p.size.Width, own.X)}
 	if n := p.size.Width * p.size.Height; n > pixels {
-		f.report("width", "value_error", fmt.Sprintf("Value error, %d×%d is %d pixels: must be at most %d", p.size.Width, p.size.Height, n, pixels),
+		name := "image"
+		switch {
+		case f.given("width") != nil:
+			name = "width"
+		case f.given("height") != nil:
+			name = "height"
+		}
+		f.report(name, "value_error", fmt.Sprintf("Value error, %d×%d is %d pixels: must be at most %d", p.size.Width, p.size.Height, n, pixels),
 			map[string]any{"max_pixels": pixels})
 	}
 	return p, f.err()
