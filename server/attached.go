@@ -41,13 +41,13 @@ func (s *Server) submitOne(x *exchange, r jobRequest, seed uint64) (id string, e
 	t := r.task
 	t.Outputs = []string{output}
 	t.Job.Request.Seed, t.Job.Parameters.Seed = &seed, seed
-	j, err := s.attach(x, t, r.warning, r.priority)
+	j, err := s.attach(x, t, r.priority, r.warning)
 	return j.ID, err
 }
 
 // attach submits a job that ends with its client.
-func (s *Server) attach(x *exchange, t worker.Task, warning string, priority int) (j job.Job, err error) {
-	if j, err = s.newJob(t, warning); err != nil {
+func (s *Server) attach(x *exchange, t worker.Task, priority int, warnings ...string) (j job.Job, err error) {
+	if j, err = s.newJob(t, warnings...); err != nil {
 		return job.Job{}, err
 	}
 	j.API, j.Attached, j.Priority = x.r.URL.Path, true, priority

@@ -21,6 +21,7 @@ func (s *Server) generate(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	given := f.givenNames()
 	r, err := s.generateJob(x, f, f.imageTask())
 	if err != nil {
 		return err
@@ -28,6 +29,7 @@ func (s *Server) generate(x *exchange) error {
 	if r.warning, err = s.resolve(f, &r.task.Job); err != nil {
 		return err
 	}
+	_, r.unread = f.unread(given)
 	return s.answerImage(x, r)
 }
 
@@ -36,6 +38,7 @@ func (s *Server) refine(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	given := f.givenNames()
 	id, r, err := s.refineJob(x, f)
 	if err != nil {
 		return err
@@ -49,6 +52,7 @@ func (s *Server) refine(x *exchange) error {
 	if r.warning, err = s.resolve(f, &r.task.Job); err != nil {
 		return err
 	}
+	_, r.unread = f.unread(given)
 	return s.answerImage(x, r)
 }
 
@@ -93,7 +97,7 @@ func (s *Server) answerImage(x *exchange, r jobRequest) error {
 		return err
 	}
 	x.release()
-	j, err := s.attach(x, r.task, r.warning, 0)
+	j, err := s.attach(x, r.task, 0, r.warning, r.unread)
 	if err != nil {
 		return errors.Join(err, s.store.Remove(uploaded...))
 	}

@@ -62,8 +62,9 @@ func (s *Server) controls(f *fields, in *inputs) (list []sdxl.Control) {
 		c := sdxl.Control{Path: s.controlFiles(weights.ControlNet).required(one, "model")}
 		c.Image = in.required(one, "image", fmt.Sprintf("controls[%d].image", i))
 		c.Scale = one.optionalNumber("scale", scales)
+		before := len(one.problems)
 		c.Start = one.number("start", interval{min: 0, max: 1, belowMax: true}, 0)
-		if c.End = one.number("end", interval{min: 0, max: 1, aboveMin: true}, 1); c.End <= c.Start {
+		if c.End = one.number("end", interval{min: 0, max: 1, aboveMin: true}, 1); c.End <= c.Start && len(one.problems) == before {
 			one.report("end", "value_error", fmt.Sprintf("Value error, must be above start, which is %g", c.Start), nil)
 		}
 		c.Mode = one.controlMode("mode")

@@ -35,6 +35,12 @@ func (f *fields) guidance(r *sdxl.Request) {
 	for i, raw := range f.items(layers, maxPAGLayers) {
 		f.item(layers, i, raw, "string_type", "string", func(one *fields) { r.PAGAppliedLayers = append(r.PAGAppliedLayers, one.text(layers)) })
 	}
+	if r.PAGScale == 0 && r.PAGAdaptiveScale != 0 { // which it is of
+		delete(f.used, "pag_adaptive_scale")
+	}
+	if r.PAGScale == 0 && len(r.PAGAppliedLayers) > 0 {
+		delete(f.used, layers)
+	}
 	var u sdxl.FreeU
 	f.object("freeu", freeUDocs, func(one *fields) {
 		factor := interval{min: 0, max: maxFreeU, aboveMin: true}

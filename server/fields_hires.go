@@ -52,8 +52,9 @@ func (s *Server) hires(f *fields, m Model) (h *sdxl.Hires) {
 // without one.
 func (s *Server) upscaler(f *fields, name string, own []string) string {
 	f.notes.form(name, &jsonschema.Schema{Type: "string", Examples: values(own)})
+	before := len(f.problems)
 	text := f.optionalText(name)
-	if text == nil {
+	if text == nil || len(f.problems) > before {
 		return ""
 	}
 	if small := strings.ToLower(*text); slices.Contains(own, small) {

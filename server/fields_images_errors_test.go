@@ -92,6 +92,12 @@ func TestImagesOfJobsErrors(t *testing.T) {
 			}
 		}
 	}
+	for _, fields := range []string{control(`,"end":"x"`), control(`,"start":7`), `"hires":{"upscaler":7}`} {
+		w := b.do("POST", "/generate", `{"prompt":"a",`+fields+`}`)
+		if n := strings.Count(w.Body.String(), `"loc":`); w.Code != 422 || n != 1 {
+			t.Errorf("%.90s: %d with %d problems, want one: %.600s", fields, w.Code, n, w.Body)
+		}
+	}
 	const nobody = "11111111-1111-4111-8111-111111111111"
 	for fields, says := range map[string]string{
 		`"image":"` + nobody + `"`:                                `{"detail":"Image not found"}`,

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
@@ -225,6 +226,17 @@ func TestImagesOfJobsAbsent(t *testing.T) {
 	want := []sdxl.Control{{Path: filepath.Join(b.config.ControlDir, "canny.safetensors"), End: 1}}
 	if diff := cmp.Diff(want, got.Request.Controls, cmpopts.IgnoreFields(sdxl.Control{}, "Image")); diff != "" || got.Request.IPAdapters[0].Scale != nil || got.Request.IPAdapters[0].Encoder != "" {
 		t.Errorf("%+v (-want +got):\n%s", got.Request.IPAdapters, diff)
+	}
+	for body, want := range map[string]string{
+		`"strength":0.5,"resize":"crop","freeu":{"x":1}`:                          "resize, strength, freeu.x",
+		`"pag_adaptive_scale":1,"pag_applied_layers":["mid"],"upscaler":"x"`:      "pag_adaptive_scale, pag_applied_layers, upscaler",
+		`"pag_scale":1,"pag_adaptive_scale":1,"pag_applied_layers":["mid"],"n":2`: "n",
+	} {
+		var answer madeView
+		w := b.do("POST", "/generate", `{"prompt":"a",`+body+`}`)
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || !slices.Equal(answer.Warnings, []string{"fields without an effect here: " + want}) {
+			t.Errorf("%s: %v, %s", body, err, w.Body)
+		}
 	}
 }
 

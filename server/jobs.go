@@ -49,14 +49,12 @@ func (s *Server) createJob(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	j, err := s.newJob(t.task, warning)
+	_, unread := f.unread(given)
+	j, err := s.newJob(t.task, warning, unread)
 	if err == nil {
 		j.API, j.Priority, j.Key = "/v1/jobs", t.priority, key
 		if t.task.Quality > 0 && cmp.Or(t.task.Format, blob.PNG) == blob.PNG {
 			j.Warnings = append(j.Warnings, "output_quality: PNG has none")
-		}
-		if _, warning := f.unread(given); warning != "" {
-			j.Warnings = append(j.Warnings, warning)
 		}
 		if key != "" {
 			j.KeyHash = hash

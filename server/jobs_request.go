@@ -19,6 +19,7 @@ type jobRequest struct {
 	task     worker.Task // not resolved yet
 	uploads  []source    // its images; those that came in the body are to be kept
 	warning  string      // of a value that was changed; "" is none
+	unread   string      // a warning of fields without an effect; "" is none
 	priority int
 }
 

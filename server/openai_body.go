@@ -78,7 +78,11 @@ func readForm(body []byte, boundary string) (*fields, error) {
 				return nil, f.err()
 			}
 			f.beside("image", data)
-		case name == "mask" && part.FileName() != "":
+		case base == "mask" && part.FileName() != "":
+			if f.uploads["mask"] != nil {
+				f.report("mask", "too_long", "must be one mask: there are 2 or more", nil)
+				return nil, f.err()
+			}
 			f.beside("mask", data)
 		case part.FileName() != "":
 			f.values[name] = json.RawMessage(`"(a file)"`)

@@ -128,6 +128,7 @@ func TestOpenAIForms(t *testing.T) {
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"two":      b.postForm(t, nil, file, prompt, part{"image[]", "b.png", "x"}),
 		"mask":     b.postForm(t, nil, file, prompt, part{"mask", "m.png", "x"}),
+		"masks":    b.postForm(t, nil, file, prompt, part{"mask", "m.png", "x"}, part{"mask[]", "n.png", "y"}),
 		"no image": b.postForm(t, nil, part{"image", "a.png", "hello"}, prompt),
 		"none":     b.postForm(t, nil, prompt),
 		"number":   b.postForm(t, nil, file, prompt, part{"strength", "", "much"}),
@@ -141,6 +142,7 @@ func TestOpenAIForms(t *testing.T) {
 	want := map[string]string{
 		"two":      `400 image: must be one image: there are 2 or more, got \"(a file)\"`,
 		"mask":     `400 mask: must be an image: not a PNG, JPEG or WebP image, got \"(a file)\"`,
+		"masks":    `400 mask: must be one mask: there are 2 or more, got \"(a file)\"`,
 		"no image": `400 image: must be an image: not a PNG, JPEG or WebP image, got \"(a file)\"`,
 		"none":     "400 image: Field required",
 		"number":   `400 strength: Input should be a valid number, unable to parse string as a number, got \"much\"`,

@@ -42,9 +42,10 @@ func (s *Server) preprocessing(x *exchange, f *fields) (p preprocessing, err err
 	p.size = sdxl.Size{Height: cmp.Or(p.size.Height, own.Y), Width: cmp.Or(p.size.Width, own.X)}
 	if n := p.size.Width * p.size.Height; n > pixels {
 		name := "image"
-		if f.given("width") != nil {
+		switch {
+		case f.given("width") != nil:
 			name = "width"
-		} else if f.given("height") != nil {
+		case f.given("height") != nil:
 			name = "height"
 		}
 		f.report(name, "value_error", fmt.Sprintf("Value error, %d×%d is %d pixels: must be at most %d", p.size.Width, p.size.Height, n, pixels),

@@ -51,7 +51,7 @@ func TestPreprocess(t *testing.T) {
 		`{}`: `"type":"missing","loc":["body","image"]`,
 		`{"image":"` + kept + `","preprocessor":"depth"}`:  `"loc":["body","preprocessor"],"msg":"Value error, must be one of canny`,
 		`{"image":"` + kept + `","width":0}`:               `"loc":["body","width"],"msg":"Input should be greater than or equal to 1"`,
-		`{"image":"` + kept + `","width":2048,"height":9}`: `2048×9 is 18432 pixels: must be at most 16384`,
+		`{"image":"` + kept + `","width":2048,"height":9}`: `"loc":["body","width"],"msg":"Value error, 2048×9 is 18432 pixels: must be at most 16384`,
 		`{"image":"!"}`: `"loc":["body","image"]`,
 		`{"image":"` + inBase64(photo(t, 200, 100)) + `"}`:          `"loc":["body","image"],"msg":"Value error, 200×100 is 20000 pixels`,
 		`{"image":"` + kept + `","preprocessor":"canny:1:2:3:4:5"}`: `"loc":["body","preprocessor"]`,

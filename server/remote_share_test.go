@@ -146,7 +146,7 @@ func TestFilesOfAJob(t *testing.T) {
 	if task.Job.Parameters, err = b.specs("first").Resolve(task.Job); err != nil {
 		t.Fatal(err)
 	}
-	j, err := b.newJob(task, "")
+	j, err := b.newJob(task)
 	if err != nil {
 		t.Fatal(err)
 	}

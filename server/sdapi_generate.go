@@ -224,7 +224,7 @@ func fullForNow(err error) bool {
 // submit gives a job to the queue.
 func (r *sdRun) submit(b sdBatch) (*sdJob, error) {
 	s := r.server
-	j, err := s.attach(r.x, b.task, b.warning, 0)
+	j, err := s.attach(r.x, b.task, 0, b.warning)
 	if err != nil {
 		return nil, err
 	}

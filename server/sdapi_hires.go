@@ -80,7 +80,7 @@ func (s *Server) sdHires(q *sdRequest) error {
 	}
 	if sampler+schedule != "" {
 		own, ownSchedule := imagefile.SamplerNames(r.Scheduler)
-		name, err := s.sdSampler(cmp.Or(sampler, own), cmp.Or(schedule, ownSchedule))
+		name, err := s.sdSampler("hr_", cmp.Or(sampler, own), cmp.Or(schedule, ownSchedule))
 		if err != nil {
 			return err
 		}

@@ -180,7 +180,7 @@ func (s *Server) sdSamplerOf(q *sdRequest, sampler, index, schedule string) (err
 	if err := f.err(); err != nil {
 		return err
 	}
-	if r.Scheduler, err = s.sdSampler(cmp.Or(sampler, index, "Euler"), schedule); err != nil {
+	if r.Scheduler, err = s.sdSampler("", cmp.Or(sampler, index, "Euler"), schedule); err != nil {
 		return err
 	}
 	switch {

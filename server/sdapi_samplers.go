@@ -104,8 +104,8 @@ func (s *Server) sdSamplerNames() (samplers, schedules []string) {
 }
 
 // sdSampler is the scheduler's name for A1111's two, of which the second may be "" or end the first, and counts there as
-// in A1111. What is not there is answered with what is.
-func (s *Server) sdSampler(sampler, schedule string) (string, error) {
+// in A1111. What is not there is answered with what is, and with the name of its field, which begins with prefix.
+func (s *Server) sdSampler(prefix, sampler, schedule string) (string, error) {
 	if name, ok := s.sdHasSampler(sampler, schedule); ok {
 		return name, nil
 	}
@@ -116,8 +116,8 @@ func (s *Server) sdSampler(sampler, schedule string) (string, error) {
 	}
 	samplers, schedules := s.sdSamplerNames()
 	if _, ok := s.sdHasSampler(sampler, ""); ok {
-		return "", sdRefuse(badValue, "Scheduler not found: scheduler", " is %q: must be one of %s", beginning(schedule), strings.Join(schedules, ", "))
+		return "", sdRefuse(badValue, "Scheduler not found: "+prefix+"scheduler", " is %q: must be one of %s", beginning(schedule), strings.Join(schedules, ", "))
 	}
-	return "", sdRefuse(badValue, "Sampler not found: sampler_name", " is %q: must be one of %s; a schedule type may follow, one of %s",
+	return "", sdRefuse(badValue, "Sampler not found: "+prefix+"sampler_name", " is %q: must be one of %s; a schedule type may follow, one of %s",
 		beginning(sampler), strings.Join(samplers, ", "), strings.Join(schedules, ", "))
 }

@@ -106,14 +106,14 @@ func TestSDSamplers(t *testing.T) {
 	var names []string
 	for _, one := range samplers {
 		names = append(names, one.Name)
-		if own, _ := b.sdSampler(one.Name, ""); own != "" {
+		if own, _ := b.sdSampler("", one.Name, ""); own != "" {
 			if label, _ := imagefile.SamplerNames(own); label != one.Name {
 				t.Errorf("infotext calls %s %s", one.Name, label)
 			}
 		}
 		for _, name := range append([]string{one.Name, strings.ToLower(one.Name), one.Name + " Karras"}, one.Aliases...) {
-			own, err := b.sdSampler(name, "")
-			if base, _ := b.sdSampler(one.Name, ""); err != nil || !strings.HasPrefix(own, base) {
+			own, err := b.sdSampler("", name, "")
+			if base, _ := b.sdSampler("", one.Name, ""); err != nil || !strings.HasPrefix(own, base) {
 				t.Errorf("%s: %s %v", name, own, err)
 			}
 		}
@@ -133,7 +133,7 @@ func TestSDSamplers(t *testing.T) {
 	}
 	for _, one := range schedules {
 		for _, name := range append([]string{one.Name, one.Label}, one.Aliases...) {
-			if _, err := b.sdSampler("DPM++ 2M", name); err != nil {
+			if _, err := b.sdSampler("", "DPM++ 2M", name); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -142,7 +142,7 @@ func TestSDSamplers(t *testing.T) {
 		{"DPM++ 2M Karras", "", "k_dpmpp_2m_karras"}, {"DPM++ 2M Karras", "Exponential", "k_dpmpp_2m_karras"}, {"DPM++ 2M Karras", "automatic", "k_dpmpp_2m_karras"},
 		{"DPM++ 2M", "SGM Uniform", "k_dpmpp_2m_sgm_uniform"}, {"Euler", "Automatic", "k_euler"}, {"DDIM", "Karras", "k_ddim"}, {"Euler", "DDIM", "k_euler_ddim_uniform"},
 	} {
-		if own, err := b.sdSampler(c.sampler, c.schedule); own != c.want || err != nil {
+		if own, err := b.sdSampler("", c.sampler, c.schedule); own != c.want || err != nil {
 			t.Errorf("%s, %s: %s %v, want %s", c.sampler, c.schedule, own, err, c.want)
 		}
 	}

@@ -100,8 +100,9 @@ func (u *sdUnitReader) read(one *fields) {
 	c.Path, family = u.model(one, slices.ContainsFunc(sdImagePrompts, func(m sdModule) bool { return m.name == module.name }))
 	c.Scale = new(one.number("weight", interval{min: 0, max: 2}, 1))
 	c.Resize = sdResizes[one.wordOrNumber("resize_mode", sdUnitResizes, 1)]
+	before := len(one.problems)
 	c.Start = one.number("guidance_start", interval{min: 0, max: 1}, 0)
-	if c.End = one.number("guidance_end", interval{min: 0, max: 1}, 1); c.End <= c.Start {
+	if c.End = one.number("guidance_end", interval{min: 0, max: 1}, 1); c.End <= c.Start && len(one.problems) == before {
 		one.report("guidance_end", "value_error", fmt.Sprintf("Value error, must be above guidance_start, which is %g", c.Start), nil)
 	}
 	level := interval{min: -1, max: 1e6}

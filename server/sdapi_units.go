@@ -48,8 +48,11 @@ func (q *sdRequest) readScripts(s *Server) error {
 			return nil
 		}
 		for i, unit := range units {
-			var on struct{ Enabled *bool }
-			if json.Unmarshal(unit, &on) == nil && (on.Enabled == nil || *on.Enabled) && string(unit) != "null" && string(unit) != "false" {
+			var one fields
+			switch text := string(unit); {
+			case text == "null" || text == "false" || text == "true": // the extension's own form has switches before the units
+			case unit[0] == '{' && json.Unmarshal(unit, &one.values) == nil && !one.boolean("enabled", true):
+			default:
 				q.units = append(q.units, sdUnit{[]any{sdScripts, script, "args", i}, unit})
 			}
 		}

@@ -104,7 +104,7 @@ func TestSDUnits(t *testing.T) {
 			images: map[string][3]int{"image": {90, 64, 96}, "controls[0].image": {90, 64, 96}, "controls[1].image": {10, 40, 50}},
 		},
 		"T2I-Adapter": {
-			units:  []string{`{"model":"sketch","image":"` + ten + `","weight":2,"control_mode":1}`, `{"enabled":false,"model":"nope"}`, `null`},
+			units:  []string{`{"model":"sketch","image":"` + ten + `","weight":2,"control_mode":1}`, `{"enabled":false,"model":"nope"}`, `null`, `{"enabled":"off","model":"nope"}`, `true`},
 			want:   sdxl.Request{T2IAdapters: []sdxl.T2IAdapter{{Path: filepath.Join(c.ControlDir, "sketch"), Scale: new(2.0), Resize: sdxl.ResizeCrop}}},
 			images: map[string][3]int{"t2i_adapters[0].image": {10, 40, 50}}, ignored: where + "control_mode",
 			info: "Module: none, Model: sketch, Weight: 2, Resize Mode: Crop and Resize",

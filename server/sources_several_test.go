@@ -69,7 +69,7 @@ func TestSeveralInputs(t *testing.T) {
 	}
 	task := severalInputs(t, b, upload, inside[0].id, inside[1].id)
 	_, err := b.keep(x, inside)
-	j, jerr := b.newJob(task, "")
+	j, jerr := b.newJob(task)
 	if err = errors.Join(err, jerr); err == nil {
 		j, _, err = b.submit(x, j)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/goxl/goxl/worker"
 )
 
-// newJob is a job that computes a task, whose parameters are resolved.
-func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
+// newJob is a job that computes a task, whose parameters are resolved, with the warnings that are not "".
+func (s *Server) newJob(t worker.Task, warnings ...string) (j job.Job, err error) {
 	if j.ID, err = blob.NewID(); err != nil {
 		return j, err
 	}
@@ -43,8 +43,10 @@ func (s *Server) newJob(t worker.Task, warning string) (j job.Job, err error) {
 		size := of.Image.Bounds().Size()
 		j.Inputs = append(j.Inputs, job.Blob{Role: of.Field, ID: t.Images[of.Field], Width: size.X, Height: size.Y})
 	}
-	if warning != "" {
-		j.Warnings = []string{warning}
+	for _, warning := range warnings {
+		if warning != "" {
+			j.Warnings = append(j.Warnings, warning)
+		}
 	}
 	j.Request, err = t.Encode(s.shared())
 	return j, err

@@ -79,6 +79,7 @@ func TestControlErrors(t *testing.T) {
 		"-control /nowhere: must be a ControlNet for this model":              {"-control", "/nowhere", "-control-image", in},
 		"must be the name or number of the image's kind, one of 0 (openpose)": {"-control", union, "-control-image", in},
 		"the ControlNet is no union":                                          {"-control", full, "-control-image", in, "-control-mode", "canny"},
+		"must be one of canny, invert":                                        {"-control", full, "-control-image", in, "-control-preprocessor", "nope"},
 		"openpose_full needs a model":                                         {"-control", full, "-control-image", in, "-control-preprocessor", "openpose_full"},
 		"must be a start from 0 on that is below its end, which is 0.2":                {"-control", full + ":1:0.8:0.2", "-control-image", in},
 		"-control-image " + broken:                                            {"-control", full, "-control-image", broken},

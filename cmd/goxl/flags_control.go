@@ -55,7 +55,10 @@ func (g *generateFlags) registerControls(fs *flag.FlagSet) {
 	}))
 	fs.Func("control-preprocessor", "what makes the control image of the -control before it of its -control-image, a `name`: "+strings.Join(preprocess.Names(), ", ")+"; numbers may follow, as canny:100:200, blur_gaussian:9, tile_resample:2 and recolor_luminance:1; images for other nets (depth, openpose …) are made elsewhere", last(func(c *sdxl.Control, s string) error {
 		c.Preprocessor = s
-		return preprocess.Check(s)
+		if err := preprocess.Check(s); err != nil {
+			return fmt.Errorf("must be one of %s: %w", strings.Join(preprocess.Names(), ", "), err)
+		}
+		return nil
 	}))
 	fs.BoolFunc("control-guess", "the -control before it is in guess mode: the negative side of guidance is not steered, and the first levels less", last(func(c *sdxl.Control, s string) error {
 		on, err := strconv.ParseBool(s)

@@ -44,6 +44,9 @@ func (g *generateFlags) registerInpaint(fs *flag.FlagSet) {
 			}
 			*sides[i] = n
 		}
+		if r.Outpaint == (sdxl.Border{}) {
+			return errors.New("must have a side above 0")
+		}
 		return nil
 	})
 	fs.Func("resize", "how -image, and -mask and images of -control, -t2i-adapter and -ip-mask with it, gets -width and -height, a `name`: stretch, the default; crop keeps the aspect ratio and cuts off the rest; fill keeps it and stretches the outermost lines: A1111's Just resize, Crop and resize, Resize and fill", func(s string) error {

@@ -107,6 +107,7 @@ func TestInpaintUsage(t *testing.T) {
 		{[]string{"-outpaint", "1,2,3,4"}, "must be beside -image"},
 		{[]string{"-image", mask, "-outpaint", "1,2,3"}, "must be LEFT,TOP,RIGHT,BOTTOM"},
 		{[]string{"-image", mask, "-outpaint", "1,2,3,-4"}, "must be LEFT,TOP,RIGHT,BOTTOM"},
+		{[]string{"-image", mask, "-outpaint", "0,0,0,0"}, "for flag -outpaint: must have a side above 0"},
 		{[]string{"-image", mask, "-soft-mask"}, "-soft-mask: must be beside -mask or -outpaint"},
 		{[]string{"-image", mask, "-keep-unmasked=false"}, "-keep-unmasked: must be beside -mask or -outpaint"},
 		{[]string{"-image", mask, "-mask", mask, "-mask-blur", "-3"}, "must be 0 or more"},
