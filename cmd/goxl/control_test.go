@@ -81,7 +81,7 @@ func TestControlErrors(t *testing.T) {
 		"the ControlNet is no union":                                          {"-control", full, "-control-image", in, "-control-mode", "canny"},
 		"must be one of canny, invert":                                        {"-control", full, "-control-image", in, "-control-preprocessor", "nope"},
 		"openpose_full needs a model":                                         {"-control", full, "-control-image", in, "-control-preprocessor", "openpose_full"},
-		"must be a start from 0 on that is below its end, which is 0.2":                {"-control", full + ":1:0.8:0.2", "-control-image", in},
+		"must be a start from 0 on that is below its end, which is 0.2":       {"-control", full + ":1:0.8:0.2", "-control-image", in},
 		"-control-image " + broken:                                            {"-control", full, "-control-image", broken},
 		"-t2i-adapter " + full + ": must be a T2I-Adapter":                    {"-t2i-adapter", full, "-t2i-image", in},
 	} {
