@@ -114,6 +114,10 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 	const name = "num_inference_steps"
 	p := &j.Parameters
 	most := s.maxSteps(*j, s.costs.of(j.Name))
+	if name := s.tooMuchSteering(*j); most == 0 && name != "" {
+		f.report(name, "value_error", fmt.Sprintf("Value error, one step with these at %d×%d takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
+		return ""
+	}
 	if most == 0 {
 		f.tooLarge(j, fmt.Sprintf("%d×%d: one step takes longer than the %v that a request may take here", p.Width, p.Height, s.config.RequestTimeout), nil)
 		return ""
@@ -139,6 +143,21 @@ func (s *Server) limitSteps(f *fields, j *engine.Job) (warning string) {
 		f.report(name, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), map[string]any{"ge": 1, "le": most})
 	}
 	return warning
+}
+
+// tooMuchSteering is the field of what steers a job that there would be time for without it; "" if that is not so.
+func (s *Server) tooMuchSteering(j engine.Job) (name string) {
+	p := &j.Parameters
+	for of, n := range map[string]int{"controls": len(p.Controls), "t2i_adapters": len(p.T2IAdapters), "ip_adapters": len(p.IPAdapters)} {
+		if n > 0 && (name == "" || of < name) {
+			name = of
+		}
+	}
+	p.Controls, p.T2IAdapters, p.IPAdapters = nil, nil, nil
+	if name == "" || s.maxSteps(j, s.costs.of(j.Name)) == 0 {
+		return ""
+	}
+	return name
 }
 
 // tooLarge reports a size, by the longer side, or where no field has that, by the image's.

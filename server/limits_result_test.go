@@ -54,6 +54,10 @@ func TestLimitsOfResult(t *testing.T) {
 			r.Width, r.Height, r.Controls = 64, 64, []sdxl.Control{{Path: "a", Image: sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}}}
 		}), "num_inference_steps]: Input should be less than or equal to 50", [2]int{}},
 
+		"a ControlNet of which one step is too long": {timed, sdxl.Cost{Step: second.Step, Control: slow.Step}, func(r *sdxl.Request) {
+			r.Width, r.Height, r.Controls = 128, 128, []sdxl.Control{{Path: "a", Image: sdxl.Blank{Size: sdxl.Size{Height: 8, Width: 8}}}}
+		}, "controls]: Value error, one step with these at 128×128 takes longer than the 1m40s that a request may take here", [2]int{}},
+
 		"a border":                    {given, fast, around(64, 64, sdxl.Border{Left: 64}, nil), "", [2]int{}},
 		"too large a border":          {given, fast, around(128, 120, sdxl.Border{Top: 16}, nil), "128×136 is 17408 pixels: must be at most 16384", [2]int{}},
 		"a border around a part":      {given, fast, around(64, 64, sdxl.Border{Left: 64}, new(8)), "", [2]int{}},
