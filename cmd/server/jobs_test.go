@@ -100,9 +100,14 @@ func TestJobsSurviveKill(t *testing.T) {
 	first, address := spawn(t, args...)
 	var ids []string
 	for i := range 5 {
-		body := fmt.Sprintf(`{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":12,"seed":%d}`, i)
+		steps := 12
+		if i == 1 {
+			steps = 100 // so that it does not end before the signal comes
+		}
+		body := fmt.Sprintf(`{"prompt":"a red apple","width":128,"height":128,"num_inference_steps":%d,"seed":%d}`, steps, i)
 		ids = append(ids, ask(t, "POST", address+"/v1/jobs", body, 202).ID)
 	}
+	until(t, address+"/v1/jobs/"+ids[0], func(j jobState) bool { return j.State == "done" }) // its file is written beside the next job's steps
 	until(t, address+"/v1/jobs/"+ids[1], func(j jobState) bool { return j.State == "running" && j.Step >= 2 })
 	if err := first.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
