@@ -17,7 +17,7 @@ func TestBrowserCompare(t *testing.T) {
 	b.fill("steps", "8")
 	b.fill("strength", "0.5")
 	job := b.computed(address)
-	b.click("#tiles [data-image='" + job.Images[0].ID + "']")
+	b.view("#tiles [data-image='" + job.Images[0].ID + "']")
 	b.click(".compare-toggle")
 	at := func() float64 {
 		t.Helper()

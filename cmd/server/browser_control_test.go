@@ -154,7 +154,7 @@ func TestBrowserNothingToSteer(t *testing.T) {
 			t.Errorf("%s is shown beside an image, without models for it", id)
 		}
 	}
-	b.click("#tiles [data-image]")
+	b.view("#tiles [data-image]")
 	if value[bool](b, `[...document.querySelectorAll('#viewer .action')].some((e) => /Upscale|control|reference/.test(e.textContent))`) {
 		t.Error("the viewer offers what there are no models for")
 	}

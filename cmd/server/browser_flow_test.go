@@ -106,7 +106,7 @@ func TestBrowserGenerate(t *testing.T) {
 	}
 
 	// The command computes the same image.
-	b.click("#tiles [data-image]")
+	b.click("#tiles [data-image]") // which lets the page write to the clipboard
 	b.until("document.getElementById('viewer').open")
 	b.run(`(() => {
 		const write = navigator.clipboard.writeText.bind(navigator.clipboard);

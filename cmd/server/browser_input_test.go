@@ -87,7 +87,7 @@ func withSource(t *testing.T, args ...string) (b *tab, address, id string) {
 	made := ask(t, "POST", address+"/v1/jobs", `{"prompt":"a red apple","width":128,"height":96,"num_inference_steps":4,"seed":1}`, 202)
 	id = until(t, address+"/v1/jobs/"+made.ID, func(j jobState) bool { return j.State == "done" }).Images[0].ID
 	b = open(t, newBrowser(t), address)
-	b.click("#tiles [data-image]")
+	b.view("#tiles [data-image]")
 	b.press("#viewer button", "Use as input")
 	b.until(`document.getElementById('source-size').textContent === '128 × 96'`)
 	return b, address, id

@@ -42,7 +42,7 @@ func TestBrowserOutpaint(t *testing.T) {
 	}
 
 	// Before and after: the image lies where it lies in the result.
-	b.click("#tiles [data-image='" + job.Images[0].ID + "']")
+	b.view("#tiles [data-image='" + job.Images[0].ID + "']")
 	b.click(".compare-toggle")
 	if got := value[[]int](b, `(() => {
 		const whole = document.querySelector('.compare').getBoundingClientRect();

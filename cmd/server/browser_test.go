@@ -135,9 +135,14 @@ func (b *tab) expect(text string) {
 	b.expected = append(b.expected, text)
 }
 
+// patience is for what a page that is busy with other tests may take.
+const patience = 2 * time.Minute
+
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
+	ctx, stop := context.WithTimeout(b.ctx, patience)
+	defer stop()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -161,8 +166,7 @@ func value[T any](b *tab, expression string) T {
 // until waits for a condition of the page.
 func (b *tab) until(condition string) {
 	b.t.Helper()
-	const most = 2 * time.Minute // a machine that is busy with other tests takes its time
-	for deadline := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if value[bool](b, "Boolean("+condition+")") {
 			return
 		}
@@ -178,10 +182,29 @@ func (b *tab) fill(id, text string) {
 	b.run(fmt.Sprintf(`(() => { const e = document.getElementById(%q); e.focus(); e.value = %q; e.dispatchEvent(new Event('input', { bubbles: true })); })()`, id, text))
 }
 
-// click clicks on what a selector finds.
+// click clicks on what a selector finds, once it stays where it is: an image that is loaded above moves it.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.do(chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+	b.do(chromedp.ScrollIntoView(chromedp.CSS(selector)))
+	b.run(fmt.Sprintf(`(async () => {
+		const place = () => JSON.stringify(document.querySelector(%q)?.getBoundingClientRect());
+		for (let before = ''; before !== place();) {
+			before = place();
+			await new Promise((done) => setTimeout(done, 50));
+		}
+	})()`, selector))
+	b.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// view opens the viewer with the image of the history that a selector finds. A click is lost where the history is drawn
+// anew under it, as when a job has just ended.
+func (b *tab) view(selector string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`(() => {
+		const viewer = document.getElementById('viewer');
+		if (!viewer.open) document.querySelector(%q)?.click();
+		return viewer.open;
+	})()`, selector))
 }
 
 // press clicks on the button with a text, of those that a selector finds.

@@ -21,7 +21,7 @@ func TestBrowserUpscale(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, address, source := withSource(t, "-upscaler-dir", dir)
-	b.click("#tiles [data-image]")
+	b.view("#tiles [data-image]")
 	b.press("#viewer .action[aria-expanded]", "Upscale")
 	if n := value[int](b, `document.querySelectorAll('#viewer .panel option').length`); n != 1 {
 		t.Errorf("%d upscalers are offered, want the folder's", n)
@@ -44,7 +44,7 @@ func TestBrowserUpscale(t *testing.T) {
 		t.Error("the form can't hold an upscale, but offers to")
 	}
 
-	b.click("#tiles [data-image='" + job.Images[0].ID + "']")
+	b.view("#tiles [data-image='" + job.Images[0].ID + "']")
 	b.click(".compare-toggle")
 	b.until(`document.querySelector('.before img').naturalWidth === 128`)
 	body := value[string](b, `Promise.all([import('./page/params.js'), fetch('v1/options').then((r) => r.json()), fetch('v1/jobs/`+job.ID+`').then((r) => r.json())])
