@@ -198,7 +198,7 @@ func TestOpenAIErrors(t *testing.T) {
 		return `{"error":{"message":` + string(text) + `,"type":"invalid_request_error","param":` + param + `,"code":` + code + `}}`
 	}
 	const value, missing = `"invalid_value"`, `"missing_required_parameter"`
-	picture := sdPNG(t, 8, 8)
+	photo := sdPNG(t, 8, 8)
 	for _, c := range []struct {
 		path, body string
 		status     int
@@ -235,15 +235,15 @@ func TestOpenAIErrors(t *testing.T) {
 		{"edits", `{"prompt":"a","images":[{"image_url":"https://example.org/a.png"}]}`, 400,
 			of(`images: must be a data URL, or that of an image of this server: it fetches nothing from others, got "https://example.org/a.png"`, `"images"`, value)},
 		{"edits", `{"prompt":"a","images":[{"file_id":"11111111-1111-4111-8111-111111111111"}]}`, 404, of("Image not found", "null", `"image_not_found"`)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{"image_url":"data:,"}}`, 400,
+		{"edits", `{"prompt":"a","image":"` + photo + `","mask":{"image_url":"data:,"}}`, 400,
 			of(`mask: must be an image in base64 in a data URL, or the id of an image: the data URL has no ;base64,, got "data:,"`, `"mask"`, value)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{"image_url":"data:image/png;base64,` + picture + `"}}`, 400, strings.Replace(
+		{"edits", `{"prompt":"a","image":"` + photo + `","mask":{"image_url":"data:image/png;base64,` + photo + `"}}`, 400, strings.Replace(
 			of("mask: Invalid mask image format - mask image missing alpha channel: its transparent pixels say what is edited", `"mask"`, `"invalid_mask_image_format"`),
 			"invalid_request_error", "image_generation_user_error", 1)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{}}`, 400, of(`mask: must be {"image_url": URL} or {"file_id": ID}, got {}`, `"mask"`, value)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":"http://example.org/x.png"}`, 400,
+		{"edits", `{"prompt":"a","image":"` + photo + `","mask":{}}`, 400, of(`mask: must be {"image_url": URL} or {"file_id": ID}, got {}`, `"mask"`, value)},
+		{"edits", `{"prompt":"a","image":"` + photo + `","mask":"http://example.org/x.png"}`, 400,
 			of(`mask: must be a data URL, or that of an image of this server: it fetches nothing from others, got "http://example.org/x.png"`, `"mask"`, value)},
-		{"edits", `{"prompt":"a","image":"` + picture + `","mask":{"file_id":"11111111-1111-4111-8111-111111111111"}}`, 404, of("Image not found: mask", "null", `"image_not_found"`)},
+		{"edits", `{"prompt":"a","image":"` + photo + `","mask":{"file_id":"11111111-1111-4111-8111-111111111111"}}`, 404, of("Image not found: mask", "null", `"image_not_found"`)},
 		{"generations", `{"prompt":"a","mask":"x"}`, 400, of(`mask: must be absent: /v1/images/edits takes a mask, got "x"`, `"mask"`, value)},
 		{"variations", `{}`, 404, of("Not Found", "null", `"not_found"`)},
 	} {

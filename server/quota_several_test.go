@@ -84,15 +84,15 @@ func TestMoreAtOnceThanMay(t *testing.T) {
 func TestUpscaledImagesCount(t *testing.T) {
 	m := newMembers(t, auth.User{Name: "anna", Role: auth.Use, ImagesPerDay: 3})
 	b := upscaleBench(t, func(c *Config) { c.Tokens = m.path })
-	picture := inBase64(colouredPNG(t, 8, 8, 1))
-	job := `{"task":"upscale","upscaler":"nearest","image":"` + picture + `"}`
-	two := `{"imageList":[{"data":"` + picture + `"},{"data":"` + picture + `"}],"upscaler_1":"x3"}`
+	photo := inBase64(colouredPNG(t, 8, 8, 1))
+	job := `{"task":"upscale","upscaler":"nearest","image":"` + photo + `"}`
+	two := `{"imageList":[{"data":"` + photo + `"},{"data":"` + photo + `"}],"upscaler_1":"x3"}`
 	for i, c := range []struct {
 		path, body string
 		status     int
 	}{
 		{"/v1/jobs", job, 202}, {"/sdapi/v1/extra-batch-images", two, 200}, {"/v1/jobs", job, 429}, {"/sdapi/v1/extra-batch-images", two, 429},
-		{"/sdapi/v1/extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos"}`, 200}, // which is no job
+		{"/sdapi/v1/extra-single-image", `{"image":"` + photo + `","upscaler_1":"Lanczos"}`, 200}, // which is no job
 	} {
 		if w := b.ask("POST", c.path, c.body, m.bearer("anna")...); w.Code != c.status {
 			t.Errorf("%d: %s: %d %.300s, want %d", i, c.path, w.Code, w.Body, c.status)

@@ -16,7 +16,7 @@ import (
 // What can't be done is refused by the field's name, before anything is computed, in A1111's shape.
 func TestSDErrors(t *testing.T) {
 	b := sdBench(t, func(c *Config) { c.MaxSteps, c.MaxPixels, c.LoRADir = 100, 512*512, t.TempDir() })
-	picture := sdPNG(t, 8, 8)
+	photo := sdPNG(t, 8, 8)
 	const samplers = "must be one of DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, DPM2 a, DPM fast, Restart, DDIM, DDIM CFG++, PLMS, UniPC, LCM"
 	const schedules = "one of Automatic, Uniform, Karras, Exponential, Polyexponential, SGM Uniform, KL Optimal, Align Your Steps, Simple, Normal, DDIM, Beta"
 	for _, c := range []struct {
@@ -46,15 +46,15 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"firstpass_image":"x"}`, 501, "not_implemented", "firstpass_image: goxl has no second pass of an image that is given"},
 		{"txt2img", `{"seed_resize_from_w":512}`, 501, "not_implemented", "seed_resize_from_w: goxl has no noise of another size"},
 		{"img2img", `{"initial_noise_multiplier":0.5}`, 501, "not_implemented", "initial_noise_multiplier: goxl has no other multiplier than 1"},
-		{"img2img", `{"init_images":["` + picture + `"],"mask":"` + picture + `","mask_round":false}`, 501, "not_implemented", "mask_round is false: goxl mixes no latents by a grey mask; leave it out"},
-		{"img2img", `{"init_images":["` + picture + `"],"mask":"!"}`, 422, "", "[body mask] Value error, must be an image in base64"},
-		{"img2img", `{"init_images":["` + picture + `"],"mask":"QUJD"}`, 422, "", "[body mask] Value error, must be an image: not a PNG, JPEG or WebP image"},
-		{"img2img", `{"init_images":["` + picture + `"],"mask":1}`, 422, "", "[body mask] Input should be a valid string"},
-		{"img2img", `{"init_images":["` + picture + `"],"inpainting_fill":4}`, 422, "", "[body inpainting_fill] Input should be less than or equal to 3"},
-		{"img2img", `{"init_images":["` + picture + `"],"mask_blur":-1}`, 422, "", "[body mask_blur] Input should be greater than or equal to 0"},
-		{"img2img", `{"init_images":["` + picture + `"],"latent_mask":"` + picture + `"}`, 501, "not_implemented", "latent_mask: goxl has no mask of the latents beside mask"},
-		{"img2img", `{"init_images":["` + picture + `"],"resize_mode":3}`, 501, "not_implemented", "resize_mode is 3: goxl has no latent upscale of an image; it takes 0, 1 and 2"},
-		{"img2img", `{"init_images":["` + picture + `","` + picture + `"]}`, 400, "bad_value", "init_images has 2 images: must be one, or at most batch_size, which is 1"},
+		{"img2img", `{"init_images":["` + photo + `"],"mask":"` + photo + `","mask_round":false}`, 501, "not_implemented", "mask_round is false: goxl mixes no latents by a grey mask; leave it out"},
+		{"img2img", `{"init_images":["` + photo + `"],"mask":"!"}`, 422, "", "[body mask] Value error, must be an image in base64"},
+		{"img2img", `{"init_images":["` + photo + `"],"mask":"QUJD"}`, 422, "", "[body mask] Value error, must be an image: not a PNG, JPEG or WebP image"},
+		{"img2img", `{"init_images":["` + photo + `"],"mask":1}`, 422, "", "[body mask] Input should be a valid string"},
+		{"img2img", `{"init_images":["` + photo + `"],"inpainting_fill":4}`, 422, "", "[body inpainting_fill] Input should be less than or equal to 3"},
+		{"img2img", `{"init_images":["` + photo + `"],"mask_blur":-1}`, 422, "", "[body mask_blur] Input should be greater than or equal to 0"},
+		{"img2img", `{"init_images":["` + photo + `"],"latent_mask":"` + photo + `"}`, 501, "not_implemented", "latent_mask: goxl has no mask of the latents beside mask"},
+		{"img2img", `{"init_images":["` + photo + `"],"resize_mode":3}`, 501, "not_implemented", "resize_mode is 3: goxl has no latent upscale of an image; it takes 0, 1 and 2"},
+		{"img2img", `{"init_images":["` + photo + `","` + photo + `"]}`, 400, "bad_value", "init_images has 2 images: must be one, or at most batch_size, which is 1"},
 		{"img2img", `{}`, 404, "init_image_not_found", "Init image not found"},
 		{"img2img", `{"init_images":[]}`, 404, "init_image_not_found", "Init image not found"},
 		{"txt2img", `{"script_name":"X/Y/Z plot"}`, 422, "script_not_found", "Script 'X/Y/Z plot' not found"},
@@ -74,7 +74,7 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"steps":0}`, 422, "", "[body steps] Input should be greater than or equal to 1"},
 		{"txt2img", `{"steps":101}`, 422, "", "[body steps] Input should be less than or equal to 100"},
 		{"txt2img", `{"width":1024,"height":1024}`, 422, "", "[body width] Value error, 1024×1024 is 1048576 pixels: must be at most 262144"},
-		{"img2img", `{"init_images":["` + picture + `"],"width":512,"height":1024}`, 422, "", "[body height] Value error, 512×1024 is 524288 pixels: must be at most 262144"},
+		{"img2img", `{"init_images":["` + photo + `"],"width":512,"height":1024}`, 422, "", "[body height] Value error, 512×1024 is 524288 pixels: must be at most 262144"},
 		{"txt2img", `{"width":65}`, 422, "", "[body width] Input should be a multiple of 8"},
 		{"txt2img", `{"seed":-2}`, 422, "", "[body seed] Input should be greater than or equal to -1"},
 		{"txt2img", `{"seed":18446744073709551615}`, 422, "", "[body seed] Input should be less than or equal to 18446744073709551359"},
@@ -82,8 +82,8 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{"prompt":1}`, 422, "", "[body prompt] Input should be a valid string"},
 		{"txt2img", `{"cfg_scale":"x"}`, 422, "", "[body cfg_scale] Input should be a valid number"},
 		{"txt2img", `{"prompt":"<lora:nope:1>"}`, 422, "", "[body prompt] "},
-		{"img2img", `{"init_images":["` + picture + `"],"denoising_strength":0}`, 422, "", "[body denoising_strength] Input should be greater than 0"},
-		{"img2img", `{"init_images":["` + picture + `"],"steps":1,"denoising_strength":0.1}`, 422, "", "[body steps] Value error, must be at least 10, so that strength 0.1 leaves one to run"},
+		{"img2img", `{"init_images":["` + photo + `"],"denoising_strength":0}`, 422, "", "[body denoising_strength] Input should be greater than 0"},
+		{"img2img", `{"init_images":["` + photo + `"],"steps":1,"denoising_strength":0.1}`, 422, "", "[body steps] Value error, must be at least 10, so that strength 0.1 leaves one to run"},
 		{"img2img", `{"init_images":"x"}`, 422, "", "[body init_images] Input should be a valid list"},
 		{"img2img", `{"init_images":[null]}`, 422, "", "[body init_images 0] Input should be a valid string"},
 		{"img2img", `{"init_images":["http://localhost/x.png"]}`, 422, "", "[body init_images 0] Value error, goxl fetches no URLs: must be an image in base64"},
@@ -94,10 +94,10 @@ func TestSDErrors(t *testing.T) {
 		{"txt2img", `{`, 422, "", "[body 1] JSON decode error"},
 		{"options", `{"sd_model_checkpoint":"nope"}`, 400, "bad_value", `Model not found: sd_model_checkpoint is "nope": must be one of fake-base, fake-refiner`},
 		{"options", `{"sd_vae":"nope.safetensors"}`, 422, "", "[body sd_vae] Input should be 'Automatic' or 'None'"},
-		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"R-ESRGAN 4x+"}`, 400, "bad_value", `Upscaler not found: upscaler_1 is "R-ESRGAN 4x+": must be one of None, Lanczos, Nearest`},
-		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos","upscaling_resize":2000}`, 422, "", "[body image] Value error, the result has 16000×16000 pixels: must be 8 to 8192 a side"},
-		{"extra-single-image", `{"image":"` + picture + `","gfpgan_visibility":0.5}`, 501, "not_implemented", "gfpgan_visibility: goxl has no restoration of faces"},
-		{"extra-single-image", `{"image":"` + picture + `","upscaler_1":"Lanczos","upscaler_2":"X"}`, 400, "bad_value", `Upscaler not found: upscaler_2 is "X": must be one of None, Lanczos, Nearest`},
+		{"extra-single-image", `{"image":"` + photo + `","upscaler_1":"R-ESRGAN 4x+"}`, 400, "bad_value", `Upscaler not found: upscaler_1 is "R-ESRGAN 4x+": must be one of None, Lanczos, Nearest`},
+		{"extra-single-image", `{"image":"` + photo + `","upscaler_1":"Lanczos","upscaling_resize":2000}`, 422, "", "[body image] Value error, the result has 16000×16000 pixels: must be 8 to 8192 a side"},
+		{"extra-single-image", `{"image":"` + photo + `","gfpgan_visibility":0.5}`, 501, "not_implemented", "gfpgan_visibility: goxl has no restoration of faces"},
+		{"extra-single-image", `{"image":"` + photo + `","upscaler_1":"Lanczos","upscaler_2":"X"}`, 400, "bad_value", `Upscaler not found: upscaler_2 is "X": must be one of None, Lanczos, Nearest`},
 		{"extra-single-image", `{}`, 422, "", "[body image] Field required"},
 		{"extra-batch-images", `{}`, 422, "", "[body imageList] Field required"},
 		{"extra-batch-images", `{"imageList":[{"name":"x"}]}`, 422, "", "[body imageList] Value error, must be a list of {"},
@@ -188,14 +188,14 @@ func FuzzSDRequest(f *testing.F) {
 			f.Error(err)
 		}
 	})
-	picture := sdPNG(f, 8, 8)
+	photo := sdPNG(f, 8, 8)
 	for _, body := range []string{
 		`{"prompt":"<lora:a:1>","infotext":"a\nSteps: 1, Sampler: x, Size: 8x8, Model: m","override_settings":{"sd_vae":1,"x":{}}}`,
 		`{"alwayson_scripts":{"ControlNet":{"args":[null,{"enabled":false}]}},"styles":[],"script_args":[1],"seed":"7","refiner_checkpoint":"fake-refiner"}`,
-		`{"init_images":["` + picture + `"],"resize_mode":1,"width":64,"height":128,"denoising_strength":"0.5"}`,
-		`{"init_images":["` + picture + `"],"mask":"` + picture + `","mask_blur_x":1,"mask_blur":3,"inpainting_fill":2,"inpaint_full_res":"no","inpainting_mask_invert":true,"width":64,"height":64}`,
+		`{"init_images":["` + photo + `"],"resize_mode":1,"width":64,"height":128,"denoising_strength":"0.5"}`,
+		`{"init_images":["` + photo + `"],"mask":"` + photo + `","mask_blur_x":1,"mask_blur":3,"inpainting_fill":2,"inpaint_full_res":"no","inpainting_mask_invert":true,"width":64,"height":64}`,
 		`{"enable_hr":true,"hr_scale":1.5,"hr_resize_x":64,"hr_prompt":"b","hr_sampler_name":"Euler","firstphase_width":8,"firstphase_height":8}`,
-		`{"alwayson_scripts":{"controlnet":{"args":[{"model":"a","image":[{"image":"` + picture + `","mask":"x"}],"module":"canny","control_mode":2},{"image":["a","b"],"model":"None"}]}},"infotext":"a\nSteps: 1, Seed: 2, ControlNet 0: \"Module: canny, Weight: 1\", Hires upscale: 2"}`,
+		`{"alwayson_scripts":{"controlnet":{"args":[{"model":"a","image":[{"image":"` + photo + `","mask":"x"}],"module":"canny","control_mode":2},{"image":["a","b"],"model":"None"}]}},"infotext":"a\nSteps: 1, Seed: 2, ControlNet 0: \"Module: canny, Weight: 1\", Hires upscale: 2"}`,
 	} {
 		f.Add(false, []byte(body))
 		f.Add(true, []byte(body))

@@ -136,7 +136,7 @@ func TestSDRequest(t *testing.T) {
 		end     float64
 		img2img bool
 	}
-	picture := sdPNG(t, 96, 64)
+	photo := sdPNG(t, 96, 64)
 	for _, c := range []struct {
 		body string
 		want want
@@ -164,10 +164,10 @@ func TestSDRequest(t *testing.T) {
 				r.Scheduler = "k_dpmpp_2m_karras"
 			}, ignored: "infotext.Other"}},
 		{`{"infotext":"7\nSteps: 4, Sampler: Euler, Size: 64x72"}`, want{change: func(r *sdxl.Request) { r.Prompt, r.Steps, r.Width, r.Height = "7", 4, 64, 72 }}},
-		{`{"init_images":["` + picture + `"],"denoising_strength":0.5,"width":64,"height":64}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.5 }}},
-		{`{"init_images":["data:image/png;base64,` + picture + `"],"image_cfg_scale":1.5,"mask_blur":4,"enable_hr":false,"hr_scale":2.0,"hr_resize_x":8}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.75 }, ignored: "image_cfg_scale, hr_resize_x"}},
-		{`{"init_images":["` + picture + `"],"override_settings":{"sd_model_checkpoint":"fake-refiner"}}`, want{img2img: true, model: engine.Refiner, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
-		{`{"init_images":["` + picture + `"],"refiner_checkpoint":"fake-refiner"}`, want{img2img: true, model: engine.Ensemble, end: 0.8, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
+		{`{"init_images":["` + photo + `"],"denoising_strength":0.5,"width":64,"height":64}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.5 }}},
+		{`{"init_images":["data:image/png;base64,` + photo + `"],"image_cfg_scale":1.5,"mask_blur":4,"enable_hr":false,"hr_scale":2.0,"hr_resize_x":8}`, want{img2img: true, change: func(r *sdxl.Request) { r.Strength = 0.75 }, ignored: "image_cfg_scale, hr_resize_x"}},
+		{`{"init_images":["` + photo + `"],"override_settings":{"sd_model_checkpoint":"fake-refiner"}}`, want{img2img: true, model: engine.Refiner, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
+		{`{"init_images":["` + photo + `"],"refiner_checkpoint":"fake-refiner"}`, want{img2img: true, model: engine.Ensemble, end: 0.8, change: func(r *sdxl.Request) { r.Strength = 0.75 }}},
 	} {
 		list.jobs = nil
 		path := "/sdapi/v1/txt2img"

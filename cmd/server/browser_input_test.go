@@ -116,8 +116,8 @@ func (b *tab) computed(address string) inputJob {
 	return jobOf(b.t, address, value[string](b, "document.querySelector('.ended').dataset.job"))
 }
 
-// picture decodes an image of a server.
-func picture(t *testing.T, address, id string) image.Image {
+// downloaded decodes an image of a server.
+func downloaded(t *testing.T, address, id string) image.Image {
 	t.Helper()
 	img, err := png.Decode(bytes.NewReader([]byte(get(t, address+"/download/"+id))))
 	if err != nil {

@@ -24,7 +24,7 @@ func TestBrowserMask(t *testing.T) {
 		Image, Mask string
 		Strength    float64
 	}](b)
-	mask := picture(t, address, request.Mask)
+	mask := downloaded(t, address, request.Mask)
 	if mask.Bounds().Size() != image.Pt(128, 96) {
 		t.Fatalf("the mask is %v", mask.Bounds())
 	}
@@ -51,7 +51,7 @@ func TestBrowserMask(t *testing.T) {
 	if in := job.inputs(); job.Task != "inpaint" || in["image"] != source || in["mask"] != request.Mask || p.MaskBlur != 2 || p.InpaintFill != "noise" || p.SoftMask || p.MaskInvert || p.MaskPadding != nil {
 		t.Errorf("%+v", job)
 	}
-	before, after := picture(t, address, source), picture(t, address, job.Images[0].ID)
+	before, after := downloaded(t, address, source), downloaded(t, address, job.Images[0].ID)
 	if before.At(64, 10) != after.At(64, 10) || before.At(5, 48) != after.At(5, 48) || before.At(64, 48) == after.At(64, 48) {
 		t.Error("other pixels were repainted than the mask's")
 	}
@@ -82,7 +82,7 @@ func TestBrowserMaskTools(t *testing.T) {
 		t.Helper()
 		b.done()
 		defer b.edit("mask")
-		return picture(t, address, kept[struct{ Mask string }](b).Mask)
+		return downloaded(t, address, kept[struct{ Mask string }](b).Mask)
 	}
 	check := func(what string, points map[image.Point]bool) {
 		t.Helper()
@@ -171,7 +171,7 @@ func TestBrowserMaskTouch(t *testing.T) {
 		}
 	}
 	b.done()
-	mask := picture(t, address, kept[struct{ Mask string }](b).Mask)
+	mask := downloaded(t, address, kept[struct{ Mask string }](b).Mask)
 	for p, want := range map[image.Point]bool{{64, 24}: true, {64, 48}: true, {64, 72}: true, {48, 48}: false, {64, 4}: false} {
 		if painted(t, mask, p.X, p.Y) != want {
 			t.Errorf("at %v the mask is white: %v", p, !want)
@@ -211,7 +211,7 @@ func TestBrowserMaskZoom(t *testing.T) {
 		t.Errorf("the key makes the image %v times as wide", got)
 	}
 	b.done()
-	mask := picture(t, address, kept[struct{ Mask string }](b).Mask)
+	mask := downloaded(t, address, kept[struct{ Mask string }](b).Mask)
 	for p, want := range map[image.Point]bool{{64, 48}: true, {76, 48}: true, {52, 48}: false, {88, 48}: false, {70, 60}: false} {
 		if painted(t, mask, p.X, p.Y) != want {
 			t.Errorf("at %v the mask is white: %v", p, !want)

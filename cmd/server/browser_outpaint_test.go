@@ -37,7 +37,7 @@ func TestBrowserOutpaint(t *testing.T) {
 	if made := job.Images[0]; job.Task != "inpaint" || made.Width != 184 || made.Height != 120 || !slices.Equal(job.Parameters.Outpaint, []int{24, 16, 32, 8}) {
 		t.Errorf("%+v", job)
 	}
-	if before, after := picture(t, address, source), picture(t, address, job.Images[0].ID); before.At(60, 50) != after.At(60+24, 50+16) {
+	if before, after := downloaded(t, address, source), downloaded(t, address, job.Images[0].ID); before.At(60, 50) != after.At(60+24, 50+16) {
 		t.Error("the image was repainted too")
 	}
 

@@ -37,7 +37,7 @@ func guidanceCases(t *testing.T, g *golden.File) (cases []guidanceCase) {
 }
 
 // plain is the request without what the case is about.
-func (c guidanceCase) plain(t *testing.T, g *golden.File, drawn *controlGoldens, adapters string, pictures *golden.File) Request {
+func (c guidanceCase) plain(t *testing.T, g *golden.File, drawn *controlGoldens, adapters string, prompts *golden.File) Request {
 	r := c.request(t, g)
 	r.LatentsOnly, r.NegativePrompt2 = true, nil
 	if c.Seeds != nil {
@@ -55,7 +55,7 @@ func (c guidanceCase) plain(t *testing.T, g *golden.File, drawn *controlGoldens,
 	for _, of := range c.IP {
 		a := IPAdapter{Path: filepath.Join(adapters, "sdxl_models", of[0].(string)+".safetensors"), Encoder: filepath.Join(adapters, "models", "image_encoder"), Scale: new(of[2].(float64))}
 		for _, name := range of[1].([]any) {
-			a.Images = append(a.Images, promptImage(pictures, "image/"+name.(string)))
+			a.Images = append(a.Images, promptImage(prompts, "image/"+name.(string)))
 		}
 		r.IPAdapters = append(r.IPAdapters, a)
 	}
@@ -78,12 +78,12 @@ func (c guidanceCase) extend(r *Request) {
 func TestGuidanceExtras(t *testing.T) {
 	t.Parallel()
 	g := golden.Open(t, testdata+"/goldens/guidance.safetensors")
-	pictures := golden.Open(t, testdata+"/goldens/ip_adapter.safetensors")
+	prompts := golden.Open(t, testdata+"/goldens/ip_adapter.safetensors")
 	drawn, adapters, m := openControlGoldens(t), ipFiles(t), newModels(t)
 	for _, c := range guidanceCases(t, g) {
 		t.Run(c.Name, func(t *testing.T) {
 			model := m.changed(c.Model)
-			r := c.plain(t, g, drawn, adapters, pictures)
+			r := c.plain(t, g, drawn, adapters, prompts)
 			without, err := model.Generate(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)

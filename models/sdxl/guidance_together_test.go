@@ -14,7 +14,7 @@ import (
 func everything(t *testing.T) Request {
 	t.Helper()
 	g, adapters := openControlGoldens(t), ipFiles(t)
-	pictures := golden.Open(t, testdata+"/goldens/ip_adapter.safetensors")
+	prompts := golden.Open(t, testdata+"/goldens/ip_adapter.safetensors")
 	r := controlled(g, "full")
 	r.Controls[0].End = 0.4
 	r.Controls = append(r.Controls, Control{Path: g.folder("other"), Image: g.picture("b"), Scale: new(0.7), GuessMode: true})
@@ -22,7 +22,7 @@ func everything(t *testing.T) Request {
 		Path:    filepath.Join(adapters, "sdxl_models", "base.safetensors"),
 		Encoder: filepath.Join(adapters, "models", "image_encoder"),
 	}}
-	r.IPAdapters[0].Images = append(r.IPAdapters[0].Images, promptImage(pictures, "image/a"))
+	r.IPAdapters[0].Images = append(r.IPAdapters[0].Images, promptImage(prompts, "image/a"))
 	r.Steps, r.ImagesPerPrompt, r.Seed = 6, 3, new(uint64(3))
 	r.NegativeOriginalSize, r.NegativeTargetSize = Size{256, 128}, Size{1024, 900}
 	r.GuidanceStart, r.GuidanceEnd, r.PAGScale, r.PAGAdaptiveScale, r.PAGAppliedLayers = 0.2, 0.7, 3, 0.004, []string{"mid", "up_blocks.0"}

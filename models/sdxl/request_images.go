@@ -23,10 +23,10 @@ func (r *Request) Images() (list []NamedImage) {
 	add("image", r.Image)
 	add("mask", r.Mask)
 	for i, c := range r.Controls {
-		add(fmt.Sprintf("%s[%d].image", controlsField, i), c.Image)
+		add(memberOf(controlsField, i, "image"), c.Image)
 	}
 	for i, a := range r.T2IAdapters {
-		add(fmt.Sprintf("%s[%d].image", adaptersField, i), a.Image)
+		add(memberOf(adaptersField, i, "image"), a.Image)
 	}
 	for i, a := range r.IPAdapters {
 		for k, img := range a.Images {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
@@ -80,19 +79,7 @@ func TestSeveralBatch(t *testing.T) {
 
 // The engine of this process computes the jobs of a base together, and those of an ensemble one after the other.
 func TestLocalBatch(t *testing.T) {
-	device, err := cpu.New(cpu.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer device.Close()
-	host, err := sdxl.NewHost(device, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := sdxl.Open(t.Context(), "synth:tiny", sdxl.Options{Host: host})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, base := openTiny(t)
 	l, err := NewLocal(t.Context(), base, nil)
 	if err != nil {
 		t.Fatal(err)

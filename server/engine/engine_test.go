@@ -55,13 +55,14 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// An engine of this process computes what the models do, and an ensemble of both.
-func TestLocal(t *testing.T) {
+// openTiny opens the tiny base on a host of its own, for the test's time.
+func openTiny(t *testing.T) (*sdxl.Host, *sdxl.Model) {
+	t.Helper()
 	device, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer device.Close()
+	t.Cleanup(func() { device.Close() })
 	host, err := sdxl.NewHost(device, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,12 @@ func TestLocal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return host, base
+}
+
+// An engine of this process computes what the models do, and an ensemble of both.
+func TestLocal(t *testing.T) {
+	_, base := openTiny(t)
 	refiner, err := sdxl.Open(t.Context(), "synth:tiny-refiner", sdxl.Options{Base: base})
 	if err != nil {
 		t.Fatal(err)

@@ -7,26 +7,13 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/goxl/goxl/kernels/cpu"
 	"github.com/goxl/goxl/models/sdxl"
 )
 
 // TestUpscale: an engine enlarges images as the host does, alone and in what should be a batch; of several models none
 // is opened for it.
 func TestUpscale(t *testing.T) {
-	device, err := cpu.New(cpu.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer device.Close()
-	host, err := sdxl.NewHost(device, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := sdxl.Open(t.Context(), "synth:tiny", sdxl.Options{Host: host})
-	if err != nil {
-		t.Fatal(err)
-	}
+	host, base := openTiny(t)
 	local, err := NewLocal(t.Context(), base, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -206,7 +206,7 @@ func TestImagesOfAnotherProcess(t *testing.T) {
 	there, stderr := launch(t, "tiny")
 	defer stop(t, there, stderr)
 	size := image.Rect(0, 0, 64, 64)
-	picture, mask := pattern(image.NewNRGBA(size), 9), image.NewGray(size)
+	photo, mask := pattern(image.NewNRGBA(size), 9), image.NewGray(size)
 	for i := range mask.Pix[:64*24] {
 		mask.Pix[i] = 255
 	}
@@ -217,16 +217,16 @@ func TestImagesOfAnotherProcess(t *testing.T) {
 		set  func(*sdxl.Request)
 	}{
 		{"text", func(*sdxl.Request) {}},
-		{"mask", func(r *sdxl.Request) { r.Image, r.Mask, r.Strength = picture, mask, 1 }},
+		{"mask", func(r *sdxl.Request) { r.Image, r.Mask, r.Strength = photo, mask, 1 }},
 		{"control", func(r *sdxl.Request) {
-			r.Controls = []sdxl.Control{{Path: filepath.Join(dir, "control"), Image: picture, Scale: new(3.0)}}
+			r.Controls = []sdxl.Control{{Path: filepath.Join(dir, "control"), Image: photo, Scale: new(3.0)}}
 		}},
 		{"t2i", func(r *sdxl.Request) {
-			r.T2IAdapters = []sdxl.T2IAdapter{{Path: filepath.Join(dir, "t2i"), Image: picture, Scale: new(3.0)}}
+			r.T2IAdapters = []sdxl.T2IAdapter{{Path: filepath.Join(dir, "t2i"), Image: photo, Scale: new(3.0)}}
 		}},
 		{"ip", func(r *sdxl.Request) {
 			r.IPAdapters = []sdxl.IPAdapter{{
-				Path: filepath.Join(dir, "ip", "sdxl_models", "ip-adapter_sdxl.safetensors"), Images: []image.Image{picture}, Mask: mask,
+				Path: filepath.Join(dir, "ip", "sdxl_models", "ip-adapter_sdxl.safetensors"), Images: []image.Image{photo}, Mask: mask,
 				Scales: sdxl.BlockScales{"mid": 1.5, "up": 1.0},
 			}}
 		}},

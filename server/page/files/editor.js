@@ -26,10 +26,10 @@ export function start({ limits }) {
   $('mask-brush').onclick = () => setTool(false);
   $('mask-eraser').onclick = () => setTool(true);
   $('mask-size').oninput = () => setSize(Number($('mask-size').value));
-  for (const [id, does, told] of [['undo', mask.undo, 'Undone'], ['redo', mask.redo, 'Done again'], ['clear', mask.clear, 'Mask cleared'], ['invert', mask.invert, 'Mask inverted']]) {
+  for (const [id, does, said] of [['undo', mask.undo, 'Undone'], ['redo', mask.redo, 'Done again'], ['clear', mask.clear, 'Mask cleared'], ['invert', mask.invert, 'Mask inverted']]) {
     $(`mask-${id}`).onclick = () => {
       does();
-      announce(told);
+      announce(said);
     };
   }
   $('zoom-out').onclick = () => board.zoom(1 / closer);
@@ -138,7 +138,7 @@ function keys(event) {
     const did = mask.key(event);
     if (did && brush) board.reveal(brush);
     known = did !== null;
-    if (did?.told) announce(did.told);
+    if (did?.said) announce(did.said);
   } else known = false;
   if (known) event.preventDefault();
 }

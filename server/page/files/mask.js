@@ -43,7 +43,7 @@ export function open(width, height, image) {
   undone = [];
   stroke = null;
   pointer = null;
-  redraw();
+  repaint();
 }
 
 export const use = (change) => Object.assign(tool, change);
@@ -54,7 +54,7 @@ export const canRedo = () => undone.length > 0;
 export function undo() {
   if (stroke || done.length === 0) return;
   undone.push(done.pop());
-  redraw();
+  repaint();
   changed();
 }
 
@@ -83,10 +83,10 @@ export function abandon() {
   stroke = null;
   pointer = null;
   moved(null);
-  redraw();
+  repaint();
 }
 
-function redraw() {
+function repaint() {
   context.globalCompositeOperation = 'source-over';
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (base) drawBase();
@@ -199,18 +199,18 @@ export function key(event) {
     at = { x: within(at.x + by[0], canvas.width), y: within(at.y + by[1], canvas.height) };
     if (stroke) to(at);
     moved(at);
-    return { told: '' };
+    return { said: '' };
   }
-  if (event.key !== ' ' || event.repeat) return event.key === ' ' ? { told: '' } : null;
+  if (event.key !== ' ' || event.repeat) return event.key === ' ' ? { said: '' } : null;
   if (pointer === 'keys') {
     lift();
-    return { told: 'Brush lifted' };
+    return { said: 'Brush lifted' };
   }
-  if (pointer !== null) return { told: '' };
+  if (pointer !== null) return { said: '' };
   begin('keys', tool.erase);
   to(at);
   moved(at);
-  return { told: 'Brush down' };
+  return { said: 'Brush down' };
 }
 
 // read gives the mask as a PNG file, and the fraction that is painted, 0 to 1.

@@ -17,7 +17,7 @@ const handle = (index) => $(`outpaint-handle-${sides[index]}`);
 const input = (index) => $(`outpaint-${sides[index]}`);
 
 // start listens to the handles and the inputs. given are the server's limits; scale gives how many pixels of the screen one of the image has; onChange
-// is told whether the border is still dragged.
+// gets whether the border is still dragged.
 export function start(given, scale, onChange) {
   limits = given;
   changed = onChange;

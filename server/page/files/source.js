@@ -9,7 +9,7 @@ let image = null; // {id}
 let file = null; // that it was uploaded from, at its own size
 let changed = () => {};
 
-// start takes what to call when there is another image. It is told whether that is the same in another size.
+// start takes what to call when there is another image. It gets whether that is the same in another size.
 export function start(onChange) {
   changed = onChange;
   $('source-choose').onclick = () => $('source-file').click();
