@@ -85,14 +85,12 @@ func (s *Server) preprocess(x *exchange) error {
 
 // controlImage makes the PNG. Its errors are those of an image that is not there any more, and the cause of ctx's end.
 func (s *Server) controlImage(ctx context.Context, p preprocessing) ([]byte, error) {
-	select {
-	case s.decoding <- struct{}{}:
-		defer func() { <-s.decoding }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	done, err := s.mayDecode(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	var img *image.NRGBA
-	var err error
 	if list := p.inputs.uploads; len(list) > 0 {
 		img, _, err = imagefile.Decode(list[0].upload, sdxl.MaxSide)
 	} else {

@@ -53,12 +53,11 @@ func (f *fields) sdBadImage(name string, raw json.RawMessage, err error) {
 // sdDecode decodes an image, as many at once as uploads may be, and does with it what is to be done before others are.
 // Its errors are about the image, those of do, or the cause of ctx's end.
 func (s *Server) sdDecode(ctx context.Context, data []byte, do func(*image.NRGBA, []imagefile.Text) error) error {
-	select {
-	case s.decoding <- struct{}{}:
-		defer func() { <-s.decoding }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	done, err := s.mayDecode(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	img, texts, err := imagefile.Decode(data, sdxl.MaxSide)
 	if err != nil {
 		return fmt.Errorf("must be an image: %w", err)

@@ -94,12 +94,11 @@ func matches(headers []string, tag string) bool {
 
 // shrink makes the thumbnail of an image. Its errors are those of decode, and the cause of ctx's end.
 func (s *Server) shrink(ctx context.Context, id string, size int) ([]byte, error) {
-	select {
-	case s.decoding <- struct{}{}:
-		defer func() { <-s.decoding }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	done, err := s.mayDecode(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	img, err := s.store.decode(id)
 	if err != nil {
 		return nil, err

@@ -100,15 +100,25 @@ func (s *Server) readUpload(x *exchange) ([]byte, error) {
 	}
 }
 
+// mayDecode waits until an image may be decoded for a client, as many at once as mostDecoded says; done lets another be.
+// Its error is the cause of ctx's end.
+func (s *Server) mayDecode(ctx context.Context) (done func(), err error) {
+	select {
+	case s.decoding <- struct{}{}:
+		return func() { <-s.decoding }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // checkImage decodes an image to see that it can be, and returns what it is. Its errors are about the image, or the
 // cause of ctx's end.
 func (s *Server) checkImage(ctx context.Context, data []byte) (t blob.Type, size sdxl.Size, err error) {
-	select {
-	case s.decoding <- struct{}{}:
-		defer func() { <-s.decoding }()
-	case <-ctx.Done():
-		return "", size, context.Cause(ctx)
+	done, err := s.mayDecode(ctx)
+	if err != nil {
+		return "", size, err
 	}
+	defer done()
 	name, err := imagefile.Format(data)
 	if err != nil {
 		return "", size, err
